@@ -1,0 +1,54 @@
+"""What the commands find out before they start the embedded server: that it is installed, and what it could load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio.to_thread
+
+from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
+
+__all__ = ["check_extra", "check_folder", "has_llm", "models_in"]
+
+MODULES = ("starlette", "uvicorn", "xllamacpp")
+
+
+def check_extra() -> None:
+    """Make sure that what the embedded server needs is installed."""
+    missing = [name for name in MODULES if find_spec(name) is None]
+    if missing:
+        raise LMStudioRuntimeError(
+            f"The embedded server needs what is not installed ({', '.join(missing)}): "
+            'pip install "lmstudio-async[embedded]"'
+        )
+
+
+def check_folder(folder: Path) -> Path:
+    """Make sure that there is such a folder."""
+    if not folder.is_dir():
+        raise LMStudioValueError(
+            f"There is no folder {folder}. Make it and put models there as publisher/repository/file.gguf, "
+            "or give another one with --models."
+        )
+    return folder
+
+
+async def models_in(folder: Path) -> tuple[Sequence[CatalogEntry], Mapping[str, str]]:
+    """The models of a folder, and by path why other files were skipped."""
+    catalog = Catalog(folder)
+    return await anyio.to_thread.run_sync(catalog.scan), catalog.broken
+
+
+async def has_llm(folder: Path, key: str | None) -> bool:
+    """Whether a folder has the language model that a key means, or any if there is no key."""
+    if key is None:
+        models, _ = await models_in(folder)
+        return any(model.type == "llm" for model in models)
+    try:
+        await anyio.to_thread.run_sync(Catalog(folder).resolve, key, "llm")
+    except LMStudioError:
+        return False
+    return True

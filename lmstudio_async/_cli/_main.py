@@ -1,0 +1,140 @@
+"""Reads the command line, runs the command, and turns its end into an exit code and at most one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+
+import anyio
+
+from lmstudio_async.errors import LMStudioError
+
+__all__ = ["main"]
+
+PROGRAM = "python -m lmstudio_async"
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    :param arguments: what follows the program's name; None takes the command line.
+    :return: the exit code: 0 for success, 1 for a failure that was explained, 130 after Ctrl-C in the demo.
+    """
+    given = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # What a model says may have characters that the terminal has not.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        return _run(given)
+    except LMStudioError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does: there is nobody to talk to any more.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.command == "serve":
+        from lmstudio_async._cli._serve import serve
+
+        # Serving has no other end than Ctrl-C or SIGTERM: that is how it succeeds.
+        with contextlib.suppress(KeyboardInterrupt):
+            anyio.run(serve, given.models, given.host, given.port, given.token, not given.no_auto_evict)
+        return 0
+    from lmstudio_async._cli._stage import play
+
+    try:
+        _treat_termination_as_interrupt()
+        anyio.run(play, given.host, given.models, given.model)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Nothing that the demo loaded is left.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _treat_termination_as_interrupt() -> None:
+    def interrupt(_: int, __: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="The async SDK for LM Studio, and a server of the same protocol that loads GGUF models.",
+    )
+    parser.add_argument("--version", action="version", version=f"lmstudio-async {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="load a model twice, watch it, ask it something, unload it",
+        description="Load a model twice, list both instances, stream an answer, and watch them being unloaded. "
+        "It uses LM Studio if that answers, and the embedded server otherwise.",
+        epilog="Exit codes: 0, all done; 1, it could not be done, and the last line says why; 130, interrupted.",
+    )
+    demo.add_argument(
+        "--host",
+        metavar="HOST",
+        help="where LM Studio is: host:port or a URL, or 'embedded' for the embedded server; "
+        "otherwise LMSTUDIO_HOST, then the ports of this machine",
+    )
+    demo.add_argument("--model", metavar="KEY", help="the model to load; otherwise the smallest LLM there is")
+    demo.add_argument("--models", metavar="DIR", help="use the embedded server, with this models folder")
+
+    serve = commands.add_parser(
+        "serve",
+        help="run the embedded server for any LM Studio client",
+        description="Run the embedded server for any LM Studio client, until Ctrl-C or SIGTERM, which unload all "
+        "models and end with exit code 0.",
+    )
+    serve.add_argument(
+        "--models",
+        metavar="DIR",
+        help="the models folder: publisher/repository/file.gguf; otherwise LM Studio's own",
+    )
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    serve.add_argument(
+        "--port", type=_port, default=1234, metavar="PORT", help="default: %(default)s; 0 for a free one"
+    )
+    serve.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="an API token that clients must have one of (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); can be repeated",
+    )
+    serve.add_argument(
+        "--no-auto-evict",
+        action="store_true",
+        help="keep models that were loaded on demand when another one is",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
+def _version() -> str:
+    try:
+        return version("lmstudio-async")
+    except PackageNotFoundError:
+        return "(a source tree that is not installed)"

@@ -1,0 +1,150 @@
+"""What the demo looks like on anything that takes text: one line after the other."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from lmstudio_async import AsyncLLM
+
+__all__ = ["COLUMNS", "INDENT", "Bar", "Screen", "make_screen", "row"]
+
+INDENT = "  "
+WIDEST = 88
+COLUMNS = ("identifier", "model key", "TTL", "context")
+
+
+class Bar(Protocol):
+    """Shows how far something has come."""
+
+    def show(self, fraction: float, note: str) -> None:
+        """Show a fraction from 0.0 to 1.0, and in a word or two what is going on."""
+
+
+class Screen:
+    """Plain text: for pipes and logs, and for terminals without rich."""
+
+    def title(self, text: str) -> None:
+        """What all of it is about."""
+        self._line(text)
+        self._line()
+
+    def fact(self, name: str, value: str) -> None:
+        """Something to know beforehand."""
+        self._line(f"{name:8}{value}")
+
+    def heading(self, text: str) -> None:
+        """The next step."""
+        self._line()
+        self._line(text)
+
+    def note(self, text: str) -> None:
+        """A remark on what was shown last."""
+        self._line(f"{INDENT}({text})")
+
+    def progress(self, label: str) -> AbstractContextManager[Bar]:
+        """A progress bar: here a line for every 10 %."""
+        return _lines(label)
+
+    @contextmanager
+    def paragraph(self) -> Iterator[Paragraph]:
+        """Text that comes in pieces."""
+        paragraph = Paragraph(min(shutil.get_terminal_size().columns, WIDEST))
+        try:
+            yield paragraph
+        finally:
+            paragraph.end()
+
+    def table(self, instances: Sequence[AsyncLLM]) -> None:
+        """The loaded instances."""
+        if not instances:
+            self._line(f"{INDENT}Nothing is loaded.")
+            return
+        lines = [COLUMNS, *(row(llm) for llm in instances)]
+        widths = [max(len(line[number]) for line in lines) for number in range(len(COLUMNS))]
+        for line in lines:
+            cells = (cell.ljust(size) for cell, size in zip(line, widths, strict=True))
+            self._line(INDENT + "   ".join(cells).rstrip())
+
+    def end(self, source: Path) -> None:
+        """All went well, and where to read how it was done."""
+        self._line()
+        self._line(f"Done. How it was done: {source}")
+
+    def _line(self, text: str = "") -> None:
+        print(text, flush=True)
+
+
+class Paragraph:
+    """Text in pieces, wrapped at words, each piece shown as soon as it is there.
+
+    :param width: columns of the terminal.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._column = 0
+
+    def write(self, text: str) -> None:
+        """Show the next piece."""
+        # A model must not move the cursor.
+        text = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self.end()
+            # A word may come in several pieces: only where one begins can the line be broken.
+            for word in line.replace(" ", "\0 ").split("\0"):
+                self._write_word(word)
+        sys.stdout.flush()
+
+    def _write_word(self, word: str) -> None:
+        if word.startswith(" ") and self._column + len(word) > self._width:
+            self.end()
+        if not self._column:
+            word = INDENT + word.lstrip() if word.strip() else ""
+        sys.stdout.write(word)
+        self._column += len(word)
+
+    def end(self) -> None:
+        """End the line, if one was begun."""
+        if self._column:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        self._column = 0
+
+
+class _LineBar:
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._shown = -1
+
+    def show(self, fraction: float, note: str) -> None:
+        tenth = int(fraction * 10)
+        if tenth > self._shown:
+            self._shown = tenth
+            print(f"{INDENT}{self._label}: {tenth * 10} % ({note})", flush=True)
+
+
+@contextmanager
+def _lines(label: str) -> Iterator[Bar]:
+    yield _LineBar(label)
+
+
+def row(llm: AsyncLLM) -> tuple[str, ...]:
+    """What the table says about an instance, by `COLUMNS`."""
+    ttl = "never" if llm.info.ttl is None else f"{llm.info.ttl:g} s"
+    return llm.identifier, llm.info.model_key, ttl, f"{llm.info.context_length:,} tokens"
+
+
+def make_screen() -> Screen:
+    """The best there is: rich's progress bars in a terminal, if rich is installed; else plain text."""
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        from lmstudio_async._cli._rich_screen import RichScreen
+
+        return RichScreen()
+    return Screen()

@@ -1,0 +1,55 @@
+"""The embedded server as a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmstudio_async import EmbeddedServer
+from lmstudio_async._cli._embedded import check_extra, check_folder, models_in
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["serve"]
+
+NAMES_SHOWN = 12
+
+
+async def serve(models: str | None, host: str, port: int, tokens: Sequence[str], auto_evict: bool) -> None:
+    """Run the server until Ctrl-C or SIGTERM; on asyncio only.
+
+    :param models: the models folder; None for the usual one.
+    :param host: the address to listen at.
+    :param port: the port; 0 for a free one.
+    :param tokens: API tokens, one of which each client must have; none lets everybody in.
+    :param auto_evict: whether models that were loaded on demand make room for each other.
+    :raises LMStudioError: if it cannot run like that.
+    """
+    check_extra()
+    from lmstudio_async.embedded._http import is_loopback
+    from lmstudio_async.embedded._serve import serve as listen
+
+    if not tokens and not is_loopback(host):
+        raise LMStudioValueError(
+            f"Everybody who can reach {host} could use this server. Say who may: "
+            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice)."
+        )
+    server = EmbeddedServer(models, api_tokens=tokens, auto_evict=auto_evict)
+    folder = check_folder(server.models_folder)
+    found, skipped = await models_in(folder)
+    names = _names([model.model_key for model in found])
+
+    def announce(host: str, port: int) -> None:
+        address = f"[{host}]" if ":" in host else host
+        print(f"Serving at http://{address}:{port} with {names} from {folder}. Ctrl-C stops it.", flush=True)
+        for path, reason in skipped.items():
+            print(f"Skipped {path}: {reason}.", flush=True)
+
+    async with server:
+        await listen(server, host, port, ready=announce)
+
+
+def _names(keys: Sequence[str]) -> str:
+    if not keys:
+        return "no models"
+    count = "1 model" if len(keys) == 1 else f"{len(keys)} models"
+    more = f" and {len(keys) - NAMES_SHOWN} more" if len(keys) > NAMES_SHOWN else ""
+    return f"{count} ({', '.join(keys[:NAMES_SHOWN])}{more})"

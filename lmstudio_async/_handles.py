@@ -1,0 +1,165 @@
+"""What all model handles can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar, cast, overload
+
+import anyio
+
+from lmstudio_async._arguments import check_text
+from lmstudio_async._protocol._endpoints.models import (
+    COUNT_TOKENS,
+    GET_LOAD_CONFIG,
+    GET_MODEL_INFO,
+    TOKENIZE,
+    UNLOAD_MODEL,
+)
+from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+from lmstudio_async._session import Session
+from lmstudio_async._wire._infos import ModelInstanceInfo
+from lmstudio_async._wire._models import (
+    GetModelInfoParameter,
+    InputStringParameter,
+    InstanceReferenceSpecifier,
+    ModelQuery,
+    ModelSpecifier,
+    QuerySpecifier,
+    SpecifierParameter,
+    UnloadModelParameter,
+)
+from lmstudio_async._wire._struct import write
+
+__all__ = ["AsyncModelHandle", "to_texts"]
+
+InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
+
+
+class AsyncModelHandle(Generic[InfoT]):
+    """A loaded instance of a model.
+
+    A handle means one instance and no other. When that is unloaded, every call says so with an
+    `LMStudioInstanceUnloadedError`, also if another instance has taken its identifier.
+
+    Handles compare equal, and hash alike, if they mean the same instance of the same server.
+    """
+
+    def __init__(self, session: Session, info: InfoT) -> None:
+        self._session = session
+        self._info = info
+
+    @property
+    def identifier(self) -> str:
+        """The instance's name, unique on its server."""
+        return self._info.identifier
+
+    @property
+    def info(self) -> InfoT:
+        """What the server said when it gave this handle: no request is made. For news, see `get_info`."""
+        return self._info
+
+    async def get_info(self) -> InfoT:
+        """Ask the server about the instance.
+
+        :return: what it says now; TTL and last use included.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            info = await llm.get_info()
+            print(info.identifier, info.context_length, info.ttl, info.last_used)
+        """
+        parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
+        info = await self._session.call(GET_MODEL_INFO, parameter)
+        if info is None:
+            raise error_from_wire(instance_unloaded().server_error, GET_MODEL_INFO.label)
+        return cast("InfoT", info)
+
+    async def get_context_length(self) -> int:
+        """Ask how many tokens the instance's context holds.
+
+        :return: number of tokens.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        """
+        return (await self.get_info()).context_length
+
+    async def unload(self) -> None:
+        """Unload the instance and free its memory. Its running predictions end early.
+
+        :raises LMStudioInstanceUnloadedError: if the instance is gone already.
+
+        ::
+
+            llm = await client.llm.model()
+            await llm.unload()
+        """
+        # The server unloads by identifier, which another instance may have by now.
+        info = await self.get_info()
+        await self._session.call(UNLOAD_MODEL, UnloadModelParameter(identifier=info.identifier))
+
+    @overload
+    async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]  # noqa: A002
+
+    @overload
+    async def tokenize(self, input: Iterable[str]) -> Sequence[Sequence[int]]: ...  # noqa: A002
+
+    async def tokenize(self, input: str | Iterable[str]) -> Sequence[int] | Sequence[Sequence[int]]:  # noqa: A002
+        """Cut text into the model's tokens.
+
+        :param input: a text, or several.
+        :return: the numbers of its tokens; for several texts a list of such lists.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            tokens = await llm.tokenize("Hello, world!")
+        """
+        texts = to_texts(input)
+        parameters = [InputStringParameter(specifier=self._specifier, input_string=text) for text in texts]
+        answers = await self._session.call_each(TOKENIZE, parameters)
+        tokens = [answer.tokens for answer in answers]
+        return tokens[0] if isinstance(input, str) else tokens
+
+    async def count_tokens(self, input: str) -> int:  # noqa: A002 - the documented name
+        """Count the tokens of a text.
+
+        :param input: the text.
+        :return: how many tokens it is.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        """
+        text = check_text(input, "input")
+        parameter = InputStringParameter(specifier=self._specifier, input_string=text)
+        return (await self._session.call(COUNT_TOKENS, parameter)).token_count
+
+    async def _load_config_fields(self) -> dict[str, Any]:
+        config = await self._session.call(GET_LOAD_CONFIG, SpecifierParameter(specifier=self._specifier))
+        return cast("dict[str, Any]", write(config))
+
+    @property
+    def _specifier(self) -> ModelSpecifier:
+        if self._info.instance_reference:
+            return InstanceReferenceSpecifier(instance_reference=self._info.instance_reference)
+        return QuerySpecifier(query=ModelQuery(identifier=self._info.identifier))
+
+    @property
+    def _key(self) -> tuple[str, str, str]:
+        return (
+            self._session.address,
+            self._session.namespace,
+            self._info.instance_reference or self.identifier,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, AsyncModelHandle) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(identifier={self.identifier!r})"
+
+
+def to_texts(value: str | Iterable[str]) -> list[str]:
+    """One text or several, as a list."""
+    texts = [value] if isinstance(value, str) else list(value)
+    return [check_text(text, "input") for text in texts]

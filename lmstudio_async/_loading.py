@@ -1,0 +1,180 @@
+"""Loading: the operation that ends in a model handle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+import anyio
+import attrs
+
+from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._protocol._endpoints import ChannelEndpoint
+from lmstudio_async._protocol._endpoints.models import LOAD_MODEL, UNLOAD_MODEL
+from lmstudio_async._session import Session
+from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+from lmstudio_async._wire._models import (
+    AlreadyLoaded,
+    LoadProgressPacket,
+    LoadSuccess,
+    Progress,
+    Resolved,
+    StartLoading,
+    Success,
+    UnloadingOtherJITModel,
+    UnloadModelParameter,
+)
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.errors import LMStudioCancelledError, LMStudioError, LMStudioProtocolError
+
+__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
+
+HandleT = TypeVar("HandleT")
+
+UNLOAD_SECONDS = 10.0
+
+logger = logging.getLogger("lmstudio_async")
+
+
+@attrs.frozen
+class LoadProgress:
+    """How far a load has come.
+
+    :param phase: ``resolved``: the server knows which model is meant. ``evicting``: it unloads another instance
+        first, see ``info``. ``loading``: it reads the weights. ``loaded``: the instance is ready.
+    :param fraction: from 0.0 to 1.0, never going back, and 1.0 only with ``loaded``.
+    :param info: the model that is being loaded; with ``evicting`` the instance that makes room, with ``loaded`` the
+        new instance. None if the server did not say.
+    :param ambiguous: model keys that the key given also stands for; the load goes on with ``info``.
+
+    ::
+
+        async for progress in client.llm.load_new_instance_stream("qwen3-4b"):
+            print(f"{progress.phase}: {progress.fraction:.0%}")
+    """
+
+    phase: Literal["resolved", "evicting", "loading", "loaded"]
+    fraction: float
+    info: ModelInfo | None = attrs.field(default=None, repr=lambda info: repr(info and info.model_key))
+    ambiguous: tuple[str, ...] = ()
+
+
+class LoadFeed(OperationFeed[LoadProgress]):
+    """What has become of a load. Its fraction conflates: of many values only the latest unseen one is kept."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.fraction = 0.0
+        self.model: ModelInfo | None = None
+        self.instance: ModelInstanceInfo | None = None
+
+    def take(self, packet: Any) -> None:
+        match packet:
+            case Progress() | LoadProgressPacket():
+                self._advance(packet.progress)
+            case Resolved():
+                self.model = packet.info
+                ambiguous = tuple(packet.ambiguous or ())
+                if ambiguous:
+                    logger.warning(
+                        "the model key is ambiguous, took %s of %s", packet.info.model_key, ambiguous
+                    )
+                self.items.append(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
+            case StartLoading():
+                self.model = packet.info
+                self.items.append(LoadProgress("resolved", self.fraction, packet.info))
+            case UnloadingOtherJITModel():
+                self.items.append(LoadProgress("evicting", self.fraction, packet.info))
+            case Success() | LoadSuccess() | AlreadyLoaded():
+                self._finish(packet.info)
+            case _:
+                logger.debug("%s: ignored a packet of an unknown type", self.label)
+
+    def _advance(self, fraction: float) -> None:
+        # 1.0 is kept for the moment when the instance is there, and nothing goes back.
+        if not self.fraction < fraction < 1.0:
+            return
+        self.fraction = fraction
+        if self.items and self.items[-1].phase == "loading":
+            self.items.pop()
+        self.items.append(LoadProgress("loading", fraction, self.model))
+
+    def _finish(self, info: ModelInstanceInfo) -> None:
+        if not info.identifier:
+            self.fail(
+                LMStudioProtocolError(f"{self.label}: the server did not name the instance that it loaded.")
+            )
+            return
+        self.fraction = 1.0
+        self.instance = info
+        self.items.append(LoadProgress("loaded", 1.0, info))
+        self.succeed()
+
+
+class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
+    """A load: iterate over its progress, await its handle.
+
+    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
+    the task, closing the client, and dropping it.
+
+    ::
+
+        async with client.llm.load_new_instance_stream("qwen3-4b", "second-qwen", ttl=3600) as loading:
+            async for progress in loading:
+                print(f"{progress.phase}: {progress.fraction:.0%}")
+            qwen = await loading.wait_for_result()
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        endpoint: ChannelEndpoint[Any, Any],
+        creation: WireObject,
+        make_handle: Callable[[ModelInstanceInfo], HandleT],
+    ) -> None:
+        self._progress = LoadFeed(endpoint.label)
+        super().__init__(session, endpoint, creation, self._progress)
+        self._make_handle = make_handle
+        self._handle: HandleT | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How far the load has come, from 0.0 to 1.0."""
+        return self._progress.fraction
+
+    def _result(self) -> HandleT:
+        if self._handle is None:
+            assert self._progress.instance is not None  # noqa: S101 - a feed that succeeded has one
+            self._handle = self._make_handle(self._progress.instance)
+        return self._handle
+
+    async def _stop(self) -> None:
+        await super()._stop()
+        await self._unload_what_nobody_has(
+            "the server had just finished when it was cancelled; unloaded again"
+        )
+        if not isinstance(self._feed.error, LMStudioCancelledError):
+            # In whatever words the server confirms it.
+            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
+
+    async def _abandon(self) -> None:
+        await super()._abandon()
+        if self._handle is None:
+            with anyio.CancelScope(shield=True):
+                await self._unload_what_nobody_has("left before its handle was taken")
+
+    async def _unload_what_nobody_has(self, reason: str) -> None:
+        """A new instance whose handle nobody will ever see must not stay loaded. (One that is shared may.)"""
+        instance, self._progress.instance = self._progress.instance, None
+        if instance is None or self._endpoint.name != LOAD_MODEL.name:
+            return
+        self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: {reason}."))
+        try:
+            with anyio.move_on_after(UNLOAD_SECONDS):
+                await self._session.call(UNLOAD_MODEL, UnloadModelParameter(identifier=instance.identifier))
+        except LMStudioError as error:
+            logger.debug("could not unload %r: %s", instance.identifier, error)
+
+    def _last_news(self) -> str:
+        return f", at {self.fraction:.0%}"

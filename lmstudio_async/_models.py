@@ -1,0 +1,384 @@
+"""Models: which there are, loading and unloading them. What ``client.llm`` and ``client.embedding`` share."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+
+from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, to_specifier, ttl_to_ms
+from lmstudio_async._config import load_config_fields
+from lmstudio_async._handles import AsyncModelHandle
+from lmstudio_async._loading import AsyncLoadStream
+from lmstudio_async._protocol._endpoints.models import (
+    GET_MODEL_INFO,
+    GET_OR_LOAD,
+    LIST_LOADED,
+    LOAD_MODEL,
+    UNLOAD_MODEL,
+)
+from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
+from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
+from lmstudio_async._session import Session
+from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+from lmstudio_async._wire._kv import stack
+from lmstudio_async._wire._models import (
+    GetModelInfoParameter,
+    GetOrLoadCreation,
+    LoadModelCreation,
+    ModelQuery,
+    QuerySpecifier,
+    UnloadModelParameter,
+)
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
+
+HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
+InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
+ModelT = TypeVar("ModelT", bound=ModelInfo)
+DownloadedT = TypeVar("DownloadedT", bound="AsyncDownloadedModel[Any, Any, Any]")
+ConfigT = TypeVar("ConfigT")
+
+ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
+"""Told how far a load has come, from 0.0 to 1.0. May be plain or async; what it raises ends the load."""
+
+
+class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
+    """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
+
+    _domain: ClassVar[Literal["llm", "embedding"]]
+
+    def __init__(self, session: Session, system: Session) -> None:
+        self._session = session
+        self._system = system
+
+    @abstractmethod
+    def _make_handle(self, info: ModelInstanceInfo) -> HandleT:
+        """Make a handle of this kind."""
+
+    @abstractmethod
+    def _make_downloaded(self, info: ModelInfo) -> DownloadedT:
+        """Make a downloaded model of this kind."""
+
+    async def model(
+        self,
+        model_key: str | None = None,
+        /,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Give a handle of a model: of an instance that is loaded, else load one.
+
+        An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
+        for the next one (auto-evict). For one that stays, use `load_new_instance`.
+
+        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
+            never loads one.
+        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param config: load config, a config object or a dict. Only if this call loads it.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :return: the handle.
+        :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            llm = await client.llm.model("llama-3.2-1b-instruct", ttl=3600)
+        """
+        if model_key is None:
+            return await self._any_loaded_model(device)
+        return await _watch(self.model_stream(model_key, ttl=ttl, config=config, device=device), on_progress)
+
+    def model_stream(
+        self,
+        model_key: str,
+        /,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+    ) -> AsyncLoadStream[HandleT]:
+        """The same as `model`, to be watched.
+
+        :param model_key: a model key, or the identifier of a loaded instance.
+        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param config: load config, a config object or a dict. Only if this call loads it.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :return: the load; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async with client.llm.model_stream("llama-3.2-1b-instruct") as loading:
+                async for progress in loading:
+                    print(progress.phase, progress.fraction)
+                llm = await loading.wait_for_result()
+        """
+        creation = GetOrLoadCreation(
+            identifier=check_name(model_key, "the model key"),
+            device_identifier=optional_name(device, "device"),
+            load_ttl_ms=ttl_to_ms(ttl),
+            load_config_stack=stack(load_config_fields(config, self._domain)),
+        )
+        return AsyncLoadStream(self._session, GET_OR_LOAD, creation, self._make_handle)
+
+    async def load_new_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Load a new instance of a model, whether or not another one is loaded.
+
+        :param model_key: the model key.
+        :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :return: a handle of the new instance.
+        :raises LMStudioIdentifierInUseError: if another instance has this identifier.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            llama = await client.llm.load_new_instance("llama-3.2-1b-instruct")
+            another = await client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama", ttl=7200)
+        """
+        stream = self.load_new_instance_stream(
+            model_key, instance_identifier, ttl=ttl, config=config, device=device
+        )
+        return await _watch(stream, on_progress)
+
+    def load_new_instance_stream(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+    ) -> AsyncLoadStream[HandleT]:
+        """The same as `load_new_instance`, to be watched.
+
+        :param model_key: the model key.
+        :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :return: the load; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async with client.llm.load_new_instance_stream("qwen3-4b", "second-qwen") as loading:
+                async for progress in loading:
+                    print(progress.phase, progress.fraction)
+                qwen = await loading.wait_for_result()
+        """
+        creation = LoadModelCreation(
+            model_key=check_name(model_key, "the model key"),
+            identifier=optional_name(instance_identifier, "the instance identifier"),
+            device_identifier=optional_name(device, "device"),
+            ttl_ms=ttl_to_ms(ttl),
+            load_config_stack=stack(load_config_fields(config, self._domain)),
+        )
+        return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
+
+    async def unload(self, identifier: str, *, device: str | None = None) -> None:
+        """Unload an instance by its identifier, without a handle.
+
+        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param device: identifier of the LM Link device that runs it; None leaves it to the server.
+        :raises LMStudioModelNotFoundError: if no instance has this identifier.
+
+        ::
+
+            await client.llm.unload("second-llama")
+        """
+        if isinstance(identifier, AsyncModelHandle):
+            raise LMStudioValueError(
+                "unload() takes an identifier. To unload by handle, await handle.unload()."
+            )
+        parameter = UnloadModelParameter(
+            identifier=check_name(identifier, "the identifier"),
+            device_identifier=optional_name(device, "device"),
+        )
+        await self._session.call(UNLOAD_MODEL, parameter)
+
+    async def list_loaded(self) -> Sequence[HandleT]:
+        """List the loaded instances.
+
+        :return: their handles, which carry what the server said about them.
+
+        ::
+
+            for llm in await client.llm.list_loaded():
+                print(llm.identifier, llm.info.ttl)
+        """
+        infos = await self._session.call(LIST_LOADED)
+        return [self._make_handle(info) for info in infos if info.type == self._domain]
+
+    async def list_downloaded(self) -> Sequence[DownloadedT]:
+        """List the models that are there to be loaded.
+
+        :return: each of them, with what the server said about it.
+
+        ::
+
+            for model in await client.llm.list_downloaded():
+                print(model.model_key, model.info.size_bytes)
+        """
+        infos = await self._system.call(LIST_DOWNLOADED_MODELS)
+        return [self._make_downloaded(info) for info in infos if info.type == self._domain]
+
+    async def get_model_info(
+        self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None
+    ) -> InfoT:
+        """Ask about a loaded instance.
+
+        :param model_specifier: its identifier, a `ModelQuery`, or a query as a dict.
+        :param device: identifier of the LM Link device that runs it; None leaves it to the server.
+        :return: what the server says about it.
+        :raises LMStudioModelNotFoundError: if no loaded instance fits.
+
+        ::
+
+            info = await client.llm.get_model_info("second-llama")
+        """
+        specifier = _on_device(model_specifier, device)
+        info = await self._session.call(
+            GET_MODEL_INFO, GetModelInfoParameter(specifier=specifier, throw_if_not_found=True)
+        )
+        if info is None:
+            raise error_from_wire(no_model_matching({}, ()).server_error, GET_MODEL_INFO.label)
+        return cast("InfoT", info)
+
+    async def _any_loaded_model(self, device: str | None) -> HandleT:
+        query = ModelQuery(domain=self._domain, device_identifier=optional_name(device, "device"))
+        info = await self.get_model_info(query)
+        return self._make_handle(info)
+
+
+class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
+    """A model that is there to be loaded, as `AsyncModelNamespace.list_downloaded` gives it."""
+
+    def __init__(self, namespace: AsyncModelNamespace[HandleT, Any, Any, ConfigT], info: ModelT) -> None:
+        self._namespace = namespace
+        self._info = info
+
+    @property
+    def info(self) -> ModelT:
+        """All that the server said about it."""
+        return self._info
+
+    @property
+    def model_key(self) -> str:
+        """The name to load it by."""
+        return self._info.model_key
+
+    @property
+    def path(self) -> str:
+        """Where it lies below the models folder."""
+        return self._info.path
+
+    @property
+    def type(self) -> str:
+        """``llm`` or ``embedding``."""
+        return self._info.type
+
+    async def model(
+        self,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Give a handle of an instance of this model, see `AsyncModelNamespace.model`.
+
+        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param config: load config, a config object or a dict. Only if this call loads it.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :return: the handle.
+        """
+        return await self._namespace.model(
+            self.model_key, ttl=ttl, config=config, device=device, on_progress=on_progress
+        )
+
+    async def load_new_instance(
+        self,
+        *,
+        instance_identifier: str | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Load a new instance of this model, see `AsyncModelNamespace.load_new_instance`.
+
+        :param instance_identifier: the new instance's name; None lets the server choose one.
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :return: a handle of the new instance.
+        """
+        return await self._namespace.load_new_instance(
+            self.model_key,
+            instance_identifier,
+            ttl=ttl,
+            config=config,
+            device=device,
+            on_progress=on_progress,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncDownloadedModel):
+            return NotImplemented
+        return self._namespace is other._namespace and bool(self._info == other._info)
+
+    def __hash__(self) -> int:
+        return hash((self._namespace, self._info))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self._info.display_name!r})"
+        )
+
+
+async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
+    """Await a load, and tell a callback how far it has come: never going back, and 1.0 at the end."""
+    told = -1.0
+    async with stream as loading:
+        async for progress in loading:
+            if on_progress is not None and progress.fraction > told:
+                told = progress.fraction
+                outcome = on_progress(told)
+                if inspect.isawaitable(outcome):
+                    await outcome
+        return await loading.wait_for_result()
+
+
+def _on_device(specifier: str | ModelQuery | dict[str, Any], device: str | None) -> Any:
+    made = to_specifier(specifier)
+    if device is None:
+        return made
+    if not isinstance(made, QuerySpecifier):
+        raise LMStudioValueError(
+            "an instance reference names one instance wherever it runs: leave out device"
+        )
+    members = {name: getattr(made.query, name) for name in ("domain", "identifier", "path", "vision")}
+    return QuerySpecifier(query=ModelQuery(device_identifier=optional_name(device, "device"), **members))

@@ -1,0 +1,281 @@
+"""What LM Studio is busy with, and how to watch, await and cancel it.
+
+An operation has two halves. Its *feed* listens on the channel: plain synchronous code, told of every packet by
+the receive loop, which never waits for a consumer. The public half waits for the feed, in the task of whoever
+uses it. A feed does not know its public half, so that one which nobody holds any more can be noticed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import anyio
+
+from lmstudio_async._protocol._endpoints import ChannelEndpoint
+from lmstudio_async._protocol._multiplexer import closed_without_result
+from lmstudio_async._session import Channel, Session
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.errors import (
+    LMStudioCancelledError,
+    LMStudioError,
+    LMStudioRuntimeError,
+    LMStudioTimeoutError,
+)
+
+__all__ = ["AsyncOperation", "OperationFeed"]
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+STOP_SECONDS = 5.0
+
+
+class OperationFeed(ABC, Generic[ItemT]):
+    """What has become of an operation so far: items that nobody has seen yet, and its end.
+
+    :param label: what a person would call the operation.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.items: deque[ItemT] = deque()
+        self.done = False
+        self.succeeded = False
+        self.error: LMStudioError | None = None
+        self.changed: anyio.Event | None = None
+
+    @abstractmethod
+    def take(self, packet: Any) -> None:
+        """Make items out of a packet, or take note of the result and call `succeed`."""
+
+    def feed(self, packet: Any) -> None:
+        """A packet came. Called by the receive loop."""
+        if not self.done:
+            self.take(packet)
+            self._wake()
+
+    def end(self, error: LMStudioError | None) -> None:
+        """The channel is over. Called by the receive loop; a result that came before it stands."""
+        if not self.done:
+            self.fail(error or closed_without_result(self.label))
+
+    def succeed(self) -> None:
+        """The result is there."""
+        self.done = self.succeeded = True
+        self._wake()
+
+    def fail(self, error: LMStudioError) -> None:
+        """There will be no result."""
+        self.done = True
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.changed is not None:
+            self.changed.set()
+
+
+class AsyncOperation(ABC, Generic[ItemT, ResultT]):
+    """Something the server works on: await it, iterate over it, or enter it.
+
+    Nothing is sent before the first of these. Leaving the block, an exception or a cancellation while waiting, and
+    dropping the operation half-way all cancel the work on the server.
+
+    ::
+
+        async with client.llm.load_new_instance_stream("qwen3-4b") as loading:
+            async for progress in loading:
+                print(progress.phase, progress.fraction)
+            llm = await loading.wait_for_result()
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        endpoint: ChannelEndpoint[Any, Any],
+        creation: WireObject,
+        feed: OperationFeed[ItemT],
+    ) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._creation = creation
+        self._feed = feed
+        self._channel: Channel | None = None
+        self._started = False
+        self._cancelling = False
+        self._has_consumer = False
+
+    @abstractmethod
+    def _result(self) -> ResultT:
+        """Make the result out of what the feed holds."""
+
+    # -- for its user
+
+    async def start(self) -> Self:
+        """Begin, if it has not begun.
+
+        :return: the operation itself, so that ``stream = await model.respond_stream(...)`` works as well.
+        :raises LMStudioWebsocketError: if the server cannot be reached.
+        """
+        if not self._started:
+            if self._feed.done:
+                raise self._feed.error or LMStudioRuntimeError(f"{self._feed.label}: already closed.")
+            self._started = True
+            try:
+                self._channel = await self._session.open_channel(self._endpoint, self._creation, self._feed)
+            except LMStudioError as error:
+                self._feed.fail(error)
+                raise
+            except BaseException:
+                self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
+                raise
+        return self
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is None:
+            await self.aclose()
+        else:
+            await self._abandon()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ItemT:
+        await self.start()
+        feed = self._feed
+        await self._wait_for_news()
+        if feed.items:
+            return feed.items.popleft()
+        if feed.error is not None and not self._cancelling:
+            raise feed.error
+        raise StopAsyncIteration
+
+    async def wait_for_result(self) -> ResultT:
+        """Wait for the end and give the result. What is in between is skipped.
+
+        :return: the result; the same one each time.
+        :raises LMStudioCancelledError: if the operation was cancelled, or left before its end.
+        :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
+        :raises LMStudioServerError: if the server refused or failed.
+        """
+        await self.start()
+        while not self._feed.done:
+            self._feed.items.clear()
+            await self._wait_for_news()
+        self._feed.items.clear()
+        return self.result()
+
+    def result(self) -> ResultT:
+        """Give the result without waiting.
+
+        :return: the result; the same one each time.
+        :raises LMStudioRuntimeError: if there is none yet.
+        :raises LMStudioError: if there will be none; the reason.
+        """
+        if self._feed.error is not None:
+            raise self._feed.error
+        if not self._feed.done:
+            raise LMStudioRuntimeError(
+                f"{self._feed.label}: there is no result yet. Wait for it with wait_for_result()."
+            )
+        return self._result()
+
+    async def cancel(self) -> None:
+        """Stop the work on the server, and wait until it says that it has. No error if it is over already."""
+        if not self._started and not self._feed.done:
+            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
+        if self._channel is not None and not self._feed.done:
+            self._cancelling = True
+            with anyio.CancelScope(shield=True):
+                await self._stop()
+
+    async def aclose(self) -> None:
+        """Let go of the operation; if it still runs, cancel it. Idempotent."""
+        await self.cancel()
+
+    # -- for its subclasses
+
+    async def _stop(self) -> None:
+        """Have the server stop, and wait for the end of the channel, but not for ever."""
+        if self._channel is None:
+            return
+        await self._channel.cancel()
+        with anyio.move_on_after(STOP_SECONDS):
+            while not self._feed.done:
+                await self._next_change()
+        if not self._feed.done:
+            self._feed.fail(
+                LMStudioCancelledError(f"{self._feed.label}: cancelled, but the server did not confirm it.")
+            )
+
+    async def _abandon(self) -> None:
+        """The user left by an exception and will never ask for the result: leave nothing behind on the server."""
+        with anyio.CancelScope(shield=True):
+            await self.cancel()
+
+    async def _wait_for_news(self) -> None:
+        """Wait until there is an item or the end."""
+        if self._has_consumer:
+            raise LMStudioRuntimeError(f"{self._feed.label}: another task already waits for this. Only one can.")
+        self._has_consumer = True
+        try:
+            while not self._feed.items and not self._feed.done:
+                # Each packet is news, also one that makes no item.
+                with anyio.move_on_after(self._session.timeout) as silence:
+                    await self._next_change()
+                if silence.cancelled_caught:
+                    await self._give_up()
+        except BaseException:
+            await self._abandon()
+            raise
+        finally:
+            self._has_consumer = False
+
+    async def _next_change(self) -> None:
+        # Whoever cancels waits beside the consumer: both are woken by the same event.
+        feed = self._feed
+        if feed.changed is None or feed.changed.is_set():
+            feed.changed = anyio.Event()
+        await feed.changed.wait()
+
+    async def _give_up(self) -> None:
+        """The server was silent for too long."""
+        feed = self._feed
+        if self._channel is not None:
+            await self._channel.cancel()
+        if not feed.items and not feed.done:
+            feed.fail(
+                LMStudioTimeoutError(
+                    f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
+                    f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
+                )
+            )
+
+    def _last_news(self) -> str:
+        """What was heard last, to complete a sentence."""
+        return ""
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        # Only what has begun and is still running matters, and only if the constructor came that far.
+        channel = getattr(self, "_channel", None)
+        if channel is not None and not self._feed.done:
+            _warn(
+                f"{self._feed.label}: dropped half-way, and now cancelled. Use 'async with', or await its result.",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            channel.cancel_soon()

@@ -1,0 +1,82 @@
+"""Who this client is: a guest with random credentials, or the owner of an API token."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Mapping
+
+import attrs
+
+from lmstudio_async._protocol._errors import authentication_refused
+from lmstudio_async._wire._messages import Authentication, AuthenticationResult
+from lmstudio_async._wire._struct import MalformedError, read, write
+from lmstudio_async.errors import LMStudioProtocolError, LMStudioValueError
+
+__all__ = ["TOKEN_VARIABLES", "Credentials", "check_authentication_result"]
+
+TOKEN_VARIABLES = ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
+_TOKEN = re.compile(r"sk-lm-([A-Za-z0-9]{8}):([A-Za-z0-9]{20})")
+
+
+@attrs.frozen(repr=False)
+class Credentials:
+    """What all connections of one client present. Its repr shows nothing of a token."""
+
+    identifier: str
+    passkey: str
+
+    def __repr__(self) -> str:
+        return "Credentials(guest)" if self.identifier.startswith("guest:") else "Credentials(API token)"
+
+    @classmethod
+    def guest(cls) -> Credentials:
+        """Credentials that nobody else has."""
+        return cls(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
+
+    @classmethod
+    def find(cls, api_token: str | None, environment: Mapping[str, str] = os.environ) -> Credentials:
+        """Take the token given, else the one in the environment, else be a guest.
+
+        An empty token stands for none, and given as an argument it hides the environment's.
+
+        :raises LMStudioValueError: if the token is no token.
+        """
+        origin, token = "api_token", api_token
+        if token is None:
+            origin, token = next(
+                ((name, environment[name]) for name in TOKEN_VARIABLES if environment.get(name)), ("", "")
+            )
+        if not isinstance(token, str):
+            raise LMStudioValueError(f"{origin} must be a text, not {type(token).__name__}")
+        if not token:
+            return cls.guest()
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            raise LMStudioValueError(
+                f"{origin} is not an LM Studio API token: those look like sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy "
+                "(8 and 20 letters or digits). Copy it from Developer > Server settings in LM Studio."
+            )
+        return cls(match[1], match[2])
+
+    def packet(self) -> dict[str, object]:
+        """The first frame of a connection."""
+        message = Authentication(client_identifier=self.identifier, client_passkey=self.passkey)
+        return write(message)  # type: ignore[no-any-return]
+
+
+def check_authentication_result(message: object) -> None:
+    """Look at the server's answer to the first frame.
+
+    :raises LMStudioAuthenticationError: if it refuses this client.
+    :raises LMStudioProtocolError: if it is no answer to that.
+    """
+    try:
+        result = read(AuthenticationResult, message)
+    except MalformedError as error:
+        raise LMStudioProtocolError(
+            f"The server did not answer the authentication but sent something else ({error}). Is it LM Studio?"
+        ) from error
+    if not result.success:
+        raise authentication_refused(result.error or "no reason given")

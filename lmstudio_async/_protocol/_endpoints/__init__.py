@@ -1,0 +1,23 @@
+"""The endpoint table: one line per endpoint, for the client and for the embedded server alike.
+
+A namespace's table is loaded when the namespace is first used: making its wire classes takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+
+from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, Endpoint, RpcEndpoint
+
+__all__ = ["NAMESPACES", "ChannelEndpoint", "Endpoint", "RpcEndpoint", "endpoints"]
+
+NAMESPACES = ("llm", "embedding", "system", "files", "repository", "diagnostics", "plugins", "runtime")
+
+
+@cache
+def endpoints(namespace: str) -> Mapping[str, Endpoint]:
+    """All endpoints of a namespace, by name."""
+    table = vars(import_module(f"{__name__}.{namespace}")).values()
+    return {entry.name: entry for entry in table if isinstance(entry, (RpcEndpoint, ChannelEndpoint))}

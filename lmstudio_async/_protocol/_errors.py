@@ -1,0 +1,209 @@
+"""The protocol's error objects <-> our exceptions: one of the two edges where errors are translated.
+
+The client makes exceptions out of what arrives; the embedded server raises the same exceptions, made by the
+functions at the end, and sends the error object that they carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmstudio_async.errors import (
+    LMStudioAuthenticationError,
+    LMStudioDomainMismatchError,
+    LMStudioError,
+    LMStudioIdentifierInUseError,
+    LMStudioInstanceUnloadedError,
+    LMStudioMissingRuntimeError,
+    LMStudioModelNotFoundError,
+    LMStudioPresetNotFoundError,
+    LMStudioServerError,
+    LMStudioUnsupportedFeatureError,
+)
+
+__all__ = [
+    "authentication_refused",
+    "domain_mismatch",
+    "error_from_wire",
+    "error_to_wire",
+    "identifier_in_use",
+    "identifier_not_found",
+    "instance_unloaded",
+    "no_model_matching",
+    "path_not_found",
+    "server_error",
+    "unsupported_feature",
+]
+
+_BY_CODE: dict[str, type[LMStudioServerError]] = {
+    "generic.specificModelUnloaded": LMStudioInstanceUnloadedError,
+    "generic.noModelMatchingQuery": LMStudioModelNotFoundError,
+    "generic.pathNotFound": LMStudioModelNotFoundError,
+    "generic.identifierNotFound": LMStudioModelNotFoundError,
+    "generic.domainMismatch": LMStudioDomainMismatchError,
+    "generic.engineDoesNotSupportFeature": LMStudioUnsupportedFeatureError,
+    "generic.missingRuntimeExtension": LMStudioMissingRuntimeError,
+    "generic.presetNotFound": LMStudioPresetNotFoundError,
+}
+
+_SAMPLE = 10
+
+
+def error_from_wire(
+    error: Any, label: str, default: type[LMStudioServerError] = LMStudioServerError
+) -> LMStudioServerError:
+    """Make an exception out of an error object, or of whatever came in its place.
+
+    :param error: what the server sent; a bare text is taken as its title.
+    :param label: what was attempted, for the message: ``Model load``.
+    :param default: class for errors without a known code.
+    """
+    if isinstance(error, Mapping):
+        wire = {key: value for key, value in error.items() if key != "stack"}
+    else:
+        wire = {"title": error if isinstance(error, str) and error else "Unknown error"}
+    title = _text(wire.get("title")) or _text(wire.get("rootTitle")) or "Unknown error"
+    display_data = wire.get("displayData")
+    code = display_data.get("code") if isinstance(display_data, Mapping) else None
+    kind = _BY_CODE.get(code) if isinstance(code, str) else None
+    if kind is None and not code and "already exists" in title:
+        # The server gives no code to a load under an identifier that is in use, only this text.
+        kind = LMStudioIdentifierInUseError
+    exception = (kind or default)(f"{label} error: {title}", wire)
+    lines = [title, _text(wire.get("cause")), _text(wire.get("suggestion"))]
+    if isinstance(exception, LMStudioModelNotFoundError) and exception.candidates:
+        lines.append(f"There are: {', '.join(exception.candidates)}")
+    exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)
+    return exception
+
+
+def error_to_wire(error: BaseException) -> dict[str, Any]:
+    """Make an error object out of an exception.
+
+    What is not ours is an accident of the server's: a client is told that, and nothing of the server's insides.
+    """
+    if isinstance(error, LMStudioServerError):
+        wire = dict(error.server_error)
+    elif isinstance(error, LMStudioError):
+        wire = {"title": str(error)}
+    else:
+        wire = {"title": "Internal server error", "cause": type(error).__name__}
+    wire.setdefault("rootTitle", wire.get("title", "Unknown error"))
+    # A published client tells its user that the trace is missing if there is none.
+    wire.setdefault("stack", f"Error: {wire['rootTitle']}")
+    return wire
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+# -- what a server answers
+
+
+def _error(
+    kind: type[LMStudioServerError], title: str, display_data: Mapping[str, Any] | None = None, suggestion: str = ""
+) -> Any:
+    wire: dict[str, Any] = {"title": title, "rootTitle": title}
+    if suggestion:
+        wire["suggestion"] = suggestion
+    if display_data:
+        wire["displayData"] = dict(display_data)
+    return kind(title, wire)
+
+
+def server_error(title: str, suggestion: str = "") -> LMStudioServerError:
+    """Anything that has no code of its own."""
+    return _error(LMStudioServerError, title, suggestion=suggestion)  # type: ignore[no-any-return]
+
+
+def path_not_found(path: str, available: Sequence[str]) -> LMStudioModelNotFoundError:
+    """No downloaded model has this key or path."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioModelNotFoundError,
+        f'Cannot find a model with path "{path}"',
+        {
+            "code": "generic.pathNotFound",
+            "path": path,
+            "availablePathsSample": list(available)[:_SAMPLE],
+            "totalModels": len(available),
+        },
+    )
+
+
+def identifier_not_found(identifier: str, loaded: Sequence[str]) -> LMStudioModelNotFoundError:
+    """No loaded instance has this identifier."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioModelNotFoundError,
+        f'No loaded model has the identifier "{identifier}"',
+        {
+            "code": "generic.identifierNotFound",
+            "identifier": identifier,
+            "loadedModelsSample": list(loaded)[:_SAMPLE],
+            "totalLoadedModels": len(loaded),
+        },
+    )
+
+
+def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStudioModelNotFoundError:
+    """No loaded instance fits the query."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioModelNotFoundError,
+        "No model found that fits the query.",
+        {
+            "code": "generic.noModelMatchingQuery",
+            "query": dict(query),
+            "loadedModelsSample": list(loaded)[:_SAMPLE],
+            "totalLoadedModels": len(loaded),
+        },
+    )
+
+
+def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMismatchError:
+    """The model is of another kind."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioDomainMismatchError,
+        f'The model "{path}" is of type "{actual}", not "{expected}".',
+        {"code": "generic.domainMismatch", "path": path, "actualDomain": actual, "expectedDomain": expected},
+        f"Use the {actual} namespace for it.",
+    )
+
+
+def identifier_in_use(identifier: str) -> LMStudioIdentifierInUseError:
+    """An instance with this identifier exists; one line and no code, as the real server has it."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioIdentifierInUseError, f'A model with the identifier "{identifier}" already exists.'
+    )
+
+
+def instance_unloaded() -> LMStudioInstanceUnloadedError:
+    """The referenced instance is gone."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioInstanceUnloadedError, "Model is unloaded.", {"code": "generic.specificModelUnloaded"}
+    )
+
+
+def unsupported_feature(feature: str, engine_version: str, reason: str) -> LMStudioUnsupportedFeatureError:
+    """The engine cannot do what was asked."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioUnsupportedFeatureError,
+        f"{feature}: {reason}",
+        {
+            "code": "generic.engineDoesNotSupportFeature",
+            "feature": feature,
+            "engineName": "llama.cpp",
+            "engineType": "gguf",
+            "installedVersion": engine_version,
+            "supportedVersion": None,
+        },
+    )
+
+
+def authentication_refused(reason: str) -> LMStudioAuthenticationError:
+    """The client may not use this server."""
+    return LMStudioAuthenticationError(
+        f"The server refused this client: {reason}\n"
+        "Give the API token that LM Studio shows under Developer > Server settings, as api_token or in LM_API_TOKEN.",
+        {"title": reason, "rootTitle": reason},
+    )

@@ -1,0 +1,242 @@
+"""The client's side of one connection, without the connection: frames in -> the right receiver told.
+
+Calls and channels have numbers of their own. Receivers are told synchronously, in the order of the frames;
+whatever is wrong with a frame concerns at most the call or channel it names.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+import attrs
+
+from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
+from lmstudio_async._protocol._errors import error_from_wire
+from lmstudio_async._wire._json import dumps, loads
+from lmstudio_async._wire._struct import MalformedError, WireObject, read, write
+from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
+
+__all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result"]
+
+logger = logging.getLogger("lmstudio_async")
+
+
+class CallReceiver(Protocol):
+    """Who waits for the answer to a call. One of the two is called, once."""
+
+    def succeed(self, result: Any) -> None:
+        """The answer, as the endpoint's result class."""
+
+    def fail(self, error: LMStudioError) -> None:
+        """There will be no answer."""
+
+
+class ChannelReceiver(Protocol):
+    """Who listens on a channel. `end` is called once, and nothing after it."""
+
+    def feed(self, packet: Any) -> None:
+        """A packet, as one of the endpoint's classes."""
+
+    def end(self, error: LMStudioError | None) -> None:
+        """The channel is over; with an error unless the server closed it in order. A result that came stands."""
+
+
+@attrs.define
+class _Call:
+    endpoint: RpcEndpoint[Any, Any]
+    receiver: CallReceiver
+
+
+@attrs.define
+class _Channel:
+    endpoint: ChannelEndpoint[Any, Any]
+    receiver: ChannelReceiver
+    heard: bool = False
+    misread: LMStudioProtocolError | None = None
+
+
+class Multiplexer:
+    """Numbers calls and channels, and finds their receivers again."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _Call] = {}
+        self._channels: dict[int, _Channel] = {}
+        self._last_call = 0
+        self._last_channel = 0
+        self._dispatch = {
+            "channelSend": self._channel_send,
+            "rpcResult": self._rpc_result,
+            "rpcError": self._rpc_error,
+            "channelClose": self._channel_close,
+            "channelError": self._channel_error,
+            "communicationWarning": self._communication_warning,
+        }
+
+    @property
+    def open_channels(self) -> list[int]:
+        """Numbers of the channels whose end has not come yet."""
+        return list(self._channels)
+
+    # -- towards the server
+
+    def call(
+        self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None, receiver: CallReceiver
+    ) -> tuple[int, str]:
+        """Number a call; its number, and the frame that makes it."""
+        message: dict[str, Any] = {"type": "rpcCall", "endpoint": endpoint.name, "callId": self._last_call + 1}
+        if parameter is not None:
+            message["parameter"] = write(parameter)
+        frame = dumps(message)
+        self._last_call += 1
+        self._calls[self._last_call] = _Call(endpoint, receiver)
+        return self._last_call, frame
+
+    def forget_call(self, number: int) -> None:
+        """Nobody waits for this answer any more. (A call cannot be cancelled on the server.)"""
+        self._calls.pop(number, None)
+
+    def open_channel(
+        self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: ChannelReceiver
+    ) -> tuple[int, str]:
+        """Number a channel; its number, and the frame that opens it."""
+        message: dict[str, Any] = {
+            "type": "channelCreate",
+            "endpoint": endpoint.name,
+            "channelId": self._last_channel + 1,
+        }
+        if creation is not None:
+            message["creationParameter"] = write(creation)
+        frame = dumps(message)
+        self._last_channel += 1
+        self._channels[self._last_channel] = _Channel(endpoint, receiver)
+        return self._last_channel, frame
+
+    def packet(self, number: int, packet: WireObject) -> str | None:
+        """The frame that sends a packet on a channel; None if the channel is over."""
+        if number not in self._channels:
+            return None
+        return dumps({"type": "channelSend", "channelId": number, "message": write(packet)})
+
+    def forget_channel(self, number: int) -> None:
+        """Nobody listens on this channel any more; what still comes is dropped."""
+        self._channels.pop(number, None)
+
+    # -- from the server
+
+    def receive(self, frame: str) -> None:
+        """Take one frame. Never raises: what cannot be understood is logged and dropped."""
+        try:
+            message = loads(frame)
+        except (ValueError, RecursionError):
+            logger.warning("dropped a frame that is not JSON (%d characters)", len(frame))
+            return
+        kind = message.get("type") if type(message) is dict else None
+        handler = self._dispatch.get(kind) if type(kind) is str else None
+        if handler is None:
+            # Also what is newer than this SDK, such as signals: an unknown message must not end the connection.
+            logger.debug("dropped a message of an unknown type")
+            return
+        handler(message)
+
+    def fail_all(self, error: LMStudioError) -> None:
+        """The connection is gone: tell everybody."""
+        calls, self._calls = self._calls, {}
+        channels, self._channels = self._channels, {}
+        for call in calls.values():
+            call.receiver.fail(error)
+        for channel in channels.values():
+            channel.receiver.end(error)
+
+    def _channel_send(self, message: dict[str, Any]) -> None:
+        channel = self._find(self._channels, message, "channelId")
+        if channel is None:
+            return
+        channel.heard = True
+        try:
+            packet = read(channel.endpoint.to_client, message.get("message"))
+        except MalformedError as error:
+            # It may be news that we can live without. If it was the result, the channel will close without one.
+            label = channel.endpoint.label
+            logger.warning("%s: dropped a packet: %s", label, error)
+            channel.misread = LMStudioProtocolError(f"{label}: what the server sent cannot be read: {error}")
+            channel.misread.__cause__ = error
+            return
+        channel.receiver.feed(packet)
+
+    def _channel_close(self, message: dict[str, Any]) -> None:
+        channel = self._find(self._channels, message, "channelId", remove=True)
+        if channel is not None:
+            channel.receiver.end(channel.misread)
+
+    def _channel_error(self, message: dict[str, Any]) -> None:
+        channel = self._find(self._channels, message, "channelId", remove=True)
+        if channel is not None:
+            channel.receiver.end(error_from_wire(message.get("error"), channel.endpoint.label))
+
+    def _rpc_result(self, message: dict[str, Any]) -> None:
+        call = self._find(self._calls, message, "callId", remove=True)
+        if call is None:
+            return
+        endpoint, result = call.endpoint, message.get("result")
+        if endpoint.result is None or (result is None and endpoint.optional_result):
+            call.receiver.succeed(None)
+            return
+        try:
+            call.receiver.succeed(read(endpoint.result, result))
+        except MalformedError as error:
+            failure = LMStudioProtocolError(f"{endpoint.label}: the server's answer cannot be read: {error}")
+            failure.__cause__ = error
+            call.receiver.fail(failure)
+
+    def _rpc_error(self, message: dict[str, Any]) -> None:
+        call = self._find(self._calls, message, "callId", remove=True)
+        if call is not None:
+            call.receiver.fail(error_from_wire(message.get("error"), call.endpoint.label))
+
+    def _communication_warning(self, message: dict[str, Any]) -> None:
+        """The server could not make sense of something we sent, and may leave it at that.
+
+        Such a warning names no call and no channel. Where it can only belong to one, that one ends here;
+        it would wait for ever.
+        """
+        text = message.get("warning")
+        text = text if isinstance(text, str) else "no reason given"
+        logger.warning("the server warns: %s", text)
+        kind = message.get("kind")
+        calls = {} if _starts(kind, "channel") else self._calls
+        unheard = {number: channel for number, channel in self._channels.items() if not channel.heard}
+        channels = {} if _starts(kind, "rpc") else unheard
+        suspects: list[tuple[dict[int, Any], int, _Call | _Channel]] = [
+            *((self._calls, number, call) for number, call in calls.items()),
+            *((self._channels, number, channel) for number, channel in channels.items()),
+        ]
+        named = [suspect for suspect in suspects if suspect[2].endpoint.name in text]
+        suspects = named or suspects
+        if len(suspects) != 1:
+            return
+        ((table, number, suspect),) = suspects
+        del table[number]
+        error = LMStudioProtocolError(f"{suspect.endpoint.label}: the server could not handle this: {text}")
+        if isinstance(suspect, _Call):
+            suspect.receiver.fail(error)
+        else:
+            suspect.receiver.end(error)
+
+    @staticmethod
+    def _find(table: dict[int, Any], message: dict[str, Any], key: str, *, remove: bool = False) -> Any:
+        number = message.get(key)
+        if type(number) is not int:
+            logger.warning("dropped a %s without a %s", message["type"], key)
+            return None
+        # A number that is not there is no fault: its answer crossed with our giving up.
+        return table.pop(number, None) if remove else table.get(number)
+
+
+def _starts(kind: Any, prefix: str) -> bool:
+    return isinstance(kind, str) and kind.startswith(prefix)
+
+
+def closed_without_result(label: str) -> LMStudioChannelClosedError:
+    """The server closed a channel in order, but had not said what came of it."""
+    return LMStudioChannelClosedError(f"{label}: the server ended it without a result.")

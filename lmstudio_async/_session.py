@@ -1,0 +1,338 @@
+"""One namespace's connection: made on first use, and made again after a loss."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, current_token
+
+from lmstudio_async._protocol._auth import Credentials, check_authentication_result
+from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
+from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer
+from lmstudio_async._transport import Connector, FrameTransport
+from lmstudio_async._wire._json import dumps, loads
+from lmstudio_async._wire._models import Cancel
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.errors import (
+    LMStudioClientError,
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioError,
+    LMStudioProtocolError,
+    LMStudioTimeoutError,
+    LMStudioUnreachableError,
+)
+
+__all__ = ["Channel", "Session"]
+
+P = TypeVar("P", bound=WireObject | None)
+R = TypeVar("R")
+
+CONNECT_SECONDS = 10.0
+GOODBYE_SECONDS = 2.0
+CALLS_AT_ONCE = 32
+
+logger = logging.getLogger("lmstudio_async")
+
+
+class Session:
+    """The connection to one namespace of the server.
+
+    :param namespace: such as ``llm``.
+    :param connector: where connections come from.
+    :param credentials: what they present.
+    :param tasks: where their receive loops run: the client's task group.
+    :param timeout: seconds to wait for an answer; None for ever.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        connector: Connector,
+        credentials: Credentials,
+        tasks: TaskGroup,
+        timeout: float | None,
+    ) -> None:
+        self.namespace = namespace
+        self.timeout = timeout
+        self._connector = connector
+        self._credentials = credentials
+        self._tasks = tasks
+        self._event_loop = current_token()
+        self._link: _Link | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for people."""
+        return self._connector.address
+
+    async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
+        """Make a call and wait for its answer.
+
+        :raises LMStudioTimeoutError: if there is none within the client's ``timeout``.
+        """
+        (result,) = await self.call_each(endpoint, [parameter])
+        return result
+
+    async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
+        """Make many calls, a limited number of them at once; the answers are in the order of the parameters.
+
+        Where that does no harm, a call whose connection was lost is made once more.
+        """
+        waiting: deque[_Answer] = deque()
+        results: list[R] = []
+        try:
+            for parameter in parameters:
+                if len(waiting) == CALLS_AT_ONCE:
+                    results.append(await self._answer_or_repeat(waiting[0]))
+                    waiting.popleft()
+                answer = _Answer(endpoint, parameter)
+                waiting.append(answer)
+                await self._send_call(answer)
+            while waiting:
+                results.append(await self._answer_or_repeat(waiting[0]))
+                waiting.popleft()
+        finally:
+            for answer in waiting:
+                answer.forget()
+        return results
+
+    async def _send_call(self, answer: _Answer) -> None:
+        link = await self._connected()
+        answer.attach(link)
+        try:
+            await link.transport.send(answer.frame)
+        except LMStudioConnectionBrokenError as error:
+            answer.fail(error)
+
+    async def _answer_or_repeat(self, answer: _Answer) -> Any:
+        await self._wait(answer)
+        if isinstance(answer.error, LMStudioConnectionBrokenError) and answer.endpoint.repeatable:
+            await self._send_call(answer)
+            await self._wait(answer)
+        if answer.error is not None:
+            raise answer.error
+        return answer.result
+
+    async def _wait(self, answer: _Answer) -> None:
+        with anyio.move_on_after(self.timeout) as scope:
+            await answer.done.wait()
+        if scope.cancelled_caught and not answer.done.is_set():
+            answer.forget()
+            raise LMStudioTimeoutError(
+                f"{answer.endpoint.label}: {self.address} gave no answer to {answer.endpoint.name!r} within "
+                f"{self.timeout:g} seconds. It may still be at work; raise the client's timeout to wait longer."
+            )
+
+    async def open_channel(
+        self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: ChannelReceiver
+    ) -> Channel:
+        """Open a channel. Its receiver is told of its end whatever happens."""
+        link = await self._connected()
+        number, frame = link.multiplexer.open_channel(endpoint, creation, receiver)
+        channel = Channel(self, link, number)
+        try:
+            await link.transport.send(frame)
+        except LMStudioError:
+            link.multiplexer.forget_channel(number)
+            raise
+        except BaseException:
+            # The frame may be on its way already.
+            await channel.cancel()
+            link.multiplexer.forget_channel(number)
+            raise
+        return channel
+
+    def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
+        """Start work that nobody waits for. Legal from any thread, and where no code may wait."""
+        _call_soon(self._event_loop, self._start_unless_closed, work, *args)
+
+    def _start_unless_closed(self, work: Callable[..., Any], *args: Any) -> None:
+        if not self._closed:
+            self._tasks.start_soon(work, *args)
+
+    async def aclose(self) -> None:
+        """Cancel what is under way on the server and close the connection. Idempotent."""
+        self._closed = True
+        link = self._link
+        if link is not None:
+            link.scope.cancel()
+            with anyio.CancelScope(shield=True):
+                # Bounded: a link says its goodbyes within limits of its own.
+                await link.ended.wait()
+
+    async def _connected(self) -> _Link:
+        link = await self._latest_link()
+        if link.error is not None and link.was_connected:
+            # Lost while we waited for our turn: that was not our connection's end but the one before it.
+            link = await self._latest_link()
+        if link.error is not None:
+            raise link.error
+        return link
+
+    async def _latest_link(self) -> _Link:
+        """The connection, made now if there is none, or what became of making it."""
+        if self._closed:
+            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+        link = self._link
+        if link is None or link.error is not None:
+            link = self._link = _Link(self.namespace, self._connector, self._credentials)
+            self._tasks.start_soon(link.run, name=f"lmstudio {self.namespace}")
+        if not link.ready.is_set():
+            await link.ready.wait()
+        return link
+
+
+class _Link:
+    """One connection, from dialling to the end. `run` is its life; it never raises."""
+
+    def __init__(self, namespace: str, connector: Connector, credentials: Credentials) -> None:
+        self.multiplexer = Multiplexer()
+        self.transport: FrameTransport
+        self.scope = anyio.CancelScope()
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self.error: LMStudioError | None = None
+        self.was_connected = False
+        self._namespace = namespace
+        self._connector = connector
+        self._credentials = credentials
+
+    async def run(self) -> None:
+        closed = LMStudioConnectionClosedError("The client was closed.")
+        try:
+            with self.scope:
+                await self._connect_and_receive()
+        except LMStudioError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - nobody else could tell those who wait
+            self.error = LMStudioProtocolError(
+                f"The connection to {self._connector.address} failed: {error!r}"
+            )
+            self.error.__cause__ = error
+        finally:
+            self.error = self.error or closed
+            self.multiplexer.fail_all(self.error)
+            self.ready.set()
+            self.ended.set()
+
+    async def _connect_and_receive(self) -> None:
+        connecting = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_SECONDS)
+        with connecting:
+            async with self._connector.connect(self._namespace) as transport:
+                self.transport = transport
+                await transport.send(dumps(self._credentials.packet()))
+                first, *rest = await transport.receive()
+                check_authentication_result(_json_or_none(first))
+                connecting.deadline = math.inf
+                self.was_connected = True
+                self.ready.set()
+                try:
+                    for frame in rest:
+                        self.multiplexer.receive(frame)
+                    while True:
+                        for frame in await transport.receive():
+                            self.multiplexer.receive(frame)
+                finally:
+                    await self._cancel_what_runs()
+        if connecting.cancelled_caught:
+            raise LMStudioUnreachableError(
+                f"{self._connector.address} did not let us in within {CONNECT_SECONDS:g} seconds. "
+                "Is this LM Studio's address?"
+            )
+
+    async def _cancel_what_runs(self) -> None:
+        """A server may go on with what its client has left; tell it not to."""
+        with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
+            for number in self.multiplexer.open_channels:
+                frame = self.multiplexer.packet(number, Cancel())
+                try:
+                    if frame is not None:
+                        await self.transport.send(frame)
+                except LMStudioClientError:
+                    return
+
+
+class Channel:
+    """The client's end of an open channel."""
+
+    __slots__ = ("_link", "_number", "_session")
+
+    def __init__(self, session: Session, link: _Link, number: int) -> None:
+        self._session = session
+        self._link = link
+        self._number = number
+
+    async def cancel(self) -> None:
+        """Ask the server to stop. Shielded, bounded, and no error if the channel or its connection is over."""
+        frame = self._link.multiplexer.packet(self._number, Cancel())
+        if frame is None or self._link.ended.is_set():
+            return
+        with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
+            try:
+                await self._link.transport.send(frame)
+            except LMStudioClientError:
+                logger.debug("a channel's connection ended before its cancel could be sent")
+
+    def cancel_soon(self) -> None:
+        """The same, from where nothing can be awaited: a finalizer, in whatever thread it runs."""
+        if not self._link.ended.is_set():
+            self._session.run_soon(self.cancel)
+
+
+class _Answer:
+    """The answer to one call, on whichever connection it comes."""
+
+    __slots__ = ("_number", "done", "endpoint", "error", "frame", "link", "parameter", "result")
+
+    def __init__(self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None) -> None:
+        self.endpoint = endpoint
+        self.parameter = parameter
+        self.link: _Link | None = None
+
+    def attach(self, link: _Link) -> None:
+        self.link = link
+        self.done = anyio.Event()
+        self.result: Any = None
+        self.error: LMStudioError | None = None
+        self._number, self.frame = link.multiplexer.call(self.endpoint, self.parameter, self)
+
+    def succeed(self, result: Any) -> None:
+        self.result = result
+        self.done.set()
+
+    def fail(self, error: LMStudioError) -> None:
+        self.error = error
+        self.done.set()
+
+    def forget(self) -> None:
+        if self.link is not None:
+            self.link.multiplexer.forget_call(self._number)
+
+
+def _json_or_none(frame: str) -> Any:
+    try:
+        return loads(frame)
+    except ValueError:
+        return None
+
+
+def _call_soon(event_loop: EventLoopToken, function: Callable[..., Any], *args: Any) -> None:
+    """Run a function in the event loop, from any thread, without waiting for it.
+
+    anyio's own way back into the loop waits for the function, which a finalizer in the loop's thread cannot.
+    """
+    loop = event_loop.native_token
+    schedule = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[attr-defined]
+    try:
+        schedule(function, *args)
+    except RuntimeError:
+        # The loop is closed, and with it the connection. (trio's RunFinishedError is a RuntimeError too.)
+        logger.debug("an event loop ended before an abandoned operation could be cancelled")

@@ -1,0 +1,176 @@
+"""Where a server is: what people write for it, and the URLs that follow from it. No I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import attrs
+
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["ServerAddress", "parse_api_host"]
+
+_APP_PORT = 1234
+_SECURE_PORT = 443
+_PLAIN_PORT = 80
+_MAX_PORT = 65535
+# "http" and "ws" name the same server here: one port serves both.
+_SECURE_SCHEMES = {"http": False, "ws": False, "https": True, "wss": True}
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# \w lets internationalised names through.
+_NAME = re.compile(r"(?!\d+\Z)[\w-]+(\.[\w-]+)*\.?")
+_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_FORMS = (
+    'Write "host", "host:port", "[ipv6]:port", or a URL such as "http://host:port" or "https://host/prefix" '
+    "(ws:// and wss:// mean the same as http:// and https://)."
+)
+
+
+@attrs.frozen
+class ServerAddress:
+    """Where one server is.
+
+    :param secure: whether TLS is spoken.
+    :param host: a name or an IP address, IPv6 without its brackets.
+    :param port: the TCP port.
+    :param prefix: what stands before every path, such as ``/lmstudio``, or empty.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    prefix: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this very machine, where no proxy may come between."""
+        name = self.host.rstrip(".")
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (mapped or address).is_loopback
+
+    def http_url(self, path: str) -> str:
+        """Give the URL of a plain HTTP resource.
+
+        :param path: the resource, such as ``/lmstudio-greeting``.
+        :return: the whole URL, port included.
+
+        ::
+
+            parse_api_host("localhost").http_url("/lmstudio-greeting")
+            # http://localhost:1234/lmstudio-greeting
+        """
+        return f"{'https' if self.secure else 'http'}://{self._authority}{self.prefix}/{path.lstrip('/')}"
+
+    def websocket_url(self, namespace: str) -> str:
+        """Give the URL of a namespace's websocket.
+
+        :param namespace: such as ``llm``.
+        :return: the whole URL, port included.
+
+        ::
+
+            parse_api_host("https://lm.example/api").websocket_url("llm")
+            # wss://lm.example:443/api/llm
+        """
+        return f"{'wss' if self.secure else 'ws'}://{self._authority}{self.prefix}/{namespace.lstrip('/')}"
+
+    @property
+    def _authority(self) -> str:
+        return f"{self._bracketed_host}:{self.port}"
+
+    @property
+    def _bracketed_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def __str__(self) -> str:
+        if self.secure:
+            port = "" if self.port == _SECURE_PORT else f":{self.port}"
+            return f"https://{self._bracketed_host}{port}{self.prefix}"
+        return f"{self._authority}{self.prefix}"
+
+
+def parse_api_host(text: str) -> ServerAddress:
+    """Understand what a person wrote for a server.
+
+    A host alone means LM Studio's own port, 1234; a URL without a port means its scheme's port, 80 or 443.
+
+    :param text: ``host``, ``host:port``, ``[ipv6]:port``, each with or without a path prefix, or the same as an
+        ``http``, ``https``, ``ws`` or ``wss`` URL.
+    :return: the address.
+    :raises LMStudioValueError: if it is none of these.
+
+    ::
+
+        str(parse_api_host("http://127.0.0.1:1234/"))  # 127.0.0.1:1234
+    """
+    if not isinstance(text, str):
+        raise LMStudioValueError(f"api_host must be a string, not {type(text).__name__}. {_FORMS}")
+    rest = text.strip()
+    if not rest:
+        raise LMStudioValueError(f"api_host is empty. {_FORMS}")
+    secure, default_port = False, _APP_PORT
+    if scheme := _SCHEME.match(rest):
+        name = scheme[1].lower()
+        if name not in _SECURE_SCHEMES:
+            raise _refusal(text, f"it has the scheme {name}://")
+        secure = _SECURE_SCHEMES[name]
+        default_port = _SECURE_PORT if secure else _PLAIN_PORT
+        rest = rest[scheme.end() :]
+    for mark, part in (("?", "a query"), ("#", "a fragment")):
+        if mark in rest:
+            raise _refusal(text, f"it has {part}")
+    authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        raise _refusal(text, "it has user info; give a token as api_token")
+    host, port = _split_authority(text, authority)
+    if not _PATH.fullmatch(path):
+        raise _refusal(text, "its path has characters that must be percent-encoded")
+    prefix = (slash + path).rstrip("/")
+    return ServerAddress(secure, host, default_port if port is None else _parse_port(text, port), prefix)
+
+
+def _split_authority(text: str, authority: str) -> tuple[str, str | None]:
+    """Take host and port apart."""
+    port: str | None
+    if authority.startswith("["):
+        host, bracket, after = authority[1:].partition("]")
+        if not bracket or (after and not after.startswith(":")):
+            raise _refusal(text, "its brackets do not match")
+        port = after[1:] if after else None
+        return _parse_ipv6(text, host), port
+    if authority.count(":") > 1:
+        return _parse_ipv6(text, authority), None
+    host, colon, after = authority.partition(":")
+    if not host:
+        raise _refusal(text, "it has no host")
+    if not _NAME.fullmatch(host):
+        raise _refusal(text, f"{host!r} is no host name")
+    return host.lower(), after if colon else None
+
+
+def _parse_ipv6(text: str, host: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(host))
+    except ValueError as exc:
+        raise _refusal(text, f"{host!r} is no IPv6 address") from exc
+
+
+def _parse_port(text: str, port: str) -> int:
+    # int() alone would take " 1", "+1", "1_0" and other alphabets' digits.
+    if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= _MAX_PORT:
+        raise _refusal(text, f"{port!r} is no port from 1 to {_MAX_PORT}")
+    return int(port)
+
+
+def _refusal(text: str, why: str) -> LMStudioValueError:
+    # User info and queries are where secrets hide, and messages end up in logs.
+    shown = "" if any(mark in text for mark in "@?#") else f" {text!r}"
+    return LMStudioValueError(f"api_host{shown} makes no sense: {why}. {_FORMS}")

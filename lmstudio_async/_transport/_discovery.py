@@ -1,0 +1,95 @@
+"""Looking for LM Studio: whether a server answers its greeting, and on which port of this machine."""
+
+from __future__ import annotations
+
+import json
+import ssl
+
+import anyio
+import httpx
+
+from lmstudio_async._transport._address import ServerAddress, parse_api_host
+
+__all__ = ["DEFAULT_API_PORTS", "find_default_local_api_host", "is_valid_api_host"]
+
+DEFAULT_API_PORTS = (41343, 52993, 16141, 39414, 22931)
+"""The ports that LM Studio opens for SDKs, in the order in which they are tried."""
+
+_APP_PORT = 1234
+_GREETING_LIMIT_SECONDS = 1.0
+_GREETING_LIMIT_BYTES = 65_536
+
+
+async def is_valid_api_host(api_host: str) -> bool:
+    """Tell whether an LM Studio server answers there, within a second.
+
+    :param api_host: where to ask, such as ``localhost:1234``.
+    :return: whether the greeting of LM Studio came back. A host that is down, silent or something else is no error.
+    :raises LMStudioValueError: if ``api_host`` itself makes no sense.
+
+    ::
+
+        if not await is_valid_api_host("localhost:1234"):
+            print("LM Studio is not running")
+    """
+    address = parse_api_host(api_host)
+    with anyio.move_on_after(_GREETING_LIMIT_SECONDS):
+        verify = (
+            await anyio.to_thread.run_sync(httpx.create_ssl_context) if address.secure else no_certificates()
+        )
+        async with httpx.AsyncClient(verify=verify, trust_env=not address.is_loopback) as client:
+            return await _greets(client, address)
+    return False
+
+
+async def find_default_local_api_host() -> str | None:
+    """Find LM Studio on this machine, within a second.
+
+    The ports it opens for SDKs are asked first, then 1234, the port that people see.
+
+    :return: such as ``127.0.0.1:41343``, or ``None`` if LM Studio does not run here.
+
+    ::
+
+        api_host = await find_default_local_api_host() or "embedded"
+    """
+    addresses = [ServerAddress(False, "127.0.0.1", port) for port in (*DEFAULT_API_PORTS, _APP_PORT)]
+    answers = dict.fromkeys(addresses, False)
+
+    async def ask(address: ServerAddress) -> None:
+        answers[address] = await _greets(client, address)
+
+    with anyio.move_on_after(_GREETING_LIMIT_SECONDS):
+        async with (
+            httpx.AsyncClient(verify=no_certificates(), trust_env=False) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            for address in addresses:
+                tasks.start_soon(ask, address)
+    return next((str(address) for address, answer in answers.items() if answer), None)
+
+
+def no_certificates() -> ssl.SSLContext:
+    """Give what a client needs that never speaks TLS: loading the certificates would take longer than connecting.
+
+    It trusts nobody: were it used for TLS after all, the handshake would fail.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
+    try:
+        async with client.stream(
+            "GET", address.http_url("/lmstudio-greeting"), timeout=_GREETING_LIMIT_SECONDS
+        ) as response:
+            if response.status_code != httpx.codes.OK:
+                return False
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _GREETING_LIMIT_BYTES:
+                    return False
+        greeting = json.loads(body)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError):
+        return False
+    return isinstance(greeting, dict) and greeting.get("lmstudio") is True

@@ -1,0 +1,244 @@
+"""Websocket frames as bytes: cutting what the server sends, and masking what goes to it. No I/O.
+
+Whole text frames, which is nearly all that LM Studio sends, are cut by hand at a twentieth of wsproto's cost.
+Every other frame (control frames, fragments, whatever breaks the rules) is left to wsproto.
+"""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["DEFAULT_MAX_MESSAGE_BYTES", "FrameEnd", "FrameReader", "masked_text_frame"]
+
+DEFAULT_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+
+_WHOLE_TEXT = 0x81
+_FIN = 0x80
+_MASKED = 0x80
+_OPCODE = 0x0F
+_CONTROL = 0x08
+_LENGTH = 0x7F
+_TWO_BYTES = 126
+_EIGHT_BYTES = 127
+_MAX_TWO_BYTES = 0xFFFF
+# A longer integer is slower to make than several of these.
+_MASK_BLOCK = 8192
+_MASK_AT_ONCE = 1024
+
+
+@attrs.frozen
+class FrameEnd:
+    """Why no more frames come.
+
+    :param code: the websocket close code.
+    :param reason: what a person should read; may be empty.
+    :param by_peer: whether the server said goodbye, rather than having sent what cannot be read.
+    """
+
+    code: int
+    reason: str
+    by_peer: bool
+
+
+class FrameReader:
+    """Makes messages out of the bytes of one connection, cut anywhere.
+
+    :param connection: the wsproto side of it; also knows whether a close was sent or received.
+    :param max_message_bytes: a longer message ends the connection.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_foreign",
+        "_fragmented",
+        "_head",
+        "_max",
+        "_message_size",
+        "_missing",
+        "_parts",
+        "_text",
+        "end",
+        "pings",
+    )
+
+    def __init__(self, connection: Connection, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> None:
+        self.end: FrameEnd | None = None
+        # Payloads of pings that want an answer; whoever answers empties it.
+        self.pings: list[bytes] = []
+        self._connection = connection
+        self._max = max_message_bytes
+        # The beginning of a header.
+        self._head = b""
+        # The beginning of a whole text frame, and how many of its bytes are still to come. A list, because
+        # growing one bytes object would be quadratic in the size of a message.
+        self._parts: list[bytes] = []
+        self._missing = 0
+        # How many bytes of the current frame are still to be handed to wsproto.
+        self._foreign = 0
+        # Between the first and the last fragment of a message: its texts so far, and its size.
+        self._fragmented = False
+        self._text: list[str] = []
+        self._message_size = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take what came from the socket, and give the messages that it completed.
+
+        ``end`` is set once nothing more will come; messages before the end are still given.
+        """
+        messages: list[str] = []
+        if self.end is not None:
+            return messages
+        pos = 0
+        if self._missing:
+            pos = self._missing
+            if pos > len(data):
+                self._parts.append(data)
+                self._missing = pos - len(data)
+                return messages
+            self._parts.append(data[:pos])
+            payload = b"".join(self._parts)
+            self._parts.clear()
+            self._missing = 0
+            try:
+                messages.append(payload.decode())
+            except UnicodeDecodeError as exc:
+                self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, f"a message is not UTF-8 ({exc.reason})")
+                return messages
+        elif self._foreign:
+            pos = self._feed_foreign(data, 0, messages)
+        elif self._head:
+            data, self._head = self._head + data, b""
+        self._cut(data, pos, messages)
+        return messages
+
+    def _cut(self, data: bytes, pos: int, messages: list[str]) -> None:
+        """Cut frames from ``pos`` on, and remember an incomplete one at the end of the data."""
+        size = len(data)
+        while self.end is None and pos < size:
+            if size - pos < 2:
+                self._head = data[pos:]
+                return
+            first, second = data[pos], data[pos + 1]
+            length, start, shortest = second & _LENGTH, pos + 2, 0
+            if length == _TWO_BYTES:
+                start, shortest = pos + 4, _TWO_BYTES
+            elif length == _EIGHT_BYTES:
+                start, shortest = pos + 10, _MAX_TWO_BYTES + 1
+            if start > pos + 2:
+                if start > size:
+                    self._head = data[pos:]
+                    return
+                length = int.from_bytes(data[pos + 2 : start])
+            if first != _WHOLE_TEXT or second & _MASKED or length < shortest or self._fragmented:
+                self._foreign = start - pos + length
+                if self._accept_foreign(first, length):
+                    pos = self._feed_foreign(data, pos, messages)
+                continue
+            stop = start + length
+            if length > self._max:
+                self._refuse_size(length)
+            elif stop > size:
+                self._parts.append(data[start:])
+                self._missing = stop - size
+                return
+            else:
+                try:
+                    messages.append(data[start:stop].decode())
+                except UnicodeDecodeError as exc:
+                    self._refuse(
+                        CloseReason.INVALID_FRAME_PAYLOAD_DATA, f"a message is not UTF-8 ({exc.reason})"
+                    )
+                pos = stop
+
+    def _accept_foreign(self, first: int, length: int) -> bool:
+        """Keep account of a fragmented message; refuse one that grows too large."""
+        if first & _CONTROL:
+            return True
+        self._message_size += length
+        if self._message_size > self._max:
+            self._refuse_size(self._message_size)
+            return False
+        self._fragmented = not first & _FIN
+        if not self._fragmented:
+            self._message_size = 0
+        return True
+
+    def _feed_foreign(self, data: bytes, pos: int, messages: list[str]) -> int:
+        """Hand wsproto its part of the data, and give where the rest begins."""
+        stop = min(pos + self._foreign, len(data))
+        self._foreign -= stop - pos
+        self._connection.receive_data(data[pos:stop])
+        for event in self._connection.events():
+            if isinstance(event, TextMessage):
+                self._text.append(event.data)
+                if event.message_finished:
+                    messages.append("".join(self._text))
+                    self._text.clear()
+            elif isinstance(event, Ping):
+                self.pings.append(bytes(event.payload))
+            elif isinstance(event, CloseConnection):
+                # wsproto tells of a broken rule by the same event; only a real goodbye changes its state.
+                by_peer = self._connection.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
+                self.end = FrameEnd(int(event.code), event.reason or "", by_peer)
+                return stop
+            elif isinstance(event, BytesMessage):
+                self._refuse(CloseReason.UNSUPPORTED_DATA, "a message is binary; LM Studio sends text only")
+                return stop
+        return stop
+
+    def _refuse_size(self, size: int) -> None:
+        self._refuse(
+            CloseReason.MESSAGE_TOO_BIG, f"a message of {size} bytes is above the limit of {self._max} bytes"
+        )
+
+    def _refuse(self, code: CloseReason, reason: str) -> None:
+        self.end = FrameEnd(int(code), reason, by_peer=False)
+
+
+def masked_text_frame(text: str) -> bytes:
+    """Make the one frame that carries a client's message.
+
+    :param text: the message.
+    :return: the bytes for the socket.
+    :raises LMStudioValueError: if the text is no valid Unicode.
+    """
+    try:
+        payload = text.encode()
+    except UnicodeEncodeError as exc:
+        raise LMStudioValueError(
+            f"a frame must be valid Unicode, but character {exc.start} is half of a surrogate pair"
+        ) from exc
+    size = len(payload)
+    if size < _TWO_BYTES:
+        header = bytes((_WHOLE_TEXT, _MASKED | size))
+    elif size <= _MAX_TWO_BYTES:
+        header = bytes((_WHOLE_TEXT, _MASKED | _TWO_BYTES)) + size.to_bytes(2)
+    else:
+        header = bytes((_WHOLE_TEXT, _MASKED | _EIGHT_BYTES)) + size.to_bytes(8)
+    key = os.urandom(4)
+    return header + key + _mask(payload, key)
+
+
+def _mask(payload: bytes, key: bytes) -> bytes:
+    """Exclusive-or the payload with the repeated key."""
+    size = len(payload)
+    if size <= _MASK_AT_ONCE:
+        return _xor(payload, int.from_bytes((key * (size // 4 + 1))[:size]))
+    pad = int.from_bytes(key * (_MASK_BLOCK // 4))
+    blocks = [
+        _xor(payload[at : at + _MASK_BLOCK], pad) for at in range(0, size - _MASK_BLOCK + 1, _MASK_BLOCK)
+    ]
+    if rest := size % _MASK_BLOCK:
+        blocks.append(_xor(payload[size - rest :], int.from_bytes((key * (rest // 4 + 1))[:rest])))
+    return b"".join(blocks)
+
+
+def _xor(block: bytes, pad: int) -> bytes:
+    return (int.from_bytes(block) ^ pad).to_bytes(len(block))

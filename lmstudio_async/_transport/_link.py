@@ -1,0 +1,271 @@
+"""One established websocket as a ``FrameTransport``: reading, coalesced writing, keepalive and goodbye.
+
+httpx-ws makes the connection, this drives it: one read gives every message that has arrived, and what concurrent
+senders say goes out in one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import httpcore
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import CloseConnection, Event, Ping, Pong
+from wsproto.frame_protocol import CloseReason
+
+from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
+from lmstudio_async.errors import (
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioRuntimeError,
+)
+
+__all__ = ["WebSocketTransport"]
+
+# asyncio reads that much at once; asking for less makes anyio cut and copy it.
+_READ_BYTES = 262_144
+# A large batch goes out in pieces, so that the time limit of a write measures progress.
+_WRITE_BYTES = 262_144
+_MAX_UNSENT_BYTES = 1_048_576
+
+
+class WebSocketTransport:
+    """The client's end of one websocket. See ``FrameTransport`` for the contract."""
+
+    def __init__(
+        self,
+        stream: httpcore.AsyncNetworkStream,
+        connection: Connection,
+        url: str,
+        *,
+        ping_interval: float,
+        ping_timeout: float,
+        write_timeout: float,
+        close_timeout: float,
+        max_message_bytes: int,
+    ) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._url = url
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._write_timeout = write_timeout
+        self._close_timeout = close_timeout
+        self._reader = FrameReader(connection, max_message_bytes)
+        self._ping_unanswered = False
+        self._closing = False
+        # Why the connection is no more, and what told of it.
+        self._broken: str | None = None
+        self._cause: BaseException | None = None
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._write_scope: anyio.CancelScope | None = None
+        self._room: anyio.Event | None = None
+        self._receiving = False
+        # Set when the receiving task lets go of the socket; made by who closes meanwhile.
+        self._released: anyio.Event | None = None
+
+    async def send(self, frame: str) -> None:
+        self._raise_if_ended()
+        self._append(masked_text_frame(frame))
+        if self._write_scope is None:
+            await self._flush()
+            if self._broken is not None:
+                self._raise_if_ended()
+        elif self._out_bytes > _MAX_UNSENT_BYTES:
+            # Waiting after the frame has its place in the queue keeps concurrent senders in order.
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+            self._raise_if_ended()
+
+    async def receive(self) -> Sequence[str]:
+        self._raise_if_ended()
+        if self._receiving:
+            raise LMStudioRuntimeError(
+                "another task already receives from this connection; one task receives"
+            )
+        self._receiving = True
+        try:
+            while True:
+                frames = await self._read_some()
+                if self._closing:
+                    # What still comes belongs to nobody; only the server's goodbye is waited for.
+                    if self._broken is not None:
+                        self._raise_if_ended()
+                elif frames:
+                    return frames
+                else:
+                    self._raise_if_ended()
+        finally:
+            self._receiving = False
+            if self._released is not None:
+                self._released.set()
+
+    async def aclose(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._close_timeout):
+                await self._say_goodbye()
+            if self._write_scope is not None:
+                self._write_scope.cancel()
+            with anyio.move_on_after(self._close_timeout):
+                await self._drop()
+        self._wake_senders()
+
+    async def _say_goodbye(self) -> None:
+        """Send a close frame and wait for the server's, which the receiving task reads if there is one."""
+        if self._broken is not None:
+            return
+        self._append_event(CloseConnection(CloseReason.NORMAL_CLOSURE))
+        await self._flush()
+        while self._broken is None:
+            if self._receiving:
+                self._released = anyio.Event()
+                await self._released.wait()
+            else:
+                await self._read_some()
+
+    async def _read_some(self) -> list[str]:
+        """Read once, and do what is not the caller's business. The end is remembered, not raised."""
+        limit = self._ping_timeout if self._ping_unanswered else self._ping_interval
+        try:
+            data = await self._stream.read(_READ_BYTES, timeout=limit)
+        except (httpcore.ReadTimeout, TimeoutError) as exc:
+            await self._miss_the_peer(exc)
+            return []
+        except Exception as exc:  # noqa: BLE001 - whatever the socket layers raise, the connection is gone
+            self._set_broken(f"the network failed ({_describe(exc)})", exc)
+            return []
+        if not data:
+            self._set_broken("the server hung up without saying goodbye")
+            return []
+        self._ping_unanswered = False
+        frames = self._reader.feed(data)
+        if self._reader.pings:
+            for payload in self._reader.pings:
+                self._append_event(Pong(payload))
+            self._reader.pings.clear()
+            await self._flush()
+        if self._reader.end is not None:
+            await self._answer_end(self._reader.end)
+        return frames
+
+    async def _miss_the_peer(self, exc: BaseException) -> None:
+        """Ask a silent server for a sign of life, or give it up if it was asked already."""
+        if self._ping_unanswered:
+            silence = self._ping_interval + self._ping_timeout
+            self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping", exc)
+            await self._drop()
+            return
+        self._ping_unanswered = True
+        self._append_event(Ping(b"lmstudio"))
+        await self._flush()
+
+    async def _answer_end(self, end: FrameEnd) -> None:
+        """Do this side's part of the goodbye, and remember the end."""
+        if end.by_peer:
+            said = f"the server closed it with code {end.code}" + (f": {end.reason}" if end.reason else "")
+        else:
+            said = f"the server broke the websocket protocol: {end.reason} (code {end.code})"
+        code = CloseReason.PROTOCOL_ERROR
+        if end.by_peer:
+            # 1005 stands for "no code was sent" and must not be sent itself.
+            code = CloseReason.NORMAL_CLOSURE
+        elif end.code in CloseReason.__members__.values():
+            code = CloseReason(end.code)
+        self._append_event(CloseConnection(code))
+        await self._flush()
+        self._set_broken(said)
+        if not self._closing:
+            await self._drop()
+
+    def _append_event(self, event: Event) -> None:
+        """Queue a control frame, unless the goodbye was said already."""
+        state = self._connection.state
+        if state is ConnectionState.OPEN or (
+            state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
+        ):
+            self._append(bytes(self._connection.send(event)))
+
+    def _append(self, data: bytes) -> None:
+        self._out.append(data)
+        self._out_bytes += len(data)
+
+    async def _flush(self) -> None:
+        """Write until nothing is left, other tasks' frames included. Failing to is remembered, not raised.
+
+        Shielded, because a cancelled sender must not leave half a frame on the wire; bounded by how long the
+        server may leave its socket unread.
+        """
+        if not self._out or self._write_scope is not None or self._broken is not None:
+            return
+        with anyio.CancelScope(shield=True) as scope:
+            self._write_scope = scope
+            try:
+                while self._out:
+                    data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+                    self._out.clear()
+                    self._out_bytes = 0
+                    self._wake_senders()
+                    await self._write(data, scope)
+            except BaseException as exc:
+                # asyncio's own cancellation passes through shields; after it, nobody knows what was written.
+                reason = f"a write failed ({_describe(exc)})"
+                if scope.cancel_called:
+                    reason = f"the server did not read what was sent for {self._write_timeout:g} seconds"
+                self._set_broken(reason, exc)
+                # Ends the wait of a receiving task too.
+                await self._drop()
+                if not isinstance(exc, Exception):
+                    raise
+            finally:
+                self._write_scope = None
+
+    async def _write(self, data: bytes, scope: anyio.CancelScope) -> None:
+        if len(data) <= _WRITE_BYTES:
+            scope.deadline = anyio.current_time() + self._write_timeout
+            await self._stream.write(data)
+            return
+        view = memoryview(data)
+        for at in range(0, len(data), _WRITE_BYTES):
+            scope.deadline = anyio.current_time() + self._write_timeout
+            await self._stream.write(bytes(view[at : at + _WRITE_BYTES]))
+
+    async def _drop(self) -> None:
+        """Let go of the socket."""
+        if self._broken is None:
+            self._broken = "it was dropped"
+        with anyio.move_on_after(self._close_timeout, shield=True):
+            try:
+                await self._stream.aclose()
+            except Exception:  # noqa: BLE001, S110 - it is gone either way
+                pass
+
+    def _set_broken(self, reason: str, cause: BaseException | None = None) -> None:
+        # The first reason is the cause of the others.
+        if self._broken is None:
+            self._broken, self._cause = reason, cause
+        self._out.clear()
+        self._out_bytes = 0
+        self._wake_senders()
+
+    def _wake_senders(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def _raise_if_ended(self) -> None:
+        if self._closing:
+            raise LMStudioConnectionClosedError(f"the connection to {self._url} was closed by this program")
+        if self._broken is not None:
+            raise LMStudioConnectionBrokenError(
+                f"the connection to {self._url} was lost: {self._broken}"
+            ) from self._cause
+
+
+def _describe(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__

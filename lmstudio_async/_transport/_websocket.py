@@ -1,0 +1,210 @@
+"""Connections to a server behind a socket: how they are made, and how failing to make one is reported."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import httpx
+import httpx_ws
+
+from lmstudio_async._transport._address import ServerAddress
+from lmstudio_async._transport._base import FrameTransport
+from lmstudio_async._transport._discovery import no_certificates
+from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
+from lmstudio_async._transport._link import WebSocketTransport
+from lmstudio_async.errors import (
+    LMStudioConnectionClosedError,
+    LMStudioUnreachableError,
+    LMStudioValueError,
+)
+
+__all__ = ["WebSocketConnector"]
+
+_CLOSE_LIMIT_SECONDS = 2.0
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CURE = (
+    "Start LM Studio and its server (`lms server start`), or check api_host; without LM Studio, "
+    '`pip install "lmstudio-async[embedded]"` and use api_host "embedded".'
+)
+
+
+class WebSocketConnector:
+    """Makes connections to the namespaces of one server.
+
+    :param address: where the server is.
+    :param verify: whom to trust with ``wss``: a TLS context, or the path of a file or directory of certificates.
+        ``None`` trusts the usual public authorities.
+    :param connect_timeout: seconds until a connection must stand, from name lookup to the finished upgrade.
+    :param ping_interval: seconds of silence after which the server is asked for a sign of life.
+    :param ping_timeout: seconds of further silence after which the connection is given up.
+    :param write_timeout: seconds that the server may leave the socket unread while something is sent.
+    :param close_timeout: seconds to wait for the server's half of a goodbye.
+    :param max_message_bytes: a longer message from the server breaks the connection.
+
+    ::
+
+        connector = WebSocketConnector(parse_api_host("localhost:1234"))
+        async with connector.connect("llm") as transport:
+            await transport.send("{...}")
+            frames = await transport.receive()
+        await connector.aclose()
+    """
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        *,
+        verify: ssl.SSLContext | str | None = None,
+        connect_timeout: float = 10.0,
+        ping_interval: float = 20.0,
+        ping_timeout: float = 20.0,
+        write_timeout: float = 10.0,
+        close_timeout: float = 1.0,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._verify = verify
+        self._connect_timeout = connect_timeout
+        self._link_options: dict[str, Any] = {
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+            "write_timeout": write_timeout,
+            "close_timeout": close_timeout,
+            "max_message_bytes": max_message_bytes,
+        }
+        self._client: httpx.AsyncClient | None = None
+        self._client_lock = anyio.Lock()
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """The server, as a person would write it."""
+        return str(self._address)
+
+    @asynccontextmanager
+    async def connect(self, namespace: str) -> AsyncGenerator[FrameTransport, None]:
+        """Connect to one namespace; leaving the block closes the connection.
+
+        :param namespace: such as ``llm``.
+        :raises LMStudioUnreachableError: if no websocket comes about.
+        :raises LMStudioConnectionClosedError: if this connector was closed.
+        :raises LMStudioValueError: if ``verify`` names no certificates.
+        """
+        url = self._address.websocket_url(namespace)
+        client = await self._get_client()
+        upgrade = httpx_ws.AsyncWebSocketClient(client, session_class=_QuietSession).connect(url)
+        try:
+            with anyio.fail_after(self._connect_timeout):
+                session = await upgrade.__aenter__()
+        except Exception as exc:
+            if self._closed:
+                raise _closed_error() from exc
+            raise LMStudioUnreachableError(
+                f"{_what_happened(url, exc, self._connect_timeout)} {_CURE}"
+            ) from exc
+        transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
+        try:
+            _check_accept(url, session.response)
+            yield transport
+        finally:
+            await transport.aclose()
+            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
+                try:
+                    await upgrade.__aexit__(None, None, None)
+                except Exception:  # noqa: BLE001, S110 - a socket that cannot be closed properly is closed anyway
+                    pass
+
+    async def aclose(self) -> None:
+        """Release what all connections share; those that are open end. Idempotent."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
+                await client.aclose()
+
+    async def _get_client(self) -> httpx.AsyncClient:
+        if self._closed:
+            raise _closed_error()
+        if self._client is None:
+            async with self._client_lock:
+                # Another task may have made it, or closed the connector, while this one waited.
+                if self._client is None:
+                    verify = await self._load_certificates()
+                    if self._closed:
+                        raise _closed_error()
+                    self._client = httpx.AsyncClient(
+                        verify=verify,
+                        trust_env=not self._address.is_loopback,
+                        timeout=self._connect_timeout,
+                        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                    )
+        return self._client
+
+    async def _load_certificates(self) -> ssl.SSLContext:
+        verify = self._verify
+        if isinstance(verify, ssl.SSLContext):
+            return verify
+        if not self._address.secure:
+            return no_certificates()
+        if verify is None:
+            return await anyio.to_thread.run_sync(httpx.create_ssl_context)
+        return await anyio.to_thread.run_sync(_read_certificates, verify)
+
+
+class _QuietSession(httpx_ws.AsyncWebSocketSession):
+    """Holds the pieces of an upgraded connection and starts none of httpx-ws's background tasks.
+
+    Those cost a hundred microseconds per frame, and wrap what leaves their block in an exception group.
+    """
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        yield self
+
+
+def _read_certificates(path: str) -> ssl.SSLContext:
+    try:
+        if Path(path).is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as exc:
+        raise LMStudioValueError(
+            f"verify={path!r} holds no certificates that can be read ({exc}). Give the path of a PEM file or of a "
+            "directory of certificates, or an ssl.SSLContext."
+        ) from exc
+
+
+def _closed_error() -> LMStudioConnectionClosedError:
+    return LMStudioConnectionClosedError("this client was closed by this program; make a new one")
+
+
+def _check_accept(url: str, response: httpx.Response | None) -> None:
+    """Make sure that it was a websocket server that agreed, not something that repeats what it once heard."""
+    if response is None:
+        return
+    key = response.request.headers["sec-websocket-key"].encode()
+    expected = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID).digest()).decode()  # noqa: S324
+    if response.headers.get("sec-websocket-accept", "").strip() != expected:
+        raise LMStudioUnreachableError(f"{url} answered, but not as a websocket server does. {_CURE}")
+
+
+def _what_happened(url: str, exc: Exception, timeout: float) -> str:
+    """Put a failure to connect into words. The cause chain keeps the details."""
+    if isinstance(exc, httpx_ws.WebSocketUpgradeError):
+        return f"{url} refused the websocket with HTTP status {exc.response.status_code}."
+    if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
+        return f"{url} did not answer within {timeout:g} seconds."
+    if isinstance(exc, httpx.ProxyError):
+        return f"{url} could not be reached through the proxy that the environment names ({exc})."
+    if isinstance(exc, httpx.ConnectError):
+        return f"{url} could not be reached ({str(exc) or type(exc).__name__})."
+    if isinstance(exc, (httpx.RemoteProtocolError, httpx.ReadError)):
+        return f"{url} answered, but not as LM Studio does ({str(exc) or 'it hung up'})."
+    return f"{url} could not be reached ({type(exc).__name__}: {exc})."

@@ -1,0 +1,163 @@
+"""What the server tells about models: downloaded ones, and loaded instances of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import attrs
+
+from lmstudio_async._wire._struct import WireObject, nullable
+
+__all__ = [
+    "AnyInstanceInfo",
+    "AnyModelInfo",
+    "EmbeddingModelInfo",
+    "EmbeddingModelInstanceInfo",
+    "LlmInfo",
+    "LlmInstanceInfo",
+    "ModelInfo",
+    "ModelInstanceInfo",
+    "Quantization",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Quantization(WireObject):
+    """How a model's weights are stored.
+
+    :param name: such as ``Q4_K_M``.
+    :param bits: bits per weight, rounded.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str = ""
+    bits: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ModelInfo(WireObject):
+    """A downloaded model, of any kind.
+
+    :param type: ``llm``, ``embedding``, or a kind that this SDK does not know.
+    :param model_key: the name to load it by.
+    :param format: of its file, such as ``gguf``; ``safetensors`` for MLX models.
+    :param display_name: a name for people.
+    :param publisher: who made this file.
+    :param path: where it lies below the models folder: ``publisher/repository/file``.
+    :param size_bytes: size on disk.
+    :param indexed_model_identifier: the server's own name for it, normally the path.
+    :param device_identifier: the LM Link device that has it; None for the server's own machine.
+    :param params_string: number of parameters for people, such as ``7B``.
+    :param architecture: such as ``llama``.
+    :param quantization: how the weights are stored.
+    :param variants: keys of the quantizations that share this model key.
+    :param selected_variant: the one of them that the model key alone stands for.
+    :param max_context_length: the longest context the model was made for, in tokens.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    type: str = ""
+    model_key: str = ""
+    format: str = ""
+    display_name: str = ""
+    publisher: str = ""
+    path: str = ""
+    size_bytes: int = 0
+    indexed_model_identifier: str = ""
+    device_identifier: str | None = nullable()
+    params_string: str | None = None
+    architecture: str | None = None
+    quantization: Quantization | None = None
+    variants: list[str] | None = attrs.field(default=None, hash=False)
+    selected_variant: str | None = None
+    max_context_length: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class LlmInfo(ModelInfo):
+    """A downloaded language model: a `ModelInfo`, and what only language models have.
+
+    :param vision: it accepts images.
+    :param trained_for_tool_use: it was trained to call tools.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    TAG: ClassVar[str] = "llm"
+
+    type: str = "llm"
+    vision: bool = False
+    trained_for_tool_use: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class EmbeddingModelInfo(ModelInfo):
+    """A downloaded embedding model: a `ModelInfo` of type ``embedding``."""
+
+    TAG: ClassVar[str] = "embedding"
+
+    type: str = "embedding"
+
+
+@attrs.frozen(kw_only=True)
+class ModelInstanceInfo(ModelInfo):
+    """A loaded instance of a model: its `ModelInfo`, and the instance's own.
+
+    :param identifier: the instance's name, unique on its server.
+    :param instance_reference: names this one instance and never another, also after it was unloaded.
+    :param ttl_ms: idle time in milliseconds after which it is unloaded; None for never. See `ttl`.
+    :param last_used_time: when its last request ended, in milliseconds since 1970; None if it had none yet.
+        See `last_used`.
+    :param context_length: how many tokens its context holds.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    identifier: str = ""
+    instance_reference: str = ""
+    ttl_ms: int | None = nullable()
+    last_used_time: int | None = nullable()
+    context_length: int = 0
+
+    @property
+    def ttl(self) -> float | None:
+        """Idle time in seconds after which the instance is unloaded, or None for never."""
+        return None if self.ttl_ms is None else self.ttl_ms / 1000
+
+    @property
+    def last_used(self) -> datetime | None:
+        """When the last request to the instance ended, or None if there was none yet."""
+        if self.last_used_time is None:
+            return None
+        try:
+            return datetime.fromtimestamp(self.last_used_time / 1000, UTC)
+        except (ValueError, OverflowError, OSError):  # no time that a calendar has
+            return None
+
+
+@attrs.frozen(kw_only=True)
+class LlmInstanceInfo(ModelInstanceInfo):
+    """A loaded instance of a language model: a `ModelInstanceInfo`, and what only language models have.
+
+    :param vision: it accepts images.
+    :param trained_for_tool_use: it was trained to call tools.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    TAG: ClassVar[str] = "llm"
+
+    type: str = "llm"
+    vision: bool = False
+    trained_for_tool_use: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class EmbeddingModelInstanceInfo(ModelInstanceInfo):
+    """A loaded instance of an embedding model: a `ModelInstanceInfo` of type ``embedding``."""
+
+    TAG: ClassVar[str] = "embedding"
+
+    type: str = "embedding"
+
+
+AnyModelInfo = LlmInfo | EmbeddingModelInfo | ModelInfo
+AnyInstanceInfo = LlmInstanceInfo | EmbeddingModelInstanceInfo | ModelInstanceInfo

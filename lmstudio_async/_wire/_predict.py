@@ -1,0 +1,290 @@
+"""What is sent to get text out of a language model, and vectors out of an embedding model."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from lmstudio_async._wire._infos import LlmInstanceInfo
+from lmstudio_async._wire._models import ModelSpecifier
+from lmstudio_async._wire._struct import Unknown, WireObject
+
+__all__ = [
+    "ApplyPromptTemplateOptions",
+    "ApplyPromptTemplateParameter",
+    "CompleteRawTextCreation",
+    "EmbedStringParameter",
+    "Embedding",
+    "FormattedPrompt",
+    "FragmentPacket",
+    "KvConfig",
+    "KvField",
+    "LlmPredictionFragment",
+    "LlmPredictionStats",
+    "PredictCreation",
+    "PredictPacket",
+    "PredictSuccess",
+    "PreloadDraftModelParameter",
+    "PromptProcessingDetails",
+    "PromptProcessingProgressPacket",
+    "TokenCandidate",
+    "TokenInfo",
+    "ToolCallGenerationArgumentFragmentGenerated",
+    "ToolCallGenerationEnd",
+    "ToolCallGenerationFailed",
+    "ToolCallGenerationNameReceived",
+    "ToolCallGenerationStart",
+    "ToolCallRequest",
+]
+
+
+@attrs.frozen(kw_only=True)
+class KvField(WireObject):
+    key: str
+    value: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class KvConfig(WireObject):
+    fields: list[KvField] = attrs.field(factory=list)
+
+
+@attrs.frozen(kw_only=True)
+class PredictCreation(WireObject):
+    model_specifier: ModelSpecifier
+    history: dict[str, Any]
+    prediction_config_stack: dict[str, Any]
+    fuzzy_preset_identifier: str | None = None
+    ignore_server_session_config: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CompleteRawTextCreation(WireObject):
+    model_specifier: ModelSpecifier
+    raw_prompt: str
+    prediction_config_stack: dict[str, Any]
+    fuzzy_preset_identifier: str | None = None
+    ignore_server_session_config: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TokenCandidate(WireObject):
+    """A token that the model considered.
+
+    :param text: its text.
+    :param id: its number in the model's vocabulary.
+    :param log_prob: natural logarithm of its probability.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    text: str = ""
+    id: int = 0
+    log_prob: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class TokenInfo(WireObject):
+    """A token of an answer, with what else the model considered in its place.
+
+    :param text: its text.
+    :param id: its number in the model's vocabulary.
+    :param log_prob: natural logarithm of its probability.
+    :param candidates: the likeliest tokens at this place, as many as ``log_probs`` asked for.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    text: str = ""
+    id: int = 0
+    log_prob: float | None = None
+    candidates: list[TokenCandidate] | None = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class LlmPredictionFragment(WireObject):
+    """A piece of an answer.
+
+    :param content: the text.
+    :param tokens_count: how many tokens it is.
+    :param contains_drafted: some of it was proposed by a draft model.
+    :param reasoning_type: ``none`` for the answer itself, ``reasoning`` for thoughts, ``reasoningStartTag`` and
+        ``reasoningEndTag`` for the tags around them.
+    :param is_structural: it belongs to the form, such as a tag, not to the text.
+    :param tokens: its tokens with their probabilities, if ``log_probs`` asked for them.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    content: str = ""
+    tokens_count: int = 0
+    contains_drafted: bool = False
+    reasoning_type: str = "none"
+    is_structural: bool = False
+    tokens: list[TokenInfo] | None = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class LlmPredictionStats(WireObject):
+    """How an answer came about.
+
+    :param stop_reason: ``eosFound``, ``stopStringFound``, ``maxPredictedTokensReached``, ``contextLengthReached``,
+        ``toolCalls``, ``userStopped``, ``modelUnloaded``, ``failed``, or one that this SDK does not know.
+    :param stop_string: the stop string that was found.
+    :param tokens_per_second: speed of generation.
+    :param num_gpu_layers: layers that ran on a GPU; -1 for all.
+    :param time_to_first_token_sec: seconds from the request to the first token.
+    :param total_time_sec: seconds in all.
+    :param prompt_tokens_count: tokens of the prompt.
+    :param predicted_tokens_count: tokens of the answer.
+    :param total_tokens_count: both.
+    :param used_draft_model_key: the draft model, if one was used.
+    :param total_draft_tokens_count: tokens that it proposed.
+    :param accepted_draft_tokens_count: those that were taken.
+    :param rejected_draft_tokens_count: those that were not.
+    :param ignored_draft_tokens_count: those that were not looked at.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    stop_reason: str = "failed"
+    stop_string: str | None = None
+    tokens_per_second: float | None = None
+    num_gpu_layers: float | None = None
+    time_to_first_token_sec: float | None = None
+    total_time_sec: float | None = None
+    prompt_tokens_count: int | None = None
+    predicted_tokens_count: int | None = None
+    total_tokens_count: int | None = None
+    used_draft_model_key: str | None = None
+    total_draft_tokens_count: int | None = None
+    accepted_draft_tokens_count: int | None = None
+    rejected_draft_tokens_count: int | None = None
+    ignored_draft_tokens_count: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PromptProcessingDetails(WireObject):
+    cached_token_count: int = 0
+    total_prompt_token_count: int = 0
+    processed_prompt_token_count: int = 0
+    unprocessed_prompt_token_count: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class FragmentPacket(WireObject):
+    TAG: ClassVar[str] = "fragment"
+    fragment: LlmPredictionFragment
+
+
+@attrs.frozen(kw_only=True)
+class PromptProcessingProgressPacket(WireObject):
+    TAG: ClassVar[str] = "promptProcessingProgress"
+    progress: float
+    details: PromptProcessingDetails | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallRequest(WireObject):
+    """A tool that the model wants to be called.
+
+    :param name: of the tool.
+    :param arguments: by parameter name.
+    :param id: by which its result refers to it.
+    :param type: always ``function``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    id: str | None = None
+    type: str = "function"
+    name: str = ""
+    arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallGenerationStart(WireObject):
+    TAG: ClassVar[str] = "toolCallGenerationStart"
+    tool_call_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallGenerationNameReceived(WireObject):
+    TAG: ClassVar[str] = "toolCallGenerationNameReceived"
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallGenerationArgumentFragmentGenerated(WireObject):
+    TAG: ClassVar[str] = "toolCallGenerationArgumentFragmentGenerated"
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallGenerationEnd(WireObject):
+    TAG: ClassVar[str] = "toolCallGenerationEnd"
+    tool_call_request: ToolCallRequest
+    raw_content: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallGenerationFailed(WireObject):
+    TAG: ClassVar[str] = "toolCallGenerationFailed"
+    error: Any = None
+    raw_content: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PredictSuccess(WireObject):
+    TAG: ClassVar[str] = "success"
+    stats: LlmPredictionStats
+    model_info: LlmInstanceInfo | None = None
+    load_model_config: KvConfig | None = None
+    prediction_config: KvConfig | None = None
+
+
+PredictPacket = (
+    FragmentPacket
+    | PromptProcessingProgressPacket
+    | ToolCallGenerationStart
+    | ToolCallGenerationNameReceived
+    | ToolCallGenerationArgumentFragmentGenerated
+    | ToolCallGenerationEnd
+    | ToolCallGenerationFailed
+    | PredictSuccess
+    | Unknown
+)
+
+
+@attrs.frozen(kw_only=True)
+class ApplyPromptTemplateOptions(WireObject):
+    omit_bos_token: bool | None = None
+    omit_eos_token: bool | None = None
+    tool_definitions: list[Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ApplyPromptTemplateParameter(WireObject):
+    specifier: ModelSpecifier
+    history: dict[str, Any]
+    prediction_config_stack: dict[str, Any] = attrs.field(factory=lambda: {"layers": []})
+    opts: ApplyPromptTemplateOptions = attrs.field(factory=ApplyPromptTemplateOptions)
+
+
+@attrs.frozen(kw_only=True)
+class FormattedPrompt(WireObject):
+    formatted: str
+
+
+@attrs.frozen(kw_only=True)
+class PreloadDraftModelParameter(WireObject):
+    specifier: ModelSpecifier
+    draft_model_key: str
+
+
+@attrs.frozen(kw_only=True)
+class EmbedStringParameter(WireObject):
+    model_specifier: ModelSpecifier
+    input_string: str
+
+
+@attrs.frozen(kw_only=True)
+class Embedding(WireObject):
+    # As decoded: checking thousands of numbers one by one would cost more than computing them.
+    embedding: list[Any]

@@ -1,0 +1,378 @@
+"""What is sent about engines: what runs the models, and the hardware that it runs on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from lmstudio_async._wire._struct import Unknown, WireObject, nullable
+
+__all__ = [
+    "AllEngines",
+    "CpuInfo",
+    "CpuSurveyResult",
+    "CustomEngines",
+    "DownloadRuntimeExtensionCreation",
+    "EngineCompatibility",
+    "EngineCpu",
+    "EngineExtension",
+    "EngineGpu",
+    "EngineInfo",
+    "EngineSpecifier",
+    "EngineSurvey",
+    "FrameworkExtension",
+    "GpuInfo",
+    "GpuSurveyResult",
+    "HardwareSurvey",
+    "HardwareSurveyResult",
+    "MemoryInfo",
+    "RuntimeExtensions",
+    "SearchRuntimeExtensionsParameter",
+    "SelectEngineParameter",
+    "SelectedEngines",
+    "SuperJson",
+    "SurveyHardwareParameter",
+    "SurveyOutcome",
+    "VisibleDevicesConfig",
+]
+
+
+@attrs.frozen(kw_only=True)
+class SuperJson(WireObject):
+    """JSON, and beside it which of its parts stand for something that JSON does not have.
+
+    One endpoint of all, ``getEngineSelections``, sends its parameter and its result this way. The parameter is
+    nothing at all: ``json`` is None and ``meta`` is ``{"values": ["undefined"]}``. The result is a map of format
+    names to `EngineSpecifier`: ``json`` is a list of pairs and ``meta`` is ``{"values": ["map"]}``.
+    """
+
+    json: Any = nullable()
+    meta: dict[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EngineSpecifier(WireObject):
+    """Names an engine.
+
+    :param name: its name.
+    :param version: its version.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class EngineCpu(WireObject):
+    """The CPU that an engine is made for.
+
+    :param architecture: such as ``x86_64``.
+    :param instruction_set_extensions: what it needs of it, such as ``AVX2``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    architecture: str = ""
+    instruction_set_extensions: list[str] | None = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class EngineGpu(WireObject):
+    """The GPU that an engine is made for.
+
+    :param make: such as ``nvidia``.
+    :param framework: such as ``CUDA``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    make: str | None = None
+    framework: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EngineInfo(WireObject):
+    """An engine that is installed.
+
+    :param name: its name.
+    :param version: its version.
+    :param engine: what it is made of, such as ``llama.cpp``.
+    :param platform: such as ``linux``.
+    :param cpu: the CPU that it is made for.
+    :param gpu: the GPU that it is made for, if any.
+    :param supported_model_format_names: what it runs, such as ``GGUF``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str = ""
+    version: str = ""
+    engine: str = ""
+    platform: str = ""
+    cpu: EngineCpu = attrs.field(factory=EngineCpu)
+    gpu: EngineGpu | None = None
+    supported_model_format_names: list[str] = attrs.field(factory=list, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class SelectEngineParameter(WireObject):
+    engine: EngineSpecifier
+    model_format_name: str
+
+
+# -- what could be installed
+
+
+@attrs.frozen(kw_only=True)
+class SearchRuntimeExtensionsParameter(WireObject):
+    query: str
+    channel_override: str | None = None
+    include_incompatible: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class EngineExtension(WireObject):
+    """An engine that could be installed.
+
+    :param name: its name.
+    :param version: its newest version.
+    :param package: what it comes in.
+    :param platform: such as ``linux``.
+    :param cpu: the CPU that it is made for.
+    :param gpu: the GPU that it is made for, if any.
+    :param supported_model_format_names: what it runs, such as ``GGUF``.
+    :param local_versions: those that are installed.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    TAG: ClassVar[str] = "engine"
+
+    name: str = ""
+    version: str = ""
+    package: str = ""
+    platform: str = ""
+    cpu: EngineCpu = attrs.field(factory=EngineCpu)
+    gpu: EngineGpu | None = None
+    supported_model_format_names: list[str] = attrs.field(factory=list, hash=False)
+    local_versions: list[str] = attrs.field(factory=list, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class FrameworkExtension(WireObject):
+    """What engines need and what could be installed: as `EngineExtension`, but it runs no model itself."""
+
+    TAG: ClassVar[str] = "framework"
+
+    name: str = ""
+    version: str = ""
+    package: str = ""
+    platform: str = ""
+    cpu: EngineCpu = attrs.field(factory=EngineCpu)
+    gpu: EngineGpu | None = None
+    local_versions: list[str] = attrs.field(factory=list, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class RuntimeExtensions(WireObject):
+    extensions: list[EngineExtension | FrameworkExtension | Unknown]
+
+
+@attrs.frozen(kw_only=True)
+class DownloadRuntimeExtensionCreation(WireObject):
+    name: str
+    version: str
+    update_selections: bool = False
+
+
+# -- the hardware
+
+
+@attrs.frozen(kw_only=True)
+class SelectedEngines(WireObject):
+    TAG: ClassVar[str] = "selected"
+
+
+@attrs.frozen(kw_only=True)
+class AllEngines(WireObject):
+    TAG: ClassVar[str] = "all"
+
+
+@attrs.frozen(kw_only=True)
+class CustomEngines(WireObject):
+    TAG: ClassVar[str] = "custom"
+    engines: list[EngineSpecifier]
+
+
+SurveyHardwareParameter = SelectedEngines | AllEngines | CustomEngines | Unknown
+
+
+@attrs.frozen(kw_only=True)
+class SurveyOutcome(WireObject):
+    """Whether hardware could be looked at.
+
+    :param code: ``success``, ``error``, ``noDevicesFound``, ``invalidDevice`` or ``unset``.
+    :param message: what a person should read.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    code: str = "unset"
+    message: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class GpuInfo(WireObject):
+    """A GPU.
+
+    :param name: its name.
+    :param device_id: its number.
+    :param total_memory_capacity_bytes: all memory that it can use.
+    :param dedicated_memory_capacity_bytes: its own memory.
+    :param integration_type: ``integrated``, ``discrete`` or ``unknown``.
+    :param detection_platform: by what it was found, such as ``CUDA``.
+    :param detection_platform_version: the version of that.
+    :param other_info: whatever else is known.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str = ""
+    device_id: float = 0
+    total_memory_capacity_bytes: float = 0
+    dedicated_memory_capacity_bytes: float = 0
+    integration_type: str = "unknown"
+    detection_platform: str = "unknown"
+    detection_platform_version: str = ""
+    other_info: dict[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class GpuSurveyResult(WireObject):
+    """The GPUs that an engine sees.
+
+    :param result: whether they could be looked at.
+    :param gpu_info: what they are.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    result: SurveyOutcome = attrs.field(factory=SurveyOutcome)
+    gpu_info: list[GpuInfo] = attrs.field(factory=list, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class CpuInfo(WireObject):
+    """A CPU.
+
+    :param name: its name.
+    :param architecture: ``x86_64``, ``ARM64`` or ``unknown``.
+    :param supported_instruction_set_extensions: such as ``AVX2``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str | None = None
+    architecture: str = "unknown"
+    supported_instruction_set_extensions: list[str] = attrs.field(factory=list, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class CpuSurveyResult(WireObject):
+    """The CPU that an engine sees.
+
+    :param result: whether it could be looked at.
+    :param cpu_info: what it is.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    result: SurveyOutcome = attrs.field(factory=SurveyOutcome)
+    cpu_info: CpuInfo | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HardwareSurvey(WireObject):
+    """The processors that an engine sees.
+
+    :param gpu_survey_result: its GPUs.
+    :param cpu_survey_result: its CPU.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    gpu_survey_result: GpuSurveyResult = attrs.field(factory=GpuSurveyResult)
+    cpu_survey_result: CpuSurveyResult = attrs.field(factory=CpuSurveyResult)
+
+
+@attrs.frozen(kw_only=True)
+class MemoryInfo(WireObject):
+    """The memory that an engine sees, in bytes.
+
+    :param ram_capacity: main memory.
+    :param vram_capacity: memory of the GPUs.
+    :param total_memory: both.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    ram_capacity: float = 0
+    vram_capacity: float = 0
+    total_memory: float = 0
+
+
+@attrs.frozen(kw_only=True)
+class VisibleDevicesConfig(WireObject):
+    """The GPUs that an engine may use.
+
+    :param visible_devices: their numbers.
+    :param changes_order: the list says in which order, too.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    visible_devices: list[float] = attrs.field(factory=list, hash=False)
+    changes_order: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class EngineCompatibility(WireObject):
+    """Whether an engine runs on this machine.
+
+    :param status: ``compatible``, or why not, such as ``gpuDriverUnsupported``.
+    :param message: what a person should read.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    status: str = "unknown"
+    message: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EngineSurvey(WireObject):
+    """What an engine sees of this machine.
+
+    :param name: the engine's name.
+    :param version: its version.
+    :param engine: what it is made of, such as ``llama.cpp``.
+    :param platform: such as ``linux``.
+    :param compatibility: whether it runs here.
+    :param supported_model_format_names: what it runs, such as ``GGUF``.
+    :param hardware_survey: the processors.
+    :param memory_info: the memory.
+    :param visible_devices_config: the GPUs that it may use.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    name: str = ""
+    version: str = ""
+    engine: str = ""
+    platform: str = ""
+    compatibility: EngineCompatibility = attrs.field(factory=EngineCompatibility)
+    supported_model_format_names: list[str] = attrs.field(factory=list, hash=False)
+    hardware_survey: HardwareSurvey = attrs.field(factory=HardwareSurvey)
+    memory_info: MemoryInfo = attrs.field(factory=MemoryInfo)
+    visible_devices_config: VisibleDevicesConfig | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HardwareSurveyResult(WireObject):
+    """What the engines see of this machine.
+
+    :param status: ``ok`` or ``noCompatibleBackends``.
+    :param engines: one survey for each engine that was asked.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    status: str = ""
+    engines: list[EngineSurvey] = attrs.field(factory=list, hash=False)

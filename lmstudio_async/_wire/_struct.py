@@ -1,0 +1,284 @@
+"""JSON objects <-> attrs classes: the one converter, and what all wire classes share.
+
+A wire class names its members in snake_case; on the wire they are camelCase. Reading is lenient, so that a newer
+or an odd server never breaks an older client:
+
+- a member nobody knows is kept in ``extra`` and written out again;
+- a member that has a default may be absent, ``null`` or of a wrong type: it is read as its default
+  (what was there instead stays readable in ``extra``);
+- an object of an unknown kind in a union becomes an `Unknown`.
+
+Only a member without a default must be right. Writing is strict the way the official TypeScript client needs it:
+an absent member is left out, never ``null``, unless it is `nullable`.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+__all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "renamed", "write"]
+
+T = TypeVar("T")
+Hook = Callable[[Any, Any], Any]
+
+
+class MalformedError(ValueError):
+    """A JSON value does not fit the class it should become."""
+
+
+@attrs.frozen(kw_only=True)
+class WireObject:
+    """Base of all wire classes.
+
+    ``TAG`` is the value of the member ``TAG_KEY`` which tells the members of a union apart.
+    """
+
+    TAG: ClassVar[str] = ""
+    TAG_KEY: ClassVar[str] = "type"
+
+    extra: dict[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Unknown(WireObject):
+    """An object of a kind that this SDK does not know. All of it is in ``extra``."""
+
+
+def nullable() -> Any:
+    """A member that is always written: ``null`` where there is no value."""
+    return attrs.field(default=None, metadata={"nullable": True})
+
+
+def renamed(wire_name: str, **settings: Any) -> Any:
+    """A member whose name on the wire is not the camelCase of its own."""
+    return attrs.field(metadata={"wire_name": wire_name}, **settings)
+
+
+def camel(name: str) -> str:
+    """``model_key`` -> ``modelKey``."""
+    head, *tail = name.rstrip("_").split("_")
+    return head + "".join(word.capitalize() for word in tail)
+
+
+@typing.overload
+def read(kind: type[T], value: Any) -> T: ...
+@typing.overload
+def read(kind: Any, value: Any) -> Any: ...
+def read(kind: Any, value: Any) -> Any:
+    """Make a ``kind`` out of decoded JSON.
+
+    :raises MalformedError: if a member without a default is absent or of a wrong type.
+    """
+    return _hook(kind)(value, kind)
+
+
+def write(value: Any) -> Any:
+    """Make plain JSON out of wire classes, and of lists and mappings of them."""
+    if isinstance(value, WireObject):
+        return _write_object(value)
+    if isinstance(value, Mapping):
+        return {key: write(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [write(item) for item in value]
+    return value
+
+
+def _write_object(value: WireObject) -> dict[str, Any]:
+    cls = type(value)
+    out: dict[str, Any] = {cls.TAG_KEY: cls.TAG} if cls.TAG else {}
+    for name, key, always in _members(cls):
+        member = getattr(value, name)
+        if member is not None:
+            out[key] = write(member)
+        elif always:
+            out[key] = None
+    out.update(value.extra)
+    return out
+
+
+def _find_members(cls: type[WireObject]) -> tuple[tuple[str, str, bool], ...]:
+    """Attribute name, wire name, and whether it is written when it is None."""
+    return tuple(
+        (
+            field.name,
+            field.metadata.get("wire_name") or camel(field.name),
+            bool(field.metadata.get("nullable")),
+        )
+        for field in attrs.fields(cls)
+        if field.name != "extra"
+    )
+
+
+_members: Callable[[Any], tuple[tuple[str, str, bool], ...]] = cache(_find_members)
+
+
+def _is_wire_class(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, WireObject)
+
+
+def _is_wire_union(kind: Any) -> bool:
+    classes = _without_none(kind)
+    return len(classes) > 1 and all(map(_is_wire_class, classes))
+
+
+def _without_none(kind: Any) -> list[Any]:
+    """The members of a union; none if it is no union."""
+    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    return [member for member in typing.get_args(kind) if member is not types.NoneType] if union else []
+
+
+def _is_generic(kind: Any, of: Any) -> bool:
+    origin: Any = typing.get_origin(kind)
+    return origin is of
+
+
+def _object_hook(cls: type[WireObject]) -> Hook:
+    attrs.resolve_types(cls)
+    members = _members(cls)
+    known = frozenset(key for _, key, _ in members)
+    ignored = known | {cls.TAG_KEY} if cls.TAG else known
+    renames = {name: override(rename=key) for name, key, _ in members}
+    fast = make_dict_structure_fn(cls, _converter, _cattrs_detailed_validation=False, **renames)  # type: ignore[arg-type]
+
+    def structure(value: Any, kind: Any) -> Any:
+        if type(value) is not dict:
+            raise MalformedError(f"expected an object for {cls.__name__}, got {_excerpt(value)}")
+        if ignored.issuperset(value) and None not in value.values():
+            plain = value
+        else:
+            plain = {key: item for key, item in value.items() if key in known and item is not None}
+            plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
+        try:
+            return fast(plain, kind)
+        except Exception:  # noqa: BLE001 - whatever a member's hook raised, its member is looked at once more
+            return _read_what_fits(cls, members, plain)
+
+    return structure
+
+
+def _read_what_fits(
+    cls: type[WireObject], members: tuple[tuple[str, str, bool], ...], value: dict[str, Any]
+) -> Any:
+    """Read member by member, and name the one that must be right and is not."""
+    read_members: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(value.get("extra", {}))
+    fields = attrs.fields_dict(cls)
+    for name, key, _ in members:
+        required = fields[name].default is attrs.NOTHING
+        if key not in value:
+            if required:
+                raise MalformedError(f"{cls.__name__} has no {key!r}")
+            continue
+        try:
+            read_members[name] = read(typing.cast("type[Any]", fields[name].type), value[key])
+        except Exception as error:
+            if required:
+                raise MalformedError(f"{cls.__name__}.{key}: {error}") from error
+            extra[key] = value[key]
+    return cls(extra=extra, **read_members)
+
+
+def _union_hook(kind: Any) -> Hook:
+    classes = _without_none(kind)
+    optional = len(classes) < len(typing.get_args(kind))
+    by_tag = {cls.TAG: cls for cls in classes if cls.TAG}
+    # The member without a tag takes whatever no other member claims.
+    fallback = next((cls for cls in classes if not cls.TAG), Unknown)
+    tag_key = next(cls.TAG_KEY for cls in classes if cls.TAG)
+
+    def structure(value: Any, _: Any) -> Any:
+        tag = value.get(tag_key) if type(value) is dict else None
+        cls = by_tag.get(tag, fallback) if isinstance(tag, str) else fallback
+        return _hook(cls)(value, cls)
+
+    def structure_optional(value: Any, _: Any) -> Any:
+        return None if value is None else structure(value, kind)
+
+    return structure_optional if optional else structure
+
+
+def _exactly(kind: type, words: str) -> Hook:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise MalformedError(f"expected {words}, got {_excerpt(value)}")
+
+    return structure
+
+
+def _int(value: Any, _: Any) -> int:
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise MalformedError(f"expected a whole number, got {_excerpt(value)}")
+
+
+def _float(value: Any, _: Any) -> float:
+    if type(value) is float or type(value) is int:
+        return value
+    raise MalformedError(f"expected a number, got {_excerpt(value)}")
+
+
+# Cuts while it goes through the value, which may be megabytes long or nested without end.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def _excerpt(value: Any) -> str:
+    try:
+        text = _short.repr(value)
+    except ValueError:  # a number with more digits than Python likes to print
+        return "a huge number"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _list_hook(kind: Any) -> Hook:
+    (item_kind,) = typing.get_args(kind)
+    item_hook = _hook(item_kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise MalformedError(f"expected a list, got {_excerpt(value)}")
+        return [item_hook(item, item_kind) for item in value]
+
+    return structure
+
+
+def _json_object(value: Any, _: Any) -> dict[str, Any]:
+    if type(value) is dict:
+        return value
+    raise MalformedError(f"expected an object, got {_excerpt(value)}")
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    converter.register_structure_hook(str, _exactly(str, "a text"))
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(int, _int)
+    converter.register_structure_hook(float, _float)
+    converter.register_structure_hook_func(lambda kind: _is_generic(kind, dict), _json_object)
+    # Hooks are built at a class's first message, not at import: building one costs milliseconds.
+    converter.register_structure_hook_factory(lambda kind: _is_generic(kind, list), _list_hook)
+    converter.register_structure_hook_factory(_is_wire_class, _object_hook)
+    converter.register_structure_hook_factory(_is_wire_union, _union_hook)
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _build_hook(kind: Any) -> Hook:
+    return _converter.get_structure_hook(kind)
+
+
+_hook: Callable[[Any], Hook] = cache(_build_hook)

@@ -1,0 +1,69 @@
+"""What is sent about the server itself: its version, its flags, its HTTP server."""
+
+from __future__ import annotations
+
+import attrs
+
+from lmstudio_async._wire._struct import WireObject
+
+__all__ = [
+    "ListVariantsParameter",
+    "NotifyParameter",
+    "ServerInfo",
+    "ServerVersion",
+    "SetExperimentFlagParameter",
+    "StartHttpServerParameter",
+]
+
+
+@attrs.frozen(kw_only=True)
+class ListVariantsParameter(WireObject):
+    model_key: str
+
+
+@attrs.frozen(kw_only=True)
+class NotifyParameter(WireObject):
+    title: str
+    description: str | None = None
+    no_auto_dismiss: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ServerVersion(WireObject):
+    """Which server it is.
+
+    :param version: such as ``0.4.5``.
+    :param build: counts the builds of a version.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    version: str = ""
+    build: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class SetExperimentFlagParameter(WireObject):
+    code: str
+    value: bool
+
+
+@attrs.frozen(kw_only=True)
+class StartHttpServerParameter(WireObject):
+    port: int | None = None
+    cors: bool | None = None
+    network_interface: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ServerInfo(WireObject):
+    """Which process the server is.
+
+    :param pid: its process id, on its own machine.
+    :param is_daemon: it runs without a window.
+    :param version: such as ``0.4.5``.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
+    pid: int = 0
+    is_daemon: bool = False
+    version: str = ""

@@ -1,0 +1,299 @@
+"""From what the engine streams to the packets of a prediction: text, thoughts, tool calls, and how it came about."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from lmstudio_async._protocol._errors import error_to_wire, server_error
+from lmstudio_async._wire._predict import (
+    FragmentPacket,
+    LlmPredictionFragment,
+    LlmPredictionStats,
+    PromptProcessingDetails,
+    PromptProcessingProgressPacket,
+    TokenCandidate,
+    TokenInfo,
+    ToolCallGenerationArgumentFragmentGenerated,
+    ToolCallGenerationEnd,
+    ToolCallGenerationFailed,
+    ToolCallGenerationNameReceived,
+    ToolCallGenerationStart,
+    ToolCallRequest,
+)
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._chat import ToolNames
+from lmstudio_async.embedded._text import ReasoningParser, StopScanner
+
+__all__ = ["Answer"]
+
+Frame = Mapping[str, Any]
+
+_STOP_REASONS = {"eos": "eosFound", "word": "stopStringFound"}
+
+
+class Answer:
+    """One answer under way. Feed it the engine's frames, and send what it gives.
+
+    :param limit: how many tokens it may have.
+    :param candidates: how many tokens to tell of at each place; None for none, not even the chosen ones.
+    :param stop_strings: those that end it, if the engine does not look for them itself.
+    :ivar generating: the prompt is done.
+    :ivar finished: nothing more is needed from the engine.
+    :ivar text: everything that was said.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int | None,
+        candidates: int | None,
+        reasoning: ReasoningParser,
+        names: ToolNames,
+        stop_strings: Sequence[str] = (),
+    ) -> None:
+        self.generating = False
+        self.finished = False
+        self.text = ""
+        self.stop_reason = "failed"
+        self._limit = limit
+        self._candidates = candidates
+        self._reasoning = reasoning
+        self._stops = StopScanner(stop_strings)
+        self._tool_calls = _ToolCalls(names)
+        self._started_at = anyio.current_time()
+        self._first_token_at: float | None = None
+        self._stop_string: str | None = None
+        self._prompt = PromptProcessingDetails()
+        self._progress = 0.0
+        self._predicted = 0
+        self._uncounted = 0
+        self._thoughts_apart = False
+        self._untold: list[TokenInfo] = []
+        self._timings: Frame = {}
+
+    def begin(self) -> PromptProcessingProgressPacket:
+        """The first packet."""
+        return PromptProcessingProgressPacket(progress=0.0, details=self._prompt)
+
+    @property
+    def latest_progress(self) -> PromptProcessingProgressPacket:
+        """How far the prompt is."""
+        return PromptProcessingProgressPacket(progress=self._progress, details=self._prompt)
+
+    def feed(self, frame: Frame) -> Iterator[WireObject]:
+        """Take one frame of either of the engine's endpoints."""
+        self._timings = frame.get("timings") or self._timings
+        if "prompt_progress" in frame:
+            yield from self._prompt_progress(frame["prompt_progress"])
+        elif "choices" in frame:
+            for choice in frame["choices"]:
+                yield from self._chat(choice)
+        else:
+            yield from self._completion(frame)
+
+    def _prompt_progress(self, told: Frame) -> Iterator[WireObject]:
+        total, done = int(told["total"]), int(told["processed"])
+        self._prompt = PromptProcessingDetails(
+            cached_token_count=int(told["cache"]),
+            total_prompt_token_count=total,
+            processed_prompt_token_count=done,
+            unprocessed_prompt_token_count=max(total - done, 0),
+        )
+        fraction = done / total if total else 1.0
+        if fraction > self._progress:
+            self._progress = min(fraction, 1.0)
+            yield self.latest_progress
+
+    def _completion(self, frame: Frame) -> Iterator[WireObject]:
+        """A frame of ``/completion``."""
+        predicted = int(frame.get("tokens_predicted", self._predicted))
+        self._count_prompt(int(frame.get("tokens_evaluated", 0)))
+        yield from self._tokens(predicted, frame.get("completion_probabilities"))
+        yield from self._say(self._reasoning.feed(frame.get("content", "")))
+        if frame.get("stop"):
+            self.finished = True
+            self._stop_string = frame.get("stopping_word") or None
+            self.stop_reason = _STOP_REASONS.get(frame.get("stop_type", ""), "") or self._limit_reached()
+            yield from self._say(self._reasoning.flush())
+
+    def _chat(self, choice: Frame) -> Iterator[WireObject]:
+        """A frame of ``/v1/chat/completions``."""
+        delta, timings = choice.get("delta") or {}, self._timings
+        if timings:
+            self._count_prompt(int(timings.get("prompt_n", 0)) + int(timings.get("cache_n", 0)))
+        content, thought = delta.get("content"), delta.get("reasoning_content")
+        if content or thought or delta.get("tool_calls"):
+            logprobs = (choice.get("logprobs") or {}).get("content")
+            yield from self._tokens(int(timings.get("predicted_n", self._predicted + 1)), logprobs)
+        if thought:
+            self._thoughts_apart = True
+            yield from self._say(self._reasoning.feed_thought(thought))
+        if content:
+            yield from self._end_thought()
+            said, self._stop_string = self._stops.feed(content)
+            yield from self._say(self._reasoning.feed(said))
+            if self._stop_string is not None:
+                self.finished = True
+                self.stop_reason = "stopStringFound"
+                yield from self._say(self._reasoning.flush())
+                return
+        if delta.get("tool_calls"):
+            yield from self._end_thought()
+            yield from self._say(self._reasoning.flush())
+            yield from self._tool_calls.feed(delta["tool_calls"])
+        if reason := choice.get("finish_reason"):
+            self.finished = True
+            self._predicted = int(timings.get("predicted_n", self._predicted))
+            self.stop_reason = {"stop": "eosFound", "tool_calls": "toolCalls"}.get(
+                reason
+            ) or self._limit_reached()
+            yield from self._say(self._reasoning.feed(self._stops.flush()))
+            yield from self._say(self._reasoning.flush())
+            yield from self._tool_calls.finish()
+
+    def _end_thought(self) -> Iterator[WireObject]:
+        if self._thoughts_apart:
+            yield from self._say(self._reasoning.end_thought())
+
+    def stop(self, reason: str) -> Iterator[WireObject]:
+        """It was ended from outside."""
+        self.stop_reason = reason
+        yield from self._say(self._reasoning.feed(self._stops.flush()))
+        yield from self._say(self._reasoning.flush())
+        yield from self._tool_calls.finish()
+
+    def _limit_reached(self) -> str:
+        within = self._limit is None or self._predicted < self._limit
+        return "contextLengthReached" if within else "maxPredictedTokensReached"
+
+    def _count_prompt(self, total: int) -> None:
+        if not self._prompt.total_prompt_token_count and total:
+            self._prompt = PromptProcessingDetails(
+                total_prompt_token_count=total, processed_prompt_token_count=total
+            )
+
+    def _tokens(self, predicted: int, probabilities: Sequence[Frame] | None) -> Iterator[WireObject]:
+        if not self.generating:
+            self.generating = True
+            self._first_token_at = anyio.current_time()
+            if self._progress < 1:
+                # The engine says nothing of a prompt that it has still in its cache.
+                self._progress = 1.0
+                yield self.latest_progress
+        self._uncounted += max(predicted - self._predicted, 0)
+        self._predicted = max(predicted, self._predicted)
+        if self._candidates is not None:
+            self._untold += [_token_info(each, self._candidates) for each in probabilities or ()]
+
+    def _say(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
+        for text, kind in pieces:
+            structural = kind.endswith("Tag")
+            self.text += text
+            yield FragmentPacket(
+                fragment=LlmPredictionFragment(
+                    content=text,
+                    tokens_count=self._uncounted,
+                    reasoning_type=kind,
+                    is_structural=structural,
+                    tokens=self._untold if self._candidates is not None else None,
+                )
+            )
+            self._uncounted, self._untold = 0, []
+
+    def stats(self, gpu_layers: float | None, draft_key: str | None) -> LlmPredictionStats:
+        """How it came about, as far as it came."""
+        now = anyio.current_time()
+        prompt = self._prompt.total_prompt_token_count
+        first = self._first_token_at
+        speed = self._timings.get("predicted_per_second")
+        if not self.finished or not isinstance(speed, int | float):
+            elapsed = 0.0 if first is None else now - first
+            speed = self._predicted / elapsed if elapsed > 0 else None
+        drafted = self._timings.get("draft_n")
+        drafts: dict[str, Any] = {}
+        if draft_key is not None and isinstance(drafted, int):
+            accepted = int(self._timings.get("draft_n_accepted", 0))
+            drafts = {
+                "used_draft_model_key": draft_key,
+                "total_draft_tokens_count": drafted,
+                "accepted_draft_tokens_count": accepted,
+                "rejected_draft_tokens_count": drafted - accepted,
+                "ignored_draft_tokens_count": 0,
+            }
+        return LlmPredictionStats(
+            stop_reason=self.stop_reason,
+            stop_string=self._stop_string,
+            tokens_per_second=speed,
+            num_gpu_layers=gpu_layers,
+            time_to_first_token_sec=None if first is None else first - self._started_at,
+            total_time_sec=now - self._started_at,
+            prompt_tokens_count=prompt,
+            predicted_tokens_count=self._predicted,
+            total_tokens_count=prompt + self._predicted,
+            **drafts,
+        )
+
+
+class _ToolCalls:
+    """Tool calls as the engine streams them: one after the other, their arguments in pieces."""
+
+    def __init__(self, names: ToolNames) -> None:
+        self._names = names
+        self._open: tuple[int, str | None, str] | None = None
+        self._arguments = ""
+
+    def feed(self, deltas: Sequence[Frame]) -> Iterator[WireObject]:
+        for delta in deltas:
+            function = delta.get("function") or {}
+            index = int(delta.get("index", 0))
+            if self._open is None or self._open[0] != index:
+                yield from self.finish()
+                name = self._names.original(str(function.get("name", "")))
+                self._open = (index, delta.get("id"), name)
+                yield ToolCallGenerationStart(tool_call_id=delta.get("id"))
+                yield ToolCallGenerationNameReceived(name=name)
+            if piece := function.get("arguments"):
+                self._arguments += piece
+                yield ToolCallGenerationArgumentFragmentGenerated(content=piece)
+
+    def finish(self) -> Iterator[WireObject]:
+        """The one that is open is complete, or never will be."""
+        if self._open is None:
+            return
+        (_, call_id, name), raw = self._open, self._arguments
+        self._open, self._arguments = None, ""
+        try:
+            arguments = json.loads(raw or "{}", parse_float=_finite, parse_constant=_finite)
+        except ValueError:
+            arguments = None
+        if isinstance(arguments, dict):
+            request = ToolCallRequest(id=call_id, name=name, arguments=arguments)
+            yield ToolCallGenerationEnd(tool_call_request=request, raw_content=raw)
+        else:
+            problem = server_error(
+                f'The call of the tool "{name}" broke off: its arguments are no JSON object.'
+            )
+            yield ToolCallGenerationFailed(error=error_to_wire(problem), raw_content=raw)
+
+
+def _finite(number: str) -> float:
+    """A model writes numbers like 1e999, which no JSON can carry on."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is beyond all numbers")
+    return value
+
+
+def _token_info(told: Frame, candidates: int) -> TokenInfo:
+    others = [
+        TokenCandidate(text=each["token"], id=int(each["id"]), log_prob=float(each["logprob"]))
+        for each in (told.get("top_logprobs") or ())[:candidates]
+    ]
+    return TokenInfo(
+        text=told["token"], id=int(told["id"]), log_prob=float(told["logprob"]), candidates=others or None
+    )

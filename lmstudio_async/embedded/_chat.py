@@ -1,0 +1,206 @@
+"""From a chat history, as it comes over the wire, to the messages that the engine's chat templates take."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._wire._history import (
+    AssistantMessage,
+    ChatHistory,
+    FilePart,
+    MessagePart,
+    SystemMessage,
+    TextPart,
+    ToolCallRequestPart,
+    ToolCallResultPart,
+    ToolMessage,
+    UserMessage,
+)
+from lmstudio_async._wire._struct import read
+from lmstudio_async.embedded._clients import UploadedFile
+from lmstudio_async.embedded._misc import decode, sniff
+
+__all__ = ["ToolNames", "has_images", "manual_prompt", "messages_of", "plain_text"]
+
+Message = dict[str, Any]
+
+
+class ToolNames:
+    """Names of tools as a model is told them, and back.
+
+    :param naming: ``passThrough``, ``removeSpecial``, ``snakeCase`` or ``camelCase``.
+    """
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]], naming: str) -> None:
+        self._told: dict[str, str] = {}
+        self._original: dict[str, str] = {}
+        for tool in tools:
+            name = tool["function"]["name"]
+            told = _RENAMES[naming](name)
+            # Two tools that would get one name keep their own.
+            if not told or told in self._original:
+                told = name
+            self._told[name] = told
+            self._original[told] = name
+
+    def tell(self, name: str) -> str:
+        """What the model is told."""
+        return self._told.get(name, name)
+
+    def original(self, told: str) -> str:
+        """What the client calls it."""
+        return self._original.get(told, told)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+
+
+_RENAMES: dict[str, Callable[[str], str]] = {
+    "passThrough": lambda name: name,
+    "removeSpecial": lambda name: re.sub(r"[^A-Za-z0-9_-]", "_", name),
+    "snakeCase": lambda name: "_".join(_words(name)).lower(),
+    "camelCase": lambda name: "".join(
+        word.capitalize() if index else word.lower() for index, word in enumerate(_words(name))
+    ),
+}
+
+
+def messages_of(
+    history: Mapping[str, Any],
+    files: Mapping[str, UploadedFile],
+    names: ToolNames,
+    *,
+    system_prompt: str,
+    vision: bool,
+) -> list[Message]:
+    """The messages of a chat, in the form of OpenAI's chat completions.
+
+    :param files: what the client has uploaded, by identifier.
+    :param system_prompt: put before them, unless empty.
+    :param vision: whether the model sees images.
+    :raises LMStudioServerError: the history has something that this server or the model cannot read.
+    """
+    messages: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    for message in read(ChatHistory, dict(history)).messages:
+        match message:
+            case SystemMessage() | UserMessage():
+                messages.append(
+                    {"role": message.TAG, "content": _content(message.content, files, vision=vision)}
+                )
+            case AssistantMessage():
+                messages.append(_assistant(message.content, files, names, vision=vision))
+            case ToolMessage():
+                messages += [_tool_result(part, names) for part in message.content]
+            case _:
+                raise server_error(
+                    f"The chat has a message of the unknown role {message.extra.get('role')!r:.60}."
+                )
+    return messages
+
+
+def _content(parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, vision: bool) -> Any:
+    texts: list[str] = []
+    images: list[Message] = []
+    for part in parts:
+        match part:
+            case TextPart():
+                texts.append(part.text)
+            case FilePart():
+                images.append(_image(part, files, vision=vision))
+            case _:
+                raise server_error("A message has a part that its role cannot have.")
+    text = "".join(texts)
+    return [{"type": "text", "text": text}, *images] if images else text
+
+
+def _image(part: FilePart, files: Mapping[str, UploadedFile], *, vision: bool) -> Message:
+    if part.identifier.startswith("base64:"):
+        try:
+            content = decode(part.identifier.removeprefix("base64:"))
+        except ValueError:
+            raise server_error(f'The content of the file "{part.name[:100]}" is no base64.') from None
+        file_type, mime_type = sniff(content)
+    else:
+        file = files.get(part.identifier.removeprefix("local:"))
+        if file is None:
+            raise server_error(
+                f'There is no file "{part.identifier[:100]}".', "Upload it in the same client."
+            )
+        content, file_type, mime_type = file.content, file.file_type, file.mime_type
+    if file_type != "image":
+        raise server_error(
+            f'The file "{part.name[:100]}" is no image (JPEG, PNG or WebP), and only images can be read.'
+        )
+    if not vision:
+        raise server_error(
+            "This model cannot see images.", "Load a model with vision, or leave the image out."
+        )
+    return {
+        "type": "image_url",
+        "image_url": {"url": f"data:{mime_type};base64,{base64.b64encode(content).decode()}"},
+    }
+
+
+def _assistant(
+    parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], names: ToolNames, *, vision: bool
+) -> Message:
+    calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestPart)]
+    others = [part for part in parts if not isinstance(part, ToolCallRequestPart)]
+    message: Message = {"role": "assistant", "content": _content(others, files, vision=vision)}
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id or f"call_{number}",
+                "type": "function",
+                "function": {"name": names.tell(call.name), "arguments": json.dumps(call.arguments or {})},
+            }
+            for number, call in enumerate(calls)
+        ]
+    return message
+
+
+def _tool_result(part: MessagePart, names: ToolNames) -> Message:
+    if not isinstance(part, ToolCallResultPart):
+        raise server_error("A message of the role tool has a part that is no tool result.")
+    message: Message = {"role": "tool", "content": part.content}
+    if part.tool_call_id is not None:
+        message["tool_call_id"] = part.tool_call_id
+    if part.name is not None:
+        message["name"] = names.tell(part.name)
+    return message
+
+
+def has_images(messages: Sequence[Message]) -> bool:
+    """Whether any message has more than text."""
+    return any(not isinstance(message["content"], str) for message in messages)
+
+
+def plain_text(messages: Sequence[Message]) -> str:
+    """The contents one after the other: what a client means that formats the prompt itself."""
+    if has_images(messages):
+        raise server_error("A text completion takes no images.")
+    return "".join(message["content"] for message in messages)
+
+
+def manual_prompt(messages: Sequence[Message], template: Mapping[str, str]) -> str:
+    """A prompt by a manual template: what stands before and after the messages of each role."""
+    if has_images(messages):
+        raise server_error("A manual prompt template takes no images.")
+    prompt = ""
+    for message in messages:
+        role = message["role"].capitalize()
+        if f"before{role}" not in template:
+            raise server_error(
+                f"The manual prompt template has no words for messages of the role {message['role']}."
+            )
+        prompt += template[f"before{role}"] + message["content"] + template[f"after{role}"]
+    # What is already begun is continued.
+    if messages and messages[-1]["role"] == "assistant":
+        return prompt.removesuffix(template["afterAssistant"]) if template["afterAssistant"] else prompt
+    return prompt + template["beforeAssistant"]

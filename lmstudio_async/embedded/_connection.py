@@ -1,0 +1,277 @@
+"""One client's connection to one namespace: who it is, what it asks, and the tasks that work on that."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._protocol._serving import (
+    Call,
+    ChannelDropped,
+    ChannelOpened,
+    Packet,
+    Request,
+    Serving,
+    authentication,
+    verdict,
+)
+from lmstudio_async._transport import FrameTransport
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._clients import Client, Clients
+from lmstudio_async.embedded._failures import explain
+from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
+
+__all__ = ["Channel", "Connection", "Handlers"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
+
+#: Seconds for the credentials to arrive, as in LM Studio.
+_AUTHENTICATION_SECONDS = 10
+#: A published client gives an operation up after 60 silent seconds.
+_SILENCE_SECONDS = 15
+#: Frames that may wait for a slow client before its handlers wait for it.
+_UNSENT = 64
+
+#: Makes the object whose methods answer a namespace's endpoints. They are named like them, in snake_case:
+#: a call's is ``async def (parameter) -> result``, a channel's ``async def (creation, channel) -> None``.
+Handlers = Callable[[str, Client], object]
+
+
+class Channel:
+    """A channel, as its handler sees it: its return closes the channel, what it raises ends it with an error.
+
+    :ivar cancelled: set when the client wants no more (``cancel``, ``stop``).
+    """
+
+    def __init__(self, channel_id: int, connection: Connection) -> None:
+        self.cancelled = anyio.Event()
+        self.handler_scope = anyio.CancelScope()
+        self._id = channel_id
+        self._connection = connection
+        self._dropped = False
+        self._last_sent = anyio.current_time()
+        self._repeated: WireObject | None = None
+        self._scopes: list[anyio.CancelScope] = []
+
+    def post(self, packet: WireObject) -> None:
+        """Send without waiting for a slow client: for callers that must not wait."""
+        self._last_sent = anyio.current_time()
+        if not self._dropped:
+            self._connection.post(self._connection.serving.packet(self._id, packet))
+
+    async def send(self, packet: WireObject) -> None:
+        """Send; a client that reads slowly slows the sender down."""
+        self.post(packet)
+        await self._connection.wait_for_room()
+
+    def repeat_when_silent(self, packet: WireObject | None) -> None:
+        """What to send when there was nothing else for long, so that the client knows that all is well."""
+        self._repeated = packet
+
+    @contextmanager
+    def cancellable(self, *events: anyio.Event) -> Iterator[anyio.CancelScope]:
+        """A scope that is cancelled when the client wants no more, or when one of the events happens."""
+        with anyio.CancelScope() as scope:
+            watches = [self._connection.watch(event, scope) for event in (self.cancelled, *events)]
+            try:
+                yield scope
+            finally:
+                for watch in watches:
+                    watch.cancel()
+
+    def receive(self, packet: WireObject) -> None:
+        """Take what the client sent: all that any served endpoint lets a client say is that it wants no more."""
+        if packet.TAG in ("cancel", "stop"):
+            self.cancelled.set()
+
+    def break_silence(self) -> None:
+        """Say something if nothing was said for long."""
+        if self._repeated is not None and anyio.current_time() - self._last_sent > _SILENCE_SECONDS:
+            self.post(self._repeated)
+
+    def drop(self) -> None:
+        """End the handler; the client was told already."""
+        self._dropped = True
+        self.handler_scope.cancel()
+
+    def end(self, error: Exception | None) -> None:
+        """Tell the client that this is the end, and why if it is a bad one."""
+        if not self._dropped:
+            self._connection.post(self._connection.serving.close(self._id, error))
+
+
+class Connection:
+    """Serves one transport until its other side goes, or the task is cancelled.
+
+    :ivar serving: the protocol's state.
+    """
+
+    def __init__(
+        self, transport: FrameTransport, namespace: str, clients: Clients, handlers: Handlers
+    ) -> None:
+        self.serving = Serving(namespace)
+        self._transport = transport
+        self._namespace = namespace
+        self._clients = clients
+        self._make_handlers = handlers
+        self._channels: dict[int, Channel] = {}
+        self._unsent: deque[str] = deque()
+        self._wake_writer = anyio.Event()
+        self._room = anyio.Event()
+
+    async def run(self) -> None:
+        """Serve. Every task that works for the client ends with this."""
+        client = None
+        try:
+            client, frames = await self._authenticate()
+            if client is not None:
+                await self._serve(client, frames)
+        except LMStudioWebsocketError:
+            pass
+        finally:
+            if client is not None:
+                self._clients.release(client)
+            await self._transport.aclose()
+
+    async def _authenticate(self) -> tuple[Client | None, list[str]]:
+        """The client, and what it sent behind its credentials."""
+        with anyio.move_on_after(_AUTHENTICATION_SECONDS):
+            while True:
+                frames = list(await self._transport.receive())
+                while frames:
+                    credentials = authentication(frames.pop(0))
+                    if credentials is None:
+                        logger.warning("%s: a frame before the credentials was ignored", self._namespace)
+                        continue
+                    answer = self._clients.admit(credentials)
+                    if isinstance(answer, str):
+                        logger.warning("%s: refused: %s", self._namespace, answer)
+                        await self._transport.send(verdict(answer))
+                        return None, []
+                    self.post(verdict())
+                    return answer, frames
+        await self._transport.send(verdict("Authentication timed out"))
+        return None, []
+
+    async def _serve(self, client: Client, frames: list[str]) -> None:
+        handlers = self._make_handlers(self._namespace, client)
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._write)
+            self._tasks.start_soon(self._break_silence)
+            try:
+                while True:
+                    for frame in frames:
+                        self._dispatch(self.serving.receive(frame), handlers)
+                        for reply in self.serving.take_replies():
+                            self.post(reply)
+                    frames = list(await self._transport.receive())
+            except LMStudioWebsocketError:
+                # Nobody is left to work for.
+                self._tasks.cancel_scope.cancel()
+
+    def _dispatch(self, request: Request | None, handlers: object) -> None:
+        match request:
+            case Call():
+                self._tasks.start_soon(self._answer, request, handlers)
+            case ChannelOpened():
+                channel = self._channels[request.channel_id] = Channel(request.channel_id, self)
+                self._tasks.start_soon(self._run_channel, request, channel, handlers)
+            case Packet():
+                self._channels[request.channel_id].receive(request.packet)
+            case ChannelDropped():
+                self._channels.pop(request.channel_id).drop()
+
+    async def _answer(self, call: Call, handlers: object) -> None:
+        try:
+            result = await self._handler(handlers, call.endpoint.name)(call.parameter)
+            frame = self.serving.result(call, result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
+            frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
+        self.post(frame)
+        await self.wait_for_room()
+
+    async def _run_channel(self, request: ChannelOpened, channel: Channel, handlers: object) -> None:
+        failure = None
+        try:
+            with channel.handler_scope:
+                await self._handler(handlers, request.endpoint.name)(request.creation, channel)
+        except Exception as error:  # noqa: BLE001 - likewise
+            failure = self._explained(error, request.endpoint.name)
+        finally:
+            if self._channels.get(request.channel_id) is channel:
+                del self._channels[request.channel_id]
+        channel.end(failure)
+
+    def _handler(self, handlers: object, endpoint: str) -> Callable[..., Awaitable[Any]]:
+        handler = getattr(handlers, _snake(endpoint), None)
+        if handler is None:
+            raise server_error(
+                f'"{endpoint}" is not available on this server.',
+                "This is the embedded server of lmstudio-async, which loads and runs models; use LM Studio for the rest.",
+            )
+        return handler  # type: ignore[no-any-return]
+
+    def _explained(self, error: Exception, endpoint: str) -> Exception:
+        explained = explain(error)
+        if not isinstance(explained, LMStudioError):
+            logger.error("%s.%s failed", self._namespace, endpoint, exc_info=error)
+        return explained
+
+    def watch(self, event: anyio.Event, scope: anyio.CancelScope) -> anyio.CancelScope:
+        """Cancel a scope when an event happens; cancel the scope returned to stop watching."""
+        watch = anyio.CancelScope()
+        if event.is_set():
+            scope.cancel()
+        else:
+            self._tasks.start_soon(_cancel_at, event, scope, watch)
+        return watch
+
+    def post(self, frame: str | None) -> None:
+        """Have the writer send a frame, behind those that wait already."""
+        if frame is not None:
+            self._unsent.append(frame)
+            self._wake_writer.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait while too much is unsent."""
+        while len(self._unsent) > _UNSENT:
+            await self._room.wait()
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                while self._unsent:
+                    await self._transport.send(self._unsent.popleft())
+                self._room.set()
+                self._room = anyio.Event()
+                await self._wake_writer.wait()
+                self._wake_writer = anyio.Event()
+        except LMStudioWebsocketError:
+            self._tasks.cancel_scope.cancel()
+
+    async def _break_silence(self) -> None:
+        while True:
+            await anyio.sleep(_SILENCE_SECONDS / 3)
+            for channel in self._channels.values():
+                channel.break_silence()
+
+
+async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope, watch: anyio.CancelScope) -> None:
+    with watch:
+        await event.wait()
+        scope.cancel()
+
+
+@cache
+def _snake(name: str) -> str:
+    """``getOrLoad`` -> ``get_or_load``."""
+    return re.sub(r"(?=[A-Z])", "_", name).lower()

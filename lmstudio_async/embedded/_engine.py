@@ -1,0 +1,344 @@
+"""The server's side of a worker process: start it, talk to it, end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self
+
+import anyio
+import attrs
+
+from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken, request_error
+from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
+from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
+
+__all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "EngineStream", "default_threads"]
+
+# The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
+_READ_SHARE: Final = 0.8
+_ALMOST: Final = 0.99
+# The kernel's limit for the path of a Unix socket is 108 bytes on Linux and 104 on macOS.
+_LONGEST_SOCKET_PATH: Final = 100
+
+
+class EngineFailure(Exception):
+    """The worker could not load the model, or ended.
+
+    :param reason: what a person should read: the engine's own words where it gave some.
+    :param exit_code: how the process ended, negative for a signal; ``None`` if it did not run or runs on.
+    :param log: the last lines of the engine's log.
+    :param unloaded: whether it ended because it was told to.
+    :param missing_engine: whether there is no engine on this machine that could load anything.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        exit_code: int | None = None,
+        log: Sequence[str] = (),
+        *,
+        unloaded: bool = False,
+        missing_engine: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.exit_code = exit_code
+        self.log = tuple(log)
+        self.unloaded = unloaded
+        self.missing_engine = missing_engine
+
+
+class _Progress:
+    """One fraction out of the worker's events: never falling, and never 1."""
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self._report = report
+        self._read_share = 0.0
+        self._last = -1.0
+        self.reach(0.0)
+
+    def feed(self, event: ReadAhead | Loading) -> None:
+        if isinstance(event, ReadAhead):
+            self._read_share = _READ_SHARE
+            self.reach(_READ_SHARE * event.fraction)
+        else:
+            loaded = (event.stage + event.fraction) / event.stages
+            self.reach(self._read_share + (_ALMOST - self._read_share) * loaded)
+
+    def reach(self, fraction: float) -> None:
+        if fraction > self._last:
+            self._last = fraction
+            self._report(fraction)
+
+
+class Engine:
+    """One worker process with one loaded model. Every method may be used from any task."""
+
+    def __init__(self, spec: EngineSpec, worker: WorkerProcess, folder: Path) -> None:
+        self._spec = spec
+        self._worker = worker
+        self._folder = folder
+        self._link: Link | None = None
+        self._has_gpu = False
+        self._closing = False
+        self._closed = anyio.Event()
+
+    @classmethod
+    async def start(cls, spec: EngineSpec, on_progress: Callable[[float], None]) -> Engine:
+        """Start a worker and load the model. Cancelled, it leaves nothing behind.
+
+        :param on_progress: gets fractions from 0 on, and 1 when the engine answers.
+        :raises EngineFailure: with the engine's reason if the model cannot be loaded.
+        """
+        refusal = spec.refusal()
+        if refusal is not None:
+            raise EngineFailure(refusal)
+        # mkdtemp gives only this user the right to enter: the socket in it needs no other lock.
+        folder = Path(tempfile.mkdtemp(prefix="lmstudio-"))
+        try:
+            worker = await WorkerProcess.spawn()
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise EngineFailure(f"no worker process can be started: {error}") from error
+            raise
+        engine = cls(spec, worker, folder)
+        try:
+            progress = _Progress(on_progress)
+            await engine._load(progress)
+            progress.reach(1.0)
+        except BaseException:
+            await engine._end(grace=0)
+            raise
+        return engine
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What it was started with."""
+        return self._spec
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._worker.pid
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the engine found a GPU; without one, all that is said about GPUs has no effect."""
+        return self._has_gpu
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """The last lines of the engine's log; see ``EngineSpec.verbose``."""
+        return self._worker.log
+
+    async def wait_exit(self) -> int:
+        """Wait until the process has ended, and give its exit code, negative for a signal."""
+        return await self._worker.wait()
+
+    async def aclose(self) -> None:
+        """Unload: end the process and remove what it leaves. Idempotent, shielded, and bounded in time."""
+        if self._closing:
+            await self._closed.wait()
+        else:
+            await self._end(grace=2)
+
+    async def properties(self) -> dict[str, Any]:
+        """What the engine says of the model: its chat template's abilities, its modalities and more."""
+        return await self._call("GET", "/props")
+
+    async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
+        """The tokens of a text, with or without those that the model wants at the beginning and the end."""
+        answer = await self._call("POST", "/tokenize", {"content": text, "add_special": add_special})
+        return [int(token) for token in answer["tokens"]]
+
+    async def embed(self, text: str) -> list[float]:
+        """The vector of a text, of length one."""
+        answer = await self._call("POST", "/v1/embeddings", {"input": text})
+        return [float(value) for value in answer["data"][0]["embedding"]]
+
+    async def apply_template(
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt that the chat template makes of a conversation.
+
+        :param messages: as in OpenAI's chat completions.
+        :param tools: likewise.
+        :param template_kwargs: variables for the template, such as ``enable_thinking``.
+        """
+        body: dict[str, Any] = {"messages": messages}
+        if tools:
+            body["tools"] = tools
+        if template_kwargs:
+            body["chat_template_kwargs"] = dict(template_kwargs)
+        answer = await self._call("POST", "/apply-template", body)
+        return str(answer["prompt"])
+
+    def complete(self, body: Mapping[str, Any]) -> EngineStream:
+        """Continue a prompt: llama-server's ``/completion``. The last frame has ``stop`` true."""
+        return EngineStream(self, "/completion", {**body, "stream": True, "return_progress": True})
+
+    def chat(self, body: Mapping[str, Any]) -> EngineStream:
+        """Answer a conversation: llama-server's ``/v1/chat/completions``."""
+        return EngineStream(self, "/v1/chat/completions", {**body, "stream": True, "return_progress": True})
+
+    async def _load(self, progress: _Progress) -> None:
+        api_key = secrets.token_hex(16)
+        await self._worker.send(json.dumps(self._instructions(api_key)).encode() + b"\n")
+        while (lines := await self._worker.receive()) is not None:
+            for line in lines:
+                match read_event(line):
+                    case Failed(reason, missing_engine):
+                        raise await self._load_failure(reason, missing_engine=missing_engine)
+                    case Ready(address, gpu):
+                        self._has_gpu = gpu
+                        self._link = Link(address, api_key)
+                        await self._call("GET", "/health")
+                        return
+                    case ReadAhead() | Loading() as event:
+                        progress.feed(event)
+        raise await self._load_failure(None)
+
+    def _instructions(self, api_key: str) -> dict[str, Any]:
+        spec = attrs.asdict(self._spec)
+        for name in ("model_path", "projector_path", "draft_model_path"):
+            spec[name] = None if spec[name] is None else str(spec[name])
+        socket = str(self._folder / "m.sock")
+        unix = sys.platform != "win32" and len(os.fsencode(socket)) <= _LONGEST_SOCKET_PATH
+        return {
+            **spec,
+            "threads": self._spec.threads or default_threads(),
+            "gpu_layers": self._spec.gpu_layers,
+            "read_ahead": self._spec.mmap and not self._spec.direct_io,
+            "socket_path": socket if unix else None,
+            "api_key": api_key,
+            "parent_pid": os.getpid(),
+        }
+
+    async def _load_failure(self, worker_says: str | None, *, missing_engine: bool = False) -> EngineFailure:
+        reason = await self._worker.reason() or worker_says
+        if reason is None:
+            reason = f"the engine ended while it was loading the model ({self._worker.ending()})"
+        return EngineFailure(reason, self._worker.returncode, self._worker.log, missing_engine=missing_engine)
+
+    async def _end(self, *, grace: float) -> None:
+        self._closing = True
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._worker.end(grace=grace)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._closed.set()
+
+    # --- requests ---
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        assert self._link is not None
+        try:
+            return await self._link.call(method, path, body)
+        except LinkBroken as error:
+            await self._raise_gone(error)
+
+    async def _open(self, path: str, body: Mapping[str, Any]) -> Exchange:
+        assert self._link is not None
+        try:
+            return await self._link.open("POST", path, body)
+        except LinkBroken as error:
+            await self._raise_gone(error)
+
+    async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
+        """Raise for a connection that ended before its time."""
+        # A dying process closes its sockets a moment before it can be waited for.
+        with anyio.move_on_after(1):
+            await self._worker.wait()
+        code = self._worker.returncode
+        if self._closing:
+            raise EngineFailure("the model was unloaded", code, unloaded=True) from cause
+        if code is None:
+            raise EngineFailure("the engine broke off its answer", None, self._worker.log) from cause
+        raise EngineFailure(
+            f"the engine crashed ({self._worker.ending()})", code, self._worker.log
+        ) from cause
+
+
+class EngineStream:
+    """The frames of one answer, as they come. Leaving the block ends the work on it.
+
+    ::
+
+        async with engine.complete({"prompt": "Once"}) as frames:
+            async for frame in frames:
+                print(frame["content"], end="")
+    """
+
+    def __init__(self, engine: Engine, path: str, body: Mapping[str, Any]) -> None:
+        self._engine = engine
+        self._path = path
+        self._body = body
+        self._exchange: Exchange | None = None
+        self._frames: deque[dict[str, Any]] = deque()
+        self._pending = b""
+        self._complete = False
+
+    async def __aenter__(self) -> Self:
+        self._exchange = await self._engine._open(self._path, self._body)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; the engine stops generating for it. Idempotent."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while not self._frames:
+            if self._complete or self._exchange is None:
+                raise StopAsyncIteration
+            try:
+                piece = await self._exchange.receive()
+            except LinkBroken as error:
+                await self._engine._raise_gone(error)
+            if piece is None:
+                await self._engine._raise_gone()
+            self._feed(piece)
+        frame = self._frames.popleft()
+        if "error" in frame:
+            raise request_error(500, frame)
+        return frame
+
+    def _feed(self, chunk: bytes) -> None:
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data: "):
+                continue  # the empty line after an event, or a comment that keeps the connection alive
+            if line.startswith(b"data: [DONE]"):
+                self._complete = True
+                continue
+            frame = json.loads(line[6:])
+            self._frames.append(frame)
+            self._complete = frame.get("stop") is True or "error" in frame

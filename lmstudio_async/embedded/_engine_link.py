@@ -1,0 +1,176 @@
+"""HTTP to a worker: one connection for each request, closed when the answer is complete or nobody wants it.
+
+Not httpx: its bodies are async generators, which complain on trio whenever an answer is left half-way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.abc
+import h11
+
+__all__ = ["EngineRequestError", "Exchange", "Link", "LinkBroken", "request_error"]
+
+
+class EngineRequestError(Exception):
+    """The engine refused one request, and goes on.
+
+    :param status: the HTTP status, such as 400.
+    :param type: the engine's name for the reason, such as ``exceed_context_size_error``.
+    :param message: what a person should read.
+    :param details: the whole error object, which may have numbers such as ``n_prompt_tokens``.
+    """
+
+    def __init__(self, status: int, type: str, message: str, details: Mapping[str, Any]) -> None:  # noqa: A002
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.message = message
+        self.details = details
+
+
+class LinkBroken(Exception):
+    """The connection could not be made, or ended before the answer did."""
+
+
+class Link:
+    """The way to one worker.
+
+    :param address: ``unix://<path>`` or ``http://<host>:<port>``.
+    """
+
+    def __init__(self, address: str, api_key: str) -> None:
+        self._address = address
+        self._headers = [
+            ("Host", "engine"),
+            ("Authorization", f"Bearer {api_key}"),
+            ("Content-Type", "application/json"),
+            ("Connection", "close"),
+        ]
+
+    async def open(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Exchange:
+        """Send a request and wait for the head of its answer.
+
+        :raises EngineRequestError: if the answer is a refusal.
+        :raises LinkBroken: if there is none.
+        """
+        content = b"" if body is None else json.dumps(body).encode()
+        http = h11.Connection(h11.CLIENT)
+        head = h11.Request(
+            method=method, target=path, headers=[*self._headers, ("Content-Length", str(len(content)))]
+        )
+        outgoing = b"".join(
+            http.send(part) or b"" for part in (head, h11.Data(data=content), h11.EndOfMessage())
+        )
+        exchange = Exchange(await self._connect(), http)
+        try:
+            status = await exchange.begin(outgoing)
+            if status == 200:
+                return exchange
+            refusal = request_error(status, await exchange.read())
+        except BaseException:
+            await exchange.aclose()
+            raise
+        await exchange.aclose()
+        raise refusal
+
+    async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request, and give the JSON object that it is answered with; raises what :meth:`open` does."""
+        exchange = await self.open(method, path, body)
+        try:
+            content = await exchange.read()
+        finally:
+            await exchange.aclose()
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise request_error(200, content)
+        return answer
+
+    async def _connect(self) -> anyio.abc.SocketStream:
+        try:
+            with anyio.fail_after(10):
+                if self._address.startswith("unix://"):
+                    return await anyio.connect_unix(self._address.removeprefix("unix://"))
+                host, _, port = self._address.rpartition("//")[2].partition(":")
+                return await anyio.connect_tcp(host, int(port))
+        except (OSError, anyio.BrokenResourceError) as error:
+            raise LinkBroken(str(error)) from error
+
+
+class Exchange:
+    """One request on its way: the body of its answer is read piece by piece."""
+
+    def __init__(self, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
+        self._socket = socket
+        self._http = http
+
+    async def begin(self, request: bytes) -> int:
+        """Send the request, and give the status of the answer."""
+        try:
+            await self._socket.send(request)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise LinkBroken("the connection was lost") from error
+        event = await self._next_event()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._next_event()
+        if not isinstance(event, h11.Response):
+            raise LinkBroken("the connection ended without an answer")
+        return event.status_code
+
+    async def receive(self) -> bytes | None:
+        """The next piece of the body, ``None`` at its end.
+
+        :raises LinkBroken: if the connection ends before the body does.
+        """
+        event = await self._next_event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
+
+    async def read(self) -> bytes:
+        """The rest of the body."""
+        pieces = []
+        while (piece := await self.receive()) is not None:
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Close the connection; the engine stops working for it. Idempotent, shielded, bounded in time."""
+        with anyio.move_on_after(2, shield=True):
+            await self._socket.aclose()
+
+    async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
+        try:
+            while True:
+                event = self._http.next_event()
+                if event is not h11.NEED_DATA:
+                    return event  # type: ignore[return-value]
+                try:
+                    data = await self._socket.receive()
+                except anyio.EndOfStream:
+                    data = b""
+                self._http.receive_data(data)
+        except (h11.RemoteProtocolError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise LinkBroken("the connection was lost") from error
+
+
+def request_error(status: int, content: bytes | Mapping[str, Any]) -> EngineRequestError:
+    """The error that an answer stands for, whatever it looks like."""
+    try:
+        answer = json.loads(content) if isinstance(content, bytes) else content
+        error = answer["error"]
+        return EngineRequestError(
+            int(error.get("code", status)),
+            str(error.get("type", "server_error")),
+            str(error["message"]),
+            error,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+        message = f"The engine answered with status {status}: {text[:500]}"
+        return EngineRequestError(status, "server_error", message, {})

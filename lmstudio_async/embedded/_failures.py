@@ -1,0 +1,29 @@
+"""What goes wrong in the engine, as the errors that clients get."""
+
+from __future__ import annotations
+
+from lmstudio_async._protocol._errors import instance_unloaded, server_error
+from lmstudio_async.embedded._engine import EngineFailure, EngineRequestError
+from lmstudio_async.errors import LMStudioError
+
+__all__ = ["explain"]
+
+
+def explain(error: Exception) -> Exception:
+    """The error to answer with. What is none of ours stays what it is: an accident, not told in detail."""
+    match error:
+        case LMStudioError():
+            return error
+        case EngineFailure(unloaded=True):
+            return instance_unloaded()
+        case EngineFailure(reason=reason):
+            return server_error(reason)
+        case EngineRequestError(type="exceed_context_size_error", details=details):
+            return server_error(
+                f"The prompt has {details.get('n_prompt_tokens', 'more')} tokens, and the model was loaded with a "
+                f"context of {details.get('n_ctx', 'fewer')}.",
+                "Shorten the prompt, or load the model with a larger context length.",
+            )
+        case EngineRequestError(message=message):
+            return server_error(f"The engine refused the request: {message}")
+    return error

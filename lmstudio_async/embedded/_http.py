@@ -1,0 +1,231 @@
+"""The server behind a port: an ASGI app with the websockets, the greeting, and LM Studio's REST calls for models."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from lmstudio_async._protocol._endpoints import NAMESPACES
+from lmstudio_async.embedded._misc import package_version
+from lmstudio_async.embedded._rest import RestError, list_models, load_model, unload_model
+from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnectionClosedError
+
+if TYPE_CHECKING:
+    from lmstudio_async.embedded._server import EmbeddedServer
+
+__all__ = ["create_app", "is_loopback"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
+
+
+def create_app(server: EmbeddedServer) -> Starlette:
+    """Make an ASGI app of a server, to be run by uvicorn or another ASGI server on asyncio.
+
+    The app does not start the server: run it inside the server's block, in the same event loop.
+
+    Web pages from elsewhere are refused, and so are requests under another name than this machine's own as long as
+    anybody may connect: no page that somebody looks at is to use the models.
+
+    :param server: what it serves.
+    :return: the app.
+
+    ::
+
+        async with EmbeddedServer("~/models") as server:
+            await uvicorn.Server(uvicorn.Config(create_app(server), port=1234)).serve()
+    """
+
+    async def greeting(_: Request) -> Response:
+        return JSONResponse({"lmstudio": True})
+
+    async def status(_: Request) -> Response:
+        return JSONResponse({"package": "lmstudio-async", "version": package_version()})
+
+    async def websocket(socket: WebSocket) -> None:
+        namespace = socket.path_params["namespace"]
+        if namespace not in NAMESPACES:
+            await socket.send_denial_response(JSONResponse({"error": "no such namespace"}, status_code=404))
+            return
+        await socket.accept()
+        await server.serve(_SocketTransport(socket), namespace)
+
+    def rest(call: Callable[[EmbeddedServer, Any], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
+        async def respond(request: Request) -> Response:
+            try:
+                _check_token(server, request)
+                body = await _body(request) if request.method == "POST" else None
+                return JSONResponse(await call(server, body))
+            except RestError as error:
+                return _refusal(error.status, error.type, str(error), error.param)
+
+        return respond
+
+    app = Starlette(
+        routes=[
+            Route("/lmstudio-greeting", greeting),
+            Route("/lms-status", status),
+            Route("/api/v1/models", rest(list_models)),
+            Route("/api/v1/models/load", rest(load_model), methods=["POST"]),
+            Route("/api/v1/models/unload", rest(unload_model), methods=["POST"]),
+            WebSocketRoute("/{namespace:path}", websocket),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+    )
+    app.add_middleware(_Doorkeeper, server=server)
+    return app
+
+
+class _Doorkeeper:
+    """Keeps out what a browser sends on behalf of a page that is not from this machine."""
+
+    def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
+        self._app = app
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            problem = self._problem(HTTPConnection(scope))
+            if problem is not None:
+                logger.warning("refused: %s", problem)
+                response = _refusal(403, "invalid_request", problem)
+                if scope["type"] == "http":
+                    await response(scope, receive, send)
+                else:
+                    await WebSocket(scope, receive, send).send_denial_response(response)
+                return
+        await self._app(scope, receive, send)
+
+    def _problem(self, connection: HTTPConnection) -> str | None:
+        origin = connection.headers.get("origin")
+        if origin is not None:
+            parts = _split(origin)
+            if origin == "null" or (parts[0] in ("http", "https") and not is_loopback(parts[1])):
+                return f"web pages of {origin[:100]} may not use this server"
+        host = connection.headers.get("host", "")
+        local = connection.scope.get("server")
+        if self._server._clients.need_tokens or (local is not None and not is_loopback(local[0])):
+            return None
+        # A page can have its own name point to this machine, but cannot change under which name it asks.
+        name = _split(f"//{host}")[1]
+        return None if is_loopback(name) else f"this server is not called {host[:100]!r}; use localhost"
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Scheme and host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower(), parts.hostname or ""
+    except ValueError:
+        return "", ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _SocketTransport:
+    """A websocket as a ``FrameTransport``."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._closed = False
+        self._broken = False
+
+    async def send(self, frame: str) -> None:
+        self._raise_if_ended()
+        try:
+            await self._socket.send_text(frame)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            raise self._break() from error
+
+    async def receive(self) -> Sequence[str]:
+        while True:
+            self._raise_if_ended()
+            try:
+                message = await self._socket.receive()
+            except (WebSocketDisconnect, RuntimeError, OSError) as error:
+                raise self._break() from error
+            if message["type"] == "websocket.disconnect":
+                raise self._break()
+            if (text := message.get("text")) is not None:
+                return [text]
+            logger.warning("a binary frame was ignored")
+
+    async def aclose(self) -> None:
+        if self._closed or self._broken:
+            self._closed = True
+            return
+        self._closed = True
+        with anyio.move_on_after(2, shield=True):
+            try:
+                await self._socket.close()
+            except (WebSocketDisconnect, RuntimeError, OSError):
+                pass  # the other side was faster
+
+    def _break(self) -> LMStudioConnectionBrokenError:
+        self._broken = True
+        return LMStudioConnectionBrokenError("the connection was lost: the other side closed it")
+
+    def _raise_if_ended(self) -> None:
+        if self._closed:
+            raise LMStudioConnectionClosedError("this connection was closed by this program")
+        if self._broken:
+            raise self._break()
+
+
+def _check_token(server: EmbeddedServer, request: Request) -> None:
+    if server._clients.need_tokens:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not server._clients.accepts_token(token.strip()):
+            raise RestError(
+                401, "invalid_request", "This server needs an API token: Authorization: Bearer sk-lm-…"
+            )
+
+
+async def _body(request: Request) -> Any:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > 1_000_000:
+            raise RestError(413, "invalid_request", "The request is too long.")
+    try:
+        import json
+
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise RestError(400, "invalid_request", "The body of the request is no JSON.") from None
+
+
+def _refusal(status: int, kind: str, message: str, param: str | None = None) -> Response:
+    error = {"type": kind, "message": message}
+    if param is not None:
+        error["param"] = param
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"error": error}, status_code=status, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _refusal(error.status_code, "invalid_request", error.detail)
+
+
+async def _internal_error(_: Request, __: Exception) -> Response:
+    return _refusal(500, "internal_error", "Internal server error")

@@ -1,0 +1,220 @@
+"""One model that is loaded, or about to be, and what the protocol says of it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import anyio
+
+from lmstudio_async._protocol._errors import instance_unloaded
+from lmstudio_async._wire._infos import (
+    EmbeddingModelInfo,
+    EmbeddingModelInstanceInfo,
+    LlmInfo,
+    LlmInstanceInfo,
+    Quantization,
+)
+from lmstudio_async._wire._models import ProcessingState
+from lmstudio_async.embedded._catalog import CatalogEntry
+from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.errors import LMStudioServerError
+
+__all__ = ["Domain", "Instance", "State", "Use", "model_info"]
+
+Domain: TypeAlias = Literal["llm", "embedding"]
+State: TypeAlias = Literal["loading", "ready", "unloading", "gone"]
+
+
+def model_info(entry: CatalogEntry) -> LlmInfo | EmbeddingModelInfo:
+    """What the protocol says of a downloaded model."""
+    if entry.type == "llm":
+        return LlmInfo(**_model_members(entry), **_llm_members(entry))
+    return EmbeddingModelInfo(**_model_members(entry))
+
+
+def _model_members(entry: CatalogEntry) -> dict[str, Any]:
+    return {
+        "model_key": entry.model_key,
+        "format": "gguf",
+        "display_name": entry.display_name,
+        "publisher": entry.publisher,
+        "path": entry.path,
+        "size_bytes": entry.size_bytes,
+        "indexed_model_identifier": entry.path,
+        "params_string": entry.params_string,
+        "architecture": entry.architecture,
+        "quantization": entry.quantization
+        and Quantization(name=entry.quantization[0], bits=entry.quantization[1]),
+        "max_context_length": entry.max_context_length,
+    }
+
+
+def _llm_members(entry: CatalogEntry) -> dict[str, Any]:
+    return {"vision": entry.vision, "trained_for_tool_use": entry.trained_for_tool_use}
+
+
+class Use:
+    """One request to an instance.
+
+    :ivar status: what the instance does for it: ``processingPrompt``, ``generating`` or ``computingEmbedding``.
+    """
+
+    __slots__ = ("status",)
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+
+class Instance:
+    """A model that has an identifier. It belongs to the registry; only its uses are anybody's.
+
+    :ivar identifier: unique among all instances, also those that are loading.
+    :ivar reference: names this instance and never another.
+    :ivar ttl_ms: idle time after which it is unloaded.
+    :ivar just_in_time: loaded because somebody wanted to use it, so that the next one of these takes its place.
+    :ivar config: the load config that really applies, by wire key.
+    :ivar unloaded: set when it is being unloaded, or has crashed: whoever uses it finishes at once.
+    :ivar failure: why it is gone, if it crashed.
+    :ivar gone: set when its process is, and its identifier is free.
+    """
+
+    def __init__(
+        self,
+        *,
+        identifier: str,
+        entry: CatalogEntry,
+        context_length: int,
+        parallel_sessions: int,
+        ttl_ms: int | None,
+        just_in_time: bool,
+    ) -> None:
+        self.identifier = identifier
+        self.reference = secrets.token_urlsafe(18)
+        self.entry = entry
+        self.context_length = context_length
+        self.ttl_ms = ttl_ms
+        self.just_in_time = just_in_time
+        self.config: dict[str, Any] = {}
+        self.last_used_ms: int | None = None
+        self.state: State = "loading"
+        self.failure: LMStudioServerError | None = None
+        self.unloaded = anyio.Event()
+        self.gone = anyio.Event()
+        self._parallel_sessions = parallel_sessions
+        self._engine: Engine | None = None
+        self._uses: list[Use] = []
+        self._idle = anyio.Event()
+        self._idle_since = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.identifier!r} {self.state}>"
+
+    @property
+    def domain(self) -> Domain:
+        """The namespace that it belongs to."""
+        return self.entry.type
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it.
+
+        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        """
+        if self._engine is None:
+            raise instance_unloaded()
+        return self._engine
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are requests to it."""
+        return bool(self._uses)
+
+    def info(self) -> LlmInstanceInfo | EmbeddingModelInstanceInfo:
+        """What the protocol says of it at this moment."""
+        own: dict[str, Any] = {
+            "identifier": self.identifier,
+            "instance_reference": self.reference,
+            "ttl_ms": self.ttl_ms,
+            "last_used_time": self.last_used_ms,
+            "context_length": self.context_length,
+        }
+        if self.entry.type == "llm":
+            return LlmInstanceInfo(**_model_members(self.entry), **_llm_members(self.entry), **own)
+        return EmbeddingModelInstanceInfo(**_model_members(self.entry), **own)
+
+    def processing_state(self) -> ProcessingState:
+        """What it is doing, and how many requests wait for their turn."""
+        if not self._uses:
+            return ProcessingState()
+        waiting = max(len(self._uses) - self._parallel_sessions, 0)
+        return ProcessingState(status=self._uses[0].status, queued=waiting)
+
+    @contextmanager
+    def use(self, status: str = "processingPrompt") -> Iterator[Use]:
+        """Be a request: as long as there are any, the instance is not idle.
+
+        :raises LMStudioInstanceUnloadedError: it is not loaded any more.
+        """
+        if self.state != "ready":
+            raise self.failure or instance_unloaded()
+        use = Use(status)
+        if not self._uses:
+            self._idle = anyio.Event()
+        self._uses.append(use)
+        try:
+            yield use
+        finally:
+            self._uses.remove(use)
+            self.last_used_ms = time.time_ns() // 1_000_000
+            if not self._uses:
+                self._idle_since = anyio.current_time()
+                self._idle.set()
+
+    # -- for the registry
+
+    def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
+        """The engine answers."""
+        self._engine = engine
+        self.config = config
+        self.state = "ready"
+        self._idle_since = anyio.current_time()
+        self._idle.set()
+
+    def become_unloading(self, failure: LMStudioServerError | None = None) -> None:
+        """No new request finds it, and the present ones finish."""
+        self.state = "unloading"
+        self.failure = failure
+        self.unloaded.set()
+
+    def become_gone(self) -> None:
+        """There is nothing left of it."""
+        self.state = "gone"
+        self.unloaded.set()
+        self.gone.set()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no request uses it, or it is gone."""
+        while self._uses and self.state != "gone":
+            await self._idle.wait()
+
+    async def wait_expired(self) -> bool:
+        """Wait until it was idle for its TTL; false if it was unloaded before."""
+        assert self.ttl_ms is not None
+        while not self.unloaded.is_set():
+            await self.wait_idle()
+            deadline = self._idle_since + self.ttl_ms / 1000
+            if not self._uses and anyio.current_time() >= deadline:
+                return not self.unloaded.is_set()
+            with anyio.CancelScope(deadline=deadline):
+                await self.unloaded.wait()
+        return False
+
+    async def stop_engine(self) -> None:
+        """End its process."""
+        if self._engine is not None:
+            await self._engine.aclose()

@@ -1,0 +1,437 @@
+"""The registry of loaded models: who may be loaded under which name, and who has to go.
+
+``run()`` is the task that owns it: every load, unload, expiry and watch is a child of that task, and none is of the
+request that asked for it. What decides (is the name free, is it idle, is it there) never waits between looking and
+acting, so that no two of them can get between each other's steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import signal
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from lmstudio_async._protocol._errors import (
+    domain_mismatch,
+    identifier_in_use,
+    no_model_matching,
+    server_error,
+)
+from lmstudio_async._wire._kv import collapse
+from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadModelCreation, ModelSpecifier
+from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._engine import Engine, EngineFailure
+from lmstudio_async.embedded._instance import Domain, Instance
+from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.embedded._loading import Load, Report, Watcher
+from lmstudio_async.embedded._naming import is_sound_key
+from lmstudio_async.embedded._specifiers import select
+from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioServerError
+
+__all__ = ["Domain", "Instance", "Instances"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
+
+# A published client gives a load up after 60 silent seconds, and LM Studio's own is never silent for 20.
+_SILENCE_SECONDS: Final = 15.0
+# How long the requests to an instance may take to say that it is being unloaded.
+_GOODBYE_SECONDS: Final = 1.0
+_SHUTDOWN_SECONDS: Final = 10.0
+# Integers above this are no integers any more in a JavaScript client.
+_LONGEST_TTL_MS: Final = 2**53
+
+
+class Instances:
+    """The loaded models of one server.
+
+    :param auto_evict: loading a model just in time unloads the others that were loaded that way.
+    :param default_jit_ttl_ms: the TTL of those, if the request gives none; None for no TTL.
+    :param threads: of an engine, if the load config says nothing; None for the engine's own default.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        auto_evict: bool = True,
+        default_jit_ttl_ms: int | None = 3_600_000,
+        threads: int | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._auto_evict = auto_evict
+        self._default_jit_ttl_ms = default_jit_ttl_ms
+        self._threads = threads
+        self._by_identifier: dict[str, Instance] = {}
+        self._loads: dict[Instance, Load] = {}
+        self._jit_turn = anyio.Lock()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Own the registry, until this task is cancelled; then unload everything."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                task_status.started()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self._tasks = None
+        finally:
+            with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+                await self._stop_everything()
+
+    # -- what is asked for
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that can be loaded."""
+        return self._catalog
+
+    def loaded(self, domain: Domain | None = None) -> list[Instance]:
+        """The instances that are ready for requests, the oldest first."""
+        return [
+            instance
+            for instance in self._by_identifier.values()
+            if instance.state == "ready" and domain in (None, instance.domain)
+        ]
+
+    def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
+        """The loaded instance that is meant.
+
+        :raises LMStudioModelNotFoundError: the query fits none.
+        :raises LMStudioInstanceUnloadedError: the instance of the reference is gone.
+        """
+        return select(specifier, self.loaded(domain), domain)
+
+    async def load(self, domain: Domain, creation: LoadModelCreation, report: Report) -> Instance:
+        """Load a new instance. Cancelled, it ends the load and waits until nothing is left of it.
+
+        :raises LMStudioServerError: it cannot be loaded, or not like this.
+        """
+        _check_creation(creation, creation.ttl_ms)
+        if creation.identifier is not None:
+            if not is_sound_key(creation.identifier):
+                raise server_error(
+                    "An identifier has 1 to 1024 characters, none of them a control character.",
+                    "Leave it out to have the server name the instance.",
+                )
+            await self._wait_until_free(creation.identifier)
+        entry, ambiguous = await self._resolve(creation.model_key, domain)
+        plan = await self._plan(entry, creation.load_config_stack)
+        identifier = creation.identifier
+        if identifier is None:
+            identifier = self._free_name(creation.model_key)
+        else:
+            await self._wait_until_free(identifier)
+        load = self._begin(identifier, plan, entry, ttl_ms=creation.ttl_ms, just_in_time=False)
+        return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=ambiguous))
+
+    async def get_or_load(self, domain: Domain, creation: GetOrLoadCreation, report: Report) -> Instance:
+        """Find the instance of that identifier or model, or load one.
+
+        Cancelled, it leaves a load that others wait for alone, and ends one that nobody else waits for.
+
+        :raises LMStudioServerError: it cannot be loaded, or not like this.
+        """
+        _check_creation(creation, creation.load_ttl_ms)
+        key = creation.identifier
+        watcher = Watcher(report, get_or_load=True)
+        entry: CatalogEntry | None = None
+        plan: LoadPlan | None = None
+        # Whatever is waited for, the world may have changed in the meantime, and is looked at once more.
+        while True:
+            found = self._loaded_or_loading(domain, key, entry)
+            if found is not None and found.state == "ready":
+                self._loads[found].claimed = True
+                report(AlreadyLoaded(info=found.info()))
+                return found
+            if found is not None:
+                if self._will_be_ready(found):
+                    return await self._wait(self._loads[found], watcher)
+                await found.gone.wait()
+            elif entry is None:
+                entry, _ = await self._resolve(key, domain)
+            elif plan is None:
+                plan = await self._plan(entry, creation.load_config_stack)
+            else:
+                break
+        ttl_ms = self._default_jit_ttl_ms if creation.load_ttl_ms is None else creation.load_ttl_ms
+        load = self._begin(self._free_name(key), plan, entry, ttl_ms=ttl_ms, just_in_time=True)
+        return await self._wait(load, watcher)
+
+    async def unload(self, identifier: str, domain: Domain | None = None) -> None:
+        """Unload an instance, and wait until its process is gone and its identifier free.
+
+        :param domain: the namespace that it must belong to, if any.
+        :raises LMStudioModelNotFoundError: none has this identifier.
+        :raises LMStudioDomainMismatchError: it belongs to the other namespace.
+        """
+        instance = self._by_identifier.get(identifier)
+        if instance is None or instance.state == "loading":
+            query = {"identifier": identifier, **({} if domain is None else {"domain": domain})}
+            raise no_model_matching(query, [each.identifier for each in self.loaded(domain)])
+        if domain is not None and domain != instance.domain:
+            raise domain_mismatch(identifier, instance.domain, domain)
+        if instance.state == "ready":
+            self._begin_unload(instance)
+        await instance.gone.wait()
+
+    # -- names and models
+
+    async def _resolve(self, key: str, domain: Domain) -> tuple[CatalogEntry, list[str] | None]:
+        try:
+            return await anyio.to_thread.run_sync(self._catalog.resolve, key, domain)
+        except LMStudioModelNotFoundError:
+            instance = self._by_identifier.get(key)
+            if instance is not None and instance.domain != domain:
+                raise domain_mismatch(key, instance.domain, domain) from None
+            raise
+
+    async def _plan(self, entry: CatalogEntry, stack: Any) -> LoadPlan:
+        values = collapse(stack)
+        draft_key = draft_model_key(values) if entry.type == "llm" else None
+        draft = None if draft_key is None else (await self._resolve(draft_key, "llm"))[0]
+        return plan_load(entry, values, draft=draft, threads=self._threads)
+
+    def _free_name(self, key: str) -> str:
+        name, number = key, 1
+        while name in self._by_identifier:
+            number += 1
+            name = f"{key}:{number}"
+        return name
+
+    async def _wait_until_free(self, identifier: str) -> None:
+        """Wait for an instance that is on its way out; refuse for one that stays."""
+        while (holder := self._by_identifier.get(identifier)) is not None:
+            if holder.state == "ready" or self._will_be_ready(holder):
+                raise identifier_in_use(identifier)
+            await holder.gone.wait()
+
+    def _will_be_ready(self, instance: Instance) -> bool:
+        return instance.state == "loading" and not self._loads[instance].abandoned
+
+    def _loaded_or_loading(self, domain: Domain, key: str, entry: CatalogEntry | None) -> Instance | None:
+        """What a key finds before anything is loaded: an identifier, then an instance of the model.
+
+        Of several, best a ready one, else one that will be, else one that is on its way out.
+        """
+        named = self._by_identifier.get(key)
+        if named is not None and named.domain == domain:
+            return named
+        if entry is None:
+            return None
+        same = [
+            instance
+            for instance in self._by_identifier.values()
+            if instance.domain == domain and instance.entry.path == entry.path
+        ]
+        order = ("ready", "loading", "unloading")
+        return min(same, key=lambda instance: order.index(instance.state), default=None)
+
+    # -- loading
+
+    def _begin(
+        self, identifier: str, plan: LoadPlan, entry: CatalogEntry, *, ttl_ms: int | None, just_in_time: bool
+    ) -> Load:
+        """Take the identifier and start the task that loads."""
+        if self._tasks is None:
+            raise server_error("The server is shutting down.")
+        instance = Instance(
+            identifier=identifier,
+            entry=entry,
+            context_length=plan.spec.context_length,
+            parallel_sessions=plan.spec.parallel_sessions,
+            ttl_ms=ttl_ms,
+            just_in_time=just_in_time,
+        )
+        load = Load(instance)
+        self._by_identifier[identifier] = instance
+        self._loads[instance] = load
+        self._tasks.start_soon(self._run_load, load, plan)
+        self._tasks.start_soon(load.break_silence, _SILENCE_SECONDS)
+        return load
+
+    async def _wait(self, load: Load, watcher: Watcher) -> Instance:
+        load.join(watcher)
+        try:
+            await load.done.wait()
+            load.claimed = True
+        finally:
+            load.leave(watcher)
+            if not load.claimed and not load.watched:
+                await self._give_up(load)
+        if load.error is not None:
+            raise copy.copy(load.error)  # one for each who waited: a traceback belongs to one of them
+        return load.instance
+
+    async def _give_up(self, load: Load) -> None:
+        """The last one who waited has left: leave nothing behind."""
+        load.abandon()
+        if load.instance.state == "ready":
+            self._begin_unload(load.instance)
+        with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+            await load.instance.gone.wait()
+
+    async def _run_load(self, load: Load, plan: LoadPlan) -> None:
+        error: LMStudioError = server_error("The load was cancelled.")
+        try:
+            with anyio.CancelScope() as scope:
+                load.attach(scope)
+                if load.instance.just_in_time and self._auto_evict:
+                    for other in self._other_jit_instances(load.instance):
+                        load.evicting(other)
+                    # One after the other, or two could each find the other one not loaded yet.
+                    async with self._jit_turn:
+                        await self._make_room(load)
+                        await self._start(load, plan)
+                else:
+                    await self._start(load, plan)
+        except LMStudioError as reason:
+            error = reason
+        except Exception:
+            logger.exception("Loading %r failed", load.instance.identifier)
+            error = server_error("Internal server error")
+        finally:
+            if load.instance.state == "loading":
+                self._forget(load.instance)
+                load.finish(error)
+            else:
+                load.finish()
+                if load.abandoned and load.instance.state == "ready":
+                    self._begin_unload(load.instance)
+
+    async def _start(self, load: Load, plan: LoadPlan) -> None:
+        load.starting()
+        instance = load.instance
+        try:
+            engine = await Engine.start(plan.spec, load.progress)
+            try:
+                context_length = await _context_length(engine)
+            except BaseException:
+                await engine.aclose()
+                raise
+        except EngineFailure as failure:
+            key, reason = instance.entry.model_key, failure.reason.rstrip(".")
+            raise server_error(f'The model "{key}" cannot be loaded: {reason}.') from failure
+        instance.context_length = context_length
+        instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
+        if self._tasks is not None:
+            self._tasks.start_soon(self._watch_engine, instance, engine)
+            if instance.ttl_ms is not None:
+                self._tasks.start_soon(self._watch_idleness, instance)
+
+    def _other_jit_instances(self, instance: Instance) -> list[Instance]:
+        return [
+            other for other in self._by_identifier.values() if other.just_in_time and other is not instance
+        ]
+
+    async def _make_room(self, load: Load) -> None:
+        """Unload the other JIT instances; busy ones when they are idle."""
+        while True:
+            victims = [
+                other
+                for other in self._other_jit_instances(load.instance)
+                if other.state in ("ready", "unloading")
+            ]
+            if not victims:
+                return
+            for victim in victims:
+                load.evicting(victim)
+                if victim.state == "ready" and not victim.busy:
+                    self._begin_unload(victim)
+            if victims[0].state == "ready":
+                await victims[0].wait_idle()
+            else:
+                await victims[0].gone.wait()
+
+    # -- the end of an instance
+
+    def _begin_unload(self, instance: Instance, failure: LMStudioServerError | None = None) -> None:
+        instance.become_unloading(failure)
+        # Without tasks, everything is being stopped already, and this one with it.
+        if self._tasks is not None:
+            self._tasks.start_soon(self._finish_unload, instance)
+
+    async def _finish_unload(self, instance: Instance) -> None:
+        try:
+            with anyio.move_on_after(_GOODBYE_SECONDS):
+                await instance.wait_idle()
+        finally:
+            with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+                await self._stop(instance)
+
+    async def _stop(self, instance: Instance) -> None:
+        try:
+            await instance.stop_engine()
+        except Exception:
+            logger.exception("Unloading %r failed", instance.identifier)
+        finally:
+            self._forget(instance)
+
+    def _forget(self, instance: Instance) -> None:
+        if self._by_identifier.get(instance.identifier) is instance:
+            del self._by_identifier[instance.identifier]
+        self._loads.pop(instance, None)
+        instance.become_gone()
+
+    async def _watch_engine(self, instance: Instance, engine: Engine) -> None:
+        """A worker that crashes takes only its own instance with it, and that at once."""
+        code = await engine.wait_exit()
+        if instance.state != "ready":
+            return
+        how = _ending(code)
+        logger.error("The engine of %r crashed (%s)", instance.identifier, how)
+        failure = server_error(f'The engine of the model "{instance.identifier}" crashed ({how}).')
+        self._begin_unload(instance, failure)
+        # Whatever is still to be cleaned up, the name is free.
+        del self._by_identifier[instance.identifier]
+
+    async def _watch_idleness(self, instance: Instance) -> None:
+        if await instance.wait_expired():
+            logger.info("Unloading %r, which was idle for its TTL", instance.identifier)
+            self._begin_unload(instance)
+
+    async def _stop_everything(self) -> None:
+        instances = list(self._by_identifier.values())
+        for instance in instances:
+            instance.become_unloading()
+        async with anyio.create_task_group() as tasks:
+            for instance in instances:
+                tasks.start_soon(self._stop, instance)
+
+
+def _check_creation(creation: LoadModelCreation | GetOrLoadCreation, ttl_ms: int | None) -> None:
+    """Refuse what cannot be meant, rather than load something else than was wanted."""
+    for name in ("identifier", "deviceIdentifier", "ttlMs", "loadTtlMs", "loadConfigStack"):
+        if name in creation.extra:
+            # The reader puts there what has a known name and a wrong type.
+            raise server_error(f"{name} cannot be {creation.extra[name]!r:.60}.")
+    if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
+        raise server_error(
+            f"The TTL must be a whole number of milliseconds of at least 1, not {ttl_ms!r:.60}.",
+            "Leave it out for a model that is not to be unloaded when idle.",
+        )
+    if creation.device_identifier is not None:
+        raise server_error(
+            f"There is no LM Link device {creation.device_identifier!r:.60}.", "This server is alone."
+        )
+
+
+async def _context_length(engine: Engine) -> int:
+    """The tokens that a session really has: the engine rounds the number that it is given."""
+    if engine.spec.kind == "embedding":
+        # What it rounds up is of no use: a text has to fit into a batch, which is exactly as long as asked for.
+        return engine.spec.context_length
+    return int((await engine.properties())["default_generation_settings"]["n_ctx"])
+
+
+def _ending(code: int) -> str:
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"

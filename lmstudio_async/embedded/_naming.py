@@ -1,0 +1,93 @@
+"""How downloaded models are called: model keys, display names and quantizations, out of file names."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from lmstudio_async.embedded._gguf import quantization_bits
+
+__all__ = [
+    "EMBEDDING_PREFIX",
+    "base_key",
+    "display_name",
+    "is_sound_key",
+    "parameters_text",
+    "quantization_of",
+    "split_part",
+    "without_quantization",
+]
+
+EMBEDDING_PREFIX: Final = "text-embedding-"
+"""Begins the key of every embedding model, which is how programs tell them apart in a list of keys."""
+
+_QUANTIZATION: Final = re.compile(
+    r"(?:^|[-._])(?:UD-)?(?P<name>(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|(?:BF|FP|F)(?:16|32)|(?:MX|NV)FP4(?:_MOE)?)$",
+    re.IGNORECASE,
+)
+_PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
+# File names that say nothing: the repository's name is used instead.
+_NAMELESS: Final = re.compile(r"(?:ggml-)?(?:model)?", re.IGNORECASE)
+
+
+def split_part(stem: str) -> tuple[str, int, int] | None:
+    """The stem, number and count of a file that is one part of a model, such as ``big-00001-of-00003``."""
+    part = _PART.fullmatch(stem)
+    return (part["stem"], int(part["number"]), int(part["count"])) if part else None
+
+
+def quantization_of(stem: str) -> tuple[str, int] | None:
+    """The quantization that a file name ends with, and about how many bits a weight has."""
+    found = _QUANTIZATION.search(stem)
+    if found is None:
+        return None
+    name = re.sub("^FP", "F", found["name"].upper())
+    bits = quantization_bits(name)
+    return (name, bits) if bits else None
+
+
+def without_quantization(stem: str, repository: str) -> str:
+    """What a model is called, from the name of its file, or else of its repository."""
+    name = _QUANTIZATION.sub("", stem)
+    if _NAMELESS.fullmatch(name):
+        name = repository
+    return re.sub(r"[-._]gguf$", "", name, flags=re.IGNORECASE) or stem
+
+
+def base_key(name: str) -> str:
+    """A model key: lower case, its words joined by ``-``."""
+    # "@" and ":" join a key with a quantization and with the number of an instance.
+    return re.sub(r"[\s@:]+", "-", name.strip()).lower()
+
+
+def display_name(name: str) -> str:
+    """A name for people: ``smollm2-135m-instruct`` is "Smollm2 135M Instruct"."""
+    return " ".join(_display_word(word) for word in re.split(r"[\s_-]+", name) if word) or name
+
+
+def _display_word(word: str) -> str:
+    if re.fullmatch(r"[ax]?\d+(?:\.\d+)?[bmk]", word):
+        return word.upper()
+    if re.match(r"v\d", word) or not word.islower():
+        return word
+    return word[0].upper() + word[1:]
+
+
+def parameters_text(count: int) -> str:
+    """A number of parameters as people write it: 135M, 1.2B."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        # From here on it would be rounded up to a whole unit.
+        if count >= 0.9995 * size:
+            number = count / size
+            return f"{number:.1f}".removesuffix(".0") + unit if number < 10 else f"{number:.0f}{unit}"
+    return str(count)
+
+
+def is_sound_key(key: str) -> bool:
+    """Whether a text may be a model key, a path or an identifier at all."""
+    return (
+        1 <= len(key) <= 1024
+        and key != "__proto__"
+        and not any(unicodedata.category(character) in {"Cc", "Cs"} for character in key)
+    )

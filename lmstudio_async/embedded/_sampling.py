@@ -1,0 +1,267 @@
+"""From a prediction config, as it comes over the wire, to what the engine is asked for.
+
+Every key is honoured or refused with a reason. What is refused passes as long as it asks for nothing: clients send
+whole configs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from lmstudio_async._protocol._errors import server_error, unsupported_feature
+from lmstudio_async._wire._kv import KEYS, check, checked, default
+from lmstudio_async.embedded._instance import Instance
+from lmstudio_async.embedded._load_config import engine_version
+
+__all__ = ["Sampling", "base_config", "chat_template", "read_sampling"]
+
+_PREFIX = "llm.prediction."
+
+#: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
+#: is an error here unless the client asks for some of it to be left out.
+_BASE = (
+    "temperature",
+    "maxPredictedTokens",
+    "stopStrings",
+    "structured",
+    "seed",
+    "topKSampling",
+    "repeatPenalty",
+    "minPSampling",
+    "topPSampling",
+    "logProbs",
+    "reasoning.parsing",
+)
+
+_REFUSED = {
+    "toolCallStopStrings": "the engine ends tool calls by the model's own format",
+    "contextPrefill": "this server reads no files for its clients",
+    "vision.userMaxImageDimensionPixels": "this server does not scale images",
+    "vision.ignoreModelPreferredMaxImageDimension": "this server does not scale images",
+    "llama.tailFreeSampling": "the engine has no tail-free sampling any more; use minPSampling",
+    "speculativeDecoding.minDraftLengthToConsider": "drafting is set up when the model is loaded",
+    "speculativeDecoding.numReuseTokens": "drafting is set up when the model is loaded",
+    "speculativeDecoding.minContinueDraftingProbability": "drafting is set up when the model is loaded",
+    "speculativeDecoding.maxTokensToDraft": "drafting is set up when the model is loaded",
+    "speculativeDecoding.numDraftTokensExact": "drafting is set up when the model is loaded",
+}
+
+_SCHEMA_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+
+
+@attrs.frozen(kw_only=True)
+class Sampling:
+    """How to answer one request.
+
+    :ivar values: the config that applies, by wire key.
+    :ivar body: for the engine.
+    """
+
+    values: dict[str, Any]
+    body: dict[str, Any]
+    candidates: int | None
+    reasoning: tuple[str, str] | None
+    budget: int | None
+    tools: list[dict[str, Any]]
+    tool_choice: str
+    tool_naming: str
+    template: Mapping[str, Any] | None
+    template_variables: dict[str, Any]
+    system_prompt: str
+    overflow: str
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens the answer may have."""
+        return self.body.get("n_predict")
+
+    def refuse_what_only_chats_have(self) -> None:
+        """A prompt that the client has made itself is not changed any more."""
+        for name, is_set in (
+            ("tools", self.tools),
+            ("systemPrompt", self.system_prompt),
+            ("reasoning.budgetTokens", self.budget is not None),
+            ("reasoning.enableThinking", self.template_variables.get("enable_thinking") is False),
+        ):
+            if is_set:
+                raise server_error(
+                    f"{_PREFIX}{name} has no meaning for a text that is completed as it is: use a chat."
+                )
+
+
+def base_config() -> dict[str, Any]:
+    """What applies to a request that says nothing, by wire key."""
+    base = {_PREFIX + name: default(_PREFIX + name) for name in _BASE}
+    return base | {_PREFIX + "contextOverflowPolicy": "stopAtLimit"}
+
+
+def read_sampling(given: Mapping[str, Any], instance: Instance) -> Sampling:
+    """Understand a prediction config.
+
+    :param given: by wire key, its layers collapsed.
+    :raises LMStudioServerError: a key is unknown, or has a value that does not fit it.
+    :raises LMStudioUnsupportedFeatureError: it asks for what this server cannot do.
+    """
+    for key, value in given.items():
+        if key not in KEYS or not key.startswith(_PREFIX):
+            raise _unsupported(key, "this server knows no such prediction setting")
+        if reason := check(key, value):
+            raise server_error(reason)
+        name = key.removeprefix(_PREFIX)
+        if name in _REFUSED and value != default(key) and not (_is_off(value)):
+            raise _unsupported(key, _REFUSED[name])
+    values = base_config() | dict(given)
+    _refuse_what_the_instance_lacks(given, instance)
+
+    def get(name: str) -> Any:
+        key = _PREFIX + name
+        return values[key] if key in values else default(key)
+
+    candidates = checked(get("logProbs"))
+    parsing = get("reasoning.parsing")
+    template = given.get(_PREFIX + "promptTemplate")
+    tools = get("tools")
+    thinking = given.get(_PREFIX + "reasoning.enableThinking")
+    body = _sampler(get)
+    body["stop"] = [text for text in [*get("stopStrings"), *(template or {}).get("stopStrings", [])] if text]
+    if candidates is not None:
+        body["n_probs"] = max(candidates, 1)
+    body |= _structure(get("structured"))
+    budget = checked(get("reasoning.budgetTokens"))
+    if budget is not None and parsing["startString"] not in chat_template(instance):
+        raise _unsupported(
+            _PREFIX + "reasoning.budgetTokens",
+            f"the chat template of this model knows no {parsing['startString']!r}",
+        )
+    definitions = list(tools.get("tools") or []) if tools["type"] == "toolArray" else []
+    if definitions and get("structured")["type"] != "none":
+        raise server_error("Structured output and tools cannot be combined: leave one of them out.")
+    if definitions and candidates is not None:
+        raise _unsupported(
+            _PREFIX + "logProbs", "the engine has no log probabilities for answers that may call tools"
+        )
+    return Sampling(
+        values=values,
+        body=body,
+        candidates=candidates,
+        reasoning=(parsing["startString"], parsing["endString"]) if parsing["enabled"] else None,
+        budget=budget,
+        tools=definitions,
+        tool_choice=get("toolChoice")["mode"],
+        tool_naming=get("toolNaming"),
+        template=template,
+        template_variables={} if thinking is None else {"enable_thinking": thinking},
+        system_prompt=get("systemPrompt"),
+        overflow=get("contextOverflowPolicy"),
+    )
+
+
+def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
+    mirostat = get("llama.mirostatSampling")
+    seed = checked(get("seed"))
+    body = {
+        "temperature": get("temperature"),
+        "top_k": get("topKSampling"),
+        "repeat_penalty": _or(checked(get("repeatPenalty")), 1.0),
+        "min_p": _or(checked(get("minPSampling")), 0.0),
+        "top_p": _or(checked(get("topPSampling")), 1.0),
+        "typical_p": _or(checked(get("llama.locallyTypicalSampling")), 1.0),
+        "xtc_probability": _or(checked(get("llama.xtcProbability")), 0.0),
+        "xtc_threshold": _or(checked(get("llama.xtcThreshold")), 0.1),
+        "presence_penalty": _or(checked(get("llama.presencePenalty")), 0.0),
+        "frequency_penalty": _or(checked(get("llama.frequencyPenalty")), 0.0),
+        "mirostat": mirostat["version"],
+        "mirostat_eta": mirostat["learningRate"],
+        "mirostat_tau": mirostat["targetEntropy"],
+        # The engine's word for "never" is false.
+        "logit_bias": [[token, False if bias == "-inf" else bias] for token, bias in get("llama.logitBias")],
+    }
+    limit = checked(get("maxPredictedTokens"))
+    if limit is not None:
+        body["n_predict"] = limit
+    # Without one the engine takes the seed of the load config, or a new one each time.
+    if seed is not None:
+        body["seed"] = seed
+    return body
+
+
+def _structure(structured: Mapping[str, Any]) -> dict[str, Any]:
+    match structured["type"]:
+        case "json":
+            schema = structured.get("jsonSchema")
+            schema = {} if schema is None else schema
+            if not isinstance(schema, dict) or (problem := _schema_problem(schema)):
+                problem = problem if isinstance(schema, dict) else "it is no object"
+                raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
+            return {"json_schema": schema}
+        case "gbnf":
+            grammar = structured.get("gbnfGrammar")
+            if not grammar:
+                raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
+            return {"grammar": grammar}
+    return {}
+
+
+def _schema_problem(schema: Any, place: str = "the schema") -> str | None:
+    """What the engine would not understand; it would then go on without any schema at all."""
+    if isinstance(schema, list):
+        return next(filter(None, (_schema_problem(item, place) for item in schema)), None)
+    if not isinstance(schema, dict):
+        return None
+    kinds = schema.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if not isinstance(kind, str) or kind not in _SCHEMA_TYPES:
+            return f"{place} has the unknown type {str(kind)[:40]!r}"
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        return f"{place} refers to {reference[:100]!r}, and only references inside of the schema are followed"
+    for keyword in ("properties", "$defs", "definitions", "patternProperties"):
+        for name, item in schema[keyword].items() if isinstance(schema.get(keyword), dict) else ():
+            if problem := _schema_problem(item, f"{keyword}.{name}"):
+                return problem
+    for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
+        if problem := _schema_problem(schema.get(keyword), keyword):
+            return problem
+    return None
+
+
+def _refuse_what_the_instance_lacks(given: Mapping[str, Any], instance: Instance) -> None:
+    key = _PREFIX + "speculativeDecoding.draftModel"
+    draft = given.get(key)
+    loaded = instance.config.get("llm.load.llama.speculativeDecoding.draftModel")
+    if draft and draft != loaded:
+        raise _unsupported(
+            key,
+            "a draft model is loaded together with its model here: load it with "
+            "llm.load.llama.speculativeDecoding.draftModel",
+        )
+    key = _PREFIX + "llama.cpuThreads"
+    threads = instance.config.get("llm.load.llama.cpuThreadPoolSize")
+    if given.get(key, threads) not in (threads, default(key)):
+        raise _unsupported(
+            key, f"the threads of an instance are set when it is loaded (this one has {threads})"
+        )
+    key = _PREFIX + "reasoning.enableThinking"
+    if given.get(key) is False and "enable_thinking" not in chat_template(instance):
+        raise _unsupported(key, "the chat template of this model has no switch for thinking")
+
+
+def chat_template(instance: Instance) -> str:
+    """The chat template that applies to an instance."""
+    own = instance.config.get("llm.load.promptTemplate", {}).get("jinjaPromptTemplate", {}).get("template")
+    return own or instance.entry.chat_template or ""
+
+
+def _is_off(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("checked") is False
+
+
+def _or(value: Any, otherwise: float) -> Any:
+    return otherwise if value is None else value
+
+
+def _unsupported(key: str, reason: str) -> Exception:
+    return unsupported_feature(key, engine_version(), reason)

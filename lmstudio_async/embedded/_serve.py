@@ -1,0 +1,122 @@
+"""Runs the server behind a port, until it is told to stop: what ``python -m lmstudio_async serve`` does."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import anyio.to_thread
+import uvicorn
+
+from lmstudio_async.embedded._http import create_app, is_loopback
+from lmstudio_async.embedded._server import EmbeddedServer
+from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
+
+__all__ = ["serve"]
+
+#: Images come as one message.
+_LONGEST_MESSAGE = 512 * 1024 * 1024
+#: Seconds for answers on their way, once the server is told to stop.
+_GOODBYE_SECONDS = 2
+
+
+async def serve(
+    server: EmbeddedServer,
+    host: str = "127.0.0.1",
+    port: int = 1234,
+    *,
+    ready: Callable[[str, int], None] | None = None,
+) -> None:
+    """Listen until Ctrl-C, SIGTERM or cancellation, and return then; on asyncio only.
+
+    :param server: what to serve, inside its block.
+    :param host: name or address to listen at. Other than this machine's own needs a server with ``api_tokens``.
+    :param port: 0 for any that is free.
+    :param ready: called with the host and the port when clients can connect.
+    :raises LMStudioValueError: if the host is open to others and the server has no tokens.
+    :raises LMStudioOSError: if there is no listening there.
+    """
+    if not is_loopback(host) and not server._clients.need_tokens:
+        raise LMStudioValueError(
+            f"Everybody who can reach {host!r} could use this server: give it api_tokens, or listen at 127.0.0.1."
+        )
+    listener = await anyio.to_thread.run_sync(_listen, host, port)
+    actual_port = int(listener.getsockname()[1])
+    config = uvicorn.Config(
+        create_app(server),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        http="h11",
+        ws="wsproto",
+        ws_max_size=_LONGEST_MESSAGE,
+        # On the same machine packing costs more than sending.
+        ws_per_message_deflate=False,
+        # A client that is stopped in a debugger is not gone.
+        ws_ping_timeout=60,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+    )
+    runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
+    try:
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                # Left half-way, uvicorn would leave its sockets open.
+                with anyio.CancelScope(shield=True):
+                    await runner.serve([listener])
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(run)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                runner.should_exit = True
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+    finally:
+        listener.close()
+
+
+class _Runner(uvicorn.Server):
+    """uvicorn, but that it tells when it is ready, and returns after a signal instead of sending it once more."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        raise LMStudioOSError(
+            f"Cannot listen at {host}:{port}: {error}. If LM Studio or another server is there, choose another port."
+        ) from error

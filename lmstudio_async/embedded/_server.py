@@ -1,0 +1,246 @@
+"""The server: what its connections share, and how long everything lives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import anyio.to_thread
+
+from lmstudio_async._protocol._endpoints import NAMESPACES
+from lmstudio_async._transport import FrameTransport, memory_pair
+from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._clients import Client, Clients
+from lmstudio_async.embedded._connection import Connection
+from lmstudio_async.embedded._instances import Instances
+from lmstudio_async.embedded._logs import Logs
+from lmstudio_async.embedded._models_folder import default_models_folder
+from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
+
+__all__ = ["EmbeddedServer"]
+
+
+class EmbeddedServer:
+    """A server of LM Studio's protocol in this process. It loads GGUF models with llama.cpp, each in its own process.
+
+    ::
+
+        async with EmbeddedServer(models="~/models") as server:
+            async with AsyncClient(server) as client:
+                llm = await client.llm.model("smollm2-135m-instruct")
+
+    Leaving the block ends everything: connections, answers on their way, and every loaded model. So does
+    cancelling the task that is inside.
+
+    :param models: the models folder, laid out as LM Studio's: ``publisher/repository/file.gguf``. None: LM Studio's
+        own folder if there is one, else a folder of this package's.
+    :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) one of which every client must have;
+        none: everybody may connect.
+    :param auto_evict: before a model is loaded on demand (JIT), unload those that were loaded that way before.
+        Models that were loaded explicitly stay.
+    :param jit_ttl: idle seconds after which a model that was loaded on demand is unloaded, unless the client says
+        otherwise; None: never.
+    :param threads: CPU threads for each model; None: the physical cores but one.
+    :raises LMStudioValueError: if a parameter makes no sense.
+    """
+
+    def __init__(
+        self,
+        models: str | os.PathLike[str] | None = None,
+        *,
+        api_tokens: Collection[str] = (),
+        auto_evict: bool = True,
+        jit_ttl: float | None = 3600,
+        threads: int | None = None,
+    ) -> None:
+        if jit_ttl is not None and not 0 < jit_ttl < float("inf"):
+            raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise LMStudioValueError(
+                "threads is a whole number of at least 1, or None for the physical cores but one"
+            )
+        self._models = None if models is None else Path(models).expanduser()
+        self._auto_evict = auto_evict
+        self._jit_ttl_ms = None if jit_ttl is None else max(round(jit_ttl * 1000), 1)
+        self._threads = threads
+        self._clients = Clients(api_tokens)
+        self._logs = Logs()
+        self._running: _Running | None = None
+        self._task_group: anyio.abc.TaskGroup | None = None
+
+    @property
+    def address(self) -> str:
+        """What error messages call this server."""
+        return "embedded"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it can be connected to."""
+        return self._running is not None
+
+    @property
+    def models_folder(self) -> Path:
+        """Where the models are looked for. It need not exist."""
+        return default_models_folder() if self._models is None else self._models
+
+    async def __aenter__(self) -> Self:
+        task_group = anyio.create_task_group()
+        await task_group.__aenter__()
+        try:
+            await task_group.start(self.run)
+        except BaseException as error:
+            await _leave(task_group, error)
+            raise
+        self._task_group = task_group
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        task_group, self._task_group = self._task_group, None
+        assert task_group is not None
+        return await _leave(task_group, exc_value)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until this task is cancelled: for those who have a task group of their own.
+
+        ::
+
+            await task_group.start(server.run)
+
+        :raises LMStudioRuntimeError: if it runs already.
+        """
+        if self._running is not None:
+            raise LMStudioRuntimeError("this server runs already; make another one, or use the one that runs")
+        catalog = Catalog(await anyio.to_thread.run_sync(lambda: self.models_folder))
+        instances = Instances(
+            catalog, auto_evict=self._auto_evict, default_jit_ttl_ms=self._jit_ttl_ms, threads=self._threads
+        )
+        try:
+            async with anyio.create_task_group() as task_group:
+                await task_group.start(instances.run)
+                self._running = running = _Running(catalog, instances, task_group)
+                task_status.started()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self._running = None
+                    # Those that other people's tasks serve are not in the task group.
+                    for scope in running.served:
+                        scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _only_one(group) from None
+
+    @asynccontextmanager
+    async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
+        """Connect to a namespace, in this process: no socket, no port.
+
+        :param namespace: such as ``llm``.
+        :raises LMStudioUnreachableError: if the server does not run, or has no such namespace.
+        """
+        running = self._running
+        if running is None:
+            raise LMStudioUnreachableError(
+                "The embedded server does not run. Connect inside its block: async with EmbeddedServer() as server: ..."
+            )
+        if running.loop != anyio.lowlevel.current_token():
+            raise LMStudioUnreachableError(
+                "The embedded server runs in another event loop. Use it in the loop that runs it, or through a port."
+            )
+        if namespace not in NAMESPACES:
+            raise LMStudioUnreachableError(f"The embedded server has no namespace {namespace!r}.")
+        theirs, ours = memory_pair()
+        running.task_group.start_soon(self.serve, ours, namespace)
+        try:
+            yield theirs
+        finally:
+            await theirs.aclose()
+
+    async def serve(self, transport: FrameTransport, namespace: str) -> None:
+        """Serve a connection that was made by other means, until it ends or the server does.
+
+        :param transport: this side of it; it is closed in the end.
+        :param namespace: what the other side connected to, one of LM Studio's namespaces.
+        """
+        running = self._running
+        if running is None:
+            await transport.aclose()
+            return
+        with anyio.CancelScope() as scope:
+            running.served.add(scope)
+            try:
+                await Connection(transport, namespace, self._clients, self._handlers).run()
+            finally:
+                running.served.discard(scope)
+
+    @property
+    def _state(self) -> _Running:
+        if self._running is None:
+            raise LMStudioUnreachableError("The embedded server does not run any more.")
+        return self._running
+
+    def _handlers(self, namespace: str, client: Client) -> object:
+        running = self._state
+        if namespace == "llm":
+            from lmstudio_async.embedded._predict import LlmHandlers
+
+            return LlmHandlers(running.instances, client, self._logs)
+        if namespace == "embedding":
+            from lmstudio_async.embedded._models import EmbeddingHandlers
+
+            return EmbeddingHandlers(running.instances)
+        from lmstudio_async.embedded import _misc
+
+        match namespace:
+            case "system":
+                return _misc.SystemHandlers(running.catalog)
+            case "files":
+                return _misc.FileHandlers(client)
+            case "diagnostics":
+                return _misc.DiagnosticsHandlers(self._logs)
+        return None
+
+
+class _Running:
+    """What there is only while the server runs."""
+
+    def __init__(self, catalog: Catalog, instances: Instances, task_group: anyio.abc.TaskGroup) -> None:
+        self.catalog = catalog
+        self.instances = instances
+        self.task_group = task_group
+        self.loop: Any = anyio.lowlevel.current_token()
+        self.served: set[anyio.CancelScope] = set()
+
+
+async def _leave(task_group: anyio.abc.TaskGroup, error: BaseException | None) -> bool | None:
+    """End what runs in the task group, and let out what happened: one exception, and no group of one."""
+    task_group.cancel_scope.cancel()
+    # The group would wrap the exception of whoever used the server; a cancellation it must see, to know its own.
+    seen = None if isinstance(error, Exception) else error
+    try:
+        swallowed = (
+            await task_group.__aexit__(type(seen), seen, seen.__traceback__)
+            if seen
+            else await task_group.__aexit__(None, None, None)
+        )
+    except BaseExceptionGroup as group:
+        raise _only_one(group) from None
+    return swallowed and seen is error
+
+
+def _only_one(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The exception in a group that has no other."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,68 @@
+"""Which loaded instance a request means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmstudio_async._protocol._errors import instance_unloaded, no_model_matching, server_error
+from lmstudio_async._wire._models import (
+    InstanceReferenceSpecifier,
+    ModelQuery,
+    ModelSpecifier,
+    QuerySpecifier,
+)
+from lmstudio_async._wire._struct import write
+from lmstudio_async.embedded._instance import Domain, Instance
+
+__all__ = ["select"]
+
+
+def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain) -> Instance:
+    """The instance that is meant, among the loaded ones of a namespace.
+
+    :raises LMStudioModelNotFoundError: none fits the query.
+    :raises LMStudioInstanceUnloadedError: the referenced one is not among them.
+    """
+    if isinstance(specifier, InstanceReferenceSpecifier):
+        for instance in loaded:
+            if instance.reference == specifier.instance_reference:
+                return instance
+        raise instance_unloaded()
+    if not isinstance(specifier, QuerySpecifier):
+        raise server_error(f"The server knows no model specifier of type {specifier.extra.get('type')!r}.")
+    query = specifier.query
+    fitting = [instance for instance in loaded if _fits(query, instance)]
+    if query.identifier is not None:
+        # The name comes before what merely resembles it.
+        exact = [instance for instance in fitting if instance.identifier == query.identifier]
+        fitting = exact or [instance for instance in fitting if _is_called(query.identifier, instance)]
+    if not fitting:
+        raise no_model_matching(
+            {**write(query), "domain": domain}, [instance.identifier for instance in loaded]
+        )
+    return fitting[0]
+
+
+def _fits(query: ModelQuery, instance: Instance) -> bool:
+    """Everything but the identifier."""
+    return (
+        query.domain in (None, instance.domain)
+        # There is no other device than this one.
+        and query.device_identifier is None
+        and (query.path is None or _is_at(query.path, instance))
+        and (query.vision is None or query.vision == instance.entry.vision)
+    )
+
+
+def _is_at(path: str, instance: Instance) -> bool:
+    """Whether the path is the model's, or that of a folder it is in."""
+    wanted = path.lower().rstrip("/")
+    return (instance.entry.path.lower() + "/").startswith(wanted + "/")
+
+
+def _is_called(name: str, instance: Instance) -> bool:
+    """Whether it is the model's key, or a beginning of its path that names more than a publisher."""
+    wanted = name.lower()
+    entry = instance.entry
+    keys = {entry.model_key.lower(), entry.base_key.lower()}
+    return wanted in keys or ("/" in wanted and entry.path.lower().startswith(wanted))

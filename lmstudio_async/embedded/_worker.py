@@ -1,0 +1,370 @@
+"""The process that holds one loaded model: ``python _worker.py``, told what to load on its standard input.
+
+It is the only user of ``xllamacpp``, and what it says to its parent is understood here too (:func:`read_event`), so
+that a new release of the engine changes this file and no other. It imports nothing of the package: a worker starts
+in the time that Python and the engine need.
+
+One JSON line comes in: the fields of ``EngineSpec`` and where to listen. Lines go out, on standard output: the
+worker's own JSON events, between them the engine's report to a llama.cpp router. The engine holds the GIL for the
+whole load, so Python can neither report nor notice anything in that time: the engine itself speaks on the pipe, and
+the kernel ends the process when its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import select
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+__all__ = ["Event", "Failed", "Loading", "ReadAhead", "Ready", "model_files", "read_event"]
+
+
+# --- what the parent hears; NamedTuple because importing attrs would cost every worker its time ---------------------
+
+
+class ReadAhead(NamedTuple):
+    """The worker has read this share of the model's files, 0 to 1."""
+
+    fraction: float
+
+
+class Loading(NamedTuple):
+    """The engine has loaded this share of one of its stages, such as the text model or the projector."""
+
+    stage: int
+    stages: int
+    fraction: float
+
+
+class Ready(NamedTuple):
+    """The engine is listening: ``unix://<path>`` or ``http://<host>:<port>``, and has a GPU or has none."""
+
+    address: str
+    gpu: bool = False
+
+
+class Failed(NamedTuple):
+    """The model could not be loaded. The engine's own reason, if it has one, is on standard error."""
+
+    reason: str
+    missing_engine: bool = False
+
+
+Event = ReadAhead | Loading | Ready | Failed
+
+_ENGINE_LINE = "cmd_child_to_router:state:"
+_SPLIT_FILE = re.compile(r"^(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+
+
+def read_event(line: str) -> Event | None:
+    """What one line of a worker's standard output means, ``None`` if it means nothing to us."""
+    line = line.strip()
+    try:
+        if line.startswith(_ENGINE_LINE):
+            return _read_engine_state(json.loads(line.removeprefix(_ENGINE_LINE)))
+        match json.loads(line):
+            case {"event": "read", "value": float() | int() as value}:
+                return ReadAhead(_clamp(value))
+            case {"event": "ready", "address": str() as address, "gpu": bool() as gpu}:
+                return Ready(address, gpu)
+            case {"event": "failed", "reason": str() as reason}:
+                return Failed(reason)
+            case {"event": "missing", "reason": str() as reason}:
+                return Failed(reason, missing_engine=True)
+    except ValueError:
+        return None
+    return None
+
+
+def _read_engine_state(state: object) -> Loading | None:
+    match state:
+        case {
+            "state": "loading",
+            "payload": {"stages": [*stages], "current": current, "value": float() | int() as value},
+        } if current in stages:
+            return Loading(stages.index(current), len(stages), _clamp(value))
+    return None
+
+
+def _clamp(value: float) -> float:
+    return min(max(float(value), 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def model_files(model_path: str) -> list[str]:
+    """The file, or all parts of a model that was split into ``…-00001-of-0000N.gguf``."""
+    folder, name = os.path.split(model_path)
+    found = _SPLIT_FILE.match(name)
+    if found is None:
+        return [model_path]
+    count = int(found["count"])
+    return [
+        os.path.join(folder, f"{found['stem']}-{part:05}-of-{count:05}.gguf") for part in range(1, count + 1)
+    ]
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+def main() -> NoReturn:
+    """Load what the first line of standard input asks for, and serve it until standard input is closed."""
+    line = _read_line()
+    if not line:
+        os._exit(0)
+    spec: dict[str, Any] = json.loads(line)
+    lifeline = _take_stdin()
+    _leave_when_closed(lifeline, at_once=True)
+    # The engine points descriptor 1 at standard error, so the pipe to the parent is kept under another number.
+    pipe = os.dup(1)
+
+    def tell(event: str, **values: object) -> None:
+        os.write(pipe, json.dumps({"event": event, **values}).encode() + b"\n")
+
+    try:
+        import xllamacpp  # type: ignore[import-untyped, unused-ignore]
+    except Exception as error:  # noqa: BLE001 - a wheel that does not fit raises more than ImportError
+        tell("missing", reason=f"the engine (the package xllamacpp) cannot be imported: {error}")
+        os._exit(1)
+    try:
+        params = _engine_params(xllamacpp, spec)
+        if spec["read_ahead"]:
+            files = [part for file in _all_paths(spec) for part in model_files(file)]
+            _read_ahead(files, lambda fraction: tell("read", value=fraction))
+        server = xllamacpp.Server(params)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is to hear it
+        tell("failed", reason=str(error))
+        _write_engine_log(xllamacpp)
+        sys.exit(1)
+    # The GIL is free again: from here on the end can be an orderly one.
+    _leave_when_closed(lifeline, at_once=False)
+    tell("ready", address=server.listening_address, gpu=_has_gpu(xllamacpp))
+    _wait_for_parent(lifeline, spec["parent_pid"])
+    if spec["socket_path"] is not None:
+        # The parent does the same, unless it is the one that has ended.
+        with contextlib.suppress(OSError):
+            os.unlink(spec["socket_path"])
+            os.rmdir(os.path.dirname(spec["socket_path"]))
+    # No other clean-up: the kernel gives everything back at once, freeing a big model first would take its time.
+    os._exit(0)
+
+
+def _read_line() -> bytes:
+    # Not through sys.stdin: a buffered reader may swallow more than the line.
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        chunk = os.read(0, 65536)
+        if not chunk:
+            return b""
+        line += chunk
+    return bytes(line)
+
+
+def _has_gpu(engine: Any) -> bool:
+    types = engine.ggml_backend_dev_type
+    gpus = (types.GGML_BACKEND_DEVICE_TYPE_GPU, types.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    return any(device["type"] in gpus for device in engine.get_device_info())
+
+
+def _write_engine_log(engine: Any) -> None:
+    """Have the thread that writes the engine's log finish: the reasons for a failure are still in its queue."""
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(engine.xllamacpp.__file__)
+        library._Z15common_log_mainv.restype = ctypes.c_void_p
+        library._Z16common_log_pauseP10common_log(ctypes.c_void_p(library._Z15common_log_mainv()))
+    except (OSError, AttributeError):
+        # Another compiler, other names: an orderly exit leaves the thread most of the time that it needs.
+        return
+
+
+def _take_stdin() -> int:
+    """Standard input under another number. The engine watches number 0 and would end us before our clean-up."""
+    lifeline = os.dup(0)
+    read_end, _ = os.pipe()
+    os.dup2(read_end, 0)
+    return lifeline
+
+
+def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
+    """Have the kernel end this process as soon as the parent closes the pipe, or ends, however it ends; or not.
+
+    PR_SET_PDEATHSIG is no alternative: it fires when the *thread* that started the process ends, and trio starts
+    processes in threads that it lets go after ten idle seconds.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    if not at_once:
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags & ~os.O_ASYNC)
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.signal.restype = ctypes.c_void_p
+    # A C function as the handler: a Python one would have to wait for the GIL, that is for the end of the load.
+    libc.signal(signal.SIGIO, ctypes.cast(libc._exit, ctypes.c_void_p))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(0)
+
+
+def _wait_for_parent(lifeline: int, parent_pid: int) -> None:
+    if sys.platform == "win32":
+        while os.read(lifeline, 65536):
+            pass
+        return
+    # A fork of the parent may hold the other end of the pipe open when the parent is long gone.
+    while os.getppid() == parent_pid and not select.select([lifeline], [], [], 5.0)[0]:
+        pass
+
+
+def _all_paths(spec: Mapping[str, Any]) -> list[str]:
+    paths = (spec["model_path"], spec["projector_path"], spec["draft_model_path"])
+    return [path for path in paths if path is not None]
+
+
+def _read_ahead(files: Sequence[str], report: Callable[[float], None]) -> None:
+    """Read the files into the page cache, telling how far it is.
+
+    A memory-mapped load reports nothing between its beginning and its end, and its time is mostly that of reading
+    the file: here the time is spent where it can be seen.
+    """
+    try:
+        total = sum(os.path.getsize(file) for file in files)
+        free = _free_memory()
+        if total == 0 or (free is not None and total > free):
+            return
+        buffer = memoryview(bytearray(min(max(total // 256, 1 << 20), 1 << 26)))
+        done = 0
+        for file in files:
+            with open(file, "rb", buffering=0) as source:
+                while count := source.readinto(buffer):
+                    done += count
+                    report(min(done / total, 1.0))
+    except OSError:
+        # Whatever is wrong with a file, the engine says it better.
+        return
+
+
+def _free_memory() -> int | None:
+    try:
+        with open("/proc/meminfo", "rb") as source:
+            for line in source:
+                if line.startswith(b"MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
+    """The engine's own parameters for one of our specs."""
+    params = engine.CommonParams()
+    params.model.path = spec["model_path"]
+    if spec["socket_path"] is not None:
+        params.hostnames = [spec["socket_path"]]
+    else:
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.api_keys = [spec["api_key"]]
+    params.ui = False
+    params.endpoint_slots = False
+    # 2 is warnings and errors. More costs writes for every request, and is for whoever reads them.
+    params.verbosity = 4 if spec["verbose"] else 2
+    params.warmup = False
+    params.fit_params = False  # it would quietly change what was asked for
+    params.cache_ram_mib = 0  # the default is a prompt cache of 8 GiB
+    params.cache_idle_slots = False
+    for cpu in (params.cpuparams, params.cpuparams_batch):
+        cpu.n_threads = spec["threads"]
+    _set_context(params, spec)
+    _set_memory(engine, params, spec)
+    _set_gpu(engine, params, spec)
+    if spec["seed"] is not None:
+        params.sampling.seed = spec["seed"]
+    if spec["chat_template"] is not None:
+        params.chat_template = spec["chat_template"]
+    if spec["projector_path"] is not None:
+        params.mmproj.path = spec["projector_path"]
+        params.mmproj_use_gpu = spec["gpu_layers"] != 0
+    if spec["draft_model_path"] is not None:
+        _set_draft(engine, params, spec)
+    return params
+
+
+def _set_context(params: Any, spec: Mapping[str, Any]) -> None:
+    params.n_parallel = spec["parallel_sessions"]
+    params.kv_unified = spec["unified_kv_cache"]
+    # Without the unified cache the engine divides the context among its slots; each one is to have all of it.
+    shares = 1 if spec["unified_kv_cache"] else spec["parallel_sessions"]
+    params.n_ctx = spec["context_length"] * shares
+    params.n_batch = spec["eval_batch_size"]
+    params.n_ubatch = min(spec["physical_batch_size"] or spec["eval_batch_size"], spec["eval_batch_size"])
+    if spec["kind"] == "embedding":
+        params.embedding = True
+        # A text must fit into one batch: an embedding cannot be continued in the next one.
+        params.n_batch = params.n_ubatch = max(spec["context_length"], spec["eval_batch_size"])
+    if spec["context_checkpoints"] is not None:
+        params.n_ctx_checkpoints = spec["context_checkpoints"]
+    if spec["rope_frequency_base"] is not None:
+        params.rope_freq_base = spec["rope_frequency_base"]
+    if spec["rope_frequency_scale"] is not None:
+        params.rope_freq_scale = spec["rope_frequency_scale"]
+
+
+def _set_memory(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
+    modes = engine.llama_load_mode
+    if spec["direct_io"]:
+        params.load_mode = modes.LLAMA_LOAD_MODE_DIRECT_IO
+    elif spec["mmap"]:
+        params.load_mode = modes.LLAMA_LOAD_MODE_MMAP_MLOCK if spec["mlock"] else modes.LLAMA_LOAD_MODE_MMAP
+    else:
+        params.load_mode = modes.LLAMA_LOAD_MODE_MLOCK if spec["mlock"] else modes.LLAMA_LOAD_MODE_NONE
+    types = engine.ggml_type
+    params.cache_type_k = types[f"GGML_TYPE_{spec['k_cache_type'].upper()}"]
+    params.cache_type_v = types[f"GGML_TYPE_{spec['v_cache_type'].upper()}"]
+    flash = engine.llama_flash_attn_type
+    params.flash_attn_type = {
+        "auto": flash.LLAMA_FLASH_ATTN_TYPE_AUTO,
+        "on": flash.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+        "off": flash.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+    }[spec["flash_attention"]]
+    params.no_kv_offload = not spec["offload_kv_cache"]
+
+
+def _set_gpu(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
+    params.n_gpu_layers = spec["gpu_layers"]
+    params.main_gpu = spec["main_gpu"]
+    params.split_mode = engine.llama_split_mode[f"LLAMA_SPLIT_MODE_{spec['split_mode'].upper()}"]
+    if spec["tensor_split"]:
+        room = len(params.tensor_split)
+        shares = list(spec["tensor_split"])
+        params.tensor_split = [*shares, *[0.0] * (room - len(shares))]
+
+
+def _set_draft(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
+    draft = params.speculative.draft
+    params.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    draft.mparams.path = spec["draft_model_path"]
+    draft.n_max = spec["draft_max_tokens"]
+    draft.n_min = spec["draft_min_tokens"]
+    draft.p_min = spec["draft_min_probability"]
+    draft.n_gpu_layers = spec["gpu_layers"]
+    for cpu in (draft.cpuparams, draft.cpuparams_batch):
+        cpu.n_threads = spec["threads"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Chat templates for tiny test models, in Jinja: real ones, shortened."""
+
+from __future__ import annotations
+
+__all__ = ["CHATML", "HERMES", "THINKING"]
+
+# The number of answers so far picks the script: a marker token at the end of the prompt leads to it.
+# REPLIES stands for the number of scripts after the first one.
+_PROMPT = r"""
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- set answers = messages | selectattr('role', 'equalto', 'assistant') | list | length %}
+    {%- if 0 < answers and answers <= REPLIES %}
+        {{- '<|reply_' + answers | string + '|>' }}
+    {%- endif %}
+{%- endif %}"""
+
+CHATML = (
+    r"""
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template without tools."""
+
+HERMES = (
+    r"""
+{%- if tools %}
+    {{- '<|im_start|>system\nYou may call functions:\n<tools>' }}
+    {%- for tool in tools %}
+        {{- '\n' + tool | tojson }}
+    {%- endfor %}
+    {{- '\n</tools>\nFor each call answer with:\n' }}
+    {{- '<tool_call>\n{"name": <name>, "arguments": <arguments>}\n</tool_call><|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+    {%- elif message.role == 'assistant' and message.tool_calls %}
+        {{- '<|im_start|>assistant' }}
+        {%- if message.content %}
+            {{- '\n' + message.content }}
+        {%- endif %}
+        {%- for call in message.tool_calls %}
+            {{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {%- if call.function.arguments is string %}
+                {{- call.function.arguments }}
+            {%- else %}
+                {{- call.function.arguments | tojson }}
+            {%- endif %}
+            {{- '}\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template with tools, called with ``<tool_call>``."""
+
+THINKING = (
+    r"""
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' }}
+    {%- if message.role == 'assistant' and message.reasoning_content %}
+        {{- '<think>\n' + message.reasoning_content + '\n</think>\n\n' }}
+    {%- endif %}
+    {{- message.content + '<|im_end|>\n' }}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template of a model that thinks aloud in ``<think>`` before it answers."""

@@ -1,0 +1,23 @@
+"""What every test gets: each async test runs once on asyncio and once on trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lmstudio_async import AsyncClient
+from tests.scripted_server import ScriptedServer
+
+
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop that the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def both() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
+    """A client, and a server that does what the test tells it to."""
+    async with ScriptedServer().client() as both:
+        yield both

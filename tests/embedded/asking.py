@@ -1,0 +1,52 @@
+"""Asking a model of the embedded server, in raw frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.embedded.raw_client import Json, RawClient, query, stack
+
+__all__ = ["PREFIX", "ask", "begin", "checked", "first_fragment", "message", "user"]
+
+PREFIX = "llm.prediction."
+
+
+def user(text: str) -> Json:
+    return message("user", text)
+
+
+def message(role: str, text: str, *parts: Json) -> Json:
+    return {"role": role, "content": [{"type": "text", "text": text}, *parts]}
+
+
+async def begin(
+    raw: RawClient, key: str, config: Mapping[str, Any] | None = None, *messages: Json, **more: Any
+) -> int:
+    """Load the model if it is not loaded, and ask it."""
+    if all(info["identifier"] != key for info in await raw.call("listLoaded")):
+        await raw.load(key, loadConfigStack=stack({"llm.load.contextLength": 512}))
+    config = {PREFIX + name: value for name, value in (config or {}).items()}
+    creation = {
+        "modelSpecifier": query(key),
+        "history": {"messages": list(messages) or [user("hi")]},
+        "predictionConfigStack": stack(config),
+        **more,
+    }
+    return await raw.open("predict", creation)
+
+
+async def ask(
+    raw: RawClient, key: str, config: Mapping[str, Any] | None = None, *messages: Json, **more: Any
+) -> list[Json]:
+    """All packets of an answer."""
+    return await raw.packets(await begin(raw, key, config, *messages, **more))
+
+
+async def first_fragment(raw: RawClient, channel: int) -> None:
+    while (packet := await raw.packet(channel)) is not None and packet["type"] != "fragment":
+        pass
+
+
+def checked(value: Any) -> Json:
+    return {"checked": True, "value": value}

@@ -1,0 +1,70 @@
+"""What the tests of the engine share: engines that are closed again, and what one says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineSpec
+
+__all__ = ["CHAT", "children", "loaded", "nothing_left_behind", "said", "spec", "why_it_fails"]
+
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@contextmanager
+def nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check that there is neither a worker nor a socket folder afterwards, whatever happens within."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
+        assert os.listdir(folder) == []
+        assert children() == set()
+
+
+def children() -> set[int]:
+    """The worker processes of this process, also those that nobody has waited for."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().rpartition(") ")
+        except OSError:
+            continue
+        if int(rest.split()[1]) == os.getpid() and "python" in name:
+            found.add(int(folder.name))
+    return found
+
+
+def spec(model: Path, **load: Any) -> EngineSpec:
+    return EngineSpec(model_path=model, **{"kind": "llm", "context_length": 512, "threads": 1, **load})
+
+
+@asynccontextmanager
+async def loaded(model: Path, **load: Any) -> AsyncIterator[Engine]:
+    with anyio.fail_after(30):
+        engine = await Engine.start(spec(model, **load), lambda _: None)
+        try:
+            yield engine
+        finally:
+            await engine.aclose()
+
+
+async def said(engine: Engine, **body: Any) -> str:
+    """The text of a whole chat answer."""
+    async with engine.chat({**CHAT, **body}) as frames:
+        return "".join(
+            [choice["delta"].get("content") or "" async for frame in frames for choice in frame["choices"]]
+        )
+
+
+async def why_it_fails(model: Path, **load: Any) -> EngineFailure:
+    with anyio.fail_after(30), pytest.raises(EngineFailure) as caught:
+        await Engine.start(spec(model, **load), lambda _: None)
+    return caught.value

@@ -1,0 +1,194 @@
+"""What the tests of the registry share: a registry that runs, and requests to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+from lmstudio_async._wire._kv import stack, to_fields
+from lmstudio_async._wire._models import (
+    GetOrLoadCreation,
+    LoadModelCreation,
+    LoadProgressPacket,
+    Progress,
+    Resolved,
+)
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._instances import Domain, Instance, Instances
+from lmstudio_async.errors import (
+    LMStudioServerError,
+)
+from tests.tiny_gguf import ModelsFolder
+
+TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
+OTHER = "acme/other-GGUF/other-Q8_0.gguf"
+EMBED = "acme/embed-GGUF/embed-F32.gguf"
+
+P = TypeVar("P", bound=WireObject)
+
+needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+
+
+def three_models(folder: Path) -> ModelsFolder:
+    models = ModelsFolder(folder)
+    models.add_llm(TINY)
+    models.add_llm(OTHER)
+    models.add_embedding(EMBED)
+    return models
+
+
+@asynccontextmanager
+async def running(models: ModelsFolder, **settings: Any) -> AsyncIterator[Instances]:
+    instances = Instances(Catalog(models.folder), threads=1, **settings)
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(60):
+            await tasks.start(instances.run)
+            yield instances
+        tasks.cancel_scope.cancel()
+
+
+class Reports(list[WireObject]):
+    """The packets of one operation. Some of them can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = anyio.Event()
+
+    def __call__(self, packet: WireObject) -> None:
+        self.append(packet)
+        self._news.set()
+
+    async def first(self, kind: type[P]) -> P:
+        while not (found := self.of(kind)):
+            self._news = anyio.Event()
+            await self._news.wait()
+        return found[0]
+
+    def of(self, kind: type[P]) -> list[P]:
+        return [packet for packet in self if isinstance(packet, kind)]
+
+    @property
+    def kinds(self) -> list[str]:
+        """What came in which order, progress counted once."""
+        names = [type(packet).__name__ for packet in self]
+        return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
+
+
+class Asking:
+    """A load that runs in a task of its own, as a request to the server does."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self.reports = Reports()
+        self.instance: Instance | None = None
+        self.error: LMStudioServerError | None = None
+        self.over = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._tasks = tasks
+
+    async def run(
+        self, instances: Instances, domain: Domain, creation: LoadModelCreation | GetOrLoadCreation
+    ) -> None:
+        try:
+            with self._scope:
+                if isinstance(creation, LoadModelCreation):
+                    self.instance = await instances.load(domain, creation, self.reports)
+                else:
+                    self.instance = await instances.get_or_load(domain, creation, self.reports)
+        except LMStudioServerError as error:
+            self.error = error
+        finally:
+            self.over.set()
+
+    def leave(self) -> None:
+        """Cancel it, and wait for nothing."""
+        self._scope.cancel()
+
+    async def cancel(self) -> None:
+        self.leave()
+        await self.over.wait()
+
+    async def result(self) -> Instance:
+        await self.over.wait()
+        assert self.error is None
+        assert self.instance is not None
+        return self.instance
+
+
+def ask_load(tasks: anyio.abc.TaskGroup, instances: Instances, key: str = "tiny", **more: Any) -> Asking:
+    asking = Asking(tasks)
+    tasks.start_soon(asking.run, instances, "llm", LoadModelCreation(model_key=key, **more))
+    return asking
+
+
+def ask_get(
+    tasks: anyio.abc.TaskGroup, instances: Instances, key: str = "tiny", domain: Domain = "llm"
+) -> Asking:
+    asking = Asking(tasks)
+    tasks.start_soon(asking.run, instances, domain, GetOrLoadCreation(identifier=key))
+    return asking
+
+
+async def load(
+    instances: Instances,
+    key: str = "tiny",
+    identifier: str | None = None,
+    *,
+    domain: Domain = "llm",
+    **more: Any,
+) -> Instance:
+    creation = LoadModelCreation(model_key=key, identifier=identifier, **more)
+    return await instances.load(domain, creation, lambda _: None)
+
+
+async def get(instances: Instances, key: str = "tiny", *, domain: Domain = "llm", **more: Any) -> Instance:
+    return await instances.get_or_load(domain, GetOrLoadCreation(identifier=key, **more), lambda _: None)
+
+
+def config(**values: Any) -> dict[str, Any]:
+    return stack(to_fields({f"llm.load.{name}": value for name, value in values.items()}))
+
+
+def names(instances: Instances, domain: Domain | None = None) -> list[str]:
+    return [instance.identifier for instance in instances.loaded(domain)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def workers() -> Iterator[int]:
+    """The worker processes of this one."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit() or b"_worker.py" not in (entry / "cmdline").read_bytes():
+                continue
+            if f"PPid:\t{os.getpid()}\n" in (entry / "status").read_text():
+                yield int(entry.name)
+        except OSError:
+            continue
+
+
+async def halt_worker(asking: Asking) -> int:
+    """Wait until the load is under way, and have its worker stand still: it will not be ready by itself."""
+    kind = Progress if asking.reports.of(Resolved) else LoadProgressPacket
+    await asking.reports.first(kind)
+    while not (found := list(workers())):
+        await anyio.lowlevel.checkpoint()
+    (pid,) = found
+    os.kill(pid, signal.SIGSTOP)
+    return pid

@@ -1,0 +1,350 @@
+"""Loaded models in the real engine: answering, and ending."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async.embedded import _worker
+from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError
+from lmstudio_async.embedded._worker import Ready, read_event
+from tests.embedded.engines import CHAT, children, loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
+
+pytest.importorskip("xllamacpp")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return ModelsFolder(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # pytest's own folder, asked for first, is too deep for the path of a Unix socket.
+    with nothing_left_behind(monkeypatch):
+        yield
+
+
+# --- answering ---
+
+
+async def test_a_completion_comes_token_by_token(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script=["Hello", " there", "!!"])
+    async with loaded(model) as engine, engine.complete({"prompt": "x\n"}) as answer:
+        frames = [frame async for frame in answer]
+    pieces = [frame["content"] for frame in frames if "prompt_progress" not in frame]
+    assert pieces[:3] == ["Hello", " there", "!!"]
+    assert frames[-1]["stop"] is True
+    assert frames[-1]["stop_type"] == "eos"
+    assert frames[0]["prompt_progress"]["total"] == 2
+
+
+async def test_a_chat_answer_is_streamed(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there")) as engine:
+        assert await said(engine) == "Hello there"
+
+
+async def test_a_tool_call_is_recognised(models: ModelsFolder) -> None:
+    tool = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    model = models.add_llm("a/b/c.gguf", script=tool_call("add", a=1), chat_template=HERMES)
+    body = {**CHAT, "tools": [{"type": "function", "function": tool}]}
+    async with loaded(model) as engine, engine.chat(body) as answer:
+        deltas = [choice["delta"] async for frame in answer for choice in frame["choices"]]
+    calls = [call["function"] for delta in deltas for call in delta.get("tool_calls", [])]
+    assert calls[0]["name"] == "add"
+    assert json.loads("".join(call["arguments"] for call in calls)) == {"a": 1}
+
+
+async def test_several_answers_at_a_time_do_not_mix(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), parallel_sessions=2) as engine:
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append(await said(engine))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(ask)
+    assert answers == ["Hello there"] * 4
+
+
+async def test_leaving_an_answer_ends_the_work_on_it(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
+    async with loaded(model, parallel_sessions=1, context_length=100_000) as engine:
+        async with engine.complete({"prompt": "x"}) as answer:
+            await anext(answer)
+        # There is one slot: another answer can only come when the endless one has ended.
+        async with engine.complete({"prompt": "x", "n_predict": 1}) as answer:
+            assert [frame async for frame in answer][-1]["stop_type"] == "limit"
+
+
+async def test_cancelling_a_reader_ends_the_work_on_its_answer(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
+    async with loaded(model, parallel_sessions=1, context_length=100_000) as engine:
+        with anyio.CancelScope() as scope:
+            async with engine.chat(CHAT) as answer:
+                async for _ in answer:
+                    scope.cancel()
+        assert scope.cancelled_caught
+        async with engine.complete({"prompt": "x", "n_predict": 1}) as answer:
+            assert [frame async for frame in answer][-1]["stop"] is True
+
+
+async def test_an_answer_is_over_after_its_last_frame_and_after_it_was_closed(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf")) as engine:
+        async with engine.complete({"prompt": "x"}) as answer:
+            async for _ in answer:
+                pass
+            assert [frame async for frame in answer] == []
+        await answer.aclose()
+        assert [frame async for frame in answer] == []
+
+
+async def test_text_becomes_tokens(models: ModelsFolder) -> None:
+    # In these models a byte that is a letter of its own has itself as its token.
+    async with loaded(models.add_llm("a/b/c.gguf", script=["Hello", " there"])) as engine:
+        tokens = await engine.tokenize("ab", add_special=False)
+    assert len(tokens) == 2
+    assert tokens[1] == tokens[0] + 1
+
+
+async def test_a_conversation_becomes_a_prompt(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf")) as engine:
+        prompt = await engine.apply_template([{"role": "user", "content": "Who?"}])
+    assert "<|im_start|>user\nWho?<|im_end|>" in prompt
+    assert prompt.endswith("<|im_start|>assistant\n")
+
+
+async def test_a_template_sees_tools_and_variables(models: ModelsFolder) -> None:
+    template = "{{ tools[0].function.name if tools }}/{{ mood }}/{{ messages[0].content }}"
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+    async with loaded(models.add_llm("a/b/c.gguf"), chat_template=template) as engine:
+        messages = [{"role": "user", "content": "hi"}]
+        prompt = await engine.apply_template(messages, tools=tools, template_kwargs={"mood": "good"})
+    assert prompt.startswith("add/good/hi")
+
+
+def png(width: int, height: int) -> bytes:
+    """A red picture."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = (b"\0" + b"\xff\0\0" * width) * height
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+async def test_with_a_projector_a_model_takes_images(models: ModelsFolder) -> None:
+    eye = models.add_projector("a/b/mmproj.gguf")
+    image = "data:image/png;base64," + base64.b64encode(png(48, 32)).decode()
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": image}}]
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), projector_path=eye) as engine:
+        assert (await engine.properties())["modalities"]["vision"] is True
+        assert await said(engine, messages=[{"role": "user", "content": parts}]) == "Hello there"
+
+
+async def test_different_texts_have_different_vectors(models: ModelsFolder) -> None:
+    model = models.add_embedding("a/b/c.gguf", dimensions=16)
+    async with loaded(model, kind="embedding") as engine:
+        one, other, again = [await engine.embed(text) for text in ("hello", "good night", "hello")]
+    assert len(one) == 16
+    assert one == again != other
+    assert sum(value * value for value in one) == pytest.approx(1.0, abs=1e-4)
+
+
+async def test_a_text_longer_than_the_context_is_refused_and_the_engine_goes_on(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), context_length=256) as engine:
+        with pytest.raises(EngineRequestError) as caught:
+            async with engine.complete({"prompt": "x" * 400}):
+                pass
+        assert caught.value.status == 400
+        assert caught.value.type == "exceed_context_size_error"
+        assert caught.value.details["n_prompt_tokens"] == 400
+        assert await said(engine) == "Hello there"
+
+
+async def test_a_bad_request_is_refused_with_the_engines_words(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf")) as engine:
+        with pytest.raises(EngineRequestError, match="prompt"):
+            async with engine.complete({"prompt": 1.5}):
+                pass
+        with pytest.raises(EngineRequestError, match="pooling|embedding"):
+            await engine.embed("an LLM that was not loaded for that")
+
+
+async def test_an_engine_that_logs_much_never_waits_for_a_reader(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), verbose=True) as engine:
+        # A pipe holds 64 KiB; each of these leaves more than one.
+        for _ in range(70):
+            await said(engine)
+        assert len(engine.log) == 200
+
+
+# --- ending ---
+
+
+@linux
+@pytest.mark.parametrize("phase", [0.0, 0.1, 0.8])
+async def test_cancelling_a_load_leaves_nothing(models: ModelsFolder, phase: float) -> None:
+    model = models.add_llm("a/b/c.gguf", padding_mb=96)
+    seen: list[set[int]] = []
+    with anyio.fail_after(30), anyio.CancelScope() as scope:
+
+        def on_progress(fraction: float) -> None:
+            if fraction >= phase:
+                seen.append(children())
+                scope.cancel()
+
+        await Engine.start(spec(model), on_progress)
+    assert scope.cancelled_caught
+    assert len(seen[0]) == 1
+    assert children() == set()
+
+
+@linux
+async def test_closing_ends_the_process_once_and_for_all(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf")) as engine:
+        assert children() == {engine.pid}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.aclose)
+            tasks.start_soon(engine.aclose)
+        assert children() == set()
+        await engine.aclose()
+        with pytest.raises(EngineFailure, match="unloaded") as caught:
+            await engine.tokenize("x", add_special=False)
+        assert caught.value.unloaded
+
+
+async def test_unloading_ends_a_running_answer(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True)
+    async with loaded(model) as engine:
+        with pytest.raises(EngineFailure) as caught:
+            async with engine.chat(CHAT) as answer:
+                async for _ in answer:
+                    await engine.aclose()
+        assert caught.value.unloaded
+
+
+async def test_a_crash_in_the_middle_of_an_answer_is_an_error(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
+    async with loaded(model, context_length=100_000) as engine:
+        with pytest.raises(EngineFailure, match="crashed.*SIGKILL") as caught:
+            async with engine.complete({"prompt": "x"}) as answer:
+                await anext(answer)
+                os.kill(engine.pid, signal.SIGKILL)
+                async for _ in answer:
+                    pass
+        assert caught.value.exit_code == -signal.SIGKILL
+        assert not caught.value.unloaded
+        with pytest.raises(EngineFailure, match="crashed"):
+            await engine.tokenize("x", add_special=False)
+
+
+async def test_a_crash_is_noticed_by_whoever_waits_for_it(models: ModelsFolder) -> None:
+    async with loaded(models.add_llm("a/b/c.gguf")) as engine:
+        codes: list[int] = []
+
+        async def watch() -> None:
+            codes.append(await engine.wait_exit())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            tasks.start_soon(watch)
+            os.kill(engine.pid, signal.SIGKILL)
+        assert codes == [-signal.SIGKILL] * 2
+
+
+@linux
+@pytest.mark.parametrize("moment", ["reading the file", "loaded"])
+async def test_a_server_that_is_killed_leaves_no_worker(models: ModelsFolder, moment: str) -> None:
+    model = models.add_llm("a/b/c.gguf", padding_mb=96)
+    script = f"""
+import anyio, pathlib, sys
+from lmstudio_async.embedded._engine import Engine, EngineSpec
+def on_progress(fraction):
+    if fraction >= {0.1 if moment == "reading the file" else 1.0}:
+        print("now", flush=True)
+        sys.stdin.read()
+async def main():
+    await Engine.start(EngineSpec(model_path=pathlib.Path({str(model)!r}), kind="llm", threads=1), on_progress)
+anyio.run(main)
+"""
+    # The script's sockets belong where this test's are: into the folder that is looked at afterwards.
+    env = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    server = await anyio.open_process([sys.executable, "-c", script], stderr=None, cwd=Path.cwd(), env=env)
+    async with server:
+        assert server.stdout is not None
+        with anyio.fail_after(30):
+            assert (await server.stdout.receive()).startswith(b"now")
+            found = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, check=True)
+            worker = os.pidfd_open(int(found.stdout))
+            server.kill()
+            try:
+                await anyio.wait_readable(worker)
+            finally:
+                os.close(worker)
+    for folder in Path(tempfile.gettempdir()).iterdir():
+        # In the middle of a load nothing can be tidied up, but what is left is empty.
+        assert moment == "reading the file"
+        folder.rmdir()
+
+
+async def test_where_the_path_of_a_socket_would_be_too_long_loopback_is_used(
+    models: ModelsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there")) as engine:
+        assert await said(engine) == "Hello there"
+    assert os.listdir(folder) == []
+
+
+async def test_an_engine_that_is_not_installed_is_told_apart(
+    models: ModelsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('not for this machine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    failure = await why_it_fails(models.add_llm("a/b/c.gguf"))
+    assert failure.missing_engine
+    assert "not for this machine" in failure.reason
+
+
+@linux
+async def test_a_worker_outlives_the_thread_that_started_it(models: ModelsFolder) -> None:
+    model = models.add_llm("a/b/c.gguf", script="Hello there")
+    workers: list[Any] = []
+
+    def start() -> None:
+        argv = [sys.executable, "-P", _worker.__file__]
+        workers.append(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    with workers[0] as process:
+        instructions = Engine(spec(model), None, Path("/nowhere"))._instructions("key")  # type: ignore[arg-type]
+        process.stdin.write(json.dumps({**instructions, "socket_path": None}).encode() + b"\n")
+        process.stdin.flush()
+        lines = iter(process.stdout.readline, b"")
+        assert any(isinstance(read_event(line.decode()), Ready) for line in lines)
+        process.stdin.close()
+        assert process.wait(timeout=5) is not None

@@ -1,0 +1,322 @@
+"""Getting an instance that is there, or sharing a load, or leaving one; with real engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+import lmstudio_async.embedded._instances as instances_module
+from lmstudio_async._wire._models import (
+    AlreadyLoaded,
+    GetOrLoadCreation,
+    LoadModelCreation,
+    LoadProgressPacket,
+    Progress,
+    Resolved,
+    StartLoading,
+    UnloadingOtherJITModel,
+)
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.errors import (
+    LMStudioDomainMismatchError,
+)
+from tests.embedded.registry import (
+    TINY,
+    Reports,
+    alive,
+    ask_get,
+    ask_load,
+    config,
+    get,
+    halt_worker,
+    load,
+    names,
+    needs_proc,
+    running,
+    three_models,
+    workers,
+)
+from tests.tiny_gguf import ModelsFolder
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return three_models(tmp_path / "models")
+
+
+# -- get or load
+
+
+async def test_a_loaded_model_is_found_by_any_of_its_names(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        mine = await load(instances, "tiny", "mine")
+        for name in ("mine", "tiny", "TINY", "tiny@q4_k_m", "acme/tiny", "acme/tiny-GGUF", TINY):
+            reports = Reports()
+            found = await instances.get_or_load("llm", GetOrLoadCreation(identifier=name), reports)
+            assert found is mine
+            assert reports == [AlreadyLoaded(info=mine.info())]
+        assert names(instances) == ["mine"]
+
+
+async def test_an_identifier_comes_before_a_model_key(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        misleading = await load(instances, "other", "tiny")
+        assert await get(instances, "tiny") is misleading
+
+
+async def test_what_is_found_keeps_its_ttl_and_config(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances, ttl_ms=60_000)
+        # not even looked at
+        wanted = config(contextLength=512, numExperts=2)
+        assert await get(instances, load_ttl_ms=5, load_config_stack=wanted) is instance
+        assert instance.info().ttl_ms == 60_000
+        assert instance.context_length == 2048
+
+
+async def test_getting_a_model_loads_it_with_the_usual_ttl(models: ModelsFolder) -> None:
+    reports = Reports()
+    async with running(models) as instances:
+        instance = await instances.get_or_load("llm", GetOrLoadCreation(identifier="tiny"), reports)
+        assert reports.kinds == ["StartLoading", "LoadProgressPacket"]
+        assert reports.of(StartLoading)[0].identifier == "tiny"
+        assert reports.of(LoadProgressPacket)[0].progress == 0
+        assert reports.of(LoadProgressPacket)[-1].progress == 1
+        assert instance.info().ttl_ms == 3_600_000
+        assert instance.just_in_time
+
+
+async def test_an_identifier_of_the_other_namespace_is_a_domain_mismatch(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        await load(instances, "embed", "mine", domain="embedding")
+        with pytest.raises(LMStudioDomainMismatchError):
+            await get(instances, "mine")
+        with pytest.raises(LMStudioDomainMismatchError):
+            await instances.unload("mine", "llm")
+
+
+@needs_proc
+async def test_two_who_want_one_model_share_its_load(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = ask_get(tasks, instances, "tiny")
+        pid = await halt_worker(first)
+        # By another name of the same model.
+        second = ask_get(tasks, instances, TINY)
+        late = await second.reports.first(LoadProgressPacket)
+        assert second.reports.kinds == ["StartLoading", "LoadProgressPacket"]
+        assert late.progress == first.reports.of(LoadProgressPacket)[-1].progress
+        assert list(workers()) == [pid]
+        os.kill(pid, signal.SIGCONT)
+        assert await first.result() is await second.result()
+        assert second.reports.of(LoadProgressPacket)[-1].progress == 1
+        assert names(instances) == ["tiny"]
+
+
+async def test_many_who_ask_at_once_share_one_load(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = [ask_get(tasks, instances, name) for name in ("tiny", "acme/tiny", "Tiny", TINY) * 3]
+        found = {await each.result() for each in asking}
+        assert len(found) == 1
+        assert instances.loaded() == list(found)
+
+
+@needs_proc
+async def test_an_explicit_load_is_shared_with_who_gets_the_model(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = ask_load(tasks, instances, identifier="mine")
+        await first.reports.first(Resolved)
+        pid = await halt_worker(first)
+        second = ask_get(tasks, instances, "mine")
+        await second.reports.first(StartLoading)
+        os.kill(pid, signal.SIGCONT)
+        assert await first.result() is await second.result()
+
+
+@needs_proc
+async def test_a_load_that_fails_fails_for_all_who_wait(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = ask_get(tasks, instances)
+        pid = await halt_worker(first)
+        second = ask_get(tasks, instances)
+        await second.reports.first(StartLoading)
+        os.kill(pid, signal.SIGKILL)
+        for asking in (first, second):
+            await asking.over.wait()
+            assert "cannot be loaded" in str(asking.error)
+        assert first.error is not second.error
+
+
+async def test_a_report_that_fails_does_not_harm_the_load(models: ModelsFolder) -> None:
+    def fail(packet: WireObject) -> None:
+        raise ValueError(packet)
+
+    async with running(models) as instances:
+        instance = await instances.load("llm", LoadModelCreation(model_key="tiny"), fail)
+        assert names(instances) == [instance.identifier]
+
+
+async def test_a_load_that_takes_long_is_never_silent(
+    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances_module, "_SILENCE_SECONDS", 0.01)
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = ask_load(tasks, instances)
+        await asking.reports.first(Resolved)
+        pid = await halt_worker(asking)
+        before = len(asking.reports)
+        while len(asking.reports) < before + 3:
+            await anyio.lowlevel.checkpoint()
+        fractions = [packet.progress for packet in asking.reports.of(Progress)]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] < 1
+        os.kill(pid, signal.SIGCONT)
+        await asking.result()
+
+
+# -- leaving a load
+
+
+@needs_proc
+async def test_cancelling_a_load_ends_its_worker_and_frees_the_identifier(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = ask_load(tasks, instances, identifier="mine")
+        await asking.reports.first(Resolved)
+        pid = await halt_worker(asking)
+        await asking.cancel()
+        assert not alive(pid)
+        assert asking.instance is None
+        assert (await load(instances, "tiny", "mine")).identifier == "mine"
+
+
+async def test_a_load_cancelled_at_once_leaves_nothing(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = ask_load(tasks, instances, identifier="mine")
+        await asking.reports.first(Resolved)
+        await asking.cancel()
+        assert names(instances) == []
+        assert (await load(instances, "tiny", "mine")).identifier == "mine"
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+async def test_a_load_cancelled_around_its_end_leaves_an_instance_or_nothing(
+    models: ModelsFolder, steps: int
+) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = ask_load(tasks, instances, identifier="mine")
+        while not any(packet.progress > 0.8 for packet in asking.reports.of(Progress)):
+            await anyio.lowlevel.checkpoint()
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        await asking.cancel()
+        assert names(instances) == (["mine"] if asking.instance else [])
+
+
+@needs_proc
+async def test_who_leaves_a_shared_load_does_not_end_it(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first, second = ask_get(tasks, instances), ask_get(tasks, instances, TINY)
+        pid = await halt_worker(first)
+        await second.reports.first(StartLoading)
+        await first.cancel()
+        assert alive(pid)
+        os.kill(pid, signal.SIGCONT)
+        assert (await second.result()).engine.pid == pid
+
+
+@needs_proc
+async def test_the_last_who_leaves_a_shared_load_ends_it(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first, second = ask_get(tasks, instances), ask_get(tasks, instances)
+        pid = await halt_worker(first)
+        await second.reports.first(StartLoading)
+        await first.cancel()
+        await second.cancel()
+        assert not alive(pid)
+        assert names(instances) == []
+        assert (await get(instances)).identifier == "tiny"
+
+
+@needs_proc
+async def test_who_comes_while_a_load_is_being_cancelled_gets_one_of_its_own(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = ask_get(tasks, instances)
+        pid = await halt_worker(first)
+        (load,) = instances._loads.values()
+        first.leave()
+        while not load.abandoned:
+            await anyio.lowlevel.checkpoint()
+        assert load.instance.state == "loading"
+        instance = await get(instances)
+        assert instance.engine.pid != pid
+        assert instance.identifier == "tiny"
+
+
+# -- just in time
+
+
+async def test_loading_just_in_time_unloads_the_other_one_in_either_namespace(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        explicit = await load(instances, "tiny", "explicit")
+        embedding = await get(instances, "embed", domain="embedding")
+        victim = embedding.info()
+        reports = Reports()
+        other = await instances.get_or_load("llm", GetOrLoadCreation(identifier="other"), reports)
+        assert reports.kinds == ["UnloadingOtherJITModel", "StartLoading", "LoadProgressPacket"]
+        assert reports.of(UnloadingOtherJITModel)[0].info == victim
+        assert embedding.gone.is_set()
+        assert instances.loaded() == [explicit, other]
+
+
+async def test_an_explicit_load_unloads_nothing(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        await get(instances, "other")
+        await load(instances)
+        assert names(instances) == ["other", "tiny"]
+
+
+async def test_without_auto_evict_all_stay(models: ModelsFolder) -> None:
+    async with running(models, auto_evict=False) as instances:
+        await get(instances, "other")
+        await get(instances, "tiny")
+        assert names(instances) == ["other", "tiny"]
+
+
+async def test_a_busy_one_is_told_of_and_waited_for_before_it_is_unloaded(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        busy = await get(instances, "other")
+        with busy.use():
+            asking = ask_get(tasks, instances)
+            assert (await asking.reports.first(UnloadingOtherJITModel)).info.identifier == "other"
+            await anyio.wait_all_tasks_blocked()
+            assert asking.reports.kinds == ["UnloadingOtherJITModel"]
+            assert not busy.unloaded.is_set()
+            assert await busy.engine.tokenize("a", add_special=False) == [97]
+        await asking.result()
+        assert busy.gone.is_set()
+        assert names(instances) == ["tiny"]
+
+
+async def test_waiting_for_a_busy_one_can_be_cancelled(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        busy = await get(instances, "other")
+        with busy.use():
+            asking = ask_get(tasks, instances)
+            await asking.reports.first(UnloadingOtherJITModel)
+            await asking.cancel()
+        assert names(instances) == ["other"]
+        assert await get(instances, "other") is busy
+
+
+async def test_of_several_loads_just_in_time_one_stays(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        asking = [ask_get(tasks, instances, name) for name in ("tiny", "other")]
+        asking.append(ask_get(tasks, instances, "embed", domain="embedding"))
+        loaded = [await each.result() for each in asking]
+        assert [each for each in loaded if each.state == "ready"] == instances.loaded()
+        assert len(instances.loaded()) == 1

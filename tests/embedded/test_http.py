@@ -1,0 +1,331 @@
+"""The embedded server behind a real port: what it lets in, the websockets, and the REST calls."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from httpx_ws import HTTPXWSException, WebSocketSession, connect_ws
+
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._serve import serve
+from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
+from tests.embedded.raw_client import stack
+from tests.tiny_gguf import ModelsFolder
+
+TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there")
+    folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    return folder.folder
+
+
+@contextmanager
+def served(models: Path, **options: Any) -> Iterator[str]:
+    """A server in a thread of its own; gives its host and port."""
+    address: Future[str] = Future()
+    stop: Future[tuple[Any, anyio.CancelScope]] = Future()
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            stop.set_result((anyio.lowlevel.current_token(), scope))
+            async with EmbeddedServer(models, threads=1, **options) as server:
+                await serve(server, port=0, ready=lambda host, port: address.set_result(f"{host}:{port}"))
+
+    def run() -> None:
+        try:
+            anyio.run(main)
+        except BaseException as error:
+            if not address.done():
+                address.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield address.result(20)
+    finally:
+        token, scope = stop.result(20)
+        anyio.from_thread.run_sync(scope.cancel, token=token)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def address(models: Path) -> Iterator[str]:
+    with served(models) as place:
+        yield place
+
+
+@pytest.fixture
+def http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=20) as client:
+        yield client
+        for model in client.get("/api/v1/models").json()["models"]:
+            for instance in model["loaded_instances"]:
+                client.post("/api/v1/models/unload", json={"instance_id": instance["id"]})
+
+
+@contextmanager
+def websocket(address: str, namespace: str = "llm", **options: Any) -> Iterator[WebSocketSession]:
+    options.setdefault("max_message_size_bytes", 2**28)
+    with (
+        httpx.Client(trust_env=False, timeout=20) as client,
+        connect_ws(f"http://{address}/{namespace}", client, **options) as session,
+    ):
+        session.send_text('{"authVersion":1,"clientIdentifier":"guest:a","clientPasskey":"b"}')
+        assert session.receive_text(20) == '{"success":true}'
+        yield session
+
+
+def packets(session: WebSocketSession) -> Iterator[dict[str, Any]]:
+    while True:
+        frame = json.loads(session.receive_text(20))
+        if frame["type"] != "channelSend":
+            assert frame["type"] == "channelClose"
+            return
+        yield frame["message"]
+
+
+def test_it_greets(http: httpx.Client) -> None:
+    answer = http.get("/lmstudio-greeting")
+    assert answer.json() == {"lmstudio": True}
+    assert http.get("/lms-status").json()["package"] == "lmstudio-async"
+
+
+def test_a_model_is_loaded_and_answers_over_a_websocket(address: str, http: httpx.Client) -> None:
+    with websocket(address) as session:
+        creation = {"modelKey": "tiny", "loadConfigStack": stack()}
+        session.send_text(
+            json.dumps(
+                {
+                    "type": "channelCreate",
+                    "endpoint": "loadModel",
+                    "channelId": 1,
+                    "creationParameter": creation,
+                }
+            )
+        )
+        assert [packet["type"] for packet in packets(session)][-1] == "success"
+        creation = {
+            "modelSpecifier": {"type": "query", "query": {}},
+            "history": {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+            "predictionConfigStack": stack(),
+        }
+        session.send_text(
+            json.dumps(
+                {
+                    "type": "channelCreate",
+                    "endpoint": "predict",
+                    "channelId": 2,
+                    "creationParameter": creation,
+                }
+            )
+        )
+        said = [packet["fragment"]["content"] for packet in packets(session) if packet["type"] == "fragment"]
+        assert "".join(said) == "Hello there"
+
+
+def test_a_load_is_given_up_when_the_socket_goes(address: str, http: httpx.Client, models: Path) -> None:
+    ModelsFolder(models).add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=300)
+    with websocket(address) as session:
+        creation = {"modelKey": "big", "loadConfigStack": stack()}
+        session.send_text(
+            json.dumps(
+                {
+                    "type": "channelCreate",
+                    "endpoint": "loadModel",
+                    "channelId": 1,
+                    "creationParameter": creation,
+                }
+            )
+        )
+        next(packets(session))
+    (models / "acme/big-GGUF/big-F16.gguf").unlink()
+    with websocket(address) as session:
+        session.send_text('{"type":"rpcCall","endpoint":"listLoaded","callId":1}')
+        assert json.loads(session.receive_text(20))["result"] == []
+
+
+def test_a_message_of_many_megabytes_gets_through(address: str) -> None:
+    content = base64.b64encode(os.urandom(24_000_000)).decode()
+    with websocket(address, "files") as session:
+        parameter = {"name": "noise.bin", "contentBase64": content}
+        session.send_text(
+            json.dumps(
+                {"type": "rpcCall", "endpoint": "uploadFileBase64", "callId": 1, "parameter": parameter}
+            )
+        )
+        assert json.loads(session.receive_text(20))["result"]["sizeBytes"] == 24_000_000
+
+
+def test_a_binary_frame_is_ignored(address: str) -> None:
+    with websocket(address) as session:
+        session.send_bytes(b'{"type":"keepAlive"}')
+        session.send_text('{"type":"rpcCall","endpoint":"listLoaded","callId":7}')
+        assert json.loads(session.receive_text(20))["callId"] == 7
+
+
+@pytest.mark.parametrize("namespace", ["nothing", "", "llm/x", "LLM"])
+def test_a_namespace_that_does_not_exist_is_not_found(address: str, namespace: str) -> None:
+    with pytest.raises(HTTPXWSException) as refused, websocket(address, namespace):
+        pass
+    assert refused.value.response.status_code == 404  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null"])
+def test_web_pages_from_elsewhere_are_kept_out(address: str, http: httpx.Client, origin: str) -> None:
+    assert http.get("/lmstudio-greeting", headers={"Origin": origin}).status_code == 403
+    with pytest.raises(HTTPXWSException) as refused, websocket(address, headers={"Origin": origin}):
+        pass
+    assert refused.value.response.status_code == 403  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://127.0.0.1:8080", "http://[::1]", "app://obsidian"]
+)
+def test_pages_of_this_machine_and_apps_are_let_in(address: str, http: httpx.Client, origin: str) -> None:
+    assert http.get("/lmstudio-greeting", headers={"Origin": origin}).status_code == 200
+    with websocket(address, headers={"Origin": origin}):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("evil.example:1234", 403), ("localhost:1234", 200), ("[::1]:1234", 200), ("", 403)]
+)
+def test_a_name_that_only_points_here_is_no_name_of_this_machine(
+    http: httpx.Client, host: str, status: int
+) -> None:
+    assert http.get("/lmstudio-greeting", headers={"Host": host}).status_code == status
+
+
+def test_models_are_listed_with_their_instances(http: httpx.Client) -> None:
+    loaded = http.post(
+        "/api/v1/models/load", json={"model": "tiny", "context_length": 512, "echo_load_config": True}
+    )
+    answer = loaded.json()
+    assert loaded.status_code == 200
+    assert (answer["type"], answer["instance_id"], answer["status"]) == ("llm", "tiny", "loaded")
+    assert answer["load_config"]["context_length"] == 512
+    assert answer["load_time_seconds"] > 0
+    by_key = {model["key"]: model for model in http.get("/api/v1/models").json()["models"]}
+    tiny = by_key["tiny"]
+    assert tiny["loaded_instances"] == [{"id": "tiny", "config": answer["load_config"]}]
+    assert tiny["capabilities"] == {"vision": False, "trained_for_tool_use": False}
+    assert tiny["quantization"] == {"name": "Q4_K_M", "bits_per_weight": 4}
+    embed = by_key["text-embedding-embed"]
+    assert embed["type"] == "embedding"
+    assert "capabilities" not in embed
+    assert http.post("/api/v1/models/unload", json={"instance_id": "tiny"}).json() == {"instance_id": "tiny"}
+    assert http.get("/api/v1/models").json()["models"][0]["loaded_instances"] == []
+
+
+def test_an_embedding_model_is_loaded_by_the_same_call(http: httpx.Client) -> None:
+    answer = http.post("/api/v1/models/load", json={"model": "text-embedding-embed"}).json()
+    assert answer["type"] == "embedding"
+    assert "load_config" not in answer
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "words"),
+    [
+        ({"model": "missing"}, 404, "model_not_found", "missing"),
+        ({"model": "tiny", "ttl": 5, "identifier": "x"}, 400, "invalid_request", "identifier, ttl"),
+        ({"model": "tiny", "context_length": "512"}, 400, "invalid_request", "context_length"),
+        ({"model": "tiny", "context_length": True}, 400, "invalid_request", "context_length"),
+        ({"model": "tiny", "context_length": 10**6}, 400, "invalid_request", "contextLength"),
+        ({"model": "text-embedding-embed", "flash_attention": True}, 400, "invalid_request", "flashAttention"),
+        ({"model": 5}, 400, "invalid_request", "model"),
+        ({}, 400, "invalid_request", "model"),
+        ([], 400, "invalid_request", "object"),
+    ],
+)  # fmt: skip
+def test_a_load_that_cannot_be_is_refused_with_a_reason(
+    http: httpx.Client, body: Any, status: int, kind: str, words: str
+) -> None:
+    answer = http.post("/api/v1/models/load", json=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == kind
+    assert words in answer.json()["error"]["message"]
+
+
+def test_what_is_no_json_and_what_is_not_there_is_refused_in_json(http: httpx.Client) -> None:
+    assert http.post("/api/v1/models/load", content=b"{").status_code == 400
+    assert http.post("/api/v1/models/load", content=b" " * 2_000_000).status_code == 413
+    assert http.post("/api/v1/models/unload", json={"instance_id": "nobody"}).status_code == 404
+    assert http.get("/api/v1/nothing").json()["error"]["type"] == "invalid_request"
+    assert http.get("/api/v1/models/load").status_code == 405
+
+
+def test_with_tokens_set_rest_and_websockets_need_one(models: Path) -> None:
+    with served(models, api_tokens=[TOKEN]) as address:
+        with httpx.Client(base_url=f"http://{address}", trust_env=False) as http:
+            assert http.get("/lmstudio-greeting").status_code == 200
+            for headers in (
+                {},
+                {"Authorization": "Bearer sk-lm-abcdefgh:wrongwrongwrongwrong"},
+                {"Authorization": TOKEN},
+            ):
+                assert http.get("/api/v1/models", headers=headers).status_code == 401
+            assert http.get("/api/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        with pytest.raises(AssertionError, match="needs an API token"), websocket(address):
+            pass
+
+
+async def test_the_world_is_not_served_without_tokens(models: Path) -> None:
+    with pytest.raises(LMStudioValueError, match="api_tokens"):
+        await serve(EmbeddedServer(models), "0.0.0.0", 0)
+
+
+async def test_a_port_in_use_is_said_to_be(models: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(LMStudioOSError, match="choose another port"),
+    ):
+        await serve(EmbeddedServer(models), port=taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_and_its_workers_and_the_program_goes_on(models: Path, number: int) -> None:
+    program = f"""
+import anyio
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._serve import serve
+
+async def main():
+    async with EmbeddedServer({str(models)!r}, threads=1) as server:
+        await serve(server, port=0, ready=lambda host, port: print(port, flush=True))
+    print("ended", flush=True)
+
+anyio.run(main)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as http:
+            assert http.post("/api/v1/models/load", json={"model": "tiny"}).status_code == 200
+        with websocket(f"127.0.0.1:{port}"):
+            process.send_signal(number)
+            assert process.stdout.readline() == "ended\n"
+        assert process.wait(20) == 0

@@ -1,0 +1,316 @@
+"""Loading a new instance, what it is called, and which one a request means; with real engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+from lmstudio_async._wire._infos import EmbeddingModelInstanceInfo, LlmInstanceInfo
+from lmstudio_async._wire._models import (
+    GetOrLoadCreation,
+    GetOrLoadPacket,
+    InstanceReferenceSpecifier,
+    LoadModelCreation,
+    LoadModelPacket,
+    ModelQuery,
+    Progress,
+    QuerySpecifier,
+    Resolved,
+)
+from lmstudio_async._wire._struct import Unknown, read, write
+from lmstudio_async.embedded._instances import Domain, Instance
+from lmstudio_async.errors import (
+    LMStudioDomainMismatchError,
+    LMStudioIdentifierInUseError,
+    LMStudioInstanceUnloadedError,
+    LMStudioModelNotFoundError,
+    LMStudioServerError,
+    LMStudioUnsupportedFeatureError,
+)
+from tests.embedded.registry import (
+    OTHER,
+    TINY,
+    Reports,
+    ask_load,
+    config,
+    get,
+    halt_worker,
+    load,
+    names,
+    needs_proc,
+    running,
+    three_models,
+)
+from tests.tiny_gguf import ModelsFolder
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return three_models(tmp_path / "models")
+
+
+# -- loading
+
+
+async def test_a_load_tells_what_it_loads_how_far_it_is_and_ends_in_one(models: ModelsFolder) -> None:
+    models.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=96)
+    reports = Reports()
+    async with running(models) as instances:
+        instance = await instances.load("llm", LoadModelCreation(model_key="big"), reports)
+        assert reports.kinds == ["Resolved", "Progress"]
+        (resolved,) = reports.of(Resolved)
+        assert resolved.info.model_key == "big"
+        assert resolved.ambiguous is None
+        fractions = [packet.progress for packet in reports.of(Progress)]
+        assert fractions[0] == 0
+        assert fractions[-1] == 1
+        assert fractions == sorted(set(fractions))
+        assert len(fractions) >= 10
+        assert await instance.engine.tokenize("ab", add_special=False) == [97, 98]
+
+
+async def test_every_packet_of_a_load_is_one_of_its_endpoint(models: ModelsFolder) -> None:
+    explicit, just_in_time, again = Reports(), Reports(), Reports()
+    async with running(models) as instances:
+        await instances.load("llm", LoadModelCreation(model_key="tiny"), explicit)
+        await get(instances, "embed", domain="embedding")
+        await instances.get_or_load("llm", GetOrLoadCreation(identifier="other"), just_in_time)
+        await instances.get_or_load("llm", GetOrLoadCreation(identifier="other"), again)
+    for reports, union in (
+        (explicit, LoadModelPacket),
+        (just_in_time, GetOrLoadPacket),
+        (again, GetOrLoadPacket),
+    ):
+        assert reports
+        for packet in reports:
+            assert read(union, write(packet)) == packet
+
+
+async def test_an_instance_says_what_it_is(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        llm = await load(instances, ttl_ms=60_000, load_config_stack=config(contextLength=1024))
+        info = llm.info()
+        assert isinstance(info, LlmInstanceInfo)
+        assert (info.identifier, info.model_key, info.path) == ("tiny", "tiny", TINY)
+        assert (info.ttl_ms, info.last_used_time, info.context_length) == (60_000, None, 1024)
+        assert info.quantization is not None
+        assert (info.quantization.name, info.quantization.bits) == ("Q4_K_M", 4)
+        assert llm.config["llm.load.contextLength"] == 1024
+        embedding = await load(instances, "embed", domain="embedding")
+        assert isinstance(embedding.info(), EmbeddingModelInstanceInfo)
+        assert embedding.info().ttl_ms is None
+        assert embedding.info().instance_reference != info.instance_reference
+
+
+async def test_the_context_length_is_the_one_that_the_engine_really_has(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        # llama.cpp rounds it up.
+        llm = await load(instances, load_config_stack=config(contextLength=300))
+        settings = (await llm.engine.properties())["default_generation_settings"]
+        assert llm.context_length == settings["n_ctx"] == 512
+        assert llm.info().context_length == llm.config["llm.load.contextLength"] == 512
+
+
+async def test_one_of_several_models_of_a_key_is_loaded_and_all_are_told(models: ModelsFolder) -> None:
+    models.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf")
+    reports = Reports()
+    async with running(models) as instances:
+        instance = await instances.load("llm", LoadModelCreation(model_key="tiny"), reports)
+    assert instance.entry.path == TINY
+    assert reports.of(Resolved)[0].ambiguous == ["tiny@q4_k_m", "tiny@q8_0"]
+
+
+async def test_a_model_that_cannot_be_loaded_gives_the_engine_s_reason(models: ModelsFolder) -> None:
+    models.add_llm("acme/odd-GGUF/odd-Q8_0.gguf", architecture="nonesuch")
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match="nonesuch"):
+            await load(instances, "odd", "mine")
+        assert names(instances) == []
+        # and its name is free
+        await load(instances, "tiny", "mine")
+
+
+async def test_a_key_of_no_model_is_an_error_with_candidates(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        for ask in (load, get):
+            with pytest.raises(LMStudioModelNotFoundError) as caught:
+                await ask(instances, "nothing")
+            assert caught.value.candidates == ["other", "tiny"]
+
+
+async def test_a_model_of_the_other_kind_is_a_domain_mismatch(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        for ask in (load, get):
+            with pytest.raises(LMStudioDomainMismatchError):
+                await ask(instances, "embed")
+            with pytest.raises(LMStudioDomainMismatchError):
+                await ask(instances, "tiny", domain="embedding")
+
+
+async def test_a_load_config_that_cannot_be_honoured_loads_nothing(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        for ask in (load, get):
+            with pytest.raises(LMStudioUnsupportedFeatureError, match="numExperts"):
+                await ask(instances, "tiny", load_config_stack=config(numExperts=2))
+        assert names(instances) == []
+
+
+async def test_a_draft_model_is_found_by_its_key(models: ModelsFolder) -> None:
+    wanted = config(**{"llama.speculativeDecoding.draftModel": "other"})
+    async with running(models) as instances:
+        instance = await load(instances, load_config_stack=wanted)
+        assert instance.engine.spec.draft_model_path == models.folder / OTHER
+        missing = config(**{"llama.speculativeDecoding.draftModel": "nothing"})
+        with pytest.raises(LMStudioModelNotFoundError, match="nothing"):
+            await load(instances, load_config_stack=missing)
+
+
+@pytest.mark.parametrize("ttl_ms", [0, -5, 2**60])
+async def test_a_ttl_is_a_positive_number_of_milliseconds(models: ModelsFolder, ttl_ms: int) -> None:
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match="TTL"):
+            await load(instances, ttl_ms=ttl_ms)
+        with pytest.raises(LMStudioServerError, match="TTL"):
+            await get(instances, load_ttl_ms=ttl_ms)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("ttlMs", "60000"), ("ttlMs", 1.5), ("identifier", 7), ("deviceIdentifier", 7), ("loadConfigStack", [])],
+)
+async def test_a_member_of_a_wrong_type_is_refused_rather_than_left_out(
+    models: ModelsFolder, member: str, value: object
+) -> None:
+    creation = read(LoadModelCreation, {"modelKey": "tiny", "identifier": "mine", member: value})
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match=member):
+            await instances.load("llm", creation, lambda _: None)
+
+
+async def test_there_is_no_other_device(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match="laptop"):
+            await load(instances, device_identifier="laptop")
+
+
+# -- identifiers
+
+
+async def test_instances_without_an_identifier_are_numbered(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        for _ in range(3):
+            await load(instances)
+        assert names(instances) == ["tiny", "tiny:2", "tiny:3"]
+        await instances.unload("tiny:2", "llm")
+        assert (await load(instances)).identifier == "tiny:2"
+
+
+async def test_an_instance_is_called_as_its_model_was_asked_for(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        assert (await load(instances, TINY)).identifier == TINY
+        assert (await get(instances, "acme/other-GGUF")).identifier == "acme/other-GGUF"
+
+
+async def test_an_identifier_in_use_is_refused_in_both_namespaces(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        await load(instances, "tiny", "mine")
+        with pytest.raises(LMStudioIdentifierInUseError, match="already exists"):
+            await load(instances, "other", "mine")
+        with pytest.raises(LMStudioIdentifierInUseError):
+            await load(instances, "embed", "mine", domain="embedding")
+
+
+@needs_proc
+async def test_an_identifier_is_in_use_while_its_instance_loads(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = ask_load(tasks, instances, identifier="mine")
+        await first.reports.first(Resolved)
+        pid = await halt_worker(first)
+        with pytest.raises(LMStudioIdentifierInUseError):
+            await load(instances, "tiny", "mine")
+        with pytest.raises(LMStudioModelNotFoundError):
+            await instances.unload("mine", "llm")
+        assert names(instances) == []
+        os.kill(pid, signal.SIGCONT)
+        assert (await first.result()).identifier == "mine"
+
+
+async def test_an_identifier_that_is_being_freed_is_waited_for(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        first = await load(instances, "tiny", "mine")
+        tasks.start_soon(instances.unload, "mine", "llm")
+        await first.unloaded.wait()
+        second = await load(instances, "other", "mine")
+        assert first.gone.is_set()
+        assert names(instances) == [second.identifier]
+
+
+@pytest.mark.parametrize("identifier", ["", "a\nb", "__proto__", "x" * 1025])
+async def test_an_identifier_keeps_to_the_rules_of_keys(models: ModelsFolder, identifier: str) -> None:
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match="identifier"):
+            await load(instances, "tiny", identifier)
+
+
+# -- which instance is meant
+
+
+async def test_a_query_finds_an_instance_that_fits_all_of_it(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        tiny = await load(instances, "tiny", "mine")
+        other = await load(instances, "other")
+        embedding = await load(instances, "embed", domain="embedding")
+
+        def find(namespace: Domain = "llm", **query: Any) -> Instance:
+            return instances.find(QuerySpecifier(query=ModelQuery(**query)), namespace)
+
+        assert find() is tiny
+        assert find("embedding") is embedding
+        assert find(identifier="mine") is tiny
+        assert find(identifier="other") is other
+        assert find(identifier="TINY") is tiny
+        assert find(identifier="acme/OTHER") is other
+        assert find(path="acme/other-GGUF") is other
+        assert find(path=OTHER) is other
+        assert find(domain="llm", vision=False) is tiny
+        nothing: list[dict[str, Any]] = [
+            {"identifier": "nothing"},
+            {"identifier": "m"},
+            {"identifier": "embed"},
+            {"identifier": "mine", "path": OTHER},
+            {"path": "acme/oth"},
+            {"vision": True},
+            {"domain": "embedding"},
+            {"device_identifier": "laptop"},
+        ]
+        for query in nothing:
+            with pytest.raises(LMStudioModelNotFoundError) as caught:
+                find(**query)
+            assert caught.value.display_data["query"]["domain"] == "llm"
+            assert caught.value.candidates == ["mine", "other"]
+
+
+async def test_a_reference_means_one_instance_and_never_its_successor(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        first = await load(instances)
+        specifier = InstanceReferenceSpecifier(instance_reference=first.reference)
+        assert instances.find(specifier, "llm") is first
+        with pytest.raises(LMStudioInstanceUnloadedError):
+            instances.find(specifier, "embedding")
+        await instances.unload("tiny", "llm")
+        await load(instances)
+        with pytest.raises(LMStudioInstanceUnloadedError):
+            instances.find(specifier, "llm")
+
+
+async def test_a_specifier_of_an_unknown_kind_is_an_error(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        with pytest.raises(LMStudioServerError, match="newest"):
+            instances.find(Unknown(extra={"type": "newest"}), "llm")

@@ -1,0 +1,217 @@
+"""How an instance ends: idle, unloaded, crashed, or with its server; with real engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+
+import lmstudio_async.embedded._instances as instances_module
+from lmstudio_async._wire._models import (
+    ModelQuery,
+    QuerySpecifier,
+)
+from lmstudio_async.errors import (
+    LMStudioInstanceUnloadedError,
+    LMStudioModelNotFoundError,
+    LMStudioServerError,
+)
+from tests.embedded.registry import (
+    alive,
+    ask_get,
+    config,
+    get,
+    halt_worker,
+    load,
+    names,
+    needs_proc,
+    running,
+    three_models,
+)
+from tests.tiny_gguf import ModelsFolder
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return three_models(tmp_path / "models")
+
+
+# -- time to live
+
+
+async def test_an_idle_instance_is_unloaded_after_its_ttl(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances, ttl_ms=50)
+        pid = instance.engine.pid
+        await instance.gone.wait()
+        assert names(instances) == []
+        assert not alive(pid)
+
+
+async def test_a_busy_instance_outlives_its_ttl(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        busy = await load(instances, ttl_ms=40)
+        with busy.use():
+            # Another one whose longer TTL passes in the meantime.
+            longer = await load(instances, ttl_ms=120)
+            await longer.gone.wait()
+            assert names(instances) == ["tiny"]
+            assert not busy.unloaded.is_set()
+        await busy.gone.wait()
+
+
+async def test_the_ttl_counts_from_the_end_of_the_last_request(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances, ttl_ms=100)
+        with instance.use():
+            while_busy = await load(instances, ttl_ms=50)
+            await while_busy.gone.wait()
+        ended = anyio.current_time()
+        await instance.unloaded.wait()
+        assert anyio.current_time() >= ended + 0.1
+
+
+async def test_an_instance_without_ttl_has_no_timer(models: ModelsFolder) -> None:
+    async with running(models, default_jit_ttl_ms=None) as instances:
+        assert (await get(instances)).info().ttl_ms is None
+
+
+async def test_a_request_is_seen_in_state_and_last_use(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances, load_config_stack=config(numParallelSessions=1))
+        assert instance.processing_state().status == "idle"
+        with instance.use() as first, instance.use("generating"):
+            assert instance.processing_state().status == "processingPrompt"
+            assert instance.processing_state().queued == 1
+            first.status = "generating"
+            assert instance.processing_state().status == "generating"
+            assert instance.info().last_used_time is None
+        assert instance.processing_state().queued == 0
+        last_used = instance.info().last_used
+        assert last_used is not None
+        with instance.use():
+            assert instance.info().last_used == last_used
+
+
+# -- unloading
+
+
+async def test_unloading_leaves_no_process_and_no_name(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances)
+        pid = instance.engine.pid
+        await instances.unload("tiny", "llm")
+        assert not alive(pid)
+        assert names(instances) == []
+        with pytest.raises(LMStudioInstanceUnloadedError), instance.use():
+            pass
+        assert (await load(instances)).identifier == "tiny"
+
+
+async def test_unloading_what_is_not_there_is_an_error_that_names_what_is(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        await load(instances)
+        with pytest.raises(LMStudioModelNotFoundError) as caught:
+            await instances.unload("nothing", "llm")
+        assert caught.value.candidates == ["tiny"]
+        assert caught.value.display_data["query"] == {"identifier": "nothing", "domain": "llm"}
+
+
+async def test_requests_may_say_goodbye_before_the_engine_goes(models: ModelsFolder) -> None:
+    async with running(models) as instances, anyio.create_task_group() as tasks:
+        instance = await load(instances)
+        with instance.use():
+            tasks.start_soon(instances.unload, "tiny", "llm")
+            await instance.unloaded.wait()
+            assert await instance.engine.tokenize("a", add_special=False) == [97]
+            assert not instance.gone.is_set()
+            with pytest.raises(LMStudioModelNotFoundError):
+                instances.find(QuerySpecifier(query=ModelQuery()), "llm")
+        await instance.gone.wait()
+
+
+async def test_a_request_that_does_not_end_does_not_stop_an_unload(
+    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 0.01)
+    async with running(models) as instances:
+        instance = await load(instances)
+        with instance.use():
+            await instances.unload("tiny", "llm")
+            assert instance.gone.is_set()
+
+
+async def test_two_who_unload_one_instance_both_succeed(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        await load(instances)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(instances.unload, "tiny", "llm")
+            tasks.start_soon(instances.unload, "tiny", "llm")
+        assert names(instances) == []
+
+
+async def test_an_unload_goes_on_when_nobody_waits_for_it(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances)
+        with anyio.CancelScope() as scope, instance.use():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(instances.unload, "tiny", "llm")
+                await instance.unloaded.wait()
+                scope.cancel()
+        await instance.gone.wait()
+        assert names(instances) == []
+
+
+# -- crashes and the end
+
+
+async def test_a_crashed_worker_takes_only_its_instance_with_it(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        crashing = await load(instances, "tiny", "mine")
+        other = await load(instances, "other")
+        os.kill(crashing.engine.pid, signal.SIGKILL)
+        await crashing.unloaded.wait()
+        assert instances.loaded() == [other]
+        assert crashing.failure is not None
+        assert "SIGKILL" in str(crashing.failure)
+        with pytest.raises(LMStudioServerError, match="crashed"), crashing.use():
+            pass
+        assert await other.engine.tokenize("a", add_special=False) == [97]
+        # The name is free at once.
+        assert (await load(instances, "tiny", "mine")).engine.pid != crashing.engine.pid
+        await crashing.gone.wait()
+        assert names(instances) == ["other", "mine"]
+
+
+async def test_the_end_of_the_registry_unloads_everything(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        loaded = [await load(instances), await load(instances), await get(instances, "other")]
+        pids = [instance.engine.pid for instance in loaded]
+        assert all(map(alive, pids))
+    assert not any(map(alive, pids))
+    assert all(instance.gone.is_set() for instance in loaded)
+    assert instances.loaded() == []
+
+
+@needs_proc
+async def test_the_end_of_the_registry_ends_loads_and_unloads_under_way(models: ModelsFolder) -> None:
+    async with anyio.create_task_group() as tasks:
+        async with running(models) as instances:
+            unloading = await load(instances, "other")
+            kept = unloading.engine.pid
+            tasks.start_soon(instances.unload, "other", "llm")
+            await unloading.unloaded.wait()
+            await unloading.gone.wait()
+            asking = ask_get(tasks, instances)
+            pid = await halt_worker(asking)
+        assert not alive(pid)
+        assert not alive(kept)
+        await asking.over.wait()
+        assert asking.error is not None
+    with pytest.raises(LMStudioServerError, match="shutting down"):
+        await load(instances)

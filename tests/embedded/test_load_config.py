@@ -1,0 +1,424 @@
+"""Every key of a load config is honoured or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+import lmstudio_async.embedded._load_config as load_config_module
+from lmstudio_async._wire._kv import KEYS, check, default
+from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
+from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
+from tests.tiny_gguf import ModelsFolder
+
+LLAMA = "llm.load.llama."
+DRAFT = "llm.load.llama.speculativeDecoding."
+LOAD_KEYS = [key for key in KEYS if not key.startswith(("llm.prediction.", "retrieval."))]
+LLM_KEYS = [key for key in LOAD_KEYS if not key.startswith("embedding.")]
+EMBEDDING_KEYS = [key for key in LOAD_KEYS if not key.startswith("llm.")]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return ModelsFolder(tmp_path / "models")
+
+
+@pytest.fixture
+def llm(models: ModelsFolder) -> CatalogEntry:
+    models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", context_length=8192, blocks=4)
+    return Catalog(models.folder).resolve("tiny", "llm")[0]
+
+
+@pytest.fixture
+def embedding(models: ModelsFolder) -> CatalogEntry:
+    models.add_embedding("acme/embed-GGUF/embed-F32.gguf", context_length=512)
+    return Catalog(models.folder).resolve("embed", "embedding")[0]
+
+
+def spec(entry: CatalogEntry, values: Mapping[str, Any], **more: Any) -> EngineSpec:
+    return plan_load(entry, values, **more).spec
+
+
+def refusal(entry: CatalogEntry, values: Mapping[str, Any]) -> str:
+    with pytest.raises(LMStudioServerError) as caught:
+        plan_load(entry, values)
+    return str(caught.value)
+
+
+def changed(entry: CatalogEntry, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is different in the engine's instructions because of these values."""
+    usual, now = attrs.asdict(spec(entry, {})), attrs.asdict(spec(entry, values))
+    return {name: now[name] for name in now if now[name] != usual[name]}
+
+
+# -- what is honoured
+
+
+def test_nothing_asked_is_a_context_that_fits_most_machines(
+    llm: CatalogEntry, embedding: CatalogEntry
+) -> None:
+    assert spec(llm, {}).context_length == 4096
+    assert spec(embedding, {}).context_length == 512
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instructions"),
+    [
+        ("llm.load.contextLength", 8192, {"context_length": 8192}),
+        ("llm.load.seed", {"checked": True, "value": 7}, {"seed": 7}),
+        ("llm.load.seed", {"checked": True, "value": -1}, {}),
+        ("llm.load.seed", {"checked": False, "value": 7}, {}),
+        (
+            "llm.load.promptTemplate",
+            {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ 1 }}"}},
+            {"chat_template": "{{ 1 }}"},
+        ),
+        ("llm.load.offloadKVCacheToGpu", False, {"offload_kv_cache": False}),
+        ("llm.load.numParallelSessions", 2, {"parallel_sessions": 2}),
+        ("llm.load.useUnifiedKvCache", False, {"unified_kv_cache": False}),
+        ("llm.load.llama.acceleration.offloadRatio", "off", {"gpu_ratio": "off"}),
+        ("llm.load.llama.acceleration.offloadRatio", 0.5, {"gpu_ratio": 0.5}),
+        ("llm.load.llama.cpuThreadPoolSize", 3, {"threads": 3}),
+        ("llm.load.llama.evalBatchSize", 64, {"eval_batch_size": 64}),
+        ("llm.load.llama.physicalBatchSize", 64, {"physical_batch_size": 64}),
+        ("llm.load.llama.physicalBatchSize", 512, {"physical_batch_size": 512, "eval_batch_size": 512}),
+        ("llm.load.llama.flashAttention", True, {"flash_attention": "on"}),
+        ("llm.load.llama.flashAttention", False, {"flash_attention": "off"}),
+        ("llm.load.llama.contextCheckpoints", 5, {"context_checkpoints": 5}),
+        ("llm.load.llama.ropeFrequencyBase", {"checked": True, "value": 1e6}, {"rope_frequency_base": 1e6}),
+        ("llm.load.llama.ropeFrequencyBase", {"checked": False, "value": 1e6}, {}),
+        ("llm.load.llama.ropeFrequencyScale", {"checked": True, "value": 0.5}, {"rope_frequency_scale": 0.5}),
+        ("llm.load.llama.keepModelInMemory", True, {"mlock": True}),
+        ("llm.load.llama.useFp16ForKVCache", False, {"k_cache_type": "f32", "v_cache_type": "f32"}),
+        ("llm.load.llama.tryMmap", False, {"mmap": False}),
+        ("llm.load.llama.tryDirectIO", True, {"direct_io": True, "mmap": False}),
+        (
+            "llm.load.llama.kCacheQuantizationType",
+            {"checked": True, "value": "q8_0"},
+            {"k_cache_type": "q8_0"},
+        ),
+        (
+            "llm.load.llama.vCacheQuantizationType",
+            {"checked": True, "value": "q4_0"},
+            {"v_cache_type": "q4_0"},
+        ),
+        ("llm.load.llama.vCacheQuantizationType", {"checked": False, "value": "q4_0"}, {}),
+    ],
+)
+def test_a_setting_reaches_the_engine(
+    llm: CatalogEntry, key: str, value: Any, instructions: dict[str, Any]
+) -> None:
+    assert check(key, value) is None
+    assert changed(llm, {key: value}) == instructions
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instructions"),
+    [
+        ("embedding.load.contextLength", 256, {"context_length": 256, "eval_batch_size": 256}),
+        ("embedding.load.seed", {"checked": True, "value": 7}, {"seed": 7}),
+        ("embedding.load.llama.acceleration.offloadRatio", 0, {"gpu_ratio": 0}),
+        ("embedding.load.llama.evalBatchSize", 1024, {"eval_batch_size": 1024}),
+        (
+            "embedding.load.llama.ropeFrequencyBase",
+            {"checked": True, "value": 1e6},
+            {"rope_frequency_base": 1e6},
+        ),
+        (
+            "embedding.load.llama.ropeFrequencyScale",
+            {"checked": True, "value": 2},
+            {"rope_frequency_scale": 2},
+        ),
+        ("embedding.load.llama.keepModelInMemory", True, {"mlock": True}),
+        ("embedding.load.llama.tryMmap", False, {"mmap": False}),
+    ],
+)
+def test_a_setting_of_an_embedding_model_reaches_the_engine(
+    embedding: CatalogEntry, key: str, value: Any, instructions: dict[str, Any]
+) -> None:
+    assert changed(embedding, {key: value}) == instructions
+
+
+@pytest.mark.parametrize(
+    ("split", "instructions"),
+    [
+        ({"strategy": "evenly"}, {}),
+        ({"strategy": "evenly", "disabledGpus": [1]}, {"tensor_split": (1.0, 0.0, *[1.0] * 14)}),
+        ({"strategy": "priorityOrder", "priority": [2]}, {"split_mode": "none", "main_gpu": 2}),
+        ({"strategy": "priorityOrder"}, {"split_mode": "none"}),
+        ({"strategy": "tensor"}, {"split_mode": "tensor"}),
+        ({"strategy": "custom", "customRatio": [3, 1]}, {"tensor_split": (3.0, 1.0)}),
+    ],
+)
+def test_gpus_share_a_model_as_asked(
+    llm: CatalogEntry, split: dict[str, Any], instructions: dict[str, Any]
+) -> None:
+    whole = {"disabledGpus": [], "priority": [], "customRatio": [], **split}
+    assert changed(llm, {"load.gpuSplitConfig": whole}) == instructions
+
+
+def test_the_server_s_threads_are_for_configs_that_say_nothing(llm: CatalogEntry) -> None:
+    assert spec(llm, {}, threads=1).threads == 1
+    assert spec(llm, {"llm.load.llama.cpuThreadPoolSize": 2}, threads=1).threads == 2
+
+
+def test_a_draft_model_is_loaded_with_the_model(llm: CatalogEntry) -> None:
+    values = {
+        DRAFT + "draftModel": "tiny",
+        DRAFT + "draftMaxTokens": 8,
+        DRAFT + "draftMinTokens": 2,
+        DRAFT + "draftMinContinueProbability": 0.5,
+    }
+    assert draft_model_key(values) == "tiny"
+    plan = plan_load(llm, values, draft=llm)
+    assert plan.spec.draft_model_path == llm.file
+    assert (plan.spec.draft_max_tokens, plan.spec.draft_min_tokens) == (8, 2)
+    assert plan.spec.draft_min_probability == 0.5
+    effective = plan.effective(gpu=False)
+    assert {key: effective[key] for key in values} == values
+    assert effective[DRAFT + "draftSimple"] is True
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {DRAFT + "draftModel": ""}, {DRAFT + "draftModel": "x", DRAFT + "draftSimple": False}]
+)
+def test_without_wanting_one_there_is_no_draft_model(values: dict[str, Any]) -> None:
+    assert draft_model_key(values) is None
+
+
+def test_a_projector_is_loaded_with_its_model(llm: CatalogEntry) -> None:
+    seeing = attrs.evolve(llm, projector=llm.file, vision=True)
+    assert spec(seeing, {}).projector_path == llm.file
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("key", LOAD_KEYS)
+def test_a_value_of_a_wrong_type_is_refused_by_name(
+    llm: CatalogEntry, embedding: CatalogEntry, key: str
+) -> None:
+    assert key in refusal(embedding if key.startswith("embedding.") else llm, {key: [object]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("llm.load.autoFitMinContextLength", 512),
+        ("llm.load.llama.autoFit", True),
+        ("llm.load.numExperts", 4),
+        ("llm.load.numCpuExpertLayersRatio", "max"),
+        ("llm.load.numCpuExpertLayersRatio", 0.5),
+        (LLAMA + "reasoningBudgetMessage", "Stop"),
+        (DRAFT + "draftMtp", True),
+        (DRAFT + "draftDflashSidecar", True),
+        (DRAFT + "draftDsparkSidecar", True),
+        (DRAFT + "draftMtpSidecar", True),
+        (
+            LLAMA + "argumentsOverride",
+            {"enabled": True, "disabledParameters": [], "overrideParameters": [], "excludeAllConfig": False},
+        ),
+        ("llm.load.mlx.diskCache", False),
+        (
+            "llm.load.mlx.kvCacheQuantization",
+            {"enabled": True, "bits": 8, "groupSize": 64, "quantizedStart": 0},
+        ),
+        ("llm.load.vllm.gpuMemoryUtilization", 0.5),
+        ("llm.load.vllm.reasoningParser", "qwen3"),
+        ("llm.load.vllm.toolCallParser", "hermes"),
+        ("load.gpuStrictVramCap", True),
+        ("envVars", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}),
+        ("llm.load.llama.newestSetting", 1),
+        ("llm.prediction.temperature", 0.5),
+        ("embedding.load.contextLength", 128),
+        ("ext.virtualModel.customField.acme.tiny.mood", "good"),
+    ],
+)
+def test_what_the_engine_cannot_do_is_refused_by_name(llm: CatalogEntry, key: str, value: Any) -> None:
+    with pytest.raises(LMStudioUnsupportedFeatureError) as caught:
+        plan_load(llm, {key: value})
+    assert key in str(caught.value)
+    assert caught.value.display_data["feature"] == key
+
+
+def test_a_setting_for_language_models_is_none_for_embedding_models(embedding: CatalogEntry) -> None:
+    assert "'embedding'" in refusal(embedding, {"llm.load.contextLength": 128})
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"llm.load.contextLength": 8193}, "8192"),
+        ({"llm.load.contextLength": 1}, "at least 2"),
+        ({LLAMA + "evalBatchSize": 3}, "numParallelSessions"),
+        ({LLAMA + "cpuThreadPoolSize": 513}, "512"),
+        ({"llm.load.seed": {"checked": True, "value": 2**32 - 1}}, "seed"),
+        ({LLAMA + "cpuThreadPoolSize": 1.5}, "whole number"),
+        ({LLAMA + "evalBatchSize": 128, LLAMA + "physicalBatchSize": 256}, "evalBatchSize"),
+        ({LLAMA + "evalBatchSize": 2**40}, "evalBatchSize"),
+        ({LLAMA + "tryDirectIO": True, LLAMA + "keepModelInMemory": True}, "keepModelInMemory"),
+        (
+            {
+                LLAMA + "vCacheQuantizationType": {"checked": True, "value": "q8_0"},
+                LLAMA + "flashAttention": False,
+            },
+            "flash attention",
+        ),
+        ({DRAFT + "draftSimple": True}, "draftModel"),
+        ({DRAFT + "draftMaxTokens": 9}, "draftModel"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(
+    llm: CatalogEntry, values: dict[str, Any], word: str
+) -> None:
+    assert word in refusal(llm, values)
+
+
+def test_an_embedding_s_batch_holds_the_longest_text(embedding: CatalogEntry) -> None:
+    assert "512" in refusal(embedding, {"embedding.load.llama.evalBatchSize": 128})
+
+
+def test_drafting_needs_bounds_in_their_order(llm: CatalogEntry) -> None:
+    with pytest.raises(LMStudioServerError, match="at most draftMaxTokens"):
+        plan_load(llm, {DRAFT + "draftModel": "tiny", DRAFT + "draftMinTokens": 9}, draft=llm)
+
+
+@pytest.mark.parametrize(
+    ("split", "word"),
+    [
+        ({"strategy": "custom"}, "customRatio"),
+        ({"strategy": "priorityOrder", "priority": [0, 1]}, "give one"),
+        ({"strategy": "priorityOrder", "priority": [1], "disabledGpus": [1]}, "disabled"),
+    ],
+)
+def test_a_split_that_no_gpu_can_make_is_refused(llm: CatalogEntry, split: dict[str, Any], word: str) -> None:
+    whole = {"disabledGpus": [], "priority": [], "customRatio": [], **split}
+    assert word in refusal(llm, {"load.gpuSplitConfig": whole})
+
+
+# -- what clients always send
+
+
+@pytest.mark.parametrize("key", [key for key in LLM_KEYS if key != "llm.load.llama.autoFit"])
+def test_a_default_is_never_refused(llm: CatalogEntry, key: str) -> None:
+    assert isinstance(plan_load(llm, {key: default(key)}), LoadPlan)
+
+
+@pytest.mark.parametrize("key", [key for key in EMBEDDING_KEYS if key != "embedding.load.contextLength"])
+def test_a_default_of_embedding_models_is_never_refused(embedding: CatalogEntry, key: str) -> None:
+    assert isinstance(plan_load(embedding, {key: default(key)}), LoadPlan)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_is_meant_for_other_engines_passes(llm: CatalogEntry, fits: bool) -> None:
+    written = {"llm.load.mlx.autoFit": fits, "llm.load.yuzu.autoFit": fits}
+    assert changed(llm, {LLAMA + "autoFit": False, **written}) == {}
+
+
+# -- what is read back
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_every_value_read_back_fits_its_key(llm: CatalogEntry, embedding: CatalogEntry, gpu: bool) -> None:
+    for entry in (llm, embedding):
+        effective = plan_load(entry, {}).effective(gpu=gpu)
+        assert effective
+        for key, value in effective.items():
+            assert key in KEYS
+            assert check(key, value) is None
+
+
+def test_what_was_read_back_can_be_sent_again(llm: CatalogEntry, embedding: CatalogEntry) -> None:
+    for entry in (llm, embedding):
+        plan = plan_load(entry, {}, threads=1)
+        again = plan_load(entry, plan.effective(gpu=True), threads=1)
+        assert again.effective(gpu=True) == plan.effective(gpu=True)
+
+
+def test_what_was_asked_for_is_read_back(llm: CatalogEntry) -> None:
+    values = {
+        "llm.load.contextLength": 1024,
+        "llm.load.seed": {"checked": True, "value": 7},
+        "llm.load.numParallelSessions": 2,
+        "llm.load.useUnifiedKvCache": False,
+        LLAMA + "evalBatchSize": 64,
+        LLAMA + "physicalBatchSize": 32,
+        LLAMA + "flashAttention": True,
+        LLAMA + "contextCheckpoints": 5,
+        LLAMA + "cpuThreadPoolSize": 1,
+        LLAMA + "tryMmap": False,
+        LLAMA + "tryDirectIO": False,
+        LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
+        LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
+        "llm.load.promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ 1 }}"}},
+    }
+    effective = plan_load(llm, values).effective(gpu=False)
+    assert {key: effective[key] for key in values} == values
+
+
+def test_without_a_gpu_nothing_is_offloaded(llm: CatalogEntry) -> None:
+    split = {"strategy": "evenly", "disabledGpus": [], "priority": [], "customRatio": []}
+    plan = plan_load(llm, {LLAMA + "acceleration.offloadRatio": 0.5, "load.gpuSplitConfig": split})
+    assert plan.effective(gpu=True)[LLAMA + "acceleration.offloadRatio"] == 0.5
+    assert plan.effective(gpu=True)["load.gpuSplitConfig"] == split
+    effective = plan.effective(gpu=False)
+    assert effective[LLAMA + "acceleration.offloadRatio"] == "off"
+    assert effective["llm.load.offloadKVCacheToGpu"] is False
+    assert "load.gpuSplitConfig" not in effective
+
+
+def test_what_the_engine_decides_and_does_not_tell_is_not_made_up(llm: CatalogEntry) -> None:
+    assert LLAMA + "flashAttention" not in plan_load(llm, {}).effective(gpu=False)
+
+
+def test_threads_are_read_back_as_they_are(llm: CatalogEntry) -> None:
+    assert plan_load(llm, {}).effective(gpu=False)[LLAMA + "cpuThreadPoolSize"] == default_threads()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_model_is_kept_in_memory_only_if_the_system_allows_it(
+    llm: CatalogEntry, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setattr(load_config_module, "_can_lock", lambda size: allowed and size == llm.size_bytes)
+    plan = plan_load(llm, {LLAMA + "keepModelInMemory": True})
+    assert plan.effective(gpu=False)[LLAMA + "keepModelInMemory"] is allowed
+
+
+async def test_the_engine_loads_with_everything_set(llm: CatalogEntry) -> None:
+    values = {
+        "llm.load.contextLength": 1024,
+        "llm.load.seed": {"checked": True, "value": 7},
+        "llm.load.numParallelSessions": 2,
+        "llm.load.useUnifiedKvCache": False,
+        LLAMA + "evalBatchSize": 64,
+        LLAMA + "physicalBatchSize": 32,
+        LLAMA + "flashAttention": True,
+        LLAMA + "contextCheckpoints": 5,
+        LLAMA + "cpuThreadPoolSize": 1,
+        LLAMA + "acceleration.offloadRatio": 0.5,
+        LLAMA + "tryMmap": False,
+        LLAMA + "keepModelInMemory": True,
+        LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
+        LLAMA + "vCacheQuantizationType": {"checked": True, "value": "q8_0"},
+        LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
+        LLAMA + "ropeFrequencyScale": {"checked": True, "value": 1},
+        "llm.load.promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "always this"}},
+        DRAFT + "draftModel": "tiny",
+    }
+    with anyio.fail_after(30):
+        engine = await Engine.start(plan_load(llm, values, draft=llm).spec, lambda _: None)
+        try:
+            properties = await engine.properties()
+            assert properties["default_generation_settings"]["n_ctx"] == 1024
+            assert properties["total_slots"] == 2
+            assert await engine.apply_template([{"role": "user", "content": "hi"}]) == "always this"
+        finally:
+            await engine.aclose()

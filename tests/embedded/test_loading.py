@@ -1,0 +1,272 @@
+"""Loading, finding and unloading models, in raw frames."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lmstudio_async.embedded import EmbeddedServer
+from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
+from tests.tiny_gguf import ModelsFolder
+
+INFO_MEMBERS = {
+    "type", "modelKey", "format", "displayName", "publisher", "path", "sizeBytes", "indexedModelIdentifier",
+    "deviceIdentifier", "paramsString", "architecture", "quantization", "vision", "trainedForToolUse",
+    "maxContextLength",
+}  # fmt: skip
+INSTANCE_MEMBERS = INFO_MEMBERS | {
+    "identifier",
+    "instanceReference",
+    "ttlMs",
+    "lastUsedTime",
+    "contextLength",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there my friend")
+    folder.add_llm("acme/other-GGUF/other-Q8_0.gguf", script="Something else")
+    folder.add_llm("acme/big-GGUF/big-F16.gguf", script="Hello", padding_mb=200)
+    folder.add_llm("acme/twins-GGUF/twins-Q4_K_M.gguf", script="four bits")
+    folder.add_llm("acme/twins-GGUF/twins-Q8_0.gguf", script="eight bits")
+    folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    folder.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "truncated")
+    return folder.folder
+
+
+def worker_pids(server: EmbeddedServer) -> list[int]:
+    return [instance.engine.pid for instance in server._state.instances.loaded()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# -- loading
+
+
+async def test_a_load_tells_what_how_far_and_what_came_of_it(client: RawClient) -> None:
+    channel = await client.open("loadModel", {"modelKey": "tiny", "loadConfigStack": stack()})
+    packets = await client.packets(channel)
+    assert packets[0]["type"] == "resolved"
+    assert set(packets[0]) == {"type", "info"}  # no "ambiguous": null
+    assert set(packets[0]["info"]) == INFO_MEMBERS
+    progress = [packet["progress"] for packet in packets[1:-1]]
+    assert progress == sorted(progress)
+    assert (progress[0], progress[-1]) == (0, 1)
+    assert packets[-1]["type"] == "success"
+    info = packets[-1]["info"]
+    assert set(info) == INSTANCE_MEMBERS
+    assert (info["identifier"], info["ttlMs"], info["lastUsedTime"]) == ("tiny", None, None)
+    assert await client.call("listLoaded") == [info]
+
+
+async def test_a_second_load_of_a_key_gets_a_number(client: RawClient) -> None:
+    identifiers = [(await client.load("tiny"))["identifier"] for _ in range(3)]
+    assert identifiers == ["tiny", "tiny:2", "tiny:3"]
+
+
+async def test_an_identifier_in_use_is_refused_in_one_line_without_a_code(client: RawClient) -> None:
+    await client.load("tiny", "mine")
+    with pytest.raises(Refused, match="already exists") as refused:
+        await client.load("tiny", "mine")
+    assert set(refused.value.error) == {"title", "rootTitle", "stack"}
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [("missing", "generic.pathNotFound"), ("text-embedding-embed", "generic.domainMismatch")],
+)
+async def test_a_key_that_cannot_be_loaded_here_is_refused_with_its_code(
+    client: RawClient, key: str, code: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await client.load(key)
+    assert refused.value.code == code
+
+
+async def test_an_ambiguous_key_names_the_others(client: RawClient) -> None:
+    channel = await client.open("loadModel", {"modelKey": "twins", "loadConfigStack": stack()})
+    packets = await client.packets(channel)
+    assert packets[0]["ambiguous"] == ["twins@q4_k_m", "twins@q8_0"]
+
+
+async def test_a_model_that_the_engine_refuses_is_refused_with_its_words(
+    client: RawClient, models: Path
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await client.load("broken")
+    assert refused.value.error["title"]
+    assert await client.call("listLoaded") == []
+
+
+async def test_what_was_loaded_tells_its_config(client: RawClient) -> None:
+    info = await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    assert info["contextLength"] == 512
+    config = await client.call("getLoadConfig", {"specifier": query("tiny")})
+    assert {"key": "llm.load.contextLength", "value": 512} in config["fields"]
+    for specifier in (
+        query("tiny"),
+        query(),
+        {"type": "instanceReference", "instanceReference": info["instanceReference"]},
+    ):
+        found = await client.call("getModelInfo", {"specifier": specifier, "throwIfNotFound": True})
+        assert found["identifier"] == "tiny"
+
+
+async def test_a_config_key_that_cannot_be_honoured_is_refused_by_name(client: RawClient) -> None:
+    with pytest.raises(Refused, match=r"llm\.load\.nonsense"):
+        await client.load("tiny", loadConfigStack=stack({"llm.load.nonsense": 1}))
+
+
+async def test_nothing_found_is_an_error_or_no_result_as_asked(client: RawClient) -> None:
+    with pytest.raises(Refused) as refused:
+        await client.call("getModelInfo", {"specifier": query("nobody"), "throwIfNotFound": True})
+    assert refused.value.code == "generic.noModelMatchingQuery"
+    assert refused.value.error["displayData"]["query"] == {"identifier": "nobody", "domain": "llm"}
+    await client.send(
+        {"type": "rpcCall", "endpoint": "getModelInfo", "callId": 99,
+         "parameter": {"specifier": query("nobody"), "throwIfNotFound": False}}
+    )  # fmt: skip
+    assert await client.next() == {"type": "rpcResult", "callId": 99}
+
+
+async def test_an_unloaded_instance_is_gone_with_its_process(
+    server: EmbeddedServer, client: RawClient
+) -> None:
+    info = await client.load("tiny", "mine")
+    (pid,) = worker_pids(server)
+    await client.send(
+        {"type": "rpcCall", "endpoint": "unloadModel", "callId": 50, "parameter": {"identifier": "mine"}}
+    )
+    assert await client.next() == {"type": "rpcResult", "callId": 50}
+    assert not is_running(pid)
+    assert await client.call("listLoaded") == []
+    with pytest.raises(Refused, match="Model is unloaded") as refused:
+        await client.call(
+            "tokenize",
+            {
+                "specifier": {"type": "instanceReference", "instanceReference": info["instanceReference"]},
+                "inputString": "x",
+            },
+        )
+    assert refused.value.code == "generic.specificModelUnloaded"
+    with pytest.raises(Refused):
+        await client.call("unloadModel", {"identifier": "mine"})
+
+
+async def test_get_or_load_loads_once_and_then_finds(client: RawClient) -> None:
+    creation = {"identifier": "tiny", "loadConfigStack": stack()}
+    packets = await client.packets(await client.open("getOrLoad", creation))
+    assert packets[0]["type"] == "startLoading"
+    assert packets[0]["identifier"] == "tiny"
+    assert {packet["type"] for packet in packets[1:-1]} == {"loadProgress"}
+    assert packets[-1]["type"] == "loadSuccess"
+    assert packets[-1]["info"]["ttlMs"] == 3_600_000
+    again = await client.packets(await client.open("getOrLoad", creation))
+    assert again == [{"type": "alreadyLoaded", "info": packets[-1]["info"]}]
+
+
+async def test_a_model_on_demand_takes_the_place_of_the_one_before(client: RawClient) -> None:
+    explicit = await client.load("tiny", "stays")
+    for key in ("tiny", "other"):
+        packets = await client.packets(
+            await client.open("getOrLoad", {"identifier": f"acme/{key}-GGUF", "loadConfigStack": stack()})
+        )
+    # The explicit one was found for the first key, so nothing was in the way of the second.
+    assert [packet["type"] for packet in packets if packet["type"] == "unloadingOtherJITModel"] == []
+    packets = await client.packets(
+        await client.open("getOrLoad", {"identifier": "twins@q8_0", "loadConfigStack": stack()})
+    )
+    (evicted,) = (packet["info"] for packet in packets if packet["type"] == "unloadingOtherJITModel")
+    assert evicted["modelKey"] == "other"
+    assert [info["identifier"] for info in await client.call("listLoaded")] == ["stays", "twins@q8_0"]
+    assert explicit["identifier"] == "stays"
+
+
+async def test_the_ttl_for_models_on_demand_can_be_set_for_the_server(models: Path) -> None:
+    for jit_ttl, expected in ((2.5, 2500), (None, None)):
+        async with EmbeddedServer(models, threads=1, jit_ttl=jit_ttl) as server, connected(server) as raw:
+            packets = await raw.packets(
+                await raw.open("getOrLoad", {"identifier": "tiny", "loadConfigStack": stack()})
+            )
+            assert packets[-1]["info"]["ttlMs"] == expected
+
+
+async def test_a_cancelled_load_ends_with_an_error_and_leaves_no_process(
+    server: EmbeddedServer, client: RawClient
+) -> None:
+    channel = await client.open(
+        "loadModel", {"modelKey": "big", "identifier": "big", "loadConfigStack": stack()}
+    )
+    while (await client.packet(channel))["type"] != "progress":  # type: ignore[index]
+        pass
+    await client.cancel(channel)
+    with pytest.raises(Refused, match="cancelled"):
+        await client.packets(channel)
+    assert await client.call("listLoaded") == []
+    assert (await client.load("tiny", "big"))["identifier"] == "big"
+
+
+async def test_a_cancel_that_comes_with_the_load_cancels_it(client: RawClient) -> None:
+    channel = await client.open("loadModel", {"modelKey": "big", "loadConfigStack": stack()})
+    await client.cancel(channel)
+    with pytest.raises(Refused, match="cancelled"):
+        await client.packets(channel)
+    assert await client.call("listLoaded") == []
+
+
+async def test_a_load_ends_with_the_connection_that_asked_for_it(
+    server: EmbeddedServer, client: RawClient
+) -> None:
+    async with connected(server) as other:
+        channel = await other.open(
+            "loadModel", {"modelKey": "big", "identifier": "lost", "loadConfigStack": stack()}
+        )
+        while (await other.packet(channel))["type"] != "progress":  # type: ignore[index]
+            pass
+    # The identifier is free when nothing is left of the load; until then an attempt is refused.
+    with anyio.fail_after(20):
+        while True:
+            try:
+                info = await client.load("tiny", "lost")
+            except Refused:
+                continue
+            break
+    assert await client.call("listLoaded") == [info]
+
+
+async def test_processing_state_is_idle_when_nothing_is_going_on(client: RawClient) -> None:
+    await client.load("tiny")
+    state = await client.call(
+        "getInstanceProcessingState", {"specifier": query("tiny"), "throwIfNotFound": True}
+    )
+    assert state == {"status": "idle", "queued": 0}
+
+
+async def test_the_memory_of_a_load_is_reckoned_from_its_context(client: RawClient) -> None:
+    estimates = [
+        await client.call(
+            "estimateModelUsage",
+            {
+                "modelKey": "tiny",
+                "deviceIdentifier": None,
+                "loadConfigStack": stack({"llm.load.contextLength": length}),
+            },
+        )
+        for length in (512, 1024)
+    ]
+    one, two = (estimate["memory"] for estimate in estimates)
+    assert one["modelBytes"] > 0
+    assert two["contextBytes"] == 2 * one["contextBytes"] == 1024 * 2 * 32 * 2
+    assert two["totalBytes"] == two["modelBytes"] + two["contextBytes"]
+    assert estimates[0]["passesGuardrails"] is True

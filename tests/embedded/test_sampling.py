@@ -1,0 +1,271 @@
+"""What every setting of a prediction does, or why it is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async.embedded import EmbeddedServer
+from tests.embedded.asking import PREFIX, ask, checked, message, user
+from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
+    folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None, endless=True)
+    folder.add_llm(
+        "acme/tools-GGUF/tools-Q8_0.gguf",
+        script=["Let me ", *tool_call("add", a=1, b=2)],
+        then=["The sum is 3."],
+        chat_template=HERMES,
+    )
+    return folder.folder
+
+
+# -- settings
+
+
+async def test_a_seed_makes_dice_fall_the_same_way(client: RawClient) -> None:
+    config = {"maxPredictedTokens": checked(12), "temperature": 1.5}
+    answers = [text_of(await ask(client, "dice", {**config, "seed": checked(seed)})) for seed in (1, 1, 2)]
+    assert answers[0] == answers[1] != answers[2]
+
+
+async def test_temperature_zero_needs_no_seed(client: RawClient) -> None:
+    config = {"maxPredictedTokens": checked(12), "temperature": 0}
+    assert text_of(await ask(client, "dice", config)) == text_of(await ask(client, "dice", config))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"topKSampling": 1},
+        {"topPSampling": checked(0.0)},
+        {"minPSampling": checked(1.0)},
+    ],
+)
+async def test_samplers_that_leave_one_token_decide(client: RawClient, config: Json) -> None:
+    config = {
+        "temperature": 1.0,
+        "maxPredictedTokens": checked(8),
+        "repeatPenalty": {"checked": False, "value": 1},
+        **config,
+    }
+    assert text_of(await ask(client, "dice", config)) == text_of(await ask(client, "dice", config))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"repeatPenalty": checked(1.5)},
+        {"llama.presencePenalty": checked(1.5)},
+        {"llama.frequencyPenalty": checked(1.5)},
+        {"llama.logitBias": [[260, 90.0]]},
+        {"llama.mirostatSampling": {"version": 2, "learningRate": 0.9, "targetEntropy": 1.0}},
+        {"llama.xtcProbability": checked(1.0), "llama.xtcThreshold": checked(0.0)},
+        {"llama.locallyTypicalSampling": checked(0.1)},
+        {"topKSampling": 2},
+        {"topPSampling": checked(0.2)},
+        {"minPSampling": checked(0.9)},
+        {"temperature": 0.3},
+    ],
+)
+async def test_every_sampler_changes_how_the_dice_fall(client: RawClient, config: Json) -> None:
+    base = {
+        "temperature": 1.5, "seed": checked(7), "maxPredictedTokens": checked(40), "topKSampling": 0,
+        "repeatPenalty": {"checked": False, "value": 1}, "minPSampling": {"checked": False, "value": 0},
+        "topPSampling": {"checked": False, "value": 1},
+    }  # fmt: skip
+    assert text_of(await ask(client, "dice", base)) != text_of(await ask(client, "dice", {**base, **config}))
+
+
+async def test_a_token_can_be_forbidden(client: RawClient) -> None:
+    tokens = (await client_tokens(client, "tiny", " there"))[:1]
+    packets = await ask(
+        client, "tiny", {"llama.logitBias": [[tokens[0], "-inf"]], "maxPredictedTokens": checked(3)}
+    )
+    assert " there" not in text_of(packets)
+
+
+async def client_tokens(client: RawClient, key: str, text: str) -> list[int]:
+    """The token ids of a model's scripted piece, from an answer with probabilities."""
+    packets = await ask(client, key, {"logProbs": checked(0)})
+    infos = [
+        info for packet in packets if packet["type"] == "fragment" for info in packet["fragment"]["tokens"]
+    ]
+    return [info["id"] for info in infos if info["text"] == text]
+
+
+async def test_probabilities_come_with_the_tokens_if_asked_for(client: RawClient) -> None:
+    for count in (0, 3):
+        fragments = [
+            packet["fragment"]
+            for packet in await ask(client, "tiny", {"logProbs": checked(count)})
+            if packet["type"] == "fragment"
+        ]
+        (info,) = fragments[0]["tokens"]
+        assert (info["text"], info["logProb"]) == ("Hello", pytest.approx(0, abs=1e-6))
+        assert len(info.get("candidates", [])) == count
+
+
+async def test_an_answer_follows_a_json_schema(client: RawClient) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": ["x", "y"]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    packets = await ask(
+        client,
+        "dice",
+        {"structured": {"type": "json", "jsonSchema": schema}, "maxPredictedTokens": checked(200)},
+    )
+    assert packets[-1]["stats"]["stopReason"] == "eosFound"
+    assert json.loads(text_of(packets))["a"] in ("x", "y")
+
+
+async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
+    grammar = 'root ::= "yes" | "no"'
+    packets = await ask(client, "tiny", {"structured": {"type": "gbnf", "gbnfGrammar": grammar}})
+    assert text_of(packets) in ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "grammar"),
+        ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
+        ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
+        ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, "tools": {"type": "toolArray", "tools": [ADD]}}, "tools"),
+        ({"nonsense": 1}, r"llm\.prediction\.nonsense"),
+        ({"temperature": -1}, r"llm\.prediction\.temperature"),
+        ({"topKSampling": {"checked": True, "value": 4}}, r"llm\.prediction\.topKSampling"),
+        ({"llama.tailFreeSampling": checked(0.5)}, "tailFreeSampling"),
+        ({"toolCallStopStrings": ["x"]}, "toolCallStopStrings"),
+        ({"speculativeDecoding.draftModel": "other"}, "draftModel"),
+        ({"reasoning.enableThinking": False}, "enableThinking"),
+        ({"reasoning.budgetTokens": checked(5)}, "budgetTokens"),
+        ({"tools": {"type": "toolArray", "tools": [ADD]}}, "takes no tools"),
+        ({"llama.cpuThreads": 64}, "cpuThreads"),
+        ({"contextPrefill": [{"type": "jsonFile", "absPath": "/etc/passwd"}]}, "contextPrefill"),
+        ({"promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "x"}, "stopStrings": []}}, "promptTemplate"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_honoured_is_refused_by_name(
+    client: RawClient, config: Json, words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        await ask(client, "tiny", config)
+    assert text_of(await ask(client, "tiny")) == "Hello there my friend"
+
+
+async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
+    harmless = {
+        "llama.tailFreeSampling": {"checked": False, "value": 0.5},
+        "speculativeDecoding.draftModel": "",
+        "speculativeDecoding.numDraftTokensExact": 2,
+        "toolCallStopStrings": [],
+        "tools": {"type": "none"},
+        "structured": {"type": "none"},
+        "reasoning.enableThinking": True,
+        "vision.userMaxImageDimensionPixels": checked(1024),
+        "llama.cpuThreads": 4,
+    }
+    assert text_of(await ask(client, "tiny", harmless)) == "Hello there my friend"
+
+
+async def test_a_preset_is_refused_as_not_there(client: RawClient) -> None:
+    with pytest.raises(Refused, match="mine") as refused:
+        await ask(client, "tiny", fuzzyPresetIdentifier="mine")
+    assert refused.value.code == "generic.presetNotFound"
+
+
+async def test_the_base_config_tells_what_applies_by_default(client: RawClient) -> None:
+    await client.load("tiny")
+    config = await client.call("getBasePredictionConfig", {"specifier": query("tiny")})
+    assert {"key": "llm.prediction.contextOverflowPolicy", "value": "stopAtLimit"} in config["fields"]
+
+
+async def test_a_draft_model_cannot_be_added_later(client: RawClient) -> None:
+    await client.load("tiny")
+    with pytest.raises(Refused, match="draft model") as refused:
+        await client.call("preloadDraftModel", {"specifier": query("tiny"), "draftModelKey": "dice"})
+    assert refused.value.code == "generic.engineDoesNotSupportFeature"
+
+
+async def test_a_draft_model_given_at_load_is_counted_in_the_stats(client: RawClient) -> None:
+    config = {
+        "llm.load.contextLength": 512,
+        "llm.load.llama.speculativeDecoding.draftModel": "acme/tiny-GGUF/tiny-Q8_0.gguf",
+    }
+    await client.load("tiny", loadConfigStack=stack(config))
+    packets = await ask(client, "tiny", {"temperature": 0})
+    assert text_of(packets) == "Hello there my friend"
+    stats = packets[-1]["stats"]
+    assert stats["usedDraftModelKey"] == "acme/tiny-GGUF/tiny-Q8_0.gguf"
+    assert (
+        stats["totalDraftTokensCount"]
+        == stats["acceptedDraftTokensCount"] + stats["rejectedDraftTokensCount"]
+        > 0
+    )
+
+
+# -- a prompt that is too long
+
+
+async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(client: RawClient) -> None:
+    with pytest.raises(Refused, match="context of 512"):
+        await ask(client, "tiny", {}, user("word " * 300))
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"), [("truncateMiddle", ["first", "last"]), ("rollingWindow", ["last"])]
+)
+async def test_messages_are_left_out_as_the_policy_says(
+    server: EmbeddedServer, client: RawClient, policy: str, kept: list[str]
+) -> None:
+    messages = [message("system", "rules")]
+    for index in range(8):
+        name = "first" if not index else "last" if index == 7 else "between"
+        messages.append(message("assistant" if index % 2 and index != 7 else "user", f"{name} " + "x" * 100))
+    async with connected(server, "diagnostics") as watcher:
+        logs = await watcher.open("streamLogs")
+        await watcher.silence()
+        config = {"contextOverflowPolicy": policy, "maxPredictedTokens": checked(40)}
+        packets = await ask(client, "tiny", config, *messages)
+        assert text_of(packets) == "Hello there my friend"
+        prompt = (await watcher.packet(logs))["log"]["data"]["input"]  # type: ignore[index]
+    assert prompt.startswith("<|im_start|>system\nrules")
+    assert [name for name in ("first", "last") if name in prompt] == kept
+    assert prompt.count("between") < 6
+
+
+@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
+async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawClient, policy: str) -> None:
+    await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    creation = {
+        "modelSpecifier": query("tiny"),
+        "rawPrompt": "word " * 300,
+        "predictionConfigStack": stack({PREFIX + "contextOverflowPolicy": policy}),
+    }
+    packets = await client.packets(await client.open("completeRawText", creation))
+    assert text_of(packets) == "Hello there my friend"
+    assert 300 < packets[-1]["stats"]["promptTokensCount"] < 512

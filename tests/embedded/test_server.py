@@ -1,0 +1,200 @@
+"""The embedded server's own life, and what its smaller endpoints answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lmstudio_async._transport import FrameTransport
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.errors import (
+    LMStudioRuntimeError,
+    LMStudioUnreachableError,
+)
+from tests.embedded.raw_client import RawClient, Refused, connected, query
+from tests.tiny_gguf import ModelsFolder
+
+INFO_MEMBERS = {
+    "type", "modelKey", "format", "displayName", "publisher", "path", "sizeBytes", "indexedModelIdentifier",
+    "deviceIdentifier", "paramsString", "architecture", "quantization", "vision", "trainedForToolUse",
+    "maxContextLength",
+}  # fmt: skip
+INSTANCE_MEMBERS = INFO_MEMBERS | {
+    "identifier",
+    "instanceReference",
+    "ttlMs",
+    "lastUsedTime",
+    "contextLength",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there my friend")
+    folder.add_llm("acme/twins-GGUF/twins-Q4_K_M.gguf", script="four bits")
+    folder.add_llm("acme/twins-GGUF/twins-Q8_0.gguf", script="eight bits")
+    folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    return folder.folder
+
+
+def worker_pids(server: EmbeddedServer) -> list[int]:
+    return [instance.engine.pid for instance in server._state.instances.loaded()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# -- tokens and embeddings
+
+
+async def test_an_llm_counts_tokens_without_special_ones(client: RawClient) -> None:
+    await client.load("tiny")
+    parameter = {"specifier": query("tiny"), "inputString": "abc"}
+    assert await client.call("tokenize", parameter) == {"tokens": [97, 98, 99]}
+    assert await client.call("countTokens", parameter) == {"tokenCount": 3}
+
+
+async def test_an_embedding_model_tokenizes_with_its_two_special_tokens(server: EmbeddedServer) -> None:
+    async with connected(server, "embedding") as raw:
+        await raw.load("text-embedding-embed", "emb")
+        parameter = {"specifier": query("emb"), "inputString": "abc"}
+        count = (await raw.call("countTokens", parameter))["tokenCount"]
+        assert len((await raw.call("tokenize", parameter))["tokens"]) == count + 2
+
+
+async def test_a_text_becomes_a_vector_of_length_one(server: EmbeddedServer) -> None:
+    async with connected(server, "embedding") as raw:
+        await raw.load("text-embedding-embed", "emb")
+        vectors = [
+            (await raw.call("embedString", {"modelSpecifier": query("emb"), "inputString": text}))[
+                "embedding"
+            ]
+            for text in ("a cat", "a dog", "a cat")
+        ]
+        assert len(vectors[0]) == 16
+        assert sum(x * x for x in vectors[0]) == pytest.approx(1, abs=1e-3)
+        assert vectors[0] == vectors[2] != vectors[1]
+        (info,) = await raw.call("listLoaded")
+        assert info["lastUsedTime"] is not None
+        assert "vision" not in info
+
+
+async def test_each_namespace_lists_its_own_instances(server: EmbeddedServer) -> None:
+    async with connected(server, "llm") as llm, connected(server, "embedding") as embedding:
+        await llm.load("tiny")
+        await embedding.load("text-embedding-embed")
+        assert [info["type"] for info in await llm.call("listLoaded")] == ["llm"]
+        assert [info["type"] for info in await embedding.call("listLoaded")] == ["embedding"]
+
+
+# -- the other namespaces
+
+
+async def test_the_downloaded_models_are_listed_whatever_their_kind(server: EmbeddedServer) -> None:
+    async with connected(server, "system") as raw:
+        models = await raw.call("listDownloadedModels")
+        assert {model["type"] for model in models} == {"llm", "embedding"}
+        assert all(set(model) == INFO_MEMBERS for model in models if model["type"] == "llm")
+        variants = await raw.call("listDownloadedModelVariants", {"modelKey": "twins"})
+        assert [variant["modelKey"] for variant in variants] == ["twins@q4_k_m", "twins@q8_0"]
+        with pytest.raises(Refused, match="no variants"):
+            await raw.call("listDownloadedModelVariants", {"modelKey": "tiny"})
+
+
+async def test_the_server_says_who_it_is(server: EmbeddedServer) -> None:
+    async with connected(server, "system") as raw:
+        info = await raw.call("info")
+        assert info["pid"] == os.getpid()
+        assert (await raw.call("version"))["version"] == info["version"]
+        assert await raw.call("notify", {"title": "Done"}) is None
+
+
+async def test_an_uploaded_image_is_recognised_and_goes_with_its_client(server: EmbeddedServer) -> None:
+    async with connected(server, "files") as raw:
+        file = await raw.call("uploadFileBase64", {"name": "cat.png", "contentBase64": "iVBORw0KGgo="})
+        assert (file["fileType"], file["sizeBytes"]) == ("image", 8)
+        assert file["identifier"].endswith(".png")
+        text = await raw.call("uploadFileBase64", {"name": "a.txt", "contentBase64": "aGVsbG8="})
+        assert text["fileType"] == "text/plain"
+        with pytest.raises(Refused, match="no base64"):
+            await raw.call("uploadFileBase64", {"name": "a.txt", "contentBase64": "?"})
+
+
+# -- the server's own life
+
+
+async def test_leaving_the_block_ends_connections_and_workers(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server:
+        connection = server.connect("llm")
+        transport: FrameTransport = await connection.__aenter__()
+        raw = RawClient(transport)
+        await raw.authenticate()
+        await raw.load("tiny")
+        pids = worker_pids(server)
+    assert not any(map(is_running, pids))
+    assert await raw.is_closed_by_server()
+    await connection.__aexit__(None, None, None)
+
+
+async def test_a_server_can_be_used_again_after_it_ended(models: Path) -> None:
+    server = EmbeddedServer(models)
+    for _ in range(2):
+        async with server, connected(server) as raw:
+            assert await raw.call("listLoaded") == []
+
+
+async def test_a_server_that_runs_does_not_run_twice(server: EmbeddedServer) -> None:
+    with pytest.raises(LMStudioRuntimeError):
+        await server.run()
+
+
+async def test_what_is_raised_inside_comes_out_as_it_is(models: Path) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with EmbeddedServer(models):
+            raise KeyError("mine")
+
+
+async def test_it_runs_in_the_task_group_of_another(models: Path) -> None:
+    server = EmbeddedServer(models, threads=1)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(server.run)
+        async with connected(server) as raw:
+            await raw.load("tiny")
+            pids = worker_pids(server)
+        tasks.cancel_scope.cancel()
+    assert pids
+    assert not any(map(is_running, pids))
+
+
+async def test_cancelling_whoever_is_inside_ends_everything(models: Path) -> None:
+    pids: list[int] = []
+    with anyio.CancelScope() as scope:
+        async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+            await raw.load("tiny")
+            pids += worker_pids(server)
+            scope.cancel()
+            await anyio.sleep_forever()
+        pytest.fail("the cancellation was swallowed")
+    assert pids
+    assert not any(map(is_running, pids))
+
+
+async def test_a_server_that_does_not_run_says_so(models: Path) -> None:
+    with pytest.raises(LMStudioUnreachableError, match="async with"):
+        async with EmbeddedServer(models).connect("llm"):
+            pass
+
+
+async def test_a_namespace_that_does_not_exist_is_not_reachable(server: EmbeddedServer) -> None:
+    with pytest.raises(LMStudioUnreachableError, match="nothing"):
+        async with server.connect("nothing"):
+            pass

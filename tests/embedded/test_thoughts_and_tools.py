@@ -1,0 +1,202 @@
+"""Thoughts told from answers, and tools that the model calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.embedded.asking import PREFIX, ask, checked, message, user
+from tests.embedded.raw_client import RawClient, Refused, query, stack, text_of
+from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
+
+STATS = {
+    "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
+    "predictedTokensCount", "totalTokensCount",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
+    folder.add_llm(
+        "acme/tools-GGUF/tools-Q8_0.gguf",
+        script=["Let me ", *tool_call("add", a=1, b=2)],
+        then=["The sum is 3."],
+        chat_template=HERMES,
+    )
+    folder.add_llm(
+        "acme/thinker-GGUF/thinker-Q8_0.gguf",
+        script=["<thi", "nk>", "Hm", " hm</", "think>", "Yes", " you"],
+        chat_template=THINKING,
+    )
+    folder.add_llm(
+        "acme/opened-GGUF/opened-Q8_0.gguf", script=["Hm", "</think>", "Yes"], chat_template=OPEN_THINKING
+    )
+    folder.add_llm(
+        "acme/ponder-GGUF/ponder-Q8_0.gguf",
+        script=["<think>", " hm", " hmm", " so", " yes", "</think>", "Answer"],
+        chat_template=THINKING,
+        # The tags are tokens of their own (type 4), as in models that were trained to think.
+        metadata={"tokenizer.ggml.token_type": [1] * 256 + [3] * 3 + [4, 1, 1, 1, 1, 4, 1]},
+    )
+    return folder.folder
+
+
+# -- thoughts
+
+
+async def test_thoughts_are_told_from_the_answer_by_their_tags(client: RawClient) -> None:
+    packets = await ask(client, "thinker")
+    pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    found = [(piece["reasoningType"], piece["content"], piece["isStructural"]) for piece in pieces]
+    assert found[0] == ("reasoningStartTag", "<think>", True)
+    assert "".join(text for kind, text, _ in found if kind == "reasoning") == "Hm hm"
+    assert ("reasoningEndTag", "</think>", True) in found
+    assert "".join(text for kind, text, _ in found if kind == "none") == "Yes you"
+
+
+async def test_thoughts_that_the_template_has_opened_are_thoughts_from_the_start(client: RawClient) -> None:
+    packets = await ask(client, "opened")
+    pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert [(piece["reasoningType"], piece["content"]) for piece in pieces] == [
+        ("reasoningStartTag", "<think>"),
+        ("reasoning", "Hm"),
+        ("reasoningEndTag", "</think>"),
+        ("none", "Yes"),
+    ]
+
+
+async def test_thoughts_are_text_if_nobody_wants_them_told_apart(client: RawClient) -> None:
+    parsing = {"enabled": False, "startString": "<think>", "endString": "</think>"}
+    packets = await ask(client, "thinker", {"reasoning.parsing": parsing})
+    assert {p["fragment"]["reasoningType"] for p in packets if p["type"] == "fragment"} == {"none"}
+    assert text_of(packets) == "<think>Hm hm</think>Yes you"
+
+
+async def test_other_tags_can_stand_around_thoughts(client: RawClient) -> None:
+    parsing = {"enabled": True, "startString": "Hello", "endString": "my"}
+    packets = await ask(client, "tiny", {"reasoning.parsing": parsing})
+    found = [
+        (p["fragment"]["reasoningType"], p["fragment"]["content"]) for p in packets if p["type"] == "fragment"
+    ]
+    assert found == [
+        ("reasoningStartTag", "Hello"),
+        ("reasoning", " there"),
+        ("reasoning", " "),
+        ("reasoningEndTag", "my"),
+        ("none", " friend"),
+    ]
+
+
+@pytest.mark.parametrize(("budget", "thought"), [(2, " hm hmm"), (0, "")])
+async def test_thinking_ends_when_its_budget_is_used_up(client: RawClient, budget: int, thought: str) -> None:
+    packets = await ask(client, "ponder", {"reasoning.budgetTokens": checked(budget)})
+    pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning") == thought
+    assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none") == "Answer"
+
+
+# -- tools
+
+
+async def test_a_tool_call_is_streamed_in_its_parts(client: RawClient) -> None:
+    packets = await ask(client, "tools", {"tools": {"type": "toolArray", "tools": [ADD]}}, user("1+2?"))
+    assert text_of(packets).strip() == "Let me"
+    kinds = [packet["type"] for packet in packets if packet["type"].startswith("toolCall")]
+    assert kinds[:2] == ["toolCallGenerationStart", "toolCallGenerationNameReceived"]
+    assert set(kinds[2:-1]) == {"toolCallGenerationArgumentFragmentGenerated"}
+    assert kinds[-1] == "toolCallGenerationEnd"
+    pieces = [packet["content"] for packet in packets if packet["type"].endswith("FragmentGenerated")]
+    end = next(packet for packet in packets if packet["type"] == "toolCallGenerationEnd")
+    request = end["toolCallRequest"]
+    assert json.loads("".join(pieces)) == request["arguments"] == {"a": 1, "b": 2}
+    assert (request["name"], request["type"]) == ("add", "function")
+    assert request["id"] == next(p for p in packets if p["type"] == "toolCallGenerationStart")["toolCallId"]
+    assert packets[-1]["stats"]["stopReason"] == "toolCalls"
+    assert set(packets[-1]["stats"]) == STATS
+
+
+async def test_the_result_of_a_tool_goes_back_to_the_model(client: RawClient) -> None:
+    call = {"id": "c1", "type": "function", "name": "add", "arguments": {"a": 1, "b": 2}}
+    result = {"role": "tool", "content": [{"type": "toolCallResult", "content": "3", "toolCallId": "c1"}]}
+    asked = message("assistant", "", {"type": "toolCallRequest", "toolCallRequest": call})
+    packets = await ask(
+        client, "tools", {"tools": {"type": "toolArray", "tools": [ADD]}}, user("1+2?"), asked, result
+    )
+    assert text_of(packets) == "The sum is 3."
+    assert packets[-1]["stats"]["stopReason"] == "eosFound"
+    parameter = {
+        "specifier": query("tools"),
+        "history": {"messages": [user("1+2?"), asked, result]},
+        "predictionConfigStack": stack(),
+        "opts": {"toolDefinitions": [ADD]},
+    }
+    formatted = (await client.call("applyPromptTemplate", parameter))["formatted"]
+    assert "Add two numbers" in formatted
+    assert '{"name": "add", "arguments": {"a": 1, "b": 2}}' in formatted
+    assert "<tool_response>\n3" in formatted
+
+
+async def test_a_name_that_no_model_could_say_comes_back_as_the_client_has_it(client: RawClient) -> None:
+    # The model is told "add" for it, and calls that.
+    tool = {"type": "function", "function": {**ADD["function"], "name": "Add"}}  # type: ignore[dict-item]
+    config = {"tools": {"type": "toolArray", "tools": [tool]}, "toolNaming": "snakeCase"}
+    packets = await ask(client, "tools", config)
+    end = next(packet for packet in packets if packet["type"] == "toolCallGenerationEnd")
+    assert end["toolCallRequest"]["name"] == "Add"
+
+
+async def test_a_tool_call_that_breaks_off_has_failed(client: RawClient) -> None:
+    config = {"tools": {"type": "toolArray", "tools": [ADD]}, "maxPredictedTokens": checked(3)}
+    packets = await ask(client, "tools", config)
+    failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
+    assert "add" in failed["error"]["title"]
+    assert packets[-1]["stats"]["stopReason"] == "maxPredictedTokensReached"
+
+
+async def test_tools_are_not_called_if_that_is_the_choice(client: RawClient) -> None:
+    config = {
+        "tools": {"type": "toolArray", "tools": [ADD]},
+        "toolChoice": {"type": "generic", "mode": "none"},
+    }
+    packets = await ask(client, "tools", config)
+    assert not [packet for packet in packets if packet["type"].startswith("toolCall")]
+    assert "<tool_call>" in text_of(packets)
+
+
+async def test_a_stop_string_ends_an_answer_with_tools_too(client: RawClient) -> None:
+    config = {"tools": {"type": "toolArray", "tools": [ADD]}, "stopStrings": ["t m"]}
+    packets = await ask(client, "tools", config)
+    assert text_of(packets) == "Le"
+    assert packets[-1]["stats"]["stopReason"] == "stopStringFound"
+    assert packets[-1]["stats"]["stopString"] == "t m"
+
+
+@pytest.mark.parametrize("name", ["systemPrompt", "tools"])
+async def test_raw_text_is_not_mixed_with_what_only_chats_have(client: RawClient, name: str) -> None:
+    await client.load("tools")
+    values = {"systemPrompt": "Be kind.", "tools": {"type": "toolArray", "tools": [ADD]}}
+    creation = {
+        "modelSpecifier": query("tools"),
+        "rawPrompt": "Say ",
+        "predictionConfigStack": stack({PREFIX + name: values[name]}),
+    }
+    with pytest.raises(Refused, match=name):
+        await client.packets(await client.open("completeRawText", creation))

@@ -1,0 +1,167 @@
+"""The endpoint table holds what the published clients call, and nothing twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from importlib import import_module
+
+import pytest
+
+from lmstudio_async._protocol._endpoints import (
+    NAMESPACES,
+    ChannelEndpoint,
+    Endpoint,
+    RpcEndpoint,
+    endpoints,
+)
+from lmstudio_async._wire._models import Cancel
+from lmstudio_async._wire._struct import MalformedError, Unknown, read, write
+
+MODELS = {
+    "channel": "loadModel getOrLoad",
+    "rpc": """unloadModel listLoaded getModelInfo getLoadConfig getBasePredictionConfig getInstanceProcessingState
+        estimateModelUsage tokenize countTokens""",
+}
+OFFICIAL = {
+    "llm": {
+        "channel": f"{MODELS['channel']} predict completeRawText",
+        "rpc": f"{MODELS['rpc']} applyPromptTemplate preloadDraftModel",
+    },
+    "embedding": {"channel": MODELS["channel"], "rpc": f"{MODELS['rpc']} embedString"},
+    "system": {
+        "channel": "alive",
+        "rpc": """listDownloadedModels listDownloadedModelVariants notify version setExperimentFlag
+            getExperimentFlags startHttpServer stopHttpServer info requestShutdown""",
+    },
+    "files": {
+        "channel": "retrieve parseDocument",
+        "rpc": "getLocalFileAbsolutePath uploadFileBase64 getDocumentParsingLibrary",
+    },
+    "repository": {
+        "channel": "downloadModel downloadArtifact createDownloadPlan pushArtifact ensureAuthenticated",
+        "rpc": """searchModels getModelDownloadOptions installPluginDependencies installLocalPlugin
+            getLocalArtifactFiles getWritableArtifactOwners isAuthenticated getAuthenticationStatus deauthenticate
+            loginAsComputeDevice loginWithPreAuthenticatedKeys getModelCatalog fuzzyFindStaffPicks lmLinkStatus
+            lmLinkSetDisabled lmLinkUpdateDeviceName lmLinkSetPreferredDevice""",
+    },
+    "diagnostics": {"channel": "streamLogs", "rpc": ""},
+    "plugins": {
+        "channel": """startToolUseSession generateWithGenerator registerDevelopmentPlugin setPromptPreprocessor
+            setPredictionLoopHandler setToolsProvider setGenerator""",
+        "rpc": """reindexPlugins processingHandleUpdate processingHandleRequest processingPullHistory
+            processingGetOrLoadTokenSource processingHasStatus processingNeedsNaming processingSuggestName
+            processingSetSenderName setConfigSchematics setGlobalConfigSchematics pluginInitCompleted reportError""",
+    },
+    "runtime": {
+        "channel": "downloadRuntimeExtension",
+        "rpc": """listEngines getEngineSelections selectEngine removeEngine surveyHardware
+            searchRuntimeExtensions""",
+    },
+}
+#: What only servers of the old dialect have.
+OLD = {("repository", "createArtifactDownloadPlan")}
+
+TABLE: list[tuple[str, Endpoint]] = [
+    (name, entry) for name in NAMESPACES for entry in endpoints(name).values()
+]
+CHANNELS = [entry for _, entry in TABLE if isinstance(entry, ChannelEndpoint)]
+every_namespace = pytest.mark.parametrize("namespace", NAMESPACES)
+
+
+@every_namespace
+def test_a_namespace_has_the_endpoints_of_the_published_clients(namespace: str) -> None:
+    table = endpoints(namespace)
+    found = {
+        "channel": {name for name, entry in table.items() if isinstance(entry, ChannelEndpoint)},
+        "rpc": {name for name, entry in table.items() if isinstance(entry, RpcEndpoint)},
+    }
+    for room, old in OLD:
+        if room == namespace:
+            found["channel"].remove(old)
+    assert found == {kind: set(names.split()) for kind, names in OFFICIAL[namespace].items()}
+
+
+def test_there_are_as_many_as_the_newest_published_client_has() -> None:
+    assert len(TABLE) - len(OLD) == 93
+
+
+@every_namespace
+def test_no_endpoint_stands_in_the_table_twice(namespace: str) -> None:
+    module = import_module(f"lmstudio_async._protocol._endpoints.{namespace}")
+    entries = [entry for entry in vars(module).values() if isinstance(entry, RpcEndpoint | ChannelEndpoint)]
+    assert len(entries) == len(endpoints(namespace))
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+def test_a_packet_that_is_too_new_does_not_end_a_channel(channel: ChannelEndpoint[object, object]) -> None:
+    for side in (channel.to_client, channel.to_server):
+        assert isinstance(read(side, {"type": "fromTheFuture"}), Unknown)
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+def test_no_two_packets_of_a_channel_have_one_name(channel: ChannelEndpoint[object, object]) -> None:
+    for side in (channel.to_client, channel.to_server):
+        tags = [kind.TAG for kind in typing.get_args(side)]
+        assert len(tags) == len(set(tags))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["loadModel", "getOrLoad", "predict", "completeRawText", "downloadModel", "downloadRuntimeExtension"],
+)
+def test_what_takes_long_can_be_cancelled(name: str) -> None:
+    channels = [channel for channel in CHANNELS if channel.name == name]
+    assert channels
+    assert all(read(channel.to_server, {"type": "cancel"}) == Cancel() for channel in channels)
+
+
+def test_what_would_be_done_twice_is_not_repeated() -> None:
+    once = {entry.name for _, entry in TABLE if isinstance(entry, RpcEndpoint) and not entry.repeatable}
+    assert {"unloadModel", "requestShutdown", "processingHandleUpdate", "processingHandleRequest"} <= once
+    assert not once & {"listLoaded", "listDownloadedModels", "version", "searchModels", "tokenize"}
+
+
+def test_only_a_missing_instance_is_no_answer_and_only_a_survey_needs_no_question() -> None:
+    calls = [(name, entry) for name, entry in TABLE if isinstance(entry, RpcEndpoint)]
+    assert [(name, entry.name) for name, entry in calls if entry.optional_result] == [
+        ("llm", "getModelInfo"),
+        ("embedding", "getModelInfo"),
+    ]
+    assert [(name, entry.name) for name, entry in calls if entry.optional_parameter] == [
+        ("runtime", "surveyHardware")
+    ]
+
+
+def test_engine_selections_are_nothing_and_a_map_in_an_envelope() -> None:
+    endpoint = endpoints("runtime")["getEngineSelections"]
+    assert isinstance(endpoint, RpcEndpoint)
+    question = {"json": None, "meta": {"values": ["undefined"]}}
+    engine = {"name": "llama.cpp-linux-x86_64-avx2", "version": "1.50.2"}
+    answer = {"json": [["GGUF", engine]], "meta": {"values": ["map"]}}
+    assert write(read(endpoint.parameter, question)) == question
+    assert write(read(endpoint.result, answer)) == answer
+
+
+def test_a_bare_result_is_of_its_type() -> None:
+    status, flags = endpoints("plugins")["processingHasStatus"], endpoints("system")["getExperimentFlags"]
+    assert isinstance(status, RpcEndpoint)
+    assert isinstance(flags, RpcEndpoint)
+    assert read(status.result, True) is True
+    assert read(flags.result, ["a", "b"]) == ["a", "b"]
+    with pytest.raises(MalformedError, match="true or false"):
+        read(status.result, "yes")
+    with pytest.raises(MalformedError, match="a text"):
+        read(flags.result, ["a", 1])
+
+
+def test_a_namespace_that_is_not_used_is_not_loaded() -> None:
+    code = (
+        "import sys, lmstudio_async._protocol._endpoints as e; e.endpoints('system');"
+        "print(*sorted(m.rpartition('.')[2] for m in sys.modules if m.startswith(e.__name__ + '.')))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.split() == ["_base", "system"]

@@ -1,0 +1,301 @@
+"""The client's side of a connection, without the connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmstudio_async import (
+    LMStudioConnectionBrokenError,
+    LMStudioError,
+    LMStudioIdentifierInUseError,
+    LMStudioModelNotFoundError,
+    LMStudioProtocolError,
+)
+from lmstudio_async._protocol._endpoints.models import (
+    COUNT_TOKENS,
+    GET_MODEL_INFO,
+    LIST_LOADED,
+    LOAD_MODEL,
+    UNLOAD_MODEL,
+)
+from lmstudio_async._protocol._multiplexer import Multiplexer
+from lmstudio_async._wire._models import (
+    Cancel,
+    InputStringParameter,
+    InstanceReferenceSpecifier,
+    LoadModelCreation,
+    Progress,
+    TokenCount,
+    UnloadModelParameter,
+)
+from lmstudio_async._wire._struct import Unknown
+
+COUNT = InputStringParameter(specifier=InstanceReferenceSpecifier(instance_reference="r1"), input_string="Hi")
+
+
+class Listener:
+    """Notes what it is told: as the receiver of a call, and of a channel."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def succeed(self, result: Any) -> None:
+        self.told.append(result)
+
+    def fail(self, error: LMStudioError) -> None:
+        self.told.append(error)
+
+    def feed(self, packet: Any) -> None:
+        self.told.append(packet)
+
+    def end(self, error: LMStudioError | None) -> None:
+        self.told.append(error or "closed")
+
+
+@pytest.fixture
+def multiplexer() -> Multiplexer:
+    return Multiplexer()
+
+
+def call(multiplexer: Multiplexer) -> Listener:
+    listener = Listener()
+    multiplexer.call(COUNT_TOKENS, COUNT, listener)
+    return listener
+
+
+def load(multiplexer: Multiplexer) -> Listener:
+    listener = Listener()
+    multiplexer.open_channel(LOAD_MODEL, LoadModelCreation(model_key="qwen3-4b"), listener)
+    return listener
+
+
+def say(multiplexer: Multiplexer, **message: Any) -> None:
+    multiplexer.receive(json.dumps(message))
+
+
+def test_a_call_without_parameter_has_no_such_member(multiplexer: Multiplexer) -> None:
+    number, frame = multiplexer.call(LIST_LOADED, None, Listener())
+
+    assert json.loads(frame) == {"type": "rpcCall", "endpoint": "listLoaded", "callId": number}
+
+
+def test_answers_find_their_calls_in_any_order(multiplexer: Multiplexer) -> None:
+    first, second = call(multiplexer), call(multiplexer)
+
+    say(multiplexer, type="rpcResult", callId=2, result={"tokenCount": 22})
+    say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 11})
+
+    assert first.told == [TokenCount(token_count=11)]
+    assert second.told == [TokenCount(token_count=22)]
+
+
+def test_calls_and_channels_have_numbers_of_their_own(multiplexer: Multiplexer) -> None:
+    answer, channel = call(multiplexer), load(multiplexer)
+
+    say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
+    say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 1})
+
+    assert channel.told == [Progress(progress=0.5)]
+    assert answer.told == [TokenCount(token_count=1)]
+
+
+def test_an_error_says_what_was_attempted_and_what_there_is(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+    error = {
+        "title": "Cannot find a model",
+        "displayData": {"code": "generic.pathNotFound", "path": "qwen", "availablePathsSample": ["qwen3-4b"]},
+        "stack": "Error: at /home/somebody/server.js",
+    }
+
+    say(multiplexer, type="channelError", channelId=1, error=error)
+
+    (told,) = channel.told
+    assert isinstance(told, LMStudioModelNotFoundError)
+    assert str(told) == "Model load error: Cannot find a model\nThere are: qwen3-4b"
+    assert told.candidates == ["qwen3-4b"]
+    assert "stack" not in told.server_error
+
+
+def test_an_identifier_in_use_is_known_by_its_text(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+
+    say(multiplexer, type="channelError", channelId=1, error={"title": 'Identifier "x" already exists'})
+
+    assert isinstance(channel.told[0], LMStudioIdentifierInUseError)
+
+
+@pytest.mark.parametrize("error", ["it broke", "", None, 5, [], {}, {"title": 5}])
+def test_an_error_of_any_shape_is_an_error(multiplexer: Multiplexer, error: Any) -> None:
+    answer = call(multiplexer)
+
+    say(multiplexer, type="rpcError", callId=1, error=error)
+
+    assert isinstance(answer.told[0], LMStudioError)
+    assert str(answer.told[0]).startswith("Token count error: ")
+
+
+def test_an_answer_that_cannot_be_read_fails_its_call_only(multiplexer: Multiplexer) -> None:
+    bad, good = call(multiplexer), call(multiplexer)
+
+    say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": "many"})
+    say(multiplexer, type="rpcResult", callId=2, result={"tokenCount": 2})
+
+    assert isinstance(bad.told[0], LMStudioProtocolError)
+    assert "TokenCount.tokenCount" in str(bad.told[0])
+    assert good.told == [TokenCount(token_count=2)]
+
+
+def test_a_call_that_gives_nothing_accepts_whatever_comes(multiplexer: Multiplexer) -> None:
+    listener = Listener()
+    multiplexer.call(UNLOAD_MODEL, UnloadModelParameter(identifier="x"), listener)
+
+    say(multiplexer, type="rpcResult", callId=1, result={"surprise": 1})
+
+    assert listener.told == [None]
+
+
+@pytest.mark.parametrize("answer", [{}, {"result": None}])
+def test_nothing_found_may_be_absent_or_null(multiplexer: Multiplexer, answer: dict[str, Any]) -> None:
+    listener = Listener()
+    multiplexer.call(GET_MODEL_INFO, None, listener)
+
+    say(multiplexer, type="rpcResult", callId=1, **answer)
+
+    assert listener.told == [None]
+
+
+def test_a_result_that_cannot_be_read_is_what_the_end_of_its_channel_tells(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+
+    say(multiplexer, type="channelSend", channelId=1, message={"type": "success"})
+    say(multiplexer, type="channelClose", channelId=1)
+
+    (told,) = channel.told
+    assert isinstance(told, LMStudioProtocolError)
+    assert "Success has no 'info'" in str(told)
+
+
+def test_nothing_is_told_after_the_end_of_a_channel(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+
+    say(multiplexer, type="channelClose", channelId=1)
+    say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
+    say(multiplexer, type="channelClose", channelId=1)
+
+    assert channel.told == ["closed"]
+    assert multiplexer.packet(1, Cancel()) is None
+
+
+def test_what_nobody_waits_for_any_more_is_dropped(multiplexer: Multiplexer) -> None:
+    answer, channel = call(multiplexer), load(multiplexer)
+    multiplexer.forget_call(1)
+    multiplexer.forget_channel(1)
+
+    say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 1})
+    say(multiplexer, type="channelClose", channelId=1)
+
+    assert answer.told == []
+    assert channel.told == []
+
+
+def test_a_lost_connection_is_told_to_everybody(multiplexer: Multiplexer) -> None:
+    answer, channel = call(multiplexer), load(multiplexer)
+    error = LMStudioConnectionBrokenError("gone")
+
+    multiplexer.fail_all(error)
+
+    assert answer.told == [error]
+    assert channel.told == [error]
+
+
+def test_a_warning_that_can_only_mean_one_call_ends_it(multiplexer: Multiplexer) -> None:
+    answer = call(multiplexer)
+
+    say(multiplexer, type="communicationWarning", warning="Received rpcCall for unknown endpoint")
+
+    assert isinstance(answer.told[0], LMStudioProtocolError)
+
+
+def test_a_warning_that_names_the_endpoint_ends_that_one(multiplexer: Multiplexer) -> None:
+    answer, channel = call(multiplexer), load(multiplexer)
+
+    say(multiplexer, type="communicationWarning", warning="Invalid creation parameter for loadModel")
+
+    assert answer.told == []
+    assert isinstance(channel.told[0], LMStudioProtocolError)
+
+
+def test_a_warning_that_could_mean_several_ends_none(multiplexer: Multiplexer) -> None:
+    answers = call(multiplexer), call(multiplexer)
+
+    say(multiplexer, type="communicationWarning", warning="something was wrong")
+
+    assert [answer.told for answer in answers] == [[], []]
+
+
+def test_a_warning_does_not_end_a_load_that_has_been_heard_of(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+    say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
+
+    say(multiplexer, type="communicationWarning", warning="a late cancel", kind="channelUnknown")
+
+    assert channel.told == [Progress(progress=0.5)]
+
+
+def test_packets_of_a_newer_kind_are_told_as_unknown(multiplexer: Multiplexer) -> None:
+    channel = load(multiplexer)
+
+    say(multiplexer, type="channelSend", channelId=1, message={"type": "warmingUp", "degrees": 5})
+
+    assert channel.told == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+messages = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            [
+                "rpcResult",
+                "rpcError",
+                "channelSend",
+                "channelClose",
+                "channelError",
+                "communicationWarning",
+                "x",
+            ]
+        )
+        | json_values
+    },
+    optional={
+        "callId": st.integers(0, 2) | json_values,
+        "channelId": st.integers(0, 2) | json_values,
+        "result": json_values,
+        "error": json_values,
+        "message": st.fixed_dictionaries({"type": st.sampled_from(["progress", "success", "resolved"])})
+        | json_values,
+        "warning": json_values,
+        "kind": json_values,
+    },
+)
+
+
+@given(st.lists(messages.map(json.dumps) | json_values.map(json.dumps) | st.text(), max_size=8))
+def test_whatever_a_server_sends_nothing_is_raised_and_each_receiver_ends_once(frames: list[str]) -> None:
+    multiplexer = Multiplexer()
+    answer, channel = call(multiplexer), load(multiplexer)
+
+    for frame in frames:
+        multiplexer.receive(frame)
+    multiplexer.fail_all(LMStudioConnectionBrokenError("gone"))
+
+    assert len(answer.told) == 1
+    assert len([told for told in channel.told if told == "closed" or isinstance(told, Exception)]) == 1

@@ -1,0 +1,369 @@
+"""The walls of the house: who may import whom, and what each layer keeps out.
+
+The source is read, never run. Each rule is a function from the tree's text to a list of complaints, so that the
+rules themselves are tested on small trees that break them.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import attrs
+import pytest
+
+PACKAGE = "lmstudio_async"
+ROOT = Path(__file__).parent.parent
+
+#: Path inside the package -> source text.
+Tree = Mapping[str, str]
+Rule = Callable[[Tree], list[str]]
+
+#: What stands higher may import what stands lower. Rooms of one height are strangers, but for the domain's own.
+HEIGHTS = {
+    "errors": 0,
+    "_transport": 1,
+    "_wire": 1,
+    "_protocol": 2,
+    "_session": 3,
+    "_operations": 4,
+    "_client": 6,
+    "embedded": 7,
+    "": 8,
+    "testing": 9,
+    "_cli": 10,
+    "__main__": 11,
+}
+DOMAIN = 5
+
+#: The server stands beside the client, on the same foundation.
+EMBEDDED_MAY_IMPORT = {"errors", "_transport", "_wire", "_protocol", "embedded"}
+
+#: Third-party module -> the beginnings of the paths that may import it.
+CONFINED = {
+    "asyncio": (),
+    "trio": (),
+    "cattrs": ("_wire/",),
+    "orjson": ("_wire/",),
+    "httpx_ws": ("_transport/",),
+    "httpx": ("_transport/", "_cli/", "embedded/_engine.py"),
+    "xllamacpp": ("embedded/_worker.py",),
+    "starlette": ("embedded/",),
+    "uvicorn": ("embedded/",),
+    "rich": ("_cli/",),
+}
+
+#: Rooms that only transform: bytes and events in, values and events out.
+SANS_IO = ("_wire", "_protocol")
+
+LONGEST_FILE = 450
+
+
+@attrs.frozen
+class Import:
+    """One import statement, with the imported module spelled from the root."""
+
+    path: str
+    line: int
+    importer: str
+    target: str
+    lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.importer} imports {self.target}"
+
+
+def module_name(path: str) -> str:
+    """Give the dotted name of a path inside the package."""
+    parts = [PACKAGE, *PurePosixPath(path).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(module: str) -> str:
+    """Give the top-level module or package that a module of ours belongs to; the package itself is the empty room."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def height(module: str) -> int:
+    return HEIGHTS.get(room(module), DOMAIN)
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] == PACKAGE
+
+
+def statements(node: ast.AST, *, lazy: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Walk the nodes, and tell which do not run when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        yield child, lazy
+        yield from statements(child, lazy=lazy or is_lazy(child))
+
+
+def is_lazy(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def imports(tree: Tree) -> Iterator[Import]:
+    """Find every import of the tree: at module level, inside functions, for type checkers, and by `import_module`."""
+    known = {module_name(path) for path in tree}
+    for path, source in tree.items():
+        importer = module_name(path)
+        package = importer if path.endswith("__init__.py") else importer.rpartition(".")[0]
+        for node, lazy in statements(ast.parse(source)):
+            for target in targets(node, package, known):
+                yield Import(path, getattr(node, "lineno", 0), importer, target, lazy)
+
+
+def targets(node: ast.AST, package: str, known: set[str]) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=module, names=names, level=level):
+            base = absolute("." * level + (module or ""), package)
+            # `from . import _x` means the module _x if there is one, else a name in the package.
+            modules = (f"{base}.{alias.name}" for alias in names)
+            yield from dict.fromkeys(module if module in known else base for module in modules)
+        case ast.Call(
+            func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            yield absolute(name, package)
+
+
+def absolute(name: str, package: str) -> str:
+    level = len(name) - len(name.lstrip("."))
+    if not level:
+        return name
+    parents = package.split(".")
+    return ".".join([*parents[: len(parents) - level + 1], *filter(None, [name[level:]])])
+
+
+def arrows_point_down(tree: Tree) -> list[str]:
+    """A layer imports only what is below it; within the domain only cycles are forbidden, which another rule sees."""
+    found = []
+    for each in imports(tree):
+        if not is_ours(each.target) or room(each.target) == room(each.importer):
+            continue
+        below = height(each.target) < height(each.importer)
+        if not below and not height(each.target) == height(each.importer) == DOMAIN:
+            # The one arrow up: the client wakes the embedded server, when asked for it.
+            if room(each.importer) == "_client" and room(each.target) == "embedded" and each.lazy:
+                continue
+            found.append(f"{each}: arrows only point down")
+    return found
+
+
+def embedded_stands_alone(tree: Tree) -> list[str]:
+    """The embedded server imports nothing of the client's rooms."""
+    return [
+        f"{each}: the embedded server is no part of the client"
+        for each in imports(tree)
+        if room(each.importer) == "embedded"
+        and is_ours(each.target)
+        and room(each.target) not in EMBEDDED_MAY_IMPORT
+    ]
+
+
+def third_parties_stay_in_their_rooms(tree: Tree) -> list[str]:
+    """Whoever wants to replace a dependency finds it in one place."""
+    found = []
+    for each in imports(tree):
+        allowed = CONFINED.get(each.target.split(".")[0])
+        if allowed is not None and not each.path.startswith(allowed):
+            found.append(f"{each}: allowed in {', '.join(allowed) or 'no file'}")
+    return found
+
+
+def sans_io_rooms_never_wait(tree: Tree) -> list[str]:
+    """What has no await can be tested without an event loop, and serves both sides of the connection."""
+    waiting = ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
+    found = [
+        f"{each}: {room(each.importer)} is sans-I/O"
+        for each in imports(tree)
+        if room(each.importer) in SANS_IO and each.target.split(".")[0] == "anyio"
+    ]
+    for path, source in tree.items():
+        if room(module_name(path)) in SANS_IO:
+            nodes = ast.walk(ast.parse(source))
+            found += [
+                f"{path}:{n.lineno}: async code in a sans-I/O room" for n in nodes if isinstance(n, waiting)
+            ]
+    return found
+
+
+def no_public_async_generators(tree: Tree) -> list[str]:
+    """An abandoned async generator cleans up late or never (PEP 789): iterators are classes."""
+    found = []
+    for path, source in tree.items():
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.AsyncFunctionDef) or is_private(node.name):
+                continue
+            is_context_manager = any("contextmanager" in ast.unparse(each) for each in node.decorator_list)
+            if not is_context_manager and any(isinstance(each, ast.Yield) for each in own_nodes(node)):
+                found.append(
+                    f"{path}:{node.lineno}: {node.name} is an async generator: write a class with __anext__"
+                )
+    return found
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """Walk a function's body, but not the functions inside it."""
+    for child in ast.iter_child_nodes(function):
+        yield child
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from own_nodes(child)
+
+
+def no_circular_imports(tree: Tree) -> list[str]:
+    """Also those that only a function or a type checker would notice: they make two files one."""
+    graph: dict[str, set[str]] = {module_name(path): set() for path in tree}
+    for each in imports(tree):
+        if each.target in graph and each.target != each.importer:
+            graph[each.importer].add(each.target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as exc:
+        return [" -> ".join(exc.args[1])]
+    return []
+
+
+def every_own_import_exists(tree: Tree) -> list[str]:
+    """A misspelt lazy import would be found only by the user who takes that path."""
+    known = {module_name(path) for path in tree}
+    return [
+        f"{each}: no such module"
+        for each in imports(tree)
+        if is_ours(each.target) and each.target not in known
+    ]
+
+
+def files_fit_in_the_head(tree: Tree) -> list[str]:
+    """A file that grew beyond this does two things."""
+    lengths = {path: len(source.splitlines()) for path, source in tree.items()}
+    return [f"{path}: {length} lines" for path, length in lengths.items() if length > LONGEST_FILE]
+
+
+RULES: list[Rule] = [
+    arrows_point_down,
+    embedded_stands_alone,
+    every_own_import_exists,
+    files_fit_in_the_head,
+    no_circular_imports,
+    no_public_async_generators,
+    sans_io_rooms_never_wait,
+    third_parties_stay_in_their_rooms,
+]
+
+
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    """The package as it is on disk."""
+    package = ROOT / PACKAGE
+    return {
+        path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_package_keeps_the_rule(rule: Rule, tree: Tree) -> None:
+    assert tree["errors.py"]
+    found = rule(tree)
+    assert not found, "\n".join(found)
+
+
+def test_test_files_fit_in_the_head_too() -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    assert Path(__file__).name in files
+    assert files_fit_in_the_head(files) == []
+
+
+FOUNDATION = {"__init__.py": "", "errors.py": "", "_wire/__init__.py": "", "_protocol/__init__.py": ""}
+
+BROKEN: list[tuple[Rule, str, str]] = [
+    (arrows_point_down, "_wire/_a.py", "from lmstudio_async import _client"),
+    (arrows_point_down, "_wire/_a.py", "from .. import _client"),
+    (arrows_point_down, "_wire/_a.py", "from .._client import AsyncClient"),
+    (arrows_point_down, "_wire/_a.py", "import lmstudio_async._client"),
+    (arrows_point_down, "_wire/_a.py", "from .. import AsyncClient"),
+    (arrows_point_down, "_wire/_a.py", "if TYPE_CHECKING:\n    from .._client import AsyncClient"),
+    (arrows_point_down, "_wire/_a.py", "def f():\n    from .._client import AsyncClient"),
+    (arrows_point_down, "_wire/_a.py", "import_module('lmstudio_async._client')"),
+    (arrows_point_down, "_wire/_a.py", "importlib.import_module('.._client', __package__)"),
+    (arrows_point_down, "_wire/_a.py", "from .._transport import Connector"),
+    (arrows_point_down, "_session.py", "from ._operations import AsyncLoadStream"),
+    (arrows_point_down, "_operations.py", "from ._llm import AsyncLLM"),
+    (arrows_point_down, "_llm.py", "from ._client import AsyncClient"),
+    (arrows_point_down, "_client.py", "from .embedded import Server"),
+    (arrows_point_down, "_llm.py", "def f():\n    from .embedded import Server"),
+    (embedded_stands_alone, "embedded/_a.py", "from .._session import Session"),
+    (embedded_stands_alone, "embedded/_a.py", "from .. import AsyncClient"),
+    (embedded_stands_alone, "embedded/_a.py", "def f():\n    from lmstudio_async._config import Config"),
+    (every_own_import_exists, "_llm.py", "def f():\n    from ._modles import AsyncModel"),
+    (files_fit_in_the_head, "_llm.py", "x = 1\n" * (LONGEST_FILE + 1)),
+    (no_circular_imports, "_models.py", "from . import _llm"),
+    (no_circular_imports, "_models.py", "from ._llm import AsyncLLM"),
+    (no_circular_imports, "_models.py", "def f():\n    from ._llm import AsyncLLM"),
+    (no_public_async_generators, "_llm.py", "class A:\n    async def answer(self):\n        yield 1"),
+    (no_public_async_generators, "_llm.py", "async def answer():\n    if x:\n        yield 1"),
+    (no_public_async_generators, "_llm.py", "class A:\n    async def __aiter__(self):\n        yield 1"),
+    (sans_io_rooms_never_wait, "_wire/_a.py", "async def f(): ..."),
+    (sans_io_rooms_never_wait, "_protocol/_a.py", "class A:\n    async def f(self): ..."),
+    (sans_io_rooms_never_wait, "_protocol/_a.py", "from anyio.abc import TaskGroup"),
+    (sans_io_rooms_never_wait, "_wire/_a.py", "import anyio"),
+    (third_parties_stay_in_their_rooms, "_transport/_a.py", "import asyncio"),
+    (third_parties_stay_in_their_rooms, "embedded/_a.py", "from trio.lowlevel import current_task"),
+    (third_parties_stay_in_their_rooms, "_session.py", "import httpx_ws"),
+    (third_parties_stay_in_their_rooms, "embedded/_engine.py", "import httpx_ws"),
+    (third_parties_stay_in_their_rooms, "embedded/_server.py", "import httpx"),
+    (third_parties_stay_in_their_rooms, "_files.py", "def f():\n    import httpx"),
+    (third_parties_stay_in_their_rooms, "embedded/_engine.py", "import xllamacpp as xlc"),
+    (third_parties_stay_in_their_rooms, "_transport/_a.py", "from starlette.routing import Route"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), BROKEN)
+def test_a_rule_sees_what_breaks_it(rule: Rule, path: str, source: str) -> None:
+    tree = dict.fromkeys(["_transport/__init__.py", "_session.py", "_client.py", "_operations.py"], "")
+    tree |= {
+        "_llm.py": "from ._models import AsyncModel",
+        "_models.py": "",
+        "_config.py": "",
+        "embedded/__init__.py": "",
+    }
+    tree |= FOUNDATION
+    assert rule(tree) == []
+    assert len(rule(tree | {path: source})) == 1
+
+
+ALLOWED: list[tuple[str, str]] = [
+    ("_client.py", "from ._llm import AsyncLLM\nfrom .errors import LMStudioError\nimport anyio"),
+    ("_client.py", "def f():\n    from .embedded import Server"),
+    (
+        "_llm.py",
+        "from contextlib import asynccontextmanager\n@asynccontextmanager\nasync def f():\n    yield 1",
+    ),
+    ("_llm.py", "async def f():\n    def g():\n        yield 1"),
+    ("_protocol/_a.py", "from . import _b\nfrom .._wire import Packet\nimport attrs"),
+    ("_transport/_a.py", "import httpx\nfrom httpx_ws import aconnect_ws\nimport anyio"),
+    ("embedded/_a.py", "from .._protocol import Endpoint\nfrom . import _worker\nimport uvicorn"),
+    ("embedded/_engine.py", "import httpx"),
+    ("embedded/_worker.py", "import xllamacpp"),
+    ("testing/__init__.py", "from lmstudio_async import AsyncClient"),
+    ("_cli/__init__.py", "from .. import AsyncClient\nimport rich.progress"),
+]
+
+
+@pytest.mark.parametrize(("path", "source"), ALLOWED)
+def test_the_rules_leave_alone_what_is_allowed(path: str, source: str) -> None:
+    rooms = ["_transport/__init__.py", "_client.py", "_llm.py", "_protocol/_b.py", "embedded/__init__.py"]
+    tree = FOUNDATION | dict.fromkeys([*rooms, "embedded/_worker.py"], "") | {path: source}
+    assert [complaint for rule in RULES for complaint in rule(tree)] == []

@@ -1,0 +1,119 @@
+"""Operations without a server: the feed is told what a server would say, in whatever order it likes."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    LMStudioChannelClosedError,
+    LMStudioProtocolError,
+    LMStudioServerError,
+    ModelInfo,
+    ModelInstanceInfo,
+)
+from lmstudio_async._loading import LoadFeed, LoadProgress
+from lmstudio_async._wire._models import (
+    AlreadyLoaded,
+    LoadProgressPacket,
+    Progress,
+    Resolved,
+    StartLoading,
+    Success,
+    UnloadingOtherJITModel,
+)
+from lmstudio_async._wire._struct import Unknown
+
+MODEL = ModelInfo(type="llm", model_key="qwen3-4b")
+INSTANCE = ModelInstanceInfo(type="llm", model_key="qwen3-4b", identifier="qwen3-4b", instance_reference="r1")
+
+
+@pytest.fixture
+def feed() -> LoadFeed:
+    return LoadFeed("Model load")
+
+
+def phases(feed: LoadFeed) -> list[tuple[str, float]]:
+    return [(progress.phase, progress.fraction) for progress in feed.items]
+
+
+def test_a_load_tells_its_phases_in_order(feed: LoadFeed) -> None:
+    for packet in (Resolved(info=MODEL), Progress(progress=0.5), Success(info=INSTANCE)):
+        feed.feed(packet)
+
+    assert phases(feed) == [("resolved", 0.0), ("loading", 0.5), ("loaded", 1.0)]
+    assert feed.succeeded
+
+
+def test_unseen_progress_conflates_to_the_latest_value(feed: LoadFeed) -> None:
+    for fraction in (0.1, 0.2, 0.3):
+        feed.feed(Progress(progress=fraction))
+
+    assert list(feed.items) == [LoadProgress("loading", 0.3)]
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.4, 0.5), (0.5, -1.0), (0.5, 1.0), (0.5, 7.0), (0.5, float("nan"))]
+)
+def test_progress_never_goes_back_and_reaches_one_only_with_the_instance(
+    feed: LoadFeed, fractions: tuple[float, ...]
+) -> None:
+    for fraction in fractions:
+        feed.feed(Progress(progress=fraction))
+
+    assert phases(feed) == [("loading", 0.5)]
+
+
+def test_an_eviction_says_which_instance_makes_room(feed: LoadFeed) -> None:
+    feed.feed(UnloadingOtherJITModel(info=INSTANCE))
+    feed.feed(StartLoading(identifier="other", info=MODEL))
+    feed.feed(LoadProgressPacket(progress=0.2))
+
+    assert [progress.phase for progress in feed.items] == ["evicting", "resolved", "loading"]
+    assert feed.items[0].info == INSTANCE
+
+
+def test_a_model_that_is_loaded_already_is_loaded_at_once(feed: LoadFeed) -> None:
+    feed.feed(AlreadyLoaded(info=INSTANCE))
+
+    assert phases(feed) == [("loaded", 1.0)]
+
+
+def test_an_ambiguous_key_names_what_else_it_could_mean(feed: LoadFeed) -> None:
+    feed.feed(Resolved(info=MODEL, ambiguous=["qwen3-4b@q4_k_m", "qwen3-4b@q8_0"]))
+
+    assert feed.items[0].ambiguous == ("qwen3-4b@q4_k_m", "qwen3-4b@q8_0")
+
+
+def test_packets_newer_than_this_sdk_are_ignored(feed: LoadFeed) -> None:
+    feed.feed(Unknown(extra={"type": "warmingUp"}))
+
+    assert not feed.items
+    assert not feed.done
+
+
+def test_a_channel_closed_without_a_result_is_an_error_of_its_own(feed: LoadFeed) -> None:
+    feed.end(None)
+
+    assert isinstance(feed.error, LMStudioChannelClosedError)
+
+
+def test_a_result_stands_whatever_ends_the_channel_after_it(feed: LoadFeed) -> None:
+    feed.feed(Success(info=INSTANCE))
+    feed.end(LMStudioServerError("too late"))
+
+    assert feed.error is None
+
+
+def test_an_instance_without_a_name_is_no_result(feed: LoadFeed) -> None:
+    feed.feed(Success(info=ModelInstanceInfo()))
+
+    assert isinstance(feed.error, LMStudioProtocolError)
+
+
+async def test_whoever_waits_is_woken_by_news(feed: LoadFeed) -> None:
+    feed.changed = anyio.Event()
+    feed.feed(Progress(progress=0.5))
+
+    with anyio.fail_after(1):
+        await feed.changed.wait()

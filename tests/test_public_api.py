@@ -1,0 +1,351 @@
+"""What users see: every public name is there, found where they look for it, documented, and cheap to import."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import lmstudio_async
+
+PACKAGE = "lmstudio_async"
+ROOT = Path(__file__).parent.parent
+INSTALLED = Path(lmstudio_async.__file__).parent
+PUBLIC: list[str] = list(getattr(lmstudio_async, "__all__", ()))
+
+#: Where our classes come from; the samples at the end of this file count as ours too.
+OURS = {PACKAGE, __name__.split(".")[0]}
+
+#: Their import costs more than all of ours.
+HEAVY = ["anyio", "asyncio", "attr", "attrs", "cattrs", "httpx", "httpx_ws", "trio", "xllamacpp"]
+
+
+def own_classes(cls: type) -> list[type]:
+    """Give the class and those of its bases that are ours."""
+    return [base for base in cls.__mro__ if is_ours(base)]
+
+
+def is_ours(cls: type) -> bool:
+    return cls.__module__.split(".")[0] in OURS
+
+
+def public_members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Find the methods and properties that are written in our classes, each as its own class has it."""
+    seen: set[str] = set()
+    for base in own_classes(cls):
+        for name, member in vars(base).items():
+            if not name.startswith("_") and name not in seen:
+                seen.add(name)
+                yield name, member
+
+
+def documented(field: str, docstring: str | None) -> list[str]:
+    """Find the names in a field list: those of ``:param name:`` or ``:raises Name:``."""
+    pattern = rf"^[ \t]*:{field}[ \t]+\\*?\*{{0,2}}([\w.]+):"
+    return re.findall(pattern, docstring or "", flags=re.MULTILINE)
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    """Give the names that a caller may pass; a leading underscore means that only this package does."""
+    names = [name for name in inspect.signature(function).parameters if not name.startswith("_")]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def only_we_can_make(cls: type) -> bool:
+    """Tell whether the constructor needs an object that users cannot make or name: handles are given, not made."""
+    names = getattr(inspect.getattr_static(cls, "__init__"), "__globals__", {})
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.default is parameter.empty:
+            needed = [names.get(word) for word in re.findall(r"\w+", str(parameter.annotation))]
+            classes = [
+                each for each in needed if isinstance(each, type) and is_ours(each) and each is not cls
+            ]
+            if any(each.__name__ not in PUBLIC or only_we_can_make(each) for each in classes):
+                return True
+    return False
+
+
+def raised(function: Callable[..., Any]) -> set[str]:
+    """Find the errors of ours that are raised in the function's own text."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # made by attrs, or in C: there is no text
+        return set()
+    nodes = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc]
+    names = [ast.unparse(each.func if isinstance(each, ast.Call) else each) for each in nodes]
+    return {name.rpartition(".")[2] for name in names if name.rpartition(".")[2].startswith("LMStudio")}
+
+
+def is_documented_error(name: str, documented_names: list[str]) -> bool:
+    """Tell whether an error is documented, itself or as one of its kind."""
+    error = getattr(lmstudio_async, name, None)
+    kinds = [name] if error is None else [base.__name__ for base in error.__mro__]
+    return any(kind in documented_names for kind in kinds)
+
+
+def undocumented(
+    where: str, function: Callable[..., Any], docstring: str | None, *, internal: bool = False
+) -> Iterator[str]:
+    """Compare what a function takes and raises with what its docstring says."""
+    if not docstring:
+        yield f"{where} has no docstring"
+        return
+    taken, described = parameters(function), documented("param", docstring)
+    if not internal:
+        yield from (f"{where} does not document :param {name}:" for name in taken if name not in described)
+    yield from (
+        f"{where} documents {name}, which it does not take" for name in described if name not in taken
+    )
+    errors = documented("raises", docstring)
+    yield from (
+        f"{where} does not document :raises {e}:"
+        for e in raised(function)
+        if not is_documented_error(e, errors)
+    )
+    yield from (f"{where} documents {e}, which is not public" for e in errors if not is_public_error(e))
+
+
+def is_public_error(name: str) -> bool:
+    error = getattr(lmstudio_async, name, None)
+    return isinstance(error, type) and issubclass(error, Exception)
+
+
+def undocumented_constructor(name: str, cls: type) -> Iterator[str]:
+    """Compare the constructor with the docstrings of the class and of its bases: a subclass tells only what is new."""
+    made_by_us = any("__init__" in vars(base) for base in own_classes(cls))
+    if not made_by_us or issubclass(cls, enum.Enum) or getattr(cls, "_is_protocol", False):
+        return
+    docstring = "\n".join(textwrap.dedent(base.__doc__ or "") for base in own_classes(cls))
+    makers = [getattr(cls, each) for each in ("__init__", "__attrs_post_init__") if hasattr(cls, each)]
+    yield from undocumented(name, makers[0], docstring, internal=only_we_can_make(cls))
+    for maker in makers[1:]:
+        missing = [e for e in raised(maker) if not is_documented_error(e, documented("raises", docstring))]
+        yield from (f"{name} does not document :raises {error}:" for error in missing)
+
+
+def complaints(name: str, thing: Any) -> Iterator[str]:
+    """Say what is wrong with the documentation of one public name, and of all that hangs on it."""
+    if not isinstance(thing, type):
+        if inspect.isroutine(thing):
+            yield from undocumented(name, thing, inspect.getdoc(thing))
+        return
+    if not vars(thing).get("__doc__"):
+        yield f"{name} has no docstring"
+    if typing.is_typeddict(thing):
+        return
+    yield from undocumented_constructor(name, thing)
+    for member_name, member in public_members(thing):
+        where, found = f"{name}.{member_name}", getattr(thing, member_name)
+        if inspect.isroutine(found):
+            yield from undocumented(where, found, inspect.getdoc(found))
+        elif isinstance(member, property | cached_property) and not inspect.getdoc(member):
+            yield f"{where} has no docstring"
+
+
+def in_a_fresh_interpreter(code: str) -> list[str]:
+    """Run code where nothing was imported yet, with the package that these tests test, and give its lines."""
+    environment = os.environ | {"PYTHONPATH": str(INSTALLED.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def sort_key(name: str) -> tuple[int, str]:
+    """Order names as ruff does: CONSTANTS, then Classes, then functions."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+
+
+def test_all_is_sorted_and_names_nothing_twice() -> None:
+    assert PUBLIC
+    assert sorted(set(PUBLIC), key=sort_key) == PUBLIC
+
+
+def test_all_is_what_type_checkers_see() -> None:
+    tree = ast.parse((INSTALLED / "__init__.py").read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    imported = {
+        alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assert imported <= set(PUBLIC)
+    assert set(PUBLIC) <= imported | defined
+
+
+def test_every_error_is_public() -> None:
+    from lmstudio_async import errors
+
+    assert set(errors.__all__) <= set(PUBLIC)
+
+
+def test_star_import_and_dir_give_every_name() -> None:
+    namespace: dict[str, Any] = {}
+    exec(f"from {PACKAGE} import *", namespace)
+    assert set(PUBLIC) <= set(namespace)
+    assert set(PUBLIC) <= set(dir(lmstudio_async))
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    misspelt = "AsyncCleint"
+    with pytest.raises(AttributeError, match=misspelt):
+        getattr(lmstudio_async, misspelt)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_says_that_it_is_public(name: str) -> None:
+    thing = getattr(lmstudio_async, name)
+    if isinstance(thing, type) or inspect.isroutine(thing):
+        typing.get_type_hints(thing)
+        # What has annotations keeps the module where they can be resolved; all else is where users find it.
+        assert thing.__annotations__ or thing.__module__ == PACKAGE
+        assert thing.__qualname__ == name
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_documented(name: str) -> None:
+    found = list(complaints(name, getattr(lmstudio_async, name)))
+    assert not found, "\n".join(found)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = f"import sys; before = set(sys.modules); import {PACKAGE}; print(*set(sys.modules) - before)"
+    imported = {name.split(".")[0] for name in in_a_fresh_interpreter(code)}
+    assert PACKAGE in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_an_error_can_be_named_without_importing_anything_heavy() -> None:
+    code = f"import sys; before = set(sys.modules); import {PACKAGE}; {PACKAGE}.LMStudioError; print(*set(sys.modules) - before)"
+    imported = {name.split(".")[0] for name in in_a_fresh_interpreter(code)}
+    assert PACKAGE in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.skipif(
+    "TOX_ENV_NAME" not in os.environ, reason="from a checkout there is nothing installed to test"
+)
+def test_what_tox_tests_is_the_installed_wheel() -> None:
+    assert INSTALLED.parent == Path(sysconfig.get_path("purelib"))
+    assert in_a_fresh_interpreter(f"import {PACKAGE}; print({PACKAGE}.__file__)") == [lmstudio_async.__file__]
+
+
+@pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("lmstudio_*/__init__.py")))
+def test_every_package_is_delivered_and_says_that_it_is_typed(package: str) -> None:
+    assert (INSTALLED.parent / package / "py.typed").is_file()
+
+
+class Sample:
+    """A class to try the checks on.
+
+    :param size: in bytes.
+    """
+
+    def __init__(self, size: int, _hidden: int = 0) -> None:
+        self.size = size
+
+    def good(self, *names: str, limit: int) -> None:
+        """Do something.
+
+        :param names: of whom.
+        :param limit: how many.
+        :raises LMStudioValueError: if the limit makes no sense.
+        """
+        raise lmstudio_async.LMStudioConfigError(f"{names} {limit}")
+
+    @property
+    def also_good(self) -> int:
+        """What it is."""
+        return self.size
+
+
+class BadSample(Sample):
+    """A subclass that tells too little.
+
+    :param gone: a parameter of long ago.
+    """
+
+    def __init__(self, size: int, colour: str) -> None:
+        super().__init__(size)
+        self.colour = colour
+
+    def silent(self) -> None:
+        if self.size:
+            raise lmstudio_async.LMStudioRuntimeError("no")
+
+    def undescribed(self, limit: int) -> None:
+        """Do something.
+
+        :raises KeyError: if there is none.
+        """
+        raise lmstudio_async.LMStudioRuntimeError(str(limit))
+
+    @property
+    def bare(self) -> int:
+        return self.size
+
+
+@attrs.frozen(kw_only=True)
+class ValueSample:
+    """A value type.
+
+    :param size: in bytes.
+    """
+
+    size: int
+    colour: str = ""
+
+
+class HandleSample:
+    """A class whose objects users only get."""
+
+    def __init__(self, sample: Sample, size: int) -> None:
+        self.sample, self.size = sample, size
+
+
+def test_the_check_does_not_ask_for_the_constructor_of_what_users_cannot_make() -> None:
+    assert list(complaints("HandleSample", HandleSample)) == []
+
+
+def test_the_check_is_content_with_what_is_documented() -> None:
+    assert list(complaints("Sample", Sample)) == []
+
+
+def test_the_check_finds_everything_that_is_not_documented() -> None:
+    assert set(complaints("BadSample", BadSample)) == {
+        "BadSample does not document :param colour:",
+        "BadSample documents gone, which it does not take",
+        "BadSample.bare has no docstring",
+        "BadSample.silent has no docstring",
+        "BadSample.undescribed does not document :param limit:",
+        "BadSample.undescribed does not document :raises LMStudioRuntimeError:",
+        "BadSample.undescribed documents KeyError, which is not public",
+    }
+
+
+def test_the_check_reads_the_constructors_that_attrs_writes() -> None:
+    assert list(complaints("ValueSample", ValueSample)) == ["ValueSample does not document :param colour:"]

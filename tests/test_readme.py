@@ -1,0 +1,102 @@
+"""The examples of the README do what it says: each is run, on real models that have the names in the examples."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+import lmstudio_async as lms
+from tests.tiny_gguf import ModelsFolder
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SNIPPETS = [
+    pytest.param(match[1], id=f"line-{README.count(chr(10), 0, match.start()) + 1}")
+    for match in re.finditer(r"```python\n(.*?)```", README, re.DOTALL)
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    folder = ModelsFolder(home / ".lmstudio" / "models")
+    for name in ("lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",):
+        folder.add_llm(name, script="The meaning of life is what you make of it, day after day.")
+    folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
+    (home / "models").symlink_to(folder.folder, target_is_directory=True)
+    return folder.folder
+
+
+@pytest.fixture(autouse=True)
+def home(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine that the examples are for: LM Studio's folder has the models, and its server is the embedded one."""
+    monkeypatch.setenv("HOME", str(models.parent.parent))
+    monkeypatch.setenv("USERPROFILE", str(models.parent.parent))
+    monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
+    return
+
+
+def is_program(snippet: str) -> bool:
+    return ".run(main)" in snippet
+
+
+async def run_inside_a_client(snippet: str, models: Path) -> None:
+    names: dict[str, Any] = {"anyio": anyio, "lms": lms}
+    source = f"async def example(client):\n{textwrap.indent(snippet, '    ')}"
+    exec(compile(source, "README.md", "exec"), names)
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        with anyio.fail_after(60):
+            await names["example"](client)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_an_example_runs(snippet: str, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if is_program(snippet):
+        exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
+    else:
+        anyio.run(run_inside_a_client, snippet, models)
+    if is_program(snippet) or "respond_stream(chat)" in snippet:
+        assert "The meaning of life is what you make of it" in capsys.readouterr().out
+
+
+def test_there_are_programs_and_snippets() -> None:
+    programs = [is_program(str(each.values[0])) for each in SNIPPETS]
+    assert sum(programs) == 2
+    assert len(programs) > 15
+
+
+def test_the_table_of_load_config_keys_has_them_all() -> None:
+    table = README.split("| key | what it sets |")[1].split("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == {field.name for field in attrs.fields(lms.LlmLoadModelConfig)} - {"extra"}
+
+
+def test_the_gpu_row_names_its_keys() -> None:
+    row = next(line for line in README.splitlines() if line.startswith("| `gpu` |"))
+    assert {field.name for field in attrs.fields(lms.GpuSetting)} <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_the_sentence_about_embedding_configs_has_them_all() -> None:
+    sentence = README.split("Embedding models have ")[1].split(". ")[0]
+    named = set(re.findall(r"`(\w+)`", sentence))
+    assert named == {field.name for field in attrs.fields(lms.EmbeddingLoadModelConfig)} - {"extra"}
+
+
+def test_the_tree_of_errors_is_that_of_the_errors_module() -> None:
+    from lmstudio_async import errors
+
+    tree = README.split("```\nLMStudioError\n")[1].split("```")[0]
+    assert errors.__doc__ is not None
+    assert textwrap.indent("LMStudioError\n" + tree, "    ").rstrip() in errors.__doc__
+
+
+def test_the_links_lead_to_headings() -> None:
+    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\(#([\w-]+)\)", README)) <= anchors

@@ -1,0 +1,277 @@
+"""Connections, calls and operations, with a server that does what no good server does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    LMStudioAuthenticationError,
+    LMStudioCancelledError,
+    LMStudioChannelClosedError,
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioProtocolError,
+    LMStudioRuntimeError,
+    LMStudioTimeoutError,
+    LMStudioUnreachableError,
+)
+from lmstudio_async import _session as session_module
+from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, list_nothing, losing, until
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+
+# -- connecting
+
+
+async def test_nothing_is_connected_before_first_use(both: Both) -> None:
+    client, server = both
+    _ = client.llm, client.embedding, client.system
+
+    assert server.connections == 0
+
+
+async def test_concurrent_first_uses_share_one_connection(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(client.llm.list_loaded)
+        for _ in range(5):
+            await server.answer(await server.next_message(), [])
+
+    assert server.connections == 1
+
+
+async def test_a_refused_authentication_says_why() -> None:
+    refusal = {"success": False, "error": "Invalid passkey"}
+    async with ScriptedServer(authentication=refusal).client() as (client, _):
+        with pytest.raises(LMStudioAuthenticationError, match="Invalid passkey"):
+            await client.llm.list_loaded()
+
+
+@pytest.mark.parametrize("answer", [[], 5, {"success": "yes"}, {"hello": "world"}])
+async def test_an_odd_answer_to_the_authentication_is_an_error(answer: Any) -> None:
+    async with ScriptedServer(authentication=answer).client() as (client, _):
+        with pytest.raises(LMStudioProtocolError, match="authentication"):
+            await client.llm.list_loaded()
+
+
+async def test_an_authentication_that_never_comes_ends_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.05)
+    async with ScriptedServer(authentication="never").client() as (client, _):
+        with pytest.raises(LMStudioUnreachableError, match=r"0\.05 seconds"):
+            await client.llm.list_loaded()
+
+
+async def test_a_connection_that_failed_is_tried_again_at_the_next_use() -> None:
+    server = ScriptedServer(authentication={"success": False})
+    async with server.client() as (client, _):
+        for attempt in (1, 2):
+            with pytest.raises(LMStudioAuthenticationError):
+                await client.llm.list_loaded()
+            assert server.connections == attempt
+
+
+# -- losing the connection
+
+
+async def test_a_call_that_does_no_harm_twice_is_repeated_after_a_loss(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.list_loaded)
+        await server.next_message()
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        await server.answer(await server.next_message(), [])
+
+
+async def test_an_unload_is_not_repeated_after_a_loss(both: Both) -> None:
+    client, server = both
+    async with losing(server):
+        with pytest.raises(LMStudioConnectionBrokenError):
+            await client.llm.unload("qwen3-4b")
+
+    assert server.connections == 1
+
+
+async def test_a_load_under_way_fails_when_its_connection_is_lost(both: Both) -> None:
+    client, server = both
+    async with losing(server):
+        with pytest.raises(LMStudioConnectionBrokenError):
+            await client.llm.load_new_instance("qwen3-4b")
+
+
+async def test_the_next_use_after_a_loss_makes_a_new_connection(both: Both) -> None:
+    client, server = both
+    await list_nothing(client, server)
+    await server.drop()
+    await list_nothing(client, server)
+
+    assert server.connections == 2
+
+
+# -- silence
+
+
+async def test_a_call_without_an_answer_ends_at_the_timeout() -> None:
+    async with ScriptedServer().client(timeout=0.05) as (client, _):
+        with pytest.raises(LMStudioTimeoutError, match=r"'listLoaded' within 0\.05 seconds"):
+            await client.llm.list_loaded()
+
+
+async def test_a_silent_load_ends_at_the_timeout_and_is_cancelled_on_the_server() -> None:
+    async with ScriptedServer().client(timeout=0.1) as (client, server), anyio.create_task_group() as tasks:
+        error: list[Exception] = []
+
+        async def load() -> None:
+            with pytest.raises(
+                LMStudioTimeoutError, match=r"no news from scripted for 0\.1 seconds, at 50%"
+            ) as info:
+                await client.llm.load_new_instance("qwen3-4b")
+            error.append(info.value)
+
+        tasks.start_soon(load)
+        channel = await server.next_message()
+        await server.packet(channel, type="progress", progress=0.5)
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_a_load_that_moves_outlives_the_timeout() -> None:
+    async with ScriptedServer().client(timeout=0.5) as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
+        channel = await server.next_message()
+        # News that a consumer never sees counts too: this goes on for longer than the timeout.
+        started = anyio.current_time()
+        while anyio.current_time() < started + 0.7:
+            await server.packet(channel, type="progress", progress=0.0)
+            await anyio.lowlevel.checkpoint()
+        await server.packet(channel, type="success", info=INSTANCE)
+
+
+# -- odd packets
+
+
+async def test_a_load_sees_its_progress_and_its_end(both: Both) -> None:
+    client, server = both
+    seen: list[float] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            llm = await client.llm.load_new_instance("qwen3-4b", on_progress=seen.append)
+            assert llm.info.context_length == 4096
+
+        tasks.start_soon(load)
+        channel = await server.next_message()
+        await server.packet(channel, type="resolved", info=MODEL)
+        # A value that makes no progress of ours must not end the iteration.
+        for fraction in (0.5, 0.25, 1.0):
+            await server.packet(channel, type="progress", progress=fraction)
+            await until(lambda: bool(seen))
+        await server.packet(channel, type="success", info=INSTANCE)
+        await server.close(channel)
+
+    assert seen[-1] == 1.0
+    assert seen == sorted(set(seen))
+
+
+async def test_a_load_closed_without_a_result_is_an_error(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(LMStudioChannelClosedError):
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await server.close(await server.next_message())
+
+
+async def test_a_packet_that_cannot_be_read_is_dropped(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
+        channel = await server.next_message()
+        for packet in ({"type": "progress", "progress": "half"}, {"type": "progress"}, {"type": "news"}, {}):
+            await server.packet(channel, **packet)
+        await server.packet(channel, type="success", info=INSTANCE)
+
+
+# -- using it wrongly
+
+
+async def test_a_second_consumer_is_told_that_there_is_one(both: Both) -> None:
+    client, server = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load.wait_for_result)
+        channel = await server.next_message()
+        with pytest.raises(LMStudioRuntimeError, match="another task"):
+            await load.wait_for_result()
+        await server.packet(channel, type="success", info=INSTANCE)
+
+
+async def test_a_result_before_the_end_is_an_error_that_says_what_to_do(both: Both) -> None:
+    client, server = both
+    async with client.llm.load_new_instance_stream("qwen3-4b") as load:
+        with pytest.raises(LMStudioRuntimeError, match="wait_for_result"):
+            load.result()
+        await server.packet(await server.next_message(), type="success", info=INSTANCE)
+        assert await load.wait_for_result() is load.result() is await load.wait_for_result()
+
+
+async def test_a_closed_operation_cannot_be_started(both: Both) -> None:
+    client, _ = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    await load.aclose()
+
+    with pytest.raises(LMStudioCancelledError):
+        await load.wait_for_result()
+
+
+async def test_a_closed_client_says_so(both: Both) -> None:
+    client, _ = both
+    await client.aclose()
+    await client.aclose()
+
+    with pytest.raises(LMStudioConnectionClosedError):
+        await client.llm.list_loaded()
+
+
+async def test_a_client_that_was_not_entered_says_so() -> None:
+    with pytest.raises(LMStudioRuntimeError, match="async with AsyncClient"):
+        _ = AsyncClient("localhost").llm
+
+
+async def test_a_client_can_be_closed_by_another_task_than_the_one_that_entered_it() -> None:
+    async with ScriptedServer().client() as (client, server):
+        await list_nothing(client, server)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.aclose)
+
+
+async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with ScriptedServer().client() as (client, server):
+            await list_nothing(client, server)
+            raise ZeroDivisionError
+
+
+async def test_leaving_the_client_by_a_timeout_closes_it() -> None:
+    server = ScriptedServer()
+    with anyio.move_on_after(0.05) as scope:
+        async with server.client() as (client, _):
+            await client.llm.load_new_instance("qwen3-4b")
+
+    assert scope.cancelled_caught
+    await server.next_message()
+    assert (await server.next_message())["message"] == {"type": "cancel"}
+    with pytest.raises(LMStudioConnectionBrokenError):
+        while True:
+            # Whoever waited and the connection itself may both have said so.
+            assert (await server.next_message())["message"] == {"type": "cancel"}

@@ -1,0 +1,207 @@
+"""Ways out of a load and of an answer, with a server that takes its time."""
+
+from __future__ import annotations
+
+import gc
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    LMStudioCancelledError,
+    LMStudioConnectionClosedError,
+    LMStudioServerError,
+)
+from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+
+# -- ways out
+
+
+async def test_cancel_waits_for_the_servers_word(both: Both) -> None:
+    client, server = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    await load
+    channel = await server.next_message()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load.cancel)
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.fail(channel, "Load was cancelled")
+
+    with pytest.raises(LMStudioCancelledError):
+        load.result()
+
+
+async def test_whoever_watches_a_load_sees_it_end_when_another_task_cancels_it(both: Both) -> None:
+    client, server = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            async for _ in load:
+                pass
+
+        tasks.start_soon(watch)
+        channel = await server.next_message()
+        tasks.start_soon(load.cancel)
+        await server.next_message()
+        await server.fail(channel, "Load was cancelled")
+
+
+async def test_a_load_that_succeeds_while_it_is_cancelled_is_unloaded_again(both: Both) -> None:
+    client, server = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    await load
+    channel = await server.next_message()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load.cancel)
+        await server.next_message()
+        await server.packet(channel, type="success", info=INSTANCE)
+        await server.close(channel)
+        unload = await server.next_message()
+        assert unload["endpoint"] == "unloadModel"
+        assert unload["parameter"] == {"identifier": "qwen3-4b"}
+        await server.answer(unload)
+
+    with pytest.raises(LMStudioCancelledError):
+        load.result()
+
+
+async def test_an_instance_that_is_shared_stays_when_getting_it_is_cancelled(both: Both) -> None:
+    client, server = both
+    load = client.llm.model_stream("qwen3-4b")
+    await load
+    channel = await server.next_message()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load.cancel)
+        await server.next_message()
+        await server.packet(channel, type="loadSuccess", info=INSTANCE)
+        await server.close(channel)
+    await client.aclose()
+
+    assert await server.nothing_more()
+
+
+async def test_a_server_that_never_confirms_a_cancel_does_not_hold_anyone(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async._operations.STOP_SECONDS", 0.05)
+    client, _ = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    await load
+
+    await load.cancel()
+
+    with pytest.raises(LMStudioCancelledError, match="did not confirm"):
+        load.result()
+
+
+async def test_a_dropped_load_is_cancelled_and_warned_of(both: Both) -> None:
+    client, server = both
+    with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031
+        await client.llm.load_new_instance_stream("qwen3-4b")
+        gc.collect()
+    await server.next_message()
+
+    assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_breaking_out_of_the_loop_cancels_the_load(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.warns(ResourceWarning):  # noqa: PT031
+                async for _ in client.llm.load_new_instance_stream("qwen3-4b"):
+                    break
+                gc.collect()
+
+        tasks.start_soon(load)
+        channel = await server.next_message()
+        await server.packet(channel, type="progress", progress=0.5)
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_closing_the_client_cancels_its_loads_and_tells_who_waits(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(LMStudioConnectionClosedError):
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await server.next_message()
+        await client.aclose()
+
+    assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_what_a_callback_raises_ends_the_load_and_comes_out(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def full(_: float) -> None:
+            raise OverflowError("no room")
+
+        async def load() -> None:
+            with pytest.raises(OverflowError, match="no room"):
+                await client.llm.load_new_instance("qwen3-4b", on_progress=full)
+
+        tasks.start_soon(load)
+        channel = await server.next_message()
+        await server.packet(channel, type="progress", progress=0.5)
+        await server.next_message()
+        await server.fail(channel, "Load was cancelled")
+
+
+# -- an answer in the making
+
+
+async def test_a_cancelled_answer_keeps_what_was_said(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    async with llm.respond_stream("Hello") as stream:
+        channel = await server.next_message()
+        await server.packet(channel, type="fragment", fragment={"content": "Hi", "tokensCount": 1})
+        assert (await anext(stream)).content == "Hi"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.cancel)
+            await server.next_message()
+            await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
+        result = await stream.wait_for_result()
+
+    assert str(result) == "Hi"
+    assert result.stats.stop_reason == "userStopped"
+
+
+async def test_an_answer_that_is_left_has_no_result(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    async with anyio.create_task_group() as tasks:
+
+        async def leave() -> None:
+            async with llm.respond_stream("Hello") as stream:
+                await anext(stream)
+            with pytest.raises(LMStudioCancelledError, match=r"use cancel\(\)"):
+                stream.result()
+
+        tasks.start_soon(leave)
+        channel = await server.next_message()
+        await server.packet(channel, type="fragment", fragment={"content": "Hi"})
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
+
+
+async def test_a_failed_answer_raises_where_it_is_iterated_over(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    stream = await llm.respond_stream("Hello")
+    await server.fail(await server.next_message(), "The engine broke")
+
+    with pytest.raises(LMStudioServerError, match="Chat response error: The engine broke"):
+        async for _ in stream:
+            pass

@@ -1,0 +1,122 @@
+"""Does LM Studio answer there?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+
+from lmstudio_async._transport import _discovery as discovery
+from lmstudio_async._transport import find_default_local_api_host, is_valid_api_host
+from lmstudio_async.errors import LMStudioValueError
+
+RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
+
+GREETING = b'{"lmstudio": true}'
+
+
+def answering(body: bytes, status: bytes = b"200 OK") -> Callable[[anyio.abc.SocketStream], Any]:
+    async def handler(stream: anyio.abc.SocketStream) -> None:
+        request = await stream.receive()
+        assert request.startswith(b"GET /lmstudio-greeting HTTP/1.1\r\n")
+        await stream.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await stream.receive()
+
+    return handler
+
+
+async def silence(stream: anyio.abc.SocketStream) -> None:
+    while True:
+        await stream.receive()
+
+
+async def noise(stream: anyio.abc.SocketStream) -> None:
+    await stream.send(b"SSH-2.0-OpenSSH_9.6\r\n")
+    await stream.receive()
+
+
+async def a_flood(stream: anyio.abc.SocketStream) -> None:
+    await stream.receive()
+    await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+    while True:
+        await stream.send(b" " * 65_536)
+
+
+async def a_hang_up(stream: anyio.abc.SocketStream) -> None:
+    await stream.receive()
+
+
+@pytest.mark.parametrize("body", [GREETING, b'{"lmstudio":true,"version":"0.4"}'])
+async def test_the_greeting_is_recognised(raw_server: RawServer, body: bytes) -> None:
+    async with raw_server(answering(body)) as api_host:
+        assert await is_valid_api_host(api_host)
+
+
+async def test_loopback_is_asked_directly_whatever_proxy_is_set(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with raw_server(answering(GREETING)) as api_host:
+        assert await is_valid_api_host(api_host)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        answering(GREETING, b"404 Not Found"), answering(b"<html>"), answering(b'{"lmstudio": 1}'),
+        answering(b'{"lmstudio": false}'), answering(b"[]"), answering(b"\xff\xff"), answering(b"[" * 50_000),
+        silence, noise, a_flood, a_hang_up,
+    ],
+    ids=["404", "html", "one", "false", "list", "binary", "deep", "silence", "noise", "flood", "hang-up"],
+)  # fmt: skip
+async def test_whatever_else_answers_is_not_lm_studio(raw_server: RawServer, handler: Any) -> None:
+    with anyio.fail_after(10):
+        async with raw_server(handler) as api_host:
+            assert not await is_valid_api_host(api_host)
+
+
+async def test_nobody_there_is_no_error(free_port: int) -> None:
+    assert not await is_valid_api_host(f"127.0.0.1:{free_port}")
+
+
+async def test_a_host_that_makes_no_sense_is_an_error() -> None:
+    with pytest.raises(LMStudioValueError):
+        await is_valid_api_host("ftp://localhost")
+
+
+async def test_the_first_of_the_ports_that_answers_is_found(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    with anyio.fail_after(10):
+        async with AsyncExitStack() as servers:
+            hosts = [
+                await servers.enter_async_context(raw_server(handler))
+                for handler in (silence, answering(b"{}"), answering(GREETING), answering(GREETING))
+            ]
+            ports = tuple(int(host.rpartition(":")[2]) for host in hosts)
+            monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port, *ports))
+            assert await find_default_local_api_host() == hosts[2]
+
+
+async def test_the_port_that_people_see_is_asked_last(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port,))
+    async with raw_server(answering(GREETING)) as api_host:
+        monkeypatch.setattr(discovery, "_APP_PORT", int(api_host.rpartition(":")[2]))
+        assert await find_default_local_api_host() == api_host
+
+
+async def test_nothing_is_found_where_nothing_runs(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port,))
+    monkeypatch.setattr(discovery, "_APP_PORT", free_port)
+    assert await find_default_local_api_host() is None
+
+
+def test_the_ports_are_those_that_lm_studio_opens() -> None:
+    assert discovery.DEFAULT_API_PORTS == (41343, 52993, 16141, 39414, 22931)

@@ -1,0 +1,81 @@
+"""One packet of every kind, as the published TypeScript package accepts them, goes through the endpoint table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from lmstudio_async._protocol._endpoints import endpoints
+from lmstudio_async._protocol._errors import error_from_wire
+from lmstudio_async._wire._messages import ClientMessage, ServerMessage
+from lmstudio_async._wire._struct import Unknown, WireObject, read, write
+from lmstudio_async.errors import LMStudioServerError
+
+EXAMPLES = [
+    (entry["part"], entry["example"])
+    for entry in map(json.loads, (Path(__file__).parent / "examples.jsonl").read_text("utf-8").splitlines())
+]
+SIDES = {
+    "creationParameter": "creation",
+    "toClientPacket": "to_client",
+    "toServerPacket": "to_server",
+    "parameter": "parameter",
+    "returns": "result",
+}
+PACKETS = [pytest.param(part, example, id=part) for part, example in EXAMPLES if part != "error"]
+ERRORS = [pytest.param(example, id=example["title"]) for part, example in EXAMPLES if part == "error"]
+
+
+def kind_of(part: str) -> Any:
+    """Find the class for a part such as ``llm.channel.loadModel.toClientPacket``."""
+    if part.startswith("messages."):
+        return {"toServer": ClientMessage, "toClient": ServerMessage}[part.removeprefix("messages.")]
+    namespace, _, endpoint, side = part.split(".")
+    return getattr(endpoints(namespace)[endpoint], SIDES[side])
+
+
+def strangers(value: Any, place: str = "it") -> list[str]:
+    """Find what was not understood: unknown objects, and unknown members of known ones."""
+    if isinstance(value, Unknown):
+        return [f"{place} is unknown"]
+    if isinstance(value, WireObject):
+        found = [f"{place} has unknown members {sorted(value.extra)}"] if value.extra else []
+        for field in attrs.fields(type(value)):
+            if field.name != "extra":
+                found += strangers(getattr(value, field.name), f"{place}.{field.name}")
+        return found
+    if isinstance(value, list):
+        return [name for index, item in enumerate(value) for name in strangers(item, f"{place}[{index}]")]
+    return []
+
+
+def test_there_is_an_example_of_everything() -> None:
+    assert len(EXAMPLES) == 145
+
+
+@pytest.mark.parametrize(("part", "example"), PACKETS)
+def test_an_example_is_understood_to_the_last_member(part: str, example: Any) -> None:
+    assert strangers(read(kind_of(part), example)) == []
+
+
+@pytest.mark.parametrize(("part", "example"), PACKETS)
+def test_an_example_is_written_as_it_was_read(part: str, example: Any) -> None:
+    assert write(read(kind_of(part), example)) == example
+
+
+@pytest.mark.parametrize("example", ERRORS)
+def test_an_error_object_becomes_an_exception_that_carries_it(example: dict[str, Any]) -> None:
+    error = error_from_wire(example, "Model load")
+    assert error.server_error == {key: value for key, value in example.items() if key != "stack"}
+    assert example["title"] in str(error)
+    assert (type(error) is LMStudioServerError) is ("displayData" not in example)
+
+
+def test_a_stranger_is_found() -> None:
+    odd = read(ServerMessage, {"type": "channelClose", "channelId": 1, "why": "bored"})
+    assert strangers(odd) == ["it has unknown members ['why']"]
+    assert strangers([odd, read(ServerMessage, {"type": "goodbye"})])[1:] == ["it[1] is unknown"]
