@@ -86,9 +86,9 @@ async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
                 return False
             body = b""
             async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _GREETING_LIMIT_BYTES:
-                    return False
+                # Too much is read on and thrown away: httpx's iterators must not be left half-way.
+                if len(body) <= _GREETING_LIMIT_BYTES:
+                    body += chunk
         greeting = json.loads(body)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError):
         return False

@@ -204,7 +204,17 @@ def _what_happened(url: str, exc: Exception, timeout: float) -> str:
     if isinstance(exc, httpx.ProxyError):
         return f"{url} could not be reached through the proxy that the environment names ({exc})."
     if isinstance(exc, httpx.ConnectError):
-        return f"{url} could not be reached ({str(exc) or type(exc).__name__})."
+        return f"{url} could not be reached ({_describe(exc)})."
     if isinstance(exc, (httpx.RemoteProtocolError, httpx.ReadError)):
-        return f"{url} answered, but not as LM Studio does ({str(exc) or 'it hung up'})."
+        return f"{url} answered, but not as LM Studio does ({_describe(exc)})."
     return f"{url} could not be reached ({type(exc).__name__}: {exc})."
+
+
+def _describe(exc: Exception) -> str:
+    """Give the text of an error, or of the first of its causes that has one: on trio, httpx's own is empty."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if text := str(cause):
+            return text
+        cause = cause.__cause__ or cause.__context__
+    return type(exc).__name__

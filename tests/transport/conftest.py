@@ -34,7 +34,9 @@ class ServerEnd:
         while b"\r\n\r\n" not in head:
             head += await self.stream.receive()
         lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
         digest = hashlib.sha1(headers["sec-websocket-key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
         await self.stream.send(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -66,7 +68,7 @@ class ServerEnd:
             elif isinstance(event, CloseConnection):
                 if self.connection.state is ConnectionState.REMOTE_CLOSING:
                     await self.stream.send(bytes(self.connection.send(event.response())))
-                raise EOFError
+                raise EOFError  # noqa: TRY004 - the end of the connection, not a wrong type
             elif isinstance(event, Ping):
                 await self.stream.send(bytes(self.connection.send(event.response())))
 
@@ -149,8 +151,6 @@ def connected() -> Callable[..., AbstractAsyncContextManager[tuple[FrameTranspor
 def pair(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]:
     """Each kind of connection in turn: the end that is tested, and its peer."""
     return _memory if request.param == "memory" else _connected
-
-
 
 
 @pytest.fixture

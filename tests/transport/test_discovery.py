@@ -1,4 +1,4 @@
-"""Does LM Studio answer there?"""
+"""Whether LM Studio answers somewhere, and what else may answer there."""
 
 from __future__ import annotations
 

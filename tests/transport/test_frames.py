@@ -50,7 +50,8 @@ FRAMES = st.one_of(
     TEXTS.map(lambda text: frame(text.encode())),
     st.lists(st.binary(max_size=20) | TEXTS.map(str.encode), min_size=2, max_size=4).map(
         lambda parts: b"".join(
-            frame(part, (1 if at == 0 else 0) | (0x80 if at == len(parts) - 1 else 0)) for at, part in enumerate(parts)
+            frame(part, (1 if at == 0 else 0) | (0x80 if at == len(parts) - 1 else 0))
+            for at, part in enumerate(parts)
         )
     ),
     st.binary(max_size=125).map(lambda payload: frame(payload, 0x89)),
@@ -102,7 +103,9 @@ def test_many_frames_in_one_chunk_are_given_at_once() -> None:
 
 def test_a_goodbye_is_told_after_the_messages_before_it() -> None:
     reader = a_reader()
-    assert reader.feed(frame(b"last") + frame((1011).to_bytes(2) + b"out of memory", 0x88) + frame(b"no")) == ["last"]
+    assert reader.feed(
+        frame(b"last") + frame((1011).to_bytes(2) + b"out of memory", 0x88) + frame(b"no")
+    ) == ["last"]
     assert reader.end is not None
     assert (reader.end.code, reader.end.reason, reader.end.by_peer) == (1011, "out of memory", True)
     assert reader.feed(frame(b"no")) == []
@@ -125,7 +128,9 @@ def test_a_goodbye_is_told_after_the_messages_before_it() -> None:
     ],
 )
 @pytest.mark.parametrize("bytewise", [False, True])
-def test_what_breaks_the_rules_ends_the_connection_by_its_code(data: bytes, code: int, bytewise: bool) -> None:
+def test_what_breaks_the_rules_ends_the_connection_by_its_code(
+    data: bytes, code: int, bytewise: bool
+) -> None:
     reader = a_reader()
     texts = reader.feed(frame(b"good"))
     for chunk in [data[at : at + 1] for at in range(len(data))] if bytewise else [data]:
@@ -159,7 +164,10 @@ def test_messages_up_to_the_limit_pass_however_many_they_are() -> None:
     assert reader.end is None
 
 
-@given(st.text() | st.sampled_from(["x" * n for n in (125, 126, 1024, 1025, 8192, 8193, 65_535, 65_536, 100_003)]))
+@given(
+    st.text()
+    | st.sampled_from(["x" * n for n in (125, 126, 1024, 1025, 8192, 8193, 65_535, 65_536, 100_003)])
+)
 def test_a_masked_frame_is_what_a_server_reads(text: str) -> None:
     server = Connection(ConnectionType.SERVER)
     server.receive_data(masked_text_frame(text))

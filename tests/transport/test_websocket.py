@@ -1,0 +1,444 @@
+"""Websockets: how connecting fails, what a server may do to a connection, and how one ends."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from wsproto.events import CloseConnection, Ping, Pong
+
+from lmstudio_async._transport import WebSocketConnector, parse_api_host
+from lmstudio_async.errors import (
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioUnreachableError,
+    LMStudioValueError,
+)
+
+RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
+Connected = Callable[..., AbstractAsyncContextManager[tuple[Any, Any]]]
+
+
+@asynccontextmanager
+async def a_connector(api_host: str, **options: Any) -> AsyncGenerator[WebSocketConnector, None]:
+    connector = WebSocketConnector(parse_api_host(api_host), **{"close_timeout": 0.1, **options})
+    try:
+        yield connector
+    finally:
+        await connector.aclose()
+
+
+async def why_unreachable(api_host: str, **options: Any) -> str:
+    async with a_connector(api_host, **options) as connector:
+        with pytest.raises(LMStudioUnreachableError) as caught:
+            async with connector.connect("llm"):
+                pytest.fail("connected to nothing")
+    message = str(caught.value)
+    assert "/llm" in message
+    assert "Start LM Studio" in message
+    assert '"embedded"' in message
+    return message
+
+
+def replying(data: bytes) -> Callable[[anyio.abc.SocketStream], Any]:
+    async def handler(stream: anyio.abc.SocketStream) -> None:
+        await stream.receive()
+        await stream.send(data)
+
+    return handler
+
+
+async def silence(stream: anyio.abc.SocketStream) -> None:
+    while True:
+        await stream.receive()
+
+
+async def test_a_port_where_nobody_listens(free_port: int) -> None:
+    assert "could not be reached" in await why_unreachable(f"127.0.0.1:{free_port}")
+
+
+async def test_a_name_that_does_not_exist() -> None:
+    with anyio.fail_after(30):
+        await why_unreachable("nowhere.invalid", connect_timeout=5)
+
+
+async def test_a_server_that_accepts_and_says_nothing(raw_server: RawServer) -> None:
+    async with raw_server(silence) as api_host:
+        assert "did not answer within 0.1 seconds" in await why_unreachable(api_host, connect_timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "HTTP status 403"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "HTTP status 200"),
+        (
+            b"HTTP/1.1 101 Yes\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "not as a websocket server does",
+        ),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not as LM Studio does"),
+        (b"\x00\xff" * 40, "not as LM Studio does"),
+        (b"", "not as LM Studio does"),
+    ],
+)
+async def test_a_server_that_is_something_else(raw_server: RawServer, reply: bytes, expected: str) -> None:
+    async with raw_server(replying(reply)) as api_host:
+        assert expected in await why_unreachable(api_host)
+
+
+async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
+    async with raw_server(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as api_host:
+        message = await why_unreachable(f"wss://{api_host}", verify=ssl.create_default_context())
+    assert "could not be reached" in message
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "garbage.pem"])
+async def test_certificates_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "garbage.pem").write_text("no certificate")
+    async with a_connector("wss://127.0.0.1", verify=str(tmp_path / name)) as connector:
+        with pytest.raises(LMStudioValueError, match="PEM"):
+            async with connector.connect("llm"):
+                pytest.fail("connected")
+
+
+async def test_the_namespace_is_asked_for_below_the_prefix(raw_server: RawServer, server_end: Any) -> None:
+    paths = []
+
+    async def handler(stream: anyio.abc.SocketStream) -> None:
+        end = server_end(stream)
+        paths.append(await end.accept())
+        await end.receive()
+
+    async with raw_server(handler) as api_host, a_connector(f"http://{api_host}/lm") as connector:
+        assert connector.address == f"{api_host}/lm"
+        async with connector.connect("embedding"), connector.connect("system"):
+            pass
+    assert paths == ["/lm/embedding", "/lm/system"]
+
+
+async def echo(stream: anyio.abc.SocketStream, end: Any) -> None:
+    await end.accept()
+    while True:
+        for frame in await end.receive():
+            await end.send(frame)
+
+
+async def test_an_exception_leaves_the_block_as_itself(raw_server: RawServer, server_end: Any) -> None:
+    async with (
+        raw_server(lambda stream: echo(stream, server_end(stream))) as api_host,
+        a_connector(api_host) as connector,
+    ):
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            async with connector.connect("llm"):
+                raise ZeroDivisionError("mine")
+
+
+async def test_a_closed_connector_connects_no_more(raw_server: RawServer, server_end: Any) -> None:
+    async with (
+        raw_server(lambda stream: echo(stream, server_end(stream))) as api_host,
+        a_connector(api_host) as connector,
+    ):
+        async with connector.connect("llm") as transport:
+            await transport.send("x")
+            assert list(await transport.receive()) == ["x"]
+        await connector.aclose()
+        await connector.aclose()
+        with pytest.raises(LMStudioConnectionClosedError):
+            async with connector.connect("llm"):
+                pytest.fail("connected")
+
+
+async def why_broken(transport: Any) -> str:
+    for _ in range(2):
+        with pytest.raises(LMStudioConnectionBrokenError) as caught:
+            await transport.receive()
+        with pytest.raises(LMStudioConnectionBrokenError):
+            await transport.send("x")
+    assert "ws://127.0.0.1:" in str(caught.value)
+    return str(caught.value)
+
+
+async def test_the_code_and_reason_of_the_servers_goodbye_are_told(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await server.stream.send(bytes(server.connection.send(CloseConnection(1011, "out of memory"))))
+            assert "code 1011: out of memory" in await why_broken(transport)
+            answer = await server.next_event()
+            assert isinstance(answer, CloseConnection)
+
+
+async def test_a_server_that_hangs_up(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await server.send("last")
+            await server.stream.aclose()
+            assert list(await transport.receive()) == ["last"]
+            assert "hung up" in await why_broken(transport)
+
+
+async def test_a_server_that_resets_the_connection_within_a_frame(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await server.stream.send(b"\x81\x7e\x10\x00half")
+            raw = server.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.stream.aclose)
+                assert "network failed" in await why_broken(transport) or sys.platform == "win32"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "code"),
+    [
+        (b"\x81\x02\xff\xfe", "not UTF-8", 1007),
+        (b"\x81\x82abcdhi", "masked", 1002),
+        (b"\x82\x01x", "binary", 1003),
+        (b"\x81\x7f" + (1 << 40).to_bytes(8), "above the limit", 1009),
+    ],
+)
+async def test_a_server_that_breaks_the_rules(
+    connected: Connected, data: bytes, expected: str, code: int
+) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await server.stream.send(data)
+            assert expected in await why_broken(transport)
+            goodbye = await server.next_event()
+            assert isinstance(goodbye, CloseConnection)
+            assert goodbye.code == code
+
+
+async def test_a_ping_is_answered_between_frames(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            ping = bytes(server.connection.send(Ping(b"alive?")))
+            await server.stream.send(b"\x81\x03one" + ping + b"\x81\x03two")
+            frames: list[str] = []
+            while len(frames) < 2:
+                frames += await transport.receive()
+            assert frames == ["one", "two"]
+            answer = await server.next_event()
+            assert isinstance(answer, Pong)
+            assert answer.payload == b"alive?"
+
+
+async def test_what_has_arrived_is_received_at_once(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await server.stream.send(b"\x81\x01x" * 1000)
+            assert len(await transport.receive()) == 1000
+
+
+async def test_messages_of_many_megabytes_go_both_ways(connected: Connected) -> None:
+    text = "0123456789abcdef" * (2 << 20)
+    received: list[str] = []
+    with anyio.fail_after(60):
+        async with connected() as (transport, server), anyio.create_task_group() as tasks:
+
+            async def receive() -> None:
+                received.extend(await transport.receive())
+
+            tasks.start_soon(receive)
+            await server.stream.send(b"\x81\x7f" + len(text).to_bytes(8) + text.encode())
+            tasks.start_soon(transport.send, text[: 4 << 20])
+            assert list(await server.receive()) == [text[: 4 << 20]]
+    assert received == [text]
+
+
+async def test_silence_is_probed_and_a_living_server_kept(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with (
+            connected(ping_interval=0.01, ping_timeout=5) as (transport, server),
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(transport.receive)
+            for _ in range(3):
+                ping = await server.next_event()
+                assert isinstance(ping, Ping)
+                await server.stream.send(bytes(server.connection.send(ping.response())))
+            await server.send("here")
+
+
+async def test_a_server_that_answers_no_ping_is_given_up(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected(ping_interval=0.02, ping_timeout=0.03) as (transport, _):
+            assert "did not answer a ping" in await why_broken(transport)
+
+
+async def test_who_was_busy_for_long_finds_the_connection_alive(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected(ping_interval=0.01, ping_timeout=0.01) as (transport, server):
+            await server.send("waiting")
+            # Longer than both limits together; nobody receives meanwhile.
+            await anyio.sleep(0.05)
+            assert list(await transport.receive()) == ["waiting"]
+
+
+async def test_a_server_that_reads_nothing_does_not_hold_senders_for_ever(connected: Connected) -> None:
+    caught: list[str] = []
+    with anyio.fail_after(20):
+        async with connected(write_timeout=0.1) as (transport, _):
+
+            async def send() -> None:
+                try:
+                    while True:
+                        await transport.send("x" * 1_000_000)
+                except LMStudioConnectionBrokenError as exc:
+                    caught.append(str(exc))
+
+            async def receive() -> None:
+                with pytest.raises(LMStudioConnectionBrokenError):
+                    await transport.receive()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(receive)
+                for _ in range(3):
+                    tasks.start_soon(send)
+    assert len(caught) == 3
+    assert all("did not read what was sent for 0.1 seconds" in message for message in caught)
+
+
+async def test_a_cancelled_sender_leaves_whole_frames_only(connected: Connected) -> None:
+    large = "x" * 8_000_000
+    with anyio.fail_after(30):
+        async with connected() as (transport, server), anyio.create_task_group() as tasks:
+            scope = anyio.CancelScope()
+
+            async def send_and_be_cancelled() -> None:
+                with scope:
+                    await transport.send(large)
+
+            tasks.start_soon(send_and_be_cancelled)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            tasks.start_soon(transport.send, "after")
+            assert list(await server.receive()) == [large]
+            assert list(await server.receive()) == ["after"]
+
+
+async def test_concurrent_senders_share_their_writes(
+    connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            write = transport._stream.write
+
+            async def counting(data: bytes) -> None:
+                writes.append(len(data))
+                await write(data)
+
+            monkeypatch.setattr(transport._stream, "write", counting)
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(transport.send, str(number))
+            received = [text for _ in range(100) for text in await server.receive()]
+            assert sorted(received, key=int) == [str(number) for number in range(100)]
+    # All of them start before the first write is over; the goodbye is the last one.
+    assert len(writes) <= 5
+
+
+async def test_closing_waits_for_the_servers_goodbye(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected(close_timeout=30) as (transport, server), anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.aclose)
+            with pytest.raises(EOFError):
+                await server.receive()
+            with pytest.raises(LMStudioConnectionClosedError):
+                await transport.receive()
+
+
+async def test_closing_takes_over_from_a_cancelled_receiver(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected(close_timeout=30) as (transport, server), anyio.create_task_group() as tasks:
+            receiving = anyio.CancelScope()
+
+            async def receive() -> None:
+                with receiving:
+                    await transport.receive()
+
+            tasks.start_soon(receive)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(transport.aclose)
+            await anyio.wait_all_tasks_blocked()
+            receiving.cancel()
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(EOFError):
+                await server.receive()
+
+
+async def test_closing_does_not_wait_long_for_a_silent_server(connected: Connected) -> None:
+    with anyio.fail_after(10):
+        async with connected(close_timeout=0.05) as (transport, _):
+            await transport.aclose()
+            with pytest.raises(LMStudioConnectionClosedError):
+                await transport.send("x")
+
+
+async def _echo_until_told(websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        while (text := await websocket.receive_text()) != "leave":
+            await websocket.send_text(text)
+        await websocket.close(1011, "as you wish")
+    except WebSocketDisconnect:
+        pass
+
+
+@pytest.fixture(scope="module")
+def real_server() -> Iterator[str]:
+    """The server that people run: Starlette on uvicorn, in a thread of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    app = Starlette(routes=[WebSocketRoute("/llm", _echo_until_told)])
+    server = uvicorn.Server(uvicorn.Config(app, ws="wsproto", log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    listener.close()
+
+
+async def test_a_real_server_echoes_what_it_gets_from_many_connections(real_server: str) -> None:
+    async def talk(connector: WebSocketConnector, name: int) -> None:
+        received: list[str] = []
+        async with connector.connect("llm") as transport:
+            sent = [f"{name}: {'ä' * size}" for size in (0, 1, 100, 60_000, 400_000)]
+            for text in sent:
+                await transport.send(text)
+            while len(received) < len(sent):
+                received += await transport.receive()
+        assert received == sent
+
+    with anyio.fail_after(60):
+        async with a_connector(real_server, close_timeout=5) as connector, anyio.create_task_group() as tasks:
+            for name in range(5):
+                tasks.start_soon(talk, connector, name)
+
+
+async def test_a_real_servers_goodbye_is_told(real_server: str) -> None:
+    with anyio.fail_after(10):
+        async with a_connector(real_server) as connector, connector.connect("llm") as transport:
+            await transport.send("leave")
+            assert "code 1011: as you wish" in await why_broken(transport)
+
+
+async def test_a_real_server_without_that_namespace(real_server: str) -> None:
+    async with a_connector(real_server) as connector:
+        with pytest.raises(LMStudioUnreachableError, match="HTTP status 403"):
+            async with connector.connect("nonsense"):
+                pytest.fail("connected")
