@@ -12,6 +12,7 @@ from lmstudio_async._config import load_config_fields
 from lmstudio_async._handles import AsyncModelHandle
 from lmstudio_async._loading import AsyncLoadStream
 from lmstudio_async._protocol._endpoints.models import (
+    ESTIMATE_MODEL_USAGE,
     GET_MODEL_INFO,
     GET_OR_LOAD,
     LIST_LOADED,
@@ -24,14 +25,16 @@ from lmstudio_async._session import Session
 from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
 from lmstudio_async._wire._kv import stack
 from lmstudio_async._wire._models import (
+    EstimateModelUsageParameter,
     GetModelInfoParameter,
     GetOrLoadCreation,
     LoadModelCreation,
     ModelQuery,
+    ModelUsage,
     QuerySpecifier,
     UnloadModelParameter,
 )
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
 __all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
 
@@ -79,7 +82,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
         :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
             never loads one.
-        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
         :param config: load config, a config object or a dict. Only if this call loads it.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
@@ -108,7 +112,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """The same as `model`, to be watched.
 
         :param model_key: a model key, or the identifier of a loaded instance.
-        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
         :param config: load config, a config object or a dict. Only if this call loads it.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :return: the load; nothing is sent before it is entered, iterated over or awaited.
@@ -202,6 +207,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
+        :raises LMStudioValueError: if it is no identifier.
 
         ::
 
@@ -265,9 +271,40 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             raise error_from_wire(no_model_matching({}, ()).server_error, GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
+    async def estimate_resources(
+        self, model_key: str, config: ConfigT | None = None, *, device: str | None = None
+    ) -> ModelUsage:
+        """Estimate how much memory a model would take, without loading it. Older servers do not answer this.
+
+        :param model_key: the model key.
+        :param config: load config, a config object or a dict: a longer context takes more.
+        :param device: identifier of the LM Link device to load it on; None leaves it to the server.
+        :return: the memory, and whether the server would load the model at all.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            usage = await client.llm.estimate_resources("qwen3-4b", {"context_length": 32768})
+            print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
+        """
+        parameter = EstimateModelUsageParameter(
+            model_key=check_name(model_key, "the model key"),
+            load_config_stack=stack(load_config_fields(config, self._domain)),
+            device_identifier=optional_name(device, "device"),
+        )
+        return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
+
     async def _any_loaded_model(self, device: str | None) -> HandleT:
         query = ModelQuery(domain=self._domain, device_identifier=optional_name(device, "device"))
-        info = await self.get_model_info(query)
+        try:
+            info = await self.get_model_info(query)
+        except LMStudioModelNotFoundError as error:
+            raise LMStudioModelNotFoundError(
+                f"No model of type {self._domain!r} is loaded, and model() without a key loads none.\n"
+                f"Give it the key of a model to load; client.{self._domain}.list_downloaded() lists them.",
+                error.server_error,
+            ) from error
         return self._make_handle(info)
 
 
@@ -308,7 +345,8 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
     ) -> HandleT:
         """Give a handle of an instance of this model, see `AsyncModelNamespace.model`.
 
-        :param ttl: idle seconds after which the instance is unloaded; None for never. Only if this call loads it.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
         :param config: load config, a config object or a dict. Only if this call loads it.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
@@ -348,10 +386,10 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncDownloadedModel):
             return NotImplemented
-        return self._namespace is other._namespace and bool(self._info == other._info)
+        return self._namespace._session is other._namespace._session and bool(self._info == other._info)
 
     def __hash__(self) -> int:
-        return hash((self._namespace, self._info))
+        return hash((self._namespace._session, self._info))
 
     def __repr__(self) -> str:
         return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,21 @@ SNIPPETS = [
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     folder = ModelsFolder(home / ".lmstudio" / "models")
-    for name in ("lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",):
-        folder.add_llm(name, script="The meaning of life is what you make of it, day after day.")
+    folder.add_llm(
+        "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
+        script="The meaning of life is what you make of it, day after day.",
+    )
     folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
     (home / "models").symlink_to(folder.folder, target_is_directory=True)
     return folder.folder
 
 
 @pytest.fixture(autouse=True)
-def home(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def home(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that the examples are for: LM Studio's folder has the models, and its server is the embedded one."""
     monkeypatch.setenv("HOME", str(models.parent.parent))
     monkeypatch.setenv("USERPROFILE", str(models.parent.parent))
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
-    return
 
 
 def is_program(snippet: str) -> bool:

@@ -70,7 +70,7 @@ async def ask(llm: AsyncLLM, screen: Screen) -> None:
                 paragraph.write(fragment.content)
         result = await answer.wait_for_result()
     screen.note(
-        f"{result.stats.predicted_tokens_count} tokens, {result.stats.tokens_per_second:.0f} a second"
+        f"{result.stats.predicted_tokens_count} tokens, {result.stats.tokens_per_second:,.0f} per second"
     )
 
 

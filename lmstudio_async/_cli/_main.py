@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from types import FrameType
 
 import anyio
 
+from lmstudio_async._cli._interrupts import INTERRUPTED, patient_interrupts
 from lmstudio_async.errors import LMStudioError
 
 __all__ = ["main"]
 
 PROGRAM = "python -m lmstudio_async"
-
-INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        # What a model says may have characters that the terminal has not.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            # What a model says may have characters that the terminal has not.
+            stream.reconfigure(errors="replace")
     try:
         return _run(given)
     except LMStudioError as error:
@@ -48,29 +47,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.command == "serve":
-        from lmstudio_async._cli._serve import serve
-
-        # Serving has no other end than Ctrl-C or SIGTERM: that is how it succeeds.
-        with contextlib.suppress(KeyboardInterrupt):
-            anyio.run(serve, given.models, given.host, given.port, given.token, not given.no_auto_evict)
-        return 0
-    from lmstudio_async._cli._stage import play
-
     try:
-        _treat_termination_as_interrupt()
-        anyio.run(play, given.host, given.models, given.model)
+        anyio.run(_serve if given.command == "serve" else _demo, given)
     except KeyboardInterrupt:
+        if given.command == "serve":
+            # Serving has no other end: that is how it succeeds.
+            return 0
         print("\nInterrupted. Nothing that the demo loaded is left.", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def _treat_termination_as_interrupt() -> None:
-    def interrupt(_: int, __: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
+async def _serve(given: argparse.Namespace) -> None:
+    from lmstudio_async._cli._serve import serve
 
-    signal.signal(signal.SIGTERM, interrupt)
+    with patient_interrupts():
+        await serve(given.models, given.host, given.port, given.token, not given.no_auto_evict)
+
+
+async def _demo(given: argparse.Namespace) -> None:
+    from lmstudio_async._cli._stage import play
+
+    with patient_interrupts():
+        await play(given.host, given.models, given.model)
 
 
 def _parser() -> argparse.ArgumentParser:

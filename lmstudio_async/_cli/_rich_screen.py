@@ -21,10 +21,13 @@ LABEL_WIDTH = 22
 
 
 class RichScreen(Screen):
-    """Colours where the terminal has them, bars that move, a table."""
+    """Colours where the terminal has them, bars that move, a table.
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False)
+    :param console: where to show it; None for standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
         # On a wide terminal, lines that run across all of it are hard to read.
         self._console.width = min(self._console.width, WIDEST)
 

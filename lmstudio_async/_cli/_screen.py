@@ -6,13 +6,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from lmstudio_async import AsyncLLM
 
-__all__ = ["COLUMNS", "INDENT", "Bar", "Screen", "make_screen", "row"]
+__all__ = ["COLUMNS", "INDENT", "Bar", "Screen", "row"]
 
 INDENT = "  "
 WIDEST = 88
@@ -139,12 +138,3 @@ def row(llm: AsyncLLM) -> tuple[str, ...]:
     """What the table says about an instance, by `COLUMNS`."""
     ttl = "never" if llm.info.ttl is None else f"{llm.info.ttl:g} s"
     return llm.identifier, llm.info.model_key, ttl, f"{llm.info.context_length:,} tokens"
-
-
-def make_screen() -> Screen:
-    """The best there is: rich's progress bars in a terminal, if rich is installed; else plain text."""
-    if sys.stdout.isatty() and find_spec("rich") is not None:
-        from lmstudio_async._cli._rich_screen import RichScreen
-
-        return RichScreen()
-    return Screen()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +17,8 @@ import anyio.to_thread
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
 from lmstudio_async._cli._embedded import check_extra, check_folder, has_llm, models_in
-from lmstudio_async._cli._screen import Screen, make_screen
-from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
+from lmstudio_async._cli._screen import Screen
+from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 __all__ = ["play"]
 
@@ -42,11 +43,12 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
         raise LMStudioValueError(
             f"--models is for the embedded server, and --host {host} is another: give one of the two."
         )
-    screen = make_screen()
+    screen = _best_screen()
     screen.title("lmstudio-async: load, watch, use and unload a model")
     server = EMBEDDED if models is not None else await _find_host(host, screen)
     if server != EMBEDDED:
         async with AsyncClient(server) as client:
+            await _check_it_answers(client)
             screen.fact("Server", f"LM Studio at {client.api_host}")
             await _play(client, model_key, screen)
         return
@@ -55,6 +57,15 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
         AsyncClient(EmbeddedServer(folder)) as client,
     ):
         await _play(client, model_key, screen)
+
+
+def _best_screen() -> Screen:
+    """Progress bars in a terminal, if rich is installed; else plain text."""
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        from lmstudio_async._cli._rich_screen import RichScreen
+
+        return RichScreen()
+    return Screen()
 
 
 async def _play(client: AsyncClient, model_key: str | None, screen: Screen) -> None:
@@ -93,6 +104,16 @@ async def _find_host(host: str | None, screen: Screen) -> str:
     if found is None:
         screen.fact("Server", "embedded: no LM Studio answers on this machine")
     return found or EMBEDDED
+
+
+async def _check_it_answers(client: AsyncClient) -> None:
+    try:
+        await client.llm.list_loaded()
+    except LMStudioUnreachableError as error:
+        raise LMStudioUnreachableError(
+            f"No LM Studio answers at {client.api_host}. Start its server there (lms server start), "
+            f"or try the embedded server: python -m lmstudio_async demo --host {EMBEDDED}"
+        ) from error
 
 
 async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDownloadedLlm | None:

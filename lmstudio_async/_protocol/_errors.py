@@ -72,8 +72,13 @@ def error_from_wire(
         kind = LMStudioIdentifierInUseError
     exception = (kind or default)(f"{label} error: {title}", wire)
     lines = [title, _text(wire.get("cause")), _text(wire.get("suggestion"))]
-    if isinstance(exception, LMStudioModelNotFoundError) and exception.candidates:
-        lines.append(f"There are: {', '.join(exception.candidates)}")
+    if isinstance(exception, LMStudioModelNotFoundError):
+        # The title speaks of "the query", which whoever gave an identifier has never seen.
+        query = exception.display_data.get("query")
+        if isinstance(query, Mapping) and query:
+            lines.append("Asked for: " + ", ".join(f"{key} {value!r:.80}" for key, value in query.items()))
+        if exception.candidates:
+            lines.append(f"There are: {', '.join(exception.candidates)}")
     exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)
     return exception
 

@@ -14,7 +14,7 @@ import attrs
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async._wire._struct import MalformedError, WireObject, read, write
+from lmstudio_async._wire._struct import WireObject, read, write
 from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
 
 __all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result"]
@@ -93,7 +93,7 @@ class Multiplexer:
         return self._last_call, frame
 
     def forget_call(self, number: int) -> None:
-        """Nobody waits for this answer any more. (A call cannot be cancelled on the server.)"""
+        """Nobody waits for this answer any more; the server cannot be told."""
         self._calls.pop(number, None)
 
     def open_channel(
@@ -155,7 +155,7 @@ class Multiplexer:
         channel.heard = True
         try:
             packet = read(channel.endpoint.to_client, message.get("message"))
-        except MalformedError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever because of it
             # It may be news that we can live without. If it was the result, the channel will close without one.
             label = channel.endpoint.label
             logger.warning("%s: dropped a packet: %s", label, error)
@@ -184,7 +184,7 @@ class Multiplexer:
             return
         try:
             call.receiver.succeed(read(endpoint.result, result))
-        except MalformedError as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             failure = LMStudioProtocolError(f"{endpoint.label}: the server's answer cannot be read: {error}")
             failure.__cause__ = error
             call.receiver.fail(failure)

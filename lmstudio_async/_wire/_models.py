@@ -226,6 +226,12 @@ class MemoryEstimate(WireObject):
     """How much memory a load would take, in bytes.
 
     :param confidence: ``high`` or ``low``.
+    :param model_vram_bytes: the weights, on GPUs.
+    :param context_vram_bytes: the context, on GPUs.
+    :param total_vram_bytes: all of it, on GPUs.
+    :param model_bytes: the weights, wherever they are.
+    :param context_bytes: the context, wherever it is.
+    :param total_bytes: all of it.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -240,5 +246,12 @@ class MemoryEstimate(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ModelUsage(WireObject):
+    """What loading a model would take.
+
+    :param memory: how much memory.
+    :param passes_guardrails: the server would load it; False if its settings forbid loads of this size.
+    :param extra: members that the server sent and this SDK does not know.
+    """
+
     memory: MemoryEstimate
     passes_guardrails: bool = True

@@ -25,7 +25,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-__all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "renamed", "write"]
+__all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "write"]
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -56,11 +56,6 @@ class Unknown(WireObject):
 def nullable() -> Any:
     """A member that is always written: ``null`` where there is no value."""
     return attrs.field(default=None, metadata={"nullable": True})
-
-
-def renamed(wire_name: str, **settings: Any) -> Any:
-    """A member whose name on the wire is not the camelCase of its own."""
-    return attrs.field(metadata={"wire_name": wire_name}, **settings)
 
 
 def camel(name: str) -> str:
@@ -110,7 +105,7 @@ def _find_members(cls: type[WireObject]) -> tuple[tuple[str, str, bool], ...]:
     return tuple(
         (
             field.name,
-            field.metadata.get("wire_name") or camel(field.name),
+            camel(field.name),
             bool(field.metadata.get("nullable")),
         )
         for field in attrs.fields(cls)

@@ -1,0 +1,174 @@
+"""The demo: from nothing to nothing, on real models, and out of it at any time."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+import lmstudio_async as lms
+from lmstudio_async._cli import _demo, _stage
+from lmstudio_async._cli._screen import Screen
+from tests.cli.running import children, command, interrupt, is_running, read_until, run
+from tests.tiny_gguf import ModelsFolder, write_llm
+
+needs_signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no SIGINT for other processes"
+)
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="children are looked up in /proc"
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="One, two and three good reäsons.")
+    folder.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=600)
+    return folder.folder
+
+
+# -- what is shown
+
+
+async def test_the_demo_loads_twice_lists_asks_and_leaves_nothing(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_demo, "TTL", 0.5)
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        with anyio.fail_after(30):
+            await _demo.demo(client, "tiny", "second", Screen())
+        assert await client.list_loaded_models() == []
+    shown = capsys.readouterr().out
+    assert "tiny: 100 % (loaded)" in shown
+    assert "second: 100 % (loaded)" in shown
+    assert (
+        "  tiny         tiny        3600 s   2,048 tokens\n  second       tiny        0.5 s    2,048 tokens\n"
+        in shown
+    )
+    assert "  One, two and three good reäsons.\n" in shown
+    assert "second: 100 % (unloaded)" in shown
+    assert shown.endswith("Unload tiny by its handle\n  Nothing is loaded.\n")
+
+
+async def test_the_demo_unloads_what_it_loaded_also_when_it_fails(models: Path) -> None:
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        mine = await client.llm.load_new_instance("tiny", "mine")
+        with pytest.raises(lms.LMStudioIdentifierInUseError):
+            await _demo.demo(client, "tiny", "mine", Screen())
+        assert await client.list_loaded_models() == [mine]
+
+
+async def test_a_server_that_does_not_keep_to_the_ttl_is_helped(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_demo, "PATIENCE", -_demo.TTL)
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        llm = await client.llm.load_new_instance("tiny", ttl=None)
+        with anyio.fail_after(30):
+            await _demo.watch_it_expire(client, llm, Screen())
+        assert await client.list_loaded_models() == []
+    assert "still there: unloading it" in capsys.readouterr().out
+
+
+# -- the command
+
+
+def test_the_command_ends_well(models: Path) -> None:
+    # The terminal lacks a letter that the model uses.
+    code, output = run("demo", "--models", str(models), PYTHONIOENCODING="ascii")
+    assert code == 0, output
+    milestones = [
+        f"Models  {models}",
+        "Model   tiny (0.2 MB, llama, Q4_K_M)",
+        "tiny: 100 % (loaded)",
+        "second-instance: 100 % (loaded)",
+        "identifier        model key   TTL      context",
+        "One, two and three good re?sons.",
+        "second-instance: 100 % (unloaded)",
+        "Nothing is loaded.",
+        "Done.",
+    ]
+    places = [output.find(milestone) for milestone in milestones]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, number: int) -> None:
+    with command("demo", "--models", str(models), "--model", "big") as demo:
+        read_until(demo, "big: 10 %")
+        workers = children(demo)
+        # A terminal and a program such as tox each send one.
+        demo.send_signal(number)
+        rest = interrupt(demo, number)
+        assert demo.returncode == 130
+    assert workers or not Path("/proc/self/task").exists()
+    assert not any(map(is_running, workers))
+    assert "100 %" not in rest
+    assert rest.endswith("Interrupted. Nothing that the demo loaded is left.\n")
+    assert "Traceback" not in rest
+
+
+@needs_signals
+def test_a_reader_that_has_enough_gets_no_traceback(models: Path) -> None:
+    with command("demo", "--models", str(models), "--model", "big") as demo:
+        read_until(demo, "big: 0 %")
+        assert demo.stdout is not None
+        demo.stdout.close()
+        assert demo.wait(timeout=30) == 1
+
+
+# -- the model that comes as a package
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package with the model's file, which nothing may run, and a machine without models."""
+    place = tmp_path / "site-packages" / _stage.PACKAGE
+    place.mkdir(parents=True)
+    (place / "__init__.py").write_text("raise AssertionError('nobody wanted this to be imported')")
+    write_llm(place / _stage.PACKAGE_FILE, name="SmolLM2 135M Instruct")
+    monkeypatch.syspath_prepend(place.parent)
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return place
+
+
+@pytest.mark.parametrize("key", [None, _stage.PACKAGE_MODEL])
+@pytest.mark.parametrize("can_link", [True, False])
+async def test_without_models_the_one_of_the_package_is_put_into_a_folder_that_goes_away(
+    package: Path, key: str | None, can_link: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_link:
+
+        def refuse(self: Path, target: Path) -> None:
+            raise OSError("another file system")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    original = package / _stage.PACKAGE_FILE
+    async with _stage._models_folder(None, key, Screen()) as folder:
+        async with lms.AsyncClient(lms.EmbeddedServer(folder)) as client:
+            (model,) = await client.llm.list_downloaded()
+            assert model.model_key == _stage.PACKAGE_MODEL
+        assert (folder / model.path).samefile(original) == can_link
+    assert not folder.exists()
+    assert original.exists()
+
+
+async def test_models_in_the_usual_folder_go_before_that_of_the_package(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lms.EmbeddedServer().models_folder
+    ModelsFolder(folder).add_llm("acme/mine-GGUF/mine-Q8_0.gguf")
+    async with _stage._models_folder(None, None, Screen()) as found:
+        assert found == folder
+    # But not if they lack the model that was asked for by name.
+    async with _stage._models_folder(None, _stage.PACKAGE_MODEL, Screen()) as found:
+        assert found != folder

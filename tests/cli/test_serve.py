@@ -1,0 +1,75 @@
+"""``serve``: a server for other programs, until it is told to stop."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import lmstudio_async as lms
+from tests.cli.running import children, command, interrupt, is_running, read_until, run
+from tests.tiny_gguf import ModelsFolder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+
+TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="One, two and three good reasons.")
+    folder.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "bad magic")
+    return folder.folder
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """These are tests of other processes: once is enough."""
+    return "asyncio"
+
+
+def address(line: str) -> str:
+    found = re.search(r"http://(\S+)", line)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models: Path, number: int) -> None:
+    with command("serve", "--models", str(models), "--port", "0", "--token", TOKEN) as server:
+        line = read_until(server, "Serving at")
+        assert f"with 1 model (tiny) from {models}. Ctrl-C stops it." in line
+        assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in read_until(server, "Skipped")
+        with pytest.raises(lms.LMStudioAuthenticationError):
+            async with lms.AsyncClient(address(line)) as stranger:
+                await stranger.llm.list_loaded()
+        async with lms.AsyncClient(address(line), TOKEN) as client:
+            llm = await client.llm.load_new_instance("tiny", ttl=None)
+            assert str(await llm.respond("Hello")) == "One, two and three good reasons."
+        workers = children(server)
+        rest = interrupt(server, number)
+        assert server.returncode == 0
+    # What the stranger was told, the server's owner reads too; and nothing else.
+    assert rest.startswith("llm: refused: ")
+    assert rest.count("\n") == 1
+    assert not any(map(is_running, workers))
+
+
+async def test_demos_share_a_server_and_unload_only_their_own(models: Path) -> None:
+    with command("serve", "--models", str(models), "--port", "0") as server:
+        host = address(read_until(server, "Serving at"))
+        with command("demo", "--host", host) as one:
+            read_until(one, "List what is loaded")
+            code, output = run("demo", "--host", f"http://{host}/")
+            assert code == 0, output
+            rest, _ = one.communicate(timeout=60)
+            assert one.returncode == 0, rest
+        # The second one found the first one's names taken.
+        assert "second-instance-2: 100 % (unloaded)" in output
+        assert "Unload tiny:2 by its handle" in output
+        async with lms.AsyncClient(host) as client:
+            assert await client.list_loaded_models() == []
