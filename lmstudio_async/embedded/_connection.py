@@ -60,7 +60,6 @@ class Channel:
         self._dropped = False
         self._last_sent = anyio.current_time()
         self._repeated: WireObject | None = None
-        self._scopes: list[anyio.CancelScope] = []
 
     def post(self, packet: WireObject) -> None:
         """Send without waiting for a slow client: for callers that must not wait."""
@@ -137,6 +136,9 @@ class Connection:
                 await self._serve(client, frames)
         except LMStudioWebsocketError:
             pass
+        except Exception:
+            # Whatever it is, it is this connection's: the others and the models carry on.
+            logger.exception("%s: the connection broke by a fault of this server", self._namespace)
         finally:
             if client is not None:
                 self._clients.release(client)

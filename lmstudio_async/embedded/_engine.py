@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
@@ -27,8 +23,6 @@ __all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "Engin
 # The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
 _READ_SHARE: Final = 0.8
 _ALMOST: Final = 0.99
-# The kernel's limit for the path of a Unix socket is 108 bytes on Linux and 104 on macOS.
-_LONGEST_SOCKET_PATH: Final = 100
 
 
 class EngineFailure(Exception):
@@ -84,10 +78,9 @@ class _Progress:
 class Engine:
     """One worker process with one loaded model. Every method may be used from any task."""
 
-    def __init__(self, spec: EngineSpec, worker: WorkerProcess, folder: Path) -> None:
+    def __init__(self, spec: EngineSpec, worker: WorkerProcess) -> None:
         self._spec = spec
         self._worker = worker
-        self._folder = folder
         self._link: Link | None = None
         self._has_gpu = False
         self._closing = False
@@ -103,16 +96,11 @@ class Engine:
         refusal = spec.refusal()
         if refusal is not None:
             raise EngineFailure(refusal)
-        # mkdtemp gives only this user the right to enter: the socket in it needs no other lock.
-        folder = Path(tempfile.mkdtemp(prefix="lmstudio-"))
         try:
             worker = await WorkerProcess.spawn()
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise EngineFailure(f"no worker process can be started: {error}") from error
-            raise
-        engine = cls(spec, worker, folder)
+        except OSError as error:
+            raise EngineFailure(f"no worker process can be started: {error}") from error
+        engine = cls(spec, worker)
         try:
             progress = _Progress(on_progress)
             await engine._load(progress)
@@ -217,14 +205,11 @@ class Engine:
         spec = attrs.asdict(self._spec)
         for name in ("model_path", "projector_path", "draft_model_path"):
             spec[name] = None if spec[name] is None else str(spec[name])
-        socket = str(self._folder / "m.sock")
-        unix = sys.platform != "win32" and len(os.fsencode(socket)) <= _LONGEST_SOCKET_PATH
         return {
             **spec,
             "threads": self._spec.threads or default_threads(),
             "gpu_layers": self._spec.gpu_layers,
             "read_ahead": self._spec.mmap and not self._spec.direct_io,
-            "socket_path": socket if unix else None,
             "api_key": api_key,
             "parent_pid": os.getpid(),
         }
@@ -241,7 +226,6 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._worker.end(grace=grace)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
             self._closed.set()
 
     # --- requests ---

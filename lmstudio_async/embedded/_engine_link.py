@@ -40,7 +40,7 @@ class LinkBroken(Exception):
 class Link:
     """The way to one worker.
 
-    :param address: ``unix://<path>`` or ``http://<host>:<port>``.
+    :param address: ``http://<host>:<port>``.
     """
 
     def __init__(self, address: str, api_key: str) -> None:
@@ -96,8 +96,6 @@ class Link:
     async def _connect(self) -> anyio.abc.SocketStream:
         try:
             with anyio.fail_after(10):
-                if self._address.startswith("unix://"):
-                    return await anyio.connect_unix(self._address.removeprefix("unix://"))
                 host, _, port = self._address.rpartition("//")[2].partition(":")
                 return await anyio.connect_tcp(host, int(port))
         except (OSError, anyio.BrokenResourceError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmstudio_async._protocol._errors import instance_unloaded, server_error
+from lmstudio_async._wire._struct import MalformedError
 from lmstudio_async.embedded._engine import EngineFailure, EngineRequestError
 from lmstudio_async.errors import LMStudioError
 
@@ -14,6 +15,8 @@ def explain(error: Exception) -> Exception:
     match error:
         case LMStudioError():
             return error
+        case MalformedError():
+            return server_error(f"The request cannot be understood: {error}")
         case EngineFailure(unloaded=True):
             return instance_unloaded()
         case EngineFailure(reason=reason):

@@ -9,7 +9,7 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._infos import LlmInstanceInfo
-from lmstudio_async._wire._kv import collapse, layer, to_fields
+from lmstudio_async._wire._kv import check, collapse, layer, to_fields
 from lmstudio_async._wire._models import SpecifierParameter
 from lmstudio_async._wire._predict import (
     ApplyPromptTemplateParameter,
@@ -102,7 +102,9 @@ class LlmHandlers(ModelHandlers):
         instance = self._find(parameter.specifier)
         stack, opts = parameter.prediction_config_stack, parameter.opts
         sampling = read_sampling(_prediction_values(stack), instance)
-        tools = [write(tool) for tool in opts.tool_definitions or sampling.tools]
+        tools = list(opts.tool_definitions or sampling.tools)
+        if problem := check("llm.prediction.tools", {"type": "toolArray", "tools": tools}):
+            raise server_error(problem)
         names = ToolNames(tools, sampling.tool_naming)
         messages = self._messages(parameter.history, instance, sampling, names)
         with instance.use():

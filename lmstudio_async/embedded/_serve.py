@@ -14,7 +14,7 @@ import uvicorn
 
 from lmstudio_async.embedded._http import create_app, is_loopback
 from lmstudio_async.embedded._server import EmbeddedServer
-from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
+from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 
 __all__ = ["serve"]
 
@@ -38,8 +38,11 @@ async def serve(
     :param port: 0 for any that is free.
     :param ready: called with the host and the port when clients can connect.
     :raises LMStudioValueError: if the host is open to others and the server has no tokens.
+    :raises LMStudioRuntimeError: if this is no asyncio program.
     :raises LMStudioOSError: if there is no listening there.
     """
+    if not anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
+        raise LMStudioRuntimeError("Listening at a port needs asyncio, which uvicorn is made for: not trio.")
     if not is_loopback(host) and not server._clients.need_tokens:
         raise LMStudioValueError(
             f"Everybody who can reach {host!r} could use this server: give it api_tokens, or listen at 127.0.0.1."
@@ -111,9 +114,11 @@ class _Runner(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    # Where this name means ::1 first, clients that look at 127.0.0.1 would find nobody.
+    place = "127.0.0.1" if host == "localhost" else host
     try:
         family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            place, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, OverflowError) as error:

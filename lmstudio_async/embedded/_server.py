@@ -60,7 +60,9 @@ class EmbeddedServer:
         jit_ttl: float | None = 3600,
         threads: int | None = None,
     ) -> None:
-        if jit_ttl is not None and not 0 < jit_ttl < float("inf"):
+        if models is not None and not isinstance(models, str | os.PathLike):
+            raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
+        if jit_ttl is not None and not (_is_number(jit_ttl) and 0 < jit_ttl < float("inf")):
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise LMStudioValueError(
@@ -118,6 +120,7 @@ class EmbeddedServer:
 
             await task_group.start(server.run)
 
+        :param task_status: told when clients can connect; ``start`` gives it.
         :raises LMStudioRuntimeError: if it runs already.
         """
         if self._running is not None:
@@ -220,6 +223,10 @@ class _Running:
         self.task_group = task_group
         self.loop: Any = anyio.lowlevel.current_token()
         self.served: set[anyio.CancelScope] = set()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 async def _leave(task_group: anyio.abc.TaskGroup, error: BaseException | None) -> bool | None:

@@ -12,7 +12,6 @@ the kernel ends the process when its standard input is closed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -44,7 +43,7 @@ class Loading(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The engine is listening: ``unix://<path>`` or ``http://<host>:<port>``, and has a GPU or has none."""
+    """The engine is listening at ``http://<host>:<port>``, and has a GPU or has none."""
 
     address: str
     gpu: bool = False
@@ -145,11 +144,6 @@ def main() -> NoReturn:
     _leave_when_closed(lifeline, at_once=False)
     tell("ready", address=server.listening_address, gpu=_has_gpu(xllamacpp))
     _wait_for_parent(lifeline, spec["parent_pid"])
-    if spec["socket_path"] is not None:
-        # The parent does the same, unless it is the one that has ended.
-        with contextlib.suppress(OSError):
-            os.unlink(spec["socket_path"])
-            os.rmdir(os.path.dirname(spec["socket_path"]))
     # No other clean-up: the kernel gives everything back at once, freeing a big model first would take its time.
     os._exit(0)
 
@@ -273,12 +267,10 @@ def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
     """The engine's own parameters for one of our specs."""
     params = engine.CommonParams()
     params.model.path = spec["model_path"]
-    if spec["socket_path"] is not None:
-        params.hostnames = [spec["socket_path"]]
-    else:
-        params.hostnames = ["127.0.0.1"]
-        params.port = 0
-        params.api_keys = [spec["api_key"]]
+    # Whoever else is on this machine can connect, but has no key.
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [spec["api_key"]]
     params.ui = False
     params.endpoint_slots = False
     # 2 is warnings and errors. More costs writes for every request, and is for whoever reads them.

@@ -7,9 +7,12 @@ from typing import Any
 
 from tests.embedded.raw_client import Json, RawClient, query, stack
 
-__all__ = ["PREFIX", "ask", "begin", "checked", "first_fragment", "message", "user"]
+__all__ = ["ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "user"]
 
 PREFIX = "llm.prediction."
+
+#: So long a context that no test sees an answer end because of it.
+ENDLESS = 500_000
 
 
 def user(text: str) -> Json:
@@ -25,7 +28,8 @@ async def begin(
 ) -> int:
     """Load the model if it is not loaded, and ask it."""
     if all(info["identifier"] != key for info in await raw.call("listLoaded")):
-        await raw.load(key, loadConfigStack=stack({"llm.load.contextLength": 512}))
+        length = ENDLESS if key == "endless" else 512
+        await raw.load(key, loadConfigStack=stack({"llm.load.contextLength": length}))
     config = {PREFIX + name: value for name, value in (config or {}).items()}
     creation = {
         "modelSpecifier": query(key),

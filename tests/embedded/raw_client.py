@@ -12,7 +12,7 @@ import anyio
 from lmstudio_async._transport import Connector, FrameTransport
 from lmstudio_async.errors import LMStudioWebsocketError
 
-__all__ = ["RawClient", "Refused", "connected", "query", "stack"]
+__all__ = ["RawClient", "Refused", "connected", "query", "stack", "text_of"]
 
 Json = dict[str, Any]
 

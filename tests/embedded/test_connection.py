@@ -26,6 +26,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
+async def test_a_connection_that_breaks_by_a_fault_of_the_server_ends_alone(
+    server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: object) -> object:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(server, "_handlers", fault)
+        async with server.connect("llm") as transport:
+            other = RawClient(transport)
+            await other.send({"authVersion": 1, "clientIdentifier": "a", "clientPasskey": "b"})
+            assert await other.is_closed_by_server()
+    assert "ZeroDivisionError" in caplog.text
+    assert await client.call("listLoaded") == []
+
+
 # -- who gets in
 
 
@@ -111,7 +127,15 @@ def test_what_is_no_token_is_refused_at_once(tokens: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"jit_ttl": 0}, {"jit_ttl": float("nan")}, {"threads": 0}, {"threads": True}]
+    "parameters",
+    [
+        {"jit_ttl": 0},
+        {"jit_ttl": float("nan")},
+        {"threads": 0},
+        {"threads": True},
+        {"jit_ttl": "1h"},
+        {"models": 5},
+    ],
 )
 def test_parameters_that_make_no_sense_are_refused(parameters: Any) -> None:
     with pytest.raises(LMStudioValueError):

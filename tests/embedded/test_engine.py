@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -35,9 +34,8 @@ def models(tmp_path: Path) -> ModelsFolder:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # pytest's own folder, asked for first, is too deep for the path of a Unix socket.
-    with nothing_left_behind(monkeypatch):
+def nothing_is_left() -> Iterator[None]:
+    with nothing_left_behind():
         yield
 
 
@@ -287,9 +285,7 @@ async def main():
     await Engine.start(EngineSpec(model_path=pathlib.Path({str(model)!r}), kind="llm", threads=1), on_progress)
 anyio.run(main)
 """
-    # The script's sockets belong where this test's are: into the folder that is looked at afterwards.
-    env = {**os.environ, "TMPDIR": tempfile.gettempdir()}
-    server = await anyio.open_process([sys.executable, "-c", script], stderr=None, cwd=Path.cwd(), env=env)
+    server = await anyio.open_process([sys.executable, "-c", script], stderr=None, cwd=Path.cwd())
     async with server:
         assert server.stdout is not None
         with anyio.fail_after(30):
@@ -301,21 +297,6 @@ anyio.run(main)
                 await anyio.wait_readable(worker)
             finally:
                 os.close(worker)
-    for folder in Path(tempfile.gettempdir()).iterdir():
-        # In the middle of a load nothing can be tidied up, but what is left is empty.
-        assert moment == "reading the file"
-        folder.rmdir()
-
-
-async def test_where_the_path_of_a_socket_would_be_too_long_loopback_is_used(
-    models: ModelsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ("x" * 100)
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    async with loaded(models.add_llm("a/b/c.gguf", script="Hello there")) as engine:
-        assert await said(engine) == "Hello there"
-    assert os.listdir(folder) == []
 
 
 async def test_an_engine_that_is_not_installed_is_told_apart(
@@ -341,8 +322,8 @@ async def test_a_worker_outlives_the_thread_that_started_it(models: ModelsFolder
     thread.start()
     thread.join()
     with workers[0] as process:
-        instructions = Engine(spec(model), None, Path("/nowhere"))._instructions("key")  # type: ignore[arg-type]
-        process.stdin.write(json.dumps({**instructions, "socket_path": None}).encode() + b"\n")
+        instructions = Engine(spec(model), None)._instructions("key")  # type: ignore[arg-type]
+        process.stdin.write(json.dumps(instructions).encode() + b"\n")
         process.stdin.flush()
         lines = iter(process.stdout.readline, b"")
         assert any(isinstance(read_event(line.decode()), Ready) for line in lines)

@@ -23,9 +23,8 @@ def models(tmp_path: Path) -> ModelsFolder:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # pytest's own folder, asked for first, is too deep for the path of a Unix socket.
-    with nothing_left_behind(monkeypatch):
+def nothing_is_left() -> Iterator[None]:
+    with nothing_left_behind():
         yield
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.asking import PREFIX, ask, begin, checked, first_fragment, message, user
+from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import ModelsFolder
 
@@ -25,6 +26,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
     folder.add_llm("acme/talker-GGUF/talker-Q8_0.gguf", script="on and on and so ", endless=True)
+    folder.add_llm(
+        "acme/endless-GGUF/endless-Q8_0.gguf", script="on and on ", endless=True, context_length=ENDLESS
+    )
     folder.add_llm("acme/unicode-GGUF/unicode-Q8_0.gguf", script=["Gr", "üße", " 🦙", " fin"])
     return folder.folder
 
@@ -83,6 +87,23 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
         assert text_of(await client.packets(channel)) == "Hello there my friend"
 
 
+async def test_a_client_hears_something_while_the_engine_is_silent(
+    server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async.embedded._connection._SILENCE_SECONDS", 0.03)
+    async with connected(server) as raw:
+        await client.load("tiny")
+        (instance,) = server._state.instances.loaded()
+        os.kill(instance.engine.pid, signal.SIGSTOP)
+        try:
+            channel = await begin(raw, "tiny")
+            packets = [await raw.packet(channel) for _ in range(3)]
+        finally:
+            os.kill(instance.engine.pid, signal.SIGCONT)
+        assert [packet and packet["progress"] for packet in packets] == [0, 0, 0]
+        assert text_of(await raw.packets(channel)) == "Hello there my friend"
+
+
 # -- how it ends
 
 
@@ -110,7 +131,7 @@ async def test_an_answer_ends_at_the_end_of_the_context(client: RawClient) -> No
 
 
 async def test_a_cancelled_answer_succeeds_with_what_there_is(client: RawClient) -> None:
-    channel = await begin(client, "talker")
+    channel = await begin(client, "endless")
     await first_fragment(client, channel)
     await client.cancel(channel)
     packets = await client.packets(channel)
@@ -119,19 +140,19 @@ async def test_a_cancelled_answer_succeeds_with_what_there_is(client: RawClient)
     assert packets[-1]["stats"]["predictedTokensCount"] >= 1
     assert set(packets[-1]["stats"]) == STATS
     state = await client.call(
-        "getInstanceProcessingState", {"specifier": query("talker"), "throwIfNotFound": True}
+        "getInstanceProcessingState", {"specifier": query("endless"), "throwIfNotFound": True}
     )
     assert state["status"] == "idle"
 
 
 async def test_a_cancel_that_comes_with_the_request_is_answered_too(client: RawClient) -> None:
-    channel = await begin(client, "talker")
+    channel = await begin(client, "endless")
     await client.cancel(channel)
     assert (await client.packets(channel))[-1]["stats"]["stopReason"] == "userStopped"
 
 
 async def test_an_instance_is_busy_while_it_answers(client: RawClient) -> None:
-    channel = await begin(client, "talker")
+    channel = await begin(client, "endless")
     await first_fragment(client, channel)
     state = await client.call("getInstanceProcessingState", {"specifier": query(), "throwIfNotFound": True})
     await client.cancel(channel)
@@ -142,10 +163,10 @@ async def test_an_instance_is_busy_while_it_answers(client: RawClient) -> None:
 async def test_unloading_ends_the_answer_with_model_unloaded(
     server: EmbeddedServer, client: RawClient
 ) -> None:
-    channel = await begin(client, "talker")
+    channel = await begin(client, "endless")
     await first_fragment(client, channel)
     async with connected(server) as other:
-        await other.call("unloadModel", {"identifier": "talker"})
+        await other.call("unloadModel", {"identifier": "endless"})
     packets = await client.packets(channel)
     assert packets[-1]["stats"]["stopReason"] == "modelUnloaded"
 
@@ -154,10 +175,10 @@ async def test_a_crash_of_the_engine_is_an_error_and_hurts_nobody_else(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     await client.load("tiny")
-    channel = await begin(client, "talker")
+    channel = await begin(client, "endless")
     await first_fragment(client, channel)
-    talker = next(each for each in server._state.instances.loaded() if each.identifier == "talker")
-    os.kill(talker.engine.pid, signal.SIGKILL)
+    endless = next(each for each in server._state.instances.loaded() if each.identifier == "endless")
+    os.kill(endless.engine.pid, signal.SIGKILL)
     with pytest.raises(Refused, match="crashed"):
         await client.packets(channel)
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
@@ -166,7 +187,7 @@ async def test_a_crash_of_the_engine_is_an_error_and_hurts_nobody_else(
 
 async def test_an_answer_ends_when_its_client_goes(server: EmbeddedServer, client: RawClient) -> None:
     async with connected(server) as other:
-        channel = await begin(other, "talker", {"contextOverflowPolicy": "rollingWindow"})
+        channel = await begin(other, "endless", {})
         await first_fragment(other, channel)
     with anyio.fail_after(20):
         while (
@@ -240,6 +261,42 @@ async def test_a_manual_prompt_template_is_used_instead_of_the_models(client: Ra
     }
     assert (await client.call("applyPromptTemplate", parameter))["formatted"] == "U:hi|A:"
     assert text_of(await ask(client, "tiny", config)) == "Hello there"
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"role": "user"}], "content"),
+        ([{"role": "wizard", "content": []}], "wizard"),
+        ([{"role": "user", "content": [{"type": "hologram"}]}], "part"),
+        ([{"role": "tool", "content": [{"type": "text", "text": "3"}]}], "tool"),
+        ([5], "message"),
+    ],
+)
+async def test_a_history_that_cannot_be_read_is_refused_in_words(
+    client: RawClient, messages: Any, words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        await ask(client, "tiny", history={"messages": messages})
+    with pytest.raises(Refused, match="messages"):
+        await ask(client, "tiny", history={"messages": 5})
+
+
+async def test_tool_definitions_that_are_none_are_refused_in_words(client: RawClient) -> None:
+    await client.load("tiny")
+    parameter = {
+        "specifier": query("tiny"),
+        "history": {"messages": [user("hi")]},
+        "predictionConfigStack": stack(),
+        "opts": {"toolDefinitions": [{"type": "function"}]},
+    }
+    with pytest.raises(Refused, match="function"):
+        await client.call("applyPromptTemplate", parameter)
+
+
+async def test_a_specifier_of_an_unknown_kind_is_refused(client: RawClient) -> None:
+    with pytest.raises(Refused, match="(?i)specifier|query"):
+        await ask(client, "tiny", modelSpecifier={"type": "crystal ball"})
 
 
 async def test_raw_text_is_completed_without_a_template(server: EmbeddedServer, client: RawClient) -> None:

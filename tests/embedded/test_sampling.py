@@ -97,6 +97,13 @@ async def test_every_sampler_changes_how_the_dice_fall(client: RawClient, config
     assert text_of(await ask(client, "dice", base)) != text_of(await ask(client, "dice", {**base, **config}))
 
 
+async def test_the_official_package_turns_settings_off_with_a_ticked_false(client: RawClient) -> None:
+    settings = ("maxPredictedTokens", "repeatPenalty", "minPSampling", "topPSampling")
+    packets = await ask(client, "tiny", {name: checked(False) for name in settings})
+    applied = {field["key"]: field["value"] for field in packets[-1]["predictionConfig"]["fields"]}
+    assert [applied[PREFIX + name]["checked"] for name in settings] == [False] * 4
+
+
 async def test_a_token_can_be_forbidden(client: RawClient) -> None:
     tokens = (await client_tokens(client, "tiny", " there"))[:1]
     packets = await ask(

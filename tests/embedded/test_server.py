@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from lmstudio_async._transport import FrameTransport
@@ -198,3 +199,16 @@ async def test_a_namespace_that_does_not_exist_is_not_reachable(server: Embedded
     with pytest.raises(LMStudioUnreachableError, match="nothing"):
         async with server.connect("nothing"):
             pass
+
+
+def test_a_server_of_another_event_loop_is_not_reachable(models: Path) -> None:
+    async def connect(server: EmbeddedServer) -> None:
+        async with server.connect("llm"):
+            pass
+
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(EmbeddedServer(models)) as server,
+        pytest.raises(LMStudioUnreachableError, match="another event loop"),
+    ):
+        anyio.run(connect, server)

@@ -31,8 +31,8 @@ def engine_says(state: str, **payload: Any) -> str:
 
 def test_the_workers_own_events_are_read() -> None:
     assert read_event('{"event": "read", "value": 0.25}\n') == ReadAhead(0.25)
-    ready = '{"event": "ready", "address": "unix:///x", "gpu": true}'
-    assert read_event(ready) == Ready("unix:///x", gpu=True)
+    ready = '{"event": "ready", "address": "http://127.0.0.1:1", "gpu": true}'
+    assert read_event(ready) == Ready("http://127.0.0.1:1", gpu=True)
     assert read_event('{"event": "missing", "reason": "no"}') == Failed("no", missing_engine=True)
     assert read_event('{"event": "failed", "reason": "no"}') == Failed("no")
 
@@ -102,13 +102,12 @@ def engine_params(**load: Any) -> Any:
         },
         "threads": spec.threads or 1,
         "gpu_layers": spec.gpu_layers,
-        "socket_path": None,
         "api_key": "secret",
     }
     return _engine_params(xllamacpp, instructions)
 
 
-def test_a_worker_without_a_unix_socket_listens_on_loopback_and_wants_a_key() -> None:
+def test_a_worker_listens_on_loopback_and_wants_a_key() -> None:
     params = engine_params()
     assert params.hostnames == ["127.0.0.1"]
     assert params.port == 0

@@ -1,0 +1,63 @@
+"""Images for models that see, with a real projector."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async.embedded import EmbeddedServer
+from tests.embedded.asking import ask, checked, message, user
+from tests.embedded.raw_client import Json, RawClient, Refused, connected, text_of
+from tests.embedded.tiny_vision import png, write_projector
+from tests.tiny_gguf import ModelsFolder
+
+RED = base64.b64encode(png(255, 0, 0)).decode()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/seer-GGUF/seer-Q8_0.gguf", script="I see it")
+    write_projector(folder.folder / "acme/seer-GGUF/mmproj-seer-F16.gguf")
+    return folder.folder
+
+
+def part(identifier: str) -> Json:
+    return {"type": "file", "name": "a.png", "identifier": identifier, "sizeBytes": 97, "fileType": "image"}
+
+
+async def test_a_model_that_sees_says_so_and_takes_uploaded_and_inline_images(
+    server: EmbeddedServer, client: RawClient
+) -> None:
+    async with connected(server, "files") as files:
+        uploaded = await files.call("uploadFileBase64", {"name": "a.png", "contentBase64": RED})
+        blind = (await ask(client, "seer", {}, user("What?")))[-1]
+        assert blind["modelInfo"]["vision"] is True
+        for identifier in (uploaded["identifier"], f"local:{uploaded['identifier']}", f"base64:{RED}"):
+            packets = await ask(client, "seer", {}, message("user", "What?", part(identifier)))
+            assert text_of(packets) == "I see it"
+            # Four patches are four tokens.
+            more = packets[-1]["stats"]["promptTokensCount"] - blind["stats"]["promptTokensCount"]
+            assert more == 4
+
+
+async def test_probabilities_come_with_an_answer_about_an_image_too(client: RawClient) -> None:
+    packets = await ask(
+        client, "seer", {"logProbs": checked(1)}, message("user", "What?", part(f"base64:{RED}"))
+    )
+    fragments = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert [token["text"] for fragment in fragments for token in fragment["tokens"]] == ["I see", " it"]
+
+
+async def test_an_image_that_is_none_is_refused_by_the_engine_in_words(client: RawClient) -> None:
+    broken = base64.b64encode(png(1, 2, 3)[:40]).decode()
+    with pytest.raises(Refused, match="image"):
+        await ask(client, "seer", {}, message("user", "What?", part(f"base64:{broken}")))
+    assert text_of(await ask(client, "seer")) == "I see it"
+
+
+async def test_a_file_that_is_no_image_is_refused(client: RawClient) -> None:
+    with pytest.raises(Refused, match="no image"):
+        await ask(client, "seer", {}, message("user", "What?", part("base64:aGVsbG8=")))
