@@ -46,8 +46,8 @@ def from_fields(config: object) -> dict[str, Any]:
     """The values of a KV config by wire key, unknown keys included.
 
     The last of several fields of one key wins; a field without a value is as good as absent. JSON knows one type
-    of number only, so ``40.0`` under a key of integers becomes ``40``. Never raises: what is no KV config is an
-    empty one.
+    of number only, so ``40.0`` under a key of integers becomes ``40``. A ticked box that holds ``False`` is not
+    ticked. Never raises: what is no KV config is an empty one.
     """
     values: dict[str, Any] = {}
     fields = config.get("fields") if isinstance(config, Mapping) else None
@@ -56,7 +56,7 @@ def from_fields(config: object) -> dict[str, Any]:
             continue
         if "value" in field:
             value = field["value"]
-            values[key] = _whole(KEYS[key][0], value) if key in KEYS else value
+            values[key] = _tidy(key, value) if key in KEYS else value
         else:
             values.pop(key, None)
     return values
@@ -222,6 +222,15 @@ def plain(kind: Kind, value: Any) -> Any:
     if kind[0] == "enum":
         # The table's own member: an 8 for an 8.0, a plain string for a member of an Enum.
         return kind[1][kind[1].index(value)]
+    return _whole(kind, value)
+
+
+def _tidy(key: str, value: Any) -> Any:
+    """What a published client means by a value."""
+    kind = KEYS[key][0]
+    if kind[0] == "checkbox" and checked(value) is False:
+        # The official Python package ticks the box of every setting, also of those that its user turns off.
+        return {**value, "checked": False, "value": default(key)["value"]}
     return _whole(kind, value)
 
 

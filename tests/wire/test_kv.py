@@ -231,6 +231,15 @@ def test_a_checkbox_gives_its_value_only_when_ticked() -> None:
     assert _kv.checked(3) is None
 
 
+@pytest.mark.parametrize("key", [key for key, (kind, *_) in _kv.KEYS.items() if kind[0] == "checkbox"])
+def test_a_ticked_box_that_holds_false_is_not_ticked(key: str) -> None:
+    values = _kv.from_fields(fields((key, on(False))))
+    assert _kv.checked(values[key]) is None
+    assert values[key]["checked"] is False
+    # Readers in JavaScript refuse a filler of another type, even in a box that is not ticked.
+    assert _kv.check(key, on(values[key]["value"])) is None
+
+
 @given(FIELDS)
 def test_reading_and_checking_random_fields_never_raises(pairs: list[dict[str, Any]]) -> None:
     values = _kv.collapse(_kv.stack({"fields": pairs}))

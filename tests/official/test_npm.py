@@ -1,0 +1,157 @@
+"""The official packages for JavaScript, from npm: each does once all that `npm_client.mjs` says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.official.serving import Served, served
+
+# What 2.0.0 wants of this package, ^0.5.0, npm does not have.
+OVERRIDES = {"1.5.0": {}, "2.0.0": {"@lmstudio/lms-isomorphic": "0.4.6"}}
+
+TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+
+LISTS_WITH_TOKEN = """
+import { LMStudioClient } from "@lmstudio/sdk";
+const [address, apiToken] = process.argv.slice(1);
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
+const client = new LMStudioClient({ baseUrl: `ws://${address}`, logger, ...(apiToken && { apiToken }) });
+const listed = client.system.listDownloadedModels().then((models) => models.length, (error) => error.message);
+console.log(JSON.stringify(await listed));
+process.exit(0);
+"""
+
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+
+pytestmark = pytest.mark.skipif(
+    NODE is None or NPM is None, reason="node and npm are needed to run the official packages for JavaScript"
+)
+
+
+@pytest.fixture(scope="module", params=OVERRIDES)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def package(version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package installed."""
+    assert NPM is not None
+    folder = tmp_path_factory.mktemp("npm")
+    manifest = {
+        "private": True,
+        "dependencies": {"@lmstudio/sdk": version},
+        "overrides": OVERRIDES[version],
+    }
+    (folder / "package.json").write_text(json.dumps(manifest))
+    run(folder, NPM, "install", "--no-audit", "--no-fund", "--loglevel=error")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(package: Path, server: Served) -> dict[str, Any]:
+    """What came of it."""
+    assert NODE is not None
+    shutil.copy(Path(__file__).with_name("npm_client.mjs"), package)
+    program = run(package, NODE, "npm_client.mjs", server.address)
+    assert program.stderr == ""
+    outcome: dict[str, Any] = json.loads(program.stdout)
+    return outcome
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    program = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert program.returncode == 0, program.stderr
+    return program
+
+
+def test_neither_side_has_anything_to_complain_of(outcome: dict[str, Any], server: Served) -> None:
+    assert outcome["complaints"] == []
+    assert server.complaints() == ""
+
+
+def test_downloaded_models_are_listed(outcome: dict[str, Any]) -> None:
+    assert {"tiny", "other", "eye", "text-embedding-embed"} <= set(outcome["downloaded"])
+
+
+def test_a_model_is_loaded_under_an_identifier_with_progress(outcome: dict[str, Any], version: str) -> None:
+    progress = outcome["progress"]
+    assert (progress[0], progress[-1]) == (0, 1)
+    assert progress == sorted(progress)
+    info = outcome["info"]
+    assert (info["identifier"], info["modelKey"], info["contextLength"]) == ("mine", "tiny", 512)
+    assert outcome["contextLength"] == 512
+    if version == "1.5.0":
+        # It gives the config as it came, and leaves out of the info what it does not know.
+        fields = {field["key"]: field["value"] for field in outcome["loadConfig"]["fields"]}
+        assert fields["llm.load.contextLength"] == 512
+    else:
+        assert outcome["loadConfig"]["contextLength"] == 512
+        assert (info["publisher"], info["ttlMs"], info["lastUsedTime"]) == ("acme", 60_000, None)
+
+
+def test_identifiers_in_use_and_unknown_models_are_errors(outcome: dict[str, Any]) -> None:
+    assert 'A model with the identifier "mine" already exists.' in outcome["duplicate"]
+    assert "no-such-model" in outcome["unknown"]
+
+
+def test_loaded_models_are_found_and_listed(outcome: dict[str, Any]) -> None:
+    assert (outcome["second"], outcome["found"], outcome["any"]) == ("tiny", "mine", "mine")
+    # The embedding model was loaded on demand, and so was the model that it made go.
+    assert outcome["onDemand"]["identifier"] == "other"
+    assert outcome["loaded"] == ["mine", "tiny", "text-embedding-embed"]
+
+
+def test_the_ttl_on_demand_is_an_hour(outcome: dict[str, Any], version: str) -> None:
+    # 1.5.0 leaves it out.
+    assert outcome["onDemand"].get("ttlMs") == (None if version == "1.5.0" else 3_600_000)
+
+
+def test_a_load_is_cancelled_and_leaves_nothing(outcome: dict[str, Any]) -> None:
+    assert "changed my mind" in outcome["aborted"]
+    assert outcome["left"] == []
+
+
+def test_a_model_answers_in_fragments_and_can_be_stopped(outcome: dict[str, Any]) -> None:
+    answer = outcome["answer"]
+    assert len(answer["fragments"]) > 2
+    assert "".join(answer["fragments"]) == answer["content"] == "Hello there, old friend"
+    assert answer["stopReason"] == "eosFound"
+    assert outcome["completed"] == "Hello there, old friend"
+    assert outcome["cancelled"] == "userStopped"
+
+
+def test_a_model_follows_a_schema_and_calls_a_tool(outcome: dict[str, Any]) -> None:
+    assert outcome["structured"]["count"] in ("one", "two")
+    assert (outcome["acted"]["rounds"], outcome["acted"]["calls"]) == (2, [[1, 2]])
+    assert outcome["acted"]["said"][-1] == "The sum is 3."
+
+
+def test_texts_are_tokenized_formatted_and_embedded(outcome: dict[str, Any]) -> None:
+    assert outcome["tokens"] == [[97, 98, 99], [[97], [98]], 3]
+    assert outcome["prompt"] == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert (outcome["embedding"], outcome["embeddings"]) == (16, 2)
+
+
+def test_an_unloaded_model_is_unloaded(outcome: dict[str, Any]) -> None:
+    assert outcome["unloaded"] is not None
+    assert "unloaded" in outcome["noLonger"]
+
+
+def test_a_server_with_tokens_lets_in_who_has_one(package: Path, version: str, models: Path) -> None:
+    def listed(*credentials: str) -> Any:
+        assert NODE is not None
+        command = (NODE, "--input-type=module", "--eval", LISTS_WITH_TOKEN, server.address, *credentials)
+        return json.loads(run(package, *command).stdout)
+
+    with served(models, "--token", TOKEN) as server:
+        assert "this server needs an API token" in listed()
+        # Tokens came with 2.0.0.
+        if version != "1.5.0":
+            assert listed(TOKEN) == 10
