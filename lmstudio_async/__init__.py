@@ -18,6 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmstudio_async._acting import ActResult as ActResult
+    from lmstudio_async._acting import PredictionRoundResult as PredictionRoundResult
+    from lmstudio_async._chat import Chat as Chat
     from lmstudio_async._chat import ChatInput as ChatInput
     from lmstudio_async._client import AsyncClient as AsyncClient
     from lmstudio_async._config import EmbeddingLoadModelConfig as EmbeddingLoadModelConfig
@@ -28,22 +31,55 @@ if TYPE_CHECKING:
     from lmstudio_async._config import LlmLoadModelConfigDict as LlmLoadModelConfigDict
     from lmstudio_async._config import LlmPredictionConfig as LlmPredictionConfig
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
+    from lmstudio_async._downloading import AsyncDownloadStream as AsyncDownloadStream
+    from lmstudio_async._downloading import DownloadProgressUpdate as DownloadProgressUpdate
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingModel as AsyncEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingNamespace as AsyncEmbeddingNamespace
+    from lmstudio_async._files import AsyncFilesNamespace as AsyncFilesNamespace
+    from lmstudio_async._files import LocalFileInput as LocalFileInput
     from lmstudio_async._handles import AsyncModelHandle as AsyncModelHandle
     from lmstudio_async._llm import AsyncDownloadedLlm as AsyncDownloadedLlm
     from lmstudio_async._llm import AsyncLLM as AsyncLLM
     from lmstudio_async._llm import AsyncLlmNamespace as AsyncLlmNamespace
     from lmstudio_async._loading import AsyncLoadStream as AsyncLoadStream
     from lmstudio_async._loading import LoadProgress as LoadProgress
+    from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
     from lmstudio_async._models import AsyncDownloadedModel as AsyncDownloadedModel
     from lmstudio_async._models import AsyncModelNamespace as AsyncModelNamespace
     from lmstudio_async._models import ModelLoadingCallback as ModelLoadingCallback
     from lmstudio_async._operations import AsyncOperation as AsyncOperation
     from lmstudio_async._predicting import AsyncPredictionStream as AsyncPredictionStream
+    from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
+    from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
+    from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
     from lmstudio_async._predicting import PredictionResult as PredictionResult
+    from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
+    from lmstudio_async._repository import AsyncAvailableModel as AsyncAvailableModel
+    from lmstudio_async._repository import AsyncModelDownloadOption as AsyncModelDownloadOption
+    from lmstudio_async._repository import AsyncRepositoryNamespace as AsyncRepositoryNamespace
+    from lmstudio_async._repository import DownloadFinalizedCallback as DownloadFinalizedCallback
+    from lmstudio_async._repository import DownloadProgressCallback as DownloadProgressCallback
+    from lmstudio_async._structured import BaseModel as BaseModel
+    from lmstudio_async._structured import DictSchema as DictSchema
+    from lmstudio_async._structured import GbnfGrammar as GbnfGrammar
+    from lmstudio_async._structured import ModelSchema as ModelSchema
+    from lmstudio_async._structured import ResponseFormat as ResponseFormat
     from lmstudio_async._system import AsyncSystemNamespace as AsyncSystemNamespace
+    from lmstudio_async._tool_calls import InvalidToolRequestHandler as InvalidToolRequestHandler
+    from lmstudio_async._tools import ToolDefinition as ToolDefinition
+    from lmstudio_async._tools import ToolFunctionDef as ToolFunctionDef
+    from lmstudio_async._tools import ToolFunctionDefDict as ToolFunctionDefDict
+    from lmstudio_async._tools import ToolParamDefDict as ToolParamDefDict
+    from lmstudio_async._wire._history import AssistantResponse as AssistantResponse
+    from lmstudio_async._wire._history import FileHandle as FileHandle
+    from lmstudio_async._wire._history import SystemPrompt as SystemPrompt
+    from lmstudio_async._wire._history import TextData as TextData
+    from lmstudio_async._wire._history import ToolCallRequestData as ToolCallRequestData
+    from lmstudio_async._wire._history import ToolCallResultData as ToolCallResultData
+    from lmstudio_async._wire._history import ToolResultMessage as ToolResultMessage
+    from lmstudio_async._wire._history import UserMessage as UserMessage
     from lmstudio_async._wire._infos import EmbeddingModelInfo as EmbeddingModelInfo
     from lmstudio_async._wire._infos import EmbeddingModelInstanceInfo as EmbeddingModelInstanceInfo
     from lmstudio_async._wire._infos import LlmInfo as LlmInfo
@@ -51,11 +87,20 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo as ModelInfo
     from lmstudio_async._wire._infos import ModelInstanceInfo as ModelInstanceInfo
     from lmstudio_async._wire._infos import Quantization as Quantization
+    from lmstudio_async._wire._models import MemoryEstimate as MemoryEstimate
     from lmstudio_async._wire._models import ModelQuery as ModelQuery
+    from lmstudio_async._wire._models import ModelUsage as ModelUsage
+    from lmstudio_async._wire._models import ProcessingState as ProcessingState
     from lmstudio_async._wire._predict import LlmPredictionFragment as LlmPredictionFragment
     from lmstudio_async._wire._predict import LlmPredictionStats as LlmPredictionStats
     from lmstudio_async._wire._predict import TokenCandidate as TokenCandidate
     from lmstudio_async._wire._predict import TokenInfo as TokenInfo
+    from lmstudio_async._wire._predict import ToolCallRequest as ToolCallRequest
+    from lmstudio_async._wire._repository import DownloadOption as DownloadOption
+    from lmstudio_async._wire._repository import ModelSearchResultIdentifier as ModelSearchResultIdentifier
+    from lmstudio_async._wire._repository import SearchResult as SearchResult
+    from lmstudio_async._wire._system import ServerInfo as ServerInfo
+    from lmstudio_async._wire._system import ServerVersion as ServerVersion
     from lmstudio_async.embedded._server import EmbeddedServer as EmbeddedServer
     from lmstudio_async.errors import LMStudioAuthenticationError as LMStudioAuthenticationError
     from lmstudio_async.errors import LMStudioCancelledError as LMStudioCancelledError
@@ -76,6 +121,7 @@ if TYPE_CHECKING:
     from lmstudio_async.errors import LMStudioProtocolError as LMStudioProtocolError
     from lmstudio_async.errors import LMStudioRuntimeError as LMStudioRuntimeError
     from lmstudio_async.errors import LMStudioServerError as LMStudioServerError
+    from lmstudio_async.errors import LMStudioStructuredOutputError as LMStudioStructuredOutputError
     from lmstudio_async.errors import LMStudioTimeoutError as LMStudioTimeoutError
     from lmstudio_async.errors import LMStudioUnknownMessageWarning as LMStudioUnknownMessageWarning
     from lmstudio_async.errors import LMStudioUnreachableError as LMStudioUnreachableError
@@ -84,28 +130,47 @@ if TYPE_CHECKING:
     from lmstudio_async.errors import LMStudioWebsocketError as LMStudioWebsocketError
 
 __all__ = [
+    "ActResult",
+    "AnyChatMessage",
+    "ApplyPromptTemplateOptionsDict",
+    "AssistantResponse",
+    "AsyncAvailableModel",
     "AsyncClient",
+    "AsyncDownloadStream",
     "AsyncDownloadedEmbeddingModel",
     "AsyncDownloadedLlm",
     "AsyncDownloadedModel",
     "AsyncEmbeddingModel",
     "AsyncEmbeddingNamespace",
+    "AsyncFilesNamespace",
     "AsyncLLM",
     "AsyncLlmNamespace",
     "AsyncLoadStream",
+    "AsyncModelDownloadOption",
     "AsyncModelHandle",
     "AsyncModelNamespace",
     "AsyncOperation",
     "AsyncPredictionStream",
+    "AsyncRepositoryNamespace",
     "AsyncSystemNamespace",
+    "BaseModel",
+    "Chat",
     "ChatInput",
+    "DictSchema",
+    "DownloadFinalizedCallback",
+    "DownloadOption",
+    "DownloadProgressCallback",
+    "DownloadProgressUpdate",
     "EmbeddedServer",
     "EmbeddingLoadModelConfig",
     "EmbeddingLoadModelConfigDict",
     "EmbeddingModelInfo",
     "EmbeddingModelInstanceInfo",
+    "FileHandle",
+    "GbnfGrammar",
     "GpuSetting",
     "GpuSettingDict",
+    "InvalidToolRequestHandler",
     "LMStudioAuthenticationError",
     "LMStudioCancelledError",
     "LMStudioChannelClosedError",
@@ -125,6 +190,7 @@ __all__ = [
     "LMStudioProtocolError",
     "LMStudioRuntimeError",
     "LMStudioServerError",
+    "LMStudioStructuredOutputError",
     "LMStudioTimeoutError",
     "LMStudioUnknownMessageWarning",
     "LMStudioUnreachableError",
@@ -140,18 +206,51 @@ __all__ = [
     "LlmPredictionFragment",
     "LlmPredictionStats",
     "LoadProgress",
+    "LocalFileInput",
+    "MemoryEstimate",
     "ModelInfo",
     "ModelInstanceInfo",
     "ModelLoadingCallback",
     "ModelQuery",
+    "ModelSchema",
+    "ModelSearchResultIdentifier",
+    "ModelUsage",
+    "PredictionFirstTokenCallback",
+    "PredictionFragmentCallback",
+    "PredictionMessageCallback",
     "PredictionResult",
+    "PredictionRoundResult",
+    "ProcessingState",
+    "PromptProcessingCallback",
     "Quantization",
+    "ResponseFormat",
+    "SearchResult",
+    "ServerInfo",
+    "ServerVersion",
+    "SystemPrompt",
+    "TextData",
     "TokenCandidate",
     "TokenInfo",
+    "ToolCallRequest",
+    "ToolCallRequestData",
+    "ToolCallResultData",
+    "ToolDefinition",
+    "ToolFunctionDef",
+    "ToolFunctionDefDict",
+    "ToolParamDefDict",
+    "ToolResultMessage",
+    "UserMessage",
 ]
 
 _WHERE = {
-    "_chat": ("ChatInput",),
+    "_acting": (
+        "ActResult",
+        "PredictionRoundResult",
+    ),
+    "_chat": (
+        "Chat",
+        "ChatInput",
+    ),
     "_client": ("AsyncClient",),
     "_config": (
         "EmbeddingLoadModelConfig",
@@ -163,10 +262,18 @@ _WHERE = {
         "LlmPredictionConfig",
         "LlmPredictionConfigDict",
     ),
+    "_downloading": (
+        "AsyncDownloadStream",
+        "DownloadProgressUpdate",
+    ),
     "_embedding": (
         "AsyncDownloadedEmbeddingModel",
         "AsyncEmbeddingModel",
         "AsyncEmbeddingNamespace",
+    ),
+    "_files": (
+        "AsyncFilesNamespace",
+        "LocalFileInput",
     ),
     "_handles": ("AsyncModelHandle",),
     "_llm": (
@@ -178,6 +285,7 @@ _WHERE = {
         "AsyncLoadStream",
         "LoadProgress",
     ),
+    "_messages": ("AnyChatMessage",),
     "_models": (
         "AsyncDownloadedModel",
         "AsyncModelNamespace",
@@ -186,9 +294,45 @@ _WHERE = {
     "_operations": ("AsyncOperation",),
     "_predicting": (
         "AsyncPredictionStream",
+        "PredictionFirstTokenCallback",
+        "PredictionFragmentCallback",
+        "PredictionMessageCallback",
         "PredictionResult",
+        "PromptProcessingCallback",
+    ),
+    "_prompting": ("ApplyPromptTemplateOptionsDict",),
+    "_repository": (
+        "AsyncAvailableModel",
+        "AsyncModelDownloadOption",
+        "AsyncRepositoryNamespace",
+        "DownloadFinalizedCallback",
+        "DownloadProgressCallback",
+    ),
+    "_structured": (
+        "BaseModel",
+        "DictSchema",
+        "GbnfGrammar",
+        "ModelSchema",
+        "ResponseFormat",
     ),
     "_system": ("AsyncSystemNamespace",),
+    "_tool_calls": ("InvalidToolRequestHandler",),
+    "_tools": (
+        "ToolDefinition",
+        "ToolFunctionDef",
+        "ToolFunctionDefDict",
+        "ToolParamDefDict",
+    ),
+    "_wire._history": (
+        "AssistantResponse",
+        "FileHandle",
+        "SystemPrompt",
+        "TextData",
+        "ToolCallRequestData",
+        "ToolCallResultData",
+        "ToolResultMessage",
+        "UserMessage",
+    ),
     "_wire._infos": (
         "EmbeddingModelInfo",
         "EmbeddingModelInstanceInfo",
@@ -198,12 +342,27 @@ _WHERE = {
         "ModelInstanceInfo",
         "Quantization",
     ),
-    "_wire._models": ("ModelQuery",),
+    "_wire._models": (
+        "MemoryEstimate",
+        "ModelQuery",
+        "ModelUsage",
+        "ProcessingState",
+    ),
     "_wire._predict": (
         "LlmPredictionFragment",
         "LlmPredictionStats",
         "TokenCandidate",
         "TokenInfo",
+        "ToolCallRequest",
+    ),
+    "_wire._repository": (
+        "DownloadOption",
+        "ModelSearchResultIdentifier",
+        "SearchResult",
+    ),
+    "_wire._system": (
+        "ServerInfo",
+        "ServerVersion",
     ),
     "embedded._server": ("EmbeddedServer",),
 }

@@ -9,7 +9,7 @@ if __name__ == "__main__":
     try:
         from lmstudio_async._cli import main
 
-        status = main()
+        status: int = main()
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

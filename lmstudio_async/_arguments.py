@@ -52,7 +52,7 @@ def ttl_to_ms(ttl: float | None) -> int | None:
         return None
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
         raise LMStudioValueError(f"ttl must be a number of seconds, or None for no limit, not {ttl!r:.80}")
-    if not math.isfinite(ttl) or ttl < 0.001:  # noqa: PLR2004 - the wire counts whole milliseconds
+    if not math.isfinite(ttl) or ttl < 0.001:
         raise LMStudioValueError(
             f"ttl must be at least 0.001 seconds, not {ttl!r}. For a model that is never unloaded when idle, give None."
         )
@@ -63,10 +63,12 @@ def to_specifier(specifier: object) -> ModelSpecifier:
     """Make a specifier out of an identifier, a query, or either of them as a mapping."""
     if isinstance(specifier, str):
         return QuerySpecifier(query=ModelQuery(identifier=check_name(specifier, "the identifier")))
-    if isinstance(specifier, (QuerySpecifier, InstanceReferenceSpecifier)):
+    if isinstance(specifier, InstanceReferenceSpecifier):
         return specifier
+    if isinstance(specifier, QuerySpecifier):
+        return _of_query(specifier.query)
     if isinstance(specifier, ModelQuery):
-        return QuerySpecifier(query=specifier)
+        return _of_query(specifier)
     if isinstance(specifier, Mapping):
         return _specifier_from_mapping(specifier)
     raise LMStudioValueError(
@@ -81,8 +83,10 @@ def _specifier_from_mapping(mapping: Mapping[Any, Any]) -> ModelSpecifier:
             specifier: Any = read(cast("type[Any]", ModelSpecifier), dict(mapping))
         except MalformedError as error:
             raise LMStudioValueError(f"not a model specifier: {error}") from error
-        if isinstance(specifier, (QuerySpecifier, InstanceReferenceSpecifier)) and not specifier.extra:
+        if isinstance(specifier, InstanceReferenceSpecifier) and not specifier.extra:
             return specifier
+        if isinstance(specifier, QuerySpecifier) and not {**specifier.extra, **specifier.query.extra}:
+            return _of_query(specifier.query)
         raise LMStudioValueError(
             "a model specifier is {'type': 'query', 'query': {...}} or "
             f"{{'type': 'instanceReference', 'instanceReference': ...}}, not {mapping!r:.120}"
@@ -95,4 +99,13 @@ def _specifier_from_mapping(mapping: Mapping[Any, Any]) -> ModelSpecifier:
         )
     device = mapping.get("device_identifier", mapping.get("deviceIdentifier"))
     members: dict[str, Any] = {key: mapping.get(key) for key in ("domain", "identifier", "path", "vision")}
-    return QuerySpecifier(query=ModelQuery(device_identifier=device, **members))
+    return _of_query(ModelQuery(device_identifier=device, **members))
+
+
+def _of_query(query: ModelQuery) -> QuerySpecifier:
+    # A member of a wrong type would be overlooked by the server, and the answer be about any instance at all.
+    for name in ("domain", "device_identifier", "identifier", "path"):
+        optional_name(getattr(query, name), f"{name} of a model query")
+    if query.vision not in (None, True, False):
+        raise LMStudioValueError(f"vision of a model query must be True or False, not {query.vision!r:.80}")
+    return QuerySpecifier(query=query)

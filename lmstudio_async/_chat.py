@@ -1,68 +1,291 @@
-"""What was said so far, in whatever form it is given, as the wire has it."""
+"""A chat: what was said so far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, overload, runtime_checkable
 
-from lmstudio_async.errors import LMStudioValueError
+import attrs
 
-__all__ = ["ChatInput", "chat_to_wire"]
+from lmstudio_async._messages import (
+    AnyChatMessage,
+    made_message,
+    show_message,
+    to_message,
+    to_parts,
+    to_tool_request,
+)
+from lmstudio_async._wire._history import (
+    AssistantResponse,
+    FileHandle,
+    MessagePart,
+    SystemPrompt,
+    TextData,
+    ToolCallRequestData,
+    ToolCallResultData,
+    ToolResultMessage,
+    UserMessage,
+)
+from lmstudio_async._wire._predict import ToolCallRequest
+from lmstudio_async._wire._struct import write
+from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
 
-ChatInput = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""A text (one message of the user), a list of ``{"role": ..., "content": ...}``, or ``{"messages": [...]}``."""
+__all__ = ["Chat", "ChatInput", "chat_to_wire"]
 
-_ROLES = ("system", "user", "assistant", "tool")
+MessageT = TypeVar("MessageT", bound=AnyChatMessage)
+
+PartInput: TypeAlias = str | TextData | FileHandle | Mapping[str, Any]
+FileInput: TypeAlias = FileHandle | Mapping[str, Any]
+ToolRequestInput: TypeAlias = ToolCallRequest | ToolCallRequestData | Mapping[str, Any]
+ToolResultInput: TypeAlias = ToolCallResultData | Mapping[str, Any]
+
+
+@runtime_checkable
+class Answer(Protocol):
+    """What has the text of an answer, such as a `PredictionResult`."""
+
+    @property
+    def content(self) -> str:
+        """All of the text."""
+
+
+class Chat:
+    """What was said so far: messages of the system, the user, the assistant and of tools.
+
+    A chat is changed only by its own methods, and one that fails changes nothing. What is given to them is copied.
+    Messages of the user that follow each other become one. ``len``, iteration, indexing and ``==`` work as on a list
+    of messages.
+
+    :param initial_prompt: the system prompt, if there is one.
+    :raises LMStudioValueError: if that is no text.
+
+    ::
+
+        chat = Chat("You answer in rhymes.")
+        chat.add_user_message("What is the meaning of life?")
+        chat.append(await llm.respond(chat))
+        chat.add_user_message("Say more.")
+        for message in chat:
+            print(message.role, message.text)
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __init__(self, initial_prompt: str | TextData | Mapping[str, Any] | None = None) -> None:
+        self._messages: list[AnyChatMessage] = []
+        if initial_prompt is not None:
+            self.add_system_prompt(initial_prompt)
+
+    @classmethod
+    def from_history(cls, history: ChatInput) -> Self:
+        """Make a chat out of what was said elsewhere.
+
+        :param history: a text, which is one message of the user; another chat, which is copied; a list of messages, as
+            objects or as dicts such as ``{"role": "user", "content": "Hello"}``; or a dict with such a list as
+            ``messages``.
+        :return: a new chat.
+        :raises LMStudioValueError: if it is none of these, saying which message is wrong.
+        :raises LMStudioRuntimeError: if the messages cannot follow each other like that.
+
+        ::
+
+            chat = Chat.from_history([
+                {"role": "system", "content": "You answer in rhymes."},
+                {"role": "user", "content": "Hello"},
+            ])
+        """
+        chat = cls()
+        if isinstance(history, str):
+            chat.add_user_message(history)
+            return chat
+        for index, message in enumerate(_messages_in(history)):
+            chat._add(to_message(message, f"message {index} of the chat"))
+        return chat
+
+    # -- looking at it
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[AnyChatMessage]:
+        return iter(tuple(self._messages))
+
+    @overload
+    def __getitem__(self, index: int) -> AnyChatMessage: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[AnyChatMessage]: ...
+
+    def __getitem__(self, index: int | slice) -> AnyChatMessage | Sequence[AnyChatMessage]:
+        return self._messages[index]
+
+    def __eq__(self, other: object) -> bool:
+        return self._messages == other._messages if isinstance(other, Chat) else NotImplemented
+
+    def __repr__(self) -> str:
+        lines = [f"  {show_message(message)}\n" for message in self._messages]
+        return "".join([f"{type(self).__name__}(", "\n" if lines else "", *lines, ")"])
+
+    # -- copying it
+
+    def copy(self) -> Self:
+        """Make a chat of its own that begins with the same messages.
+
+        :return: a new chat.
+        """
+        chat = type(self)()
+        chat._messages = [to_message(message) for message in self._messages]
+        return chat
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    # -- adding to it
+
+    def add_system_prompt(self, prompt: str | TextData | Mapping[str, Any]) -> SystemPrompt:
+        """Add what the model is told of its part.
+
+        :param prompt: the text.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if it is no text.
+        :raises LMStudioRuntimeError: if the last message is a system prompt.
+        """
+        return self._add(SystemPrompt(content=to_parts("system", prompt)))
+
+    def add_user_message(
+        self,
+        content: PartInput | Iterable[PartInput],
+        *,
+        images: Iterable[FileInput] = (),
+        _files: Iterable[FileInput] = (),
+    ) -> UserMessage:
+        """Add what the user says. If the user spoke last, that message grows.
+
+        :param content: a text, a file handle, or several of these.
+        :param images: what `AsyncClient.prepare_image` gave; they come after the content.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if there is nothing in it, or something that a user cannot say.
+
+        ::
+
+            image = await client.prepare_image("cat.png")
+            chat.add_user_message("What is this?", images=[image])
+        """
+        files = [part for file in (*images, *_files) for part in to_parts("user", file)]
+        if any(not isinstance(file, FileHandle) for file in files):
+            raise LMStudioValueError("images are file handles: make them with prepare_image()")
+        return self._add(UserMessage(content=[*to_parts("user", content), *files]))
+
+    def add_assistant_response(
+        self,
+        response: str | TextData | FileHandle | Mapping[str, Any] | Answer | None = None,
+        tool_call_requests: Iterable[ToolRequestInput] = (),
+    ) -> AssistantResponse:
+        """Add what the model says, which tools it wants to be called, or both.
+
+        :param response: a text, or an answer such as a `PredictionResult`. None for tool calls alone.
+        :param tool_call_requests: the tool calls, as objects or dicts. Those of an answer come by themselves.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if there is nothing in it, or something that a model cannot say.
+        :raises LMStudioRuntimeError: if the last message is the model's, too.
+        """
+        parts: list[MessagePart] = []
+        if isinstance(response, Answer) and isinstance(response.content, str):
+            parts += to_parts("assistant", response.content or ())
+            tool_call_requests = (*getattr(response, "tool_call_requests", ()), *tool_call_requests)
+        elif response is not None:
+            parts += to_parts("assistant", response)
+        parts += [ToolCallRequestData(tool_call_request=to_tool_request(each)) for each in tool_call_requests]
+        return self._add(AssistantResponse(content=parts))
+
+    def add_tool_result(self, result: ToolResultInput) -> ToolResultMessage:
+        """Add what a tool gave.
+
+        :param result: the result, as an object or a dict with a ``content`` and a ``tool_call_id``.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if it is none.
+
+        ::
+
+            chat.add_tool_result({"content": "42", "tool_call_id": request.id})
+        """
+        return self.add_tool_results([result])
+
+    def add_tool_results(self, results: Iterable[ToolResultInput]) -> ToolResultMessage:
+        """Add what several tools gave, as one message.
+
+        :param results: the results, as objects or dicts.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if there are none, or one of them is no result.
+        """
+        return self._add(ToolResultMessage(content=to_parts("tool", results)))
+
+    def add_entry(self, role: str, content: Any) -> AnyChatMessage:
+        """Add a message of any role.
+
+        :param role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
+        :param content: what the method for this role takes: a part, or several.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if there is no such role, or it cannot say this.
+        :raises LMStudioRuntimeError: if it cannot follow the last message.
+        """
+        return self._add(made_message(role, to_parts(role, content)))
+
+    def append(self, message: AnyChatMessage | Mapping[str, Any] | Answer) -> AnyChatMessage:
+        """Add a message. What callbacks like ``on_message`` want to be given.
+
+        :param message: a message as an object or a dict, or an answer such as a `PredictionResult`.
+        :return: the message, as it is in the chat.
+        :raises LMStudioValueError: if it is none.
+        :raises LMStudioRuntimeError: if it cannot follow the last message.
+        """
+        if isinstance(message, AnyChatMessage) or not isinstance(message, Answer):
+            return self._add(to_message(message))
+        return self.add_assistant_response(message)
+
+    def _add(self, message: MessageT) -> MessageT:
+        last = self._messages[-1] if self._messages else None
+        if not message.content:
+            raise LMStudioValueError(f"a message of the role {message.role!r} cannot be empty")
+        if isinstance(message, UserMessage) and isinstance(last, UserMessage):
+            extra = {**last.extra, **message.extra}
+            message = attrs.evolve(message, content=[*last.content, *message.content], extra=extra)
+            self._messages[-1] = message
+            return message
+        if isinstance(message, (SystemPrompt, AssistantResponse)) and type(message) is type(last):
+            who = "system prompt" if isinstance(message, SystemPrompt) else "answer of the assistant's"
+            raise LMStudioRuntimeError(f"a {who} cannot follow another one: add something in between")
+        self._messages.append(message)
+        return message
+
+
+ChatInput: TypeAlias = str | Chat | Mapping[str, Any] | Sequence[AnyChatMessage | Mapping[str, Any]]
+"""A text (one message of the user), a `Chat`, a list of messages, or ``{"messages": [...]}``."""
 
 
 def chat_to_wire(chat: ChatInput) -> dict[str, Any]:
-    """Make the wire's chat history out of a text or of messages.
+    """Make the wire's chat history out of a text, of a chat or of messages.
 
     :raises LMStudioValueError: if it is neither, saying which message is wrong.
+    :raises LMStudioRuntimeError: if the messages cannot follow each other like that.
     """
-    if isinstance(chat, str):
-        return {"messages": [_message({"role": "user", "content": chat}, 0)]}
-    messages: Any = chat
-    if isinstance(chat, Mapping):
-        if "messages" not in chat:
-            raise LMStudioValueError("a chat given as a dict has a list of 'messages'")
-        messages = chat["messages"]
-    if not isinstance(messages, Iterable) or isinstance(messages, (str, bytes, Mapping)):
-        raise LMStudioValueError(
-            "a chat is a text, a list of messages such as {'role': 'user', 'content': 'Hello'}, or a dict with a list "
-            f"of 'messages', not {type(chat).__name__}"
-        )
-    wire = [_message(message, index) for index, message in enumerate(messages)]
-    if not wire:
+    if not isinstance(chat, Chat):
+        chat = Chat.from_history(chat)
+    if not len(chat):
         raise LMStudioValueError("a chat needs at least one message")
-    return {"messages": wire}
+    return {"messages": [write(message) for message in chat]}
 
 
-def _message(message: Any, index: int) -> dict[str, Any]:
-    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+def _messages_in(history: Any) -> Iterable[Any]:
+    if isinstance(history, Mapping):
+        if "messages" not in history:
+            raise LMStudioValueError("a chat given as a dict has a list of 'messages'")
+        history = history["messages"]
+    if not isinstance(history, Iterable) or isinstance(history, (str, bytes, Mapping)):
         raise LMStudioValueError(
-            f"message {index} of the chat needs a 'role' and a 'content': {message!r:.80}"
+            "a chat is a text, a Chat, a list of messages such as {'role': 'user', 'content': 'Hello'}, or a dict "
+            f"with a list of 'messages', not {type(history).__name__}"
         )
-    role, content = message["role"], message["content"]
-    if role not in _ROLES:
-        raise LMStudioValueError(
-            f"message {index} of the chat has the role {role!r}; there are {', '.join(_ROLES)}"
-        )
-    if isinstance(content, (str, Mapping)):
-        content = [content]
-    if not isinstance(content, Iterable):
-        raise LMStudioValueError(
-            f"the content of message {index} of the chat must be a text or a list of parts"
-        )
-    return {"role": role, "content": [_part(part, index) for part in content]}
-
-
-def _part(part: Any, index: int) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    if isinstance(part, Mapping) and isinstance(part.get("type"), str):
-        return dict(part)
-    raise LMStudioValueError(
-        f"message {index} of the chat holds {part!r:.80}; a part is a text, or a dict with a 'type' "
-        "such as {'type': 'text', 'text': 'Hello'}"
-    )
+    return history

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import os
+from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from lmstudio_async._calling import any_call, check_session
 from lmstudio_async._embedding import (
     AsyncDownloadedEmbeddingModel,
     AsyncEmbeddingModel,
     AsyncEmbeddingNamespace,
 )
+from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
 from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
 from lmstudio_async._protocol._auth import Credentials
-from lmstudio_async._session import Session
+from lmstudio_async._session import EventLoop, Session
 from lmstudio_async._system import AsyncSystemNamespace
 from lmstudio_async._transport import (
     DEFAULT_API_PORTS,
@@ -26,14 +29,17 @@ from lmstudio_async._transport import (
     is_valid_api_host,
     parse_api_host,
 )
+from lmstudio_async._wire._history import FileHandle
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
+    LMStudioMissingRuntimeError,
     LMStudioRuntimeError,
     LMStudioUnreachableError,
     LMStudioValueError,
 )
 
 if TYPE_CHECKING:
+    from lmstudio_async._repository import AsyncRepositoryNamespace
     from lmstudio_async._transport import WebSocketConnector
     from lmstudio_async.embedded import EmbeddedServer
 
@@ -74,6 +80,7 @@ class AsyncClient:
         self._host = _check_host(api_host)
         self._credentials = Credentials.find(api_token)
         self._timeout = _check_timeout(timeout)
+        self._event_loop: EventLoop
         self._tasks: TaskGroup | None = None
         self._connector: Connector | None = None
         self._own_connector: WebSocketConnector | None = None
@@ -90,6 +97,7 @@ class AsyncClient:
         """
         if self._tasks is not None or self._closed:
             raise LMStudioRuntimeError("A client can be entered once. Make a new one.")
+        self._event_loop = EventLoop()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         try:
@@ -107,7 +115,7 @@ class AsyncClient:
         finally:
             # All of its tasks have ended. What the block raised goes its own way, not into an exception group.
             if self._tasks is not None:
-                await self._tasks.__aexit__(None, None, None)
+                await _end(self._tasks)
 
     async def aclose(self) -> None:
         """Close all connections. What is under way ends with an error here, and is cancelled on the server.
@@ -115,7 +123,7 @@ class AsyncClient:
         Idempotent, and legal in any state and from any task.
         """
         self._closed = True
-        for session in self._sessions.values():
+        for session in list(self._sessions.values()):
             await session.aclose()
         with anyio.CancelScope(shield=True):
             if self._own_connector is not None:
@@ -126,7 +134,7 @@ class AsyncClient:
     async def _find_server(self, tasks: TaskGroup) -> Connector:
         host = self._host
         if host is None:
-            host = os.environ.get(HOST_VARIABLE) or await find_default_local_api_host()
+            host = _host_from_environment() or await find_default_local_api_host()
             if host is None:
                 raise LMStudioUnreachableError(
                     "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
@@ -135,11 +143,16 @@ class AsyncClient:
                     'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
                 )
         if host == EMBEDDED:
-            from lmstudio_async.embedded import EmbeddedServer  # noqa: PLC0415 - an extra, wanted only here
+            from lmstudio_async.embedded import EmbeddedServer
 
+            if find_spec("xllamacpp") is None:
+                raise LMStudioMissingRuntimeError(
+                    "The embedded server's engine is not installed.\n"
+                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of an LM Studio.'
+                )
             host = EmbeddedServer()
         if isinstance(host, str):
-            from lmstudio_async._transport import WebSocketConnector  # noqa: PLC0415 - brings the HTTP client
+            from lmstudio_async._transport import WebSocketConnector
 
             self._own_connector = WebSocketConnector(parse_api_host(host))
             return self._own_connector
@@ -164,6 +177,18 @@ class AsyncClient:
     def system(self) -> AsyncSystemNamespace:
         """The server itself."""
         return AsyncSystemNamespace(self._session("system"), self.llm, self.embedding)
+
+    @property
+    def repository(self) -> AsyncRepositoryNamespace:
+        """The models that can be downloaded."""
+        from lmstudio_async._repository import AsyncRepositoryNamespace
+
+        return AsyncRepositoryNamespace(self._session("repository"))
+
+    @property
+    def files(self) -> AsyncFilesNamespace:
+        """The files for messages."""
+        return AsyncFilesNamespace(self._session("files"))
 
     @property
     def api_host(self) -> str:
@@ -215,6 +240,53 @@ class AsyncClient:
         models = await self.system.list_downloaded_models()
         return [model for model in models if namespace is None or model.type == namespace]
 
+    async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload an image, for a message to a model with vision. JPEG, PNG and WebP are understood.
+
+        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
+        :param name: what to call it; None for the file's own name, or any for bytes.
+        :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+        :raises LMStudioOSError: if the file cannot be read.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+
+        ::
+
+            image = await client.prepare_image("cat.png")
+            chat = Chat()
+            chat.add_user_message("What is this?", images=[image])
+            print(await llm.respond(chat))
+        """
+        return await self.files.prepare_image(src, name)
+
+    async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload a file of any kind.
+
+        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
+        :param name: what to call it; None for the file's own name, or any for bytes.
+        :return: the handle. It is known to this client alone.
+        :raises LMStudioOSError: if the file cannot be read.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+        """
+        return await self.files.prepare_file(src, name)
+
+    async def call(self, namespace: str, endpoint: str, parameter: Any = None) -> Any:
+        """Make any call of LM Studio's protocol: for what this SDK has no method for.
+
+        :param namespace: such as ``"llm"``, ``"system"`` or ``"runtime"``.
+        :param endpoint: its name on the wire, such as ``"listEngines"``; one that this SDK does not know, too.
+        :param parameter: plain JSON, with the names that the wire has; None for none.
+        :return: the answer, as plain JSON; None if there is none.
+        :raises LMStudioValueError: if there is no such namespace, the endpoint is no call, or the parameter is no JSON.
+        :raises LMStudioServerError: if the server refuses, fails, or does not know the endpoint.
+
+        ::
+
+            for engine in await client.call("runtime", "listEngines"):
+                print(engine["name"], engine["version"])
+        """
+        session = self._session(check_session(namespace))
+        return await session.call(any_call(namespace, endpoint, parameter), parameter)
+
     @classmethod
     async def is_valid_api_host(cls, api_host: str) -> bool:
         """Find out if LM Studio answers at a place. Takes a second at most.
@@ -233,6 +305,11 @@ class AsyncClient:
         """
         return await find_default_local_api_host()
 
+    def _set_timeout(self, timeout: float | None) -> None:
+        self._timeout = _check_timeout(timeout)
+        for session in list(self._sessions.values()):
+            session.timeout = self._timeout
+
     def _session(self, namespace: str) -> Session:
         if self._closed:
             raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
@@ -242,8 +319,11 @@ class AsyncClient:
             )
         session = self._sessions.get(namespace)
         if session is None:
-            session = Session(namespace, self._connector, self._credentials, self._tasks, self._timeout)
-            self._sessions[namespace] = session
+            session = Session(
+                namespace, self._connector, self._credentials, self._tasks, self._event_loop, self._timeout
+            )
+            # Threads other than the event loop's may come here, too: whoever is first has made it.
+            session = self._sessions.setdefault(namespace, session)
         return session
 
     def __repr__(self) -> str:
@@ -270,6 +350,27 @@ class _OwnServer:
         """Stop it, and wait until its models are unloaded, for which it has limits of its own."""
         self._scope.cancel()
         await self._ended.wait()
+
+
+async def _end(tasks: TaskGroup) -> None:
+    """Leave a task group. Ctrl-C may have hit any of its tasks, and is to come out as nothing else."""
+    try:
+        await tasks.__aexit__(None, None, None)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _host_from_environment() -> str | None:
+    host = os.environ.get(HOST_VARIABLE)
+    if host and host != EMBEDDED:
+        try:
+            parse_api_host(host)
+        except LMStudioValueError as error:
+            raise LMStudioValueError(f"{HOST_VARIABLE} is wrong: {error}") from error
+    return host
 
 
 def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | None:

@@ -36,10 +36,10 @@ class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
         return load_config_from_fields(await self._load_config_fields(), "embedding")
 
     @overload
-    async def embed(self, input: str) -> Sequence[float]: ...  # type: ignore[overload-overlap]  # noqa: A002
+    async def embed(self, input: str) -> Sequence[float]: ...  # type: ignore[overload-overlap]
 
     @overload
-    async def embed(self, input: Iterable[str]) -> Sequence[Sequence[float]]: ...  # noqa: A002
+    async def embed(self, input: Iterable[str]) -> Sequence[Sequence[float]]: ...
 
     async def embed(self, input: str | Iterable[str]) -> Sequence[float] | Sequence[Sequence[float]]:  # noqa: A002
         """Turn text into vectors.

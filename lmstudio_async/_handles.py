@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast, overload
 
-import anyio
-
 from lmstudio_async._arguments import check_text
 from lmstudio_async._protocol._endpoints.models import (
     COUNT_TOKENS,
+    GET_INSTANCE_PROCESSING_STATE,
     GET_LOAD_CONFIG,
     GET_MODEL_INFO,
     TOKENIZE,
@@ -24,11 +23,13 @@ from lmstudio_async._wire._models import (
     InstanceReferenceSpecifier,
     ModelQuery,
     ModelSpecifier,
+    ProcessingState,
     QuerySpecifier,
     SpecifierParameter,
     UnloadModelParameter,
 )
 from lmstudio_async._wire._struct import write
+from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["AsyncModelHandle", "to_texts"]
 
@@ -83,6 +84,20 @@ class AsyncModelHandle(Generic[InfoT]):
         """
         return (await self.get_info()).context_length
 
+    async def get_processing_state(self) -> ProcessingState:
+        """Ask what the instance is doing. Older servers do not answer this.
+
+        :return: whether it is idle or at work, and how many requests wait for it.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            state = await llm.get_processing_state()
+            print(state.status, state.queued)
+        """
+        parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
+        return await self._session.call(GET_INSTANCE_PROCESSING_STATE, parameter)
+
     async def unload(self) -> None:
         """Unload the instance and free its memory. Its running predictions end early.
 
@@ -98,10 +113,10 @@ class AsyncModelHandle(Generic[InfoT]):
         await self._session.call(UNLOAD_MODEL, UnloadModelParameter(identifier=info.identifier))
 
     @overload
-    async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]  # noqa: A002
+    async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]
 
     @overload
-    async def tokenize(self, input: Iterable[str]) -> Sequence[Sequence[int]]: ...  # noqa: A002
+    async def tokenize(self, input: Iterable[str]) -> Sequence[Sequence[int]]: ...
 
     async def tokenize(self, input: str | Iterable[str]) -> Sequence[int] | Sequence[Sequence[int]]:  # noqa: A002
         """Cut text into the model's tokens.
@@ -161,5 +176,7 @@ class AsyncModelHandle(Generic[InfoT]):
 
 def to_texts(value: str | Iterable[str]) -> list[str]:
     """One text or several, as a list."""
+    if not isinstance(value, Iterable):
+        raise LMStudioValueError(f"input must be a text or several, not {value!r:.80}")
     texts = [value] if isinstance(value, str) else list(value)
     return [check_text(text, "input") for text in texts]

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, cast
 
-from lmstudio_async._arguments import check_text
+from lmstudio_async._acting import (
+    Act,
+    ActCallbacks,
+    ActMessageCallback,
+    ActResult,
+    RoundCallback,
+    RoundFragmentCallback,
+    RoundProgressCallback,
+    RoundResultCallback,
+)
+from lmstudio_async._arguments import check_name, check_text, optional_name
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import (
     LlmLoadModelConfig,
@@ -16,11 +27,33 @@ from lmstudio_async._config import (
 )
 from lmstudio_async._handles import AsyncModelHandle
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
-from lmstudio_async._predicting import AsyncPredictionStream, PredictionResult
-from lmstudio_async._protocol._endpoints.llm import COMPLETE_RAW_TEXT, PREDICT
+from lmstudio_async._predicting import (
+    AsyncPredictionStream,
+    PredictionCallbacks,
+    PredictionFirstTokenCallback,
+    PredictionFragmentCallback,
+    PredictionMessageCallback,
+    PredictionResult,
+    PromptProcessingCallback,
+)
+from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict, template_options, unformatted
+from lmstudio_async._protocol._endpoints.llm import (
+    APPLY_PROMPT_TEMPLATE,
+    COMPLETE_RAW_TEXT,
+    PREDICT,
+    PRELOAD_DRAFT_MODEL,
+)
+from lmstudio_async._structured import ResponseFormat, ResponseReader
+from lmstudio_async._tool_calls import InvalidToolRequestHandler
+from lmstudio_async._tools import ToolDefinition
 from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo, ModelInfo, ModelInstanceInfo
-from lmstudio_async._wire._kv import stack
-from lmstudio_async._wire._predict import CompleteRawTextCreation, PredictCreation
+from lmstudio_async._wire._kv import from_fields, stack
+from lmstudio_async._wire._predict import (
+    ApplyPromptTemplateParameter,
+    CompleteRawTextCreation,
+    PredictCreation,
+    PreloadDraftModelParameter,
+)
 
 __all__ = ["AsyncDownloadedLlm", "AsyncLLM", "AsyncLlmNamespace"]
 
@@ -37,32 +70,76 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
         return load_config_from_fields(await self._load_config_fields(), "llm")
 
     async def respond(
-        self, history: ChatInput, *, config: LlmPredictionConfig | LlmPredictionConfigDict | None = None
+        self,
+        history: ChatInput,
+        *,
+        response_format: ResponseFormat | None = None,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+        preset: str | None = None,
+        on_message: PredictionMessageCallback | None = None,
+        on_first_token: PredictionFirstTokenCallback | None = None,
+        on_prediction_fragment: PredictionFragmentCallback | None = None,
+        on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionResult:
-        """Answer the last message of a chat.
+        """Answer the last message of a chat. Callbacks may be plain or async; what they raise ends the answer.
 
-        :param history: a text, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict with
-            a list of ``messages``.
+        :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
+            with a list of ``messages``.
+        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
+            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
+        :param preset: name of the preset to take settings from.
+        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
+        :param on_first_token: told when the answer begins.
+        :param on_prediction_fragment: told each piece of the answer.
+        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
         :return: the answer.
+        :raises LMStudioValueError: if an argument makes no sense.
+        :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         :raises LMStudioPredictionError: if the answer failed half-way.
+        :raises LMStudioStructuredOutputError: if the answer is not of the form that was asked for.
 
         ::
 
             print(await llm.respond("What is the meaning of life?", config={"max_tokens": 50}))
         """
-        async with self.respond_stream(history, config=config) as stream:
+        async with self.respond_stream(
+            history,
+            response_format=response_format,
+            config=config,
+            preset=preset,
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        ) as stream:
             return await stream.wait_for_result()
 
     def respond_stream(
-        self, history: ChatInput, *, config: LlmPredictionConfig | LlmPredictionConfigDict | None = None
+        self,
+        history: ChatInput,
+        *,
+        response_format: ResponseFormat | None = None,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+        preset: str | None = None,
+        on_message: PredictionMessageCallback | None = None,
+        on_first_token: PredictionFirstTokenCallback | None = None,
+        on_prediction_fragment: PredictionFragmentCallback | None = None,
+        on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> AsyncPredictionStream:
-        """The same as `respond`, to be watched.
+        """The same as `respond`, to be watched. Whoever iterates or waits calls the callbacks.
 
-        :param history: a text, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict with
-            a list of ``messages``.
+        :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
+            with a list of ``messages``.
+        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
+            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
+        :param preset: name of the preset to take settings from.
+        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
+        :param on_first_token: told when the answer begins.
+        :param on_prediction_fragment: told each piece of the answer.
+        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
         :return: the answer in the making; nothing is sent before it is entered, iterated over or awaited.
 
         ::
@@ -70,38 +147,90 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             async for fragment in llm.respond_stream("What is the meaning of life?"):
                 print(fragment.content, end="")
         """
+        callbacks = PredictionCallbacks(
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        reader, fields = _settings(response_format, config)
         creation = PredictCreation(
             model_specifier=self._specifier,
             history=chat_to_wire(history),
-            prediction_config_stack=stack(prediction_config_fields(config)),
+            prediction_config_stack=stack(fields),
+            fuzzy_preset_identifier=optional_name(preset, "preset"),
         )
-        return AsyncPredictionStream(self._session, PREDICT, creation)
+        return AsyncPredictionStream(self._session, PREDICT, creation, reader, callbacks)
 
     async def complete(
-        self, prompt: str, *, config: LlmPredictionConfig | LlmPredictionConfigDict | None = None
+        self,
+        prompt: str,
+        *,
+        response_format: ResponseFormat | None = None,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+        preset: str | None = None,
+        on_message: PredictionMessageCallback | None = None,
+        on_first_token: PredictionFirstTokenCallback | None = None,
+        on_prediction_fragment: PredictionFragmentCallback | None = None,
+        on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionResult:
-        """Go on with a text, without chat template.
+        """Go on with a text, without chat template. Callbacks are as for `respond`.
 
         :param prompt: the text to go on with.
+        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
+            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
+        :param preset: name of the preset to take settings from.
+        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
+        :param on_first_token: told when the answer begins.
+        :param on_prediction_fragment: told each piece of the answer.
+        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
         :return: what comes next.
+        :raises LMStudioValueError: if an argument makes no sense.
+        :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         :raises LMStudioPredictionError: if the answer failed half-way.
+        :raises LMStudioStructuredOutputError: if the answer is not of the form that was asked for.
 
         ::
 
             print(await llm.complete("Once upon a time", config={"max_tokens": 50}))
         """
-        async with self.complete_stream(prompt, config=config) as stream:
+        async with self.complete_stream(
+            prompt,
+            response_format=response_format,
+            config=config,
+            preset=preset,
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        ) as stream:
             return await stream.wait_for_result()
 
     def complete_stream(
-        self, prompt: str, *, config: LlmPredictionConfig | LlmPredictionConfigDict | None = None
+        self,
+        prompt: str,
+        *,
+        response_format: ResponseFormat | None = None,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+        preset: str | None = None,
+        on_message: PredictionMessageCallback | None = None,
+        on_first_token: PredictionFirstTokenCallback | None = None,
+        on_prediction_fragment: PredictionFragmentCallback | None = None,
+        on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> AsyncPredictionStream:
-        """The same as `complete`, to be watched.
+        """The same as `complete`, to be watched. Whoever iterates or waits calls the callbacks.
 
         :param prompt: the text to go on with.
+        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
+            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
+        :param preset: name of the preset to take settings from.
+        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
+        :param on_first_token: told when the answer begins.
+        :param on_prediction_fragment: told each piece of the answer.
+        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
         :return: the text in the making; nothing is sent before it is entered, iterated over or awaited.
 
         ::
@@ -109,12 +238,168 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             async for fragment in llm.complete_stream("Once upon a time"):
                 print(fragment.content, end="")
         """
+        callbacks = PredictionCallbacks(
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+        )
+        reader, fields = _settings(response_format, config)
+        raw_prompt, preset = check_text(prompt, "prompt"), optional_name(preset, "preset")
         creation = CompleteRawTextCreation(
             model_specifier=self._specifier,
-            raw_prompt=check_text(prompt, "prompt"),
-            prediction_config_stack=stack(prediction_config_fields(config)),
+            raw_prompt=raw_prompt,
+            prediction_config_stack=stack(fields),
+            fuzzy_preset_identifier=preset,
         )
-        return AsyncPredictionStream(self._session, COMPLETE_RAW_TEXT, creation)
+        for_older_servers = PredictCreation(
+            model_specifier=self._specifier,
+            history={"messages": [{"role": "user", "content": [{"type": "text", "text": raw_prompt}]}]},
+            prediction_config_stack=unformatted(stack(fields)),
+            fuzzy_preset_identifier=preset,
+        )
+        return AsyncPredictionStream(
+            self._session, COMPLETE_RAW_TEXT, creation, reader, callbacks, for_older_servers
+        )
+
+    async def apply_prompt_template(
+        self,
+        history: ChatInput,
+        opts: ApplyPromptTemplateOptionsDict | None = None,
+        *,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+    ) -> str:
+        """Make the prompt out of a chat that the model would be given.
+
+        :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
+            with a list of ``messages``.
+        :param opts: ``omit_bos_token`` and ``omit_eos_token`` leave out these tokens; ``tool_definitions`` are the tools
+            that the model is told of. In camelCase, too.
+        :param config: prediction config whose ``prompt_template`` is used instead of the model's own.
+        :return: the prompt.
+        :raises LMStudioValueError: if an argument makes no sense.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            prompt = await llm.apply_prompt_template("Hello")
+            print(prompt, await llm.count_tokens(prompt))
+        """
+        parameter = ApplyPromptTemplateParameter(
+            specifier=self._specifier,
+            history=chat_to_wire(history),
+            prediction_config_stack=stack(prediction_config_fields(config)),
+            opts=template_options(opts),
+        )
+        return (await self._session.call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
+
+    async def preload_draft_model(self, draft_model_key: str) -> None:
+        """Load the model that ``draft_model`` in the prediction config is going to name, so that no answer waits for it.
+
+        :param draft_model_key: model key of the smaller model.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+
+        ::
+
+            await llm.preload_draft_model("qwen3-0.6b")
+            await llm.respond("Tell me a story", config={"draft_model": "qwen3-0.6b"})
+        """
+        key = check_name(draft_model_key, "draft_model_key")
+        parameter = PreloadDraftModelParameter(specifier=self._specifier, draft_model_key=key)
+        await self._session.call(PRELOAD_DRAFT_MODEL, parameter)
+
+    async def act(
+        self,
+        chat: ChatInput,
+        tools: Iterable[ToolDefinition],
+        *,
+        max_prediction_rounds: int | None = None,
+        max_parallel_tool_calls: int | None = 1,
+        config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
+        preset: str | None = None,
+        on_message: ActMessageCallback | None = None,
+        on_first_token: RoundCallback | None = None,
+        on_prediction_fragment: RoundFragmentCallback | None = None,
+        on_round_start: RoundCallback | None = None,
+        on_round_end: RoundCallback | None = None,
+        on_prediction_completed: RoundResultCallback | None = None,
+        on_prompt_processing_progress: RoundProgressCallback | None = None,
+        handle_invalid_tool_request: InvalidToolRequestHandler | None = None,
+    ) -> ActResult:
+        """Answer the last message of a chat, with tools: the model calls them until it knows what to say.
+
+        In each round the model answers and asks for tools; what they give is added to the chat for the next round.
+        The last round is the one in which it asks for none. The chat given is not changed: for a chat that grows
+        along, give ``on_message=chat.append``. All callbacks may be plain or async; what they raise ends the call.
+
+        Tools begin while the model goes on. Plain functions run in worker threads; when the call is cancelled, async
+        tools are cancelled, plain ones are left to themselves. What a tool raises is told to the model.
+
+        :param chat: a text, a `Chat`, a list of messages, or a dict with a list of ``messages``.
+        :param tools: plain or async functions with annotations and docstrings, `ToolFunctionDef` objects, or dicts.
+        :param max_prediction_rounds: how many rounds there are at most; in the last one the model gets no tools.
+            None for any number.
+        :param max_parallel_tool_calls: how many tools run at once; None for all that a round asks for.
+        :param config: prediction config, a config object or a dict.
+        :param preset: the preset to take settings from.
+        :param on_message: told each new message of the chat: what the model said, and what the tools gave.
+        :param on_first_token: told the round's number when its answer begins.
+        :param on_prediction_fragment: told each piece of an answer, and the round's number.
+        :param on_round_start: told the round's number, counted from 0.
+        :param on_round_end: told the round's number when all of its tools have run.
+        :param on_prediction_completed: told each round's answer.
+        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0, and the
+            round's number.
+        :param handle_invalid_tool_request: told the error and the request when a tool call cannot be made or fails.
+            A text that it returns goes to the model instead of the error. Without a request nothing can be told to
+            the model, and the error is raised next.
+        :return: how many rounds it took, and how long.
+        :raises LMStudioValueError: if a tool or a limit makes no sense.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        :raises LMStudioPredictionError: if an answer failed half-way, or the last round asked for a tool.
+
+        ::
+
+            def multiply(a: float, b: float) -> float:
+                '''Multiply two numbers.'''
+                return a * b
+
+            await llm.act("What is 12345 times 54321?", [multiply], on_message=print)
+        """
+        callbacks = ActCallbacks(
+            on_message=on_message,
+            on_first_token=on_first_token,
+            on_prediction_fragment=on_prediction_fragment,
+            on_round_start=on_round_start,
+            on_round_end=on_round_end,
+            on_prediction_completed=on_prediction_completed,
+            on_prompt_processing_progress=on_prompt_processing_progress,
+            handle_invalid_tool_request=handle_invalid_tool_request,
+        )
+        act = Act(
+            self._session,
+            self._specifier,
+            chat,
+            tools,
+            config=config,
+            preset=preset,
+            limit=max_parallel_tool_calls,
+            rounds=max_prediction_rounds,
+            callbacks=callbacks,
+        )
+        return await act.run()
+
+
+def _settings(
+    response_format: ResponseFormat | None, config: LlmPredictionConfig | LlmPredictionConfigDict | None
+) -> tuple[ResponseReader, dict[str, Any]]:
+    """How an answer is read, and the KV config that asks for it."""
+    fields = prediction_config_fields(config)
+    reader = ResponseReader(response_format, from_fields(fields).get("llm.prediction.structured"))
+    if reader.setting is not None:
+        fields = prediction_config_fields(config, {"structured": reader.setting})
+    return reader, fields
 
 
 class AsyncDownloadedLlm(

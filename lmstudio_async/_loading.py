@@ -145,7 +145,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     def _result(self) -> HandleT:
         if self._handle is None:
-            assert self._progress.instance is not None  # noqa: S101 - a feed that succeeded has one
+            assert self._progress.instance is not None
             self._handle = self._make_handle(self._progress.instance)
         return self._handle
 
@@ -165,7 +165,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                 await self._unload_what_nobody_has("left before its handle was taken")
 
     async def _unload_what_nobody_has(self, reason: str) -> None:
-        """A new instance whose handle nobody will ever see must not stay loaded. (One that is shared may.)"""
+        """A new instance whose handle nobody will ever see must not stay loaded; one that is shared may."""
         instance, self._progress.instance = self._progress.instance, None
         if instance is None or self._endpoint.name != LOAD_MODEL.name:
             return

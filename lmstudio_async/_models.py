@@ -213,10 +213,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             await client.llm.unload("second-llama")
         """
-        if isinstance(identifier, AsyncModelHandle):
-            raise LMStudioValueError(
-                "unload() takes an identifier. To unload by handle, await handle.unload()."
-            )
+        if hasattr(identifier, "unload"):
+            raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
         parameter = UnloadModelParameter(
             identifier=check_name(identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),

@@ -44,8 +44,8 @@ class OperationFeed(ABC, Generic[ItemT]):
     def __init__(self, label: str) -> None:
         self.label = label
         self.items: deque[ItemT] = deque()
-        self.done = False
-        self.succeeded = False
+        self.done: bool = False
+        self.succeeded: bool = False
         self.error: LMStudioError | None = None
         self.changed: anyio.Event | None = None
 
@@ -105,6 +105,8 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._endpoint = endpoint
         self._creation = creation
         self._feed = feed
+        # Taken from the feed all at once.
+        self._taken: deque[ItemT] = deque()
         self._channel: Channel | None = None
         self._started = False
         self._cancelling = False
@@ -154,14 +156,24 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         return self
 
     async def __anext__(self) -> ItemT:
+        if self._taken:
+            return self._taken.popleft()
         await self.start()
         feed = self._feed
         await self._wait_for_news()
         if feed.items:
-            return feed.items.popleft()
+            self._taken, feed.items = feed.items, deque()
+            return self._taken.popleft()
         if feed.error is not None and not self._cancelling:
             raise feed.error
         raise StopAsyncIteration
+
+    def _take_nowait(self) -> ItemT | None:
+        """An item that needs no event loop: for the blocking facade, whose trips to the loop are dear."""
+        try:
+            return self._taken.popleft()
+        except IndexError:
+            return None
 
     async def wait_for_result(self) -> ResultT:
         """Wait for the end and give the result. What is in between is skipped.
@@ -172,6 +184,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         :raises LMStudioServerError: if the server refused or failed.
         """
         await self.start()
+        self._taken.clear()
         while not self._feed.done:
             self._feed.items.clear()
             await self._wait_for_news()
@@ -272,10 +285,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         # Only what has begun and is still running matters, and only if the constructor came that far.
         channel = getattr(self, "_channel", None)
         if channel is not None and not self._feed.done:
+            # First of all: where warnings are errors, the warning is the end of this.
+            channel.cancel_soon()
             _warn(
-                f"{self._feed.label}: dropped half-way, and now cancelled. Use 'async with', or await its result.",
+                f"{self._feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            channel.cancel_soon()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Any
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeAlias
+from weakref import WeakSet
 
 import attrs
 
+from lmstudio_async._callbacks import tell
 from lmstudio_async._config import (
     LlmLoadModelConfig,
     LlmPredictionConfig,
@@ -15,30 +20,78 @@ from lmstudio_async._config import (
 )
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
+from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
+from lmstudio_async._schema import jsonable
 from lmstudio_async._session import Session
+from lmstudio_async._structured import ResponseReader
+from lmstudio_async._wire._history import AssistantResponse, TextData, ToolCallRequestData
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import (
     FragmentPacket,
     LlmPredictionFragment,
     LlmPredictionStats,
+    PredictCreation,
     PredictSuccess,
     PromptProcessingProgressPacket,
+    TokenInfo,
+    ToolCallGenerationEnd,
     ToolCallGenerationFailed,
+    ToolCallRequest,
 )
 from lmstudio_async._wire._struct import WireObject, write
-from lmstudio_async.errors import LMStudioCancelledError, LMStudioPredictionError
+from lmstudio_async.errors import LMStudioCancelledError, LMStudioPredictionError, LMStudioProtocolError
 
-__all__ = ["AsyncPredictionStream", "PredictionResult"]
+__all__ = [
+    "AsyncPredictionStream",
+    "PredictionCallbacks",
+    "PredictionFirstTokenCallback",
+    "PredictionFragmentCallback",
+    "PredictionMessageCallback",
+    "PredictionResult",
+    "PromptProcessingCallback",
+]
 
 logger = logging.getLogger("lmstudio_async")
+
+PredictionMessageCallback: TypeAlias = Callable[[AssistantResponse], Awaitable[object] | object]
+"""Told the whole answer as a message. May be plain or async; what it raises ends the answer."""
+
+PredictionFirstTokenCallback: TypeAlias = Callable[[], Awaitable[object] | object]
+"""Told when the answer begins. May be plain or async; what it raises ends the answer."""
+
+PredictionFragmentCallback: TypeAlias = Callable[[LlmPredictionFragment], Awaitable[object] | object]
+"""Told each piece of the answer. May be plain or async; what it raises ends the answer."""
+
+PromptProcessingCallback: TypeAlias = Callable[[float], Awaitable[object] | object]
+"""Told how much of the prompt is processed, from 0.0 to 1.0. May be plain or async; what it raises ends the answer."""
+
+# Older servers do not know `completeRawText`; each is asked once.
+_without_raw_completion: WeakSet[Session] = WeakSet()
+
+
+@attrs.frozen(kw_only=True)
+class PredictionCallbacks:
+    """Whom to tell what."""
+
+    on_message: PredictionMessageCallback | None = None
+    on_first_token: PredictionFirstTokenCallback | None = None
+    on_prediction_fragment: PredictionFragmentCallback | None = None
+    on_prompt_processing_progress: PromptProcessingCallback | None = None
 
 
 @attrs.frozen(kw_only=True)
 class PredictionResult:
-    """An answer, and how it came about. ``str()`` of it is its text.
+    """An answer, and how it came about. ``str()`` of it is its text, or indented JSON if it is `structured`.
 
-    :param content: all of the text.
+    :param content: all of the text, reasoning included.
+    :param non_reasoning_content: the answer alone, without the model's reasoning.
+    :param reasoning_content: the model's reasoning alone; empty if there was none, or the model's way to mark it is
+        unknown.
+    :param parsed: what ``response_format`` asked for: an instance of its class, or plain JSON. The same as ``content``
+        if it did not ask for anything, and if the answer was cancelled.
+    :param tool_call_requests: the tools that the model wants to be called, if ``raw_tools`` offered some.
+    :param tokens: the answer's tokens with their probabilities, if ``log_probs`` asked for them.
     :param stats: how it came about, such as why it stopped and how fast it was.
     :param model_info: the instance that gave it.
     :param load_config: how that instance was loaded.
@@ -55,27 +108,62 @@ class PredictionResult:
     model_info: LlmInstanceInfo
     load_config: LlmLoadModelConfig = attrs.field(repr=False)
     prediction_config: LlmPredictionConfig = attrs.field(repr=False)
+    non_reasoning_content: str = attrs.field(default="", repr=False)
+    reasoning_content: str = attrs.field(default="", repr=False)
+    parsed: Any = attrs.field(default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False)
+    tool_call_requests: tuple[ToolCallRequest, ...] = ()
+    tokens: tuple[TokenInfo, ...] = attrs.field(default=(), repr=False)
+
+    @property
+    def structured(self) -> bool:
+        """Whether `parsed` is more than the text."""
+        return self.parsed is not self.content
 
     def __str__(self) -> str:
-        return self.content
+        if not self.structured:
+            return self.content
+        try:
+            return json.dumps(jsonable(self.parsed), indent=2, ensure_ascii=False)
+        except TypeError:
+            return self.content
 
 
 class PredictionFeed(OperationFeed[LlmPredictionFragment]):
-    """What has become of an answer: its fragments queue, and its text grows."""
+    """What has become of an answer: its fragments queue, and its text grows.
 
-    def __init__(self, label: str) -> None:
+    :param watches_prompt: whether how much of the prompt is processed queues as well, as plain numbers.
+    """
+
+    items: deque[Any]
+
+    def __init__(self, label: str, *, watches_prompt: bool = False) -> None:
         super().__init__(label)
         self.texts: list[str] = []
+        self.answer: list[str] = []
+        self.reasoning: list[str] = []
+        self.tokens: list[TokenInfo] = []
+        self.tool_call_requests: list[ToolCallRequest] = []
         self.prompt_progress = 0.0
         self.success: PredictSuccess | None = None
+        self.heard = False
+        self._watches_prompt = watches_prompt
+        if watches_prompt:
+            self.items.append(0.0)
+
+    def feed(self, packet: Any) -> None:
+        self.heard = True
+        super().feed(packet)
 
     def take(self, packet: Any) -> None:
         match packet:
             case FragmentPacket():
-                self.texts.append(packet.fragment.content)
-                self.items.append(packet.fragment)
+                self._advance(1.0)
+                self._add(packet.fragment)
             case PromptProcessingProgressPacket():
-                self.prompt_progress = max(self.prompt_progress, packet.progress)
+                self._advance(packet.progress)
+            case ToolCallGenerationEnd():
+                self._advance(1.0)
+                self.tool_call_requests.append(packet.tool_call_request)
             case PredictSuccess():
                 self.success = packet
                 self.succeed()
@@ -84,12 +172,28 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             case _:
                 logger.debug("%s: ignored a packet of another type", self.label)
 
+    def _add(self, fragment: LlmPredictionFragment) -> None:
+        self.texts.append(fragment.content)
+        if fragment.reasoning_type == "reasoning":
+            self.reasoning.append(fragment.content)
+        elif fragment.reasoning_type == "none" and not fragment.is_structural:
+            self.answer.append(fragment.content)
+        self.tokens += fragment.tokens or ()
+        self.items.append(fragment)
+
+    def _advance(self, progress: float) -> None:
+        if self.prompt_progress < progress <= 1.0:
+            self.prompt_progress = progress
+            if self._watches_prompt:
+                self.items.append(float(progress))
+
 
 class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResult]):
     """An answer in the making: iterate over its fragments, await its result.
 
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, cancellation
-    of the task, closing the client and dropping it stop it for good.
+    of the task, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
+    waits.
 
     ::
 
@@ -97,9 +201,24 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
             print(fragment.content, end="")
     """
 
-    def __init__(self, session: Session, endpoint: ChannelEndpoint[Any, Any], creation: WireObject) -> None:
-        self._prediction = PredictionFeed(endpoint.label)
+    def __init__(
+        self,
+        session: Session,
+        endpoint: ChannelEndpoint[Any, Any],
+        creation: WireObject,
+        reader: ResponseReader | None = None,
+        callbacks: PredictionCallbacks | None = None,
+        other_way: PredictCreation | None = None,
+    ) -> None:
+        self._on = callbacks or PredictionCallbacks()
+        self._is_silent = self._on == PredictionCallbacks()
+        watches = self._on.on_prompt_processing_progress is not None
+        self._prediction = PredictionFeed(endpoint.label, watches_prompt=watches)
         super().__init__(session, endpoint, creation, self._prediction)
+        self._reader = reader or ResponseReader(None)
+        self._other_way = other_way
+        self._has_begun = False
+        self._has_told_message = False
         self._made: PredictionResult | None = None
 
     @property
@@ -113,6 +232,11 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
         return self._prediction.prompt_progress
 
     @property
+    def tool_call_requests(self) -> list[ToolCallRequest]:
+        """The tools that the model wants to be called, so far."""
+        return list(self._prediction.tool_call_requests)
+
+    @property
     def stats(self) -> LlmPredictionStats | None:
         """How the answer came about; None until it is complete."""
         success = self._prediction.success
@@ -124,6 +248,66 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
         success = self._prediction.success
         return None if success is None else success.model_info
 
+    async def start(self) -> Self:
+        """Begin, if it has not begun.
+
+        :return: the stream itself, so that ``stream = await llm.respond_stream(...)`` works as well.
+        :raises LMStudioWebsocketError: if the server cannot be reached.
+        """
+        if self._other_way is not None and self._session in _without_raw_completion:
+            self._go_the_other_way()
+        return await super().start()
+
+    async def __anext__(self) -> LlmPredictionFragment:
+        while True:
+            item: Any = None
+            try:
+                item = await super().__anext__()
+            except StopAsyncIteration:
+                pass
+            if item is None:
+                # Not above: what the callback raises has nothing to do with that exception.
+                await self._tell_message()
+                raise StopAsyncIteration
+            if self._is_silent:
+                break
+            try:
+                if isinstance(item, float):
+                    await tell(self._on.on_prompt_processing_progress, item)
+                    continue
+                if not self._has_begun:
+                    self._has_begun = True
+                    await tell(self._on.on_first_token)
+                await tell(self._on.on_prediction_fragment, item)
+            except BaseException:
+                await self._abandon()
+                raise
+            break
+        fragment: LlmPredictionFragment = item
+        return fragment
+
+    def _take_nowait(self) -> LlmPredictionFragment | None:
+        # Callbacks are called by the loop.
+        return super()._take_nowait() if self._is_silent else None
+
+    async def wait_for_result(self) -> PredictionResult:
+        """Wait for the end and give the answer.
+
+        :return: the answer; the same one each time.
+        :raises LMStudioStructuredOutputError: if it is not of the form that ``response_format`` asks for.
+        :raises LMStudioCancelledError: if it was left before its end.
+        :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
+        :raises LMStudioServerError: if the server refused or failed.
+        """
+        if self._is_silent:
+            if self._other_way is not None:
+                await self.start()
+                await self._wait_for_news()
+            return await super().wait_for_result()
+        async for _ in self:
+            pass
+        return self.result()
+
     async def aclose(self) -> None:
         """Let go of the answer; if it is not complete, stop it. Idempotent."""
         if not self._feed.done:
@@ -134,12 +318,43 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
                 )
             )
 
+    async def _wait_for_news(self) -> None:
+        await super()._wait_for_news()
+        feed = self._prediction
+        if self._other_way is not None and not self._cancelling and _is_unknown(self._endpoint, feed):
+            _without_raw_completion.add(self._session)
+            feed.done, feed.error = False, None
+            self._started = False
+            await self.start()
+            await super()._wait_for_news()
+
+    def _go_the_other_way(self) -> None:
+        if self._other_way is not None:
+            self._endpoint, self._creation, self._other_way = PREDICT, self._other_way, None
+
+    async def _tell_message(self) -> None:
+        if not self._feed.succeeded or self._has_told_message:
+            return
+        self._has_told_message = True
+        requests = [ToolCallRequestData(tool_call_request=each) for each in self.tool_call_requests]
+        texts = [TextData(text=self.content)] if self.content or not requests else []
+        await tell(self._on.on_message, AssistantResponse(content=[*texts, *requests]))
+
     def _result(self) -> PredictionResult:
         if self._made is None:
-            success = self._prediction.success
-            assert success is not None  # noqa: S101 - a feed that succeeded has one
+            feed = self._prediction
+            success = feed.success
+            assert success is not None
+            content, answer = self.content, "".join(feed.answer)
+            # What the user cut short, or what calls tools first, is not of any form yet.
+            is_whole = success.stats.stop_reason != "userStopped" and not feed.tool_call_requests
             self._made = PredictionResult(
-                content=self.content,
+                content=content,
+                non_reasoning_content=answer,
+                reasoning_content="".join(feed.reasoning),
+                parsed=self._reader.read(content, answer) if is_whole else content,
+                tool_call_requests=tuple(feed.tool_call_requests),
+                tokens=tuple(feed.tokens),
                 stats=success.stats,
                 model_info=success.model_info or LlmInstanceInfo(),
                 load_config=load_config_from_fields(write(success.load_model_config), "llm"),
@@ -149,3 +364,14 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
 
     def _last_news(self) -> str:
         return f", after {len(self.content)} characters"
+
+
+def _is_unknown(endpoint: ChannelEndpoint[Any, Any], feed: PredictionFeed) -> bool:
+    """Whether the server does not know the endpoint at all."""
+    error = feed.error
+    if error is None or feed.heard:
+        return False
+    # An answer that cannot be read is an error of the same class, but has a cause here.
+    return endpoint.name in str(error) or (
+        isinstance(error, LMStudioProtocolError) and error.__cause__ is None
+    )

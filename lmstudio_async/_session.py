@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 from collections import deque
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
@@ -29,7 +30,7 @@ from lmstudio_async.errors import (
     LMStudioUnreachableError,
 )
 
-__all__ = ["Channel", "Session"]
+__all__ = ["Channel", "EventLoop", "Session"]
 
 P = TypeVar("P", bound=WireObject | None)
 R = TypeVar("R")
@@ -41,6 +42,33 @@ CALLS_AT_ONCE = 32
 logger = logging.getLogger("lmstudio_async")
 
 
+class EventLoop:
+    """The way back into the event loop that this is made in, from any thread and without waiting.
+
+    anyio's own way waits for what it runs there, which a finalizer in the loop's thread cannot.
+    """
+
+    def __init__(self) -> None:
+        loop: Any = current_token().native_token
+        self._schedule: Callable[..., object] = (
+            getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+        )
+        # Another thread's context does not say which event loop this is.
+        self._context = contextvars.copy_context()
+
+    def soon(self, function: Callable[..., Any], *args: Any) -> bool:
+        """Run a plain function in the loop.
+
+        :return: whether it will run; if not, the loop has ended.
+        """
+        try:
+            self._schedule(self._context.run, function, *args)
+        except RuntimeError:
+            # The loop is closed. (trio's RunFinishedError is a RuntimeError too.)
+            return False
+        return True
+
+
 class Session:
     """The connection to one namespace of the server.
 
@@ -48,6 +76,7 @@ class Session:
     :param connector: where connections come from.
     :param credentials: what they present.
     :param tasks: where their receive loops run: the client's task group.
+    :param event_loop: where the tasks run.
     :param timeout: seconds to wait for an answer; None for ever.
     """
 
@@ -57,6 +86,7 @@ class Session:
         connector: Connector,
         credentials: Credentials,
         tasks: TaskGroup,
+        event_loop: EventLoop,
         timeout: float | None,
     ) -> None:
         self.namespace = namespace
@@ -64,7 +94,7 @@ class Session:
         self._connector = connector
         self._credentials = credentials
         self._tasks = tasks
-        self._event_loop = current_token()
+        self._event_loop = event_loop
         self._link: _Link | None = None
         self._closed = False
 
@@ -152,7 +182,8 @@ class Session:
 
     def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
         """Start work that nobody waits for. Legal from any thread, and where no code may wait."""
-        _call_soon(self._event_loop, self._start_unless_closed, work, *args)
+        if not self._event_loop.soon(self._start_unless_closed, work, *args):
+            logger.debug("an event loop ended before an abandoned operation could be cancelled")
 
     def _start_unless_closed(self, work: Callable[..., Any], *args: Any) -> None:
         if not self._closed:
@@ -322,17 +353,3 @@ def _json_or_none(frame: str) -> Any:
         return loads(frame)
     except ValueError:
         return None
-
-
-def _call_soon(event_loop: EventLoopToken, function: Callable[..., Any], *args: Any) -> None:
-    """Run a function in the event loop, from any thread, without waiting for it.
-
-    anyio's own way back into the loop waits for the function, which a finalizer in the loop's thread cannot.
-    """
-    loop = event_loop.native_token
-    schedule = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[attr-defined]
-    try:
-        schedule(function, *args)
-    except RuntimeError:
-        # The loop is closed, and with it the connection. (trio's RunFinishedError is a RuntimeError too.)
-        logger.debug("an event loop ended before an abandoned operation could be cancelled")

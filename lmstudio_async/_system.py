@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lmstudio_async._arguments import check_name, check_text
 from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel, AsyncEmbeddingNamespace
 from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLlmNamespace
-from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
+from lmstudio_async._protocol._endpoints.system import (
+    GET_EXPERIMENT_FLAGS,
+    INFO,
+    LIST_DOWNLOADED_MODEL_VARIANTS,
+    LIST_DOWNLOADED_MODELS,
+    NOTIFY,
+    REQUEST_SHUTDOWN,
+    SET_EXPERIMENT_FLAG,
+    START_HTTP_SERVER,
+    STOP_HTTP_SERVER,
+    VERSION,
+)
 from lmstudio_async._session import Session
+from lmstudio_async._wire._infos import ModelInfo
+from lmstudio_async._wire._system import (
+    ListVariantsParameter,
+    NotifyParameter,
+    ServerInfo,
+    ServerVersion,
+    SetExperimentFlagParameter,
+    StartHttpServerParameter,
+)
+from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["AsyncSystemNamespace"]
 
@@ -30,10 +52,128 @@ class AsyncSystemNamespace:
             for model in await client.system.list_downloaded_models():
                 print(model.type, model.model_key)
         """
+        infos = await self._session.call(LIST_DOWNLOADED_MODELS)
+        return self._downloaded(infos)
+
+    async def list_downloaded_model_variants(
+        self, model_key: str
+    ) -> Sequence[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
+        """List the variants of a model, such as its quantizations.
+
+        :param model_key: the key of the model, or of one of its variants.
+        :return: each variant, with what the server said about it.
+        :raises LMStudioServerError: if the model has no variants.
+
+        ::
+
+            for variant in await client.system.list_downloaded_model_variants("qwen3-4b"):
+                print(variant.model_key, variant.info.quantization)
+        """
+        parameter = ListVariantsParameter(model_key=check_name(model_key, "the model key"))
+        infos = await self._session.call(LIST_DOWNLOADED_MODEL_VARIANTS, parameter)
+        return self._downloaded(infos)
+
+    async def version(self) -> ServerVersion:
+        """Ask which version of LM Studio this is.
+
+        :return: its version and build.
+
+        ::
+
+            print((await client.system.version()).version)
+        """
+        return await self._session.call(VERSION)
+
+    async def info(self) -> ServerInfo:
+        """Ask about the server's process. Older servers do not answer this.
+
+        :return: its process id, its version, and whether it runs without a window.
+
+        ::
+
+            print((await client.system.info()).pid)
+        """
+        return await self._session.call(INFO)
+
+    async def notify(
+        self, title: str, description: str | None = None, *, no_auto_dismiss: bool | None = None
+    ) -> None:
+        """Show a notification in LM Studio's window.
+
+        :param title: its headline.
+        :param description: what else it says.
+        :param no_auto_dismiss: True keeps it there until someone closes it.
+        :raises LMStudioValueError: if one of them is no text.
+
+        ::
+
+            await client.system.notify("The translation is done", "See translation.txt")
+        """
+        parameter = NotifyParameter(
+            title=check_text(title, "title"),
+            description=None if description is None else check_text(description, "description"),
+            no_auto_dismiss=None if no_auto_dismiss is None else bool(no_auto_dismiss),
+        )
+        await self._session.call(NOTIFY, parameter)
+
+    async def start_http_server(
+        self, port: int | None = None, *, cors: bool | None = None, network_interface: str | None = None
+    ) -> None:
+        """Start LM Studio's HTTP server, the one that speaks REST.
+
+        :param port: where it shall listen, from 1 to 65535; None leaves it to LM Studio's settings.
+        :param cors: whether web pages of other origins may use it; None leaves it to LM Studio's settings.
+        :param network_interface: the address that it listens on, such as ``"127.0.0.1"``; None leaves it to LM
+            Studio's settings.
+        :raises LMStudioValueError: if there is no such port.
+        :raises LMStudioServerError: if it cannot be started.
+
+        ::
+
+            await client.system.start_http_server(1234)
+        """
+        if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
+            raise LMStudioValueError(f"port must be a whole number from 1 to 65535, not {port!r:.80}")
+        parameter = StartHttpServerParameter(
+            port=port,
+            cors=None if cors is None else bool(cors),
+            network_interface=None
+            if network_interface is None
+            else check_text(network_interface, "network_interface"),
+        )
+        await self._session.call(START_HTTP_SERVER, parameter)
+
+    async def stop_http_server(self) -> None:
+        """Stop LM Studio's HTTP server. This connection does not go through it and stays."""
+        await self._session.call(STOP_HTTP_SERVER)
+
+    async def get_experiment_flags(self) -> Sequence[str]:
+        """Ask which experiments are switched on.
+
+        :return: their codes.
+        """
+        return await self._session.call(GET_EXPERIMENT_FLAGS)
+
+    async def set_experiment_flag(self, code: str, value: bool) -> None:
+        """Switch an experiment on or off.
+
+        :param code: which one.
+        :param value: True for on.
+        """
+        parameter = SetExperimentFlagParameter(code=check_text(code, "code"), value=bool(value))
+        await self._session.call(SET_EXPERIMENT_FLAG, parameter)
+
+    async def request_shutdown(self) -> None:
+        """Ask the server to end, and with it all connections to it."""
+        await self._session.call(REQUEST_SHUTDOWN)
+
+    def _downloaded(
+        self, infos: Sequence[ModelInfo]
+    ) -> list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
         models: list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel] = []
-        for info in await self._session.call(LIST_DOWNLOADED_MODELS):
+        for info in infos:
             if info.type == "llm":
-                models.append(self._llm._make_downloaded(info))  # noqa: SLF001 - one room of the same house
+                models.append(self._llm._make_downloaded(info))
             elif info.type == "embedding":
-                models.append(self._embedding._make_downloaded(info))  # noqa: SLF001
+                models.append(self._embedding._make_downloaded(info))
         return models

@@ -18,6 +18,7 @@
     │  ├─ LMStudioMissingRuntimeError             no engine is installed for this model
     │  ├─ LMStudioPresetNotFoundError             no such preset
     │  ├─ LMStudioPredictionError                 an answer failed half-way
+    │  │  └─ LMStudioStructuredOutputError        an answer is not of the form that was asked for
     │  ├─ LMStudioChannelClosedError              the server ended an operation without a result
     │  └─ LMStudioProtocolError                   the server said something that cannot be understood
     └─ LMStudioClientError
@@ -57,6 +58,7 @@ __all__ = [
     "LMStudioProtocolError",
     "LMStudioRuntimeError",
     "LMStudioServerError",
+    "LMStudioStructuredOutputError",
     "LMStudioTimeoutError",
     "LMStudioUnknownMessageWarning",
     "LMStudioUnreachableError",
@@ -154,6 +156,19 @@ class LMStudioPresetNotFoundError(LMStudioServerError):
 
 class LMStudioPredictionError(LMStudioServerError):
     """An answer failed after it had begun."""
+
+
+class LMStudioStructuredOutputError(LMStudioPredictionError):
+    """An answer is complete, but not of the form that ``response_format`` asks for.
+
+    :param content: all of the answer's text.
+    """
+
+    def __init__(
+        self, message: str, server_error: Mapping[str, Any] | None = None, *, content: str = ""
+    ) -> None:
+        super().__init__(message, server_error)
+        self.content = content
 
 
 class LMStudioChannelClosedError(LMStudioServerError):

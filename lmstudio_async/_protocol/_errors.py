@@ -30,6 +30,7 @@ __all__ = [
     "identifier_in_use",
     "identifier_not_found",
     "instance_unloaded",
+    "missing_runtime",
     "no_model_matching",
     "path_not_found",
     "server_error",
@@ -108,7 +109,10 @@ def _text(value: Any) -> str:
 
 
 def _error(
-    kind: type[LMStudioServerError], title: str, display_data: Mapping[str, Any] | None = None, suggestion: str = ""
+    kind: type[LMStudioServerError],
+    title: str,
+    display_data: Mapping[str, Any] | None = None,
+    suggestion: str = "",
 ) -> Any:
     wire: dict[str, Any] = {"title": title, "rootTitle": title}
     if suggestion:
@@ -171,7 +175,7 @@ def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMism
         LMStudioDomainMismatchError,
         f'The model "{path}" is of type "{actual}", not "{expected}".',
         {"code": "generic.domainMismatch", "path": path, "actualDomain": actual, "expectedDomain": expected},
-        f"Use the {actual} namespace for it.",
+        f"Use the {actual} namespace for it: client.{actual}.",
     )
 
 
@@ -202,6 +206,13 @@ def unsupported_feature(feature: str, engine_version: str, reason: str) -> LMStu
             "installedVersion": engine_version,
             "supportedVersion": None,
         },
+    )
+
+
+def missing_runtime(reason: str, suggestion: str) -> LMStudioMissingRuntimeError:
+    """No engine is there that could load anything."""
+    return _error(  # type: ignore[no-any-return]
+        LMStudioMissingRuntimeError, reason, {"code": "generic.missingRuntimeExtension"}, suggestion
     )
 
 

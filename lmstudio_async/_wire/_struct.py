@@ -23,12 +23,12 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
-__all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "write"]
+from lmstudio_async._wire._readers import Hook, compile_reader
+
+__all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "reader", "write"]
 
 T = TypeVar("T")
-Hook = Callable[[Any, Any], Any]
 
 
 class MalformedError(ValueError):
@@ -74,6 +74,12 @@ def read(kind: Any, value: Any) -> Any:
     :raises MalformedError: if a member without a default is absent or of a wrong type.
     """
     return _hook(kind)(value, kind)
+
+
+def reader(kind: Any) -> Callable[[Any], Any]:
+    """What `read` does with a ``kind``, for whoever reads many of one."""
+    hook = _hook(kind)
+    return lambda value: hook(value, kind)
 
 
 def write(value: Any) -> Any:
@@ -141,20 +147,16 @@ def _object_hook(cls: type[WireObject]) -> Hook:
     members = _members(cls)
     known = frozenset(key for _, key, _ in members)
     ignored = known | {cls.TAG_KEY} if cls.TAG else known
-    renames = {name: override(rename=key) for name, key, _ in members}
-    fast = make_dict_structure_fn(cls, _converter, _cattrs_detailed_validation=False, **renames)  # type: ignore[arg-type]
+    fast = compile_reader(cls, [(name, key) for name, key, _ in members], ignored, _hook)
 
-    def structure(value: Any, kind: Any) -> Any:
+    def structure(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise MalformedError(f"expected an object for {cls.__name__}, got {_excerpt(value)}")
-        if ignored.issuperset(value) and None not in value.values():
-            plain = value
-        else:
+        try:
+            return fast(value)
+        except Exception:  # noqa: BLE001 - whatever a member's hook raised, its member is looked at once more
             plain = {key: item for key, item in value.items() if key in known and item is not None}
             plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
-        try:
-            return fast(plain, kind)
-        except Exception:  # noqa: BLE001 - whatever a member's hook raised, its member is looked at once more
             return _read_what_fits(cls, members, plain)
 
     return structure
@@ -190,10 +192,17 @@ def _union_hook(kind: Any) -> Hook:
     fallback = next((cls for cls in classes if not cls.TAG), Unknown)
     tag_key = next(cls.TAG_KEY for cls in classes if cls.TAG)
 
+    # Those that have come so far: the others' hooks may never be needed.
+    hooks: dict[Any, Hook] = {}
+
     def structure(value: Any, _: Any) -> Any:
         tag = value.get(tag_key) if type(value) is dict else None
-        cls = by_tag.get(tag, fallback) if isinstance(tag, str) else fallback
-        return _hook(cls)(value, cls)
+        if type(tag) is not str or tag not in by_tag:
+            return _hook(fallback)(value, fallback)
+        hook = hooks.get(tag)
+        if hook is None:
+            hook = hooks[tag] = _hook(by_tag[tag])
+        return hook(value, None)
 
     def structure_optional(value: Any, _: Any) -> Any:
         return None if value is None else structure(value, kind)

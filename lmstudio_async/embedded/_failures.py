@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmstudio_async._protocol._errors import instance_unloaded, server_error
+from lmstudio_async._protocol._errors import instance_unloaded, missing_runtime, server_error
 from lmstudio_async._wire._struct import MalformedError
 from lmstudio_async.embedded._engine import EngineFailure, EngineRequestError
 from lmstudio_async.errors import LMStudioError
@@ -19,6 +19,11 @@ def explain(error: Exception) -> Exception:
             return server_error(f"The request cannot be understood: {error}")
         case EngineFailure(unloaded=True):
             return instance_unloaded()
+        case EngineFailure(reason=reason, missing_engine=True):
+            return missing_runtime(
+                f"The engine that loads models cannot be used: {reason}",
+                'Install it where the server runs: pip install "lmstudio-async[embedded]"',
+            )
         case EngineFailure(reason=reason):
             return server_error(reason)
         case EngineRequestError(type="exceed_context_size_error", details=details):

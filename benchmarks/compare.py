@@ -1,0 +1,175 @@
+"""Everybody side by side: ``python -m benchmarks.compare [--rounds 5] [--paths calls,stream] [--out DIRECTORY]``.
+
+Each contender runs each hot path in a fresh process, in turn, in several rounds, against the same scripted server.
+What counts is the processor time of the client, and its ratio within one round. The server has the second core, the
+client the first, where there are two and the system lets us say so; ``--real-time`` keeps everybody else off them,
+where that is permitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import chart, node, report, startup
+from benchmarks.child import MODULES
+from benchmarks.targets import judge
+
+__all__ = ["main"]
+
+_BOTH = ("ours", "official")
+_BLOCKING = ("ours, blocking", "official, blocking")
+_PLAIN = ("httpx-ws", "websockets")
+_FREE = ", free cores"
+PATHS: dict[str, tuple[str, ...]] = {
+    "startup": startup.CONTENDERS,
+    "connecting": (*_BOTH, *_BLOCKING),
+    "calls": (*_BOTH, *_BLOCKING, *_PLAIN, "node"),
+    "loading": (*_BOTH, *_BLOCKING, "node"),
+    "stream": (*_BOTH, *_BLOCKING, *(name + _FREE for name in _BLOCKING), *_PLAIN, "ours, orjson", "node"),
+    "streams": _BOTH,
+    "embedding": (*_BOTH, *_BLOCKING, "ours, orjson", "node"),
+    "listing": (*_BOTH, *_BLOCKING, "ours, orjson", "node"),
+    "memory": _BOTH,
+    "channels": _BOTH,
+    "large": ("ours", *_PLAIN),
+}
+_LIMIT_SECONDS = 120
+_PACKAGES = ("lmstudio-async", "lmstudio", "httpx-ws", "httpx", "websockets", "anyio", "attrs", "cattrs", "orjson")
+
+
+class Comparison:
+    """All figures of all rounds."""
+
+    def __init__(self, host: str, *, pin: bool, real_time: bool, sdk: Path | None) -> None:
+        self.figures: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(dict)
+        self._host = host
+        self._pin = pin
+        self._real_time = real_time
+        self._sdk = sdk
+
+    def run(self, path: str, contender: str) -> None:
+        """Let one contender run one path once."""
+        if not self._is_there(contender):
+            return
+        if path == "startup":
+            figures = startup.measure(contender, self._host, pin=self._pin, real_time=self._real_time)
+        elif contender == "node":
+            assert self._sdk is not None
+            figures = node.measure(self._sdk, path, self._host, pin=self._pin)
+        else:
+            figures = self._run_child(path, contender)
+        kept = self.figures[path].setdefault(contender, defaultdict(list))
+        for metric, value in figures.items():
+            kept[metric].append(value)
+
+    def _run_child(self, path: str, contender: str) -> dict[str, float]:
+        options = ["--pin"] * self._pin + ["--real-time"] * self._real_time
+        name = contender.removesuffix(_FREE)
+        if name != contender:
+            # Threads may then really run at once, which is where handing over the interpreter's lock costs most.
+            options = []
+        command = [sys.executable, "-m", "benchmarks.child", path, name, self._host, *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_LIMIT_SECONDS, check=True)
+        figures: dict[str, float] = json.loads(done.stdout)
+        return figures
+
+    def _is_there(self, contender: str) -> bool:
+        name = contender.removesuffix(_FREE)
+        if name == "node":
+            return self._sdk is not None
+        if name == "ours, orjson" and importlib.util.find_spec("orjson") is None:
+            return False
+        package = MODULES.get(name, ("sys", False))[0]
+        return importlib.util.find_spec(package) is not None
+
+
+@contextmanager
+def _server(*, pin: bool) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.fast_server", *["--pin"] * pin]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield f"127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def _circumstances(rounds: int, *, pin: bool, real_time: bool, sdk: Path | None) -> dict[str, Any]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if sdk is not None:
+        versions["@lmstudio/sdk"] = node.VERSION
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "rounds": rounds,
+        "pinned": pin,
+        "real_time": real_time,
+        "versions": versions,
+    }
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--paths", default=",".join(PATHS), help="some of: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the files go")
+    parser.add_argument("--no-pin", action="store_true", help="let the system place the processes")
+    parser.add_argument("--real-time", action="store_true", help="let nobody else onto the cores meanwhile")
+    parser.add_argument("--node", type=Path, help="directory to install @lmstudio/sdk into; without it, it is left out")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run it all, print the table, write the files."""
+    options = _parse(arguments)
+    pin = not options.no_pin and (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity")
+    sdk = node.prepare(options.node) if options.node else None
+    began = time.monotonic()
+    with _server(pin=pin) as host:
+        comparison = Comparison(host, pin=pin, real_time=options.real_time, sdk=sdk)
+        for path in options.paths.split(","):
+            for number in range(1, options.rounds + 1):
+                for contender in PATHS[path]:
+                    print(f"\r\033[K{path} {number}/{options.rounds}: {contender}", end="", file=sys.stderr, flush=True)
+                    comparison.run(path, contender)
+    print("\r\033[K", end="", file=sys.stderr)
+    rows = judge(comparison.figures)
+    print(report.as_text(rows))
+    print(f"Took {time.monotonic() - began:.0f} seconds.")
+    circumstances = _circumstances(options.rounds, pin=pin, real_time=options.real_time, sdk=sdk)
+    options.out.mkdir(parents=True, exist_ok=True)
+    judged = [
+        {"what": row.target.what, "value": row.value, "limit": row.target.limit, "verdict": row.verdict} for row in rows
+    ]
+    everything = {"circumstances": circumstances, "rows": judged, "figures": comparison.figures}
+    (options.out / "results.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (options.out / "results.md").write_text(report.as_markdown(rows) + "\n", "utf-8")
+    (options.out / "results.svg").write_text(chart.draw(comparison.figures, circumstances), "utf-8")
+    print(f"Wrote results.json, results.md and results.svg to {options.out}.")
+
+
+if __name__ == "__main__":
+    main()

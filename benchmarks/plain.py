@@ -1,0 +1,87 @@
+"""Two plain loops without any SDK: what somebody writes who needs no more than the frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx_ws
+import websockets.asyncio.client
+
+__all__ = ["CREATION", "LOOPS", "HttpxWsLoop", "PlainLoop", "WebsocketsLoop", "predict"]
+
+_AUTHENTICATION = {"authVersion": 1, "clientIdentifier": "guest:plain", "clientPasskey": "plain"}
+CREATION: dict[str, Any] = {
+    "modelSpecifier": {"type": "instanceReference", "instanceReference": "r1"},
+    "predictionConfigStack": {"layers": []},
+}
+
+
+class PlainLoop:
+    """A connection to a namespace."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    async def receive(self) -> Any:
+        raise NotImplementedError
+
+
+class HttpxWsLoop(PlainLoop):
+    """httpx-ws as its documentation shows it, without a limit of the message size."""
+
+    def __init__(self, socket: httpx_ws.AsyncWebSocketSession) -> None:
+        self._socket = socket
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, host: str, namespace: str) -> AsyncIterator[HttpxWsLoop]:
+        async with httpx_ws.aconnect_ws(f"http://{host}/{namespace}") as socket:
+            yield cls(socket)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self._socket.send_json(message)
+
+    async def receive(self) -> Any:
+        return await self._socket.receive_json()
+
+
+class WebsocketsLoop(PlainLoop):
+    """The `websockets` package, with its own accelerator in C."""
+
+    def __init__(self, socket: websockets.asyncio.client.ClientConnection) -> None:
+        self._socket = socket
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, host: str, namespace: str) -> AsyncIterator[WebsocketsLoop]:
+        async with websockets.asyncio.client.connect(
+            f"ws://{host}/{namespace}", max_size=None, compression=None, proxy=None
+        ) as socket:
+            yield cls(socket)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self._socket.send(json.dumps(message))
+
+    async def receive(self) -> Any:
+        return json.loads(await self._socket.recv())
+
+
+LOOPS = {"httpx-ws": HttpxWsLoop, "websockets": WebsocketsLoop}
+
+
+async def authenticate(loop: PlainLoop) -> None:
+    """Say the first word."""
+    await loop.send(_AUTHENTICATION)
+    assert (await loop.receive())["success"]
+
+
+async def predict(loop: PlainLoop, order: str, channel: int = 1) -> None:
+    """Ask for an answer."""
+    history = {"messages": [{"role": "user", "content": [{"type": "text", "text": order}]}]}
+    creation = CREATION | {"history": history}
+    await loop.send(
+        {"type": "channelCreate", "endpoint": "predict", "channelId": channel, "creationParameter": creation}
+    )

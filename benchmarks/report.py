@@ -1,0 +1,71 @@
+"""The table: for the terminal, and for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.targets import Row
+
+__all__ = ["as_markdown", "as_text"]
+
+_MARK = {"reached": "yes", "missed": "NO", "not measured": "-"}
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """For a terminal."""
+    cells = [_cells(row) for row in rows]
+    head = ("what", "ours", "against", "ratio", "of the rounds", "target", "reached")
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    lines = []
+    for line in (head, tuple("-" * width for width in widths), *cells):
+        first, *rest = line
+        padded = [first.ljust(widths[0])]
+        padded += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    missed = sum(row.verdict == "missed" for row in rows)
+    absent = sum(row.verdict == "not measured" for row in rows)
+    lines.append("")
+    lines.append(f"{len(rows) - missed - absent} of {len(rows)} targets reached, {missed} missed.")
+    return "\n".join(lines)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """For the README."""
+    lines = ["| | ours | against | ratio | target | |", "|---|---:|---:|---:|---:|---|"]
+    for row in rows:
+        what, ours, theirs, ratio, _, limit, reached = _cells(row)
+        lines.append(f"| {what} | {ours} | {theirs} | {ratio} | {limit} | {reached} |")
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    target = row.target
+    against = target.against is not None
+    limit = ("≥ " if target.is_floor else "≤ ") + _number(target.limit, target.unit)
+    if row.value is None:
+        return target.what, "", "", "", "", limit, _MARK[row.verdict]
+    low, high = row.spread
+    return (
+        target.what,
+        _amount(row.ours, target.metric) if against else _number(row.value, target.unit),
+        "" if row.theirs is None else _amount(row.theirs, target.metric),
+        f"{row.value:.3g}×" if against else "",
+        f"{low:.2g} - {high:.2g}" if against else "",
+        limit,
+        _MARK[row.verdict],
+    )
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "ms":
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.3g}{unit}" if unit in ("", "×") else f"{value:.3g} {unit}"
+
+
+def _amount(value: float, metric: str) -> str:
+    """An amount in the unit that suits it."""
+    if metric.endswith(".peak"):
+        return f"{value:.1f} MiB"
+    if value < 0.001:
+        return f"{value * 1e6:.3g} µs"
+    return f"{value * 1e3:.3g} ms"

@@ -1,0 +1,131 @@
+"""What we want to reach: the rows of the table, and how each comes out of the figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+__all__ = ["TARGETS", "Figures", "Row", "Target", "judge"]
+
+#: Path, then contender, then metric, then one value for each round.
+Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+
+
+@attrs.frozen
+class Target:
+    """A row.
+
+    :param what: for people.
+    :param path: the hot path.
+    :param metric: what of it.
+    :param ours: which of our contenders.
+    :param against: whom it is divided by, round by round; None if the figure itself counts.
+    :param limit: at most that; or at least, if `is_floor`.
+    """
+
+    what: str
+    path: str
+    metric: str
+    ours: str
+    against: str | None
+    limit: float
+    unit: str = "×"
+    is_floor: bool = False
+
+
+@attrs.frozen
+class Row:
+    """What came of a target."""
+
+    target: Target
+    #: None if it could not be measured here.
+    value: float | None
+    spread: tuple[float, float] = (0.0, 0.0)
+    ours: float = 0.0
+    theirs: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it was reached."""
+        if self.value is None:
+            return "not measured"
+        target = self.target
+        reached = self.value >= target.limit if target.is_floor else self.value <= target.limit
+        return "reached" if reached else "missed"
+
+
+_A, _S = "ours", "ours, blocking"
+_OA, _OS = "official", "official, blocking"
+_J = "ours, orjson"
+_FREE, _OFREE = "ours, blocking, free cores", "official, blocking, free cores"
+
+TARGETS = (
+    Target("import lmstudio_async", "startup", "import.cpu", _A, _OA, 0.30),
+    Target("import lmstudio_sync", "startup", "import.cpu", _S, _OS, 0.30),
+    Target(
+        "heavy modules (asyncio, httpx, anyio, cattrs) that it imports", "startup", "import.heavy", _S, None, 0, ""
+    ),
+    Target("whole script, list loaded models: async", "startup", "list.cpu", _A, _OA, 0.50),
+    Target("whole script, list loaded models: blocking", "startup", "list.cpu", _S, _OS, 0.62),
+    Target("its peak memory: async", "startup", "list.peak", _A, _OA, 0.85),
+    Target("its peak memory: blocking", "startup", "list.peak", _S, _OS, 0.85),
+    Target("whole script, 10 000 fragments: async", "startup", "stream.cpu", _A, _OA, 0.25),
+    Target("whole script, 10 000 fragments: blocking", "startup", "stream.cpu", _S, _OS, 0.22),
+    Target("connect and first call: async", "connecting", "connect.cpu", _A, _OA, 0.05),
+    Target("connect and first call, on the wall", "connecting", "connect.wall", _A, None, 0.010, "ms"),
+    Target("close", "connecting", "close.wall", _A, None, 0.002, "ms"),
+    Target("sequential call: async", "calls", "sequential.cpu", _A, _OA, 0.65),
+    Target("sequential call: blocking", "calls", "sequential.cpu", _S, _OS, 0.50),
+    Target("sequential call: blocking over our own async", "calls", "sequential.cpu", _S, _A, 1.30),
+    Target("100 calls at once", "calls", "hundred.cpu", _A, _OA, 0.16),
+    Target("1000 calls at once", "calls", "thousand.cpu", _A, _OA, 0.16),
+    Target("load with 1000 progress packets: async", "loading", "load.cpu", _A, _OA, 0.08),
+    Target("load with 1000 progress packets: blocking", "loading", "load.cpu", _S, _OS, 0.08),
+    Target("stream of 10 000 fragments: async", "stream", "stream.cpu", _A, _OA, 0.09),
+    Target("stream of 10 000 fragments: blocking", "stream", "stream.cpu", _S, _OS, 0.07),
+    Target("stream of 10 000 fragments: blocking, on free cores", "stream", "stream.cpu", _FREE, _OFREE, 0.05),
+    Target("stream against a plain httpx-ws loop", "stream", "stream.cpu", _A, "httpx-ws", 0.12),
+    Target("stream against a plain websockets loop", "stream", "stream.cpu", _A, "websockets", 1.0),
+    Target("100 streams in a burst", "streams", "burst.cpu", _A, _OA, 0.14),
+    Target("100 streams of 50 a second", "streams", "paced.cpu", _A, _OA, 0.50),
+    Target("their pace, as part of what was sent", "streams", "paced.reached", _A, None, 0.98, "", is_floor=True),
+    Target("one stream of 500 a second", "streams", "one.cpu", _A, _OA, 0.75),
+    Target("embedding of 1 × 768", "embedding", "one.cpu", _A, _OA, 0.90),
+    Target("embedding of 100 × 768", "embedding", "hundred.cpu", _A, _OA, 0.70),
+    Target("embedding of 1 × 768, orjson", "embedding", "one.cpu", _J, _OA, 0.40),
+    Target("embedding of 100 × 768, orjson", "embedding", "hundred.cpu", _J, _OA, 0.20),
+    Target("list of 200 downloaded models", "listing", "list.cpu", _A, _OA, 1.15),
+    Target("list of 200 downloaded models, orjson", "listing", "list.cpu", _J, _OA, 1.0),
+    Target("memory of an open channel", "memory", "channel.KiB", _A, None, 2.5, "KiB"),
+    Target("open a channel", "channels", "open.cpu", _A, _OA, 0.45),
+    Target("call beside 1000 open channels, to one alone", "channels", "call.beside", _A, None, 1.1),
+    Target("message of 4 MiB against plain httpx-ws", "large", "4MiB.cpu", _A, "httpx-ws", 1.0),
+    Target("message of 32 MiB against plain httpx-ws", "large", "32MiB.cpu", _A, "httpx-ws", 1.0),
+)
+
+
+def judge(figures: Figures) -> list[Row]:
+    """Hold the figures against the targets."""
+    return [_judge(target, figures.get(target.path, {})) for target in TARGETS]
+
+
+def _judge(target: Target, contenders: Mapping[str, Mapping[str, Sequence[float]]]) -> Row:
+    ours = contenders.get(target.ours, {}).get(target.metric)
+    if not ours:
+        return Row(target, None)
+    if target.against is None:
+        return Row(target, statistics.median(ours), (min(ours), max(ours)), statistics.median(ours))
+    theirs = contenders.get(target.against, {}).get(target.metric)
+    if not theirs:
+        return Row(target, None, ours=statistics.median(ours))
+    # The contenders of one round ran next to each other: the machine was in the same mood.
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=False)]
+    return Row(
+        target,
+        statistics.median(ratios),
+        (min(ratios), max(ratios)),
+        statistics.median(ours),
+        statistics.median(theirs),
+    )

@@ -1,0 +1,259 @@
+"""Acting: a model answers and calls tools, round after round, until it has nothing more to call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from lmstudio_async._arguments import optional_name
+from lmstudio_async._callbacks import tell
+from lmstudio_async._chat import ChatInput, chat_to_wire
+from lmstudio_async._config import prediction_config_fields
+from lmstudio_async._operations import AsyncOperation
+from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed, PredictionResult
+from lmstudio_async._protocol._endpoints.llm import PREDICT
+from lmstudio_async._protocol._errors import error_from_wire
+from lmstudio_async._session import Session
+from lmstudio_async._tool_calls import InvalidToolRequestHandler, ToolCalls
+from lmstudio_async._tools import ToolDefinition, prepare_tools
+from lmstudio_async._wire._history import (
+    AssistantResponse,
+    TextData,
+    ToolCallRequestData,
+    ToolCallResultData,
+    ToolResultMessage,
+)
+from lmstudio_async._wire._kv import from_fields, stack
+from lmstudio_async._wire._models import ModelSpecifier
+from lmstudio_async._wire._predict import (
+    LlmPredictionFragment,
+    PredictCreation,
+    ToolCallGenerationEnd,
+    ToolCallGenerationFailed,
+    ToolCallRequest,
+)
+from lmstudio_async._wire._struct import write
+from lmstudio_async.errors import LMStudioPredictionError, LMStudioValueError
+
+__all__ = ["Act", "ActCallbacks", "ActResult", "PredictionRoundResult"]
+
+RoundCallback = Callable[[int], Awaitable[object] | object]
+"""Told the number of a round, counted from 0. May be plain or async; what it raises ends the call of ``act``."""
+
+RoundFragmentCallback = Callable[[LlmPredictionFragment, int], Awaitable[object] | object]
+"""Told each piece of an answer, and the number of its round."""
+
+RoundProgressCallback = Callable[[float, int], Awaitable[object] | object]
+"""Told how much of a prompt has been processed, from 0.0 to 1.0, and the number of its round."""
+
+ActMessageCallback = Callable[[AssistantResponse | ToolResultMessage], Awaitable[object] | object]
+"""Told each message that is new in the chat: what the model said and asked for, and what the tools gave."""
+
+
+@attrs.frozen(kw_only=True)
+class PredictionRoundResult(PredictionResult):
+    """The answer of one round of ``act``.
+
+    :param round_index: which round, counted from 0.
+    """
+
+    round_index: int
+
+
+RoundResultCallback = Callable[[PredictionRoundResult], Awaitable[object] | object]
+"""Told the answer of each round, before the tools that it asks for have all run."""
+
+
+@attrs.frozen
+class ActResult:
+    """What ``act`` did.
+
+    :param rounds: how many answers the model gave.
+    :param total_time_seconds: how long it all took.
+    """
+
+    rounds: int
+    total_time_seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ActCallbacks:
+    """Whom to tell what; each may be plain or async, and what it raises ends it all."""
+
+    on_message: ActMessageCallback | None
+    on_first_token: RoundCallback | None
+    on_prediction_fragment: RoundFragmentCallback | None
+    on_round_start: RoundCallback | None
+    on_round_end: RoundCallback | None
+    on_prediction_completed: RoundResultCallback | None
+    on_prompt_processing_progress: RoundProgressCallback | None
+    handle_invalid_tool_request: InvalidToolRequestHandler | None
+
+
+class Act:
+    """One call of ``act``. Everything is checked here, before anything is sent.
+
+    :param limit: how many tools run at once; None for all.
+    :param rounds: how many rounds there are at most; None for any number.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        specifier: ModelSpecifier,
+        chat: ChatInput,
+        tools: Iterable[ToolDefinition],
+        *,
+        config: object,
+        preset: str | None,
+        limit: int | None,
+        rounds: int | None,
+        callbacks: ActCallbacks,
+    ) -> None:
+        self._session = session
+        self._specifier = specifier
+        self._messages: list[dict[str, Any]] = list(chat_to_wire(chat)["messages"])
+        self._tools = prepare_tools(tools)
+        self._preset = optional_name(preset, "preset")
+        self._limit = _check_count(limit, "max_parallel_tool_calls")
+        self._rounds = _check_count(rounds, "max_prediction_rounds")
+        self._on = callbacks
+        if "llm.prediction.tools" in from_fields(prediction_config_fields(config)):
+            raise LMStudioValueError("act() makes raw_tools out of the tools: leave it out of the config")
+        array = {"type": "toolArray", "tools": [tool.wire for tool in self._tools.values()]}
+        self._with_tools = prediction_config_fields(config, {"raw_tools": array})
+        # A config that insists on a tool call would leave the last answer no way out.
+        self._without_tools = prediction_config_fields(
+            config, {"raw_tools": {"type": "none"}, "tool_choice": "auto"}
+        )
+
+    async def run(self) -> ActResult:
+        """Go from round to round."""
+        began = anyio.current_time()
+        index, more = 0, True
+        while more:
+            await tell(self._on.on_round_start, index)
+            more = await self._round(index, is_last=self._rounds is not None and index + 1 >= self._rounds)
+            await tell(self._on.on_round_end, index)
+            index += 1
+        return ActResult(index, anyio.current_time() - began)
+
+    async def _round(self, index: int, *, is_last: bool) -> bool:
+        """One answer, and the tools that it calls; whether there were any."""
+        calls = ToolCalls(self._tools, self._limit, self._on.handle_invalid_tool_request)
+        error: BaseException | None = None
+        # The tools begin while the model goes on. Errors are carried past the group, which would wrap them.
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._predict(index, calls, tasks, is_last=is_last)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as raised:  # noqa: BLE001 - raised again below
+                error = raised
+                tasks.cancel_scope.cancel()
+        try:
+            error = calls.failure or error
+            if error is not None:
+                raise error
+        finally:
+            # An error that a frame in its own traceback holds is garbage only to the cycle collector.
+            error = calls.failure = None
+        if not calls.requests:
+            return False
+        parts = [
+            ToolCallResultData(content=text, tool_call_id=request.id, name=request.name)
+            for request, text in zip(calls.requests, calls.results, strict=True)
+        ]
+        await self._add(ToolResultMessage(content=list(parts)))
+        return True
+
+    async def _predict(self, index: int, calls: ToolCalls, tasks: TaskGroup, *, is_last: bool) -> None:
+        creation = PredictCreation(
+            model_specifier=self._specifier,
+            history={"messages": self._messages},
+            prediction_config_stack=stack(self._without_tools if is_last else self._with_tools),
+            fuzzy_preset_identifier=self._preset,
+        )
+        async with RoundStream(self._session, creation) as stream:
+            watch = _Watch(self._on, index)
+            async for event in stream:
+                await watch.see(event)
+                match event:
+                    case ToolCallRequest() if is_last:
+                        await self._refuse(f"The model asked for the tool {event.name!r} in the last round.")
+                    case ToolCallRequest():
+                        calls.begin(event, tasks)
+                    case ToolCallGenerationFailed():
+                        failure = error_from_wire(event.error, "Tool call", LMStudioPredictionError)
+                        await self._refuse(str(failure))
+            answer = await stream.wait_for_result()
+        members = {field.name: getattr(answer, field.name) for field in attrs.fields(type(answer))}
+        await tell(self._on.on_prediction_completed, PredictionRoundResult(**members, round_index=index))
+        requests = [ToolCallRequestData(tool_call_request=request) for request in calls.requests]
+        await self._add(AssistantResponse(content=[TextData(text=answer.content), *requests]))
+
+    async def _refuse(self, message: str) -> None:
+        """Nothing can be told to the model any more."""
+        error = LMStudioPredictionError(message)
+        await tell(self._on.handle_invalid_tool_request, error, None)
+        raise error
+
+    async def _add(self, message: AssistantResponse | ToolResultMessage) -> None:
+        self._messages.append(write(message))
+        await tell(self._on.on_message, message)
+
+
+class RoundFeed(PredictionFeed):
+    """What has become of a round's answer: beside its fragments, what is asked of tools queues in its place."""
+
+    def take(self, packet: Any) -> None:
+        if isinstance(packet, ToolCallGenerationFailed):
+            self.items.append(packet)
+            return
+        super().take(packet)
+        if isinstance(packet, ToolCallGenerationEnd):
+            self.items.append(packet.tool_call_request)
+
+
+class RoundStream(AsyncPredictionStream):
+    """A round's answer in the making; it gives everything that queues."""
+
+    def __init__(self, session: Session, creation: PredictCreation) -> None:
+        super().__init__(session, PREDICT, creation)
+        self._feed = self._prediction = RoundFeed(PREDICT.label, watches_prompt=True)
+
+    async def __anext__(self) -> Any:
+        return await AsyncOperation.__anext__(self)
+
+
+class _Watch:
+    """Tells callbacks about one round's answer."""
+
+    def __init__(self, callbacks: ActCallbacks, index: int) -> None:
+        self._on = callbacks
+        self._index = index
+        self._has_begun = False
+
+    async def see(self, event: Any) -> None:
+        if isinstance(event, float):
+            await tell(self._on.on_prompt_processing_progress, event, self._index)
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            await tell(self._on.on_first_token, self._index)
+        if isinstance(event, LlmPredictionFragment):
+            await tell(self._on.on_prediction_fragment, event, self._index)
+
+
+def _check_count(value: object, what: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise LMStudioValueError(
+            f"{what} must be a whole number of at least 1, or None for no limit, not {value!r:.80}"
+        )
+    return value

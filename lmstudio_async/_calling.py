@@ -1,0 +1,41 @@
+"""The way to endpoints that this SDK has no method for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmstudio_async._arguments import check_name
+from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, RpcEndpoint, endpoints
+from lmstudio_async._wire._kv import misfit
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["any_call", "check_session"]
+
+
+def check_session(namespace: object) -> str:
+    """Make sure that it is a namespace of the protocol."""
+    if namespace not in NAMESPACES:
+        raise LMStudioValueError(f"namespace must be one of {', '.join(NAMESPACES)}, not {namespace!r:.80}")
+    return str(namespace)
+
+
+def any_call(namespace: str, endpoint: str, parameter: object) -> RpcEndpoint[Any, Any]:
+    """An entry for the endpoint table that takes and gives plain JSON."""
+    name = check_name(endpoint, "the endpoint")
+    known = endpoints(namespace).get(name)
+    if isinstance(known, ChannelEndpoint):
+        raise LMStudioValueError(
+            f"{namespace}.{name} is a channel, which has no answer that call() could give"
+        )
+    found = misfit(("json",), parameter)
+    if found is not None:
+        raise LMStudioValueError(f"the parameter of {namespace}.{name} is no JSON: it{' '.join(found)}")
+    return RpcEndpoint(
+        name,
+        None,
+        Any,
+        optional_result=True,
+        # Whether it may be done twice is known of those that have a method only.
+        repeatable=known is not None and known.repeatable,
+        label=f"{namespace}.{name}",
+    )

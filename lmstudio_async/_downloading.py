@@ -1,0 +1,122 @@
+"""Downloading: the operation that ends in the key of a model that can be loaded."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import attrs
+
+from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._session import Session
+from lmstudio_async._wire._repository import (
+    DownloadModelCreation,
+    DownloadModelSuccess,
+    DownloadProgressPacket,
+    StartFinalizing,
+)
+from lmstudio_async.errors import LMStudioCancelledError
+
+__all__ = ["AsyncDownloadStream", "DownloadFeed", "DownloadProgressUpdate"]
+
+logger = logging.getLogger("lmstudio_async")
+
+
+@attrs.frozen
+class DownloadProgressUpdate:
+    """How far a download has come.
+
+    :param downloaded_bytes: how many bytes are here.
+    :param total_bytes: how many there will be; 0 while the server does not know.
+    :param speed_bytes_per_second: how fast they come.
+    :param phase: ``downloading``: they come. ``finalizing``: they are all here; the server checks them and puts the
+        model where it belongs.
+
+    ::
+
+        async for update in option.download_stream():
+            print(f"{update.phase}: {update.downloaded_bytes} of {update.total_bytes} bytes")
+    """
+
+    downloaded_bytes: int
+    total_bytes: int
+    speed_bytes_per_second: float
+    phase: Literal["downloading", "finalizing"] = "downloading"
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is here, from 0.0 to 1.0."""
+        if self.total_bytes <= 0:
+            return 0.0
+        return min(max(self.downloaded_bytes / self.total_bytes, 0.0), 1.0)
+
+
+class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
+    """What has become of a download. Its progress conflates: of many updates only the latest unseen one is kept."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.latest = DownloadProgressUpdate(0, 0, 0.0)
+        self.identifier = ""
+
+    def take(self, packet: Any) -> None:
+        match packet:
+            case DownloadProgressPacket():
+                update = packet.update
+                self._tell(
+                    DownloadProgressUpdate(
+                        update.downloaded_bytes, update.total_bytes, update.speed_bytes_per_second
+                    )
+                )
+            case StartFinalizing():
+                self._tell(attrs.evolve(self.latest, speed_bytes_per_second=0.0, phase="finalizing"))
+            case DownloadModelSuccess():
+                self.identifier = packet.default_identifier
+                self.succeed()
+            case _:
+                logger.debug("%s: ignored a packet of an unknown type", self.label)
+
+    def _tell(self, update: DownloadProgressUpdate) -> None:
+        self.latest = update
+        if self.items and self.items[-1].phase == update.phase:
+            self.items.pop()
+        self.items.append(update)
+
+
+class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
+    """A download: iterate over its progress, await the model's key.
+
+    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
+    the task, closing the client, and dropping it.
+
+    ::
+
+        async with option.download_stream() as download:
+            async for update in download:
+                print(f"{update.phase}: {update.fraction:.0%}")
+            llm = await client.llm.model(await download.wait_for_result())
+    """
+
+    def __init__(self, session: Session, download_identifier: str) -> None:
+        from lmstudio_async._protocol._endpoints.repository import DOWNLOAD_MODEL
+
+        self._progress = DownloadFeed(DOWNLOAD_MODEL.label)
+        creation = DownloadModelCreation(download_identifier=download_identifier)
+        super().__init__(session, DOWNLOAD_MODEL, creation, self._progress)
+
+    @property
+    def latest(self) -> DownloadProgressUpdate:
+        """How far it has come."""
+        return self._progress.latest
+
+    def _result(self) -> str:
+        return self._progress.identifier
+
+    async def _stop(self) -> None:
+        await super()._stop()
+        # In whatever words the server confirms it. What is complete by now stays: it is of use to others too.
+        if not self._feed.succeeded and not isinstance(self._feed.error, LMStudioCancelledError):
+            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
+
+    def _last_news(self) -> str:
+        return f", after {self.latest.downloaded_bytes} bytes"

@@ -1,0 +1,108 @@
+"""Files for messages: uploading them to the server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import anyio.to_thread
+
+from lmstudio_async._arguments import check_name
+from lmstudio_async._protocol._endpoints.files import UPLOAD_FILE_BASE64
+from lmstudio_async._session import Session
+from lmstudio_async._wire._files import UploadFileBase64Parameter
+from lmstudio_async._wire._history import FileHandle
+from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
+
+__all__ = ["AsyncFilesNamespace", "LocalFileInput"]
+
+LocalFileInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""A path, the content itself, or a file that is open for reading bytes."""
+
+
+class AsyncFilesNamespace:
+    """The files that this client has uploaded to its server: `AsyncClient.files`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload an image, for a message to a model with vision. JPEG, PNG and WebP are understood.
+
+        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
+        :param name: what to call it; None for the file's own name, or any for bytes.
+        :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+        :raises LMStudioOSError: if the file cannot be read.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+
+        ::
+
+            image = await client.prepare_image("cat.png")
+            chat = Chat()
+            chat.add_user_message("What is this?", images=[image])
+            print(await llm.respond(chat))
+        """
+        return await self._upload(src, name)
+
+    async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
+        """Upload a file of any kind.
+
+        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
+        :param name: what to call it; None for the file's own name, or any for bytes.
+        :return: the handle. It is known to this client alone.
+        :raises LMStudioOSError: if the file cannot be read.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+        """
+        return await self._upload(src, name)
+
+    async def _upload(self, src: LocalFileInput, name: str | None) -> FileHandle:
+        read, own_name = _reader(src)
+        name = own_name if name is None else check_name(name, "name")
+        try:
+            encoded = await anyio.to_thread.run_sync(_encode, read, abandon_on_cancel=True)
+        except OSError as error:
+            raise LMStudioOSError(
+                error.errno, error.strerror or str(error), error.filename or name
+            ) from error
+        if not encoded:
+            raise LMStudioValueError(f"{name} is empty")
+        parameter = UploadFileBase64Parameter(name=name, content_base64=encoded)
+        info = await self._session.call(UPLOAD_FILE_BASE64, parameter)
+        return FileHandle(
+            name=name,
+            identifier=info.identifier,
+            size_bytes=info.size_bytes,
+            file_type=info.file_type,
+            extra=info.extra,
+        )
+
+
+def _reader(src: Any) -> tuple[Callable[[], Any], str]:
+    """What reads the content, in a thread, and what the file is called."""
+    if isinstance(src, (str, os.PathLike)):
+        path = Path(src)
+        return path.read_bytes, path.name
+    if callable(getattr(src, "read", None)):
+        name = getattr(src, "name", None)
+        return src.read, Path(name).name if isinstance(name, str) and name else str(uuid.uuid4())
+    try:
+        content = bytes(memoryview(src))
+    except TypeError as error:
+        raise LMStudioValueError(
+            f"a file is given as a path, as bytes, or as an open binary file, not as {src!r:.80}"
+        ) from error
+    return lambda: content, str(uuid.uuid4())
+
+
+def _encode(read: Callable[[], Any]) -> str:
+    try:
+        content = read()
+    except ValueError as error:
+        raise LMStudioValueError(f"the file cannot be read: {error}") from error
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise LMStudioValueError("the file is open for reading text: open it with mode 'rb'")
+    return base64.b64encode(content).decode("ascii")

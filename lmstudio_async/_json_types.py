@@ -1,0 +1,268 @@
+"""What a Python type is made of, as far as JSON goes: its members, its kinds, and its values as plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Set as AbstractSet
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin
+
+import attrs
+
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = [
+    "FORMATS",
+    "LISTS",
+    "MAPPINGS",
+    "REQUIRED",
+    "SCALARS",
+    "JsonSchema",
+    "Member",
+    "check_key",
+    "has_own_schema",
+    "is_enum",
+    "is_union",
+    "jsonable",
+    "members_of",
+    "no_schema",
+    "unwrap",
+]
+
+JsonSchema = dict[str, Any]
+
+
+class _Required(enum.Enum):
+    REQUIRED = enum.auto()
+
+
+REQUIRED: Any = _Required.REQUIRED
+"""The default of a member that has none."""
+
+SCALARS: Mapping[Any, tuple[JsonSchema, str]] = {
+    str: ({"type": "string"}, "a text"),
+    bool: ({"type": "boolean"}, "true or false"),
+    int: ({"type": "integer"}, "a whole number"),
+    float: ({"type": "number"}, "a number"),
+    types.NoneType: ({"type": "null"}, "null"),
+}
+FORMATS: Mapping[Any, tuple[str, Callable[[str], Any]]] = {
+    dt.datetime: ("date-time", dt.datetime.fromisoformat),
+    dt.date: ("date", dt.date.fromisoformat),
+    dt.time: ("time", dt.time.fromisoformat),
+    uuid.UUID: ("uuid", uuid.UUID),
+}
+LISTS: Mapping[Any, Callable[[list[Any]], Any]] = {
+    list: list,
+    Sequence: list,
+    MutableSequence: list,
+    Iterable: list,
+    AbstractCollection: list,
+    set: set,
+    AbstractSet: set,
+    MutableSet: set,
+    frozenset: frozenset,
+}
+MAPPINGS = (dict, Mapping, MutableMapping)
+
+
+@attrs.frozen
+class Member:
+    """A member of a class that becomes a JSON object, or a parameter of a function.
+
+    :param name: in JSON, and of the parameter that takes it.
+    :param annotation: its type; what names it in text has been looked up.
+    :param default: what it is if it is absent, for the schema's reader; `REQUIRED` if it must not be, and ``...`` if
+        there is nothing to show.
+    :param description: what it means, for the model.
+    """
+
+    name: str
+    annotation: Any
+    default: Any = REQUIRED
+    description: str | None = None
+
+
+def members_of(kind: Any) -> list[Member] | None:
+    """The members of an attrs class, a dataclass or a `TypedDict`; None of anything else.
+
+    :raises LMStudioValueError: if an annotation names something that cannot be found.
+    """
+    return list(_members(kind)) if isinstance(kind, type) and _is_class_of_members(kind) else None
+
+
+def jsonable(value: Any) -> Any:
+    """The value as plain JSON: of scalars, containers, enums, dates, attrs objects, dataclasses, pydantic models.
+
+    :raises TypeError: if it is anything else.
+    """
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if isinstance(value, enum.Enum):
+        return jsonable(value.value)
+    if isinstance(value, Mapping):
+        return {jsonable_key(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, (str, int, float)):
+        return next(base(value) for base in (str, int, float) if isinstance(value, base))
+    if has_own_schema(type(value)) and hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    members = members_of(type(value))
+    if members is None:
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+    return {member.name: jsonable(_attribute(value, member.name)) for member in members}
+
+
+def jsonable_key(key: Any) -> str:
+    """The key of a JSON object."""
+    key = jsonable(key)
+    if not isinstance(key, str):
+        raise TypeError(f"the keys of a JSON object are texts, not {key!r:.80}")
+    return key
+
+
+def _attribute(value: Any, name: str) -> Any:
+    # attrs strips leading underscores off the parameter, not off the attribute.
+    if attrs.has(type(value)):
+        name = next(field.name for field in attrs.fields(type(value)) if field.alias == name)
+    return getattr(value, name)
+
+
+def unwrap(kind: Any) -> tuple[Any, str | None]:
+    """The type inside of what only names or describes it, and the description."""
+    description = None
+    if kind is None:
+        return types.NoneType, None
+    while True:
+        origin = get_origin(kind)
+        if origin is Annotated:
+            described = (_description(note) for note in kind.__metadata__)
+            description = description or next(filter(None, described), None)
+            kind = kind.__origin__
+        elif origin in (typing.Required, typing.NotRequired):
+            (kind,) = get_args(kind)
+        elif hasattr(kind, "__supertype__"):
+            kind = kind.__supertype__
+        elif type(kind).__name__ == "TypeAliasType":
+            kind = kind.__value__
+        else:
+            return kind, description
+
+
+def _description(note: Any) -> str | None:
+    """What `Annotated` says: a plain text, or what pydantic, msgspec and `typing.Doc` make of one."""
+    text = (
+        note if isinstance(note, str) else getattr(note, "description", getattr(note, "documentation", None))
+    )
+    return text if isinstance(text, str) else None
+
+
+def is_union(origin: Any) -> bool:
+    return origin is typing.Union or origin is types.UnionType
+
+
+def is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
+def _is_class_of_members(kind: type) -> bool:
+    return attrs.has(kind) or dataclasses.is_dataclass(kind) or typing.is_typeddict(kind)
+
+
+def has_own_schema(kind: Any) -> bool:
+    return isinstance(kind, type) and callable(getattr(kind, "model_json_schema", None))
+
+
+@cache
+def _members(kind: type) -> tuple[Member, ...]:
+    try:
+        annotations = typing.get_type_hints(kind, include_extras=True)
+    except NameError as error:
+        raise LMStudioValueError(
+            f"an annotation of {kind.__name__} names {error.name!r}, which is not defined at the top of its module"
+        ) from error
+    if typing.is_typeddict(kind):
+        return tuple(
+            Member(name, annotation, ... if _may_be_absent(kind, name, annotation) else REQUIRED)
+            for name, annotation in annotations.items()
+        )
+    if attrs.has(kind):
+        return tuple(
+            Member(
+                field.alias or field.name,
+                annotations.get(field.name, Any),
+                _default_of_attrs(field.default),
+                field.metadata.get("description"),
+            )
+            for field in attrs.fields(kind)
+            if field.init
+        )
+    fields = dataclasses.fields(kind)
+    return tuple(
+        Member(
+            field.name,
+            annotations.get(field.name, Any),
+            _default_of_dataclass(field),
+            field.metadata.get("description"),
+        )
+        for field in fields
+        if field.init
+    )
+
+
+def _may_be_absent(kind: Any, name: str, annotation: Any) -> bool:
+    # Python itself cannot tell where annotations are texts, as they are after `from __future__ import annotations`.
+    origin = get_origin(annotation)
+    if origin in (typing.Required, typing.NotRequired):
+        return origin is typing.NotRequired
+    return name in kind.__optional_keys__
+
+
+def _default_of_attrs(default: Any) -> Any:
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return _made(default.factory)
+    return REQUIRED if default is attrs.NOTHING else default
+
+
+def _default_of_dataclass(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return _made(field.default_factory)
+    return REQUIRED if field.default is dataclasses.MISSING else field.default
+
+
+def _made(factory: Any) -> Any:
+    # Other factories may have effects, or make something else each time.
+    return factory() if factory in (list, dict, set, frozenset, tuple) else ...
+
+
+def check_key(kind: Any) -> None:
+    key, _ = unwrap(get_args(kind)[0] if get_args(kind) else str)
+    texts = [member.value for member in key] if is_enum(key) else get_args(key)
+    if key in (str, Any) or (texts and all(isinstance(text, str) for text in texts)):
+        return
+    raise LMStudioValueError(f"the keys of a JSON object are texts: {_name_of(kind)} has no JSON schema")
+
+
+def no_schema(kind: Any) -> str:
+    if isinstance(kind, str):
+        return f"the annotation {kind!r} is a text that was not looked up: give the type itself"
+    return (
+        f"{_name_of(kind)} has no JSON schema. What has one: str, int, float, bool, None, list, tuple, set, dict, "
+        "Literal, enums, unions, dates, attrs classes, dataclasses, TypedDicts and pydantic models."
+    )
+
+
+def _name_of(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)

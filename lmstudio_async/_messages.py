@@ -1,0 +1,197 @@
+"""Messages, out of whatever form they are given in: checked here, since the server would only say that they are wrong.
+
+Dicts may have their keys in snake_case or in camelCase, and whatever is made is new: a message in a chat shares
+nothing with what it was made from.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from lmstudio_async._wire._history import (
+    AssistantResponse,
+    FileHandle,
+    MessagePart,
+    SystemPrompt,
+    TextData,
+    ToolCallRequestData,
+    ToolCallResultData,
+    ToolResultMessage,
+    UserMessage,
+)
+from lmstudio_async._wire._predict import ToolCallRequest
+from lmstudio_async._wire._struct import MalformedError, WireObject, camel, read, write
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["AnyChatMessage", "made_message", "show_message", "to_message", "to_parts", "to_tool_request"]
+
+W = TypeVar("W", bound=WireObject)
+
+AnyChatMessage = SystemPrompt | UserMessage | AssistantResponse | ToolResultMessage
+"""A message of a chat."""
+
+_MESSAGES: Mapping[str, type[AnyChatMessage]] = {
+    "system": SystemPrompt,
+    "user": UserMessage,
+    "assistant": AssistantResponse,
+    "tool": ToolResultMessage,
+}
+_PARTS: Mapping[str, type[Any]] = {
+    kind.TAG: kind for kind in (TextData, FileHandle, ToolCallRequestData, ToolCallResultData)
+}
+_ALLOWED: Mapping[str, tuple[type[Any], ...]] = {
+    "system": (TextData, FileHandle),
+    "user": (TextData, FileHandle),
+    "assistant": (TextData, FileHandle, ToolCallRequestData),
+    "tool": (ToolCallResultData,),
+}
+
+
+def to_message(value: Any, where: str = "the message") -> AnyChatMessage:
+    """Make a message out of one, of a dict with a role and a content, or of a pair of these.
+
+    :raises LMStudioValueError: if it is none.
+    """
+    if isinstance(value, AnyChatMessage):
+        return made_message(value.role, to_parts(value.role, value.content, where), value.extra)
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
+        value = {"role": value[0], "content": value[1]}
+    if not isinstance(value, Mapping):
+        raise LMStudioValueError(
+            f"{where} must be a message, or a dict such as {{'role': 'user', 'content': 'Hello'}}, not {value!r:.80}"
+        )
+    members = dict(value)
+    role = members.pop("role", None)
+    content = members.pop("content", None)
+    if role is None or content is None:
+        raise LMStudioValueError(f"{where} needs a 'role' and a 'content': {value!r:.80}")
+    if role == "tool" and isinstance(content, str):
+        # The form of other chat APIs: one result, named beside its text.
+        content, members = [{"type": "toolCallResult", "content": content, **members}], {}
+    if members:
+        raise LMStudioValueError(f"{where} has {', '.join(map(repr, sorted(members)))}, which no message has")
+    return made_message(role, to_parts(role, content, where))
+
+
+def made_message(
+    role: str, parts: Iterable[MessagePart], extra: Mapping[str, Any] | None = None
+) -> AnyChatMessage:
+    """Make a message out of parts that fit its role."""
+    return _MESSAGES[role](content=list(parts), extra=copy.deepcopy(dict(extra or {})))
+
+
+def to_parts(role: Any, content: Any, where: str = "the message") -> list[MessagePart]:
+    """Make the parts of a message out of one part or several.
+
+    :raises LMStudioValueError: if there is no such role, or the role cannot say such a thing.
+    """
+    if not isinstance(role, str) or role not in _MESSAGES:
+        raise LMStudioValueError(f"{where} has the role {role!r:.80}; there are {', '.join(_MESSAGES)}")
+    if isinstance(content, (str, Mapping, WireObject)):
+        content = [content]
+    if not isinstance(content, Iterable) or isinstance(content, (bytes, bytearray)):
+        raise LMStudioValueError(
+            f"the content of {where} must be a text, a file handle, or a list of these, not {content!r:.80}"
+        )
+    parts = [_part(item, role, where) for item in content]
+    for part in parts:
+        if not isinstance(part, _ALLOWED[role]):
+            allowed = " or ".join(f"'{kind.TAG}'" for kind in _ALLOWED[role])
+            raise LMStudioValueError(
+                f"{where} has the role {role!r} and a part of type '{part.TAG}'; it can have {allowed}"
+            )
+    return parts
+
+
+def _part(value: Any, role: str, where: str) -> Any:
+    if isinstance(value, str):
+        return TextData(text=value)
+    if isinstance(value, tuple(_PARTS.values())):
+        return copy.deepcopy(value)
+    if isinstance(value, ToolCallRequest):
+        return ToolCallRequestData(tool_call_request=copy.deepcopy(value))
+    if isinstance(value, Mapping):
+        return _part_of_mapping(value, role, where)
+    raise LMStudioValueError(
+        f"{where} holds {value!r:.80}; a part is a text, a file handle, or a dict with a 'type' such as "
+        "{'type': 'text', 'text': 'Hello'}"
+    )
+
+
+def _part_of_mapping(value: Mapping[Any, Any], role: str, where: str) -> Any:
+    request = value.get("tool_call_request", value.get("toolCallRequest"))
+    if request is not None and value.get("type") in (None, "toolCallRequest"):
+        return ToolCallRequestData(tool_call_request=to_tool_request(request, where))
+    kind = value.get("type")
+    if kind is None and role == "tool":
+        kind = "toolCallResult"
+    if kind == "function":
+        return ToolCallRequestData(tool_call_request=to_tool_request(value, where))
+    if not isinstance(kind, str) or kind not in _PARTS:
+        raise LMStudioValueError(
+            f"{where} holds {dict(value)!r:.80}, whose 'type' is none of {', '.join(map(repr, _PARTS))}"
+        )
+    return _read_strictly(_PARTS[kind], value, where)
+
+
+def to_tool_request(value: Any, where: str = "the message") -> ToolCallRequest:
+    """Make a tool call out of one, or of a dict.
+
+    :raises LMStudioValueError: if it is none.
+    """
+    if isinstance(value, ToolCallRequestData):
+        value = value.tool_call_request
+    if isinstance(value, ToolCallRequest):
+        return copy.deepcopy(value)
+    if isinstance(value, Mapping):
+        inner = value.get("tool_call_request", value.get("toolCallRequest"))
+        if inner is not None:
+            return to_tool_request(inner, where)
+        request = _read_strictly(ToolCallRequest, value, where)
+        if request.name:
+            return request
+    raise LMStudioValueError(
+        f"{where} holds {value!r:.80}; a tool call is {{'id': ..., 'name': ..., 'arguments': {{...}}}}"
+    )
+
+
+def _read_strictly(kind: type[W], value: Mapping[Any, Any], where: str) -> W:
+    """Read what a user wrote: other than with a server, what is not understood is a mistake."""
+    spellings = {field.name: camel(field.name) for field in attrs.fields(kind)}
+    wire = {spellings.get(key, key): copy.deepcopy(write(item)) for key, item in value.items()}
+    try:
+        made = read(kind, wire)
+    except MalformedError as error:
+        raise LMStudioValueError(f"{where} holds a wrong part: {error}") from error
+    if made.extra:
+        names = ", ".join(map(repr, sorted(map(str, made.extra))))
+        raise LMStudioValueError(f"{where} holds a {kind.TAG or 'tool call'} with a wrong or unknown {names}")
+    return made
+
+
+def show_message(message: AnyChatMessage, width: int = 60) -> str:
+    """A message on one line, for people."""
+    shown = [_show_part(part, width) for part in message.content]
+    return f"{message.role}: {' '.join(shown)}"
+
+
+def _show_part(part: MessagePart, width: int) -> str:
+    match part:
+        case TextData():
+            return repr(part.text if len(part.text) <= width else part.text[: width - 1] + "…")
+        case FileHandle():
+            return f"[{part.file_type} {part.name or part.identifier}]"
+        case ToolCallRequestData():
+            request = part.tool_call_request
+            arguments = ", ".join(
+                f"{name}={value!r:.30}" for name, value in (request.arguments or {}).items()
+            )
+            return f"-> {request.name}({arguments})"
+        case ToolCallResultData():
+            return f"<- {part.content:.{width}}"
+        case _:
+            return "[unknown]"

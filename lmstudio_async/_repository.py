@@ -1,0 +1,179 @@
+"""The hub: finding models and downloading them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from lmstudio_async._arguments import check_text
+from lmstudio_async._callbacks import tell
+from lmstudio_async._downloading import AsyncDownloadStream, DownloadProgressUpdate
+from lmstudio_async._session import Session
+from lmstudio_async._wire._repository import (
+    DownloadOption,
+    DownloadOptionsParameter,
+    SearchModelsOptions,
+    SearchModelsParameter,
+    SearchResult,
+)
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = [
+    "AsyncAvailableModel",
+    "AsyncModelDownloadOption",
+    "AsyncRepositoryNamespace",
+    "DownloadFinalizedCallback",
+    "DownloadProgressCallback",
+]
+
+DownloadProgressCallback = Callable[[DownloadProgressUpdate], Awaitable[object] | object]
+"""Told how far a download has come. May be plain or async; what it raises ends the download."""
+
+DownloadFinalizedCallback = Callable[[], Awaitable[object] | object]
+"""Told that all bytes are here and are being checked. May be plain or async; what it raises ends the download."""
+
+MOST_RESULTS = 25
+
+
+class AsyncRepositoryNamespace:
+    """The models that can be downloaded: `AsyncClient.repository`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def search_models(
+        self,
+        search_term: str | None = None,
+        limit: int | None = None,
+        compatibility_types: Iterable[str] | None = None,
+    ) -> Sequence[AsyncAvailableModel]:
+        """Search for models to download.
+
+        :param search_term: what their names should contain; None for what the server recommends.
+        :param limit: how many to find at most, from 1 to 25; None leaves it to the server.
+        :param compatibility_types: formats to look for, such as ``["gguf"]``; None for those that the server can run.
+        :return: what was found, best first.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            for model in await client.repository.search_models("llama 3.2 1b", limit=5):
+                print(model.search_result.name)
+        """
+        from lmstudio_async._protocol._endpoints.repository import SEARCH_MODELS
+
+        options = SearchModelsOptions(
+            search_term=None if search_term is None else check_text(search_term, "search_term"),
+            limit=_check_limit(limit),
+            compatibility_types=_check_formats(compatibility_types),
+        )
+        found = await self._session.call(SEARCH_MODELS, SearchModelsParameter(opts=options))
+        return [AsyncAvailableModel(self._session, result) for result in found.results]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_host={self._session.address!r})"
+
+
+class AsyncAvailableModel:
+    """A model that a search found. Works as long as its client."""
+
+    def __init__(self, session: Session, search_result: SearchResult) -> None:
+        self._session = session
+        self._search_result = search_result
+
+    @property
+    def search_result(self) -> SearchResult:
+        """What the search said about it."""
+        return self._search_result
+
+    async def get_download_options(self) -> Sequence[AsyncModelDownloadOption]:
+        """Ask which files the model comes in.
+
+        :return: each of them; the one that suits this machine best has ``info.recommended``.
+
+        ::
+
+            options = await model.get_download_options()
+            best = next((option for option in options if option.info.recommended), options[0])
+            print(await best.download())
+        """
+        from lmstudio_async._protocol._endpoints.repository import GET_MODEL_DOWNLOAD_OPTIONS
+
+        parameter = DownloadOptionsParameter(model_search_result_identifier=self._search_result.identifier)
+        found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
+        return [AsyncModelDownloadOption(self._session, info) for info in found.results]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self._search_result.name!r})"
+
+
+class AsyncModelDownloadOption:
+    """One of the files that a model comes in. Works as long as its client."""
+
+    def __init__(self, session: Session, info: DownloadOption) -> None:
+        self._session = session
+        self._info = info
+
+    @property
+    def info(self) -> DownloadOption:
+        """What the server said about it: its size, its quantization, and whether it fits this machine."""
+        return self._info
+
+    async def download(
+        self,
+        on_progress: DownloadProgressCallback | None = None,
+        on_finalize: DownloadFinalizedCallback | None = None,
+    ) -> str:
+        """Download it, and wait until that is done.
+
+        :param on_progress: plain or async function that is told how far the download has come.
+        :param on_finalize: plain or async function that is told when all bytes are here and are being checked.
+        :return: the model key to load it by.
+        :raises LMStudioServerError: if the download fails.
+
+        ::
+
+            key = await option.download(lambda update: print(update.downloaded_bytes, "of", update.total_bytes))
+            llm = await client.llm.model(key)
+        """
+        async with self.download_stream() as download:
+            async for update in download:
+                if update.phase == "finalizing":
+                    await tell(on_finalize)
+                else:
+                    await tell(on_progress, update)
+            return await download.wait_for_result()
+
+    def download_stream(self) -> AsyncDownloadStream:
+        """The same as `download`, to be watched.
+
+        :return: the download; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async with option.download_stream() as download:
+                async for update in download:
+                    print(f"{update.phase}: {update.fraction:.0%}")
+                key = await download.wait_for_result()
+        """
+        return AsyncDownloadStream(self._session, self._info.download_identifier)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self._info.name!r}, quantization={self._info.quantization!r})"
+
+
+def _check_limit(limit: object) -> int | None:
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_RESULTS:
+        raise LMStudioValueError(f"limit must be a whole number from 1 to {MOST_RESULTS}, not {limit!r:.80}")
+    return limit
+
+
+def _check_formats(formats: Iterable[str] | None) -> list[str] | None:
+    if formats is None:
+        return None
+    if isinstance(formats, str) or not isinstance(formats, Iterable):
+        raise LMStudioValueError(
+            f"compatibility_types must be a list of formats such as ['gguf'], not {formats!r:.80}"
+        )
+    return [check_text(each, "a compatibility type") for each in formats]

@@ -1,0 +1,352 @@
+"""Python types <-> JSON: the JSON schema of a type, and values of the type out of decoded JSON.
+
+Both directions follow from one look at the type, so that what a schema allows is what can be read. Reading is
+strict: nothing is converted that the schema would not let through, and unknown members are errors.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, overload
+
+from lmstudio_async._json_types import (
+    FORMATS,
+    LISTS,
+    MAPPINGS,
+    REQUIRED,
+    SCALARS,
+    JsonSchema,
+    Member,
+    check_key,
+    has_own_schema,
+    is_enum,
+    is_union,
+    jsonable,
+    members_of,
+    no_schema,
+    unwrap,
+)
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = [
+    "REQUIRED",
+    "Member",
+    "MisfitError",
+    "json_schema_of",
+    "jsonable",
+    "members_of",
+    "members_schema",
+    "structure",
+    "structure_members",
+]
+
+T = TypeVar("T")
+
+
+class MisfitError(ValueError):
+    """Decoded JSON does not fit the type it should become. The message says where and why."""
+
+
+def json_schema_of(kind: Any) -> JsonSchema:
+    """Make the JSON schema of a type. What it refers to is in its ``$defs``.
+
+    :param kind: a scalar, a container, an enum, a `Literal`, a union, an attrs class, a dataclass, a `TypedDict`, a
+        pydantic model, and any nesting of these. Strings in `Annotated` describe.
+    :return: the schema, a new one each time.
+    :raises LMStudioValueError: if the type has no JSON schema.
+    """
+    definitions = _Definitions()
+    return definitions.complete(definitions.schema(kind))
+
+
+def members_schema(members: Iterable[Member]) -> JsonSchema:
+    """Make the JSON schema of an object with these members, such as the arguments of a function.
+
+    :return: the schema, a new one each time.
+    :raises LMStudioValueError: if the type of a member has no JSON schema.
+    """
+    definitions = _Definitions()
+    return definitions.complete(definitions.object(members))
+
+
+class _Definitions:
+    """The classes that a schema refers to."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[str, JsonSchema] = {}
+        self._names: dict[Any, str] = {}
+        self._uses: Counter[str] = Counter()
+
+    def complete(self, schema: JsonSchema) -> JsonSchema:
+        """The schema as a whole. A class that is used only here stands where it is used."""
+        name = schema.get("$ref", "").removeprefix("#/$defs/")
+        if name in self._schemas:
+            own = self._schemas[name] if self._uses[name] > 1 else self._schemas.pop(name)
+            schema = own | {key: value for key, value in schema.items() if key != "$ref"}
+        return schema | {"$defs": self._schemas} if self._schemas else schema
+
+    def object(self, members: Iterable[Member]) -> JsonSchema:
+        members = list(members)
+        schema: JsonSchema = {
+            "type": "object",
+            "properties": {member.name: self._member(member) for member in members},
+            "required": [member.name for member in members if member.default is REQUIRED],
+            "additionalProperties": False,
+        }
+        return schema
+
+    def _member(self, member: Member) -> JsonSchema:
+        schema = self.schema(member.annotation)
+        if member.description:
+            schema = schema | {"description": member.description}
+        if member.default is not REQUIRED:
+            try:
+                schema = schema | {"default": jsonable(member.default)}
+            except TypeError:
+                # It is a default all the same; only the model cannot be told.
+                pass
+        return schema
+
+    def schema(self, kind: Any) -> JsonSchema:
+        kind, description = unwrap(kind)
+        schema = self._bare(kind)
+        return schema | {"description": description} if description else schema
+
+    def _bare(self, kind: Any) -> JsonSchema:
+        origin, arguments = get_origin(kind) or kind, get_args(kind)
+        if kind is Any or kind is object:
+            return {}
+        if kind in SCALARS:
+            return dict(SCALARS[kind][0])
+        if kind in FORMATS:
+            return {"type": "string", "format": FORMATS[kind][0]}
+        if is_union(origin):
+            return {"anyOf": [self.schema(member) for member in arguments]}
+        if origin is Literal:
+            return _enumeration(arguments)
+        if is_enum(kind):
+            return _enumeration([member.value for member in kind])
+        if origin in LISTS:
+            items = {"items": self.schema(arguments[0])} if arguments else {}
+            return {"type": "array", **items}
+        if origin is tuple:
+            return self._tuple(arguments)
+        if origin in MAPPINGS:
+            check_key(kind)
+            values = {"additionalProperties": self.schema(arguments[1])} if arguments else {}
+            return {"type": "object", **values}
+        return self._reference(kind)
+
+    def _tuple(self, arguments: tuple[Any, ...]) -> JsonSchema:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return {"type": "array", "items": self.schema(arguments[0])}
+        if not arguments:
+            return {"type": "array"}
+        items = [self.schema(argument) for argument in arguments if argument != ()]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+
+    def _reference(self, kind: Any) -> JsonSchema:
+        name = self._names.get(kind) if isinstance(kind, type) else None
+        if name is None:
+            members = members_of(kind)
+            if members is None and not has_own_schema(kind):
+                raise LMStudioValueError(no_schema(kind))
+            name = self._new_name(kind.__name__)
+            self._names[kind] = name
+            # Its name is taken before its members are looked at: one of them may be of this class.
+            schema = self._schemas[name] = {}
+            schema.update(self._own(kind) if members is None else self._described(kind, members))
+        self._uses[name] += 1
+        return {"$ref": f"#/$defs/{name}"}
+
+    def _described(self, kind: type, members: list[Member]) -> JsonSchema:
+        # What a dataclass without a docstring says of itself is its signature.
+        text = kind.__dict__.get("__doc__") or ""
+        described = text.strip() and not text.startswith(f"{kind.__name__}(")
+        return ({"description": _paragraph(text)} if described else {}) | self.object(members)
+
+    def _own(self, kind: Any) -> JsonSchema:
+        """The schema that a class makes of itself, as pydantic's models do."""
+        schema = dict(kind.model_json_schema())
+        definitions = schema.pop("$defs", {})
+        own_name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+        if own_name in definitions:
+            # It refers to itself, under the name that it is about to get here.
+            del schema["$ref"]
+            schema = definitions.pop(own_name) | schema
+            self._uses[own_name] += 1
+        for name, definition in definitions.items():
+            if self._schemas.setdefault(name, definition) != definition:
+                raise LMStudioValueError(f"two classes called {name!r} cannot be in one JSON schema")
+            # What its own schema refers to is not ours to put elsewhere.
+            self._uses[name] += 2
+        return schema
+
+    def _new_name(self, name: str) -> str:
+        number, unique = 1, name
+        while unique in self._schemas:
+            number += 1
+            unique = f"{name}_{number}"
+        return unique
+
+
+def _enumeration(values: Iterable[Any]) -> JsonSchema:
+    values = [jsonable(value.value if isinstance(value, enum.Enum) else value) for value in values]
+    kinds = {type(value) for value in values}
+    named = SCALARS[kinds.pop()][0] if len(kinds) == 1 and kinds <= SCALARS.keys() else {}
+    return {**named, "enum": values}
+
+
+def _paragraph(text: str) -> str:
+    """The first paragraph of a docstring, on one line."""
+    lines: list[str] = []
+    for line in map(str.strip, text.strip().splitlines()):
+        if not line:
+            break
+        lines.append(line)
+    return " ".join(lines)
+
+
+@overload
+def structure(kind: type[T], value: Any, where: str = "$") -> T: ...
+@overload
+def structure(kind: Any, value: Any, where: str = "$") -> Any: ...
+def structure(kind: Any, value: Any, where: str = "$") -> Any:
+    """Make a ``kind`` out of decoded JSON.
+
+    :param where: the place of the value in the whole, for the error message.
+    :raises MisfitError: if it does not fit.
+    :raises LMStudioValueError: if the type has no JSON schema.
+    """
+    kind, _ = unwrap(kind)
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if kind is Any or kind is object:
+        return value
+    if kind in SCALARS:
+        return _scalar(kind, value, where)
+    if kind in FORMATS:
+        text = _scalar(str, value, where)
+        return _checked(FORMATS[kind][1], where, f"expected a {FORMATS[kind][0]}", text)
+    if is_union(origin):
+        return _member_of_union(arguments, value, where)
+    if origin is Literal or is_enum(kind):
+        return _choice(arguments if origin is Literal else kind, value, where)
+    if origin in LISTS:
+        items = _items(arguments[0] if arguments else Any, value, where)
+        return _checked(LISTS[origin], where, "expected other items", items)
+    if origin is tuple:
+        return _tuple_of(arguments, value, where)
+    if origin in MAPPINGS:
+        key, item = arguments or (str, Any)
+        check_key(kind)
+        members = _object(value, where)
+        return {
+            structure(key, name, where): structure(item, member, f"{where}.{name}")
+            for name, member in members.items()
+        }
+    return _instance(kind, value, where)
+
+
+def structure_members(members: Iterable[Member], value: Any, where: str = "$") -> dict[str, Any]:
+    """Read a JSON object with these members. What is absent and has a default is left out.
+
+    :return: by name, each as its annotation says.
+    :raises MisfitError: if it is no such object.
+    """
+    given = _object(value, where)
+    by_name = {member.name: member for member in members}
+    if unknown := given.keys() - by_name.keys():
+        raise MisfitError(f"{where}: there is no {', '.join(map(repr, sorted(unknown)))} in it")
+    missing = [name for name, member in by_name.items() if member.default is REQUIRED and name not in given]
+    if missing:
+        raise MisfitError(f"{where}: {', '.join(map(repr, missing))} is missing")
+    return {
+        name: structure(by_name[name].annotation, item, f"{where}.{name}") for name, item in given.items()
+    }
+
+
+# -- reading values
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if type(value) is kind:
+        return value
+    # JSON knows one kind of number: 3.0 is a whole one, and 3 is one with a fraction of nothing.
+    if kind is int and type(value) is float and value.is_integer():
+        return int(value)
+    if kind is float and type(value) is int:
+        return _checked(float, where, "expected a smaller number", value)
+    raise _misfit(SCALARS[kind][1], value, where)
+
+
+def _member_of_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    reasons: list[str] = []
+    for kind in kinds:
+        try:
+            return structure(kind, value, where)
+        except MisfitError as error:
+            if kind is not types.NoneType:
+                reasons.append(str(error))
+    raise MisfitError(reasons[0] if len(reasons) == 1 else "; or ".join(reasons))
+
+
+def _choice(choices: Any, value: Any, where: str) -> Any:
+    for choice in choices:
+        plain = choice.value if isinstance(choice, enum.Enum) else choice
+        # 1 == True, which JSON would not say.
+        if type(jsonable(plain)) is type(value) and jsonable(plain) == value:
+            return choice
+    words = ", ".join(repr(choice.value if isinstance(choice, enum.Enum) else choice) for choice in choices)
+    raise _misfit(f"one of {words}", value, where)
+
+
+def _items(kind: Any, value: Any, where: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise _misfit("a list", value, where)
+    return [structure(kind, item, f"{where}[{index}]") for index, item in enumerate(value)]
+
+
+def _tuple_of(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        return tuple(_items(arguments[0] if arguments else Any, value, where))
+    kinds = [argument for argument in arguments if argument != ()]
+    items = _items(Any, value, where)
+    if len(items) != len(kinds):
+        raise _misfit(f"a list of {len(kinds)}", value, where)
+    return tuple(
+        structure(kind, item, f"{where}[{index}]")
+        for index, (kind, item) in enumerate(zip(kinds, items, strict=True))
+    )
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _misfit("an object", value, where)
+    return value
+
+
+def _instance(kind: Any, value: Any, where: str) -> Any:
+    members = members_of(kind)
+    if members is not None:
+        arguments = structure_members(members, value, where)
+        return _checked(lambda given: kind(**given), where, "it was refused", arguments)
+    if not has_own_schema(kind):
+        raise LMStudioValueError(no_schema(kind))
+    # A class that only describes itself cannot be made an instance of.
+    validate = getattr(kind, "model_validate", None)
+    return value if validate is None else _checked(validate, where, "it was refused", value)
+
+
+def _checked(make: Callable[[Any], Any], where: str, reason: str, value: Any) -> Any:
+    """Call code of the user's, or of a library, whose refusals are misfits."""
+    try:
+        return make(value)
+    except Exception as error:
+        raise MisfitError(f"{where}: {reason}: {error}") from error
+
+
+def _misfit(expected: str, value: Any, where: str) -> MisfitError:
+    return MisfitError(f"{where}: expected {expected}, got {repr(value)[:80]}")

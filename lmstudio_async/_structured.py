@@ -1,0 +1,196 @@
+"""Answers of a given form: what is asked of the server, and what becomes of the text."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, dataclass_transform, runtime_checkable
+
+import attrs
+
+from lmstudio_async._arguments import check_text
+from lmstudio_async._json_types import has_own_schema
+from lmstudio_async._schema import MisfitError, json_schema_of, structure
+from lmstudio_async._wire._json import loads
+from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
+
+__all__ = ["BaseModel", "DictSchema", "GbnfGrammar", "ModelSchema", "ResponseFormat", "ResponseReader"]
+
+DictSchema: TypeAlias = Mapping[str, Any]
+"""A JSON schema."""
+
+_FORMATS = {"json": ("jsonSchema", "json_schema"), "gbnf": ("gbnfGrammar", "gbnf_grammar"), "none": ()}
+
+
+@attrs.frozen
+class GbnfGrammar:
+    """A grammar in GBNF, llama.cpp's notation, that an answer is to follow. Its text stays a text.
+
+    :param grammar: the grammar; its start is called ``root``.
+
+    ::
+
+        result = await llm.respond("Is water wet?", response_format=GbnfGrammar('root ::= "yes" | "no"'))
+    """
+
+    grammar: str
+
+
+@runtime_checkable
+class ModelSchema(Protocol):
+    """A class that describes itself by a JSON schema, as pydantic's models do.
+
+    If it has ``model_validate`` too, answers become its instances, and plain JSON if not.
+    """
+
+    @classmethod
+    def model_json_schema(cls) -> DictSchema:
+        """Give the JSON schema.
+
+        :return: the schema.
+        """
+        ...
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(attrs.field,))
+class BaseModel:
+    """Base for classes that answers are to become: each subclass is an attrs class, frozen, of keywords only.
+
+    attrs classes, dataclasses and pydantic models need no base and do as well.
+
+    ::
+
+        class Book(BaseModel):
+            title: str
+            author: str
+            year: int | None = None
+
+
+        book = (await llm.respond("Tell me about The Hobbit", response_format=Book)).parsed
+    """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        # With slots, attrs would make another class than the one that Python is just making.
+        attrs.frozen(cls, kw_only=True, slots=False)
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:
+        """Give the JSON schema of the class.
+
+        :return: a new dict.
+        """
+        return json_schema_of(cls)
+
+
+ResponseFormat: TypeAlias = type[Any] | DictSchema | GbnfGrammar
+"""What an answer is to look like.
+
+An attrs class, a dataclass, a `TypedDict`, a pydantic model, or any other type that JSON can hold: ``result.parsed``
+is an instance of it. A JSON schema as a dict: ``result.parsed`` is plain JSON. A `GbnfGrammar`: it is the text.
+``{"type": "json", "jsonSchema": {...}}`` and ``{"type": "gbnf", "gbnfGrammar": "..."}`` do as well.
+"""
+
+
+class ResponseReader:
+    """What is asked of the server, and how its answer is read.
+
+    :param response_format: see `ResponseFormat`; None for free text.
+    :param setting: what the prediction config says of it.
+    :raises LMStudioValueError: if both say something, or the format is none.
+    """
+
+    def __init__(self, response_format: Any, setting: Any = None) -> None:
+        self.setting: Mapping[str, Any] | None = None
+        self._read: Callable[[Any], Any] | None = None
+        if response_format is None:
+            if isinstance(setting, Mapping) and setting.get("type") == "json":
+                self._read = _as_it_is
+            return
+        if setting is not None:
+            raise LMStudioValueError("give either response_format or config['structured'], not both")
+        if isinstance(response_format, GbnfGrammar):
+            grammar = check_text(response_format.grammar, "the grammar")
+            self.setting = {"type": "gbnf", "gbnfGrammar": grammar}
+        elif isinstance(response_format, Mapping):
+            self.setting = _setting_of_dict(response_format)
+            self._read = _as_it_is if self.setting["type"] == "json" else None
+        elif isinstance(response_format, str):
+            raise LMStudioValueError(
+                "response_format is a class, a JSON schema as a dict, or a grammar: GbnfGrammar('root ::= ...'), "
+                f"not the text {response_format!r:.80}"
+            )
+        else:
+            self.setting = {"type": "json", "jsonSchema": _schema_of(response_format)}
+            self._read = _Structuring(response_format)
+
+    def read(self, content: str, answer: str) -> Any:
+        """Make of an answer what was asked for.
+
+        :param content: all of the text, which is what it is without a format.
+        :param answer: what is to be read: the text without reasoning.
+        :raises LMStudioStructuredOutputError: if it does not fit.
+        """
+        if self._read is None:
+            return content
+        try:
+            value = loads(answer)
+        except (ValueError, RecursionError) as error:
+            raise LMStudioStructuredOutputError(
+                f"The answer is not JSON ({error}): {_excerpt(answer)}", content=content
+            ) from error
+        try:
+            return self._read(value)
+        except MisfitError as error:
+            raise LMStudioStructuredOutputError(
+                f"The answer does not fit {self._read}: {error}: {_excerpt(answer)}", content=content
+            ) from error
+
+
+class _Structuring:
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def __call__(self, value: Any) -> Any:
+        return structure(self._kind, value)
+
+    def __str__(self) -> str:
+        return getattr(self._kind, "__name__", None) or str(self._kind)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _schema_of(kind: Any) -> dict[str, Any]:
+    if has_own_schema(kind):
+        return dict(kind.model_json_schema())
+    try:
+        return json_schema_of(kind)
+    except TypeError as error:
+        raise LMStudioValueError(f"response_format cannot be {kind!r:.80}: {error}") from error
+
+
+def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole setting as it is; anything else is a JSON schema."""
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in _FORMATS:
+        return {"type": "json", "jsonSchema": copy.deepcopy(dict(given))}
+    spellings = _FORMATS[kind]
+    if unknown := given.keys() - {"type", *spellings}:
+        names = ", ".join(map(repr, sorted(map(str, unknown))))
+        raise LMStudioValueError(f"response_format of type {kind!r} has {names}; it can have {spellings!r}")
+    setting: dict[str, Any] = {"type": kind}
+    for spelling in spellings:
+        value = given.get(spelling)
+        if isinstance(value, type) and has_own_schema(value):
+            value = _schema_of(value)
+        if value is not None:
+            setting[spellings[0]] = copy.deepcopy(value)
+    if kind == "gbnf":
+        check_text(setting.get("gbnfGrammar"), "the grammar")
+    return setting
+
+
+def _excerpt(text: str, width: int = 200) -> str:
+    return repr(text if len(text) <= width else text[: width - 1] + "…")

@@ -1,0 +1,289 @@
+"""The bridge: a background thread with an event loop, in which blocking calls run the core's coroutines."""
+
+from __future__ import annotations
+
+import contextvars
+import importlib.util
+import inspect
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
+from lmstudio_sync._loop import SLICE_SECONDS, Loop, closed
+
+if TYPE_CHECKING:
+    from lmstudio_async._operations import AsyncOperation
+
+__all__ = ["Bridge"]
+
+T = TypeVar("T")
+
+#: Modules whose frames are of no interest to users.
+_BRIDGE = (__name__, "lmstudio_sync._loop")
+
+#: How long the end of the interpreter waits for a client that nobody closed.
+FAREWELL_SECONDS = 5.0
+
+_current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
+
+
+class Bridge:
+    """Runs coroutines in an event loop of its own, in a daemon thread that starts with the first of them.
+
+    :param owner: what is entered in that loop before the first coroutine, and left at the end: the core's client.
+    :param backend: the kind of event loop.
+    """
+
+    def __init__(
+        self,
+        owner: AbstractAsyncContextManager[Any] | None = None,
+        backend: Literal["asyncio", "trio"] = "asyncio",
+    ) -> None:
+        if backend not in ("asyncio", "trio"):
+            raise LMStudioValueError(f"backend must be 'asyncio' or 'trio', not {backend!r:.80}")
+        if backend == "trio" and importlib.util.find_spec("trio") is None:
+            raise LMStudioRuntimeError('trio is not installed: pip install "lmstudio-async[trio]"')
+        #: Nobody else is to close it: its end, at the latest that of the interpreter, is nothing to warn of.
+        self.is_shared = False
+        self._loop = Loop(owner or nullcontext(), backend)
+        _bridges.add(self)
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and wait for what it gives or raises.
+
+        An interrupt, or what a callback raises, cancels it, waits for its clean-up and comes out. The next interrupt
+        does not wait.
+        """
+        call = _Call(coroutine)
+        try:
+            self._loop.open()
+            if not self._loop.start(call.begin):
+                call.abandon()
+            call.wait(self._loop)
+        except BaseException as error:
+            try:
+                call.interrupt(self._loop)
+            except BaseException:
+                self._loop.in_a_hurry = True
+                raise
+            error.__traceback__ = _without_bridge(error)
+            raise
+        raised = call.error
+        if raised is None:
+            return cast("T", call.result)
+        try:
+            raise raised.with_traceback(_without_bridge(raised))
+        finally:
+            # A frame that holds an error that holds the frame is garbage only to the cycle collector.
+            del raised, call
+
+    def next(self, operation: AsyncOperation[T, Any]) -> T:
+        """Give an operation's next item. Those that have come together are fetched together."""
+        item = operation._take_nowait()
+        if item is not None:
+            return item
+        try:
+            return self.call(operation.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def entered(self, owner: T) -> T:
+        """Give the owner, once it was entered."""
+        try:
+            self._loop.open()
+        except BaseException as error:
+            error.__traceback__ = _without_bridge(error)
+            raise
+        return owner
+
+    def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that lets go of something; nothing is left of that once the loop is closed."""
+        if self.is_open:
+            self.call(coroutine)
+        else:
+            coroutine.close()
+
+    def callback(self, function: Callable[..., Any] | None) -> Any:
+        """Make a function that runs in the thread that waits for the call in which the core calls it.
+
+        What it raises ends that call and comes out of it. An awaitable that it returns is awaited in the loop.
+        """
+        if not callable(function):
+            return function
+
+        async def told(*args: Any) -> Any:
+            outcome = await _current_call.get().ask(function, args)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+
+        return told
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was used, here and not in the process that this one was forked from, and not closed since."""
+        return self._loop.is_open
+
+    def close(self) -> None:
+        """Leave the owner and end the thread. Idempotent."""
+        self._loop.close()
+
+    @staticmethod
+    def run(coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run one coroutine in a thread that ends with it."""
+        bridge = Bridge()
+        try:
+            return bridge.call(coroutine)
+        finally:
+            bridge.close()
+
+    def close_at_exit(self) -> None:
+        """Close at the end of the interpreter, which waits for what goes on at the server, but not for ever."""
+        if self._loop.is_open:
+            self._warn()
+            self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
+
+    def _warn(self, warn: Any = warnings.warn) -> None:
+        if not self.is_shared:
+            message = f"{self._loop} was not closed. Use it in a 'with' block, or call its close()."
+            warn(message, ResourceWarning, stacklevel=3, source=self)
+
+    def __del__(self) -> None:
+        # A constructor that failed may have come only half-way.
+        loop = getattr(self, "_loop", None)
+        if loop is not None and loop.is_open:
+            # Before the warning: where warnings are errors, it ends this.
+            loop.close(0)
+            self._warn()
+
+
+_bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """Close what is still open when the interpreter ends."""
+    for bridge in list(_bridges):
+        bridge.close_at_exit()
+
+
+class _Call:
+    """One coroutine that the loop's thread runs while another thread waits for it."""
+
+    __slots__ = ("_begun", "_coroutine", "_ended", "_interrupted", "_news", "_scope", "error", "result")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._coroutine = coroutine
+        self._news: SimpleQueue[_Question | None] = SimpleQueue()
+        self._scope: anyio.CancelScope | None = None
+        self._begun = self._interrupted = self._ended = False
+
+    # -- in the thread that waits
+
+    def wait(self, loop: Loop) -> None:
+        """Wait for the end, and answer the questions that come before it."""
+        while not self._ended:
+            try:
+                question = self._news.get(timeout=SLICE_SECONDS)
+            except Empty:
+                if not loop.is_alive:
+                    self.abandon()
+            else:
+                if question is not None and not self._interrupted:
+                    question.answer(loop)
+
+    def interrupt(self, loop: Loop) -> None:
+        """Cancel it, and wait until it has cleaned up."""
+        self._interrupted = True
+        if not loop.soon(self._cancel):
+            self.abandon()
+        self.wait(loop)
+
+    # -- in the loop's thread
+
+    def begin(self, tasks: TaskGroup | None) -> None:
+        if tasks is None:
+            self.abandon()
+        elif not self._ended:
+            self._begun = True
+            tasks.start_soon(self._run)
+
+    async def _run(self) -> None:
+        _current_call.set(self)
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._interrupted:
+                    self._scope.cancel()
+                self.result = await self._coroutine
+        except anyio.get_cancelled_exc_class():
+            # The scope is not ours: the loop ends.
+            self.error = closed()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the call was made
+            self.error = error
+        finally:
+            self._scope = None
+            self._end()
+
+    async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Have the thread that waits call a function."""
+        question = _Question(function, args)
+        self._news.put(question)
+        await question.answered.wait()
+        return question.outcome
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+        elif not self._begun:
+            self.abandon()
+
+    # -- in either of them
+
+    def abandon(self) -> None:
+        """It has not begun, and will not; or its loop is gone."""
+        if not self._ended:
+            self._coroutine.close()
+            self.error = closed()
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._news.put(None)
+
+
+class _Question:
+    """A function that one thread has another one call."""
+
+    __slots__ = ("_args", "_function", "answered", "outcome")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.answered = anyio.Event()
+        self.outcome: Any = None
+        self._function = function
+        self._args = args
+
+    def answer(self, loop: Loop) -> None:
+        self.outcome = self._function(*self._args)
+        loop.soon(self.answered.set)
+
+
+def _without_bridge(error: BaseException) -> TracebackType | None:
+    """Its traceback, where users see their own code and the core's, and nothing between them."""
+    kept = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") not in _BRIDGE:
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    made = None
+    for each in reversed(kept):
+        made = TracebackType(made, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return made

@@ -1,0 +1,81 @@
+"""The client of `llm`, `embedding_model` and their like, which take none: made on first use, kept until the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from lmstudio_async.errors import LMStudioClientError
+from lmstudio_sync._client import Client
+
+__all__ = ["configure_default_client", "get_default_client"]
+
+_lock = threading.RLock()
+_client: Client | None = None
+_settings: tuple[str | None, str | None] = (None, None)
+
+
+def get_default_client(api_host: str | None = None) -> Client:
+    """Give the client that the module-level functions use. It is made and connected on the first call.
+
+    It is closed at the end of the interpreter; `Client.close` does that earlier, and the next call makes a new one.
+
+    :param api_host: the same as calling `configure_default_client` with it first.
+    :return: the client.
+    :raises LMStudioUnreachableError: if no server was named and none was found. Then no client is kept.
+    :raises LMStudioClientError: if a host is given, and there is a default client already.
+
+    ::
+
+        client = lms.get_default_client()
+        print(client.api_host)
+    """
+    global _client  # noqa: PLW0603 - there is one default client
+    with _lock:
+        if api_host is not None:
+            configure_default_client(api_host)
+        if not _is_usable(_client):
+            made = Client(*_settings)
+            made._bridge.is_shared = True
+            _client = made.__enter__()
+        assert _client is not None
+        return _client
+
+
+def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
+    """Say what the default client connects to. To be called before its first use.
+
+    :param api_host: see `Client`.
+    :param api_token: see `Client`.
+    :raises LMStudioClientError: if there is a default client already.
+    :raises LMStudioValueError: if an argument makes no sense.
+
+    ::
+
+        lms.configure_default_client("192.168.1.20:1234")
+        llm = lms.llm("llama-3.2-1b-instruct")
+    """
+    global _settings  # noqa: PLW0603 - there is one default client
+    with _lock:
+        if _is_usable(_client):
+            raise LMStudioClientError(
+                "The default client has been made already. Configure it before its first use, or close it first: "
+                "get_default_client().close()"
+            )
+        # Complains if they make no sense.
+        Client(api_host, api_token)
+        _settings = (api_host, api_token)
+
+
+def _is_usable(client: Client | None) -> bool:
+    return client is not None and client._bridge.is_open
+
+
+def _forget_after_fork() -> None:
+    """A forked process has the default client's object, but not its thread; and perhaps a lock that nobody frees."""
+    global _client, _lock
+    _client, _lock = None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

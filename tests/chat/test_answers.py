@@ -1,0 +1,339 @@
+"""Answers of real models: what is in them, who is told of them, and what they are made into."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AssistantResponse,
+    AsyncClient,
+    Chat,
+    GbnfGrammar,
+    LlmPredictionFragment,
+    LMStudioInstanceUnloadedError,
+    LMStudioPresetNotFoundError,
+    LMStudioStructuredOutputError,
+    LMStudioUnsupportedFeatureError,
+    LMStudioValueError,
+    TextData,
+    ToolCallRequest,
+)
+from tests.chat.conftest import EMMA
+from tests.chat.shapes import Author, Book, Documented, Person
+
+HELLO = "Hello there, my friend"
+TOOLS: Any = {
+    "type": "toolArray",
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "add",
+                "description": "Add two numbers",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+                    "required": ["a", "b"],
+                },
+            },
+        }
+    ],
+}
+
+
+async def test_an_answer_says_how_it_came_about(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello", config={"context_length": 512})
+    result = await llm.respond("Hi", config={"max_tokens": 50, "temperature": 0.5})
+
+    assert result.content == result.non_reasoning_content == result.parsed == str(result) == HELLO
+    assert not result.structured
+    assert result.reasoning_content == ""
+    assert result.stats.stop_reason == "eosFound"
+    assert result.stats.predicted_tokens_count
+    assert result.model_info.identifier == llm.identifier
+    assert result.model_info.context_length == 512
+    assert result.load_config.context_length == 512
+    assert result.prediction_config.max_tokens == 50
+    assert result.tool_call_requests == ()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_callbacks_are_told_in_order(client: AsyncClient, *, streamed: bool) -> None:
+    llm = await client.llm.model("hello")
+    told: list[object] = []
+
+    async def on_message(message: AssistantResponse) -> None:
+        await anyio.lowlevel.checkpoint()
+        told.append(message)
+
+    def on_prediction_fragment(fragment: LlmPredictionFragment) -> None:
+        told.append(fragment.content)
+
+    callbacks = {
+        "on_message": on_message,
+        "on_first_token": lambda: told.append("first"),
+        "on_prediction_fragment": on_prediction_fragment,
+        "on_prompt_processing_progress": told.append,
+    }
+    if streamed:
+        stream = await llm.respond_stream("Hi", **callbacks)  # type: ignore[arg-type]
+        seen = [fragment.content async for fragment in stream]
+        assert "".join(seen) == HELLO
+        assert (await stream.wait_for_result()).content == HELLO
+    else:
+        assert (await llm.respond("Hi", **callbacks)).content == HELLO  # type: ignore[arg-type]
+
+    first = told.index("first")
+    progress = told[:first]
+    assert progress[0] == 0.0
+    assert progress[-1] == 1.0
+    assert progress == sorted(set(progress))  # type: ignore[type-var]
+    assert "".join(told[first + 1 : -1]) == HELLO  # type: ignore[arg-type]
+    assert told[-1] == AssistantResponse(content=[TextData(text=HELLO)])
+
+
+@pytest.mark.parametrize(
+    "name", ["on_first_token", "on_prediction_fragment", "on_prompt_processing_progress", "on_message"]
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_what_a_callback_raises_comes_out(client: AsyncClient, name: str, *, is_async: bool) -> None:
+    llm = await client.llm.model("hello")
+
+    def plain(*_: object) -> None:
+        raise OverflowError("no room")
+
+    async def coroutine(*_: object) -> None:
+        raise OverflowError("no room")
+
+    with pytest.raises(OverflowError, match="no room"):
+        await llm.respond("Hi", **{name: coroutine if is_async else plain})  # type: ignore[arg-type]
+    assert (await llm.respond("Hi")).content == HELLO
+
+
+async def test_a_chat_grows_with_the_answers(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    chat = Chat("Be brief.")
+    chat.add_user_message("Hi")
+    await llm.respond(chat, on_message=chat.append)
+    chat.add_user_message("And?")
+    chat.append(await llm.respond(chat))
+
+    assert [message.text for message in chat] == ["Be brief.", "Hi", HELLO, "And?", HELLO]
+
+
+async def test_a_completion_goes_on_with_a_text(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    told: list[float] = []
+    result = await llm.complete("Once", on_prompt_processing_progress=told.append)
+
+    assert result.content == HELLO
+    assert told[-1] == 1.0
+    assert "".join([fragment.content async for fragment in llm.complete_stream("Once")]) == HELLO
+
+
+async def test_thoughts_are_told_from_the_answer(client: AsyncClient) -> None:
+    llm = await client.llm.model("thinker")
+    result = await llm.respond("Is it?")
+
+    assert result.content == "<think>Hm, 42</think>Yes"
+    assert result.reasoning_content == "Hm, 42"
+    assert result.non_reasoning_content == "Yes"
+
+
+async def test_tokens_come_with_their_probabilities(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    result = await llm.respond("Hi", config={"log_probs": 2})
+
+    assert "".join(token.text for token in result.tokens) == HELLO
+    for token in result.tokens:
+        assert token.log_prob is not None
+        assert math.exp(token.log_prob) <= 1
+        assert token.candidates
+        assert len(token.candidates) == 2
+
+
+async def test_tool_calls_are_given_without_being_made(client: AsyncClient) -> None:
+    llm = await client.llm.model("caller")
+    chat = Chat.from_history("Add 1 and 2")
+    messages: list[AssistantResponse] = []
+    async with llm.respond_stream(chat, config={"raw_tools": TOOLS}, on_message=messages.append) as stream:
+        result = await stream.wait_for_result()
+        assert stream.tool_call_requests == list(result.tool_call_requests)
+
+    (request,) = result.tool_call_requests
+    assert request.name == "add"
+    assert request.arguments == {"a": 1, "b": 2}
+    chat.append(messages[0])
+    chat.add_tool_result({"content": "3", "tool_call_id": request.id})
+    answer = await llm.respond(chat, config={"raw_tools": TOOLS})
+    assert answer.content == "The sum is 3."
+
+
+async def test_an_answer_with_tool_calls_joins_a_chat_whole(client: AsyncClient) -> None:
+    llm = await client.llm.model("caller")
+    chat = Chat.from_history("Add 1 and 2")
+    result = await llm.respond(chat, config={"raw_tools": TOOLS})
+    message = chat.append(result)
+
+    requests = [getattr(part, "tool_call_request", None) for part in message.content]
+    assert [request for request in requests if isinstance(request, ToolCallRequest)] == list(
+        result.tool_call_requests
+    )
+
+
+async def test_a_cancelled_answer_is_what_was_said(client: AsyncClient) -> None:
+    llm = await client.llm.model("talker")
+    messages: list[AssistantResponse] = []
+    stream = llm.respond_stream("Talk", response_format=Person, on_message=messages.append)
+    async for _ in stream:
+        await stream.cancel()
+    result = await stream.wait_for_result()
+
+    assert result.stats.stop_reason == "userStopped"
+    assert result.parsed == result.content
+    assert not result.structured
+    assert [message.text for message in messages] == [result.content]
+
+
+# -- of a given form
+
+
+async def test_an_answer_becomes_an_instance(client: AsyncClient) -> None:
+    llm = await client.llm.model("librarian")
+    result = await llm.respond("Which book?", response_format=Book)
+
+    assert result.parsed == Book("Emma", Author("Jane Austen"), "1")  # type: ignore[arg-type]
+    assert result.structured
+    assert result.content == EMMA
+    assert json.loads(str(result))["author"]["name"] == "Jane Austen"
+    assert str(result).count("\n") > 3
+
+
+@pytest.mark.parametrize("through_config", [False, True])
+async def test_an_answer_follows_a_schema(client: AsyncClient, *, through_config: bool) -> None:
+    llm = await client.llm.model("decider", config={"seed": 7})
+    schema: Any = {"type": "object", "properties": {"a": {"enum": ["yes", "no"]}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    if through_config:
+        result = await llm.respond("Well?", config={"structured": {"type": "json", "json_schema": schema}})
+    else:
+        result = await llm.respond("Well?", response_format=schema)
+
+    assert result.parsed["a"] in ("yes", "no")
+    assert result.structured
+
+
+async def test_a_class_that_only_describes_itself_gives_plain_json(client: AsyncClient) -> None:
+    llm = await client.llm.model("decider")
+    schema: Any = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    described = type("Described", (), {"model_json_schema": classmethod(lambda _: schema)})
+
+    assert (await llm.respond("Well?", response_format=described)).parsed["a"] in (1, 2)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        GbnfGrammar('root ::= "yes" | "no"'),
+        {"type": "gbnf", "gbnfGrammar": 'root ::= "yes" | "no"'},
+        {"type": "gbnf", "gbnf_grammar": 'root ::= "yes" | "no"'},
+    ],
+)
+async def test_an_answer_follows_a_grammar(client: AsyncClient, grammar: object) -> None:
+    llm = await client.llm.model("decider")
+    result = await llm.respond("Well?", response_format=grammar)  # type: ignore[arg-type]
+
+    assert result.content in ("yes", "no")
+    assert result.parsed == result.content
+
+
+async def test_an_answer_that_is_cut_short_does_not_fit_and_is_kept(client: AsyncClient) -> None:
+    llm = await client.llm.model("librarian")
+    with pytest.raises(LMStudioStructuredOutputError, match="is not JSON") as caught:
+        await llm.respond("Which book?", response_format=Book, config={"max_tokens": 3})
+
+    assert caught.value.content
+    assert EMMA.startswith(caught.value.content)
+
+
+async def test_only_one_place_may_say_what_the_answer_looks_like(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    with pytest.raises(LMStudioValueError, match="not both"):
+        llm.respond_stream("Hi", response_format=Book, config={"structured": {"type": "json"}})
+
+
+@pytest.mark.parametrize(
+    "wrong", ["root ::= yes", 42, {"type": "gbnf"}, {"type": "json", "schema": {}}, complex]
+)
+async def test_what_is_no_response_format_is_refused(client: AsyncClient, wrong: object) -> None:
+    llm = await client.llm.model("hello")
+    with pytest.raises(LMStudioValueError):
+        llm.respond_stream("Hi", response_format=wrong)  # type: ignore[arg-type]
+
+
+def test_a_base_model_is_an_attrs_class_that_describes_itself() -> None:
+    assert Person(name="Ada") == Person(name="Ada", age=None)
+    assert repr(Person(name="Ada")) == "Person(name='Ada', age=None)"
+    assert Person.model_json_schema()["required"] == ["name"]
+    assert Documented.model_json_schema()["required"] == ["a"]
+
+
+# -- presets, prompts, drafts
+
+
+async def test_a_preset_that_is_not_there_is_named(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    with pytest.raises(LMStudioPresetNotFoundError, match="no such"):
+        await llm.respond("Hi", preset="no such")
+
+
+async def test_the_prompt_can_be_seen(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    prompt = await llm.apply_prompt_template([{"role": "user", "content": "Hi"}])
+
+    assert prompt.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    shorter = await llm.apply_prompt_template("Hi", {"omitBosToken": True, "omit_eos_token": True})
+    assert prompt.endswith(shorter)
+    with pytest.raises(LMStudioValueError, match="opts has no 'omitBos'"):
+        await llm.apply_prompt_template("Hi", {"omitBos": True})  # type: ignore[arg-type]
+
+
+async def test_tools_are_in_the_prompt(client: AsyncClient) -> None:
+    llm = await client.llm.model("caller")
+    prompt = await llm.apply_prompt_template("Hi", {"toolDefinitions": TOOLS["tools"]})
+
+    assert "Add two numbers" in prompt
+
+
+async def test_drafted_tokens_are_counted(client: AsyncClient) -> None:
+    config = {"speculative_draft_model": "talker", "speculative_draft_max_tokens": 4}
+    llm = await client.llm.model("talker", config=config)  # type: ignore[arg-type]
+    result = await llm.respond("Talk", config={"max_tokens": 40})
+
+    assert result.stats.used_draft_model_key == "talker"
+    assert result.stats.accepted_draft_tokens_count
+    assert result.stats.total_draft_tokens_count >= result.stats.accepted_draft_tokens_count  # type: ignore[operator]
+
+
+async def test_a_draft_model_that_the_engine_cannot_use_is_an_error(client: AsyncClient) -> None:
+    llm = await client.llm.model("talker")
+    with pytest.raises(LMStudioUnsupportedFeatureError, match="raft"):
+        await llm.respond("Talk", config={"draft_model": "hello"})
+    with pytest.raises(LMStudioUnsupportedFeatureError, match="raft"):
+        await llm.preload_draft_model("hello")
+
+
+async def test_a_handle_of_what_is_gone_says_so(client: AsyncClient) -> None:
+    llm = await client.llm.load_new_instance("hello", "mine")
+    await llm.unload()
+    other = await client.llm.load_new_instance("librarian", "mine")
+
+    with pytest.raises(LMStudioInstanceUnloadedError):
+        await llm.respond("Hi")
+    assert (await other.respond("Hi")).content == EMMA

@@ -1,0 +1,357 @@
+"""Answers of servers that do what a test tells them: older ones, odd ones, and what exactly is sent to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AssistantResponse,
+    AsyncClient,
+    AsyncLLM,
+    Chat,
+    LMStudioPredictionError,
+    LMStudioProtocolError,
+    LMStudioStructuredOutputError,
+    PredictionResult,
+)
+from tests.chat.shapes import Person
+from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
+
+Both = tuple[AsyncClient, ScriptedServer]
+Server = Callable[[dict[str, Any]], Awaitable[None]]
+
+STATS = {"stopReason": "eosFound"}
+
+
+class Asked:
+    """One answer, with the server's part played by the test."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self.server = server
+        self.message: dict[str, Any] = {}
+        self.result: PredictionResult | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        layers = self.message["creationParameter"]["predictionConfigStack"]["layers"]
+        return {field["key"]: field["value"] for layer in layers for field in layer["config"]["fields"]}
+
+    async def say(self, *contents: str, **members: Any) -> None:
+        for content in contents:
+            await self.server.packet(self.message, type="fragment", fragment={"content": content, **members})
+
+    async def end(self, **success: Any) -> None:
+        await self.server.packet(self.message, type="success", **({"stats": STATS} | success))
+        await self.server.close(self.message)
+
+
+async def ask(both: Both, ask_it: Callable[[AsyncLLM], Awaitable[PredictionResult]], play: Any) -> Asked:
+    """Let a model be asked something, and the test play the server."""
+    client, server = both
+    llm = await loaded_llm(client, server)
+    asked = Asked(server)
+
+    async def run() -> None:
+        asked.result = await ask_it(llm)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            asked.message = await server.next_message()
+            await play(asked)
+    return asked
+
+
+async def hello(asked: Asked) -> None:
+    await asked.say("Hel", "lo")
+    await asked.end()
+
+
+# -- what is sent
+
+
+async def test_settings_are_sent_as_the_protocol_has_them(both: Both) -> None:
+    asked = await ask(
+        both,
+        lambda llm: llm.respond(
+            "Hi",
+            preset="mine",
+            response_format=Person,
+            config={
+                "draft_model": "small",
+                "speculative_decoding_num_draft_tokens_exact": 4,
+                "speculativeDecodingMinDraftLengthToConsider": 1,
+                "speculative_decoding_min_continue_drafting_probability": 0.5,
+            },
+        ),
+        lambda asked: say_and_end(asked, '{"name": "Ada"}'),
+    )
+
+    parameter = asked.message["creationParameter"]
+    assert parameter["fuzzyPresetIdentifier"] == "mine"
+    assert parameter["modelSpecifier"] == {"type": "instanceReference", "instanceReference": "r1"}
+    assert asked.fields == {
+        "llm.prediction.structured": {"type": "json", "jsonSchema": Person.model_json_schema()},
+        "llm.prediction.speculativeDecoding.draftModel": "small",
+        "llm.prediction.speculativeDecoding.numDraftTokensExact": 4,
+        "llm.prediction.speculativeDecoding.minDraftLengthToConsider": 1,
+        "llm.prediction.speculativeDecoding.minContinueDraftingProbability": 0.5,
+    }
+    assert asked.result is not None
+    assert asked.result.parsed == Person(name="Ada")
+
+
+async def say_and_end(asked: Asked, *contents: str) -> None:
+    await asked.say(*contents)
+    await asked.end()
+
+
+async def test_a_template_and_its_options_are_sent(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    template: Any = {"type": "jinja", "stop_strings": [], "jinja_prompt_template": {"template": "only this"}}
+    prompts: list[str] = []
+
+    async def make() -> None:
+        prompts.append(
+            await llm.apply_prompt_template(
+                "Hi", {"omit_bos_token": True}, config={"prompt_template": template}
+            )
+        )
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(make)
+        call = await server.next_message()
+        await server.answer(call, {"formatted": "only this"})
+
+    assert prompts == ["only this"]
+    assert call["parameter"]["opts"] == {"omitBosToken": True}
+    (layer,) = call["parameter"]["predictionConfigStack"]["layers"]
+    assert layer["config"]["fields"][0]["key"] == "llm.prediction.promptTemplate"
+
+
+# -- what comes
+
+
+async def test_progress_begins_with_nothing_ends_with_all_and_never_goes_back(both: Both) -> None:
+    told: list[float] = []
+
+    async def play(asked: Asked) -> None:
+        for progress in (0.25, 0.75, 0.5, 0.75):
+            await asked.server.packet(asked.message, type="promptProcessingProgress", progress=progress)
+        await hello(asked)
+
+    await ask(both, lambda llm: llm.respond("Hi", on_prompt_processing_progress=told.append), play)
+
+    assert told == [0.0, 0.25, 0.75, 1.0]
+
+
+async def test_odd_packets_and_numbers_break_nothing(both: Both) -> None:
+    async def play(asked: Asked) -> None:
+        await asked.server.packet(asked.message, type="news", of="the future")
+        await asked.server.say(type="newsOfTheFuture")
+        await asked.say("Hi", reasoningType="daydream", tokensCount="many", sparkle=True)
+        await asked.end(
+            stats={"stopReason": "bored", "mood": "fine"},
+            modelInfo=INSTANCE | {"format": "pte", "type": "drafter"},
+            loadModelConfig={"fields": [{"key": "load.gpuSplitConfig", "value": {"strategy": "tensor"}}]},
+            predictionConfig={"fields": [{"key": "llm.prediction.magic", "value": 7}]},
+        )
+
+    result = (await ask(both, lambda llm: llm.respond("Hi"), play)).result
+
+    assert result is not None
+    assert result.content == "Hi"
+    assert result.stats.stop_reason == "bored"
+    assert result.stats.extra == {"mood": "fine"}
+    assert result.model_info.format == "pte"
+    assert result.model_info.identifier == "qwen3-4b"
+    assert result.prediction_config.extra == {"llm.prediction.magic": 7}
+
+
+async def test_several_tool_calls_are_given_in_order(both: Both) -> None:
+    messages: list[AssistantResponse] = []
+
+    async def play(asked: Asked) -> None:
+        await asked.say("Let me see.")
+        for number in (1, 2):
+            await asked.server.packet(asked.message, type="toolCallGenerationStart")
+            request = {"id": f"t{number}", "type": "function", "name": "add", "arguments": {"a": number}}
+            await asked.server.packet(asked.message, type="toolCallGenerationEnd", toolCallRequest=request)
+        await asked.end(stats={"stopReason": "toolCalls"})
+
+    asked = await ask(both, lambda llm: llm.respond("Hi", on_message=messages.append), play)
+
+    assert asked.result is not None
+    assert [request.id for request in asked.result.tool_call_requests] == ["t1", "t2"]
+    (message,) = messages
+    chat = Chat.from_history("Hi")
+    chat.append(message)
+    assert chat[1] == Chat.from_history([{"role": "assistant", "content": message.content}])[0]
+    assert [part.TAG for part in message.content] == ["text", "toolCallRequest", "toolCallRequest"]
+
+
+async def test_a_tool_call_that_cannot_be_read_is_an_error(both: Both) -> None:
+    async def play(asked: Asked) -> None:
+        await asked.server.packet(asked.message, type="toolCallGenerationFailed", error={"title": "no JSON"})
+        await asked.end()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await ask(both, lambda llm: llm.respond("Hi"), play)
+    assert caught.group_contains(LMStudioPredictionError, match="no JSON")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Ada", "is not JSON"),
+        ('{"age": 3}', r"does not fit Person: \$: 'name' is missing"),
+        ('{"name": "Ada", "age": "3"}', r"\$\.age: expected a whole number"),
+        ("[1]", "expected an object"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+async def test_an_answer_of_another_form_is_an_error_that_carries_it(
+    both: Both, text: str, reason: str
+) -> None:
+    errors: list[LMStudioStructuredOutputError] = []
+
+    async def respond(llm: AsyncLLM) -> Any:
+        stream = llm.respond_stream("Who?", response_format=Person)
+        assert "".join([fragment.content async for fragment in stream]) == text
+        for _ in range(2):
+            with pytest.raises(LMStudioStructuredOutputError, match=reason) as caught:
+                await stream.wait_for_result()
+            errors.append(caught.value)
+
+    await ask(both, respond, lambda asked: say_and_end(asked, text))
+
+    assert [error.content for error in errors] == [text, text]
+    assert len(str(errors[0])) < 500
+
+
+async def test_thoughts_do_not_stand_in_the_way_of_json(both: Both) -> None:
+    async def play(asked: Asked) -> None:
+        await asked.say("<think>", reasoningType="reasoningStartTag", isStructural=True)
+        await asked.say("A name.", reasoningType="reasoning")
+        await asked.say("</think>", reasoningType="reasoningEndTag", isStructural=True)
+        await say_and_end(asked, '\n{"name": "Ada"}')
+
+    result = (await ask(both, lambda llm: llm.respond("Who?", response_format=Person), play)).result
+
+    assert result is not None
+    assert result.parsed == Person(name="Ada")
+    assert result.content == '<think>A name.</think>\n{"name": "Ada"}'
+    assert result.reasoning_content == "A name."
+
+
+# -- completion, where the server is older
+
+
+async def refuse(server: ScriptedServer, message: dict[str, Any]) -> None:
+    await server.say(
+        type="communicationWarning",
+        warning=f"Received channelCreate for unknown endpoint, endpoint = {message['endpoint']}",
+    )
+
+
+@pytest.mark.parametrize("way", ["wait", "iterate", "enter first"])
+async def test_an_older_server_completes_with_a_template_that_adds_nothing(both: Both, way: str) -> None:
+    messages: list[AssistantResponse] = []
+
+    async def complete(llm: AsyncLLM) -> PredictionResult:
+        stream = llm.complete_stream("Once", config={"temperature": 0.5}, on_message=messages.append)
+        if way == "iterate":
+            assert "".join([fragment.content async for fragment in stream]) == "Hello"
+        if way == "enter first":
+            async with stream:
+                return await stream.wait_for_result()
+        return await stream.wait_for_result()
+
+    async def play(asked: Asked) -> None:
+        assert asked.message["endpoint"] == "completeRawText"
+        assert asked.message["creationParameter"]["rawPrompt"] == "Once"
+        await refuse(asked.server, asked.message)
+        asked.message = await asked.server.next_message()
+        await hello(asked)
+
+    asked = await ask(both, complete, play)
+
+    assert asked.message["endpoint"] == "predict"
+    parameter = asked.message["creationParameter"]
+    assert parameter["history"] == {
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Once"}]}]
+    }
+    first, second = parameter["predictionConfigStack"]["layers"]
+    assert first["layerName"] == "apiOverride"
+    assert second["layerName"] == "completeModeFormatting"
+    assert asked.fields["llm.prediction.temperature"] == 0.5
+    assert "message['content']" in str(asked.fields["llm.prediction.promptTemplate"])
+    assert asked.result is not None
+    assert asked.result.content == "Hello"
+    assert [message.text for message in messages] == ["Hello"]
+
+
+async def test_an_older_server_is_asked_only_once(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    endpoints: list[str] = []
+
+    async def play() -> None:
+        first = await server.next_message()
+        await refuse(server, first)
+        endpoints.append(first["endpoint"])
+        for _ in range(2):
+            asked = Asked(server)
+            asked.message = await server.next_message()
+            endpoints.append(asked.message["endpoint"])
+            await hello(asked)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(play)
+            assert (await llm.complete("Once")).content == "Hello"
+            assert (await llm.complete("Once")).content == "Hello"
+
+    assert endpoints == ["completeRawText", "predict", "predict"]
+
+
+async def test_a_server_that_knows_neither_way_is_an_error(both: Both) -> None:
+    async def complete(llm: AsyncLLM) -> Any:
+        with pytest.raises(LMStudioProtocolError, match="unknown endpoint"):
+            await llm.complete("Once")
+
+    async def play(asked: Asked) -> None:
+        await refuse(asked.server, asked.message)
+        await refuse(asked.server, await asked.server.next_message())
+
+    await ask(both, complete, play)
+
+
+# -- callbacks that take their time
+
+
+async def test_a_callback_that_is_cancelled_cancels_the_answer(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    async with anyio.create_task_group() as tasks:
+
+        async def respond() -> None:
+            with anyio.CancelScope() as scope:
+
+                async def on_first_token() -> None:
+                    scope.cancel()
+                    await anyio.sleep_forever()
+
+                await llm.respond("Hi", on_first_token=on_first_token)
+            assert scope.cancelled_caught
+
+        tasks.start_soon(respond)
+        channel = await server.next_message()
+        await server.packet(channel, type="fragment", fragment={"content": "Hi"})
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.packet(channel, type="success", stats={"stopReason": "userStopped"})

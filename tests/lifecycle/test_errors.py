@@ -1,0 +1,329 @@
+"""Errors that a stranger meets: what they say, and that they are ours, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    EmbeddedServer,
+    LMStudioAuthenticationError,
+    LMStudioConnectionClosedError,
+    LMStudioError,
+    LMStudioMissingRuntimeError,
+    LMStudioRuntimeError,
+    LMStudioServerError,
+    LMStudioUnreachableError,
+    LMStudioValueError,
+    ModelQuery,
+)
+from lmstudio_async import _client as client_module
+from tests.lifecycle.places import served
+from tests.scripted_server import ScriptedServer
+from tests.tiny_gguf import ModelsFolder
+
+LLAMA = "llama-3.2-1b-instruct"
+TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+OTHER_TOKEN = "sk-lm-ijklmnop:ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.fixture(scope="module")
+def guarded(models: Path) -> Iterator[str]:
+    """Where a server listens that wants a token."""
+    with served(models, api_tokens=[TOKEN]) as place:
+        yield place
+
+
+@contextmanager
+def web_server() -> Iterator[str]:
+    """Something that answers, and is not LM Studio."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class says so
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+# -- where
+
+
+async def test_a_place_where_nothing_listens_says_what_to_do() -> None:
+    place = closed_port()
+    async with AsyncClient(place) as client:
+        with pytest.raises(LMStudioUnreachableError, match=rf"(?s){place}.*Start LM Studio.*embedded"):
+            await client.llm.model()
+
+
+async def test_a_server_that_is_not_lm_studio_is_recognized() -> None:
+    with web_server() as place:
+        async with AsyncClient(place) as client:
+            with pytest.raises(LMStudioUnreachableError, match=place):
+                await client.llm.list_loaded()
+        assert not await AsyncClient.is_valid_api_host(place)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "ftp://somewhere", "host:port", "host:99999", "http://", 1234, ["host"]]
+)
+def test_a_host_that_makes_no_sense_is_refused_at_once(host: Any) -> None:
+    with pytest.raises(LMStudioValueError):
+        AsyncClient(host)
+
+
+async def test_the_host_comes_from_the_environment(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", f"http://{address}/")
+
+    async with AsyncClient() as client:
+        assert client.api_host == address
+        assert await client.llm.list_loaded() == []
+
+
+async def test_a_host_given_goes_before_the_environments(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", closed_port())
+
+    async with AsyncClient(address) as client:
+        assert await client.llm.list_loaded() == []
+
+
+async def test_a_host_in_the_environment_that_makes_no_sense_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", "ftp://somewhere")
+
+    with pytest.raises(LMStudioValueError, match="LMSTUDIO_HOST"):
+        async with AsyncClient():
+            pass
+
+
+async def test_without_any_server_it_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find_nothing() -> None:
+        return None
+
+    # Whether an LM Studio runs on the machine of the tests is not theirs to say.
+    monkeypatch.setattr(client_module, "find_default_local_api_host", find_nothing)
+
+    with pytest.raises(LMStudioUnreachableError, match=r"(?s)41343.*1234.*LMSTUDIO_HOST.*embedded"):
+        async with AsyncClient():
+            pass
+
+
+# -- tokens
+
+
+@pytest.mark.parametrize("token", ["secret", "sk-lm-short:short", TOKEN + "x", 5])
+def test_a_token_of_the_wrong_shape_is_refused_at_once_and_not_shown(token: Any) -> None:
+    with pytest.raises(LMStudioValueError, match="api_token") as caught:
+        AsyncClient(api_token=token)
+
+    assert not isinstance(token, str) or token not in str(caught.value)
+
+
+async def test_a_token_that_the_server_knows_opens_it(guarded: str) -> None:
+    async with AsyncClient(guarded, TOKEN) as client:
+        assert await client.llm.list_loaded() == []
+
+
+@pytest.mark.parametrize("token", [None, OTHER_TOKEN])
+async def test_a_refused_client_is_told_where_tokens_come_from(guarded: str, token: str | None) -> None:
+    async with AsyncClient(guarded, token) as client:
+        with pytest.raises(LMStudioAuthenticationError, match="(?s)token.*LM_API_TOKEN"):
+            await client.llm.list_loaded()
+
+
+@pytest.mark.parametrize(
+    ("argument", "first", "second"),
+    [
+        (TOKEN, OTHER_TOKEN, OTHER_TOKEN),
+        (None, TOKEN, OTHER_TOKEN),
+        (None, "", TOKEN),
+        (None, None, TOKEN),
+    ],
+)
+async def test_tokens_are_looked_for_in_this_order(
+    guarded: str,
+    argument: str | None,
+    first: str | None,
+    second: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, token in (("LM_API_TOKEN", first), ("LMSTUDIO_API_TOKEN", second)):
+        if token is not None:
+            monkeypatch.setenv(name, token)
+
+    async with AsyncClient(guarded, argument) as client:
+        assert await client.llm.list_loaded() == []
+
+
+async def test_a_token_shows_nowhere(guarded: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown = []
+    for host, token in ((guarded, TOKEN), (guarded, OTHER_TOKEN), (closed_port(), TOKEN)):
+        async with AsyncClient(host, token) as client:
+            try:
+                handles = [await client.llm.load_new_instance(LLAMA, "mine")]
+                await handles[0].unload()
+                shown += [repr(handles[0]), repr(handles[0].info)]
+            except LMStudioError as error:
+                shown += [str(error), repr(error), repr(error.__cause__)]
+            shown += [repr(client), repr(client.llm), repr(client.system), repr(vars(client))]
+
+    everything = "\n".join([*shown, caplog.text])
+    for token in (TOKEN, OTHER_TOKEN):
+        assert token.partition(":")[2] not in everything
+        assert token not in everything
+
+
+# -- the embedded server
+
+
+async def test_without_the_extra_embedded_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)  # as if it were not installed
+
+    with pytest.raises(LMStudioMissingRuntimeError, match=r'pip install "lmstudio-async\[embedded\]"'):
+        async with AsyncClient("embedded"):
+            pass
+
+
+async def test_an_engine_that_cannot_be_imported_is_named_when_a_model_is_loaded(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('made for another machine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async with AsyncClient(EmbeddedServer(models, threads=1)) as client:
+        with pytest.raises(LMStudioMissingRuntimeError, match="xllamacpp.*made for another machine"):
+            await client.llm.model(LLAMA)
+        assert await client.llm.list_loaded() == []
+
+
+async def test_a_file_that_is_no_model_is_an_error_of_its_own(tmp_path: Path) -> None:
+    ModelsFolder(tmp_path).add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "truncated")
+    async with AsyncClient(EmbeddedServer(tmp_path, threads=1)) as client:
+        with pytest.raises(LMStudioError, match="broken"):
+            await client.llm.load_new_instance("broken")
+        assert await client.llm.list_loaded() == []
+
+
+# -- using the client wrongly
+
+
+def test_a_client_that_was_not_entered_says_so() -> None:
+    with pytest.raises(LMStudioRuntimeError, match="async with"):
+        _ = AsyncClient("localhost").llm
+
+
+async def test_a_client_that_was_closed_says_so(models: Path) -> None:
+    async with AsyncClient(EmbeddedServer(models)) as client:
+        llms = client.llm
+        await llms.list_loaded()
+
+    with pytest.raises(LMStudioConnectionClosedError, match="closed"):
+        await llms.list_loaded()
+    with pytest.raises(LMStudioRuntimeError, match="entered once"):
+        await client.__aenter__()
+
+
+# -- all of them
+
+FAILURES: list[Callable[[AsyncClient], Awaitable[object]]] = [
+    lambda client: client.embedding.model(),
+    lambda client: client.llm.model("no such model"),
+    lambda client: client.llm.model("text-embedding-nomic-embed-text-v1.5"),
+    lambda client: client.llm.model(""),
+    lambda client: client.llm.model(5),  # type: ignore[arg-type]
+    lambda client: client.llm.model(LLAMA, ttl=0),
+    lambda client: client.llm.model(LLAMA, config={"nonsense": 1}),  # type: ignore[arg-type]
+    lambda client: client.llm.model(LLAMA, config=[1]),  # type: ignore[arg-type]
+    lambda client: client.llm.model(LLAMA, config={"context_length": 10**12}),
+    lambda client: client.llm.model(LLAMA, device="elsewhere"),
+    lambda client: client.llm.load_new_instance("no such model"),
+    lambda client: client.llm.load_new_instance(LLAMA, ""),
+    lambda client: client.llm.load_new_instance(LLAMA, "\0"),
+    lambda client: client.llm.load_new_instance(LLAMA, "\ud800"),
+    lambda client: client.llm.load_new_instance("\ud800"),
+    lambda client: client.llm.load_new_instance(LLAMA, "loaded"),
+    lambda client: client.llm.unload("no such instance"),
+    lambda client: client.embedding.unload("loaded"),
+    lambda client: client.llm.get_model_info("no such instance"),
+    lambda client: client.llm.get_model_info({"nonsense": 1}),
+    lambda client: client.llm.get_model_info({"identifier": 5}),
+    lambda client: client.llm.get_model_info({"vision": "yes"}),
+    lambda client: client.llm.get_model_info({"type": "query", "query": {"identifier": 5}}),
+    lambda client: client.llm.get_model_info(ModelQuery(path=5)),  # type: ignore[arg-type]
+    lambda client: client.llm.get_model_info({"type": "instanceReference", "instanceReference": "nobody"}),
+]
+
+
+@pytest.mark.parametrize("place", ["in process", "over a socket"])
+async def test_whatever_fails_raises_one_error_of_ours(client: AsyncClient) -> None:
+    llm = await client.llm.load_new_instance("qwen3-4b", "loaded")
+    calls: list[Callable[[AsyncClient], Awaitable[object]]] = [
+        *FAILURES,
+        lambda _: llm.respond([]),
+        lambda _: llm.respond(5),  # type: ignore[arg-type]
+        lambda _: llm.respond("\ud800"),
+        lambda _: llm.respond([{"role": "nobody", "content": "Hello"}]),
+        lambda _: llm.respond("Hello", config={"nonsense": 1}),  # type: ignore[arg-type]
+        lambda _: llm.complete(None),  # type: ignore[arg-type]
+        lambda _: llm.tokenize("\ud800"),
+        lambda _: llm.tokenize(5),  # type: ignore[call-overload]
+        lambda _: llm.count_tokens(5),  # type: ignore[arg-type]
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(LMStudioError) as caught:
+            pytest.fail(f"call {number} gave {await call(client)!r}")
+        assert type(caught.value).__module__ == "lmstudio_async"
+        assert str(caught.value)
+
+    assert await client.llm.list_loaded() == [llm]
+    assert str(await llm.respond("Still there?")) == "Hello there"
+
+
+async def test_what_the_block_of_a_client_raises_comes_out_as_it_is(models: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with AsyncClient(EmbeddedServer(models, threads=1)) as client:
+            await client.llm.load_new_instance(LLAMA)
+            raise ZeroDivisionError
+
+
+# asyncio does not let an interrupt come out of a task but ends the whole event loop with it.
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_an_interrupt_in_a_task_of_the_clients_comes_out_as_it_is() -> None:
+    class Interrupted(ScriptedServer):
+        def connect(self, namespace: str) -> NoReturn:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        async with Interrupted().client() as (client, _):
+            await client.llm.list_loaded()

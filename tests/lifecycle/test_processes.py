@@ -1,0 +1,115 @@
+"""Programs that are ended from outside half-way through a load: by Ctrl-C, and by SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async import AsyncClient
+from tests.lifecycle.places import needs_proc, wait_gone, workers
+
+pytestmark = needs_proc
+
+PROGRAM = """
+    import sys
+    import anyio
+    from lmstudio_async import AsyncClient, EmbeddedServer
+
+    backend, where, what = sys.argv[1:]
+
+    def tell(fraction):
+        if fraction:
+            print("loading", flush=True)
+
+    async def main():
+        server = where if ":" in where else EmbeddedServer(where, threads=1)
+        async with AsyncClient(server) as client:
+            if what == "load":
+                await client.llm.load_new_instance("big", "mine", on_progress=tell)
+            else:
+                talker = await client.llm.load_new_instance("talker", "mine", config={"context_length": 65536})
+                async with talker.respond_stream("Go") as answer:
+                    async for fragment in answer:
+                        print("answering", flush=True)
+
+    anyio.run(main, backend=backend)
+"""
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that is busy with what it was told to do."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(PROGRAM), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), process.communicate()[1]
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("where", ["in process", "over a socket"])
+@pytest.mark.parametrize("what", ["load", "answer"])
+async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
+    anyio_backend: str, where: str, what: str, models: Path, request: pytest.FixtureRequest
+) -> None:
+    in_process = where == "in process"
+    place = str(models) if in_process else request.getfixturevalue("address")
+    with program(anyio_backend, place, what) as process:
+        (worker,) = workers(process.pid if in_process else None)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+
+    assert errors.splitlines()[-1] == "KeyboardInterrupt", errors
+    # What other libraries say when something of ours was not cleaned up.
+    for noise in (
+        "never retrieved",
+        "Exception ignored",
+        "ResourceWarning",
+        "was never awaited",
+        "destroyed",
+    ):
+        assert noise not in errors
+    assert "ExceptionGroup" not in errors
+    if what == "answer" and not in_process:
+        # What is loaded on a server of its own stays, and is not busy with the answer any more.
+        async with AsyncClient(place) as client:
+            (llm,) = await client.llm.list_loaded()
+            assert (await llm.respond("Go", config={"max_tokens": 2})).stats.predicted_tokens_count == 2
+            await llm.unload()
+    await wait_gone(worker)
+
+
+async def test_a_server_gives_up_the_load_of_a_client_that_was_killed(
+    anyio_backend: str, address: str
+) -> None:
+    with program(anyio_backend, address, "load") as process:
+        (worker,) = workers()
+        process.kill()
+        await wait_gone(worker)
+
+    async with AsyncClient(address) as client:
+        assert await client.llm.list_loaded() == []
+        assert (await client.llm.load_new_instance("qwen3-4b", "mine")).identifier == "mine"
+        await client.llm.unload("mine")
+
+
+async def test_workers_leave_with_a_program_that_was_killed(anyio_backend: str, models: Path) -> None:
+    with program(anyio_backend, str(models), "load") as process:
+        (worker,) = workers(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        await wait_gone(worker)

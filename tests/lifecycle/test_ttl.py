@@ -1,0 +1,102 @@
+"""Time to live: which one an instance gets, how it is read, and that it ends the instance when idle, never before."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    EmbeddedServer,
+    LMStudioInstanceUnloadedError,
+    LMStudioValueError,
+)
+from tests.lifecycle.places import in_process, needs_proc, wait_gone, workers
+from tests.scripted_server import ScriptedServer
+
+LLAMA = "llama-3.2-1b-instruct"
+
+
+async def test_the_ttl_is_an_hour_unless_told_otherwise(client: AsyncClient) -> None:
+    loaded = await client.llm.load_new_instance(LLAMA)
+    gotten = await client.llm.model("qwen3-4b")
+
+    assert loaded.info.ttl == gotten.info.ttl == 3600
+    assert loaded.info.ttl_ms == 3_600_000
+
+
+async def test_the_ttl_given_is_the_one_that_is_read_back(client: AsyncClient) -> None:
+    llama = await client.llm.model(LLAMA, ttl=1800)
+    another_llama = await client.llm.load_new_instance(LLAMA, ttl=7200.5)
+
+    assert (await llama.get_info()).ttl == 1800
+    assert (await client.llm.get_model_info(another_llama.identifier)).ttl == 7200.5
+    assert [llm.info.ttl for llm in await client.llm.list_loaded()] == [1800, 7200.5]
+
+
+async def test_none_means_never_for_a_new_instance(client: AsyncClient) -> None:
+    llama = await client.llm.load_new_instance(LLAMA, ttl=None)
+
+    assert llama.info.ttl is None
+    assert (await llama.get_info()).ttl is None
+
+
+async def test_none_leaves_it_to_the_server_for_a_model_loaded_on_demand(models: Path) -> None:
+    for jit_ttl in (90, None):
+        async with AsyncClient(EmbeddedServer(models, threads=1, jit_ttl=jit_ttl)) as client:
+            assert (await client.llm.model(LLAMA, ttl=None)).info.ttl == jit_ttl
+
+
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, 0.0001, True, "60", [60]])
+async def test_a_ttl_that_makes_no_sense_is_refused_before_anything_is_sent(ttl: object) -> None:
+    async with ScriptedServer().client() as (client, server):
+        for load in (client.llm.load_new_instance, client.llm.model, client.embedding.model):
+            with pytest.raises(LMStudioValueError, match="ttl must be"):
+                await load(LLAMA, ttl=ttl)  # type: ignore[arg-type]
+        assert server.connections == 0
+
+
+async def test_the_last_use_is_the_end_of_the_last_request(client: AsyncClient) -> None:
+    llama = await client.llm.load_new_instance(LLAMA)
+    assert llama.info.last_used is None
+
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    await llama.respond("Why?")
+
+    last_used = (await llama.get_info()).last_used
+    assert last_used is not None
+    assert before <= last_used <= datetime.now(UTC)
+
+
+@needs_proc
+async def test_an_idle_instance_is_unloaded_after_its_ttl(client: AsyncClient) -> None:
+    stays = await client.llm.load_new_instance("qwen3-4b")
+    others = workers()
+    llama = await client.llm.load_new_instance(LLAMA, ttl=0.1)
+    for worker in workers() - others:
+        await wait_gone(worker)
+
+    with pytest.raises(LMStudioInstanceUnloadedError):
+        await llama.respond("Still there?")
+    assert await client.llm.list_loaded() == [stays]
+
+
+@needs_proc
+@in_process
+async def test_a_busy_instance_is_not_idle_however_long_it_takes(client: AsyncClient) -> None:
+    talker = await client.llm.load_new_instance("talker", ttl=0.5, config={"context_length": 65536})
+    (worker,) = workers()
+    async with talker.respond_stream("Go") as stream:
+        started = anyio.current_time()
+        while anyio.current_time() < started + 0.8:
+            await anext(stream)
+        assert await client.llm.list_loaded() == [talker]
+        await stream.cancel()
+        assert (await stream.wait_for_result()).stats.stop_reason == "userStopped"
+
+    await wait_gone(worker)
+    assert await client.llm.list_loaded() == []

@@ -1,0 +1,352 @@
+"""Finding models and downloading them, with a server that does what the test tells it to."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    AsyncDownloadStream,
+    AsyncModelDownloadOption,
+    DownloadProgressUpdate,
+    LMStudioCancelledError,
+    LMStudioChannelClosedError,
+    LMStudioServerError,
+    LMStudioTimeoutError,
+    LMStudioValueError,
+)
+from tests.scripted_server import ScriptedServer
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+RESULT = {
+    "name": "acme/tiny",
+    "identifier": {"type": "hf", "identifier": "acme/tiny"},
+    "exact": True,
+    "staffPick": False,
+    "likes": 7,
+}
+OPTION = {
+    "quantization": "Q4_K_M",
+    "name": "tiny-Q4_K_M",
+    "sizeBytes": 100,
+    "fitEstimation": "fitsOnTheMoon",
+    "recommended": True,
+    "downloadIdentifier": "dl-1",
+    "indexedModelIdentifier": "acme/tiny/tiny-Q4_K_M.gguf",
+    "compatibilityType": "gguf",
+}
+
+
+@asynccontextmanager
+async def asking(call: Any) -> AsyncIterator[list[Any]]:
+    """A call is under way; what it gave is in the list when the block is over."""
+    results: list[Any] = []
+
+    async def ask() -> None:
+        results.append(await call)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            yield results
+
+
+async def an_option(client: AsyncClient, server: ScriptedServer) -> AsyncModelDownloadOption:
+    async with asking(client.repository.search_models("tiny")) as found:
+        await server.answer(await server.next_message(), {"results": [RESULT]})
+    (model,) = found[0]
+    async with asking(model.get_download_options()) as found:
+        await server.answer(await server.next_message(), {"results": [OPTION]})
+    (option,) = found[0]
+    assert isinstance(option, AsyncModelDownloadOption)
+    return option
+
+
+async def progress(server: ScriptedServer, channel: dict[str, Any], done: int) -> None:
+    update = {"downloadedBytes": done, "totalBytes": 100, "speedBytesPerSecond": 2.5}
+    await server.packet(channel, type="downloadProgress", update=update)
+
+
+async def finish(server: ScriptedServer, channel: dict[str, Any]) -> None:
+    await server.packet(channel, type="success", defaultIdentifier="acme/tiny")
+    await server.close(channel)
+
+
+# -- searching
+
+
+async def test_a_search_says_what_it_looks_for(both: Both) -> None:
+    client, server = both
+    async with asking(client.repository.search_models("tiny", 2, ["gguf"])) as found:
+        call = await server.next_message()
+        await server.answer(call, {"results": [RESULT]})
+
+    assert call["endpoint"] == "searchModels"
+    assert call["parameter"] == {"opts": {"searchTerm": "tiny", "limit": 2, "compatibilityTypes": ["gguf"]}}
+    ((model,),) = found
+    assert model.search_result.name == "acme/tiny"
+    assert model.search_result.exact
+    assert model.search_result.extra == {"likes": 7}
+
+
+async def test_a_search_for_anything_leaves_everything_to_the_server(both: Both) -> None:
+    client, server = both
+    async with asking(client.repository.search_models()) as found:
+        call = await server.next_message()
+        await server.answer(call, {"results": []})
+
+    assert call["parameter"] == {"opts": {}}
+    assert found == [[]]
+
+
+@pytest.mark.parametrize("limit", [0, 26, -1, 2.5, True, "5"])
+async def test_a_limit_that_no_server_takes_is_not_sent(both: Both, limit: Any) -> None:
+    client, _ = both
+    with pytest.raises(LMStudioValueError, match="from 1 to 25"):
+        await client.repository.search_models("tiny", limit)
+
+
+@pytest.mark.parametrize("formats", ["gguf", [1], 5])
+async def test_formats_are_a_list_of_texts(both: Both, formats: Any) -> None:
+    client, _ = both
+    with pytest.raises(LMStudioValueError, match="compatibility"):
+        await client.repository.search_models("tiny", None, formats)
+
+
+async def test_a_download_option_carries_what_the_server_said(both: Both) -> None:
+    option = await an_option(*both)
+
+    assert option.info.quantization == "Q4_K_M"
+    assert option.info.size_bytes == 100
+    assert option.info.fit_estimation == "fitsOnTheMoon"
+    assert repr(option) == "AsyncModelDownloadOption(name='tiny-Q4_K_M', quantization='Q4_K_M')"
+
+
+async def test_what_a_search_found_survives_a_lost_connection(both: Both) -> None:
+    client, server = both
+    async with asking(client.repository.search_models("tiny")) as found:
+        await server.answer(await server.next_message(), {"results": [RESULT]})
+    await server.drop()
+
+    async with asking(found[0][0].get_download_options()) as options:
+        call = await server.next_message()
+        await server.answer(call, {"results": [OPTION]})
+
+    assert call["parameter"] == {"modelSearchResultIdentifier": {"type": "hf", "identifier": "acme/tiny"}}
+    assert len(options[0]) == 1
+
+
+# -- downloading
+
+
+async def test_a_download_gives_the_key_to_load_the_model_by(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    updates: list[DownloadProgressUpdate] = []
+    finalized: list[bool] = []
+
+    async def on_finalize() -> None:
+        finalized.append(True)
+
+    async with asking(option.download(updates.append, on_finalize)) as result:
+        channel = await server.next_message()
+        assert channel["endpoint"] == "downloadModel"
+        assert channel["creationParameter"] == {"downloadIdentifier": "dl-1"}
+        await progress(server, channel, 50)
+        await server.packet(channel, type="startFinalizing")
+        await finish(server, channel)
+
+    assert result == ["acme/tiny"]
+    assert updates == [DownloadProgressUpdate(50, 100, 2.5)]
+    assert finalized == [True]
+
+
+async def test_a_download_can_be_watched(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        async with option.download_stream() as download:
+            channel = await server.next_message()
+            await progress(server, channel, 25)
+            first = await anext(download)
+            await server.packet(channel, type="startFinalizing")
+            second = await anext(download)
+            await finish(server, channel)
+            assert await download.wait_for_result() == "acme/tiny"
+            assert download.result() == "acme/tiny"
+
+    assert (first.phase, first.downloaded_bytes, first.total_bytes, first.fraction) == (
+        "downloading",
+        25,
+        100,
+        0.25,
+    )
+    assert first.speed_bytes_per_second == 2.5
+    assert second.phase == "finalizing"
+    assert second.downloaded_bytes == 25
+
+
+async def test_progress_that_nobody_saw_conflates_to_the_latest(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        async with option.download_stream() as download:
+            channel = await server.next_message()
+            for done in (10, 20, 30):
+                await progress(server, channel, done)
+            await server.packet(channel, type="startFinalizing")
+            await finish(server, channel)
+            while download.latest.phase != "finalizing":
+                await anyio.lowlevel.checkpoint()
+            seen = [(update.phase, update.downloaded_bytes) async for update in download]
+
+    assert seen == [("downloading", 30), ("finalizing", 30)]
+
+
+async def test_leaving_a_download_cancels_it_on_the_server(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+
+            async def leave() -> None:
+                async with option.download_stream() as download:
+                    async for _ in download:
+                        break
+
+            tasks.start_soon(leave)
+            channel = await server.next_message()
+            await progress(server, channel, 10)
+            assert (await server.next_message())["message"] == {"type": "cancel"}
+            await server.fail(channel, "aborted")
+
+
+async def test_a_timeout_cancels_a_download_on_the_server(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    cancelled: list[Any] = []
+
+    async def confirm() -> None:
+        channel = await server.next_message()
+        scope.cancel()
+        cancelled.append((await server.next_message())["message"])
+        await server.close(channel)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as scope:
+                tasks.start_soon(confirm)
+                await option.download()
+
+    assert scope.cancelled_caught
+    assert cancelled == [{"type": "cancel"}]
+
+
+async def test_what_a_progress_callback_raises_comes_out_and_cancels_the_download(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+
+    def refuse(update: DownloadProgressUpdate) -> None:
+        raise KeyError(update.downloaded_bytes)
+
+    async def serve() -> None:
+        channel = await server.next_message()
+        await progress(server, channel, 10)
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.close(channel)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            with pytest.raises(KeyError):
+                await option.download(refuse)
+
+
+async def test_a_cancelled_download_says_so_in_our_words(both: Both) -> None:
+    client, server = both
+    download = (await an_option(client, server)).download_stream()
+    with anyio.fail_after(5):
+        await download
+        channel = await server.next_message()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(download.cancel)
+            await server.next_message()
+            await server.fail(channel, "AbortError")
+        with pytest.raises(LMStudioCancelledError, match="cancelled by this program"):
+            download.result()
+
+
+async def test_a_download_that_is_complete_when_it_is_cancelled_stays(both: Both) -> None:
+    client, server = both
+    download = (await an_option(client, server)).download_stream()
+    with anyio.fail_after(5):
+        await download
+        channel = await server.next_message()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(download.cancel)
+            await server.next_message()
+            await finish(server, channel)
+        assert download.result() == "acme/tiny"
+
+
+async def test_a_dropped_download_is_cancelled_and_warned_of(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031
+            await option.download_stream()
+            gc.collect()
+        await server.next_message()
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_a_failed_download_tells_the_servers_reason(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        async with option.download_stream() as download:
+            await server.fail(await server.next_message(), "disk is full")
+            with pytest.raises(LMStudioServerError, match="disk is full"):
+                await download.wait_for_result()
+
+
+async def test_a_silent_download_says_how_far_it_came() -> None:
+    with anyio.fail_after(5):
+        async with ScriptedServer().client(timeout=0.05) as (client, server):
+            download = (await an_option(client, server)).download_stream()
+            await download
+            channel = await server.next_message()
+            await progress(server, channel, 70)
+            with pytest.raises(LMStudioTimeoutError, match="after 70 bytes"):
+                await download.wait_for_result()
+            assert (await server.next_message())["message"] == {"type": "cancel"}
+
+
+async def test_a_download_that_ends_without_a_result_is_an_error_of_its_own(both: Both) -> None:
+    client, server = both
+    option = await an_option(client, server)
+    with anyio.fail_after(5):
+        async with option.download_stream() as download:
+            await server.close(await server.next_message())
+            with pytest.raises(LMStudioChannelClosedError):
+                await download.wait_for_result()
+
+
+async def test_a_download_of_unknown_size_has_no_fraction() -> None:
+    assert DownloadProgressUpdate(5, 0, 1.0).fraction == 0.0
+    assert DownloadProgressUpdate(12, 10, 1.0).fraction == 1.0
+
+
+async def test_a_download_stream_is_what_other_streams_are(both: Both) -> None:
+    stream = (await an_option(*both)).download_stream()
+
+    assert isinstance(stream, AsyncDownloadStream)
+    with pytest.raises(RuntimeError, match="no result yet"):
+        stream.result()

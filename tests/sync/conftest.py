@@ -1,0 +1,66 @@
+"""The embedded server with models named as in the documentation, and blocking clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lmstudio_sync as lms
+from lmstudio_sync import _default_client
+from tests.tiny_gguf import ModelsFolder
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the environment here must not decide where the tests connect to."""
+    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with LM Studio's models folder in it."""
+    home = tmp_path_factory.mktemp("home")
+    folder = ModelsFolder(home / ".lmstudio" / "models")
+    folder.add_llm(
+        "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
+        script="The meaning of life is what you make of it",
+    )
+    folder.add_llm("acme/Talker-GGUF/Talker-Q8_0.gguf", script="on and on ", endless=True)
+    folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
+    return home
+
+
+@pytest.fixture(scope="session")
+def models(home: Path) -> Path:
+    return home / ".lmstudio" / "models"
+
+
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
+def client(request: pytest.FixtureRequest, models: Path) -> Iterator[lms.Client]:
+    """A client of the embedded server, on which a module's tests leave nothing loaded."""
+    with lms.Client(lms.EmbeddedServer(models, threads=1), backend=request.param) as client:
+        yield client
+
+
+@pytest.fixture
+def nothing_loaded(client: lms.Client) -> Iterator[None]:
+    """Nothing is loaded before a test nor after it."""
+    yield
+    for model in client.list_loaded_models():
+        model.unload()
+
+
+@pytest.fixture
+def default_client(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
+    """The default client is to be made anew, for the embedded server with these models, and closed afterwards."""
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
+    monkeypatch.setattr(_default_client, "_client", None)
+    monkeypatch.setattr(_default_client, "_settings", (None, None))
+    yield
+    if _default_client._client is not None:
+        _default_client._client.close()

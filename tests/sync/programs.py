@@ -1,0 +1,108 @@
+"""Programs of their own, which print milestones: for what ends or interrupts a whole interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmstudio_sync
+
+__all__ = ["Program", "program"]
+
+PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
+
+#: What every program begins with.
+HEAD = '''
+import signal, sys, threading
+import lmstudio_sync as lms
+from tests.sync.quiet_server import QuietServer, client_of
+
+def say(*what):
+    print(*what, flush=True)
+
+def say_when_waiting():
+    """Say so as soon as the main thread is in a blocking call."""
+    main = threading.main_thread().ident
+    def look():
+        while sys._current_frames()[main].f_code.co_qualname != "_Call.wait":
+            pass
+        say("waiting")
+    threading.Thread(target=look, daemon=True).start()
+'''
+
+
+class Program:
+    """A running program, of which every line that it prints is a milestone."""
+
+    def __init__(self, code: str, *arguments: object, warnings: str = "default") -> None:
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                warnings,
+                "-c",
+                HEAD + textwrap.dedent(code),
+                *map(str, arguments),
+            ],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # A program that hangs is not waited for; its pipes then end.
+        self._watchdog = threading.Timer(60, self._process.kill)
+        self._watchdog.start()
+
+    def wait_for(self, milestone: str) -> float:
+        """Read on until it says so; gives when that was."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.strip() == milestone:
+                return time.monotonic()
+        raise AssertionError(f"it ended before {milestone!r}: {self.errors()}")
+
+    def interrupt(self) -> float:
+        """Press Ctrl-C; gives when that was."""
+        self._process.send_signal(signal.SIGINT)
+        return time.monotonic()
+
+    def finish(self) -> tuple[int, list[str]]:
+        """Wait for its end; gives its exit code and the rest of its milestones."""
+        assert self._process.stdout is not None
+        rest = [line.strip() for line in self._process.stdout]
+        return self._process.wait(), rest
+
+    @staticmethod
+    def seconds_since(moment: float) -> float:
+        return time.monotonic() - moment
+
+    def errors(self) -> str:
+        """What it has complained of, once it has ended."""
+        assert self._process.stderr is not None
+        return self._process.stderr.read()
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@contextmanager
+def program(code: str, *arguments: object, warnings: str = "default") -> Iterator[Program]:
+    """Run a program for as long as the block lasts."""
+    running = Program(code, *arguments, warnings=warnings)
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,108 @@
+"""A server that begins every load and every answer, and ends none: there is always time to interrupt it.
+
+::
+
+    server = QuietServer()
+    with lms.Client(server) as client:
+        for progress in client.llm.load_new_instance_stream("qwen3-4b"):
+            break
+    assert server.was_told("cancel")
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+import lmstudio_sync as lms
+from lmstudio_async._transport import FrameTransport, memory_pair
+from tests.scripted_server import INSTANCE, MODEL
+
+__all__ = ["QuietServer", "client_of"]
+
+
+class QuietServer:
+    """It lives in the event loop of its client.
+
+    :param confirms: whether it says that it has cancelled what it is told to cancel.
+    :param lets_in: whether it answers those who come.
+    :param fragments: how many pieces of an answer it sends, all at once.
+    """
+
+    address = "quiet"
+    is_running = True
+
+    def __init__(self, *, confirms: bool = True, lets_in: bool = True, fragments: int = 1) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.is_dialled = threading.Event()
+        self._confirms = confirms
+        self._lets_in = lets_in
+        self._fragments = fragments
+        self._heard = threading.Condition()
+
+    def was_told(self, kind: str) -> bool:
+        """Whether a client has sent such a packet on a channel."""
+        return any(message.get("message") == {"type": kind} for message in self.messages)
+
+    def wait_until_told(self, kind: str) -> bool:
+        """The same, but it may be on its way."""
+        with self._heard:
+            return self._heard.wait_for(lambda: self.was_told(kind), timeout=20)
+
+    def calls(self) -> list[str]:
+        """The names of what was called and opened."""
+        return [message["endpoint"] for message in self.messages if "endpoint" in message]
+
+    @asynccontextmanager
+    async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
+        theirs, ours = memory_pair()
+        self.is_dialled.set()
+        async with anyio.create_task_group() as tasks:
+            if self._lets_in:
+                await ours.send(json.dumps({"success": True}))
+                tasks.start_soon(self._serve, ours)
+            try:
+                yield theirs
+            finally:
+                tasks.cancel_scope.cancel()
+                await theirs.aclose()
+                await ours.aclose()
+
+    async def _serve(self, transport: FrameTransport) -> None:
+        while True:
+            for frame in await transport.receive():
+                message = json.loads(frame)
+                for answer in self._answers(message):
+                    await transport.send(json.dumps(answer))
+                with self._heard:
+                    self.messages.append(message)
+                    self._heard.notify_all()
+
+    def _answers(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        match message:
+            case {"type": "rpcCall", "endpoint": endpoint, "callId": number}:
+                results = {"listLoaded": [INSTANCE], "getModelInfo": INSTANCE}
+                return [{"type": "rpcResult", "callId": number, "result": results.get(endpoint)}]
+            case {"type": "channelCreate", "endpoint": "predict", "channelId": number}:
+                packet = {"type": "fragment", "fragment": _fragment("on and on ")}
+                return [{"type": "channelSend", "channelId": number, "message": packet}] * self._fragments
+            case {"type": "channelCreate", "channelId": number}:
+                packets = [{"type": "resolved", "info": MODEL}, {"type": "progress", "progress": 0.5}]
+                return [{"type": "channelSend", "channelId": number, "message": packet} for packet in packets]
+            case {"message": {"type": "cancel"}, "channelId": number} if self._confirms:
+                return [{"type": "channelError", "channelId": number, "error": {"title": "Cancelled"}}]
+        return []
+
+
+def _fragment(text: str) -> dict[str, Any]:
+    return {"content": text, "tokensCount": 1, "containsDrafted": False, "reasoningType": "none"}
+
+
+def client_of(server: QuietServer, **settings: Any) -> lms.Client:
+    """A client that takes it for an embedded server, which it can be for all that matters."""
+    return lms.Client(server, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,316 @@
+"""Blocking calls: what they give and raise, in whichever thread, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import pytest
+
+import lmstudio_async
+import lmstudio_sync as lms
+from tests.sync.quiet_server import QuietServer, client_of
+
+pytestmark = pytest.mark.usefixtures("nothing_loaded")
+
+KEY = "llama-3.2-1b-instruct"
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """As many threads after a test as before it."""
+    before = set(threading.enumerate())
+    yield
+    # trio keeps the threads that it lent for a while.
+    left = {thread for thread in threading.enumerate() if not thread.name.startswith("Trio thread")}
+    assert left <= before
+
+
+# -- what comes back
+
+
+def test_handles_of_one_instance_are_equal_and_hash_alike(client: lms.Client) -> None:
+    llm = client.llm.load_new_instance(KEY)
+    assert {llm, client.llm.model()} == {llm}
+    assert llm != client.llm.load_new_instance(KEY)
+    assert repr(llm) == f"LLM(identifier={KEY!r})"
+
+
+def test_a_handle_of_the_core_is_no_handle_here(client: lms.Client) -> None:
+    llm = client.llm.load_new_instance(KEY)
+    assert llm != llm._core
+
+
+def test_value_types_and_errors_are_the_cores_own() -> None:
+    assert lms.LoadProgress is lmstudio_async.LoadProgress
+    assert lms.LlmLoadModelConfig is lmstudio_async.LlmLoadModelConfig
+    assert lms.LMStudioError is lmstudio_async.LMStudioError
+    assert lms.EmbeddedServer is lmstudio_async.EmbeddedServer
+
+
+def test_several_texts_give_several_lists(client: lms.Client) -> None:
+    model = client.embedding.model("nomic-embed-text-v1.5")
+    one, two = model.embed(["a", "b"])
+    assert one == pytest.approx(model.embed("a"))
+    assert len(two) == len(one)
+    assert [len(tokens) for tokens in model.tokenize(["a", "b"])] == [len(model.tokenize("a"))] * 2
+
+
+# -- what is raised
+
+
+def test_an_error_is_the_cores_and_shows_one_frame_of_the_bridge_at_most(client: lms.Client) -> None:
+    with pytest.raises(lms.LMStudioModelNotFoundError) as caught:
+        client.llm.load_new_instance("no-such-model")
+    frames = [frame.filename.rpartition("/")[2] for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert frames[:2] == ["test_calls.py", "_models.py"]
+    assert frames.count("_bridge.py") <= 1
+    assert "_loop.py" not in frames
+    assert caught.value.__context__ is None
+
+
+def test_a_wrong_argument_is_named_before_anything_is_sent() -> None:
+    server = QuietServer()
+    with client_of(server) as client:
+        with pytest.raises(lms.LMStudioValueError, match="ttl"):
+            client.llm.load_new_instance("qwen3-4b", ttl=-1)
+        with pytest.raises(lms.LMStudioConfigError):
+            client.llm.load_new_instance_stream("qwen3-4b", config={"contxt_length": 1})  # type: ignore[typeddict-unknown-key]
+    assert server.calls() == []
+
+
+def test_a_handle_is_not_an_identifier(client: lms.Client) -> None:
+    with pytest.raises(lms.LMStudioValueError, match="A handle has an unload"):
+        client.llm.unload(client.llm.load_new_instance(KEY))  # type: ignore[arg-type]
+
+
+def test_a_backend_that_does_not_exist_is_named() -> None:
+    with pytest.raises(lms.LMStudioValueError, match="'asyncio' or 'trio', not 'curio'"):
+        lms.Client("embedded", backend="curio")  # type: ignore[arg-type]
+
+
+def test_a_server_that_is_not_there_is_unreachable() -> None:
+    with (
+        lms.Client("127.0.0.1:9") as client,
+        pytest.raises(lms.LMStudioUnreachableError, match=r"127\.0\.0\.1:9"),
+    ):
+        client.llm.list_loaded()
+
+
+# -- callbacks
+
+
+def test_callbacks_run_in_the_thread_that_made_the_call(client: lms.Client) -> None:
+    seen: set[int] = set()
+    client.llm.load_new_instance(KEY, on_progress=lambda _: seen.add(threading.get_ident()))
+    assert seen == {threading.get_ident()}
+
+
+def test_a_callback_may_use_the_sdk(client: lms.Client) -> None:
+    seen: list[list[str]] = []
+
+    def on_progress(fraction: float) -> None:
+        if fraction == 1.0:
+            seen.append([llm.identifier for llm in client.llm.list_loaded()])
+
+    client.llm.load_new_instance(KEY, on_progress=on_progress)
+    assert seen == [[KEY]]
+
+
+def test_what_a_callback_raises_comes_out_and_cancels_the_load() -> None:
+    server = QuietServer()
+
+    def on_progress(fraction: float) -> None:
+        try:
+            raise KeyError("the cause")
+        except KeyError as error:
+            raise StopIteration(fraction) from error
+
+    with client_of(server) as client:
+        with pytest.raises(StopIteration) as caught:
+            client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert server.was_told("cancel")
+
+
+def test_system_exit_in_a_callback_does_not_end_the_client() -> None:
+    with client_of(QuietServer()) as client:
+        with pytest.raises(SystemExit):
+            client.llm.load_new_instance("qwen3-4b", on_progress=lambda _: exec("raise SystemExit"))
+        assert len(client.llm.list_loaded()) == 1
+
+
+def test_an_async_callback_is_awaited(client: lms.Client) -> None:
+    told: list[float] = []
+
+    async def on_progress(fraction: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        told.append(fraction)
+
+    client.llm.load_new_instance(KEY, on_progress=on_progress)
+    assert told[-1] == 1.0
+
+
+def test_a_blocking_call_in_an_async_callback_is_an_error_not_a_deadlock(client: lms.Client) -> None:
+    async def on_progress(fraction: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        client.llm.list_loaded()
+
+    with pytest.raises(lms.LMStudioRuntimeError, match="plain function"):
+        client.llm.load_new_instance(KEY, on_progress=on_progress)
+
+
+# -- threads and loops
+
+
+def test_many_threads_share_a_client(client: lms.Client) -> None:
+    client.llm.load_new_instance(KEY, "shared")
+
+    def call_often(_: int) -> set[str]:
+        return {llm.identifier for _ in range(100) for llm in client.llm.list_loaded()}
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(call_often, range(16))) == [{"shared"}] * 16
+
+
+def test_threads_that_all_come_first_get_one_connection(threads: None) -> None:
+    server = QuietServer()
+    with client_of(server) as client, ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(lambda _: client.llm.list_loaded()[0], range(16)))) == 1
+
+
+async def test_it_works_inside_a_running_event_loop(client: lms.Client) -> None:
+    assert client.llm.load_new_instance(KEY).respond("hi").content
+
+
+def test_it_works_inside_asyncio_as_in_a_notebook(models: object) -> None:
+    async def cell() -> list[lms.LLM | lms.EmbeddingModel]:
+        with lms.Client(lms.EmbeddedServer(str(models), threads=1)) as client:
+            return client.list_loaded_models()
+
+    assert asyncio.run(cell()) == []
+
+
+# -- timeouts
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_the_timeout() -> None:
+    server = QuietServer()
+    with client_of(server, timeout=0.05) as client:
+        with pytest.raises(lms.LMStudioTimeoutError, match=r"0\.05 seconds"):
+            client.llm.load_new_instance("qwen3-4b")
+        assert server.wait_until_told("cancel")
+
+
+def test_the_default_timeout_is_a_minute_and_can_be_set() -> None:
+    assert lms.get_sync_api_timeout() == 60
+    server = QuietServer()
+    with client_of(server) as client, client_of(QuietServer(), timeout=1000) as patient:
+        llm, other = client.llm.list_loaded()[0], patient.llm.list_loaded()[0]
+        lms.set_sync_api_timeout(0.05)
+        try:
+            with pytest.raises(lms.LMStudioTimeoutError, match=r"0\.05 seconds"):
+                llm.respond("hi")
+            assert other._core._session.timeout == 1000
+            lms.set_sync_api_timeout(None)
+            assert lms.get_sync_api_timeout() is None
+            assert llm._core._session.timeout is None
+        finally:
+            lms.set_sync_api_timeout(60)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "1"])
+def test_a_timeout_that_makes_no_sense_changes_nothing(timeout: float) -> None:
+    with pytest.raises(lms.LMStudioValueError, match="timeout"):
+        lms.set_sync_api_timeout(timeout)
+    with pytest.raises(lms.LMStudioValueError, match="timeout"):
+        lms.Client("embedded", timeout=timeout)
+    assert lms.get_sync_api_timeout() == 60
+
+
+# -- the end
+
+
+def test_a_client_needs_no_with_but_a_close(threads: None) -> None:
+    client = client_of(QuietServer())
+    assert len(client.llm.list_loaded()) == 1
+    client.close()
+    client.close()
+
+
+def test_a_client_that_was_never_used_has_nothing_to_close(threads: None) -> None:
+    client_of(QuietServer())
+    lms.Client("127.0.0.1:9").close()
+
+
+def test_a_closed_client_says_so() -> None:
+    with client_of(QuietServer()) as client:
+        llm = client.llm.list_loaded()[0]
+    for call in (lambda: client.llm, client.list_loaded_models, llm.get_info, client.__enter__):
+        with pytest.raises(lms.LMStudioConnectionClosedError, match="closed"):
+            call()
+
+
+def test_closing_in_one_thread_ends_the_calls_of_the_others() -> None:
+    server = QuietServer()
+    outcome: list[BaseException] = []
+    begun = threading.Event()
+
+    def load() -> None:
+        try:
+            client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
+        except lms.LMStudioConnectionClosedError as error:
+            outcome.append(error)
+
+    with client_of(server) as client:
+        thread = threading.Thread(target=load)
+        thread.start()
+        assert begun.wait(20)
+    thread.join(20)
+    assert len(outcome) == 1
+    assert server.was_told("cancel")
+
+
+def test_what_the_with_block_raises_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError) as caught, client_of(QuietServer()):
+        raise ZeroDivisionError
+    assert caught.value.__context__ is None
+
+
+def test_a_client_that_is_dropped_warns_and_closes(threads: None) -> None:
+    server = QuietServer()
+    client = client_of(server)
+    client.llm.list_loaded()
+    (thread,) = [each for each in threading.enumerate() if each.name == "lmstudio" and each.daemon][-1:]
+    with pytest.warns(ResourceWarning, match=r"Client\(api_host='quiet'\) was not closed"):
+        del client
+        gc.collect()
+    thread.join(20)
+
+
+def test_a_handle_keeps_its_client_open() -> None:
+    llm = client_of(QuietServer()).llm.list_loaded()[0]
+    gc.collect()
+    assert llm.get_info().identifier == "qwen3-4b"
+    llm._bridge.close()
+
+
+def test_a_constructor_that_fails_leaves_nothing_to_warn_of() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(lms.LMStudioValueError):
+            lms.Client("http://")
+        gc.collect()
+    assert caught == []
+
+
+def test_where_a_server_is_can_be_asked_without_a_client(threads: None) -> None:
+    assert lms.Client.is_valid_api_host("127.0.0.1:9") is False
+    with pytest.raises(lms.LMStudioValueError):
+        lms.Client.is_valid_api_host("http://")

@@ -1,0 +1,182 @@
+"""Ctrl-C, wherever it comes: the server stops, the exception comes at once, and a second one does not wait."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.sync.programs import program
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
+
+#: Far more than it takes, and far less than any limit of time that the core has.
+AT_ONCE = 2.0
+
+BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+@BACKENDS
+def test_ctrl_c_in_a_load_cancels_it_on_the_server(backend: str) -> None:
+    code = """
+        server = QuietServer()
+        with client_of(server, backend=sys.argv[1]) as client:
+            try:
+                client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
+            except KeyboardInterrupt:
+                say("interrupted")
+                say("told" if server.was_told("cancel") else "not told")
+                say(client.llm.list_loaded()[0].identifier)
+    """
+    with program(code, backend, warnings="error") as running:
+        running.wait_for("0.5")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted") - pressed < AT_ONCE
+        assert running.finish() == (0, ["told", "qwen3-4b"]), running.errors()
+
+
+def test_ctrl_c_while_waiting_for_the_next_item_cancels_the_operation() -> None:
+    code = """
+        server = QuietServer()
+        with client_of(server) as client:
+            try:
+                for progress in client.llm.load_new_instance_stream("qwen3-4b"):
+                    if progress.fraction == 0.5:
+                        say_when_waiting()
+            except KeyboardInterrupt:
+                say("interrupted", server.was_told("cancel"))
+    """
+    with program(code, warnings="error") as running:
+        running.wait_for("waiting")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted True") - pressed < AT_ONCE
+        assert running.finish() == (0, []), running.errors()
+
+
+def test_ctrl_c_in_the_body_of_a_loop_cancels_the_operation() -> None:
+    code = """
+        server = QuietServer(fragments=1000)
+        with client_of(server) as client:
+            llm = client.llm.list_loaded()[0]
+            try:
+                with llm.respond_stream("hi") as answer:
+                    for fragment in answer:
+                        say("in the body")
+                        signal.pause()
+            except KeyboardInterrupt:
+                say("interrupted", server.was_told("cancel"))
+    """
+    with program(code, warnings="error") as running:
+        running.wait_for("in the body")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted True") - pressed < AT_ONCE
+        assert running.finish() == (0, []), running.errors()
+
+
+def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
+    code = """
+        server = QuietServer()
+        with client_of(server) as client:
+            def on_progress(fraction):
+                say("in the callback")
+                signal.pause()
+            try:
+                client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
+            except KeyboardInterrupt:
+                say("interrupted", server.was_told("cancel"))
+    """
+    with program(code, warnings="error") as running:
+        running.wait_for("in the callback")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted True") - pressed < AT_ONCE
+        assert running.finish() == (0, []), running.errors()
+
+
+@BACKENDS
+def test_ctrl_c_while_connecting_comes_out(backend: str) -> None:
+    code = """
+        server = QuietServer(lets_in=False)
+        threading.Thread(target=lambda: server.is_dialled.wait() and say("dialled"), daemon=True).start()
+        with client_of(server, backend=sys.argv[1]) as client:
+            try:
+                client.llm.list_loaded()
+            except KeyboardInterrupt:
+                say("interrupted")
+    """
+    with program(code, backend, warnings="error") as running:
+        running.wait_for("dialled")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted") - pressed < AT_ONCE
+        assert running.finish() == (0, []), running.errors()
+
+
+def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
+    code = """
+        import socket
+        from lmstudio_async._transport import _discovery
+
+        # Somebody listens at LM Studio's port and never answers.
+        silent = socket.create_server(("127.0.0.1", 0))
+        _discovery.DEFAULT_API_PORTS = (silent.getsockname()[1],)
+        _discovery._GREETING_LIMIT_SECONDS = 60.0
+        visitors = []
+        threading.Thread(target=lambda: visitors.append(silent.accept()) or say("asked"), daemon=True).start()
+        try:
+            with lms.Client():
+                say("never")
+        except KeyboardInterrupt:
+            say("interrupted", threading.active_count())
+        for each in (silent, *(connection for connection, _ in visitors)):
+            each.close()
+    """
+    with program(code) as running:
+        running.wait_for("asked")
+        pressed = running.interrupt()
+        assert running.wait_for("interrupted 1") - pressed < AT_ONCE
+        assert running.finish() == (0, []), running.errors()
+
+
+@BACKENDS
+def test_a_second_ctrl_c_does_not_wait_for_the_server(backend: str) -> None:
+    code = """
+        server = QuietServer(confirms=False)
+        threading.Thread(target=lambda: server.wait_until_told("cancel") and say("told"), daemon=True).start()
+        with client_of(server, backend=sys.argv[1]) as client:
+            client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
+    """
+    with program(code, backend) as running:
+        running.wait_for("0.5")
+        running.interrupt()
+        running.wait_for("told")
+        pressed = running.interrupt()
+        code_of_end, rest = running.finish()
+        assert running.seconds_since(pressed) < AT_ONCE
+        assert (code_of_end, rest) != (0, [])
+        assert "KeyboardInterrupt" in running.errors()
+
+
+def test_whatever_is_injected_into_a_waiting_thread_cancels_its_call() -> None:
+    code = """
+        import ctypes
+
+        class Stop(Exception):
+            pass
+
+        server = QuietServer()
+        with client_of(server) as client:
+            begun = threading.Event()
+
+            def load():
+                try:
+                    client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
+                except Stop:
+                    say("stopped", server.was_told("cancel"))
+
+            thread = threading.Thread(target=load)
+            thread.start()
+            begun.wait()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stop))
+            thread.join()
+    """
+    with program(code, warnings="error") as running:
+        assert running.finish() == (0, ["stopped True"]), running.errors()

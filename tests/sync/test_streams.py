@@ -1,0 +1,143 @@
+"""Streams: iterable, enterable, and stopped on the server however they are left."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+import lmstudio_sync as lms
+from tests.sync.quiet_server import QuietServer, client_of
+
+pytestmark = pytest.mark.usefixtures("nothing_loaded")
+
+KEY = "llama-3.2-1b-instruct"
+
+
+def test_a_load_can_be_watched_and_gives_the_handle(client: lms.Client) -> None:
+    with client.llm.load_new_instance_stream(KEY, "watched") as loading:
+        phases = [progress.phase for progress in loading]
+        llm = loading.wait_for_result()
+    assert (phases[0], phases[-1]) == ("resolved", "loaded")
+    assert isinstance(llm, lms.LLM)
+    assert llm == loading.result()
+    assert loading.fraction == 1.0
+    assert client.llm.list_loaded() == [llm]
+
+
+def test_a_load_need_not_be_entered_if_it_is_watched_to_its_end(client: lms.Client) -> None:
+    fractions = [progress.fraction for progress in client.llm.model_stream(KEY)]
+    assert fractions == sorted(fractions)
+    assert len(client.llm.list_loaded()) == 1
+
+
+def test_an_answer_comes_in_pieces(client: lms.Client) -> None:
+    llm = client.llm.model(KEY)
+    with llm.respond_stream("hi") as answer:
+        pieces = [fragment.content for fragment in answer]
+    assert "".join(pieces) == answer.result().content == answer.content
+    assert len(pieces) > 2
+
+
+def test_a_stream_can_be_started_and_waited_for(client: lms.Client) -> None:
+    stream = client.llm.model(KEY).respond_stream("hi")
+    assert stream.start() is stream
+    assert stream.wait_for_result().content.startswith("The meaning")
+
+
+def test_leaving_half_way_unloads_again_what_was_loading(client: lms.Client) -> None:
+    with client.llm.load_new_instance_stream(KEY) as loading:
+        for progress in loading:
+            if progress.phase == "loading":
+                break
+    with pytest.raises(lms.LMStudioCancelledError):
+        loading.result()
+    assert client.llm.list_loaded() == []
+
+
+def test_leaving_an_endless_answer_stops_it(client: lms.Client) -> None:
+    llm = client.llm.model("talker")
+    with llm.respond_stream("hi") as answer:
+        assert next(answer).content
+    with pytest.raises(lms.LMStudioCancelledError):
+        answer.result()
+
+
+def test_cancel_keeps_what_was_said_so_far(client: lms.Client) -> None:
+    with client.llm.model("talker").respond_stream("hi") as answer:
+        next(answer)
+        answer.cancel()
+        assert answer.wait_for_result().stats.stop_reason == "userStopped"
+
+
+def test_break_stops_the_work_at_once() -> None:
+    server = QuietServer()
+    with client_of(server) as client:
+        with client.llm.load_new_instance_stream("qwen3-4b") as loading:
+            for _ in loading:
+                break
+        assert server.was_told("cancel")
+
+
+def test_an_exception_in_the_body_stops_the_work_at_once() -> None:
+    server = QuietServer()
+    with client_of(server) as client:
+        with pytest.raises(ZeroDivisionError), client.llm.load_new_instance_stream("qwen3-4b") as loading:
+            for _ in loading:
+                raise ZeroDivisionError
+        assert server.was_told("cancel")
+
+
+def test_break_out_of_a_stream_that_was_not_entered_stops_it_and_warns() -> None:
+    server = QuietServer()
+    with client_of(server) as client:
+        with pytest.warns(ResourceWarning, match="Model load: dropped half-way"):
+            for _ in client.llm.load_new_instance_stream("qwen3-4b"):
+                break
+            gc.collect()
+        assert server.wait_until_told("cancel")
+
+
+def test_what_comes_together_is_fetched_in_one_trip() -> None:
+    server = QuietServer(fragments=5000)
+    with client_of(server) as client:
+        llm = client.llm.list_loaded()[0]
+        trips = 0
+        call = llm._bridge.call
+
+        def counting(*args: object) -> object:
+            nonlocal trips
+            trips += 1
+            return call(*args)  # type: ignore[arg-type]
+
+        with llm.respond_stream("hi") as answer:
+            llm._bridge.call = counting  # type: ignore[method-assign,assignment]
+            pieces = [next(answer) for _ in range(5000)]
+            llm._bridge.call = call  # type: ignore[method-assign]
+    assert len(pieces) == 5000
+    assert trips < 50
+
+
+def test_what_was_not_iterated_over_is_gone_after_the_result(client: lms.Client) -> None:
+    stream = client.llm.model(KEY).respond_stream("hi")
+    next(stream)
+    stream.wait_for_result()
+    assert list(stream) == []
+
+
+def test_callbacks_of_a_stream_run_where_it_is_iterated_over(client: lms.Client) -> None:
+    seen: list[str] = []
+    stream = client.llm.model(KEY).respond_stream(
+        "hi", on_prediction_fragment=lambda fragment: seen.append(fragment.content)
+    )
+    assert [fragment.content for fragment in stream] == seen
+    assert "".join(seen) == stream.content
+
+
+def test_a_stream_can_be_let_go_after_its_client() -> None:
+    with client_of(QuietServer()) as client:
+        loading = client.llm.load_new_instance_stream("qwen3-4b").start()
+    loading.close()
+    loading.cancel()
+    with pytest.raises(lms.LMStudioConnectionClosedError):
+        loading.result()
