@@ -11,9 +11,9 @@ __all__ = [
     "GREETING",
     "PREDICTED",
     "channel_close",
-    "frame",
-    "fragments",
     "fragment_at",
+    "fragments",
+    "frame",
     "instance",
     "progress_block",
     "results",
@@ -21,7 +21,20 @@ __all__ = [
 
 GREETING = b'{"lmstudio":true}'
 AUTHENTICATED = b'{"success":true}'
-_WORDS = ("The", " quick", " brown", " fox", " jumps", " over", " the lazy", " dog", ".", " \u2013 gr\u00fc\u00df", "\n", ' "x"')
+_WORDS = (
+    "The",
+    " quick",
+    " brown",
+    " fox",
+    " jumps",
+    " over",
+    " the lazy",
+    " dog",
+    ".",
+    " \u2013 gr\u00fc\u00df",
+    "\n",
+    ' "x"',
+)
 _RANDOM = random.Random(768)
 
 
@@ -81,7 +94,9 @@ def results(namespace: str) -> dict[str, bytes]:
     return {
         "listLoaded": compact([instance(f"{kind}-1", kind), instance(f"{kind}-2", kind)]),
         "getModelInfo": compact(instance(f"{kind}-1", kind)),
-        "listDownloadedModels": compact([model(n, "embedding" if n % 10 == 0 else "llm") for n in range(200)]),
+        "listDownloadedModels": compact(
+            [model(n, "embedding" if n % 10 == 0 else "llm") for n in range(200)]
+        ),
         "countTokens": b'{"tokenCount":7}',
         "tokenize": b'{"tokens":[1,2,3,4,5,6,7]}',
         "embedString": compact({"embedding": [_RANDOM.uniform(-0.1, 0.1) for _ in range(768)]}),

@@ -26,7 +26,13 @@ _GROUPS = (
     ("100 embeddings of 768", "embedding", "hundred.cpu", False),
     ("list of 200 models", "listing", "list.cpu", False),
 )
-_ASYNC = (("ours", "ours"), ("official", "official"), ("httpx-ws", "httpx"), ("websockets", "ws"), ("node", "node"))
+_ASYNC = (
+    ("ours", "ours"),
+    ("official", "official"),
+    ("httpx-ws", "httpx"),
+    ("websockets", "ws"),
+    ("node", "node"),
+)
 _BLOCKING = (("ours, blocking", "ours"), ("official, blocking", "official"))
 _LEGEND = (
     ("ours", "lmstudio-async"),
@@ -47,7 +53,7 @@ text { fill: #e6edf3 } .small { fill: #9198a1 } .grid { stroke: #3d444d } .paper
 }"""
 
 _WIDTH, _LEFT, _SCALE = 880, 250, 440
-_BAR, _GAP, _TOP = 9, 13, 96
+_BAR, _GAP, _TOP = 11, 14, 96
 
 
 def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
@@ -62,9 +68,10 @@ def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
     height = y + 34
     grid = [
         f'<line class="grid" x1="{_LEFT + _SCALE * part:g}" x2="{_LEFT + _SCALE * part:g}" y1="{_TOP - 12}" y2="{y}"/>'
-        f'<text class="small" x="{_LEFT + _SCALE * part:g}" y="{_TOP - 18}" text-anchor="middle">{part:g}×</text>'
+        f'<text class="small" x="{_LEFT + _SCALE * part:g}" y="{_TOP - 18}" text-anchor="middle">{part:g}x</text>'
         for part in (0, 0.25, 0.5, 0.75, 1)
     ]
+    view = f'viewBox="0 0 {_WIDTH} {height}"'
     versions = circumstances.get("versions", {})
     note = (
         f"Processor time of the client, medians of {circumstances['rounds']} rounds; {circumstances['date']}, "
@@ -72,8 +79,7 @@ def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
     )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-            f'viewBox="0 0 {_WIDTH} {height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" {view} role="img">',
             "<title>Processor time, relative to the official package</title>",
             f"<style>{_STYLE}</style>",
             f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="6"/>',
@@ -88,7 +94,9 @@ def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
     )
 
 
-def _bars(figures: Figures, path: str, metric: str, contenders: tuple[tuple[str, str], ...]) -> list[tuple[str, float]]:
+def _bars(
+    figures: Figures, path: str, metric: str, contenders: tuple[tuple[str, str], ...]
+) -> list[tuple[str, float]]:
     """Style and median of those that were measured."""
     measured = figures.get(path, {})
     return [
@@ -108,12 +116,14 @@ def _group(title: str, bars: list[tuple[str, float]], y: int) -> list[str]:
         strong = " strong" if style == "ours" else ""
         words = _time(value)
         if style == "ours":
-            words += f"  ({ratio:.2f}×)"
-        lines.append(f'<rect class="{style}" x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="1.5"/>')
+            words += f"  ({ratio:.2f}x)"
+        lines.append(
+            f'<rect class="{style}" x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="1.5"/>'
+        )
         # A bar that is longer than there is room for says so.
         more = " →" if ratio > 1.12 else ""
         lines.append(
-            f'<text class="value{strong}" x="{_LEFT + width + 6:.1f}" y="{y + _BAR}">{escape(words + more)}</text>'
+            f'<text class="value{strong}" x="{_LEFT + width + 6:.1f}" y="{y + _BAR - 1.5:g}">{escape(words + more)}</text>'
         )
         y += _BAR + 2
     return lines

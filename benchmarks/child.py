@@ -37,11 +37,9 @@ def _measure(name: str, contender: str, host: str) -> dict[str, float]:
         return asyncio.run(_measure_plain(path, contender, host))
     package, is_blocking = MODULES[contender]
     lms = importlib.import_module(package)
-    figures: dict[str, float]
-    if is_blocking:
-        figures = path.measure_sync(lms, host)
-    else:
-        figures = asyncio.run(path.measure_async(lms, host))
+    figures: dict[str, float] = (
+        path.measure_sync(lms, host) if is_blocking else asyncio.run(path.measure_async(lms, host))
+    )
     return figures
 
 

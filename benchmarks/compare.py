@@ -9,7 +9,7 @@ where that is permitted.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib.metadata
 import importlib.util
 import json
@@ -48,7 +48,17 @@ PATHS: dict[str, tuple[str, ...]] = {
     "large": ("ours", *_PLAIN),
 }
 _LIMIT_SECONDS = 120
-_PACKAGES = ("lmstudio-async", "lmstudio", "httpx-ws", "httpx", "websockets", "anyio", "attrs", "cattrs", "orjson")
+_PACKAGES = (
+    "lmstudio-async",
+    "lmstudio",
+    "httpx-ws",
+    "httpx",
+    "websockets",
+    "anyio",
+    "attrs",
+    "cattrs",
+    "orjson",
+)
 
 
 class Comparison:
@@ -120,7 +130,7 @@ def _circumstances(rounds: int, *, pin: bool, real_time: bool, sdk: Path | None)
     if sdk is not None:
         versions["@lmstudio/sdk"] = node.VERSION
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
@@ -132,13 +142,17 @@ def _circumstances(rounds: int, *, pin: bool, real_time: bool, sdk: Path | None)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare", description=__doc__.split("\n", 1)[0]
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--paths", default=",".join(PATHS), help="some of: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the files go")
     parser.add_argument("--no-pin", action="store_true", help="let the system place the processes")
     parser.add_argument("--real-time", action="store_true", help="let nobody else onto the cores meanwhile")
-    parser.add_argument("--node", type=Path, help="directory to install @lmstudio/sdk into; without it, it is left out")
+    parser.add_argument(
+        "--node", type=Path, help="directory to install @lmstudio/sdk into; without it, it is left out"
+    )
     return parser.parse_args(arguments)
 
 
@@ -153,7 +167,12 @@ def main(arguments: list[str] | None = None) -> None:
         for path in options.paths.split(","):
             for number in range(1, options.rounds + 1):
                 for contender in PATHS[path]:
-                    print(f"\r\033[K{path} {number}/{options.rounds}: {contender}", end="", file=sys.stderr, flush=True)
+                    print(
+                        f"\r\033[K{path} {number}/{options.rounds}: {contender}",
+                        end="",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     comparison.run(path, contender)
     print("\r\033[K", end="", file=sys.stderr)
     rows = judge(comparison.figures)
@@ -162,10 +181,13 @@ def main(arguments: list[str] | None = None) -> None:
     circumstances = _circumstances(options.rounds, pin=pin, real_time=options.real_time, sdk=sdk)
     options.out.mkdir(parents=True, exist_ok=True)
     judged = [
-        {"what": row.target.what, "value": row.value, "limit": row.target.limit, "verdict": row.verdict} for row in rows
+        {"what": row.target.what, "value": row.value, "limit": row.target.limit, "verdict": row.verdict}
+        for row in rows
     ]
     everything = {"circumstances": circumstances, "rows": judged, "figures": comparison.figures}
-    (options.out / "results.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (options.out / "results.json").write_text(
+        json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
     (options.out / "results.md").write_text(report.as_markdown(rows) + "\n", "utf-8")
     (options.out / "results.svg").write_text(chart.draw(comparison.figures, circumstances), "utf-8")
     print(f"Wrote results.json, results.md and results.svg to {options.out}.")

@@ -51,7 +51,7 @@ class FastServer(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         for timer in self._running.values():
             if timer is not None:
                 timer.cancel()
@@ -163,7 +163,7 @@ class FastServer(asyncio.Protocol):
     def _predict(self, channel: int, creation: dict[str, Any]) -> None:
         text = creation["history"]["messages"][-1]["content"][0]["text"]
         order = _ORDER.search(text)
-        count, mode, rate = order.groups() if order else ("10", "burst", None)
+        count, mode, rate = (order[1], order[2], order[3]) if order else ("10", "burst", None)
         if mode == "burst":
             self._out.append(answers.fragments(channel, int(count)))
             self._out.append(answers.channel_close(channel, answers.PREDICTED))
@@ -172,8 +172,9 @@ class FastServer(asyncio.Protocol):
             self._out.append(answers.fragment_at(channel, 0))
         else:
             # Streams that began together shall not speak together: that would be one chunk.
-            began = asyncio.get_running_loop().time() + (channel * 0.618 % 1) / int(rate)
-            self._pace(channel, 0, int(count), 1 / int(rate), began)
+            pause = 1 / int(rate or 50)
+            began = asyncio.get_running_loop().time() + (channel * 0.618 % 1) * pause
+            self._pace(channel, 0, int(count), pause, began)
 
     def _pace(self, channel: int, place: int, count: int, pause: float, began: float) -> None:
         """Plan the fragment at a place, or the end."""

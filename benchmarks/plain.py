@@ -38,6 +38,7 @@ class HttpxWsLoop(PlainLoop):
     @classmethod
     @asynccontextmanager
     async def connect(cls, host: str, namespace: str) -> AsyncIterator[HttpxWsLoop]:
+        socket: httpx_ws.AsyncWebSocketSession
         async with httpx_ws.aconnect_ws(f"http://{host}/{namespace}") as socket:
             yield cls(socket)
 
@@ -69,7 +70,10 @@ class WebsocketsLoop(PlainLoop):
         return json.loads(await self._socket.recv())
 
 
-LOOPS = {"httpx-ws": HttpxWsLoop, "websockets": WebsocketsLoop}
+LOOPS: dict[str, type[HttpxWsLoop | WebsocketsLoop]] = {
+    "httpx-ws": HttpxWsLoop,
+    "websockets": WebsocketsLoop,
+}
 
 
 async def authenticate(loop: PlainLoop) -> None:

@@ -49,7 +49,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         target.what,
         _amount(row.ours, target.metric) if against else _number(row.value, target.unit),
         "" if row.theirs is None else _amount(row.theirs, target.metric),
-        f"{row.value:.3g}×" if against else "",
+        f"{row.value:.3g}x" if against else "",
         f"{low:.2g} - {high:.2g}" if against else "",
         limit,
         _MARK[row.verdict],
@@ -59,7 +59,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _number(value: float, unit: str) -> str:
     if unit == "ms":
         return f"{value * 1000:.3g} ms"
-    return f"{value:.3g}{unit}" if unit in ("", "×") else f"{value:.3g} {unit}"
+    return f"{value:.3g}{unit}" if unit in ("", "x") else f"{value:.3g} {unit}"
 
 
 def _amount(value: float, metric: str) -> str:

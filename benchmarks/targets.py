@@ -31,7 +31,7 @@ class Target:
     ours: str
     against: str | None
     limit: float
-    unit: str = "×"
+    unit: str = "x"
     is_floor: bool = False
 
 
@@ -65,7 +65,13 @@ TARGETS = (
     Target("import lmstudio_async", "startup", "import.cpu", _A, _OA, 0.30),
     Target("import lmstudio_sync", "startup", "import.cpu", _S, _OS, 0.30),
     Target(
-        "heavy modules (asyncio, httpx, anyio, cattrs) that it imports", "startup", "import.heavy", _S, None, 0, ""
+        "heavy modules (asyncio, httpx, anyio, cattrs) that it imports",
+        "startup",
+        "import.heavy",
+        _S,
+        None,
+        0,
+        "",
     ),
     Target("whole script, list loaded models: async", "startup", "list.cpu", _A, _OA, 0.50),
     Target("whole script, list loaded models: blocking", "startup", "list.cpu", _S, _OS, 0.62),
@@ -85,17 +91,21 @@ TARGETS = (
     Target("load with 1000 progress packets: blocking", "loading", "load.cpu", _S, _OS, 0.08),
     Target("stream of 10 000 fragments: async", "stream", "stream.cpu", _A, _OA, 0.09),
     Target("stream of 10 000 fragments: blocking", "stream", "stream.cpu", _S, _OS, 0.07),
-    Target("stream of 10 000 fragments: blocking, on free cores", "stream", "stream.cpu", _FREE, _OFREE, 0.05),
+    Target(
+        "stream of 10 000 fragments: blocking, on free cores", "stream", "stream.cpu", _FREE, _OFREE, 0.05
+    ),
     Target("stream against a plain httpx-ws loop", "stream", "stream.cpu", _A, "httpx-ws", 0.12),
     Target("stream against a plain websockets loop", "stream", "stream.cpu", _A, "websockets", 1.0),
     Target("100 streams in a burst", "streams", "burst.cpu", _A, _OA, 0.14),
     Target("100 streams of 50 a second", "streams", "paced.cpu", _A, _OA, 0.50),
-    Target("their pace, as part of what was sent", "streams", "paced.reached", _A, None, 0.98, "", is_floor=True),
+    Target(
+        "their pace, as part of what was sent", "streams", "paced.reached", _A, None, 0.98, "", is_floor=True
+    ),
     Target("one stream of 500 a second", "streams", "one.cpu", _A, _OA, 0.75),
-    Target("embedding of 1 × 768", "embedding", "one.cpu", _A, _OA, 0.90),
-    Target("embedding of 100 × 768", "embedding", "hundred.cpu", _A, _OA, 0.70),
-    Target("embedding of 1 × 768, orjson", "embedding", "one.cpu", _J, _OA, 0.40),
-    Target("embedding of 100 × 768, orjson", "embedding", "hundred.cpu", _J, _OA, 0.20),
+    Target("embedding of 1 x 768", "embedding", "one.cpu", _A, _OA, 0.90),
+    Target("embedding of 100 x 768", "embedding", "hundred.cpu", _A, _OA, 0.70),
+    Target("embedding of 1 x 768, orjson", "embedding", "one.cpu", _J, _OA, 0.40),
+    Target("embedding of 100 x 768, orjson", "embedding", "hundred.cpu", _J, _OA, 0.20),
     Target("list of 200 downloaded models", "listing", "list.cpu", _A, _OA, 1.15),
     Target("list of 200 downloaded models, orjson", "listing", "list.cpu", _J, _OA, 1.0),
     Target("memory of an open channel", "memory", "channel.KiB", _A, None, 2.5, "KiB"),

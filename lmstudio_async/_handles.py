@@ -48,6 +48,7 @@ class AsyncModelHandle(Generic[InfoT]):
     def __init__(self, session: Session, info: InfoT) -> None:
         self._session = session
         self._info = info
+        session.references_seen.add(info.instance_reference)
 
     @property
     def identifier(self) -> str:

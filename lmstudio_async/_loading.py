@@ -11,28 +11,44 @@ import attrs
 
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
-from lmstudio_async._protocol._endpoints.models import LOAD_MODEL, UNLOAD_MODEL
+from lmstudio_async._protocol._endpoints.models import (
+    GET_MODEL_INFO,
+    LIST_LOADED,
+    LOAD_MODEL,
+    UNLOAD_MODEL,
+)
 from lmstudio_async._session import Session
 from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
+    GetModelInfoParameter,
+    GetOrLoadCreation,
+    LoadModelCreation,
     LoadProgressPacket,
     LoadSuccess,
+    ModelQuery,
     Progress,
+    QuerySpecifier,
     Resolved,
     StartLoading,
     Success,
     UnloadingOtherJITModel,
     UnloadModelParameter,
 )
-from lmstudio_async._wire._struct import WireObject
-from lmstudio_async.errors import LMStudioCancelledError, LMStudioError, LMStudioProtocolError
+from lmstudio_async.errors import (
+    LMStudioCancelledError,
+    LMStudioConnectionBrokenError,
+    LMStudioError,
+    LMStudioModelNotFoundError,
+    LMStudioProtocolError,
+)
 
 __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
 
 HandleT = TypeVar("HandleT")
 
 UNLOAD_SECONDS = 10.0
+LOOK_SECONDS = 10.0
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -68,6 +84,20 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
+        self.heard = False
+        self.lost: LMStudioConnectionBrokenError | None = None
+
+    def feed(self, packet: Any) -> None:
+        self.heard = True
+        super().feed(packet)
+
+    def end(self, error: LMStudioError | None) -> None:
+        if isinstance(error, LMStudioConnectionBrokenError) and not self.done:
+            # The load may have come to its end unheard: whoever waits for it goes and looks.
+            self.lost = error
+            self._wake()
+        else:
+            super().end(error)
 
     def take(self, packet: Any) -> None:
         match packet:
@@ -87,7 +117,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
             case UnloadingOtherJITModel():
                 self.items.append(LoadProgress("evicting", self.fraction, packet.info))
             case Success() | LoadSuccess() | AlreadyLoaded():
-                self._finish(packet.info)
+                self.finish(packet.info)
             case _:
                 logger.debug("%s: ignored a packet of an unknown type", self.label)
 
@@ -100,7 +130,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
             self.items.pop()
         self.items.append(LoadProgress("loading", fraction, self.model))
 
-    def _finish(self, info: ModelInstanceInfo) -> None:
+    def finish(self, info: ModelInstanceInfo) -> None:
+        """The instance is there."""
         if not info.identifier:
             self.fail(
                 LMStudioProtocolError(f"{self.label}: the server did not name the instance that it loaded.")
@@ -118,6 +149,9 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
     the task, closing the client, and dropping it.
 
+    If the connection is lost meanwhile, the instance is looked for on a new one: if it has come up, that is the result,
+    else an `LMStudioConnectionBrokenError` says what was found.
+
     ::
 
         async with client.llm.load_new_instance_stream("qwen3-4b", "second-qwen", ttl=3600) as loading:
@@ -130,11 +164,12 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         self,
         session: Session,
         endpoint: ChannelEndpoint[Any, Any],
-        creation: WireObject,
+        creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
     ) -> None:
         self._progress = LoadFeed(endpoint.label)
         super().__init__(session, endpoint, creation, self._progress)
+        self._wanted = creation
         self._make_handle = make_handle
         self._handle: HandleT | None = None
 
@@ -148,6 +183,72 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             assert self._progress.instance is not None
             self._handle = self._make_handle(self._progress.instance)
         return self._handle
+
+    async def _next_change(self) -> None:
+        if self._progress.lost is None:
+            await super()._next_change()
+
+    async def _find_out(self) -> None:
+        feed = self._progress
+        # One looks, also if somebody else has cancelled the load and waits for its end.
+        lost, feed.lost = feed.lost, None
+        if lost is None:
+            return
+        unknown = "Whether the instance has come up could not be found out"
+        why = f"{unknown}: no answer within {LOOK_SECONDS:g} seconds."
+        try:
+            with anyio.move_on_after(LOOK_SECONDS):
+                await self._session.back_off()
+                found, certain = await self._look_for_it()
+                if certain and len(found) == 1:
+                    feed.finish(found[0])
+                    return
+                names = ", ".join(repr(info.identifier) for info in found)
+                why = "No such instance has come up. Load it again."
+                if found:
+                    why = (
+                        f"It may be {names}, unless that is another program's. model() gives a handle of it."
+                    )
+        except LMStudioError as error:
+            why = f"{unknown}: {error}"
+        except BaseException:
+            feed.lost = lost
+            raise
+        failure = LMStudioConnectionBrokenError(f"{feed.label}{self._last_news()}: {lost}\n{why}")
+        failure.__cause__ = lost
+        feed.fail(failure)
+
+    async def _look_for_it(self) -> tuple[list[ModelInstanceInfo], bool]:
+        """Which instances may be the one, and whether that can be no other."""
+        wanted, feed, kind = self._wanted, self._progress, self._session.namespace
+        if isinstance(wanted, GetOrLoadCreation):
+            # Whichever has that name will do, as it would have before the loss.
+            query = ModelQuery(
+                domain=kind, identifier=wanted.identifier, device_identifier=wanted.device_identifier
+            )
+            parameter = GetModelInfoParameter(specifier=QuerySpecifier(query=query), throw_if_not_found=False)
+            try:
+                info = await self._session.call(GET_MODEL_INFO, parameter)
+            except LMStudioModelNotFoundError:
+                info = None
+            return [] if info is None else [info], True
+        loaded = await self._session.call(LIST_LOADED)
+        key = feed.model.model_key if feed.model is not None else wanted.model_key
+        found = [info for info in loaded if info.type == kind and info.model_key == key]
+        if wanted.identifier is not None:
+            found = [info for info in found if info.identifier == wanted.identifier]
+        else:
+            # A new one: nobody has used it yet, and nobody here has been given its handle.
+            seen = self._session.references_seen
+            found = [
+                info
+                for info in found
+                if info.last_used_time is None
+                and info.ttl_ms == wanted.ttl_ms
+                and info.instance_reference not in seen
+            ]
+        # A server that had said nothing yet may never have heard of the load.
+        return found, feed.heard
 
     async def _stop(self) -> None:
         await super()._stop()

@@ -229,6 +229,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         with anyio.move_on_after(STOP_SECONDS):
             while not self._feed.done:
                 await self._next_change()
+                await self._find_out()
         if not self._feed.done:
             self._feed.fail(
                 LMStudioCancelledError(f"{self._feed.label}: cancelled, but the server did not confirm it.")
@@ -242,7 +243,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     async def _wait_for_news(self) -> None:
         """Wait until there is an item or the end."""
         if self._has_consumer:
-            raise LMStudioRuntimeError(f"{self._feed.label}: another task already waits for this. Only one can.")
+            raise LMStudioRuntimeError(
+                f"{self._feed.label}: another task already waits for this. Only one can."
+            )
         self._has_consumer = True
         try:
             while not self._feed.items and not self._feed.done:
@@ -251,6 +254,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                     await self._next_change()
                 if silence.cancelled_caught:
                     await self._give_up()
+                await self._find_out()
         except BaseException:
             await self._abandon()
             raise
@@ -263,6 +267,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if feed.changed is None or feed.changed.is_set():
             feed.changed = anyio.Event()
         await feed.changed.wait()
+
+    async def _find_out(self) -> None:
+        """After each change: go and look, where the server cannot tell any more what became of the operation."""
 
     async def _give_up(self) -> None:
         """The server was silent for too long."""

@@ -40,7 +40,12 @@ from lmstudio_async._wire._predict import (
     ToolCallRequest,
 )
 from lmstudio_async._wire._struct import WireObject, write
-from lmstudio_async.errors import LMStudioCancelledError, LMStudioPredictionError, LMStudioProtocolError
+from lmstudio_async.errors import (
+    LMStudioCancelledError,
+    LMStudioError,
+    LMStudioPredictionError,
+    LMStudioProtocolError,
+)
 
 __all__ = [
     "AsyncPredictionStream",
@@ -153,6 +158,10 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
     def feed(self, packet: Any) -> None:
         self.heard = True
         super().feed(packet)
+
+    def fail(self, error: LMStudioError) -> None:
+        error.content = "".join(self.texts)
+        super().fail(error)
 
     def take(self, packet: Any) -> None:
         match packet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from anyio.lowlevel import current_token
 
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer
+from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
 from lmstudio_async._transport import Connector, FrameTransport
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async._wire._models import Cancel
@@ -28,6 +29,7 @@ from lmstudio_async.errors import (
     LMStudioProtocolError,
     LMStudioTimeoutError,
     LMStudioUnreachableError,
+    LMStudioWebsocketError,
 )
 
 __all__ = ["Channel", "EventLoop", "Session"]
@@ -37,6 +39,7 @@ R = TypeVar("R")
 
 CONNECT_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
+BACK_OFF_SECONDS = 0.1
 CALLS_AT_ONCE = 32
 
 logger = logging.getLogger("lmstudio_async")
@@ -97,6 +100,8 @@ class Session:
         self._event_loop = event_loop
         self._link: _Link | None = None
         self._closed = False
+        #: Names of the instances that this client has handles of, or had.
+        self.references_seen: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -138,13 +143,15 @@ class Session:
         link = await self._connected()
         answer.attach(link)
         try:
-            await link.transport.send(answer.frame)
-        except LMStudioConnectionBrokenError as error:
+            await link.send(answer.frame)
+        except LMStudioWebsocketError as error:
             answer.fail(error)
 
     async def _answer_or_repeat(self, answer: _Answer) -> Any:
         await self._wait(answer)
         if isinstance(answer.error, LMStudioConnectionBrokenError) and answer.endpoint.repeatable:
+            if answer.link is self._link:
+                await self.back_off()
             await self._send_call(answer)
             await self._wait(answer)
         if answer.error is not None:
@@ -161,6 +168,10 @@ class Session:
                 f"{self.timeout:g} seconds. It may still be at work; raise the client's timeout to wait longer."
             )
 
+    async def back_off(self) -> None:
+        """After a loss, give the server a moment before it is dialled again; not all its clients the same one."""
+        await anyio.sleep(BACK_OFF_SECONDS * random.uniform(1, 2))
+
     async def open_channel(
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: ChannelReceiver
     ) -> Channel:
@@ -169,7 +180,7 @@ class Session:
         number, frame = link.multiplexer.open_channel(endpoint, creation, receiver)
         channel = Channel(self, link, number)
         try:
-            await link.transport.send(frame)
+            await link.send(frame)
         except LMStudioError:
             link.multiplexer.forget_channel(number)
             raise
@@ -205,7 +216,7 @@ class Session:
             # Lost while we waited for our turn: that was not our connection's end but the one before it.
             link = await self._latest_link()
         if link.error is not None:
-            raise link.error
+            raise copy_of(link.error)
         return link
 
     async def _latest_link(self) -> _Link:
@@ -237,22 +248,38 @@ class _Link:
         self._credentials = credentials
 
     async def run(self) -> None:
-        closed = LMStudioConnectionClosedError("The client was closed.")
         try:
             with self.scope:
                 await self._connect_and_receive()
-        except LMStudioError as error:
-            self.error = error
         except Exception as error:  # noqa: BLE001 - nobody else could tell those who wait
-            self.error = LMStudioProtocolError(
-                f"The connection to {self._connector.address} failed: {error!r}"
-            )
-            self.error.__cause__ = error
+            self.fail(error)
         finally:
-            self.error = self.error or closed
-            self.multiplexer.fail_all(self.error)
+            self.fail(LMStudioConnectionClosedError("The client was closed."))
             self.ready.set()
             self.ended.set()
+
+    async def send(self, frame: str) -> None:
+        try:
+            await self.transport.send(frame)
+        except LMStudioWebsocketError as error:
+            # The receive loop may hear of it later than whoever comes next, who needs another connection.
+            self.fail(error)
+            raise copy_of(self.error or error) from error
+
+    def fail(self, error: Exception) -> None:
+        """Tell all who wait that this is the end, and why; the first reason stands."""
+        if self.error is not None:
+            return
+        where = self._connector.address
+        if not isinstance(error, LMStudioError):
+            self.error = LMStudioProtocolError(f"The connection to {where} failed: {error!r}")
+        elif isinstance(error, LMStudioConnectionBrokenError) and not self.was_connected:
+            self.error = LMStudioUnreachableError(f"{where} did not let us in: {error}")
+        else:
+            self.error = error
+        if self.error is not error:
+            self.error.__cause__ = error
+        self.multiplexer.fail_all(self.error)
 
     async def _connect_and_receive(self) -> None:
         connecting = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_SECONDS)
@@ -271,6 +298,10 @@ class _Link:
                     while True:
                         for frame in await transport.receive():
                             self.multiplexer.receive(frame)
+                except Exception as error:
+                    # At once: to let go of a connection takes a while, and who comes then needs another one.
+                    self.fail(error)
+                    raise
                 finally:
                     await self._cancel_what_runs()
         if connecting.cancelled_caught:

@@ -29,6 +29,8 @@
           ├─ LMStudioConnectionClosedError        was closed by you
           └─ LMStudioConnectionBrokenError        was lost
 
+An answer that ends half-way is not lost: whichever of these ended it has in ``content`` what had arrived.
+
 Names that the official ``lmstudio`` package has too mean the same here. Nothing of httpx, cattrs, json or
 anyio leaves the public API: what they raise is the ``__cause__`` of one of these.
 """
@@ -70,6 +72,9 @@ __all__ = [
 
 class LMStudioError(Exception):
     """Base of everything this SDK raises."""
+
+    #: What had arrived of the answer that this ended, whichever way it ended it; empty if it ended none.
+    content: str = ""
 
 
 class LMStudioValueError(LMStudioError, ValueError):
@@ -204,7 +209,11 @@ class LMStudioConnectionClosedError(LMStudioWebsocketError):
 
 
 class LMStudioConnectionBrokenError(LMStudioWebsocketError):
-    """The connection was lost. The next use of the client makes a new one."""
+    """The connection was lost. The next use of the client makes a new one.
+
+    What does no harm twice has been tried once more by then, and a load has been looked for: the message says what came
+    of it.
+    """
 
 
 for _name in __all__:

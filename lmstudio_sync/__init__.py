@@ -321,6 +321,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module("lmstudio_async"), name)
     else:
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        if isinstance(value, type) and not value.__annotations__:
+            # Tracebacks show where users find it. What has annotations keeps the module where they can be resolved.
+            value.__module__ = __name__
     globals()[name] = value
     return value
 

@@ -20,6 +20,9 @@ class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an
     interrupt, closing the client, and dropping it.
 
+    If the connection is lost meanwhile, the instance is looked for on a new one: if it has come up, that is the result,
+    else an `LMStudioConnectionBrokenError` says what was found.
+
     ::
 
         with client.llm.load_new_instance_stream("qwen3-4b", "second-qwen", ttl=3600) as loading:

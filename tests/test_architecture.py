@@ -286,6 +286,69 @@ def test_test_files_fit_in_the_head_too() -> None:
     assert files_fit_in_the_head(files) == []
 
 
+FACADE = "lmstudio_sync"
+
+#: Where threads and the event loop meet. All else in the facade makes plain calls.
+BRIDGE = ("_bridge.py", "_loop.py")
+
+#: What only transforms text: it runs where nothing is installed, and the facade may be missing or broken.
+GENERATOR = "_generator/"
+
+
+@pytest.fixture(scope="module")
+def facade() -> Tree:
+    """The blocking facade as it is on disk."""
+    package = ROOT / FACADE
+    return {
+        path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+def facade_imports(facade: Tree) -> Iterator[tuple[str, str]]:
+    """Give each path with the third-party module, or the module of ours, that it imports."""
+    for path, source in facade.items():
+        package = ".".join([FACADE, *PurePosixPath(path).parts[:-1]])
+        for node, _ in statements(ast.parse(source)):
+            yield from ((path, target) for target in targets(node, package, set()))
+
+
+def test_the_facade_waits_only_in_its_bridge(facade: Tree) -> None:
+    waiting = ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
+    paths = {
+        path for path, source in facade.items() for n in ast.walk(ast.parse(source)) if isinstance(n, waiting)
+    }
+    assert paths == set(BRIDGE)
+
+
+def test_the_facade_knows_of_event_loops_only_in_its_bridge(facade: Tree) -> None:
+    third_parties = {"anyio", "asyncio", "attrs", *CONFINED}
+    found = {(path, target.split(".")[0]) for path, target in facade_imports(facade)}
+    assert {each for each in found if each[1] in third_parties} == {(path, "anyio") for path in BRIDGE}
+
+
+def test_the_generator_imports_neither_package(facade: Tree) -> None:
+    found = {target for path, target in facade_imports(facade) if path.startswith(GENERATOR)}
+    assert found
+    assert {each for each in found if is_ours(each)} == set()
+    assert {each for each in found if each.startswith(FACADE)} <= {
+        f"{FACADE}.{path.removesuffix('.py').replace('/', '.')}"
+        for path in facade
+        if path.startswith(GENERATOR)
+    }
+
+
+def test_the_core_does_not_know_the_facade(tree: Tree) -> None:
+    assert [str(each) for each in imports(tree) if each.target.split(".")[0] == FACADE] == []
+
+
+def test_files_of_the_facade_fit_in_the_head_too(facade: Tree) -> None:
+    # What is generated is as long as what it is generated from.
+    own = {path: source for path, source in facade.items() if "do not edit" not in source[:400]}
+    assert set(BRIDGE) < own.keys()
+    assert files_fit_in_the_head(own) == []
+
+
 FOUNDATION = {"__init__.py": "", "errors.py": "", "_wire/__init__.py": "", "_protocol/__init__.py": ""}
 
 BROKEN: list[tuple[Rule, str, str]] = [

@@ -15,12 +15,14 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 import pytest
 
 import lmstudio_async
+import lmstudio_sync
 
 PACKAGE = "lmstudio_async"
 ROOT = Path(__file__).parent.parent
@@ -28,7 +30,18 @@ INSTALLED = Path(lmstudio_async.__file__).parent
 PUBLIC: list[str] = list(getattr(lmstudio_async, "__all__", ()))
 
 #: Where our classes come from; the samples at the end of this file count as ours too.
-OURS = {PACKAGE, __name__.split(".")[0]}
+OURS = {PACKAGE, "lmstudio_sync", __name__.split(".")[0]}
+
+both_packages = pytest.mark.parametrize(
+    "package", [lmstudio_async, lmstudio_sync], ids=lambda each: each.__name__
+)
+
+#: Both packages' names; what they share is checked once.
+NAMES = [(lmstudio_async, name) for name in PUBLIC]
+NAMES += [(lmstudio_sync, name) for name in lmstudio_sync.__all__ if name not in PUBLIC]
+every_name = pytest.mark.parametrize(
+    ("package", "name"), [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in NAMES]
+)
 
 #: Their import costs more than all of ours.
 HEAVY = ["anyio", "asyncio", "attr", "attrs", "cattrs", "httpx", "httpx_ws", "trio", "xllamacpp"]
@@ -176,13 +189,16 @@ def sort_key(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
 
 
-def test_all_is_sorted_and_names_nothing_twice() -> None:
-    assert PUBLIC
-    assert sorted(set(PUBLIC), key=sort_key) == PUBLIC
+@both_packages
+def test_all_is_sorted_and_names_nothing_twice(package: ModuleType) -> None:
+    assert package.__all__
+    assert sorted(set(package.__all__), key=sort_key) == package.__all__
 
 
-def test_all_is_what_type_checkers_see() -> None:
-    tree = ast.parse((INSTALLED / "__init__.py").read_text(encoding="utf-8"))
+@both_packages
+def test_all_is_what_type_checkers_see(package: ModuleType) -> None:
+    assert package.__file__ is not None
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))
     imported = {
         alias.name
@@ -193,56 +209,63 @@ def test_all_is_what_type_checkers_see() -> None:
     }
     defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     defined |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    assert imported <= set(PUBLIC)
-    assert set(PUBLIC) <= imported | defined
+    assert imported <= set(package.__all__)
+    assert set(package.__all__) <= imported | defined
 
 
-def test_every_error_is_public() -> None:
+@both_packages
+def test_every_error_is_public(package: ModuleType) -> None:
     from lmstudio_async import errors
 
-    assert set(errors.__all__) <= set(PUBLIC)
+    assert set(errors.__all__) <= set(package.__all__)
 
 
-def test_star_import_and_dir_give_every_name() -> None:
+@both_packages
+def test_star_import_and_dir_give_every_name(package: ModuleType) -> None:
     namespace: dict[str, Any] = {}
-    exec(f"from {PACKAGE} import *", namespace)
-    assert set(PUBLIC) <= set(namespace)
-    assert set(PUBLIC) <= set(dir(lmstudio_async))
+    exec(f"from {package.__name__} import *", namespace)
+    assert set(package.__all__) <= set(namespace)
+    assert set(package.__all__) <= set(dir(package))
 
 
-def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+@both_packages
+def test_a_name_that_does_not_exist_is_an_attribute_error(package: ModuleType) -> None:
     misspelt = "AsyncCleint"
     with pytest.raises(AttributeError, match=misspelt):
-        getattr(lmstudio_async, misspelt)
+        getattr(package, misspelt)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_says_that_it_is_public(name: str) -> None:
-    thing = getattr(lmstudio_async, name)
+@every_name
+def test_a_public_name_says_that_it_is_public(package: ModuleType, name: str) -> None:
+    thing = getattr(package, name)
     if isinstance(thing, type) or inspect.isroutine(thing):
         typing.get_type_hints(thing)
         # What has annotations keeps the module where they can be resolved; all else is where users find it.
-        assert thing.__annotations__ or thing.__module__ == PACKAGE
+        assert thing.__annotations__ or thing.__module__ == package.__name__
         assert thing.__qualname__ == name
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_is_documented(name: str) -> None:
-    found = list(complaints(name, getattr(lmstudio_async, name)))
+@every_name
+def test_a_public_name_is_documented(package: ModuleType, name: str) -> None:
+    found = list(complaints(name, getattr(package, name)))
     assert not found, "\n".join(found)
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = f"import sys; before = set(sys.modules); import {PACKAGE}; print(*set(sys.modules) - before)"
-    imported = {name.split(".")[0] for name in in_a_fresh_interpreter(code)}
-    assert PACKAGE in imported
+@both_packages
+def test_importing_the_package_imports_nothing_heavy(package: ModuleType) -> None:
+    name = package.__name__
+    code = f"import sys; before = set(sys.modules); import {name}; print(*set(sys.modules) - before)"
+    imported = {each.split(".")[0] for each in in_a_fresh_interpreter(code)}
+    assert name in imported
     assert imported.isdisjoint(HEAVY)
 
 
-def test_an_error_can_be_named_without_importing_anything_heavy() -> None:
-    code = f"import sys; before = set(sys.modules); import {PACKAGE}; {PACKAGE}.LMStudioError; print(*set(sys.modules) - before)"
-    imported = {name.split(".")[0] for name in in_a_fresh_interpreter(code)}
-    assert PACKAGE in imported
+@both_packages
+def test_an_error_can_be_named_without_importing_anything_heavy(package: ModuleType) -> None:
+    name = package.__name__
+    code = f"import sys; before = set(sys.modules); import {name}; {name}.LMStudioError; print(*set(sys.modules) - before)"
+    imported = {each.split(".")[0] for each in in_a_fresh_interpreter(code)}
+    assert name in imported
     assert imported.isdisjoint(HEAVY)
 
 

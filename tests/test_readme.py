@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,10 @@ def is_program(snippet: str) -> bool:
     return ".run(main)" in snippet
 
 
+def is_blocking(snippet: str) -> bool:
+    return "import lmstudio_sync" in snippet
+
+
 async def run_inside_a_client(snippet: str, models: Path) -> None:
     names: dict[str, Any] = {"anyio": anyio, "lms": lms}
     source = f"async def example(client):\n{textwrap.indent(snippet, '    ')}"
@@ -57,7 +63,14 @@ async def run_inside_a_client(snippet: str, models: Path) -> None:
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_an_example_runs(snippet: str, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if is_program(snippet):
+    if is_blocking(snippet):
+        # In a process of its own, for its default client lives until the end of that.
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", snippet], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "The meaning of life is what you make of it" in done.stdout
+    elif is_program(snippet):
         exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
     else:
         anyio.run(run_inside_a_client, snippet, models)

@@ -102,9 +102,17 @@ async def test_an_unload_is_not_repeated_after_a_loss(both: Both) -> None:
 
 async def test_a_load_under_way_fails_when_its_connection_is_lost(both: Both) -> None:
     client, server = both
-    async with losing(server):
-        with pytest.raises(LMStudioConnectionBrokenError):
-            await client.llm.load_new_instance("qwen3-4b")
+    async with losing(server), anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(LMStudioConnectionBrokenError, match="No such instance has come up"):
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await until(lambda: server.connections == 2)
+        look = await server.next_message()
+        assert look["endpoint"] == "listLoaded"
+        await server.answer(look, [])
 
 
 async def test_the_next_use_after_a_loss_makes_a_new_connection(both: Both) -> None:

@@ -42,7 +42,7 @@ def measure(directory: Path, path: str, host: str, *, pin: bool) -> dict[str, fl
         timeout=120,
         check=True,
         # Its helper threads would spin if it had a single core in real time.
-        preexec_fn=(lambda: take_a_core(0)) if pin else None,  # noqa: PLW1509 - no threads here
+        preexec_fn=(lambda: take_a_core(0)) if pin else None,
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -42,4 +42,8 @@ def measure_sync(lms: Any, host: str) -> dict[str, float]:
 def _medians(cpu: list[float], wall: list[float], closing: list[float]) -> dict[str, float]:
     """The first one loads modules: it is part of the whole scripts."""
     middle = statistics.median
-    return {"connect.cpu": middle(cpu[1:]), "connect.wall": middle(wall[1:]), "close.wall": middle(closing[1:])}
+    return {
+        "connect.cpu": middle(cpu[1:]),
+        "connect.wall": middle(wall[1:]),
+        "close.wall": middle(closing[1:]),
+    }

@@ -41,5 +41,8 @@ async def measure_async(lms: Any, host: str) -> dict[str, float]:
         reached = (count - STREAMS) / (last - first) / (STREAMS * PER_SECOND)
         one = await read_all(f"n={EACH} mode=rate rate=500", 1)
     return (
-        burst.figures("burst") | paced.figures("paced") | one.figures("one") | {"paced.reached": min(reached, 1.0)}
+        burst.figures("burst")
+        | paced.figures("paced")
+        | one.figures("one")
+        | {"paced.reached": min(reached, 1.0)}
     )

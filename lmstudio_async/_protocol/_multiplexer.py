@@ -6,7 +6,9 @@ whatever is wrong with a frame concerns at most the call or channel it names.
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
@@ -14,10 +16,10 @@ import attrs
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async._wire._struct import WireObject, read, write
+from lmstudio_async._wire._struct import WireObject, read, reader, write
 from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
 
-__all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result"]
+__all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result", "copy_of"]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -52,6 +54,7 @@ class _Call:
 class _Channel:
     endpoint: ChannelEndpoint[Any, Any]
     receiver: ChannelReceiver
+    read: Callable[[Any], Any]
     heard: bool = False
     misread: LMStudioProtocolError | None = None
 
@@ -84,7 +87,11 @@ class Multiplexer:
         self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None, receiver: CallReceiver
     ) -> tuple[int, str]:
         """Number a call; its number, and the frame that makes it."""
-        message: dict[str, Any] = {"type": "rpcCall", "endpoint": endpoint.name, "callId": self._last_call + 1}
+        message: dict[str, Any] = {
+            "type": "rpcCall",
+            "endpoint": endpoint.name,
+            "callId": self._last_call + 1,
+        }
         if parameter is not None:
             message["parameter"] = write(parameter)
         frame = dumps(message)
@@ -109,7 +116,7 @@ class Multiplexer:
             message["creationParameter"] = write(creation)
         frame = dumps(message)
         self._last_channel += 1
-        self._channels[self._last_channel] = _Channel(endpoint, receiver)
+        self._channels[self._last_channel] = _Channel(endpoint, receiver, reader(endpoint.to_client))
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:
@@ -144,9 +151,9 @@ class Multiplexer:
         calls, self._calls = self._calls, {}
         channels, self._channels = self._channels, {}
         for call in calls.values():
-            call.receiver.fail(error)
+            call.receiver.fail(copy_of(error))
         for channel in channels.values():
-            channel.receiver.end(error)
+            channel.receiver.end(copy_of(error))
 
     def _channel_send(self, message: dict[str, Any]) -> None:
         channel = self._find(self._channels, message, "channelId")
@@ -154,7 +161,7 @@ class Multiplexer:
             return
         channel.heard = True
         try:
-            packet = read(channel.endpoint.to_client, message.get("message"))
+            packet = channel.read(message.get("message"))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever because of it
             # It may be news that we can live without. If it was the result, the channel will close without one.
             label = channel.endpoint.label
@@ -172,7 +179,7 @@ class Multiplexer:
     def _channel_error(self, message: dict[str, Any]) -> None:
         channel = self._find(self._channels, message, "channelId", remove=True)
         if channel is not None:
-            channel.receiver.end(error_from_wire(message.get("error"), channel.endpoint.label))
+            channel.receiver.end(_error(message, channel.endpoint.label))
 
     def _rpc_result(self, message: dict[str, Any]) -> None:
         call = self._find(self._calls, message, "callId", remove=True)
@@ -192,7 +199,7 @@ class Multiplexer:
     def _rpc_error(self, message: dict[str, Any]) -> None:
         call = self._find(self._calls, message, "callId", remove=True)
         if call is not None:
-            call.receiver.fail(error_from_wire(message.get("error"), call.endpoint.label))
+            call.receiver.fail(_error(message, call.endpoint.label))
 
     def _communication_warning(self, message: dict[str, Any]) -> None:
         """The server could not make sense of something we sent, and may leave it at that.
@@ -233,8 +240,24 @@ class Multiplexer:
         return table.pop(number, None) if remove else table.get(number)
 
 
+def _error(message: dict[str, Any], label: str) -> LMStudioError:
+    try:
+        return error_from_wire(message.get("error"), label)
+    except Exception as error:  # noqa: BLE001 - such as a RecursionError: whoever waits is told at any rate
+        failure = LMStudioProtocolError(f"{label}: the server's error cannot be read: {type(error).__name__}")
+        failure.__cause__ = error
+        return failure
+
+
 def _starts(kind: Any, prefix: str) -> bool:
     return isinstance(kind, str) and kind.startswith(prefix)
+
+
+def copy_of(error: LMStudioError) -> LMStudioError:
+    """An error of one's own: one that is raised in many tasks gathers the traces of them all."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own
 
 
 def closed_without_result(label: str) -> LMStudioChannelClosedError:

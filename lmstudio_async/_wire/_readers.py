@@ -1,8 +1,7 @@
 """The way that nearly every object goes: straight-line code, made once for each wire class.
 
-A reader takes an object as it should be: what is there is of the right type, what is not has a default. At anything
-else it raises, and the object is looked at more carefully elsewhere. That leaves it so little to do that reading a
-fragment costs less than decoding its JSON.
+A reader takes an object as it should be: what is there is of the right type, what is not has a default. Anything else
+it leaves to a careful reader. So it has so little to do that reading a fragment costs less than decoding its JSON.
 """
 
 from __future__ import annotations
@@ -29,15 +28,20 @@ _CHECKS = {
 
 
 def compile_reader(
-    cls: type[Any], members: Sequence[tuple[str, str]], ignored: frozenset[str], find_hook: Callable[[Any], Hook]
-) -> Callable[[dict[str, Any]], Any]:
+    cls: type[Any],
+    members: Sequence[tuple[str, str]],
+    ignored: frozenset[str],
+    find_hook: Callable[[Any], Hook],
+    read_carefully: Callable[[Any], Any],
+) -> Hook:
     """Make the reader of a class.
 
     :param cls: an attrs class with slots, its types resolved, and with a member ``extra``.
     :param members: attribute names and wire names, without ``extra``.
     :param ignored: wire names that do not belong into ``extra``.
     :param find_hook: gives what reads a type that JSON does not have.
-    :return: the reader. What it raises means only that it is not up to the object.
+    :param read_carefully: reads what the reader is not up to, or says what is wrong with it.
+    :return: the reader.
     """
     # Setting slots is half the price of a frozen class's constructor.
     names: dict[str, Any] = {
@@ -45,33 +49,33 @@ def compile_reader(
         "new": object.__new__,
         "known": ignored.issuperset,
         "ignored": ignored,
+        "read_carefully": read_carefully,
         "set_extra": _setter(cls, "extra"),
     }
-    lines = ["def reader(value):", " get = value.get", " made = new(cls)"]
+    lines = ["if type(value) is not dict: raise TypeError", "get = value.get", "made = new(cls)"]
     fields = attrs.fields_dict(cls)
     for number, (name, key) in enumerate(members):
-        field = fields[name]
-        here = f"v{number}"
         names[f"set{number}"] = _setter(cls, name)
-        lines.append(f" {here} = get({key!r})")
-        lines.append(f" if {here} is None: {_absent(number, field, names)}")
-        lines += [f" {line}" for line in _present(number, _without_none(field.type), names, find_hook)]
-        lines.append(f" set{number}(made, {here})")
+        lines.append(f"v{number} = get({key!r})")
+        lines.append(f"if v{number} is None: {_absent(number, fields[name].default, names)}")
+        lines += _present(number, _without_none(fields[name].type), names, find_hook)
+        lines.append(f"set{number}(made, v{number})")
     lines += [
-        " set_extra(made, {} if known(value) else {k: v for k, v in value.items() if k not in ignored})",
-        " return made",
+        "set_extra(made, {} if known(value) else {k: v for k, v in value.items() if k not in ignored})",
+        "return made",
     ]
-    exec(compile("\n".join(lines), f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102 - as attrs itself does
-    reader: Callable[[dict[str, Any]], Any] = names["reader"]
+    body = "\n".join(f"  {line}" for line in lines)
+    source = f"def reader(value, kind):\n try:\n{body}\n except Exception: return read_carefully(value)"
+    exec(compile(source, f"<reader of {cls.__name__}>", "exec"), names)  # noqa: S102 - as attrs itself does
+    reader: Hook = names["reader"]
     return reader
 
 
-def _absent(number: int, field: attrs.Attribute[Any], names: dict[str, Any]) -> str:
+def _absent(number: int, default: Any, names: dict[str, Any]) -> str:
     """What to do where a member is absent or null."""
-    default = field.default
     if default is attrs.NOTHING:
         return "raise ValueError"
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+    if hasattr(default, "factory"):
         names[f"make{number}"] = default.factory
         return f"v{number} = make{number}()"
     names[f"default{number}"] = default
@@ -94,7 +98,7 @@ def _present(number: int, kind: Any, names: dict[str, Any], find_hook: Callable[
 def _later(number: int, kind: Any, names: dict[str, Any], find_hook: Callable[[Any], Hook]) -> Hook:
     """Find a member's hook when it is first needed: it may never be, and it may be that of this very class."""
 
-    def hook(value: Any, kind: Any) -> Any:
+    def hook(value: Any, _: Any) -> Any:
         names[f"hook{number}"] = found = find_hook(kind)
         return found(value, kind)
 

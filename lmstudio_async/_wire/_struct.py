@@ -147,19 +147,15 @@ def _object_hook(cls: type[WireObject]) -> Hook:
     members = _members(cls)
     known = frozenset(key for _, key, _ in members)
     ignored = known | {cls.TAG_KEY} if cls.TAG else known
-    fast = compile_reader(cls, [(name, key) for name, key, _ in members], ignored, _hook)
 
-    def structure(value: Any, _: Any) -> Any:
+    def read_carefully(value: Any) -> Any:
         if type(value) is not dict:
             raise MalformedError(f"expected an object for {cls.__name__}, got {_excerpt(value)}")
-        try:
-            return fast(value)
-        except Exception:  # noqa: BLE001 - whatever a member's hook raised, its member is looked at once more
-            plain = {key: item for key, item in value.items() if key in known and item is not None}
-            plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
-            return _read_what_fits(cls, members, plain)
+        plain = {key: item for key, item in value.items() if key in known and item is not None}
+        plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
+        return _read_what_fits(cls, members, plain)
 
-    return structure
+    return compile_reader(cls, [(name, key) for name, key, _ in members], ignored, _hook, read_carefully)
 
 
 def _read_what_fits(
@@ -248,6 +244,8 @@ def _excerpt(value: Any) -> str:
 
 def _list_hook(kind: Any) -> Hook:
     (item_kind,) = typing.get_args(kind)
+    if item_kind is Any:
+        return _json_list
     item_hook = _hook(item_kind)
 
     def structure(value: Any, _: Any) -> Any:
@@ -256,6 +254,12 @@ def _list_hook(kind: Any) -> Hook:
         return [item_hook(item, item_kind) for item in value]
 
     return structure
+
+
+def _json_list(value: Any, _: Any) -> list[Any]:
+    if type(value) is list:
+        return value
+    raise MalformedError(f"expected a list, got {_excerpt(value)}")
 
 
 def _json_object(value: Any, _: Any) -> dict[str, Any]:

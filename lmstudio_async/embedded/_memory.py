@@ -1,15 +1,22 @@
-"""How much memory a load would take, reckoned from the file's header."""
+"""How much memory a load would take, reckoned from the file's header; and how much this machine has to spare."""
 
 from __future__ import annotations
+
+import os
+import re
+import struct
+import sys
+from pathlib import Path
+from typing import Final
 
 from lmstudio_async._wire._models import MemoryEstimate, ModelUsage
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec
 
-__all__ = ["estimate"]
+__all__ = ["available_memory", "estimate", "total_memory"]
 
 # The engine's blocks of 32 numbers: bytes of one block.
-_BLOCK_BYTES = {
+_BLOCK_BYTES: Final = {
     "f32": 128,
     "f16": 64,
     "q8_0": 34,
@@ -20,26 +27,159 @@ _BLOCK_BYTES = {
     "iq4_nl": 18,
 }
 
+# Measured on workers of xllamacpp 2026.10: resident memory after a first answer, less that of Python and of the
+# engine's code. What is left is the engine's own threads and server; a token of the vocabulary with its share of the
+# merges; a place in the cache; and the numbers of a batch, of which a few rows exist at a time.
+_ENGINE_BYTES: Final = 12_700_000
+_VOCABULARY_BYTES: Final = 430
+_CELL_BYTES: Final = 72
+_ROWS: Final = 4
+
+# In each block each token is kept for good, so that the size of the cache is known exactly. Others have sliding
+# windows, latent or recurrent states, or blocks that share: they take less than is reckoned here.
+_PLAIN_ATTENTION: Final = frozenset(
+    {
+        "arcee",
+        "bert",
+        "command-r",
+        "ernie4_5",
+        "gemma",
+        "glm4",
+        "granite",
+        "granitemoe",
+        "internlm2",
+        "llama",
+        "nomic-bert",
+        "olmo",
+        "olmo2",
+        "phi2",
+        "qwen2",
+        "qwen2moe",
+        "qwen3",
+        "qwen3moe",
+        "smollm3",
+        "stablelm",
+        "starcoder2",
+    }
+)
+_WINDOW: Final = 1 << 18
+
 
 def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
-    """The weights, and the cache of keys and values of every token of the context.
+    """The memory of the worker process beyond that of Python and of the engine's code.
 
-    Confidence is low: what the engine needs for computing comes on top, and models with sliding windows or without
-    attention keep less. On how much of it a GPU would get, the header says nothing: it is counted as none.
+    Its context is the cache of keys and values of every token; all the rest counts as the model: the weights, the
+    vocabulary, and what the engine computes with. Confidence is low where that is not all that it takes, or more.
+    On how much of it a GPU would get, the header says nothing: it is counted as none.
     """
     tokens = spec.context_length * (1 if spec.unified_kv_cache else spec.parallel_sessions)
-    context_bytes = 0
+    context_bytes = batch = 0
     if entry.type == "llm":
         per_head = (
             entry.key_length * _BLOCK_BYTES[spec.k_cache_type]
             + entry.value_length * _BLOCK_BYTES[spec.v_cache_type]
         )
         context_bytes = tokens * entry.block_count * entry.head_count_kv * per_head // 32
+        batch = min(spec.physical_batch_size or spec.eval_batch_size, spec.eval_batch_size)
+    vocabulary = _vocabulary_size(entry.file)
+    draft_bytes = _size(spec.draft_model_path) if spec.draft_model_path else 0
+    model_bytes = (
+        entry.size_bytes
+        + draft_bytes
+        + _ENGINE_BYTES
+        + (vocabulary or 0) * _VOCABULARY_BYTES
+        + (tokens * _CELL_BYTES if context_bytes else 0)
+        + batch * entry.embedding_length * 4 * _ROWS
+    )
+    sure = (
+        entry.architecture in _PLAIN_ATTENTION
+        and vocabulary is not None
+        and entry.projector is None
+        and spec.draft_model_path is None
+    )
     return ModelUsage(
         memory=MemoryEstimate(
-            confidence="low",
-            model_bytes=entry.size_bytes,
+            confidence="high" if sure else "low",
+            model_bytes=model_bytes,
             context_bytes=context_bytes,
-            total_bytes=entry.size_bytes + context_bytes,
+            total_bytes=model_bytes + context_bytes,
         )
     )
+
+
+def total_memory() -> int | None:
+    """The bytes of memory that this process could have at most, None if the system does not tell."""
+    if sys.platform == "win32":
+        return _windows_memory()[0]
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+    limit = _control_group("memory.max")
+    return total if limit is None else min(total, limit)
+
+
+def available_memory() -> int | None:
+    """The bytes of memory that are free, or would be if they were asked for; None if the system does not tell."""
+    if sys.platform == "win32":
+        return _windows_memory()[1]
+    total = total_memory()
+    try:
+        status = Path("/proc/meminfo").read_text("ascii", "replace")
+    except OSError:
+        # macOS counts in a way that only its own tools understand, and makes room by compressing.
+        return None if total is None else total * 3 // 4
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", status, re.MULTILINE)
+    available = int(found[1]) * 1024 if found else total
+    limit, used = _control_group("memory.max"), _control_group("memory.current")
+    if available is None or limit is None:
+        return available
+    return min(available, max(limit - (used or 0), 0))
+
+
+def _control_group(name: str) -> int | None:
+    try:
+        return int(Path("/sys/fs/cgroup", name).read_text("ascii"))
+    except (OSError, ValueError):
+        return None  # no such control group, or no limit in it
+
+
+def _windows_memory() -> tuple[int | None, int | None]:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "available", "a", "b", "c", "d", "e")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # noqa: B009 - Windows only
+        return None, None
+    return int(status.total), int(status.available)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _vocabulary_size(file: Path) -> int | None:
+    """How many tokens the model has, if the header says so early on.
+
+    Reading the header in full takes a tenth of a second for a big vocabulary. This takes one read: the number stands
+    before the vocabulary itself, and the keys before it are short.
+    """
+    try:
+        with file.open("rb", buffering=0) as source:
+            beginning = source.read(_WINDOW)
+    except OSError:
+        return None
+    found = re.search(rb"tokenizer\.ggml\.tokens\x09\0\0\0\x08\0\0\0(.{8})", beginning, re.DOTALL)
+    if found is None:
+        return None
+    (count,) = struct.unpack("<Q", found[1])
+    return int(count) if count < 1 << 22 else None

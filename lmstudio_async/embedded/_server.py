@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -198,6 +199,8 @@ class EmbeddedServer:
             from lmstudio_async.embedded._predict import LlmHandlers
 
             return LlmHandlers(running.instances, client, self._logs)
+        if namespace == "repository":
+            return running.repository
         if namespace == "embedding":
             from lmstudio_async.embedded._models import EmbeddingHandlers
 
@@ -223,6 +226,13 @@ class _Running:
         self.task_group = task_group
         self.loop: Any = anyio.lowlevel.current_token()
         self.served: set[anyio.CancelScope] = set()
+
+    @cached_property
+    def repository(self) -> object:
+        """What answers about models that could be downloaded: one for all clients, for they share downloads."""
+        from lmstudio_async.embedded._repository import RepositoryHandlers
+
+        return RepositoryHandlers(self.catalog, self.task_group)
 
 
 def _is_number(value: object) -> bool:

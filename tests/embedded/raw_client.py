@@ -12,9 +12,31 @@ import anyio
 from lmstudio_async._transport import Connector, FrameTransport
 from lmstudio_async.errors import LMStudioWebsocketError
 
-__all__ = ["RawClient", "Refused", "connected", "query", "stack", "text_of"]
+__all__ = [
+    "INFO_MEMBERS",
+    "INSTANCE_MEMBERS",
+    "RawClient",
+    "Refused",
+    "connected",
+    "query",
+    "stack",
+    "text_of",
+]
 
 Json = dict[str, Any]
+
+INFO_MEMBERS = {
+    "type", "modelKey", "format", "displayName", "publisher", "path", "sizeBytes", "indexedModelIdentifier",
+    "deviceIdentifier", "paramsString", "architecture", "quantization", "vision", "trainedForToolUse",
+    "maxContextLength",
+}  # fmt: skip
+INSTANCE_MEMBERS = INFO_MEMBERS | {
+    "identifier",
+    "instanceReference",
+    "ttlMs",
+    "lastUsedTime",
+    "contextLength",
+}
 
 GUEST = {"authVersion": 1, "clientIdentifier": "guest:test", "clientPasskey": "secret"}
 

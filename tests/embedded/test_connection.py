@@ -27,7 +27,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_a_connection_that_breaks_by_a_fault_of_the_server_ends_alone(
-    server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: EmbeddedServer,
+    client: RawClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fault(*_: object) -> object:
         raise ZeroDivisionError

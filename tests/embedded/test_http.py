@@ -10,10 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._serve import serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 from tests.embedded.raw_client import stack
+from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
@@ -39,37 +38,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=300)
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     return folder.folder
-
-
-@contextmanager
-def served(models: Path, **options: Any) -> Iterator[str]:
-    """A server in a thread of its own; gives its host and port."""
-    address: Future[str] = Future()
-    stop: Future[tuple[Any, anyio.CancelScope]] = Future()
-
-    async def main() -> None:
-        with anyio.CancelScope() as scope:
-            stop.set_result((anyio.lowlevel.current_token(), scope))
-            async with EmbeddedServer(models, threads=1, **options) as server:
-                await serve(server, port=0, ready=lambda host, port: address.set_result(f"{host}:{port}"))
-
-    def run() -> None:
-        try:
-            anyio.run(main)
-        except BaseException as error:
-            if not address.done():
-                address.set_exception(error)
-            raise
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield address.result(20)
-    finally:
-        token, scope = stop.result(20)
-        anyio.from_thread.run_sync(scope.cancel, token=token)
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")

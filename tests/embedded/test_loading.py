@@ -9,21 +9,16 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
+from tests.embedded.raw_client import (
+    INFO_MEMBERS,
+    INSTANCE_MEMBERS,
+    RawClient,
+    Refused,
+    connected,
+    query,
+    stack,
+)
 from tests.tiny_gguf import ModelsFolder
-
-INFO_MEMBERS = {
-    "type", "modelKey", "format", "displayName", "publisher", "path", "sizeBytes", "indexedModelIdentifier",
-    "deviceIdentifier", "paramsString", "architecture", "quantization", "vision", "trainedForToolUse",
-    "maxContextLength",
-}  # fmt: skip
-INSTANCE_MEMBERS = INFO_MEMBERS | {
-    "identifier",
-    "instanceReference",
-    "ttlMs",
-    "lastUsedTime",
-    "contextLength",
-}
 
 
 @pytest.fixture(scope="module")

@@ -15,21 +15,8 @@ from lmstudio_async.errors import (
     LMStudioRuntimeError,
     LMStudioUnreachableError,
 )
-from tests.embedded.raw_client import RawClient, Refused, connected, query
+from tests.embedded.raw_client import INFO_MEMBERS, RawClient, Refused, connected, query
 from tests.tiny_gguf import ModelsFolder
-
-INFO_MEMBERS = {
-    "type", "modelKey", "format", "displayName", "publisher", "path", "sizeBytes", "indexedModelIdentifier",
-    "deviceIdentifier", "paramsString", "architecture", "quantization", "vision", "trainedForToolUse",
-    "maxContextLength",
-}  # fmt: skip
-INSTANCE_MEMBERS = INFO_MEMBERS | {
-    "identifier",
-    "instanceReference",
-    "ttlMs",
-    "lastUsedTime",
-    "contextLength",
-}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer
-from tests.lifecycle.places import served
+from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
 NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]

@@ -4,57 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
-import anyio.from_thread
 import pytest
 
-from lmstudio_async import EmbeddedServer
-from lmstudio_async.embedded._serve import serve
-
-__all__ = ["in_process", "memory_mb", "needs_proc", "served", "wait_gone", "workers"]
+__all__ = ["in_process", "memory_mb", "needs_proc", "wait_gone", "workers"]
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
 #: For what does not depend on how the server is reached.
 in_process = pytest.mark.parametrize("place", ["in process"])
-
-
-@contextmanager
-def served(models: Path, **options: Any) -> Iterator[str]:
-    """A server behind a port, in a thread of its own whatever the test runs on; gives its host and port."""
-    address: Future[str] = Future()
-    stop: Future[tuple[Any, anyio.CancelScope]] = Future()
-
-    async def main() -> None:
-        with anyio.CancelScope() as scope:
-            stop.set_result((anyio.lowlevel.current_token(), scope))
-            async with EmbeddedServer(models, threads=1, **options) as server:
-                await serve(server, port=0, ready=lambda host, port: address.set_result(f"{host}:{port}"))
-
-    def run() -> None:
-        try:
-            anyio.run(main)
-        except BaseException as error:
-            if not address.done():
-                address.set_exception(error)
-            raise
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield address.result(20)
-    finally:
-        token, scope = stop.result(20)
-        anyio.from_thread.run_sync(scope.cancel, token=token)
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def workers(of: int | None = None) -> set[int]:

@@ -22,14 +22,13 @@ from lmstudio_async import (
     LMStudioError,
     LMStudioMissingRuntimeError,
     LMStudioRuntimeError,
-    LMStudioServerError,
     LMStudioUnreachableError,
     LMStudioValueError,
     ModelQuery,
 )
 from lmstudio_async import _client as client_module
-from tests.lifecycle.places import served
 from tests.scripted_server import ScriptedServer
+from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
 LLAMA = "llama-3.2-1b-instruct"

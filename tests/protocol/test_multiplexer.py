@@ -209,8 +209,26 @@ def test_a_lost_connection_is_told_to_everybody(multiplexer: Multiplexer) -> Non
 
     multiplexer.fail_all(error)
 
-    assert answer.told == [error]
-    assert channel.told == [error]
+    # Each has an error of its own: one that is raised in many tasks gathers the traces of them all.
+    (theirs,), (others,) = answer.told, channel.told
+    assert type(theirs) is type(others) is LMStudioConnectionBrokenError
+    assert theirs is not others
+    assert str(theirs) == str(others) == "gone"
+
+
+def test_whoever_waits_is_told_of_an_error_of_any_depth_that_json_has(multiplexer: Multiplexer) -> None:
+    told = 0
+    for depth in range(700, 1000, 3):
+        answer = call(multiplexer)
+        query = {"path": "NEST"}
+        error = {"title": "x", "displayData": {"code": "generic.noModelMatchingQuery", "query": query}}
+        number = len(range(700, depth, 3)) + 1
+        frame = json.dumps({"type": "rpcError", "callId": number, "error": error})
+        multiplexer.receive(frame.replace('"NEST"', "[" * depth + "]" * depth))
+        # Deeper than Python's decoder goes, it is dropped as no JSON.
+        assert not answer.told or isinstance(answer.told[0], LMStudioError)
+        told += len(answer.told)
+    assert told > 10
 
 
 def test_a_warning_that_can_only_mean_one_call_ends_it(multiplexer: Multiplexer) -> None:

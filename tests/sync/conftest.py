@@ -9,7 +9,7 @@ import pytest
 
 import lmstudio_sync as lms
 from lmstudio_sync import _default_client
-from tests.tiny_gguf import ModelsFolder
+from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         script="The meaning of life is what you make of it",
     )
     folder.add_llm("acme/Talker-GGUF/Talker-Q8_0.gguf", script="on and on ", endless=True)
+    folder.add_llm(
+        "acme/Tools-GGUF/Tools-Q8_0.gguf",
+        script=tool_call("add", a=1, b=2),
+        then=["The sum is 3."],
+        chat_template=HERMES,
+    )
     folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
     return home
 

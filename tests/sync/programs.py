@@ -20,6 +20,14 @@ __all__ = ["Program", "program"]
 PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
 #: What every program begins with.
+HEAD_WITHOUT_IMPORTS = """
+import signal, sys, threading
+
+def say(*what):
+    print(*what, flush=True)
+"""
+
+#: What most of them begin with.
 HEAD = '''
 import signal, sys, threading
 import lmstudio_sync as lms
@@ -42,14 +50,17 @@ def say_when_waiting():
 class Program:
     """A running program, of which every line that it prints is a milestone."""
 
-    def __init__(self, code: str, *arguments: object, warnings: str = "default") -> None:
+    def __init__(
+        self, code: str | Path, *arguments: object, warnings: str = "default", imports: bool = True
+    ) -> None:
+        head = HEAD if imports else HEAD_WITHOUT_IMPORTS
+        what = [str(code)] if isinstance(code, Path) else ["-c", head + textwrap.dedent(code)]
         self._process = subprocess.Popen(
             [
                 sys.executable,
                 "-W",
                 warnings,
-                "-c",
-                HEAD + textwrap.dedent(code),
+                *what,
                 *map(str, arguments),
             ],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)},
@@ -99,9 +110,14 @@ class Program:
 
 
 @contextmanager
-def program(code: str, *arguments: object, warnings: str = "default") -> Iterator[Program]:
-    """Run a program for as long as the block lasts."""
-    running = Program(code, *arguments, warnings=warnings)
+def program(
+    code: str | Path, *arguments: object, warnings: str = "default", imports: bool = True
+) -> Iterator[Program]:
+    """Run a program, or a script, for as long as the block lasts.
+
+    :param imports: whether it begins with those that most need.
+    """
+    running = Program(code, *arguments, warnings=warnings, imports=imports)
     try:
         yield running
     finally:

@@ -62,26 +62,33 @@ class QuietServer:
     async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
         theirs, ours = memory_pair()
         self.is_dialled.set()
-        async with anyio.create_task_group() as tasks:
-            if self._lets_in:
-                await ours.send(json.dumps({"success": True}))
+        try:
+            async with anyio.create_task_group() as tasks:
+                if self._lets_in:
+                    await ours.send(json.dumps({"success": True}))
                 tasks.start_soon(self._serve, ours)
-            try:
                 yield theirs
-            finally:
                 tasks.cancel_scope.cancel()
+        finally:
+            # What was said before goodbye is heard.
+            with anyio.CancelScope(shield=True):
                 await theirs.aclose()
-                await ours.aclose()
+                await self._serve(ours)
 
     async def _serve(self, transport: FrameTransport) -> None:
-        while True:
-            for frame in await transport.receive():
-                message = json.loads(frame)
-                for answer in self._answers(message):
-                    await transport.send(json.dumps(answer))
-                with self._heard:
-                    self.messages.append(message)
-                    self._heard.notify_all()
+        try:
+            while True:
+                for frame in await transport.receive():
+                    await self._hear(transport, json.loads(frame))
+        except lms.LMStudioWebsocketError:
+            await transport.aclose()
+
+    async def _hear(self, transport: FrameTransport, message: dict[str, Any]) -> None:
+        with self._heard:
+            self.messages.append(message)
+            self._heard.notify_all()
+        for answer in self._answers(message):
+            await transport.send(json.dumps(answer))
 
     def _answers(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         match message:

@@ -81,7 +81,7 @@ def test_a_wrong_argument_is_named_before_anything_is_sent() -> None:
         with pytest.raises(lms.LMStudioValueError, match="ttl"):
             client.llm.load_new_instance("qwen3-4b", ttl=-1)
         with pytest.raises(lms.LMStudioConfigError):
-            client.llm.load_new_instance_stream("qwen3-4b", config={"contxt_length": 1})  # type: ignore[typeddict-unknown-key]
+            client.llm.load_new_instance_stream("qwen3-4b", config={"contxt_length": 1})  # type: ignore[arg-type]
     assert server.calls() == []
 
 
@@ -164,6 +164,43 @@ def test_a_blocking_call_in_an_async_callback_is_an_error_not_a_deadlock(client:
 
     with pytest.raises(lms.LMStudioRuntimeError, match="plain function"):
         client.llm.load_new_instance(KEY, on_progress=on_progress)
+
+
+def test_a_model_acts_with_plain_tools_and_tells_callbacks_in_the_callers_thread(client: lms.Client) -> None:
+    llm = client.llm.model("tools")
+    told: list[tuple[str, int]] = []
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        # A tool has a thread of its own, from where the SDK can be used as well.
+        told.append((llm.get_info().identifier, a + b))
+        return a + b
+
+    def on_message(message: object) -> None:
+        told.append((threading.current_thread().name, threading.get_ident()))
+
+    result = llm.act("What is 1 + 2?", [add], on_message=on_message)
+    here = (threading.current_thread().name, threading.get_ident())
+    assert result.rounds == 2
+    assert [each for each in told if each != here] == [("tools", 3)]
+    assert told.count(here) == 3
+
+
+def test_what_a_callback_raises_while_a_model_acts_comes_out_alone(client: lms.Client) -> None:
+    def fail(a: int, b: int) -> int:
+        """Add two numbers."""
+        raise ArithmeticError(a + b)
+
+    def on_invalid(error: lms.LMStudioPredictionError, request: object) -> None:
+        raise KeyError(request) from error
+
+    with pytest.raises(KeyError) as caught:
+        client.llm.model("tools").act(
+            "What is 1 + 2?",
+            [lms.ToolFunctionDef("add", "Add.", {"a": int, "b": int}, fail)],
+            handle_invalid_tool_request=on_invalid,
+        )
+    assert isinstance(caught.value.__cause__, lms.LMStudioPredictionError)
 
 
 # -- threads and loops
@@ -262,9 +299,13 @@ def test_closing_in_one_thread_ends_the_calls_of_the_others() -> None:
     outcome: list[BaseException] = []
     begun = threading.Event()
 
+    def on_progress(fraction: float) -> None:
+        if fraction:
+            begun.set()
+
     def load() -> None:
         try:
-            client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
+            client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
         except lms.LMStudioConnectionClosedError as error:
             outcome.append(error)
 
@@ -290,7 +331,6 @@ def test_a_client_that_is_dropped_warns_and_closes(threads: None) -> None:
     (thread,) = [each for each in threading.enumerate() if each.name == "lmstudio" and each.daemon][-1:]
     with pytest.warns(ResourceWarning, match=r"Client\(api_host='quiet'\) was not closed"):
         del client
-        gc.collect()
     thread.join(20)
 
 

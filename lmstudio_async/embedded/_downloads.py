@@ -1,0 +1,320 @@
+"""The downloads that are under way: each model once, however many wait for it, and for as long as somebody does."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._wire._repository import DownloadProgressPacket, DownloadProgressUpdate, StartFinalizing
+from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._gguf import GgufError, read_header
+from lmstudio_async.embedded._hub import Hub, HubFile, Listing, disk_error
+from lmstudio_async.embedded._hub_models import HubModel, HubModelName, models_of
+from lmstudio_async.embedded._partial_file import PartialFile, PartialFileInUse, PresentFile
+from lmstudio_async.errors import LMStudioError
+
+__all__ = ["Downloads", "Report"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
+
+Report = Callable[[DownloadProgressPacket | StartFinalizing], None]
+
+#: Seconds between two reports, and over which the speed is taken.
+_REPORT_SECONDS: Final = 0.2
+_SPEED_SECONDS: Final = 3.0
+#: How long a cancelled download may take to let go of its files.
+_END_SECONDS: Final = 5.0
+#: The catalog passes by what begins with a dot.
+_HIDDEN: Final = ".downloads"
+
+
+class Downloads:
+    """Downloads models into the folder of a catalog.
+
+    :param tasks: what the downloads run in.
+    """
+
+    def __init__(self, catalog: Catalog, hub: Hub, tasks: anyio.abc.TaskGroup) -> None:
+        self._catalog = catalog
+        self._hub = hub
+        self._tasks = tasks
+        self._jobs: dict[tuple[str, str], _Job] = {}
+        self._turns: dict[str, anyio.Lock] = {}
+
+    async def download(self, identifier: str, report: Report) -> str:
+        """Download a model, or join those who wait for it already. Cancelled, it ends the download if nobody else waits.
+
+        :return: the key of the model.
+        :raises LMStudioServerError: it failed.
+        """
+        name = HubModelName.parse(identifier)
+        job = await self._job(name)
+        job.join(report)
+        try:
+            await job.over.wait()
+        finally:
+            job.watchers.remove(report)
+            if not job.watchers and not job.over.is_set():
+                job.scope.cancel()
+                with anyio.move_on_after(_END_SECONDS, shield=True):
+                    await job.over.wait()
+        if job.error is not None:
+            raise copy.copy(job.error)
+        return job.key
+
+    async def _job(self, name: HubModelName) -> _Job:
+        which = (name.repository, name.path)
+        while (job := self._jobs.get(which)) is not None:
+            if not job.scope.cancel_called:
+                return job
+            # It has the file open, for a moment yet.
+            await job.over.wait()
+        job = self._jobs[which] = _Job(name)
+        self._tasks.start_soon(self._run, job)
+        return job
+
+    async def _run(self, job: _Job) -> None:
+        job.error = server_error("The download was ended, for this server ends.")
+        self._tasks.start_soon(job.report)
+        try:
+            with job.scope:
+                job.key = await self._download(job)
+                job.error = None
+        except PartialFileInUse:
+            job.error = server_error(
+                f'Another program downloads "{job.name.path}" into the same models folder.',
+                "Wait until it is done.",
+            )
+        except OSError as error:
+            job.error = disk_error(error, f'The download of "{job.name.path}"')
+        except LMStudioError as error:
+            job.error = error
+        except Exception:
+            logger.exception("the download of %s broke by a fault of this server", job.name)
+            job.error = server_error("The download failed by a fault of this server.")
+        finally:
+            del self._jobs[job.name.repository, job.name.path]
+            job.reporting.cancel()
+            job.over.set()
+
+    async def _download(self, job: _Job) -> str:
+        listing = await self._hub.files(job.name.repository, job.name.commit)
+        model = next((each for each in models_of(listing) if each.name.path == job.name.path), None)
+        if model is None:
+            raise server_error(
+                f'There is no model "{job.name.path}" in "{job.name.repository}".',
+                "Ask for the download options again.",
+            )
+        await anyio.to_thread.run_sync(self._check_room, model)
+        job.start(model.size_bytes)
+        if model.projector is not None:
+            # Other models of the repository see with the same one.
+            async with self._turns.setdefault(model.place(model.projector), anyio.Lock()):
+                if await self._get(job, listing, model, model.projector):
+                    await anyio.to_thread.run_sync(self._move, model, [model.projector])
+        new = [part for part in model.parts if await self._get(job, listing, model, part)]
+        job.finalize()
+        return await anyio.to_thread.run_sync(self._put_in_place, model, new)
+
+    async def _get(self, job: _Job, listing: Listing, model: HubModel, file: HubFile) -> bool:
+        """Have all bytes of a file, checked; whether they are in the hidden folder, and not in their place already."""
+        before = job.done
+        if await _is_whole(self._place(model, file), file):
+            job.reach(before + file.size)
+            return False
+        with await anyio.to_thread.run_sync(PartialFile, self._partial(model, file), file) as partial:
+            while await anyio.to_thread.run_sync(partial.read_on):
+                job.begin(before + partial.size)
+            job.begin(before + partial.size)
+            await self._hub.fetch(listing, file, partial, lambda size: job.reach(before + size))
+            if not partial.is_right():
+                await anyio.to_thread.run_sync(partial.remove)
+                raise server_error(
+                    f'What came for "{file.path}" is not what the Hub said it would be: its check sum is wrong.',
+                    "It was removed. Download it again.",
+                )
+            await anyio.to_thread.run_sync(partial.finish)
+        job.reach(before + file.size)
+        return True
+
+    # -- the files
+
+    def _place(self, model: HubModel, file: HubFile) -> Path:
+        return self._catalog.folder / model.place(file)
+
+    def _partial(self, model: HubModel, file: HubFile) -> Path:
+        place = self._catalog.folder / _HIDDEN / model.place(file)
+        # What another commit has under this name has other bytes.
+        return place.with_name(f"{place.name}.{(file.sha256 or file.git_id or '')[:16]}.part")
+
+    def _check_room(self, model: HubModel) -> None:
+        folder = self._catalog.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = sum(
+            file.size - max(_size(self._partial(model, file)), 0)
+            for file in model.files
+            if _size(self._place(model, file)) != file.size
+        )
+        free = shutil.disk_usage(folder).free
+        if missing > free:
+            raise server_error(
+                f"The disk of the models folder has no room: {missing / 1e9:.1f} GB are to come, and "
+                f"{free / 1e9:.1f} GB are free.",
+                "Make room on it, or take a smaller quantization.",
+            )
+
+    def _put_in_place(self, model: HubModel, new: list[HubFile]) -> str:
+        """Make a model of the files, and give its key; or leave nothing of them."""
+        first = model.parts[0]
+        try:
+            read_header(self._partial(model, first) if first in new else self._place(model, first))
+        except GgufError as error:
+            for file in new:
+                self._partial(model, file).unlink(missing_ok=True)
+            raise server_error(f'"{first.path}" is no GGUF model: {error}. It was removed.') from error
+        self._move(model, new)
+        entries = self._catalog.scan()
+        path = model.place(first)
+        found = next((entry.model_key for entry in entries if entry.path == path), None)
+        if found is None:
+            for file in new:
+                self._place(model, file).unlink(missing_ok=True)
+            reason = self._catalog.broken.get(path, "it is not among the models")
+            raise server_error(f'"{first.path}" cannot be used: {reason}. It was removed.')
+        return found
+
+    def _move(self, model: HubModel, files: list[HubFile]) -> None:
+        root = self._catalog.folder.resolve()
+        # Without its first part a model is none: that one comes last.
+        for file in reversed(files):
+            place, partial = self._place(model, file), self._partial(model, file)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.resolve().is_relative_to(root):
+                raise server_error(
+                    f'"{place.parent}" is a link to a folder outside of the models folder.',
+                    "Remove the link.",
+                )
+            partial.replace(place)
+            for old in partial.parent.glob(f"{_literally(place.name)}.*.part"):
+                old.unlink(missing_ok=True)
+            self._tidy(partial.parent)
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove the folders that have nothing in them any more."""
+        while folder != self._catalog.folder:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+
+class _Job:
+    """One download.
+
+    :ivar key: the model's, when it is over.
+    :ivar error: why there is none.
+    """
+
+    def __init__(self, name: HubModelName) -> None:
+        self.name = name
+        self.scope = anyio.CancelScope()
+        self.over = anyio.Event()
+        self.watchers: list[Report] = []
+        self.key = ""
+        self.error: LMStudioError | None = None
+        self.total = 0
+        self.done = 0
+        self.reporting = anyio.CancelScope()
+        self._finalizing = False
+        self._history: deque[tuple[float, int]] = deque()
+
+    def join(self, report: Report) -> None:
+        """Tell somebody more about it, from now on."""
+        self.watchers.append(report)
+        if self.total:
+            report(self._packet())
+        if self._finalizing:
+            report(StartFinalizing())
+
+    async def report(self) -> None:
+        """Tell how it goes, now and then, until that is cancelled."""
+        with self.reporting:
+            told = None
+            while True:
+                await anyio.sleep(_REPORT_SECONDS)
+                if self.total and not self._finalizing and (packet := self._packet()) != told:
+                    self._tell(packet)
+                    told = packet
+
+    def begin(self, done: int) -> None:
+        """So many bytes were there before."""
+        self._history.clear()
+        self.reach(done)
+
+    def reach(self, done: int) -> None:
+        """So many bytes are there now."""
+        self.done = done
+        self._history.append((anyio.current_time(), done))
+
+    def start(self, total: int) -> None:
+        """So many bytes there will be."""
+        self.total = total
+        self._tell(self._packet())
+
+    def finalize(self) -> None:
+        """All bytes are there."""
+        self._tell(self._packet())
+        self._finalizing = True
+        self._tell(StartFinalizing())
+
+    def _tell(self, packet: DownloadProgressPacket | StartFinalizing) -> None:
+        for report in self.watchers:
+            report(packet)
+
+    def _packet(self) -> DownloadProgressPacket:
+        speed, now = 0.0, anyio.current_time()
+        # One older entry stays, for what came since.
+        while len(self._history) > 1 and now - self._history[1][0] > _SPEED_SECONDS:
+            self._history.popleft()
+        if self._history and now > self._history[0][0]:
+            since, first = self._history[0]
+            speed = max(self.done - first, 0) / (now - since)
+        update = DownloadProgressUpdate(
+            downloaded_bytes=self.done, total_bytes=self.total, speed_bytes_per_second=speed
+        )
+        return DownloadProgressPacket(update=update)
+
+
+async def _is_whole(path: Path, file: HubFile) -> bool:
+    """Whether a file is in its place already, with the right content."""
+    if await anyio.to_thread.run_sync(_size, path) != file.size:
+        return False
+    with suppress(OSError), await anyio.to_thread.run_sync(PresentFile, path, file) as present:
+        while await anyio.to_thread.run_sync(present.read_on):
+            pass
+        return present.is_right()
+    return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _literally(name: str) -> str:
+    """A name, as a pattern."""
+    return "".join(f"[{character}]" if character in "[*?" else character for character in name)

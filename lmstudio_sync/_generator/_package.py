@@ -1,0 +1,179 @@
+"""The modules that have no twin: the package itself, and the functions that use the default client."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+
+from ._classes import Writer
+from ._layout import assemble, do_not_edit, fold, order, quoted, split
+from ._reading import Method, Module
+from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, Prose, blocking
+
+__all__ = ["convenience", "package"]
+
+
+def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose) -> str:
+    """Write the functions that use the default client."""
+    imports: dict[str, set[str]] = {f"{FACADE}._default_client": {"get_default_client"}}
+    heads, bodies = [], []
+    for name, (namespace, owner, method, example) in CONVENIENCE.items():
+        node, writer, values = find_method(modules, home, prose, f"Async{owner}", method)
+        for module, names in writer.imports.items():
+            imports.setdefault(module, set()).update(names)
+        writer.imports = imports
+        head = f"def {name}({', '.join(writer.parameters(node.args)[1:])}) -> {writer.use(node.returns)}:"
+        call = f"return get_default_client().{namespace}{'.' if namespace else ''}{method}({writer.arguments(node.args)})"
+        docstring = prose(writer.module.docstring(node) or "")
+        for variable, text in values.items():
+            head = re.sub(rf"\b{variable}\b", text, head)
+        heads.append(head)
+        if example:
+            docstring = re.sub(
+                r"::\n\n.*?\n(?=\s*\"\"\")", f"::\n\n            {example}\n", docstring, flags=re.DOTALL
+            )
+        docstring = docstring.replace(f"client.{method}(", f"lms.{name}(")
+        docstring = re.sub("^    ", "", docstring, flags=re.MULTILINE)
+        bodies.append("\n".join([*fold(head, 0), f"    {docstring}", *fold(uncalled(call), 4)]))
+    used = set(re.findall(r"\w+", "\n".join(heads)))
+    imports = {module: names & used for module, names in imports.items() if names & used}
+    imports[f"{FACADE}._default_client"] = {"get_default_client"}
+    return assemble(
+        "The functions that use the default client.",
+        f"{CORE}/_models.py and _client.py",
+        CONVENIENCE,
+        imports,
+        {},
+        [],
+        bodies,
+    )
+
+
+def uncalled(call: str) -> str:
+    """The default client's own methods see to the callbacks."""
+    return re.sub(r"self\._bridge\.callback\((\w+)\)", r"\1", call)
+
+
+def find_method(
+    modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose, owner: str, method: str
+) -> tuple[Method, Writer, dict[str, str]]:
+    """Find a method in a class or its base; with it what the base's type variables stand for there."""
+    module = modules[home[owner]]
+    node = next(each for each in module.twins if each.name == owner)
+    for each in node.body:
+        if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)) and each.name == method:
+            return each, Writer(module, home, prose), {}
+    base = node.bases[0]
+    if not isinstance(base, ast.Subscript):
+        raise GenerateError(f"{owner} has no {method}")
+    found, writer, _ = find_method(modules, home, prose, ast.unparse(base.value), method)
+    parent = next(each for each in writer.module.twins if each.name == ast.unparse(base.value))
+    variables = next(
+        split(writer.module.text(each.slice), ",") for each in parent.bases if isinstance(each, ast.Subscript)
+    )
+    own = Writer(module, home, prose)
+    values = dict(zip(variables, map(blocking, split(module.text(base.slice), ",")), strict=True))
+    writer.imports = own.imports
+    own.use(base.slice)
+    return found, writer, values
+
+
+def package(init: Module, home: Mapping[str, str]) -> str:
+    """Write the package's own module: every name of the core's, and those that only this package has."""
+    names = {blocking(name): name for name in init.public}
+    places: dict[str, list[str]] = {}
+    for name, of_the_core in names.items():
+        if of_the_core in home:
+            places.setdefault(home[of_the_core], []).append(name)
+    places["_convenience"] = list(CONVENIENCE)
+    places["_default_client"] = ["configure_default_client", "get_default_client"]
+    places["_timeouts"] = ["get_sync_api_timeout", "set_sync_api_timeout"]
+    own = {name: f"{FACADE}.{module}" for module, found in places.items() for name in found}
+    origins = {name: own.get(name) or init.origins[names[name]] for name in [*names, *own]}
+    public = sorted(origins, key=order)
+    typed = sorted(public, key=lambda name: (origins[name], order(name)))
+    lines = [f"    from {origins[name]} import {name} as {name}" for name in typed]
+    where = []
+    for module in sorted(places):
+        found = sorted(places[module], key=order)
+        entry = f'    "{module}": ({quoted(found)}{"," if len(found) == 1 else ""}),'
+        where += (
+            [entry]
+            if len(found) == 1
+            else [f'    "{module}": (', *(f'        "{name}",' for name in found), "    ),"]
+        )
+    return PACKAGE.format(
+        note="\n".join(do_not_edit(f"{CORE}/__init__.py")),
+        imports="\n".join(lines),
+        names="\n".join(f'    "{name}",' for name in public),
+        where="\n".join(where),
+    )
+
+
+PACKAGE = '''"""The blocking SDK for LM Studio: what `lmstudio_async` does, for scripts, notebooks and threads.
+
+::
+
+    import lmstudio_sync as lms
+
+    llm = lms.llm("llama-3.2-1b-instruct", ttl=3600)
+    print(llm.respond("What is the meaning of life?"))
+
+    with lms.Client() as client:
+        second = client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama")
+        second.unload()
+
+The same names without ``Async``, the same methods without ``await``. Configs, infos, errors and all else that does no
+I/O are `lmstudio_async`'s own. Everything here is loaded when it is first used.
+"""
+
+{note}
+
+from __future__ import annotations
+
+import atexit
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+{imports}
+
+__all__ = [
+{names}
+]
+
+_WHERE = {{
+{where}
+}}
+_MODULES = {{name: module for module, names in _WHERE.items() for name in names}}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
+    if name not in _MODULES:
+        value = getattr(import_module("lmstudio_async"), name)
+    else:
+        value = getattr(import_module(f"{{__name__}}.{{_MODULES[name]}}"), name)
+        if isinstance(value, type) and not value.__annotations__:
+            # Tracebacks show where users find it. What has annotations keeps the module where they can be resolved.
+            value.__module__ = __name__
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({{*globals(), *__all__}})
+
+
+def _close_all() -> None:
+    bridge = sys.modules.get(f"{{__name__}}._bridge")
+    if bridge is not None:
+        bridge.close_all()
+
+
+# Registered now, so that what users register later runs before it and may still use their clients.
+atexit.register(_close_all)
+'''

@@ -1,0 +1,83 @@
+"""A module of the core: its classes, and where its names come from."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from ._rules import CORE
+
+__all__ = ["Method", "Module", "names_in"]
+
+Method: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module:
+    """A module of the core: its text, and where its names come from."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source
+        self.tree = ast.parse(source)
+        self.lines = source.splitlines()
+        self.origins: dict[str, str] = {}
+        self.typing_only: set[str] = set()
+        self.variables: dict[str, ast.Call] = {}
+        self.public: list[str] = []
+        self._read(self.tree.body)
+        self.twins = [
+            node
+            for node in self.tree.body
+            if isinstance(node, ast.ClassDef) and node.name.startswith("Async") and node.name in self.public
+        ]
+
+    def _read(self, body: Iterable[ast.stmt], *, typing_only: bool = False) -> None:
+        for node in body:
+            match node:
+                case ast.ImportFrom(module=str(module), names=names):
+                    self.origins |= {alias.asname or alias.name: module for alias in names}
+                    self.typing_only |= {alias.name for alias in names if typing_only}
+                case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                    self._read(node.body, typing_only=True)
+                case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                    self.origins[name] = f"{CORE}.{self.name}"
+                case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                    self.public = ast.literal_eval(value)
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="TypeVar"))):
+                    assert isinstance(node.value, ast.Call)
+                    self.variables[name] = node.value
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    self.origins[name] = f"{CORE}.{self.name}"
+
+    def text(self, node: ast.AST) -> str:
+        """Give a node's own text, on one line."""
+        text = re.sub(r"\s*\n\s*", " ", ast.get_source_segment(self.source, node) or "")
+        return re.sub(r",? ?([\])])", r"\1", re.sub(r"([\[(]) ", r"\1", text))
+
+    def may_be_core(self, node: ast.AST) -> bool:
+        """Tell whether an annotation may stand for objects of the core, which need their twins."""
+        return any(name.startswith("Async") or self.is_open_variable(name) for name in names_in(node))
+
+    def is_open_variable(self, name: str) -> bool:
+        """Tell whether a type variable may stand for a class of the core."""
+        if name not in self.variables:
+            return False
+        bounds = [keyword.value for keyword in self.variables[name].keywords if keyword.arg == "bound"]
+        return not bounds or any("Async" in ast.unparse(bound) for bound in bounds)
+
+    def docstring(self, node: ast.ClassDef | Method) -> str | None:
+        """Give the docstring as it is written, quotes included."""
+        if ast.get_docstring(node, clean=False) is None:
+            return None
+        return ast.get_source_segment(self.source, node.body[0])
+
+
+def names_in(node: ast.AST | None) -> Iterator[str]:
+    """Find the names in an annotation, also in one that is quoted."""
+    for each in ast.walk(node) if node else ():
+        if isinstance(each, ast.Name):
+            yield each.id
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value.isidentifier():
+            yield each.value

@@ -1,0 +1,75 @@
+"""What the two worlds call things."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["BY_HAND", "CONSTRUCTOR", "CONVENIENCE", "CORE", "FACADE", "GenerateError", "Prose", "blocking"]
+
+
+CORE, FACADE = "lmstudio_async", "lmstudio_sync"
+
+#: Written by hand. All else in the package is generated.
+BY_HAND = {"_bridge.py", "_default_client.py", "_facade.py", "_generate.py", "_loop.py", "_timeouts.py"}
+
+#: What docstrings say of one world and not of the other. Each must be found somewhere.
+PROSE = {
+    "await it, iterate": "wait for it, iterate",
+    "await its handle": "wait for its handle",
+    "await its result": "wait for its result",
+    "await the model's key": "wait for the model's key",
+    "entered, iterated over or awaited": "entered, iterated over or waited for",
+    "cancellation of\n    the task": "an\n    interrupt",
+    "cancellation\n    of the task": "an interrupt",
+    "from any task": "from any thread",
+    "Enter it once; use it from any": "Use it from any",
+    "so that ``stream = await model": "so that ``stream = model",
+    "or a cancellation while waiting": "or an interrupt while waiting",
+    "None, the\n        default, waits for ever; connecting always has a limit.": 'None\n        waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.\n    :param backend: the event loop of the background thread.',
+}
+
+#: Parameters that a constructor has here and not in the core, or otherwise.
+CONSTRUCTOR = {
+    "timeout": ('float | Literal["default"] | None', '"default"'),
+    "backend": ('Literal["asyncio", "trio"]', '"asyncio"'),
+}
+
+#: Methods of the default client as functions: name -> namespace, class, method, example.
+CONVENIENCE = {
+    "llm": ("llm", "LlmNamespace", "model", 'llm = lms.llm("llama-3.2-1b-instruct", ttl=3600)'),
+    "embedding_model": (
+        "embedding",
+        "EmbeddingNamespace",
+        "model",
+        'model = lms.embedding_model("nomic-embed-text-v1.5")',
+    ),
+    "list_loaded_models": ("", "Client", "list_loaded_models", ""),
+    "list_downloaded_models": ("", "Client", "list_downloaded_models", ""),
+    "prepare_image": ("", "Client", "prepare_image", ""),
+}
+
+
+class GenerateError(Exception):
+    """The core has something that no rule here covers, or a rule covers nothing in the core."""
+
+
+def blocking(text: str) -> str:
+    """Give code or a name as it is without async."""
+    text = re.sub(r"\basync (with|for|def)\b", r"\1", text)
+    text = re.sub(r"\bawait ", "", text)
+    text = re.sub(r"\((client(?:\.\w+)*\(\))\)\.", r"\1.", text)
+    return re.sub(r"\bAsync(?=[A-Z])", "", text).replace("aclose", "close")
+
+
+class Prose:
+    """Translates docstrings, and remembers which rules were of use."""
+
+    def __init__(self) -> None:
+        self.unused = set(PROSE)
+
+    def __call__(self, text: str) -> str:
+        for old, new in PROSE.items():
+            if old in text:
+                self.unused.discard(old)
+                text = text.replace(old, new)
+        return blocking(text)

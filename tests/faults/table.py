@@ -1,0 +1,201 @@
+"""The table of faults: what the server does, and what becomes of the request. Afterwards all is well, always."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+import lmstudio_async as lms
+from tests.faults.faulty_server import DROP, ID, Line, fragment
+from tests.scripted_server import INSTANCE, MODEL
+
+__all__ = ["FAULTS", "REQUESTS", "Fault"]
+
+#: What the client does: a coroutine of the async client, or the result of the blocking one.
+REQUESTS: dict[str, Any] = {
+    "getModelInfo": lambda client, _: client.llm.get_model_info("qwen3-4b"),
+    "listDownloadedModels": lambda client, _: client.list_downloaded_models(),
+    "unloadModel": lambda client, _: client.llm.unload("qwen3-4b"),
+    "loadModel": lambda client, _: client.llm.load_new_instance("qwen3-4b", "qwen3-4b"),
+    "getOrLoad": lambda client, _: client.llm.model("qwen3-4b"),
+    "predict": lambda _, llm: llm.respond("Hello"),
+    "authentication": lambda client, _: client.llm.list_loaded(),
+}
+
+
+@attrs.frozen
+class Fault:
+    """One line of the table.
+
+    :param endpoint: where the server has it.
+    :param name: what it does.
+    :param lines: what it says.
+    :param error: what the request ends with; None if it succeeds nevertheless.
+    :param match: what the error says.
+    :param timeout: the client's.
+    :param content: what of an answer the error carries.
+    """
+
+    endpoint: str
+    name: str
+    lines: list[Line]
+    error: type[lms.LMStudioError] | None = None
+    match: str = ""
+    timeout: float | None = None
+    content: str = ""
+
+    @property
+    def drops(self) -> bool:
+        """Whether the connection is lost."""
+        return DROP in self.lines or self.endpoint == "authentication"
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.name}"
+
+
+def result(value: Any, **members: Any) -> Line:
+    return {"type": "rpcResult", "callId": ID, "result": value} | members
+
+
+def packet(value: Any) -> Line:
+    return {"type": "channelSend", "channelId": ID, "message": value}
+
+
+def progress(value: Any) -> Line:
+    return packet({"type": "progress", "progress": value})
+
+
+def refusal(error: Any) -> Line:
+    return {"type": "rpcError", "callId": ID, "error": error}
+
+
+def failure(error: Any) -> Line:
+    return {"type": "channelError", "channelId": ID, "error": error}
+
+
+def warning(text: Any, **members: Any) -> Line:
+    return {"type": "communicationWarning", "warning": text} | members
+
+
+DEEP = (
+    '{"type": "rpcError", "callId": 2, "error": {"title": "x", "displayData": '
+    '{"code": "generic.noModelMatchingQuery", "query": {"path": ' + "[" * 300 + "]" * 300 + "}}}}"
+)
+INFO = result(INSTANCE)
+RESOLVED = packet({"type": "resolved", "info": MODEL})
+LOADED = packet({"type": "success", "info": INSTANCE})
+ANSWERED = packet({"type": "success", "stats": {"stopReason": "eosFound"}})
+CLOSE = {"type": "channelClose", "channelId": ID}
+ODD: list[Any] = ["1", None, [], {}, True, -1, 1.5]
+UNNAMED = {key: value for key, value in INSTANCE.items() if key != "identifier"}
+
+BROKEN = lms.LMStudioConnectionBrokenError
+CHANNEL_CLOSED = lms.LMStudioChannelClosedError
+PROTOCOL = lms.LMStudioProtocolError
+SERVER = lms.LMStudioServerError
+TIMEOUT = lms.LMStudioTimeoutError
+UNREACHABLE = lms.LMStudioUnreachableError
+
+# fmt: off
+FAULTS = [
+    # -- what is no message
+    Fault("getModelInfo", "text that is not JSON", ["nonsense", "{", "'{}'", INFO]),
+    Fault("getModelInfo", "an empty frame", ["", " ", INFO]),
+    Fault("getModelInfo", "null", ["null", INFO]),
+    Fault("getModelInfo", "arrays", ["[]", '[{"type": "rpcResult"}]', INFO]),
+    Fault("getModelInfo", "bare values", ["5", "true", '"rpcResult"', "1e999", "NaN", INFO]),
+    Fault("getModelInfo", "nesting without end", ["[" * 100_000, '{"a":' * 100_000, INFO]),
+    Fault("getModelInfo", "a number of 10000 digits", ['{"callId":' + "9" * 10_000 + "}", INFO]),
+    Fault("getModelInfo", "half of a surrogate pair", [r'{"type": "\ud800"}', INFO]),
+    Fault("getModelInfo", "no type", [{}, {"callId": ID}, INFO]),
+    Fault("getModelInfo", "an unknown type", [{"type": "signalUpdate", "callId": ID}, INFO]),
+    Fault("getModelInfo", "a type that is no text", [{"type": ["rpcResult"]}, {"type": None}, {"type": {}}, INFO]),
+    Fault("getModelInfo", "an acknowledgement that nobody asked for", [{"type": "keepAliveAck"}, INFO]),
+    # -- whom it is for
+    Fault("getModelInfo", "an unknown number", [result([], callId=999), refusal({}) | {"callId": -1}, INFO]),
+    Fault("getModelInfo", "no number", [{"type": "rpcResult", "result": 5}, {"type": "rpcError"}, INFO]),
+    Fault("getModelInfo", "a number that is none", [result(5, callId=odd) for odd in ODD] + [INFO]),
+    Fault("getModelInfo", "packets of channels that nobody opened", [packet({}) | {"channelId": 7}, CLOSE, failure({}), INFO]),
+    Fault("getModelInfo", "the answer twice", [INFO, INFO, refusal({"title": "no"})]),
+    Fault("loadModel", "packets after its end", [LOADED, CLOSE, LOADED, CLOSE, failure({"title": "no"})]),
+    Fault("predict", "packets after its end", [fragment("Hi"), ANSWERED, CLOSE, fragment("Hi"), ANSWERED, CLOSE]),
+    # -- an answer of the wrong form
+    Fault("getModelInfo", "a member more", [result(INSTANCE | {"new": {"a": [1]}}, sequence=9)]),
+    Fault("getModelInfo", "a member less", [result({"type": "llm", "identifier": "qwen3-4b"})]),
+    Fault("getModelInfo", "members that are null", [result(INSTANCE | {"path": None, "contextLength": None})]),
+    Fault("getModelInfo", "members of wrong types", [result(INSTANCE | {"sizeBytes": "big", "vision": 1, "ttlMs": []})]),
+    Fault("getModelInfo", "a kind of model that nobody knows", [result(INSTANCE | {"type": "diffusion", "format": "new"})]),
+    Fault("getModelInfo", "nothing found, though it was to be an error", [result(None)], lms.LMStudioModelNotFoundError),
+    Fault("getModelInfo", "a number for an answer", [result(5)], PROTOCOL, "cannot be read"),
+    Fault("getModelInfo", "a list for an answer", [result([INSTANCE])], PROTOCOL, "cannot be read"),
+    Fault("listDownloadedModels", "one odd model among the others", [result([MODEL | {"type": "?"}, MODEL])]),
+    Fault("listDownloadedModels", "no list", [result({"models": []})], PROTOCOL, "cannot be read"),
+    Fault("listDownloadedModels", "no result", [{"type": "rpcResult", "callId": ID}], PROTOCOL, "cannot be read"),
+    Fault("listDownloadedModels", "null", [result(None)], PROTOCOL, "cannot be read"),
+    Fault("listDownloadedModels", "a list with null in it", [result([None])], PROTOCOL, "cannot be read"),
+    Fault("unloadModel", "null where there is no answer", [result(None)]),
+    Fault("unloadModel", "an answer where there is none", [result({"unloaded": True})]),
+    # -- errors of the wrong form
+    Fault("getModelInfo", "an error that is a text", [refusal("went wrong")], SERVER, "went wrong"),
+    Fault("getModelInfo", "an error without words", [refusal("")], SERVER, "Unknown error"),
+    Fault("getModelInfo", "an empty error", [refusal({})], SERVER, "Unknown error"),
+    Fault("getModelInfo", "no error in an error", [{"type": "rpcError", "callId": ID}], SERVER, "Unknown error"),
+    Fault("getModelInfo", "an error of wrong types", [refusal({"title": 5, "cause": [], "displayData": "?"})], SERVER, "Unknown"),
+    Fault("getModelInfo", "an error of an unknown code", [refusal({"title": "x", "displayData": {"code": "new"}})], SERVER, "x"),
+    Fault("unloadModel", "an error nested deeply", [DEEP], lms.LMStudioModelNotFoundError, "Asked for: path"),
+    Fault("loadModel", "an error that is a text", [RESOLVED, failure("went wrong")], SERVER, "went wrong"),
+    Fault("predict", "an error that is null", [fragment("Hi"), failure(None)], SERVER, "Unknown error", content="Hi"),
+    # -- warnings
+    Fault("getModelInfo", "a warning in place of an answer", [warning("bad parameter")], PROTOCOL, "bad parameter"),
+    Fault("unloadModel", "a warning without a reason", [warning(None)], PROTOCOL, "no reason given"),
+    Fault("loadModel", "a warning in place of a channel", [warning("?", kind="channelUnknownEndpoint")], PROTOCOL, "could not handle"),
+    Fault("loadModel", "a warning about something else", [RESOLVED, warning("no idea", kind="rpcX"), LOADED, CLOSE]),
+    # -- odd progress, odd packets
+    Fault("loadModel", "progress that goes back", [RESOLVED, progress(0.5), progress(0.1), LOADED, CLOSE]),
+    Fault("loadModel", "progress beyond its end", [progress(7), progress(-1), progress(1e308), LOADED, CLOSE]),
+    Fault("loadModel", "progress that is no number", [progress("half"), progress(None), "NaN", LOADED, CLOSE]),
+    Fault("loadModel", "phases twice", [RESOLVED, RESOLVED, progress(0.5), progress(0.5), LOADED, LOADED, CLOSE]),
+    Fault("loadModel", "packets that are no objects", [packet(odd) for odd in ODD] + [LOADED, CLOSE]),
+    Fault("loadModel", "packets of unknown kinds", [packet({"type": "rest"}), packet({"type": 5}), LOADED, CLOSE]),
+    Fault("loadModel", "an end without a result", [RESOLVED, CLOSE], CHANNEL_CLOSED, "without a result"),
+    Fault("loadModel", "a result that cannot be read", [packet({"type": "success", "info": 5}), CLOSE], PROTOCOL, "cannot be read"),
+    Fault("loadModel", "an instance without a name", [packet({"type": "success", "info": UNNAMED}), CLOSE], PROTOCOL, "did not name"),
+    Fault("loadModel", "a result and no end", [RESOLVED, LOADED]),
+    Fault("loadModel", "an error after the result", [LOADED, failure({"title": "too late"})]),
+    Fault("getOrLoad", "the packets of another endpoint", [RESOLVED, progress(0.3), CLOSE], CHANNEL_CLOSED, "without a result"),
+    Fault("predict", "an end without a result", [fragment("Hi"), CLOSE], CHANNEL_CLOSED, content="Hi"),
+    Fault("predict", "a reason to stop that nobody knows", [packet({"type": "success", "stats": {"stopReason": "bored"}}), CLOSE]),
+    Fault("predict", "fragments of wrong types", [packet({"type": "fragment", "fragment": {"content": 5}}), ANSWERED, CLOSE]),
+    Fault("predict", "fragments that are none", [packet({"type": "fragment"}), packet({"fragment": {}}), ANSWERED, CLOSE]),
+    Fault("predict", "a result without statistics", [packet({"type": "success"}), CLOSE], PROTOCOL, "cannot be read"),
+    # -- silence
+    Fault("getModelInfo", "no answer", [], TIMEOUT, "'getModelInfo' within 0.1 seconds", 0.1),
+    Fault("unloadModel", "no answer", [], TIMEOUT, "'unloadModel' within 0.1 seconds", 0.1),
+    Fault("loadModel", "no news", [RESOLVED, progress(0.5)], TIMEOUT, "0.1 seconds, at 50%. It was told to stop", 0.1),
+    Fault("getOrLoad", "no news", [], TIMEOUT, "at 0%", 0.1),
+    Fault("predict", "no news", [fragment("Hello")], TIMEOUT, "after 5 characters", 0.1, "Hello"),
+    # -- a connection that is lost
+    Fault("getModelInfo", "a loss before the answer", [DROP]),
+    Fault("getModelInfo", "a loss after the answer", [INFO, DROP]),
+    Fault("listDownloadedModels", "a loss before the answer", [DROP]),
+    Fault("unloadModel", "a loss before the answer", [DROP], BROKEN),
+    Fault("loadModel", "a loss before any news, though it may be loaded", [DROP], BROKEN, "It may be 'qwen3-4b'"),
+    Fault("loadModel", "a loss while it loads what then is loaded", [RESOLVED, progress(0.5), DROP]),
+    Fault("loadModel", "a loss after the result", [RESOLVED, LOADED, DROP]),
+    Fault("getOrLoad", "a loss before any news of what then is loaded", [DROP]),
+    Fault("predict", "a loss before the first word", [DROP], BROKEN),
+    Fault("predict", "a loss half-way", [fragment("Hi "), fragment("the"), DROP], BROKEN, content="Hi the"),
+    Fault("predict", "a loss after the result", [fragment("Hi"), ANSWERED, DROP]),
+    # -- not let in
+    Fault("authentication", "a loss", [DROP], UNREACHABLE, "did not let us in"),
+    Fault("authentication", "a refusal", [{"success": False, "error": "Invalid passkey"}], lms.LMStudioAuthenticationError, "Invalid passkey"),
+    Fault("authentication", "a refusal without words", [{"success": False}], lms.LMStudioAuthenticationError, "no reason given"),
+    Fault("authentication", "text that is not JSON", ["hello"], PROTOCOL, "did not answer the authentication"),
+    Fault("authentication", "null", ["null"], PROTOCOL, "did not answer the authentication"),
+    Fault("authentication", "nesting without end", ["[" * 100_000], PROTOCOL),
+    Fault("authentication", "another message first", [{"type": "keepAliveAck"}], PROTOCOL, "did not answer"),
+    Fault("authentication", "a success that is no truth value", [{"success": "yes"}], PROTOCOL, "did not answer"),
+    Fault("authentication", "no answer", [], UNREACHABLE, "did not let us in within 0.1 seconds", 0.1),
+]
+# fmt: on

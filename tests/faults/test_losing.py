@@ -1,0 +1,209 @@
+"""A load or an answer that is under way when the connection is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    LMStudioCancelledError,
+    LMStudioConnectionBrokenError,
+    LMStudioUnreachableError,
+)
+from lmstudio_async import _loading as loading_module
+from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+SECOND = INSTANCE | {"identifier": "qwen3-4b:2", "instanceReference": "r2"}
+
+
+async def begin(server: ScriptedServer) -> dict[str, Any]:
+    """The server begins to load, and then is lost."""
+    channel = await server.next_message()
+    await server.packet(channel, type="resolved", info=MODEL)
+    await server.packet(channel, type="progress", progress=0.5)
+    return channel
+
+
+@asynccontextmanager
+async def looking(server: ScriptedServer, *loaded: dict[str, Any]) -> AsyncIterator[None]:
+    """A server that is lost while it loads, and then says what is loaded."""
+
+    async def serve() -> None:
+        await begin(server)
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        look = await server.next_message()
+        assert look["endpoint"] == "listLoaded"
+        await server.answer(look, list(loaded))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            yield
+
+
+async def test_a_load_with_an_identifier_gets_the_instance_of_that_name(both: Both) -> None:
+    client, server = both
+    async with looking(server, INSTANCE, SECOND):
+        llm = await client.llm.load_new_instance("qwen3-4b", "qwen3-4b:2")
+
+    assert llm.info.instance_reference == "r2"
+
+
+async def test_a_load_without_one_gets_the_only_instance_that_is_new(both: Both) -> None:
+    client, server = both
+    first = await loaded_llm(client, server)
+    used = SECOND | {"identifier": "used", "instanceReference": "r3", "lastUsedTime": 1_700_000_000_000}
+    of_another_ttl = SECOND | {"identifier": "other", "instanceReference": "r4", "ttlMs": None}
+    of_another_model = SECOND | {"identifier": "phi", "instanceReference": "r5", "modelKey": "phi-4"}
+    async with looking(server, INSTANCE, used, of_another_ttl, SECOND, of_another_model):
+        second = await client.llm.load_new_instance("qwen3-4b")
+
+    assert second.identifier == "qwen3-4b:2"
+    assert second != first
+
+
+async def test_an_instance_that_this_program_has_already_is_not_taken_for_the_new_one(both: Both) -> None:
+    client, server = both
+    await loaded_llm(client, server)
+    async with looking(server, INSTANCE):
+        with pytest.raises(LMStudioConnectionBrokenError, match="at 50%.*\nNo such instance has come up"):
+            await client.llm.load_new_instance("qwen3-4b")
+
+
+async def test_of_two_that_may_be_new_neither_is_taken_and_both_are_named(both: Both) -> None:
+    client, server = both
+    async with looking(server, INSTANCE, SECOND):
+        with pytest.raises(LMStudioConnectionBrokenError, match="It may be 'qwen3-4b', 'qwen3-4b:2'"):
+            await client.llm.load_new_instance("qwen3-4b")
+
+
+async def test_whoever_watches_sees_the_load_end_after_the_loss(both: Both) -> None:
+    client, server = both
+    async with looking(server, INSTANCE):
+        phases = [each.phase async for each in client.llm.load_new_instance_stream("qwen3-4b")]
+
+    assert phases[-1] == "loaded"
+
+
+async def test_getting_a_model_takes_whichever_instance_is_loaded(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def get() -> None:
+            assert (await client.llm.model("qwen3-4b")).identifier == "qwen3-4b"
+
+        tasks.start_soon(get)
+        await server.next_message()
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        look = await server.next_message()
+        assert look["parameter"]["specifier"]["query"] == {"domain": "llm", "identifier": "qwen3-4b"}
+        await server.answer(look, INSTANCE)
+
+
+async def test_a_load_that_is_cancelled_after_the_loss_is_unloaded_if_it_came_up(both: Both) -> None:
+    client, server = both
+    load = client.llm.load_new_instance_stream("qwen3-4b")
+    await load
+    await begin(server)
+    await server.drop()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load.cancel)
+        await until(lambda: server.connections == 2)
+        await server.answer(await server.next_message(), [SECOND])
+        unload = await server.next_message()
+        assert unload["parameter"] == {"identifier": "qwen3-4b:2"}
+        await server.answer(unload)
+
+    with pytest.raises(LMStudioCancelledError):
+        load.result()
+
+
+async def test_a_task_that_is_cancelled_while_it_looks_leaves_nothing_loaded(both: Both) -> None:
+    client, server = both
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with scope:
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await begin(server)
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        await server.next_message()
+        scope.cancel()
+        await server.answer(await server.next_message(), [SECOND])
+        unload = await server.next_message()
+        assert unload["endpoint"] == "unloadModel"
+        await server.answer(unload)
+
+
+async def test_a_server_that_does_not_say_what_is_loaded_holds_nobody(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading_module, "LOOK_SECONDS", 0.3)
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(LMStudioConnectionBrokenError, match="could not be found out: no answer"):
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await begin(server)
+        await server.drop()
+
+
+async def test_a_server_that_does_not_come_back_is_told_of(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = both
+
+    @asynccontextmanager
+    async def gone(_: str) -> AsyncIterator[Any]:
+        raise LMStudioUnreachableError("nobody is there")
+        yield
+
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(
+                LMStudioConnectionBrokenError, match="could not be found out: nobody is there"
+            ):
+                await client.llm.load_new_instance("qwen3-4b")
+
+        tasks.start_soon(load)
+        await begin(server)
+        monkeypatch.setattr(server, "connect", gone)
+        await server.drop()
+
+
+async def test_each_answer_that_is_lost_has_what_had_arrived_of_it(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    lost: dict[str, str] = {}
+    async with anyio.create_task_group() as tasks:
+
+        async def ask(question: str) -> None:
+            with pytest.raises(LMStudioConnectionBrokenError) as info:
+                await llm.respond(question)
+            lost[question] = info.value.content
+
+        for question in ("one", "two"):
+            tasks.start_soon(ask, question)
+            await server.packet(
+                await server.next_message(), type="fragment", fragment={"content": f"{question}!"}
+            )
+        await server.drop()
+
+    assert lost == {"one": "one!", "two": "two!"}

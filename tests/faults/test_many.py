@@ -1,0 +1,150 @@
+"""Many things at once on one client: none is lost, none delays another."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from lmstudio_async import AsyncClient, LMStudioConnectionBrokenError
+from tests.faults.faulty_server import DROP, FaultyServer
+from tests.scripted_server import ScriptedServer, loaded_llm
+
+
+async def test_a_thousand_calls_at_once() -> None:
+    server = FaultyServer("none", [])
+    names: list[str] = []
+    with anyio.fail_after(60):
+        async with AsyncClient(server) as client, anyio.create_task_group() as tasks:  # type: ignore[arg-type]
+
+            async def ask() -> None:
+                names.append((await client.llm.get_model_info("qwen3-4b")).identifier)
+
+            for _ in range(1000):
+                tasks.start_soon(ask)
+
+    assert names == ["qwen3-4b"] * 1000
+    assert server.connections == 1
+
+
+async def test_a_thousand_calls_at_once_survive_a_loss() -> None:
+    server = FaultyServer("getModelInfo", [DROP])
+    answers = 0
+    with anyio.fail_after(60):
+        async with AsyncClient(server) as client, anyio.create_task_group() as tasks:  # type: ignore[arg-type]
+
+            async def ask() -> None:
+                nonlocal answers
+                await client.llm.get_model_info("qwen3-4b")
+                answers += 1
+
+            for _ in range(1000):
+                tasks.start_soon(ask)
+
+    assert answers == 1000
+    assert server.connections == 2
+
+
+async def test_two_hundred_answers_at_once() -> None:
+    server = FaultyServer("none", [])
+    texts: list[str] = []
+    with anyio.fail_after(60):
+        async with AsyncClient(server) as client:  # type: ignore[arg-type]
+            (llm,) = await client.llm.list_loaded()
+            async with anyio.create_task_group() as tasks:
+
+                async def ask() -> None:
+                    texts.append("".join([piece.content async for piece in llm.respond_stream("Hello")]))
+
+                for _ in range(200):
+                    tasks.start_soon(ask)
+
+    assert texts == ["Hi"] * 200
+    assert server.connections == 1
+
+
+async def test_two_hundred_answers_that_are_lost_each_say_so() -> None:
+    server = FaultyServer("predict", [DROP])
+    lost = answered = 0
+    with anyio.fail_after(60):
+        async with AsyncClient(server) as client:  # type: ignore[arg-type]
+            (llm,) = await client.llm.list_loaded()
+            async with anyio.create_task_group() as tasks:
+
+                async def ask() -> None:
+                    nonlocal lost, answered
+                    try:
+                        await llm.respond("Hello")
+                        answered += 1
+                    except LMStudioConnectionBrokenError:
+                        lost += 1
+
+                for _ in range(200):
+                    tasks.start_soon(ask)
+
+    assert lost > 0
+    assert lost + answered == 200
+
+
+async def test_a_consumer_that_sleeps_delays_no_other(both: tuple[AsyncClient, ScriptedServer]) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    asleep, awake = anyio.Event(), anyio.Event()
+    pieces = 0
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+
+            async def sleep() -> None:
+                nonlocal pieces
+                async for _ in llm.respond_stream("Hello"):
+                    pieces += 1
+                    asleep.set()
+                    await awake.wait()
+
+            tasks.start_soon(sleep)
+            channel = await server.next_message()
+            await server.packet(channel, type="fragment", fragment={"content": "Hi"})
+            await asleep.wait()
+            # Far more than any buffer between the two holds.
+            for _ in range(5000):
+                await server.packet(channel, type="fragment", fragment={"content": "Hi"})
+
+            async def answer() -> None:
+                await server.answer(await server.next_message(), [])
+
+            tasks.start_soon(answer)
+            assert await client.llm.list_loaded() == []
+            assert pieces == 1
+            await server.packet(channel, type="success", stats={"stopReason": "eosFound"})
+            awake.set()
+
+    assert pieces == 5001
+
+
+@pytest.mark.parametrize("cancelled", [1, 3])
+async def test_cancelling_some_who_get_a_model_leaves_the_others_theirs(
+    both: tuple[AsyncClient, ScriptedServer], cancelled: int
+) -> None:
+    client, server = both
+    got: list[str] = []
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            scopes = [anyio.CancelScope() for _ in range(4)]
+
+            async def get(scope: anyio.CancelScope) -> None:
+                with scope:
+                    got.append((await client.llm.model("qwen3-4b")).identifier)
+
+            channels = []
+            for scope in scopes:
+                tasks.start_soon(get, scope)
+                channels.append(await server.next_message())
+            for scope, channel in zip(scopes[:cancelled], channels, strict=False):
+                scope.cancel()
+                assert (await server.next_message())["channelId"] == channel["channelId"]
+                await server.fail(channel, "Cancelled")
+            for channel in channels[cancelled:]:
+                await server.packet(
+                    channel, type="loadSuccess", info={"identifier": "qwen3-4b", "type": "llm"}
+                )
+
+    assert got == ["qwen3-4b"] * (4 - cancelled)

@@ -1,0 +1,116 @@
+"""Whatever a server says: each request ends in a result or an error of ours, nothing hangs, and nothing is left.
+
+More of it: ``FAULTS_EXAMPLES=10000 pytest tests/faults/test_random.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lmstudio_async import AsyncClient, LMStudioError
+from tests.faults.faulty_server import DROP, FaultyServer
+from tests.scripted_server import INSTANCE, MODEL
+
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "60"))
+
+SECONDS = 20.0
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+numbers = st.integers(0, 6) | anything
+packets = (
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(
+                ["resolved", "progress", "success", "alreadyLoaded", "fragment", "toolCallGenerationEnd"]
+            )
+        },
+        optional={
+            "info": st.sampled_from([MODEL, INSTANCE]) | anything,
+            "progress": st.floats(0, 1) | anything,
+            "fragment": st.fixed_dictionaries({"content": st.text(max_size=5) | anything}) | anything,
+            "stats": st.fixed_dictionaries({"stopReason": st.text(max_size=5) | anything}) | anything,
+            "toolCallRequest": anything,
+        },
+    )
+    | anything
+)
+kinds = [
+    "rpcResult",
+    "rpcError",
+    "channelSend",
+    "channelClose",
+    "channelError",
+    "communicationWarning",
+    "keepAliveAck",
+]
+messages = st.fixed_dictionaries(
+    {"type": st.sampled_from(kinds) | anything},
+    optional={
+        "callId": numbers,
+        "channelId": numbers,
+        "result": st.sampled_from([INSTANCE, [INSTANCE], [], None]) | anything,
+        "error": st.fixed_dictionaries({"title": anything, "displayData": anything}) | anything,
+        "message": packets,
+        "warning": anything,
+        "kind": anything,
+    },
+)
+frames = (messages | anything).map(json.dumps) | st.text(max_size=20)
+
+
+async def come_through(lines: list[str]) -> None:
+    """All kinds of requests, answered in this way by a server that is lost thereafter."""
+    server = FaultyServer("getModelInfo", [*lines, DROP])
+    outcomes: list[object] = []
+
+    async def attempt(request: Callable[[], Awaitable[object]]) -> None:
+        try:
+            outcomes.append(await request())
+        except LMStudioError as error:
+            outcomes.append(error)
+
+    with anyio.fail_after(SECONDS):
+        async with AsyncClient(server, timeout=SECONDS / 2) as client:  # type: ignore[arg-type]
+            (llm,) = await client.llm.list_loaded()
+            server.silence("loadModel", "getOrLoad", "predict", "countTokens")
+            requests: list[Callable[[], Awaitable[object]]] = [
+                lambda: client.llm.load_new_instance("qwen3-4b", "qwen3-4b"),
+                lambda: client.llm.model("qwen3-4b"),
+                lambda: llm.respond("Hello"),
+                lambda: llm.count_tokens("Hello"),
+                lambda: client.llm.get_model_info("qwen3-4b"),
+            ]
+            async with anyio.create_task_group() as tasks:
+                for request in requests:
+                    tasks.start_soon(attempt, request)
+            assert len(await client.llm.list_loaded()) == 1
+    assert len(outcomes) == len(requests)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(lines=st.lists(frames, max_size=12))
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="FAULTS_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_any_frames(backend: str, lines: list[str]) -> None:
+    # Leaves no task behind: the client's task group waits for all of them.
+    anyio.run(come_through, lines, backend=backend)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)

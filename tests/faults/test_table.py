@@ -1,0 +1,73 @@
+"""Each fault of the table, with the async client and with the blocking one: its outcome, and that all is well again."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import anyio
+import pytest
+
+import lmstudio_sync
+from lmstudio_async import AsyncClient
+from lmstudio_async import _session as session_module
+from tests.faults.faulty_server import FaultyServer
+from tests.faults.table import FAULTS, REQUESTS, Fault
+
+each_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
+
+
+@pytest.fixture
+def server(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
+    if fault.endpoint == "authentication" and fault.timeout is not None:
+        monkeypatch.setattr(session_module, "CONNECT_SECONDS", fault.timeout)
+    return FaultyServer(fault.endpoint, fault.lines)
+
+
+def outcome(fault: Fault) -> AbstractContextManager[Any]:
+    return nullcontext() if fault.error is None else pytest.raises(fault.error, match=fault.match or None)
+
+
+def check(fault: Fault, server: FaultyServer, raised: Any) -> None:
+    """One of the kind that was expected and no other, and a connection that outlived what was no loss."""
+    if fault.error is not None:
+        assert raised.type is fault.error
+        assert raised.value.content == fault.content
+    namespaces = 2 if fault.endpoint == "listDownloadedModels" else 1
+    assert server.connections == namespaces + fault.drops
+
+
+@each_fault
+async def test_async(fault: Fault, server: FaultyServer) -> None:
+    request, llm = REQUESTS[fault.endpoint], None
+    with anyio.fail_after(20):
+        async with AsyncClient(server, timeout=fault.timeout) as client:  # type: ignore[arg-type]
+            if fault.endpoint != "authentication":
+                (llm,) = await client.llm.list_loaded()
+            with outcome(fault) as raised:
+                await request(client, llm)
+
+            (llm,) = await client.llm.list_loaded()
+            await request(client, llm)
+    check(fault, server, raised)
+
+
+@each_fault
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_blocking(fault: Fault, server: FaultyServer, backend: Any) -> None:
+    request, llm = REQUESTS[fault.endpoint], None
+    timeout = fault.timeout or 20
+    with lmstudio_sync.Client(server, timeout=timeout, backend=backend) as client:  # type: ignore[arg-type]
+        if fault.endpoint != "authentication":
+            (llm,) = client.llm.list_loaded()
+        with outcome(fault) as raised:
+            request(client, llm)
+
+        (llm,) = client.llm.list_loaded()
+        request(client, llm)
+    check(fault, server, raised)
+
+
+def test_the_table_has_no_line_twice() -> None:
+    assert len({str(fault) for fault in FAULTS}) == len(FAULTS)
