@@ -34,6 +34,9 @@ ResultT = TypeVar("ResultT")
 
 STOP_SECONDS = 5.0
 
+# For all operations that have nothing yet: an empty deque takes as much memory as one of sixty items.
+_NOTHING: deque[Any] = deque(maxlen=0)
+
 
 class OperationFeed(ABC, Generic[ItemT]):
     """What has become of an operation so far: items that nobody has seen yet, and its end.
@@ -103,10 +106,10 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     ) -> None:
         self._session = session
         self._endpoint = endpoint
-        self._creation = creation
+        self._creation: WireObject | None = creation
         self._feed = feed
         # Taken from the feed all at once.
-        self._taken: deque[ItemT] = deque()
+        self._taken: deque[ItemT] = _NOTHING
         self._channel: Channel | None = None
         self._started = False
         self._cancelling = False
@@ -129,7 +132,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 raise self._feed.error or LMStudioRuntimeError(f"{self._feed.label}: already closed.")
             self._started = True
             try:
-                self._channel = await self._session.open_channel(self._endpoint, self._creation, self._feed)
+                # Said once, it need not be kept: it may be a long chat.
+                creation, self._creation = self._creation, None
+                self._channel = await self._session.open_channel(self._endpoint, creation, self._feed)
             except LMStudioError as error:
                 self._feed.fail(error)
                 raise
@@ -250,10 +255,13 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         try:
             while not self._feed.items and not self._feed.done:
                 # Each packet is news, also one that makes no item.
-                with anyio.move_on_after(self._session.timeout) as silence:
+                if self._session.timeout is None:
                     await self._next_change()
-                if silence.cancelled_caught:
-                    await self._give_up()
+                else:
+                    with anyio.move_on_after(self._session.timeout) as silence:
+                        await self._next_change()
+                    if silence.cancelled_caught:
+                        await self._give_up()
                 await self._find_out()
         except BaseException:
             await self._abandon()

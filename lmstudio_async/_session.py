@@ -7,7 +7,8 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import anyio
@@ -123,36 +124,44 @@ class Session:
         """
         waiting: deque[_Answer] = deque()
         results: list[R] = []
+        left = iter(parameters)
         try:
-            for parameter in parameters:
-                if len(waiting) == CALLS_AT_ONCE:
-                    results.append(await self._answer_or_repeat(waiting[0]))
-                    waiting.popleft()
-                answer = _Answer(endpoint, parameter)
-                waiting.append(answer)
-                await self._send_call(answer)
-            while waiting:
+            while True:
+                # What has room at once is written at once.
+                more = [
+                    _Answer(endpoint, parameter) for parameter in islice(left, CALLS_AT_ONCE - len(waiting))
+                ]
+                waiting += more
+                await self._send_calls(more)
+                if not waiting:
+                    return results
                 results.append(await self._answer_or_repeat(waiting[0]))
                 waiting.popleft()
+                while waiting and waiting[0].done.is_set():
+                    results.append(await self._answer_or_repeat(waiting[0]))
+                    waiting.popleft()
         finally:
             for answer in waiting:
                 answer.forget()
-        return results
 
-    async def _send_call(self, answer: _Answer) -> None:
+    async def _send_calls(self, answers: Sequence[_Answer]) -> None:
+        if not answers:
+            return
         link = await self._connected()
-        answer.attach(link)
+        for answer in answers:
+            answer.attach(link)
         try:
-            await link.send(answer.frame)
+            await link.send(*[answer.frame for answer in answers])
         except LMStudioWebsocketError as error:
-            answer.fail(error)
+            for answer in answers:
+                answer.fail(error)
 
     async def _answer_or_repeat(self, answer: _Answer) -> Any:
         await self._wait(answer)
         if isinstance(answer.error, LMStudioConnectionBrokenError) and answer.endpoint.repeatable:
             if answer.link is self._link:
                 await self.back_off()
-            await self._send_call(answer)
+            await self._send_calls([answer])
             await self._wait(answer)
         if answer.error is not None:
             raise answer.error
@@ -258,9 +267,9 @@ class _Link:
             self.ready.set()
             self.ended.set()
 
-    async def send(self, frame: str) -> None:
+    async def send(self, *frames: str) -> None:
         try:
-            await self.transport.send(frame)
+            await self.transport.send(*frames)
         except LMStudioWebsocketError as error:
             # The receive loop may hear of it later than whoever comes next, who needs another connection.
             self.fail(error)

@@ -139,7 +139,7 @@ async def test_an_open_channel_takes_a_few_kilobytes(both: tuple[AsyncClient, Sc
                 await server.close(await server.next_message())
         await until(lambda: all(stream._feed.done for stream in streams))
     # The official client takes ten.
-    assert size / 50 < 9 * KIB
+    assert size / 50 < 5 * KIB
 
 
 async def test_a_fragment_costs_a_fraction_of_what_it_costs_with_plain_httpx_ws(fast_server: str) -> None:

@@ -16,8 +16,8 @@ class FrameTransport(Protocol):
     ``LMStudioConnectionClosedError`` if this side closed, ``LMStudioConnectionBrokenError`` otherwise.
     """
 
-    async def send(self, frame: str) -> None:
-        """Send one frame. Frames of concurrent senders keep the order in which ``send`` was called."""
+    async def send(self, *frames: str) -> None:
+        """Send frames, together. Those of concurrent senders keep the order in which ``send`` was called."""
 
     async def receive(self) -> Sequence[str]:
         """Wait until frames are there, and give all that have arrived: at least one."""

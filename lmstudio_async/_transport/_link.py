@@ -66,9 +66,10 @@ class WebSocketTransport:
         # Set when the receiving task lets go of the socket; made by who closes meanwhile.
         self._released: anyio.Event | None = None
 
-    async def send(self, frame: str) -> None:
+    async def send(self, *frames: str) -> None:
         self._raise_if_ended()
-        self._append(masked_text_frame(frame))
+        for data in [masked_text_frame(frame) for frame in frames]:
+            self._append(data)
         if self._write_scope is None:
             await self._flush()
             if self._broken is not None:

@@ -48,12 +48,13 @@ class _MemoryTransport:
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
 
-    async def send(self, frame: str) -> None:
+    async def send(self, *frames: str) -> None:
         self._raise_if_ended()
-        if not frame.isascii():
-            _refuse_lone_surrogates(frame)
+        for frame in frames:
+            if not frame.isascii():
+                _refuse_lone_surrogates(frame)
         peer = self._peer
-        peer._inbox.append(frame)
+        peer._inbox.extend(frames)
         if peer._arrived is not None:
             peer._arrived.set()
         # Waiting after the delivery, not before it, keeps concurrent senders in order.

@@ -149,10 +149,11 @@ class _SocketTransport:
         self._closed = False
         self._broken = False
 
-    async def send(self, frame: str) -> None:
+    async def send(self, *frames: str) -> None:
         self._raise_if_ended()
         try:
-            await self._socket.send_text(frame)
+            for frame in frames:
+                await self._socket.send_text(frame)
         except (WebSocketDisconnect, RuntimeError, OSError) as error:
             raise self._break() from error
 

@@ -54,8 +54,9 @@ class ServerEnd:
             self.events.extend(self.connection.events())
         return self.events.pop(0)
 
-    async def send(self, frame: str) -> None:
-        await self.stream.send(bytes(self.connection.send(TextMessage(frame))))
+    async def send(self, *frames: str) -> None:
+        for frame in frames:
+            await self.stream.send(bytes(self.connection.send(TextMessage(frame))))
 
     async def receive(self) -> Sequence[str]:
         text = ""
