@@ -49,7 +49,7 @@ class Answer(Protocol):
         """All of the text."""
 
 
-class Chat:
+class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has none
     """What was said so far: messages of the system, the user, the assistant and of tools.
 
     A chat is changed only by its own methods, and one that fails changes nothing. What is given to them is copied.
@@ -68,8 +68,6 @@ class Chat:
         for message in chat:
             print(message.role, message.text)
     """
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __init__(self, initial_prompt: str | TextData | Mapping[str, Any] | None = None) -> None:
         self._messages: list[AnyChatMessage] = []
