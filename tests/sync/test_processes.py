@@ -42,7 +42,8 @@ def test_a_client_imports_nothing_of_the_extras() -> None:
         import lmstudio_sync as lms
 
         lms.Client("127.0.0.1:9").close()
-        say(*sorted({"rich", "starlette", "uvicorn", "xllamacpp"} & set(sys.modules)), threading.active_count())
+        extras = {"huggingface_hub", "starlette", "uvicorn", "xllamacpp"}
+        say(*sorted(extras & set(sys.modules)), threading.active_count())
     """
     with program(code, warnings="error", imports=False) as running:
         assert running.finish() == (0, ["1"]), running.errors()
