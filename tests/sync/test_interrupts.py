@@ -120,11 +120,13 @@ def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
         _discovery.DEFAULT_API_PORTS = (silent.getsockname()[1],)
         _discovery._GREETING_LIMIT_SECONDS = 60.0
         visitors = []
-        threading.Thread(target=lambda: visitors.append(silent.accept()) or say("asked"), daemon=True).start()
+        host = threading.Thread(target=lambda: visitors.append(silent.accept()) or say("asked"), daemon=True)
+        host.start()
         try:
             with lms.Client():
                 say("never")
         except KeyboardInterrupt:
+            host.join()
             say("interrupted", threading.active_count())
         for each in (silent, *(connection for connection, _ in visitors)):
             each.close()
