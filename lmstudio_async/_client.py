@@ -20,6 +20,7 @@ from lmstudio_async._embedding import (
 from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
 from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
 from lmstudio_async._protocol._auth import Credentials
+from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._session import EventLoop, Session
 from lmstudio_async._system import AsyncSystemNamespace
 from lmstudio_async._transport import (
@@ -357,10 +358,7 @@ async def _end(tasks: TaskGroup) -> None:
     try:
         await tasks.__aexit__(None, None, None)
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
+        raise only_one(group) from None
 
 
 def _host_from_environment() -> str | None:

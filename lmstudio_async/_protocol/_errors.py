@@ -32,6 +32,7 @@ __all__ = [
     "instance_unloaded",
     "missing_runtime",
     "no_model_matching",
+    "only_one",
     "path_not_found",
     "server_error",
     "unsupported_feature",
@@ -99,6 +100,14 @@ def error_to_wire(error: BaseException) -> dict[str, Any]:
     # A published client tells its user that the trace is missing if there is none.
     wire.setdefault("stack", f"Error: {wire['rootTitle']}")
     return wire
+
+
+def only_one(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The exception in a group that has no other; else the innermost group that has several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _text(value: Any) -> str:

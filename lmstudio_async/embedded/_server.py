@@ -16,6 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
+from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._clients import Client, Clients
@@ -143,7 +144,7 @@ class EmbeddedServer:
                     for scope in running.served:
                         scope.cancel()
         except BaseExceptionGroup as group:
-            raise _only_one(group) from None
+            raise only_one(group) from None
 
     @asynccontextmanager
     async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
@@ -251,13 +252,5 @@ async def _leave(task_group: anyio.abc.TaskGroup, error: BaseException | None) -
             else await task_group.__aexit__(None, None, None)
         )
     except BaseExceptionGroup as group:
-        raise _only_one(group) from None
+        raise only_one(group) from None
     return swallowed and seen is error
-
-
-def _only_one(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The exception in a group that has no other."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

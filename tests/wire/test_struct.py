@@ -70,7 +70,7 @@ def parts_of(kind: Any) -> Iterator[type[WireObject]]:
 
 
 def wire_name(field: attrs.Attribute[Any]) -> str:
-    return str(field.metadata.get("wire_name") or camel(field.name))
+    return camel(field.name)
 
 
 def members(cls: type[WireObject]) -> list[attrs.Attribute[Any]]:
