@@ -13,11 +13,12 @@ from typing import Any, Final
 import anyio.to_thread
 import attrs
 
-from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import default
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine_spec import EngineSpec
 from lmstudio_async.embedded._gguf import GgufArray, GgufError, GgufHeader, read_header
+from lmstudio_async.embedded._load_config import engine_version
 from lmstudio_async.errors import LMStudioModelNotFoundError
 
 __all__ = ["find_draft", "with_draft"]
@@ -39,7 +40,7 @@ async def find_draft(catalog: Catalog, model: CatalogEntry, key: str) -> Catalog
 
     :raises LMStudioModelNotFoundError: there is none of this key.
     :raises LMStudioDomainMismatchError: it is no LLM.
-    :raises LMStudioServerError: its tokens are not those of the model, so that its drafts would mean nothing.
+    :raises LMStudioUnsupportedFeatureError: its tokens are not those of the model, so that its drafts would mean nothing.
     """
     try:
         draft, _ = await anyio.to_thread.run_sync(catalog.resolve, key, "llm")
@@ -50,9 +51,11 @@ async def find_draft(catalog: Catalog, model: CatalogEntry, key: str) -> Catalog
         ) from None
     reason = await anyio.to_thread.run_sync(_misfit_of_files, model.file, draft.file)
     if reason is not None:
-        raise server_error(
-            f'The model "{draft.model_key}" cannot draft for "{model.model_key}": {reason}.',
-            "A draft model is a smaller one of the same family, with the same tokens.",
+        raise unsupported_feature(
+            "speculativeDecoding",
+            engine_version(),
+            f'the model "{draft.model_key}" cannot draft for "{model.model_key}": {reason}. Take a smaller model of '
+            "the same family, with the same tokens.",
         )
     return draft
 

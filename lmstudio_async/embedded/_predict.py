@@ -107,12 +107,12 @@ class LlmHandlers(ModelHandlers):
             raise server_error(problem)
         names = ToolNames(tools, sampling.tool_naming)
         messages = self._messages(parameter.history, instance, sampling, names)
-        if layer(stack, _FORMATTED_BY_CLIENT) is not None:
-            return FormattedPrompt(formatted=plain_text(messages))
-        if sampling.manual_template is not None:
-            return FormattedPrompt(formatted=manual_prompt(messages, sampling.manual_template))
         spec = _with_template(instance.spec, sampling, instance)
         with instance.use() as use:
+            if layer(stack, _FORMATTED_BY_CLIENT) is not None:
+                return FormattedPrompt(formatted=plain_text(messages))
+            if sampling.manual_template is not None:
+                return FormattedPrompt(formatted=manual_prompt(messages, sampling.manual_template))
             async with instance.lend(use, spec, only_template=True) as engine:
                 messages, told, _, _ = await with_tools_told(
                     engine, messages, names, attrs.evolve(sampling, tools=tools)

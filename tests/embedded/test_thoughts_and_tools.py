@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lmstudio_async as lms
+from lmstudio_async.embedded import EmbeddedServer
 from tests.chat_templates import LLAMA, MISTRAL, XML
 from tests.embedded.asking import PREFIX, ask, begin, checked, message, user
 from tests.embedded.raw_client import RawClient, Refused, query, stack, text_of
@@ -217,6 +219,26 @@ async def test_a_call_of_a_tool_that_there_is_not_has_failed_and_the_answer_has_
     stats = packets[-1]["stats"]
     assert (stats["stopReason"], text_of(packets)) == ("eosFound", "")
     assert stats["predictedTokensCount"] >= len(INVENTED[family][1])
+
+
+async def test_act_hands_a_call_that_has_failed_to_its_handler(models: Path) -> None:
+    told: list[tuple[str, object]] = []
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    async with lms.AsyncClient(EmbeddedServer(models, threads=1)) as client:
+        model = await client.llm.load_new_instance("hermes")
+        with pytest.raises(lms.LMStudioPredictionError, match="none of the tools"):
+            await model.act(
+                "1+2?",
+                [add],
+                handle_invalid_tool_request=lambda error, request: told.append((str(error), request)),
+            )
+    ((message, request),) = told
+    assert "none of the tools" in message
+    assert request is None
 
 
 async def test_the_limit_holds_for_a_call_that_fails(client: RawClient) -> None:
