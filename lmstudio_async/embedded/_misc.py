@@ -42,8 +42,9 @@ def package_version() -> str:
 class SystemHandlers:
     """The endpoints of ``system``."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, logs: Logs) -> None:
         self._catalog = catalog
+        self._logs = logs
 
     async def list_downloaded_models(self, _: None) -> list[ModelInfo]:
         return [model_info(entry) for entry in await anyio.to_thread.run_sync(self._catalog.scan)]
@@ -62,7 +63,10 @@ class SystemHandlers:
         await anyio.sleep_forever()
 
     async def notify(self, parameter: NotifyParameter) -> None:
-        logger.info("notification: %s", ": ".join(filter(None, (parameter.title, parameter.description))))
+        # There is no window to show it in.
+        text = ": ".join(filter(None, (parameter.title, parameter.description)))
+        logger.info("notification: %s", text)
+        self._logs.emit("server.log", level="info", content=f"notification: {text}")
 
     async def version(self, _: None) -> ServerVersion:
         return ServerVersion(version=package_version(), build=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from typing import Final
 
@@ -30,8 +31,8 @@ def cut(text: str, size: int, overlap: int) -> list[Passage]:
     :param overlap: the characters of a passage that the next one has as well, or a few fewer: it begins with a word.
         Less than ``size``.
     """
-    lines = [index for index, character in enumerate(text) if character == "\n"]
-    found = []
+    lines = [found.start() for found in re.finditer("\n", text)]
+    passages = []
     start = 0
     while start < len(text):
         end = _end(text, start, size, overlap)
@@ -39,11 +40,11 @@ def cut(text: str, size: int, overlap: int) -> list[Passage]:
         if content:
             begin = text.index(content, start)
             first, last = (bisect_right(lines, place - 1) + 1 for place in (begin, begin + len(content) - 1))
-            found.append(Passage(content, first, last))
+            passages.append(Passage(content, first, last))
         if end == len(text):
             break
         start = _beginning(text, end - overlap, end)
-    return found
+    return passages
 
 
 def _end(text: str, start: int, size: int, overlap: int) -> int:

@@ -81,7 +81,7 @@ class RuntimeHandlers:
                 f"not {parameter.model_format_name[:40]!r}."
             )
 
-    async def survey_hardware(self, parameter: SurveyHardwareParameter) -> HardwareSurveyResult:
+    async def survey_hardware(self, parameter: SurveyHardwareParameter | None) -> HardwareSurveyResult:
         match parameter:
             case None | SelectedEngines() | AllEngines():
                 engines = await self.list_engines(None)

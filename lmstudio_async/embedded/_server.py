@@ -221,7 +221,7 @@ class EmbeddedServer:
 
         match namespace:
             case "system":
-                return _misc.SystemHandlers(running.catalog)
+                return _misc.SystemHandlers(running.catalog, self._logs)
             case "diagnostics":
                 return _misc.DiagnosticsHandlers(self._logs)
         return None
