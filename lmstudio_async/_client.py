@@ -22,6 +22,7 @@ from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._session import EventLoop, Session
+from lmstudio_async._sharing import SharedLoads
 from lmstudio_async._system import AsyncSystemNamespace
 from lmstudio_async._transport import (
     DEFAULT_API_PORTS,
@@ -87,6 +88,7 @@ class AsyncClient:
         self._own_connector: WebSocketConnector | None = None
         self._own_server: _OwnServer | None = None
         self._sessions: dict[str, Session] = {}
+        self._loads = SharedLoads()
         self._closed = False
 
     # -- its life
@@ -167,12 +169,12 @@ class AsyncClient:
     @property
     def llm(self) -> AsyncLlmNamespace:
         """The language models."""
-        return AsyncLlmNamespace(self._session("llm"), self._session("system"))
+        return AsyncLlmNamespace(self._session("llm"), self._session("system"), self._loads)
 
     @property
     def embedding(self) -> AsyncEmbeddingNamespace:
         """The embedding models."""
-        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"))
+        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"), self._loads)
 
     @property
     def system(self) -> AsyncSystemNamespace:

@@ -178,6 +178,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         """How far the load has come, from 0.0 to 1.0."""
         return self._progress.fraction
 
+    def _asks_for_the_same_as(self, other: AsyncLoadStream[Any]) -> bool:
+        """Whether the two of them would end in the same handle."""
+        return self._session is other._session and self._wanted == other._wanted
+
     def _result(self) -> HandleT:
         if self._handle is None:
             assert self._progress.instance is not None

@@ -200,6 +200,11 @@ class Session:
             raise
         return channel
 
+    def start_soon(self, work: Callable[..., Any], *args: Any) -> None:
+        """Start work that more than one task waits for: the client's task group has it."""
+        self._check_open()
+        self._tasks.start_soon(work, *args)
+
     def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
         """Start work that nobody waits for. Legal from any thread, and where no code may wait."""
         if not self._event_loop.soon(self._start_unless_closed, work, *args):
@@ -219,6 +224,10 @@ class Session:
                 # Bounded: a link says its goodbyes within limits of its own.
                 await link.ended.wait()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+
     async def _connected(self) -> _Link:
         link = await self._latest_link()
         if link.error is not None and link.was_connected:
@@ -230,8 +239,7 @@ class Session:
 
     async def _latest_link(self) -> _Link:
         """The connection, made now if there is none, or what became of making it."""
-        if self._closed:
-            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+        self._check_open()
         link = self._link
         if link is None or link.error is not None:
             link = self._link = _Link(self.namespace, self._connector, self._credentials)
