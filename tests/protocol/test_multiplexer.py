@@ -273,6 +273,26 @@ def test_packets_of_a_newer_kind_are_told_as_unknown(multiplexer: Multiplexer) -
     assert channel.told == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
 
 
+def test_who_asks_again_for_what_the_server_does_not_know_is_told_without_another_warning(
+    multiplexer: Multiplexer,
+) -> None:
+    for number in (1, 2):
+        answer, channel = call(multiplexer), load(multiplexer)
+        if number == 1:
+            say(multiplexer, type="communicationWarning", warning="unknown endpoint, endpoint = countTokens")
+            say(
+                multiplexer,
+                type="communicationWarning",
+                warning="loadModel?",
+                kind="channelEndpointUnhandled",
+            )
+
+        for listener in (answer, channel):
+            (told,) = listener.told
+            assert isinstance(told, LMStudioProtocolError)
+        assert multiplexer.packet(number, Cancel()) is None
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
