@@ -9,6 +9,7 @@ import anyio
 import httpx
 
 from lmstudio_async._transport._address import ServerAddress, parse_api_host
+from lmstudio_async._transport._sockets import RequestSockets
 
 __all__ = ["DEFAULT_API_PORTS", "find_default_local_api_host", "is_valid_api_host"]
 
@@ -78,9 +79,13 @@ def no_certificates() -> ssl.SSLContext:
 
 
 async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
+    sockets = RequestSockets()
     try:
         async with client.stream(
-            "GET", address.http_url("/lmstudio-greeting"), timeout=_GREETING_LIMIT_SECONDS
+            "GET",
+            address.http_url("/lmstudio-greeting"),
+            timeout=_GREETING_LIMIT_SECONDS,
+            extensions=sockets.extensions,
         ) as response:
             if response.status_code != httpx.codes.OK:
                 return False
@@ -92,4 +97,6 @@ async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
         greeting = json.loads(body)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError):
         return False
+    finally:
+        await sockets.aclose()
     return isinstance(greeting, dict) and greeting.get("lmstudio") is True

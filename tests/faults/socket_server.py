@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -110,12 +111,16 @@ class SocketServer:
 
     :param fault: what it does with its first connection.
     :param port: where it listens; 0 for any free one.
+    :param tls: what it shows its clients, if it speaks TLS.
     """
 
-    def __init__(self, fault: Callable[[Peer], object], port: int = 0) -> None:
+    def __init__(
+        self, fault: Callable[[Peer], object], port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.connections = 0
         self._closing = False
         self._fault = fault
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", port))
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen)]
@@ -161,6 +166,10 @@ class SocketServer:
             if self._closing:
                 connection.close()
                 return
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
             self._open.append(connection)
             self.connections += 1
             serve = self._fault if self.connections == 1 else serve_well
@@ -170,6 +179,8 @@ class SocketServer:
     def _run(self, connection: socket.socket, serve: Callable[[Peer], object]) -> None:
         with connection:
             try:
+                if isinstance(connection, ssl.SSLSocket):
+                    connection.do_handshake()
                 serve(Peer(connection))
             except (EOFError, OSError):
                 pass
