@@ -42,6 +42,8 @@ CONNECT_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 BACK_OFF_SECONDS = 0.1
 CALLS_AT_ONCE = 32
+# Far more than a server has loaded at a time.
+REFERENCES_KEPT = 1024
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -101,13 +103,24 @@ class Session:
         self._event_loop = event_loop
         self._link: _Link | None = None
         self._closed = False
-        #: Names of the instances that this client has handles of, or had.
-        self.references_seen: set[str] = set()
+        # An ordered set: the latest is last.
+        self._seen: dict[str, None] = {}
 
     @property
     def address(self) -> str:
         """Where the server is, for people."""
         return self._connector.address
+
+    def see(self, reference: str) -> None:
+        """Remember an instance that this client has a handle of; of very many only the latest."""
+        self._seen.pop(reference, None)
+        self._seen[reference] = None
+        if len(self._seen) > REFERENCES_KEPT:
+            del self._seen[next(iter(self._seen))]
+
+    def has_seen(self, reference: str) -> bool:
+        """Whether this client has a handle of an instance, or had."""
+        return reference in self._seen
 
     async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
         """Make a call and wait for its answer.
