@@ -18,8 +18,8 @@ from lmstudio_async._transport._address import ServerAddress
 from lmstudio_async._transport._base import FrameTransport
 from lmstudio_async._transport._discovery import no_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
+from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async._transport._link import WebSocketTransport
-from lmstudio_async._transport._sockets import RequestSockets
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
     LMStudioUnreachableError,
@@ -107,11 +107,12 @@ class WebSocketConnector:
         upgrade = websockets.connect(url, extensions=sockets.extensions)
         try:
             with anyio.fail_after(self._connect_timeout):
-                session = await upgrade.__aenter__()
-        except BaseException as exc:
-            await sockets.aclose()
-            if not isinstance(exc, Exception):
-                raise
+                try:
+                    session = await upgrade.__aenter__()
+                except anyio.get_cancelled_exc_class():
+                    await sockets.aclose()
+                    raise
+        except Exception as exc:
             if self._closed:
                 raise _closed_error() from exc
             raise LMStudioUnreachableError(
@@ -147,9 +148,9 @@ class WebSocketConnector:
                     verify = await self._load_certificates()
                     if self._closed:
                         raise _closed_error()
-                    self._client = httpx.AsyncClient(
-                        verify=verify,
-                        trust_env=not self._address.is_loopback,
+                    self._client = new_http_client(
+                        self._address,
+                        verify,
                         timeout=self._connect_timeout,
                         limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                     )

@@ -111,17 +111,24 @@ class SocketServer:
 
     :param fault: what it does with its first connection.
     :param port: where it listens; 0 for any free one.
+    :param host: the address that it listens at.
     :param tls: what it shows its clients, if it speaks TLS.
     """
 
     def __init__(
-        self, fault: Callable[[Peer], object], port: int = 0, tls: ssl.SSLContext | None = None
+        self,
+        fault: Callable[[Peer], object],
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.connections = 0
         self._closing = False
         self._fault = fault
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen)]
 
@@ -148,7 +155,7 @@ class SocketServer:
             return
         # Only this wakes a thread that accepts, on every platform.
         self._closing = True
-        with socket.create_connection(self._listener.getsockname()):
+        with socket.create_connection(self._listener.getsockname()[:2]):
             self._threads[0].join(10)
         self._listener.close()
         for connection in self._open:
