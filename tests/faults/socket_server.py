@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from tests.faults.faulty_server import ID, good_answers
 
@@ -67,6 +67,20 @@ class Peer:
                     text, self._text = self._text, ""
                     message: dict[str, Any] = json.loads(text)
                     return message
+
+    def ping(self, payload: bytes) -> None:
+        self.socket.sendall(bytes(self._frames.send(Ping(payload))))
+
+    def wait_for_pong(self, payload: bytes) -> None:
+        """Wait for the answer to a ping. Nothing else is to come before it but answers to earlier ones."""
+        while True:
+            while not self._events:
+                self._frames.receive_data(self._read())
+                self._events.extend(self._frames.events())
+            event = self._events.pop(0)
+            assert isinstance(event, Pong), event
+            if event.payload == payload:
+                return
 
     def say(self, text: str) -> None:
         """Send a text frame, of any size."""
