@@ -11,7 +11,7 @@ def bounded(examples: int) -> settings:
     """The same few examples each time; with ``--hypothesis-profile=soak`` as many as that says, and others each time."""
     soaks = settings.get_current_profile_name() == "soak"
     return settings(
-        max_examples=settings.default.max_examples if soaks else examples,
+        max_examples=settings().max_examples if soaks else examples,
         deadline=None,
         derandomize=not soaks,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

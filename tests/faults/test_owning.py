@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -17,7 +17,9 @@ Both = tuple[AsyncClient, ScriptedServer]
 ANOTHER = INSTANCE | {"instanceReference": "r2"}
 
 
-async def asked(server: ScriptedServer, call: Callable[[], Awaitable[Any]], *answers: Any) -> list[Any]:
+async def asked(
+    server: ScriptedServer, call: Callable[[], Coroutine[Any, Any, Any]], *answers: Any
+) -> list[Any]:
     """Make a call, answer what the server is asked meanwhile, and give that."""
     heard: list[Any] = []
     with anyio.fail_after(10):
@@ -32,7 +34,7 @@ async def asked(server: ScriptedServer, call: Callable[[], Awaitable[Any]], *ans
     return heard
 
 
-def unloading(llm: AsyncLLM) -> Callable[[], Awaitable[None]]:
+def unloading(llm: AsyncLLM) -> Callable[[], Coroutine[Any, Any, None]]:
     """It says that the instance is gone."""
 
     async def unload() -> None:
