@@ -68,7 +68,7 @@ class AsyncClient:
         default, waits for ever; connecting always has a limit.
     :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
         certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
-        the usual public ones.
+        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::

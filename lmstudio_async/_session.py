@@ -164,7 +164,7 @@ class Session:
         for answer in answers:
             answer.attach(link)
         try:
-            await link.send(*[answer.frame for answer in answers])
+            await link.send(*[answer.frame for answer in answers if answer.frame])
         except LMStudioWebsocketError as error:
             for answer in answers:
                 answer.fail(error)
@@ -202,7 +202,8 @@ class Session:
         number, frame = link.multiplexer.open_channel(endpoint, creation, receiver)
         channel = Channel(self, link, number)
         try:
-            await link.send(frame)
+            if frame:
+                await link.send(frame)
         except LMStudioError:
             link.multiplexer.forget_channel(number)
             raise

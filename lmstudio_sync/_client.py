@@ -43,7 +43,7 @@ class Client(Facade):
     :param backend: the event loop of the background thread.
     :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
         certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
-        the usual public ones.
+        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::

@@ -68,7 +68,8 @@ class Multiplexer:
         self._channels: dict[int, _Channel] = {}
         self._last_call = 0
         self._last_channel = 0
-        # What the server has said of the endpoints that it does not know. It warns a few times only.
+        # What the server has said of the endpoints that it does not know. It warns a few times only, so that who
+        # asks again is told here.
         self._unknown: dict[tuple[str, str], str] = {}
         self._dispatch = {
             "channelSend": self._channel_send,
@@ -89,7 +90,7 @@ class Multiplexer:
     def call(
         self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None, receiver: CallReceiver
     ) -> tuple[int, str]:
-        """Number a call; its number, and the frame that makes it."""
+        """Number a call; its number, and the frame that makes it: empty if it has failed already."""
         message: dict[str, Any] = {
             "type": "rpcCall",
             "endpoint": endpoint.name,
@@ -101,8 +102,8 @@ class Multiplexer:
         self._last_call += 1
         if ("call", endpoint.name) in self._unknown:
             receiver.fail(_not_handled(endpoint.label, self._unknown["call", endpoint.name]))
-        else:
-            self._calls[self._last_call] = _Call(endpoint, receiver)
+            return self._last_call, ""
+        self._calls[self._last_call] = _Call(endpoint, receiver)
         return self._last_call, frame
 
     def forget_call(self, number: int) -> None:
@@ -112,7 +113,7 @@ class Multiplexer:
     def open_channel(
         self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: ChannelReceiver
     ) -> tuple[int, str]:
-        """Number a channel; its number, and the frame that opens it."""
+        """Number a channel; its number, and the frame that opens it: empty if it has ended already."""
         message: dict[str, Any] = {
             "type": "channelCreate",
             "endpoint": endpoint.name,
@@ -124,8 +125,8 @@ class Multiplexer:
         self._last_channel += 1
         if ("channel", endpoint.name) in self._unknown:
             receiver.end(_not_handled(endpoint.label, self._unknown["channel", endpoint.name]))
-        else:
-            self._channels[self._last_channel] = _Channel(endpoint, receiver, reader(endpoint.to_client))
+            return self._last_channel, ""
+        self._channels[self._last_channel] = _Channel(endpoint, receiver, reader(endpoint.to_client))
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:

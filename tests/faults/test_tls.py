@@ -56,6 +56,15 @@ async def test_a_server_with_a_certificate_of_an_authority_that_is_trusted(
             assert str(await llm.respond("Hello")) == "Hi"
 
 
+async def test_the_environment_can_say_whom_to_trust(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    with anyio.fail_after(20), SocketServer(serve_well, tls=shown_by(authority)) as server:
+        async with AsyncClient(f"https://{server.api_host}") as client:
+            assert len(await client.llm.list_loaded()) == 1
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_blocking_client_trusts_it_too(authority: trustme.CA, ca_file: Path, backend: Any) -> None:
     with SocketServer(serve_well, tls=shown_by(authority)) as server:
