@@ -225,7 +225,7 @@ class Multiplexer:
             if not channel.heard:
                 suspects.append(Suspect("channel", number, channel.endpoint.name))
         for suspect in concerned(text, kind, suspects):
-            if is_unknown_endpoint(text, kind):
+            if is_unknown_endpoint(suspect.endpoint, text, kind):
                 self._unknown[suspect.primitive, suspect.endpoint] = text
             if suspect.primitive == "call":
                 call = self._calls.pop(suspect.number)

@@ -50,15 +50,17 @@ def concerned(text: str, kind: str, suspects: Sequence[Suspect]) -> Sequence[Sus
     named = [each for each in suspects if _names(text, each.endpoint)]
     if named or _ENDPOINT.search(text):
         suspects = named
-        if len({(each.primitive, each.endpoint) for each in named}) == 1 and is_unknown_endpoint(text, kind):
+        kinds = {(each.primitive, each.endpoint) for each in named}
+        if len(kinds) == 1 and is_unknown_endpoint(named[0].endpoint, text, kind):
             # It will answer none of them.
             return named
     return suspects if len(suspects) == 1 else []
 
 
-def is_unknown_endpoint(text: str, kind: str) -> bool:
-    """Whether the server says that it does not know an endpoint at all."""
-    return bool(_UNKNOWN_ENDPOINT.search(kind)) or "unknown endpoint" in text
+def is_unknown_endpoint(endpoint: str, text: str, kind: str) -> bool:
+    """Whether the server says that it does not know this endpoint at all."""
+    is_unknown = "unknown endpoint" in text or _UNKNOWN_ENDPOINT.search(kind) is not None
+    return is_unknown and _names(text, endpoint)
 
 
 def _names(text: str, endpoint: str) -> bool:
