@@ -28,18 +28,21 @@ from lmstudio_async._transport import FrameTransport
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._failures import explain
+from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
 
 __all__ = ["Channel", "Connection", "Handlers"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-#: Seconds for the credentials to arrive, as in LM Studio.
-_AUTHENTICATION_SECONDS = 10
 #: A published client gives an operation up after 60 silent seconds.
 _SILENCE_SECONDS = 15
 #: Frames that may wait for a slow client before its handlers wait for it.
 _UNSENT = 64
+#: What a frame in memory takes besides its text.
+_FRAME_BYTES = 64
+#: Credentials are two keys of 256 characters; nothing that is much longer is looked at before somebody is let in.
+_LONGEST_CREDENTIALS = 1 << 14
 
 #: Makes the object whose methods answer a namespace's endpoints. They are named like them, in snake_case:
 #: a call's is ``async def (parameter) -> result``, a channel's ``async def (creation, channel) -> None``.
@@ -115,15 +118,25 @@ class Connection:
     """
 
     def __init__(
-        self, transport: FrameTransport, namespace: str, clients: Clients, handlers: Handlers
+        self,
+        transport: FrameTransport,
+        namespace: str,
+        clients: Clients,
+        handlers: Handlers,
+        limits: ServerLimits,
     ) -> None:
         self.serving = Serving(namespace)
+        self._limits = limits
         self._transport = transport
         self._namespace = namespace
         self._clients = clients
         self._make_handlers = handlers
         self._channels: dict[int, Channel] = {}
+        self._calls = 0
+        self._call_over = anyio.Event()
         self._unsent: deque[str] = deque()
+        self._unsent_bytes = 0
+        self._sent = 0
         self._wake_writer = anyio.Event()
         self._room = anyio.Event()
 
@@ -146,11 +159,12 @@ class Connection:
 
     async def _authenticate(self) -> tuple[Client | None, list[str]]:
         """The client, and what it sent behind its credentials."""
-        with anyio.move_on_after(_AUTHENTICATION_SECONDS):
+        with anyio.move_on_after(self._limits.authentication_seconds):
             while True:
                 frames = list(await self._transport.receive())
                 while frames:
-                    credentials = authentication(frames.pop(0))
+                    frame = frames.pop(0)
+                    credentials = authentication(frame) if len(frame) <= _LONGEST_CREDENTIALS else None
                     if credentials is None:
                         logger.warning("%s: a frame before the credentials was ignored", self._namespace)
                         continue
@@ -169,12 +183,19 @@ class Connection:
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._write)
             self._tasks.start_soon(self._break_silence)
+            self._tasks.start_soon(self._watch_reading)
             try:
                 while True:
                     for frame in frames:
                         self._dispatch(self.serving.receive(frame), handlers)
-                        for reply in self.serving.take_replies():
-                            self.post(reply)
+                        if replies := self.serving.take_replies():
+                            for reply in replies:
+                                self.post(reply)
+                            # Who reads no answers gets no new ones.
+                            await self.wait_for_room()
+                        while self._calls >= self._limits.calls:
+                            self._call_over = anyio.Event()
+                            await self._call_over.wait()
                     frames = list(await self._transport.receive())
             except LMStudioWebsocketError:
                 # Nobody is left to work for.
@@ -183,7 +204,14 @@ class Connection:
     def _dispatch(self, request: Request | None, handlers: object) -> None:
         match request:
             case Call():
+                self._calls += 1
                 self._tasks.start_soon(self._answer, request, handlers)
+            case ChannelOpened() if len(self._channels) >= self._limits.channels:
+                error = server_error(
+                    f"This connection has {len(self._channels)} channels open, and more it may not have.",
+                    "Wait until some of what it does is over.",
+                )
+                self.post(self.serving.close(request.channel_id, error))
             case ChannelOpened():
                 channel = self._channels[request.channel_id] = Channel(request.channel_id, self)
                 self._tasks.start_soon(self._run_channel, request, channel, handlers)
@@ -200,6 +228,8 @@ class Connection:
             frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
         self.post(frame)
         await self.wait_for_room()
+        self._calls -= 1
+        self._call_over.set()
 
     async def _run_channel(self, request: ChannelOpened, channel: Channel, handlers: object) -> None:
         failure = None
@@ -240,6 +270,9 @@ class Connection:
     def post(self, frame: str | None) -> None:
         """Have the writer send a frame, behind those that wait already."""
         if frame is not None:
+            if self._unsent_bytes > self._limits.unread_bytes:
+                self._give_up(f"it leaves {self._unsent_bytes} bytes unread")
+            self._unsent_bytes += len(frame) + _FRAME_BYTES
             self._unsent.append(frame)
             self._wake_writer.set()
 
@@ -252,7 +285,10 @@ class Connection:
         try:
             while True:
                 while self._unsent:
-                    await self._transport.send(self._unsent.popleft())
+                    frame = self._unsent.popleft()
+                    await self._transport.send(frame)
+                    self._unsent_bytes -= len(frame) + _FRAME_BYTES
+                    self._sent += 1
                 self._room.set()
                 self._room = anyio.Event()
                 await self._wake_writer.wait()
@@ -265,6 +301,19 @@ class Connection:
             await anyio.sleep(_SILENCE_SECONDS / 3)
             for channel in self._channels.values():
                 channel.break_silence()
+
+    async def _watch_reading(self) -> None:
+        while True:
+            waiting, sent = self._unsent_bytes, self._sent
+            await anyio.sleep(self._limits.unread_seconds)
+            if waiting and self._sent == sent:
+                self._give_up(f"it has read nothing for {self._limits.unread_seconds:g} seconds")
+
+    def _give_up(self, reason: str) -> None:
+        """Disconnect a client that there is no telling anything."""
+        if not self._tasks.cancel_scope.cancel_called:
+            logger.warning("%s: a client was disconnected: %s", self._namespace, reason)
+            self._tasks.cancel_scope.cancel()
 
 
 async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope, watch: anyio.CancelScope) -> None:

@@ -213,7 +213,7 @@ class LlmHandlers(ModelHandlers):
         )
         channel.post(answer.begin())
         channel.repeat_when_silent(answer.begin())
-        with instance.use() as use:
+        with instance.predict() as use:
             try:
                 with channel.cancellable(instance.unloaded):
                     request = await prepare()

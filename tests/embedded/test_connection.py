@@ -77,16 +77,6 @@ async def test_calls_sent_right_behind_the_credentials_are_answered(server: Embe
         assert await raw.call("listLoaded") == []
 
 
-async def test_who_never_says_who_it_is_is_told_so_and_disconnected(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._connection._AUTHENTICATION_SECONDS", 0.01)
-    async with server.connect("llm") as transport:
-        raw = RawClient(transport)
-        assert await raw.next() == {"success": False, "error": "Authentication timed out"}
-        assert await raw.is_closed_by_server()
-
-
 async def test_an_identifier_belongs_to_its_first_passkey_until_its_last_connection_goes(
     server: EmbeddedServer,
 ) -> None:
