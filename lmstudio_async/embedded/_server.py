@@ -67,6 +67,8 @@ class EmbeddedServer:
     ) -> None:
         if models is not None and not isinstance(models, str | os.PathLike):
             raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
+        if models is not None and "\0" in os.fsdecode(models):
+            raise LMStudioValueError("models is the path of a folder, and no path has a zero byte")
         if jit_ttl is not None and not (_is_number(jit_ttl) and 0 < jit_ttl < float("inf")):
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):

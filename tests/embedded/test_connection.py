@@ -128,6 +128,7 @@ def test_what_is_no_token_is_refused_at_once(tokens: Any) -> None:
         {"threads": True},
         {"jit_ttl": "1h"},
         {"models": 5},
+        {"models": "a\0b"},
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(parameters: Any) -> None:

@@ -287,7 +287,8 @@ async def test_what_waits_to_be_read_is_bounded(caplog: pytest.LogCaptureFixture
 def test_every_limit_can_be_set_and_has_to_make_sense() -> None:
     for field in attrs.fields(ServerLimits):
         assert getattr(ServerLimits(**{field.name: 5}), field.name) == 5
-        for wrong in (0, -1, True, "5", None, float("inf"), float("nan")):
+        wrongs: tuple[Any, ...] = (0, -1, True, "5", None, float("inf"), float("nan"))
+        for wrong in wrongs:
             with pytest.raises(LMStudioValueError, match=field.name):
                 ServerLimits(**{field.name: wrong})
     with pytest.raises(LMStudioValueError, match="whole number"):
