@@ -184,7 +184,7 @@ class Instance:
         :raises LMStudioInstanceUnloadedError: it is not loaded any more.
         :raises LMStudioServerError: too many wait already.
         """
-        if self._predictions >= self._most_predictions:
+        if self.state == "ready" and self._predictions >= self._most_predictions:
             raise server_error(
                 f'{self._predictions} predictions use or wait for "{self.identifier}", and more may not.',
                 "Ask again when some of them are over, or load another instance of the model.",

@@ -29,13 +29,8 @@ from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected, query, stack
 from tests.embedded.sockets import frame, plain_socket, raw_websocket
 from tests.serving import served
+from tests.soak import examples
 from tests.tiny_gguf import ModelsFolder
-
-
-def examples(usual: int) -> int:
-    """How many, unless the profile asks for more than Hypothesis does by itself."""
-    profile = settings().max_examples
-    return profile if profile > 100 else usual
 
 
 @pytest.fixture(scope="module")
