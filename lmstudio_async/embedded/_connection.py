@@ -133,7 +133,8 @@ class Connection:
         self._make_handlers = handlers
         self._channels: dict[int, Channel] = {}
         self._calls = 0
-        self._call_over = anyio.Event()
+        self._waiting: deque[tuple[Call, int]] = deque()
+        self._waiting_bytes = 0
         self._unsent: deque[str] = deque()
         self._unsent_bytes = 0
         self._sent = 0
@@ -187,25 +188,24 @@ class Connection:
             try:
                 while True:
                     for frame in frames:
-                        self._dispatch(self.serving.receive(frame), handlers)
+                        self._dispatch(self.serving.receive(frame), len(frame), handlers)
                         if replies := self.serving.take_replies():
                             for reply in replies:
                                 self.post(reply)
                             # Who reads no answers gets no new ones.
                             await self.wait_for_room()
-                        while self._calls >= self._limits.calls:
-                            self._call_over = anyio.Event()
-                            await self._call_over.wait()
                     frames = list(await self._transport.receive())
             except LMStudioWebsocketError:
                 # Nobody is left to work for.
                 self._tasks.cancel_scope.cancel()
 
-    def _dispatch(self, request: Request | None, handlers: object) -> None:
+    def _dispatch(self, request: Request | None, size: int, handlers: object) -> None:
         match request:
-            case Call():
+            case Call() if self._calls < self._limits.calls:
                 self._calls += 1
                 self._tasks.start_soon(self._answer, request, handlers)
+            case Call():
+                self._have_wait(request, size + _FRAME_BYTES)
             case ChannelOpened() if len(self._channels) >= self._limits.channels:
                 error = server_error(
                     f"This connection has {len(self._channels)} channels open, and more it may not have.",
@@ -220,16 +220,33 @@ class Connection:
             case ChannelDropped():
                 self._channels.pop(request.channel_id).drop()
 
+    def _have_wait(self, call: Call, size: int) -> None:
+        """Keep a call until another one is over. Reading goes on: who stops reading does not see that a client goes."""
+        if self._waiting_bytes + size > self._limits.waiting_bytes:
+            error = server_error(
+                f"{len(self._waiting)} calls wait for their turn on this connection, and more may not.",
+                "Wait for some answers first.",
+            )
+            self.post(self.serving.call_failed(call, error))
+        else:
+            self._waiting_bytes += size
+            self._waiting.append((call, size))
+
     async def _answer(self, call: Call, handlers: object) -> None:
-        try:
-            result = await self._handler(handlers, call.endpoint.name)(call.parameter)
-            frame = self.serving.result(call, result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
-            frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
-        self.post(frame)
-        await self.wait_for_room()
+        """Answer a call, and then those that wait."""
+        while True:
+            try:
+                result = await self._handler(handlers, call.endpoint.name)(call.parameter)
+                frame = self.serving.result(call, result)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
+                frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
+            self.post(frame)
+            await self.wait_for_room()
+            if not self._waiting:
+                break
+            call, size = self._waiting.popleft()
+            self._waiting_bytes -= size
         self._calls -= 1
-        self._call_over.set()
 
     async def _run_channel(self, request: ChannelOpened, channel: Channel, handlers: object) -> None:
         failure = None

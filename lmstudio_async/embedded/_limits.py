@@ -28,11 +28,14 @@ class ServerLimits:
 
     connections: int = 1024
     """Connections at a time, of all clients. A program has one for each namespace that it uses. One more is refused
-    like wrong credentials, with this as the reason."""
+    like wrong credentials, with this as the reason. Of sockets, which need not have said yet who they are, there may
+    be twice as many; one more is answered with status 503."""
     channels: int = 512
     """Loads, predictions and the like at a time on one connection. One more ends with an error."""
     calls: int = 128
-    """Calls at a time on one connection. More of them wait their turn, and what is sent behind them too."""
+    """Calls at a time on one connection. More of them wait their turn."""
+    waiting_bytes: int = 256 * _MIB
+    """Length of all messages with calls that wait like this on one connection. One more ends with an error."""
     queued_predictions: int = 256
     """Predictions that wait for one instance, besides those that it works on. One more ends with an error."""
     message_bytes: int = 256 * _MIB
