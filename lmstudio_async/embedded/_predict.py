@@ -165,7 +165,7 @@ class LlmHandlers(ModelHandlers):
         drafts = False
         channel.post(answer.begin())
         channel.repeat_when_silent(answer.begin())
-        with instance.use() as use:
+        with instance.predict() as use:
             try:
                 with channel.cancellable(instance.unloaded):
                     spec = await self._spec(instance, given, sampling)
