@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
@@ -62,7 +63,7 @@ async def serve(
         ws_per_message_deflate=False,
         # A client that is stopped in a debugger is not gone.
         ws_ping_timeout=60,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS + 1,
     )
     runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
     try:
@@ -97,6 +98,19 @@ class _Runner(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A connection that was just being made is not told of the end, and one whose client reads nothing never comes
+        # to it: uvicorn would break off the tasks that serve them, with a traceback for each, and leave them open.
+        cut = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self._cut_connections)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut.cancel()
+
+    def _cut_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
