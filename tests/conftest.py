@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 
+import hypothesis
 import pytest
 
 from lmstudio_async import AsyncClient
@@ -13,6 +14,10 @@ from tests.scripted_server import ScriptedServer
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has Ctrl-C ignored, by them and by every program they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# For those who have the time: `tox run -e soak`.
+hypothesis.settings.register_profile("soak", max_examples=5000, deadline=None)
 
 
 @pytest.fixture(params=["asyncio", "trio"], scope="module")
