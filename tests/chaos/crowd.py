@@ -204,7 +204,7 @@ class Crowd:
             intent = next(self._plans[name])
             operation = self._record.operation(name, intent.what)
             try:
-                with _Interrupted(intent.patience), operation:
+                with operation, _Interrupted(intent.patience):
                     run_blocking(actor.act(intent))
             except KeyboardInterrupt:
                 pass
