@@ -103,7 +103,7 @@ class Run:
                     break
                 await anyio.sleep(0.2)
         end = time.monotonic() + EXPIRY
-        while processes := {*self._server.workers, *workers()}:
+        while processes := self._server.workers | self._server.orphans | workers():
             if time.monotonic() > end:
                 self._record.fault(f"workers are left over: {processes}")
                 break

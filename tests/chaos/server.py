@@ -37,6 +37,7 @@ class ServerProcess:
         self._report = folder / "report.json"
         self._output = folder / "server.log"
         self._process: subprocess.Popen[bytes]
+        self._orphans: set[int] = set()
         self.port = _free_port()
 
     @property
@@ -53,6 +54,12 @@ class ServerProcess:
     def workers(self) -> set[int]:
         """Its worker processes."""
         return workers(self.pid)
+
+    @property
+    def orphans(self) -> set[int]:
+        """The workers of its former lives that are still there."""
+        self._orphans = {process for process in self._orphans if _is_worker(process)}
+        return self._orphans
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -82,6 +89,7 @@ class ServerProcess:
 
     async def stop(self) -> None:
         """Tell it to end, as a service manager does."""
+        self._orphans |= self.workers
         self._process.terminate()
         await self._wait_for_end()
         if self._process.returncode != 0:
@@ -91,6 +99,9 @@ class ServerProcess:
 
     async def kill(self) -> None:
         """End it so that it notices nothing."""
+        # Standing still, it starts no more of them.
+        self._process.send_signal(signal.SIGSTOP)
+        self._orphans |= self.workers
         self._process.kill()
         await self._wait_for_end()
 
@@ -131,6 +142,13 @@ class ServerProcess:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"waited in vain for the server {what}:\n{self.output()}")
             await anyio.sleep(0.02)
+
+
+def _is_worker(process: int) -> bool:
+    try:
+        return b"_worker.py" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _free_port() -> int:
