@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import threading
@@ -102,13 +101,13 @@ class _Runner(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # A connection that was just being made is not told of the end, and one whose client reads nothing never comes
         # to it: uvicorn would break off the tasks that serve them, with a traceback for each, and leave them open.
-        cut = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self._cut_connections)
-        try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cut_connections)
             await super().shutdown(sockets)
-        finally:
-            cut.cancel()
+            tasks.cancel_scope.cancel()
 
-    def _cut_connections(self) -> None:
+    async def _cut_connections(self) -> None:
+        await anyio.sleep(_GOODBYE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
