@@ -22,6 +22,8 @@ __all__ = ["serve"]
 _LONGEST_MESSAGE = 512 * 1024 * 1024
 #: Seconds for answers on their way, once the server is told to stop.
 _GOODBYE_SECONDS = 2
+#: Seconds for what works for clients that have been cut off. It ends by itself: the longest is to end an engine.
+_CLEAN_UP_SECONDS = 12
 
 
 async def serve(
@@ -62,7 +64,7 @@ async def serve(
         ws_per_message_deflate=False,
         # A client that is stopped in a debugger is not gone.
         ws_ping_timeout=60,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS + 1,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS + _CLEAN_UP_SECONDS,
     )
     runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
     try:
