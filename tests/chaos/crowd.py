@@ -113,7 +113,7 @@ class Crowd:
             them = [each for each in self._members if not each.blocking and each.backend == backend]
             works.append((backend, partial(anyio.run, self._live, them, backend=backend)))
         self._threads = [
-            threading.Thread(target=self._noting_faults, args=(work,), name=name) for name, work in works
+            threading.Thread(target=self._noting_its_end, args=(work,), name=name) for name, work in works
         ]
         for thread in self._threads:
             thread.start()
@@ -128,11 +128,11 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
-    def _noting_faults(self, work: Callable[[], None]) -> None:
+    def _noting_its_end(self, work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it should have ended one operation alone
-            self._record.fault(f"a whole crowd was ended by {error!r}")
+            self._record.note(f"a whole crowd was ended by {error!r}")
 
     @property
     def _is_over(self) -> bool:
@@ -151,7 +151,7 @@ class Crowd:
                     tasks.start_soon(self._be_member, member, member.address or server)
         left = [task for task in anyio.get_running_tasks() if task.id not in before]
         if left:
-            self._record.fault(f"tasks are left over: {left}")
+            self._record.note(f"tasks are left over: {left}")
 
     async def _be_member(self, member: Member, host: Any) -> None:
         while not self._is_over:

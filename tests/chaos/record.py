@@ -34,7 +34,7 @@ CLOSED = LMStudioConnectionClosedError.__name__
 UNREACHABLE = LMStudioUnreachableError.__name__
 
 #: What may end an operation while things go wrong around it. Nothing in a chaos run says anything that cannot be
-#: understood, misses a token or misspells a config: the errors for that are faults.
+#: understood, misses a token or misspells a config: such an error is amiss.
 EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioCancelledError,
     LMStudioChannelClosedError,
@@ -47,7 +47,7 @@ EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-#: What the server says when an engine was killed. Otherwise a server error of no more special type is a fault.
+#: What the server says when an engine was killed. Otherwise a server error of no more special type is amiss.
 OF_A_KILLED_ENGINE = (
     "crashed",
     "broke off",
@@ -66,7 +66,7 @@ class Record:
 
     def __init__(self) -> None:
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        self.faults: list[str] = []
+        self.amiss: list[str] = []
         self._running: set[Operation] = set()
         self._lock = threading.Lock()
 
@@ -74,10 +74,10 @@ class Record:
         """A block that is an operation: its end is counted, and an exception that ends it goes no further."""
         return Operation(self, who, what)
 
-    def fault(self, what: str) -> None:
+    def note(self, what: str) -> None:
         """Take note of something that must not be."""
         with self._lock:
-            self.faults.append(what)
+            self.amiss.append(what)
 
     def overdue(self, seconds: float) -> list[str]:
         """The operations that have been going on for longer than that."""
@@ -155,7 +155,7 @@ class Operation:
         )
         if not expected:
             text = "".join(traceback.format_exception(error))
-            self._record.fault(f"{self.who}: {self.what} ended with what it must not end with:\n{text}")
+            self._record.note(f"{self.who}: {self.what} ended with what it must not end with:\n{text}")
         return kind.__name__
 
 

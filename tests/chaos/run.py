@@ -63,12 +63,12 @@ class Run:
                 print(f"Faults: {', '.join(f'{n} {what}' for what, n in saboteur.done.most_common())}")
                 await self._calm_down()
                 for each in await more_than(before, self._server):
-                    self._record.fault(each)
+                    self._record.note(each)
             await self._server.stop()
         if "Traceback" in self._server.output():
-            self._record.fault(f"the server complained:\n{self._server.output()}")
+            self._record.note(f"the server complained:\n{self._server.output()}")
         print(f"\n{self._record.table()}", flush=True)
-        return self._record.faults
+        return self._record.amiss
 
     async def _let_them(self, proxy: Proxy, seconds: float, seed: int) -> None:
         """Have the crowd do what it wants."""
@@ -99,13 +99,13 @@ class Run:
             end = time.monotonic() + EXPIRY
             while left := await client.list_loaded_models():
                 if time.monotonic() > end:
-                    self._record.fault(f"these are never idle: {[model.info for model in left]}")
+                    self._record.note(f"these are never idle: {[model.info for model in left]}")
                     break
                 await anyio.sleep(0.2)
         end = time.monotonic() + EXPIRY
         while processes := self._server.workers | self._server.orphans | workers():
             if time.monotonic() > end:
-                self._record.fault(f"workers are left over: {processes}")
+                self._record.note(f"workers are left over: {processes}")
                 break
             await anyio.sleep(0.2)
 
@@ -122,7 +122,7 @@ def _note_what_nobody_would_hear(record: Record) -> None:
         if not isinstance(what.exc_value, KeyboardInterrupt):
             place = "".join(traceback.format_stack()[:-1])
             thread = threading.current_thread().name
-            record.fault(
+            record.note(
                 f"{what.err_msg or 'ignored'} in {what.object!r}: {what.exc_value!r}, in {thread} at\n{place}"
             )
 
@@ -131,7 +131,7 @@ def _note_what_nobody_would_hear(record: Record) -> None:
     class Handler(logging.Handler):
         def emit(self, entry: logging.LogRecord) -> None:
             if entry.exc_info or entry.name == "asyncio":
-                record.fault(f"logged: {self.format(entry)}")
+                record.note(f"logged: {self.format(entry)}")
 
     for name in ("asyncio", "lmstudio_async", "lmstudio_async.embedded"):
         logger = logging.getLogger(name)

@@ -76,7 +76,7 @@ def test_an_error_that_no_operation_may_end_with_is_noted(error: Exception) -> N
     record = Record()
     with record.operation("somebody", "respond"):
         raise error
-    assert len(record.faults) == 1
+    assert len(record.amiss) == 1
     assert record.outcomes == {("respond", type(error).__name__): 1}
 
 
@@ -86,7 +86,7 @@ def test_an_error_that_a_fault_explains_is_counted() -> None:
         raise lms.LMStudioConnectionBrokenError("cut")
     with record.operation("somebody", "respond"):
         pass
-    assert record.faults == []
+    assert record.amiss == []
     assert record.outcomes.total() == 2
 
 
