@@ -201,10 +201,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         )
         return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
 
-    async def unload(self, identifier: str, *, device: str | None = None) -> None:
+    async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -213,10 +213,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             await client.llm.unload("second-llama")
         """
-        if hasattr(identifier, "unload"):
+        if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
         parameter = UnloadModelParameter(
-            identifier=check_name(identifier, "the identifier"),
+            identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
         await self._session.call(UNLOAD_MODEL, parameter)
