@@ -202,17 +202,14 @@ class Act:
                 match event:
                     case ToolCallGenerationEnd() if is_last:
                         name = event.tool_call_request.name
-                        error = LMStudioPredictionError(
-                            f"The model asked for the tool {name!r} in the last round."
-                        )
-                        await self._refuse(error, event.raw_content, reporter)
+                        message = f"The model asked for the tool {name!r} in the last round."
+                        await self._refuse(message, event.raw_content, reporter)
                     case ToolCallGenerationEnd():
                         await reporter.was_written(event)
                         calls.begin(event.tool_call_request, tasks)
                     case ToolCallGenerationFailed():
                         failure = error_from_wire(event.error, "Tool call", LMStudioPredictionError)
-                        error = LMStudioPredictionError(str(failure))
-                        await self._refuse(error, event.raw_content, reporter)
+                        await self._refuse(str(failure), event.raw_content, reporter)
                     case _ if isinstance(event, WritingPacket):
                         await reporter.is_written(event)
             answer = await stream.wait_for_result()
@@ -228,10 +225,9 @@ class Act:
         requests = [ToolCallRequestData(tool_call_request=request) for request in calls.requests]
         await self._add(AssistantResponse(content=[TextData(text=content), *requests]))
 
-    async def _refuse(
-        self, error: LMStudioPredictionError, raw_content: str | None, reporter: ToolCallReporter
-    ) -> None:
+    async def _refuse(self, message: str, raw_content: str | None, reporter: ToolCallReporter) -> None:
         """Nothing can be told to the model any more."""
+        error = LMStudioPredictionError(message)
         await reporter.was_not_written(raw_content, error)
         await tell(self._on.handle_invalid_tool_request, error, None)
         raise error
