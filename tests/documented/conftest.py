@@ -117,9 +117,9 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return real(folder) if request.param == "real" else tiny(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(models: Models) -> Iterator[str]:
-    """The host and port of a running server."""
+    """The host and port of a running server. It ends with the module: other tests count processes."""
     with served(models.folder) as host:
         yield host
 
