@@ -390,9 +390,9 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         return hash((self._namespace._session, self._info))
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self._info.display_name!r})"
-        )
+        names = ("model_key", "display_name", "architecture", "vision")
+        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:

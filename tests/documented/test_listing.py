@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +21,11 @@ def test_what_is_downloaded(models: Models, capsys: pytest.CaptureFixture[str]) 
     for model in downloaded:
         print(model)
 
-    printed = capsys.readouterr().out
-    assert f"DownloadedLlm(model_key='{models.chat}', display_name='" in printed
-    assert f"DownloadedEmbeddingModel(model_key='{models.embedding}', display_name='" in printed
+    shown = {line.partition(", display_name=")[0]: line for line in capsys.readouterr().out.splitlines()}
+    chat = shown[f"DownloadedLlm(model_key='{models.chat}'"]
+    assert chat.endswith("', architecture='llama', vision=False)")
+    embedding = shown[f"DownloadedEmbeddingModel(model_key='{models.embedding}'"]
+    assert re.search(r", display_name='[^']+', architecture='[\w-]*bert'\)$", embedding)
     check_downloaded(models, downloaded, llm_only, embedding_only)
 
 
