@@ -186,6 +186,25 @@ def test_a_model_acts_with_plain_tools_and_tells_callbacks_in_the_callers_thread
     assert told.count(here) == 3
 
 
+def test_a_guard_is_asked_in_the_callers_thread(client: lms.Client) -> None:
+    here: list[int] = []
+
+    def guard(request: lms.ToolCallRequest, round_index: int) -> dict[str, int]:
+        here.append(threading.get_ident())
+        return {"a": 20, "b": round_index}
+
+    steps: list[lms.ToolCallProgress] = []
+    result = client.llm.model("tools").act(
+        "What is 1 + 2?",
+        [lms.ToolFunctionDef("add", "Add.", {"a": int, "b": int}, lambda a, b: a + b)],
+        guard_tool_call=guard,
+        on_tool_call=steps.append,
+    )
+    assert result.rounds == 2
+    assert here == [threading.get_ident()]
+    assert steps[-1].result == "20"
+
+
 def test_what_a_callback_raises_while_a_model_acts_comes_out_alone(client: lms.Client) -> None:
     def fail(a: int, b: int) -> int:
         """Add two numbers."""
