@@ -187,7 +187,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             self.reasoning.append(fragment.content)
         elif fragment.reasoning_type == "none" and not fragment.is_structural:
             self.answer.append(fragment.content)
-        self.tokens += fragment.tokens or ()
+        if fragment.tokens:
+            self.tokens += fragment.tokens
         self.items.append(fragment)
 
     def _advance(self, progress: float) -> None:
@@ -268,6 +269,8 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
         return await super().start()
 
     async def __anext__(self) -> LlmPredictionFragment:
+        if self._taken and self._is_silent:
+            return self._taken.popleft()
         while True:
             item: Any = None
             try:

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 import anyio
 import httpcore
-from anyio.abc import ByteStream
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
-from lmstudio_async._transport._stream import stream_under
+from lmstudio_async._transport._stream import InnerStream, stream_under
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
@@ -49,7 +48,7 @@ class WebSocketTransport:
     ) -> None:
         self._stream = stream
         # What is under it, as soon as that can be used.
-        self._bytes: ByteStream | None = None
+        self._inner: InnerStream | None = None
         self._connection = connection
         self._url = url
         self._ping_interval = ping_interval
@@ -164,13 +163,13 @@ class WebSocketTransport:
 
     async def _read(self) -> bytes:
         """Give what has arrived; nothing at the end."""
-        if self._bytes is not None:
+        if self._inner is not None:
             try:
-                return await self._bytes.receive(_READ_BYTES)
+                return await self._inner.read(_READ_BYTES)
             except anyio.EndOfStream:
                 return b""
         data = await self._stream.read(_READ_BYTES)
-        self._bytes = stream_under(self._stream)
+        self._inner = stream_under(self._stream)
         return data
 
     async def _miss_the_peer(self) -> None:
@@ -245,7 +244,7 @@ class WebSocketTransport:
                 self._write_scope = None
 
     async def _write(self, data: bytes, scope: anyio.CancelScope) -> None:
-        write = self._stream.write if self._bytes is None else self._bytes.send
+        write = self._stream.write if self._inner is None else self._inner.write
         if len(data) <= _WRITE_BYTES:
             scope.deadline = anyio.current_time() + self._write_timeout
             await write(data)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import httpcore
-from anyio.abc import ByteStream
 
-__all__ = ["stream_under"]
+__all__ = ["InnerStream", "stream_under"]
 
 
-def stream_under(stream: httpcore.AsyncNetworkStream) -> ByteStream | None:
-    """Find anyio's stream, which httpcore has wrapped twice.
+@attrs.frozen
+class InnerStream:
+    """The two things that are done to it often.
+
+    :param read: gives at most so many bytes; at the end none, or it raises ``anyio.EndOfStream``.
+    :param write: writes all of them.
+    """
+
+    read: Callable[[int], Awaitable[bytes]]
+    write: Callable[[bytes], Awaitable[None]]
+
+
+def stream_under(stream: httpcore.AsyncNetworkStream) -> InnerStream | None:
+    """Find anyio's stream, or trio's, which httpcore has wrapped twice.
 
     Each wrapper has a time limit and error classes of its own, around every read and write: together an eighth of
     what a call costs. They have no public way through, so it may close; the wrapped stream then does as well.
@@ -22,4 +35,7 @@ def stream_under(stream: httpcore.AsyncNetworkStream) -> ByteStream | None:
     inner: Any = stream
     for _ in range(2):
         inner = getattr(inner, "_stream", None)
-    return inner if isinstance(inner, ByteStream) else None
+    for read, write in (("receive", "send"), ("receive_some", "send_all")):
+        if hasattr(inner, read) and hasattr(inner, write):
+            return InnerStream(getattr(inner, read), getattr(inner, write))
+    return None

@@ -23,12 +23,15 @@ def _make_encode() -> Callable[[Any], str]:
 
 _encode = _make_encode()
 
-_decode = json.JSONDecoder().raw_decode
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def _plain_loads(text: str) -> Any:
     # A third of what json.loads takes for a fragment goes into white space around it, and there is none.
-    value, end = _decode(text)
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise ValueError from None
     if end != len(text):
         raise ValueError
     return value
