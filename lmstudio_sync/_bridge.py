@@ -225,7 +225,7 @@ class _Call:
             workers.start(self._run)
 
     async def _run(self) -> bool:
-        _current_call.set(self)
+        token = _current_call.set(self)
         try:
             with anyio.CancelScope() as self._scope:
                 if self._interrupted:
@@ -240,8 +240,9 @@ class _Call:
         finally:
             self._scope = None
             self._end()
-        # What users' coroutines did to the context of this task is nothing to the next call.
-        return not self._asked
+            _current_call.reset(token)
+        # What users' coroutines did to the context of this task, and a cancellation of it, is nothing to the next call.
+        return not self._asked and not self._interrupted
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Have the thread that waits call a function."""

@@ -211,7 +211,9 @@ class Workers:
 
     async def _live(self, work: Work) -> None:
         while await work() and len(self._idle) < MOST_IDLE_WORKERS:
-            idle = _IdleWorker(work)
+            # What was done, and what came of it, is not kept meanwhile.
+            del work
+            idle = _IdleWorker()
             self._idle.append(idle)
             await idle.is_needed.wait()
             work = idle.work
@@ -222,9 +224,9 @@ class _IdleWorker:
 
     __slots__ = ("is_needed", "work")
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self) -> None:
         self.is_needed = anyio.Event()
-        self.work = work
+        self.work: Work
 
 
 def closed() -> LMStudioConnectionClosedError:

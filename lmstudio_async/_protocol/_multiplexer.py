@@ -157,7 +157,7 @@ class Multiplexer:
 
     def _channel_send(self, message: dict[str, Any]) -> None:
         number = message.get("channelId")
-        # Nearly every frame comes this way, and by a number that is there.
+        # Written out: nearly every frame comes this way.
         channel = self._channels.get(number) if type(number) is int else None
         if channel is None:
             self._find(self._channels, message, "channelId")

@@ -8,6 +8,7 @@ import gc
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -223,6 +224,15 @@ def test_calls_one_after_the_other_share_a_task(client: lms.Client) -> None:
         return anyio.get_current_task().id
 
     assert len({client._bridge.call(task()) for _ in range(10)}) == 1
+
+
+def test_what_a_call_gave_is_not_kept_until_the_next_one(client: lms.Client) -> None:
+    async def give() -> threading.Event:
+        return threading.Event()
+
+    freed = threading.Event()
+    weakref.finalize(client._bridge.call(give()), freed.set)
+    assert freed.wait(20)
 
 
 def test_threads_that_call_at_once_have_a_task_each_and_few_are_kept() -> None:
