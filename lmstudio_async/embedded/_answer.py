@@ -27,6 +27,7 @@ from lmstudio_async._wire._predict import (
 )
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._chat import ToolNames
+from lmstudio_async.embedded._default_tools import RequestScanner
 from lmstudio_async.embedded._text import ReasoningParser, StopScanner
 
 __all__ = ["Answer"]
@@ -42,6 +43,7 @@ class Answer:
     :param limit: how many tokens it may have.
     :param candidates: how many tokens to tell of at each place; None for none, not even the chosen ones.
     :param stop_strings: those that end it, if the engine does not look for them itself.
+    :param requests: finds the tool calls, if the engine does not look for them itself.
     :ivar generating: the prompt is done.
     :ivar finished: nothing more is needed from the engine.
     :ivar text: everything that was said.
@@ -55,6 +57,7 @@ class Answer:
         reasoning: ReasoningParser,
         names: ToolNames,
         stop_strings: Sequence[str] = (),
+        requests: RequestScanner | None = None,
     ) -> None:
         self.generating = False
         self.finished = False
@@ -65,6 +68,7 @@ class Answer:
         self._reasoning = reasoning
         self._stops = StopScanner(stop_strings)
         self._tool_calls = _ToolCalls(names)
+        self._requests = requests
         self._started_at = anyio.current_time()
         self._first_token_at: float | None = None
         self._stop_string: str | None = None
@@ -114,12 +118,12 @@ class Answer:
         predicted = int(frame.get("tokens_predicted", self._predicted))
         self._count_prompt(int(frame.get("tokens_evaluated", 0)))
         yield from self._tokens(predicted, frame.get("completion_probabilities"))
-        yield from self._say(self._reasoning.feed(frame.get("content", "")))
+        yield from self._content(frame.get("content", ""))
         if frame.get("stop"):
             self.finished = True
             self._stop_string = frame.get("stopping_word") or None
             self.stop_reason = _STOP_REASONS.get(frame.get("stop_type", ""), "") or self._limit_reached()
-            yield from self._say(self._reasoning.flush())
+            yield from self._flush()
 
     def _chat(self, choice: Frame) -> Iterator[WireObject]:
         """A frame of ``/v1/chat/completions``."""
@@ -136,11 +140,11 @@ class Answer:
         if content:
             yield from self._end_thought()
             said, self._stop_string = self._stops.feed(content)
-            yield from self._say(self._reasoning.feed(said))
+            yield from self._content(said)
             if self._stop_string is not None:
                 self.finished = True
                 self.stop_reason = "stopStringFound"
-                yield from self._say(self._reasoning.flush())
+                yield from self._flush()
                 return
         if delta.get("tool_calls"):
             yield from self._end_thought()
@@ -152,9 +156,26 @@ class Answer:
             self.stop_reason = {"stop": "eosFound", "tool_calls": "toolCalls"}.get(
                 reason
             ) or self._limit_reached()
-            yield from self._say(self._reasoning.feed(self._stops.flush()))
-            yield from self._say(self._reasoning.flush())
-            yield from self._tool_calls.finish()
+            yield from self._content(self._stops.flush())
+            yield from self._flush()
+
+    def _content(self, text: str) -> Iterator[WireObject]:
+        """A piece of what the model says, in which thoughts and tool calls may hide."""
+        if self._requests is None:
+            yield from self._say(self._reasoning.feed(text))
+            return
+        text, calls = self._requests.feed(text)
+        yield from self._say(self._reasoning.feed(text))
+        yield from self._tool_calls.feed(calls)
+
+    def _flush(self) -> Iterator[WireObject]:
+        """What was held back, now that nothing more comes."""
+        if self._requests is not None:
+            yield from self._say(self._reasoning.feed(self._requests.flush()))
+            if self._requests.found_any and self.stop_reason == "eosFound":
+                self.stop_reason = "toolCalls"
+        yield from self._say(self._reasoning.flush())
+        yield from self._tool_calls.finish()
 
     def _end_thought(self) -> Iterator[WireObject]:
         if self._thoughts_apart:
@@ -163,9 +184,8 @@ class Answer:
     def stop(self, reason: str) -> Iterator[WireObject]:
         """It was ended from outside."""
         self.stop_reason = reason
-        yield from self._say(self._reasoning.feed(self._stops.flush()))
-        yield from self._say(self._reasoning.flush())
-        yield from self._tool_calls.finish()
+        yield from self._content(self._stops.flush())
+        yield from self._flush()
 
     def _limit_reached(self) -> str:
         within = self._limit is None or self._predicted < self._limit

@@ -25,6 +25,7 @@ from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._chat import ToolNames, has_images, manual_prompt, messages_of, plain_text
 from lmstudio_async.embedded._clients import Client
 from lmstudio_async.embedded._connection import Channel
+from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
 from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._instances import Instances
@@ -41,6 +42,7 @@ __all__ = ["LlmHandlers"]
 _FORMATTED_BY_CLIENT = "completeModeFormatting"
 _TEMPLATE = "llm.prediction.promptTemplate"
 _USUAL_TAGS = ("<think>", "</think>")
+_NO_TOOLS = ToolNames((), "passThrough")
 
 
 @attrs.frozen
@@ -112,7 +114,10 @@ class LlmHandlers(ModelHandlers):
                 return FormattedPrompt(formatted=plain_text(messages))
             if (template := _manual_template(sampling, instance)) is not None:
                 return FormattedPrompt(formatted=manual_prompt(messages, template))
-            prompt = await _template_prompt(instance.engine, messages, _told(tools, names), sampling)
+            messages, told, _, _ = await _with_tools(
+                instance.engine, messages, names, attrs.evolve(sampling, tools=tools)
+            )
+            prompt = await _template_prompt(instance.engine, messages, told, sampling)
             return FormattedPrompt(
                 formatted=await _with_marks(
                     instance.engine, prompt, bos=not opts.omit_bos_token, eos=not opts.omit_eos_token
@@ -141,14 +146,22 @@ class LlmHandlers(ModelHandlers):
         )
 
     async def _raw_request(
-        self, instance: Instance, sampling: Sampling, prompt: str, *, thinking: bool = False
+        self,
+        instance: Instance,
+        sampling: Sampling,
+        prompt: str,
+        *,
+        thinking: bool = False,
+        names: ToolNames = _NO_TOOLS,
+        requests: RequestScanner | None = None,
     ) -> _Request:
         self._log_input(instance, prompt)
         answer = Answer(
             limit=sampling.limit,
             candidates=sampling.candidates,
             reasoning=ReasoningParser(sampling.reasoning, thinking=thinking),
-            names=ToolNames((), "passThrough"),
+            names=names,
+            requests=requests,
         )
         fitting = await shorten_prompt(instance, prompt, sampling)
         return _Request({**sampling.body, "prompt": fitting, "return_tokens": True}, answer, is_chat=False)
@@ -156,13 +169,7 @@ class LlmHandlers(ModelHandlers):
     async def _chat_request(
         self, instance: Instance, sampling: Sampling, messages: list[dict[str, Any]], names: ToolNames
     ) -> _Request:
-        tools = _told(sampling.tools, names)
-        if tools and sampling.tool_choice != "none":
-            abilities = (await instance.engine.properties()).get("chat_template_caps", {})
-            if not abilities.get("supports_tools"):
-                raise unsupported_feature(
-                    "llm.prediction.tools", engine_version(), "the chat template of this model takes no tools"
-                )
+        messages, tools, sampling, requests = await _with_tools(instance.engine, messages, names, sampling)
 
         async def formatted(some: list[dict[str, Any]]) -> str:
             return await _template_prompt(instance.engine, some, tools, sampling)
@@ -172,7 +179,12 @@ class LlmHandlers(ModelHandlers):
             # Templates of models that always think end with the start tag themselves.
             thinking = sampling.reasoning is not None and prompt.rstrip().endswith(sampling.reasoning[0])
             return await self._raw_request(
-                instance, attrs.evolve(sampling, overflow="stopAtLimit"), prompt, thinking=thinking
+                instance,
+                attrs.evolve(sampling, overflow="stopAtLimit"),
+                prompt,
+                thinking=thinking,
+                names=names,
+                requests=requests,
             )
         if not has_images(messages):
             messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
@@ -197,6 +209,7 @@ class LlmHandlers(ModelHandlers):
             reasoning=ReasoningParser(sampling.reasoning),
             names=names,
             stop_strings=sampling.body["stop"],
+            requests=requests,
         )
         return _Request(body, answer, is_chat=True)
 
@@ -208,9 +221,7 @@ class LlmHandlers(ModelHandlers):
         channel: Channel,
     ) -> None:
         """Have the engine answer, and tell the client what it says."""
-        answer = Answer(
-            limit=None, candidates=None, reasoning=ReasoningParser(None), names=ToolNames((), "passThrough")
-        )
+        answer = Answer(limit=None, candidates=None, reasoning=ReasoningParser(None), names=_NO_TOOLS)
         channel.post(answer.begin())
         channel.repeat_when_silent(answer.begin())
         with instance.use() as use:
@@ -317,6 +328,25 @@ def _told(tools: list[dict[str, Any]], names: ToolNames) -> list[dict[str, Any]]
         {**tool, "function": {**tool["function"], "name": names.tell(tool["function"]["name"])}}
         for tool in tools
     ]
+
+
+async def _with_tools(
+    engine: Engine, messages: list[dict[str, Any]], names: ToolNames, sampling: Sampling
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Sampling, RequestScanner | None]:
+    """Chat, tools and sampling as the model's template can take them, and what finds the calls if the engine does not."""
+    tools = _told(sampling.tools, names)
+    if not tools and not any(message["role"] == "tool" or "tool_calls" in message for message in messages):
+        return messages, [], sampling, None
+    properties = await engine.properties()
+    if properties.get("chat_template_caps", {}).get("supports_tools"):
+        return messages, tools, sampling, None
+    if not tools or sampling.tool_choice == "none":
+        return with_tools(messages, []), [], sampling, None
+    rules = grammar(
+        tools, required=sampling.tool_choice == "required", end=str(properties.get("eos_token", ""))
+    )
+    sampling = attrs.evolve(sampling, body={**sampling.body, "grammar": rules})
+    return with_tools(messages, tools), [], sampling, RequestScanner()
 
 
 async def _template_prompt(

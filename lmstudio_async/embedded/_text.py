@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["ReasoningParser", "StopScanner"]
+__all__ = ["ReasoningParser", "StopScanner", "beginning_at_end"]
 
 
 class ReasoningParser:
@@ -50,7 +50,7 @@ class ReasoningParser:
                 text = rest
                 self._state = "after"
             else:
-                keep = _beginning_at_end(text, (self._end,))
+                keep = beginning_at_end(text, (self._end,))
                 pieces.append((text[: len(text) - keep], "reasoning"))
                 self._held, text = text[len(text) - keep :], ""
         pieces.append((text, "none"))
@@ -92,7 +92,7 @@ class StopScanner:
             place, string = min(found)
             self._held = ""
             return text[:place], string
-        keep = _beginning_at_end(text, self._strings)
+        keep = beginning_at_end(text, self._strings)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], None
 
@@ -102,7 +102,7 @@ class StopScanner:
         return text
 
 
-def _beginning_at_end(text: str, marks: Sequence[str]) -> int:
+def beginning_at_end(text: str, marks: Sequence[str]) -> int:
     """How many characters at the end of the text may be the beginning of a mark."""
     longest = max((len(mark) - 1 for mark in marks), default=0)
     for count in range(min(longest, len(text)), 0, -1):

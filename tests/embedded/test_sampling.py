@@ -170,7 +170,6 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"speculativeDecoding.draftModel": "other"}, "draftModel"),
         ({"reasoning.enableThinking": False}, "enableThinking"),
         ({"reasoning.budgetTokens": checked(5)}, "budgetTokens"),
-        ({"tools": {"type": "toolArray", "tools": [ADD]}}, "takes no tools"),
         ({"llama.cpuThreads": 64}, "cpuThreads"),
         ({"contextPrefill": [{"type": "jsonFile", "absPath": "/etc/passwd"}]}, "contextPrefill"),
         ({"promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "x"}, "stopStrings": []}}, "promptTemplate"),
