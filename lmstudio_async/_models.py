@@ -22,6 +22,7 @@ from lmstudio_async._protocol._endpoints.models import (
 from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
 from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
 from lmstudio_async._session import Session
+from lmstudio_async._sharing import SharedLoads
 from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
 from lmstudio_async._wire._kv import stack
 from lmstudio_async._wire._models import (
@@ -53,9 +54,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
     _domain: ClassVar[Literal["llm", "embedding"]]
 
-    def __init__(self, session: Session, system: Session) -> None:
+    def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
         self._session = session
         self._system = system
+        self._loads = loads
 
     @abstractmethod
     def _make_handle(self, info: ModelInstanceInfo) -> HandleT:
@@ -80,6 +82,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
         for the next one (auto-evict). For one that stays, use `load_new_instance`.
 
+        Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
+        that is left before its end leaves it to the others; with the last one the load is cancelled.
+
         :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
             never loads one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -98,7 +103,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """
         if model_key is None:
             return await self._any_loaded_model(device)
-        return await _watch(self.model_stream(model_key, ttl=ttl, config=config, device=device), on_progress)
+        stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
+        return await self._loads.wait_for(stream, on_progress)
 
     def model_stream(
         self,
@@ -109,7 +115,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> AsyncLoadStream[HandleT]:
-        """The same as `model`, to be watched.
+        """The same as `model`, to be watched. It is shared with nobody: cancelling it ends no other call's load.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the

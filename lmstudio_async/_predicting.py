@@ -201,6 +201,9 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
     of the task, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
     waits.
 
+    Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
+    anyway.
+
     ::
 
         async for fragment in llm.respond_stream("Tell me a story"):

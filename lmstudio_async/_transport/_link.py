@@ -153,8 +153,8 @@ class WebSocketTransport:
         self._ping_unanswered = False
         frames = self._reader.feed(data)
         if self._reader.pings:
-            for payload in self._reader.pings:
-                self._append_event(Pong(payload))
+            # The answer to the latest is one to all before it (RFC 6455, 5.5.3), and a flood costs nothing.
+            self._append_event(Pong(self._reader.pings[-1]))
             self._reader.pings.clear()
             await self._flush()
         if self._reader.end is not None:
