@@ -84,12 +84,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
-        self.heard = False
         self.lost: LMStudioConnectionBrokenError | None = None
-
-    def feed(self, packet: Any) -> None:
-        self.heard = True
-        super().feed(packet)
 
     def end(self, error: LMStudioError | None) -> None:
         if isinstance(error, LMStudioConnectionBrokenError) and not self.done:
