@@ -89,11 +89,9 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
-        self.heard = False
         self.lost: LMStudioConnectionBrokenError | None = None
 
     def feed(self, packet: Any) -> None:
-        self.heard = True
         if self.done and not self.succeeded and isinstance(packet, Success):
             self._came_too_late(packet.info)
         super().feed(packet)

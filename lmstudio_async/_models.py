@@ -207,10 +207,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         )
         return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
 
-    async def unload(self, identifier: str, *, device: str | None = None) -> None:
+    async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -219,10 +219,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             await client.llm.unload("second-llama")
         """
-        if hasattr(identifier, "unload"):
+        if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
         parameter = UnloadModelParameter(
-            identifier=check_name(identifier, "the identifier"),
+            identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
         await self._session.call(UNLOAD_MODEL, parameter)
@@ -396,9 +396,9 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         return hash((self._namespace._session, self._info))
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self._info.display_name!r})"
-        )
+        names = ("model_key", "display_name", "architecture", "vision")
+        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:

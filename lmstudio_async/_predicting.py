@@ -150,14 +150,9 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
         self.tool_call_requests: list[ToolCallRequest] = []
         self.prompt_progress = 0.0
         self.success: PredictSuccess | None = None
-        self.heard = False
         self._watches_prompt = watches_prompt
         if watches_prompt:
             self.items.append(0.0)
-
-    def feed(self, packet: Any) -> None:
-        self.heard = True
-        super().feed(packet)
 
     def fail(self, error: LMStudioError) -> None:
         error.content = "".join(self.texts)
@@ -166,7 +161,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
     def take(self, packet: Any) -> None:
         match packet:
             case FragmentPacket():
-                self._advance(1.0)
+                if self.prompt_progress < 1.0:
+                    self._advance(1.0)
                 self._add(packet.fragment)
             case PromptProcessingProgressPacket():
                 self._advance(packet.progress)
@@ -187,7 +183,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             self.reasoning.append(fragment.content)
         elif fragment.reasoning_type == "none" and not fragment.is_structural:
             self.answer.append(fragment.content)
-        self.tokens += fragment.tokens or ()
+        if fragment.tokens:
+            self.tokens += fragment.tokens
         self.items.append(fragment)
 
     def _advance(self, progress: float) -> None:
@@ -271,6 +268,8 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
         return await super().start()
 
     async def __anext__(self) -> LlmPredictionFragment:
+        if self._taken and self._is_silent:
+            return self._taken.popleft()
         while True:
             item: Any = None
             try:

@@ -127,7 +127,12 @@ class Session:
 
         :raises LMStudioTimeoutError: if there is none within the client's ``timeout``.
         """
-        (result,) = await self.call_each(endpoint, [parameter])
+        answer = _Answer(endpoint, parameter)
+        try:
+            await self._send_calls([answer])
+            result: R = await self._answer_or_repeat(answer)
+        finally:
+            answer.forget()
         return result
 
     async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
@@ -181,6 +186,9 @@ class Session:
         return answer.result
 
     async def _wait(self, answer: _Answer) -> None:
+        if self.timeout is None:
+            await answer.done.wait()
+            return
         with anyio.move_on_after(self.timeout) as scope:
             await answer.done.wait()
         if scope.cancelled_caught and not answer.done.is_set():

@@ -175,10 +175,10 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             )
         )
 
-    def unload(self, identifier: str, *, device: str | None = None) -> None:
+    def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -187,7 +187,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             client.llm.unload("second-llama")
         """
-        self._bridge.call(self._core.unload(identifier, device=device))
+        self._bridge.call(self._core.unload(model_identifier, device=device))
 
     def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
