@@ -287,15 +287,17 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     async def _give_up(self) -> None:
         """The server was silent for too long."""
         feed = self._feed
+        if feed.items or feed.done:
+            return
+        # Before the server is told, whose own word for what follows is another one.
+        feed.fail(
+            LMStudioTimeoutError(
+                f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
+                f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
+            )
+        )
         if self._channel is not None:
             await self._channel.cancel()
-        if not feed.items and not feed.done:
-            feed.fail(
-                LMStudioTimeoutError(
-                    f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
-                    f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
-                )
-            )
 
     def _last_news(self) -> str:
         """What was heard last, to complete a sentence."""
@@ -307,6 +309,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if channel is not None and not self._feed.done:
             # First of all: where warnings are errors, the warning is the end of this.
             channel.cancel_soon()
+            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: dropped half-way."))
             _warn(
                 f"{self._feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
                 ResourceWarning,
