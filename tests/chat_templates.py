@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHATML", "HERMES", "THINKING"]
+__all__ = ["CHATML", "HERMES", "LLAMA", "MISTRAL", "THINKING", "XML"]
 
 # The number of answers so far picks the script: a marker token at the end of the prompt leads to it.
 # REPLIES stands for the number of scripts after the first one.
@@ -59,6 +59,88 @@ HERMES = (
     + _PROMPT
 )
 """A chat template with tools, called with ``<tool_call>``."""
+
+XML = (
+    r"""
+{%- if tools %}
+    {{- '<|im_start|>system\nYou may call functions:\n<tools>' }}
+    {%- for tool in tools %}
+        {{- '\n<function>\n<name>' + tool.function.name + '</name>\n' + tool.function | tojson + '\n</function>' }}
+    {%- endfor %}
+    {{- '\n</tools>\nFor each call answer with:\n<tool_call>\n<function=example>\n<parameter=one>\n1\n</parameter>\n' }}
+    {{- '</function>\n</tool_call><|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+    {%- elif message.role == 'assistant' and message.tool_calls %}
+        {{- '<|im_start|>assistant' }}
+        {%- if message.content %}
+            {{- '\n' + message.content }}
+        {%- endif %}
+        {%- for call in message.tool_calls %}
+            {{- '\n<tool_call>\n<function=' + call.function.name + '>\n' }}
+            {%- for name, value in call.function.arguments.items() %}
+                {{- '<parameter=' + name + '>\n' + value | string + '\n</parameter>\n' }}
+            {%- endfor %}
+            {{- '</function>\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template with tools, called with tags for each parameter."""
+
+LLAMA = (
+    r"""
+{%- if tools %}
+    {{- '<|im_start|>system\nEnvironment: ipython\nTo call a function, answer with ' }}
+    {{- '{"name": function name, "parameters": dictionary of arguments}.' }}
+    {%- for tool in tools %}
+        {{- '\n' + tool | tojson }}
+    {%- endfor %}
+    {{- '<|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- '<|im_start|>ipython\n' + message.content | tojson + '<|im_end|>\n' }}
+    {%- elif message.role == 'assistant' and message.tool_calls %}
+        {%- set call = message.tool_calls[0].function %}
+        {{- '<|im_start|>assistant\n{"name": "' + call.name + '", "parameters": ' }}
+        {{- call.arguments | tojson + '}<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template with tools, called with a bare JSON object."""
+
+MISTRAL = (
+    r"""
+{%- if tools %}
+    {{- '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- '[TOOL_RESULTS]{"content": ' + message.content | tojson + '}[/TOOL_RESULTS]' }}
+    {%- elif message.role == 'assistant' and message.tool_calls %}
+        {{- '[TOOL_CALLS][' }}
+        {%- for call in message.tool_calls %}
+            {{- '{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson }}
+            {{- '}' + (', ' if not loop.last else '') }}
+        {%- endfor %}
+        {{- ']<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}"""
+    + _PROMPT
+)
+"""A chat template with tools, called with a JSON list behind a mark."""
 
 THINKING = (
     r"""

@@ -79,6 +79,10 @@ class Answer:
         self._thoughts_apart = False
         self._untold: list[TokenInfo] = []
         self._timings: Frame = {}
+        self._broken_call: str | None = None
+        self._predicted_before = 0
+        self._accepted = 0
+        self._drafted_left = 0
 
     def begin(self) -> PromptProcessingProgressPacket:
         """The first packet."""
@@ -88,6 +92,11 @@ class Answer:
     def latest_progress(self) -> PromptProcessingProgressPacket:
         """How far the prompt is."""
         return PromptProcessingProgressPacket(progress=self._progress, details=self._prompt)
+
+    @property
+    def predicted(self) -> int:
+        """How many tokens the model has said."""
+        return self._predicted
 
     def feed(self, frame: Frame) -> Iterator[WireObject]:
         """Take one frame of either of the engine's endpoints."""
@@ -115,7 +124,7 @@ class Answer:
 
     def _completion(self, frame: Frame) -> Iterator[WireObject]:
         """A frame of ``/completion``."""
-        predicted = int(frame.get("tokens_predicted", self._predicted))
+        predicted = self._predicted_before + int(frame.get("tokens_predicted", 0))
         self._count_prompt(int(frame.get("tokens_evaluated", 0)))
         yield from self._tokens(predicted, frame.get("completion_probabilities"))
         yield from self._content(frame.get("content", ""))
@@ -161,6 +170,9 @@ class Answer:
 
     def _content(self, text: str) -> Iterator[WireObject]:
         """A piece of what the model says, in which thoughts and tool calls may hide."""
+        if self._broken_call is not None:
+            self._broken_call += text
+            return
         if self._requests is None:
             yield from self._say(self._reasoning.feed(text))
             return
@@ -176,10 +188,31 @@ class Answer:
                 self.stop_reason = "toolCalls"
         yield from self._say(self._reasoning.flush())
         yield from self._tool_calls.finish()
+        if self._broken_call is not None:
+            problem = server_error(
+                "The model called a tool in a way that fits none of the tools that it was given."
+            )
+            yield ToolCallGenerationStart()
+            yield ToolCallGenerationFailed(error=error_to_wire(problem), raw_content=self._broken_call)
 
     def _end_thought(self) -> Iterator[WireObject]:
         if self._thoughts_apart:
             yield from self._say(self._reasoning.end_thought())
+
+    @property
+    def has_called(self) -> bool:
+        """Whether the model has called a tool."""
+        return self._tool_calls.any
+
+    def break_call(self, piece: str | None) -> None:
+        """The engine could not follow a tool call.
+
+        :param piece: where it gave up, if that is all that will be known; None if what is fed from here on is what
+            the model says instead, beginning where :attr:`text` ends.
+        """
+        self._predicted_before = self._predicted
+        self._stops, self._reasoning = StopScanner(()), ReasoningParser(None)
+        self._broken_call = piece or ""
 
     def stop(self, reason: str) -> Iterator[WireObject]:
         """It was ended from outside."""
@@ -205,6 +238,9 @@ class Answer:
                 # The engine says nothing of a prompt that it has still in its cache.
                 self._progress = 1.0
                 yield self.latest_progress
+        accepted = int(self._timings.get("draft_n_accepted", 0))
+        self._drafted_left += max(accepted - self._accepted, 0)
+        self._accepted = accepted
         self._uncounted += max(predicted - self._predicted, 0)
         self._predicted = max(predicted, self._predicted)
         if self._candidates is not None:
@@ -218,11 +254,14 @@ class Answer:
                 fragment=LlmPredictionFragment(
                     content=text,
                     tokens_count=self._uncounted,
+                    contains_drafted=self._drafted_left > 0,
                     reasoning_type=kind,
                     is_structural=structural,
                     tokens=self._untold if self._candidates is not None else None,
                 )
             )
+            # Accepted drafts are told of in the frame of the first of them, and come one in a frame.
+            self._drafted_left = max(self._drafted_left - self._uncounted, 0)
             self._uncounted, self._untold = 0, []
 
     def stats(self, gpu_layers: float | None, draft_key: str | None) -> LlmPredictionStats:
@@ -234,9 +273,10 @@ class Answer:
         if not self.finished or not isinstance(speed, int | float):
             elapsed = 0.0 if first is None else now - first
             speed = self._predicted / elapsed if elapsed > 0 else None
-        drafted = self._timings.get("draft_n")
         drafts: dict[str, Any] = {}
-        if draft_key is not None and isinstance(drafted, int):
+        if draft_key is not None:
+            # The engine leaves the numbers out if there was no draft.
+            drafted = int(self._timings.get("draft_n", 0))
             accepted = int(self._timings.get("draft_n_accepted", 0))
             drafts = {
                 "used_draft_model_key": draft_key,
@@ -263,6 +303,7 @@ class _ToolCalls:
     """Tool calls as the engine streams them: one after the other, their arguments in pieces."""
 
     def __init__(self, names: ToolNames) -> None:
+        self.any = False
         self._names = names
         self._open: tuple[int, str | None, str] | None = None
         self._arguments = ""
@@ -275,6 +316,7 @@ class _ToolCalls:
                 yield from self.finish()
                 name = self._names.original(str(function.get("name", "")))
                 self._open = (index, delta.get("id"), name)
+                self.any = True
                 yield ToolCallGenerationStart(tool_call_id=delta.get("id"))
                 yield ToolCallGenerationNameReceived(name=name)
             if piece := function.get("arguments"):

@@ -52,6 +52,13 @@ class ToolNames:
         """What the model is told."""
         return self._told.get(name, name)
 
+    def told(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The tools under the names that the model is told."""
+        return [
+            {**tool, "function": {**tool["function"], "name": self.tell(tool["function"]["name"])}}
+            for tool in tools
+        ]
+
     def original(self, told: str) -> str:
         """What the client calls it."""
         return self._original.get(told, told)

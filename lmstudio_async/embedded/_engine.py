@@ -196,10 +196,18 @@ class Engine:
                         self._has_gpu = gpu
                         self._link = Link(address, api_key)
                         await self._call("GET", "/health")
+                        self._refuse_to_go_without_draft()
                         return
                     case ReadAhead() | Loading() as event:
                         progress.feed(event)
         raise await self._load_failure(None)
+
+    def _refuse_to_go_without_draft(self) -> None:
+        """The engine goes on without a draft model that does not fit, and only its log tells."""
+        for line in self._worker.log if self._spec.draft_model_path is not None else ():
+            _, failed, reason = line.partition("failed to initialize speculative decoding context: ")
+            if failed:
+                raise EngineFailure(reason, None, self._worker.log)
 
     def _instructions(self, api_key: str) -> dict[str, Any]:
         spec = attrs.asdict(self._spec)

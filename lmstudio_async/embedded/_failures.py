@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from lmstudio_async._protocol._errors import instance_unloaded, missing_runtime, server_error
 from lmstudio_async._wire._struct import MalformedError
 from lmstudio_async.embedded._engine import EngineFailure, EngineRequestError
 from lmstudio_async.errors import LMStudioError
 
 __all__ = ["explain"]
+
+# An embedding is computed in one batch, which is as long as the context.
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
 
 def explain(error: Exception) -> Exception:
@@ -31,6 +36,12 @@ def explain(error: Exception) -> Exception:
                 f"The prompt has {details.get('n_prompt_tokens', 'more')} tokens, and the model was loaded with a "
                 f"context of {details.get('n_ctx', 'fewer')}.",
                 "Shorten the prompt, or load the model with a larger context length.",
+            )
+        case EngineRequestError(message=message) if found := _TOO_LARGE.search(message):
+            return server_error(
+                f"The text has {found[1]} tokens, and at most {found[2]} fit into the context that the model was loaded "
+                "with.",
+                "Shorten the text, or load the model with a larger context length if it can have one.",
             )
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")

@@ -84,9 +84,10 @@ class FileHandlers:
         files = [self._file(identifier) for identifier in creation.file_identifiers]
         query = QuerySpecifier(query=ModelQuery(identifier=settings.model or None))
         instance = self._instances.find(query, "embedding")
-        with instance.use("computingEmbedding"), channel.cancellable(instance.unloaded):
+        with instance.use("computingEmbedding") as use, channel.cancellable(instance.unloaded):
             texts = [await _text_of(file) for file in files]
-            await retrieve(creation.query, texts, settings, instance.engine, channel)
+            async with instance.lend(use) as engine:
+                await retrieve(creation.query, texts, settings, engine, channel)
             return
         if channel.cancelled.is_set():
             raise server_error("The retrieval was stopped.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -21,6 +21,8 @@ from lmstudio_async._wire._infos import (
 from lmstudio_async._wire._models import ProcessingState
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine_keeper import EngineKeeper
+from lmstudio_async.embedded._engine_spec import EngineSpec
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["Domain", "Instance", "State", "Use", "model_info"]
@@ -61,12 +63,14 @@ class Use:
     """One request to an instance.
 
     :ivar status: what the instance does for it: ``processingPrompt``, ``generating`` or ``computingEmbedding``.
+    :ivar waits: the engine is not as it needs it, or being started anew.
     """
 
-    __slots__ = ("status",)
+    __slots__ = ("status", "waits")
 
     def __init__(self, status: str) -> None:
         self.status = status
+        self.waits = False
 
 
 class Instance:
@@ -106,9 +110,10 @@ class Instance:
         self.unloaded = anyio.Event()
         self.gone = anyio.Event()
         self._parallel_sessions = parallel_sessions
+        self._keeper: EngineKeeper | None = None
+        self._spec: EngineSpec | None = None
         self._most_predictions = parallel_sessions + queued_predictions
         self._predictions = 0
-        self._engine: Engine | None = None
         self._uses: list[Use] = []
         self._idle = anyio.Event()
         self._idle_since = 0.0
@@ -123,13 +128,29 @@ class Instance:
 
     @property
     def engine(self) -> Engine:
-        """What runs it.
+        """What runs it. Only who has it from :meth:`lend` can be sure that it stays.
 
         :raises LMStudioInstanceUnloadedError: it is not loaded.
         """
-        if self._engine is None:
+        engine = None if self._keeper is None else self._keeper.engine
+        if engine is None:
             raise instance_unloaded()
-        return self._engine
+        return engine
+
+    @property
+    def spec(self) -> EngineSpec:
+        """How the engine is started for a request that needs nothing special: as the load config says.
+
+        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        """
+        if self._spec is None:
+            raise instance_unloaded()
+        return self._spec
+
+    @property
+    def chat_template(self) -> str:
+        """What makes prompts of chats, unless a request brings its own; empty if the model has none."""
+        return self.spec.chat_template or self.entry.chat_template or ""
 
     @property
     def busy(self) -> bool:
@@ -153,8 +174,9 @@ class Instance:
         """What it is doing, and how many requests wait for their turn."""
         if not self._uses:
             return ProcessingState()
-        waiting = max(len(self._uses) - self._parallel_sessions, 0)
-        return ProcessingState(status=self._uses[0].status, queued=waiting)
+        running = [use for use in self._uses if not use.waits]
+        waiting = len(self._uses) - min(len(running), self._parallel_sessions)
+        return ProcessingState(status=(running or self._uses)[0].status, queued=waiting)
 
     @contextmanager
     def use(self, status: str = "processingPrompt") -> Iterator[Use]:
@@ -196,11 +218,24 @@ class Instance:
             finally:
                 self._predictions -= 1
 
+    @asynccontextmanager
+    async def lend(
+        self, use: Use, spec: EngineSpec | None = None, *, only_template: bool = False
+    ) -> AsyncIterator[Engine]:
+        """The engine, when it is the turn of this request; see :meth:`EngineKeeper.lend`."""
+        if self._keeper is None:
+            raise instance_unloaded()
+        use.waits = True
+        async with self._keeper.lend(spec, only_template=only_template) as engine:
+            use.waits = False
+            yield engine
+
     # -- for the registry
 
     def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
         """The engine answers."""
-        self._engine = engine
+        self._keeper = EngineKeeper(engine)
+        self._spec = engine.spec
         self.config = config
         self.state = "ready"
         self._idle_since = anyio.current_time()
@@ -211,6 +246,8 @@ class Instance:
         self.state = "unloading"
         self.failure = failure
         self.unloaded.set()
+        if self._keeper is not None:
+            self._keeper.retire()
 
     def become_gone(self) -> None:
         """There is nothing left of it."""
@@ -236,7 +273,12 @@ class Instance:
                 await self.unloaded.wait()
         return False
 
+    async def keep_engine(self) -> str:
+        """Start the engine anew whenever a request needs it otherwise; gives how it ended when there is none left."""
+        assert self._keeper is not None
+        return await self._keeper.keep()
+
     async def stop_engine(self) -> None:
         """End its process."""
-        if self._engine is not None:
-            await self._engine.aclose()
+        if self._keeper is not None:
+            await self._keeper.aclose()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import signal
 from typing import Any, Final
 
 import anyio
@@ -25,6 +24,7 @@ from lmstudio_async._protocol._errors import (
 from lmstudio_async._wire._kv import collapse
 from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadModelCreation, ModelSpecifier
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._failures import explain
 from lmstudio_async.embedded._instance import Domain, Instance
@@ -199,7 +199,7 @@ class Instances:
     async def _plan(self, entry: CatalogEntry, stack: Any) -> LoadPlan:
         values = collapse(stack)
         draft_key = draft_model_key(values) if entry.type == "llm" else None
-        draft = None if draft_key is None else (await self._resolve(draft_key, "llm"))[0]
+        draft = None if draft_key is None else await find_draft(self._catalog, entry, draft_key)
         return plan_load(entry, values, draft=draft, threads=self._threads)
 
     def _free_name(self, key: str) -> str:
@@ -328,7 +328,7 @@ class Instances:
         instance.context_length = context_length
         instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
         if self._tasks is not None:
-            self._tasks.start_soon(self._watch_engine, instance, engine)
+            self._tasks.start_soon(self._watch_engine, instance)
             if instance.ttl_ms is not None:
                 self._tasks.start_soon(self._watch_idleness, instance)
 
@@ -386,15 +386,14 @@ class Instances:
         self._loads.pop(instance, None)
         instance.become_gone()
 
-    async def _watch_engine(self, instance: Instance, engine: Engine) -> None:
+    async def _watch_engine(self, instance: Instance) -> None:
         """A worker that crashes takes only its own instance with it, and that at once."""
-        code = await engine.wait_exit()
+        how = await instance.keep_engine()
         # Without tasks, everything is being stopped already, and this one with it.
         if instance.state != "ready" or self._tasks is None:
             return
-        how = _ending(code)
-        logger.error("The engine of %r crashed (%s)", instance.identifier, how)
-        failure = server_error(f'The engine of the model "{instance.identifier}" crashed ({how}).')
+        logger.error("The engine of %r %s", instance.identifier, how)
+        failure = server_error(f'The engine of the model "{instance.identifier}" {how}.')
         self._begin_unload(instance, failure)
         # Whatever is still to be cleaned up, the name is free.
         del self._by_identifier[instance.identifier]
@@ -436,10 +435,3 @@ async def _context_length(engine: Engine) -> int:
         # What it rounds up is of no use: a text has to fit into a batch, which is exactly as long as asked for.
         return engine.spec.context_length
     return int((await engine.properties())["default_generation_settings"]["n_ctx"])
-
-
-def _ending(code: int) -> str:
-    try:
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    except ValueError:
-        return f"signal {-code}"

@@ -20,14 +20,14 @@ from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec, default_threads
 from lmstudio_async.errors import LMStudioServerError
 
-__all__ = ["LoadPlan", "draft_model_key", "engine_version", "plan_load"]
+__all__ = ["MOST_THREADS", "LoadPlan", "draft_model_key", "engine_version", "plan_load"]
 
 _DEFAULT_CONTEXT = 4096
 # Between two batches the engine looks whether the request was cancelled: on a CPU, bigger ones are seconds.
 _DEFAULT_BATCH = 256
 _MOST = 2**31 - 1
 # The engine's own limit.
-_MOST_THREADS = 512
+MOST_THREADS = 512
 
 # Clients write these together with the key of the engine that is meant, whatever engine that is: they say nothing
 # about a model that llama.cpp runs, neither as true nor as false.
@@ -41,7 +41,6 @@ _NEEDS_MORE = {
     "llm.load.numExperts": "the engine always uses the model's own number of experts",
     "llm.load.numCpuExpertLayersRatio": "the engine cannot place experts apart from their layers; use the GPU "
     "offload ratio",
-    "llm.load.llama.reasoningBudgetMessage": "the engine has no message for the end of the reasoning budget",
     "llm.load.llama.speculativeDecoding.draftMtp": "drafting is only done by a draft model; set draftModel",
     "llm.load.llama.speculativeDecoding.draftDflashSidecar": "drafting is only done by a draft model; set draftModel",
     "llm.load.llama.speculativeDecoding.draftDsparkSidecar": "drafting is only done by a draft model; set draftModel",
@@ -69,6 +68,8 @@ class LoadPlan:
     model_bytes: int
     gpu_split: Mapping[str, Any] | None = None
     draft_key: str | None = None
+    reasoning_message: str = ""
+    """What a model thinks last when its reasoning budget is used up."""
 
     def effective(self, *, gpu: bool, context_length: int | None = None) -> dict[str, Any]:
         """What really applies, by wire key: what ``getLoadConfig`` answers.
@@ -107,6 +108,8 @@ class LoadPlan:
                 values["llama.flashAttention"] = spec.flash_attention == "on"
             if spec.context_checkpoints is not None:
                 values["llama.contextCheckpoints"] = spec.context_checkpoints
+            if self.reasoning_message:
+                values["llama.reasoningBudgetMessage"] = self.reasoning_message
             if spec.chat_template is not None:
                 values["promptTemplate"] = {
                     "type": "jinja",
@@ -179,6 +182,7 @@ def plan_load(
         model_bytes=entry.size_bytes,
         gpu_split=split,
         draft_key=None if draft is None else values[_DRAFT + "draftModel"],
+        reasoning_message=given.get("llama.reasoningBudgetMessage", ""),
     )
 
 
@@ -337,9 +341,9 @@ def _llm_only(given: _Given, threads: int | None) -> dict[str, Any]:
             "llama.vCacheQuantizationType", f"{types['v']!r} needs flash attention, which is set to false"
         )
     pool = given.get("llama.cpuThreadPoolSize", threads)
-    if pool is not None and (pool != int(pool) or pool > _MOST_THREADS):
+    if pool is not None and (pool != int(pool) or pool > MOST_THREADS):
         raise given.wrong(
-            "llama.cpuThreadPoolSize", f"must be a whole number up to {_MOST_THREADS}, not {pool}"
+            "llama.cpuThreadPoolSize", f"must be a whole number up to {MOST_THREADS}, not {pool}"
         )
     template = given.get("promptTemplate")
     return {

@@ -27,6 +27,7 @@ from lmstudio_async._wire._models import (
 from lmstudio_async._wire._predict import Embedding, EmbedStringParameter, KvConfig
 from lmstudio_async._wire._struct import WireObject, read
 from lmstudio_async.embedded._connection import Channel
+from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._instances import Instances
 from lmstudio_async.embedded._load_config import draft_model_key, plan_load
@@ -98,7 +99,7 @@ class ModelHandlers:
         entry, _ = await anyio.to_thread.run_sync(catalog.resolve, parameter.model_key, self.domain)
         draft_key, draft = draft_model_key(values), None
         if draft_key is not None:
-            draft, _ = await anyio.to_thread.run_sync(catalog.resolve, draft_key, "llm")
+            draft = await find_draft(catalog, entry, draft_key)
         return estimate(entry, plan_load(entry, values, draft=draft).spec)
 
     async def tokenize(self, parameter: InputStringParameter) -> Tokens:
@@ -111,8 +112,9 @@ class ModelHandlers:
 
     async def _tokens(self, parameter: InputStringParameter, *, add_special: bool) -> list[int]:
         instance = self._find(parameter.specifier)
-        with instance.use():
-            return await instance.engine.tokenize(parameter.input_string, add_special=add_special)
+        with instance.use() as use:
+            async with instance.lend(use) as engine:
+                return await engine.tokenize(parameter.input_string, add_special=add_special)
 
     def _find(self, specifier: ModelSpecifier) -> Instance:
         return self._instances.find(specifier, self.domain)
@@ -125,8 +127,9 @@ class EmbeddingHandlers(ModelHandlers):
 
     async def embed_string(self, parameter: EmbedStringParameter) -> Embedding:
         instance = self._find(parameter.model_specifier)
-        with instance.use("computingEmbedding"):
-            return Embedding(embedding=await instance.engine.embed(parameter.input_string))
+        with instance.use("computingEmbedding") as use:
+            async with instance.lend(use) as engine:
+                return Embedding(embedding=await engine.embed(parameter.input_string))
 
 
 def _refuse_other_devices(device_identifier: str | None) -> None:

@@ -13,10 +13,9 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
-from lmstudio_async.embedded._instance import Instance
-from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._load_config import MOST_THREADS, engine_version
 
-__all__ = ["Sampling", "base_config", "chat_template", "read_sampling"]
+__all__ = ["Sampling", "base_config", "read_sampling"]
 
 _PREFIX = "llm.prediction."
 
@@ -42,11 +41,7 @@ _REFUSED = {
     "vision.userMaxImageDimensionPixels": "this server does not scale images",
     "vision.ignoreModelPreferredMaxImageDimension": "this server does not scale images",
     "llama.tailFreeSampling": "the engine has no tail-free sampling any more; use minPSampling",
-    "speculativeDecoding.minDraftLengthToConsider": "drafting is set up when the model is loaded",
-    "speculativeDecoding.numReuseTokens": "drafting is set up when the model is loaded",
-    "speculativeDecoding.minContinueDraftingProbability": "drafting is set up when the model is loaded",
-    "speculativeDecoding.maxTokensToDraft": "drafting is set up when the model is loaded",
-    "speculativeDecoding.numDraftTokensExact": "drafting is set up when the model is loaded",
+    "speculativeDecoding.numReuseTokens": "the engine decides itself how much of a draft model's cache it uses again",
 }
 
 _SCHEMA_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
@@ -58,6 +53,10 @@ class Sampling:
 
     :ivar values: the config that applies, by wire key.
     :ivar body: for the engine.
+    :ivar chat_template: the Jinja template that makes the prompt.
+    :ivar manual_template: what stands around the messages of each role, instead.
+    :ivar draft_key: the model that is to draft, if the request names one.
+    :ivar threads: for the engine, if the request says.
     """
 
     values: dict[str, Any]
@@ -65,13 +64,17 @@ class Sampling:
     candidates: int | None
     reasoning: tuple[str, str] | None
     budget: int | None
+    budget_message: str
     tools: list[dict[str, Any]]
     tool_choice: str
     tool_naming: str
-    template: Mapping[str, Any] | None
+    chat_template: str
+    manual_template: Mapping[str, str] | None
     template_variables: dict[str, Any]
     system_prompt: str
     overflow: str
+    draft_key: str | None
+    threads: int | None
 
     @property
     def limit(self) -> int | None:
@@ -98,10 +101,12 @@ def base_config() -> dict[str, Any]:
     return base | {_PREFIX + "contextOverflowPolicy": "stopAtLimit"}
 
 
-def read_sampling(given: Mapping[str, Any], instance: Instance) -> Sampling:
+def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[str, Any]) -> Sampling:
     """Understand a prediction config.
 
     :param given: by wire key, its layers collapsed.
+    :param template: the chat template that the model was loaded with.
+    :param loaded: the load config that applies, by wire key.
     :raises LMStudioServerError: a key is unknown, or has a value that does not fit it.
     :raises LMStudioUnsupportedFeatureError: it asks for what this server cannot do.
     """
@@ -114,7 +119,6 @@ def read_sampling(given: Mapping[str, Any], instance: Instance) -> Sampling:
         if name in _REFUSED and value != default(key) and not (_is_off(value)):
             raise _unsupported(key, _REFUSED[name])
     values = base_config() | dict(given)
-    _refuse_what_the_instance_lacks(given, instance)
 
     def get(name: str) -> Any:
         key = _PREFIX + name
@@ -122,19 +126,24 @@ def read_sampling(given: Mapping[str, Any], instance: Instance) -> Sampling:
 
     candidates = checked(get("logProbs"))
     parsing = get("reasoning.parsing")
-    template = given.get(_PREFIX + "promptTemplate")
+    own = given.get(_PREFIX + "promptTemplate")
+    jinja, manual = _templates(own, template)
     tools = get("tools")
     thinking = given.get(_PREFIX + "reasoning.enableThinking")
     body = _sampler(get)
-    body["stop"] = [text for text in [*get("stopStrings"), *(template or {}).get("stopStrings", [])] if text]
+    body["stop"] = [text for text in [*get("stopStrings"), *(own or {}).get("stopStrings", [])] if text]
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
     body |= _structure(get("structured"))
     budget = checked(get("reasoning.budgetTokens"))
-    if budget is not None and parsing["startString"] not in chat_template(instance):
+    if budget is not None and parsing["startString"] not in jinja:
         raise _unsupported(
             _PREFIX + "reasoning.budgetTokens",
             f"the chat template of this model knows no {parsing['startString']!r}",
+        )
+    if thinking is False and "enable_thinking" not in jinja:
+        raise _unsupported(
+            _PREFIX + "reasoning.enableThinking", "the chat template of this model has no switch for thinking"
         )
     definitions = list(tools.get("tools") or []) if tools["type"] == "toolArray" else []
     if definitions and get("structured")["type"] != "none":
@@ -149,13 +158,17 @@ def read_sampling(given: Mapping[str, Any], instance: Instance) -> Sampling:
         candidates=candidates,
         reasoning=(parsing["startString"], parsing["endString"]) if parsing["enabled"] else None,
         budget=budget,
+        budget_message=loaded.get("llm.load.llama.reasoningBudgetMessage", ""),
         tools=definitions,
         tool_choice=get("toolChoice")["mode"],
         tool_naming=get("toolNaming"),
-        template=template,
+        chat_template=jinja,
+        manual_template=manual,
         template_variables={} if thinking is None else {"enable_thinking": thinking},
         system_prompt=get("systemPrompt"),
         overflow=get("contextOverflowPolicy"),
+        draft_key=given.get(_PREFIX + "speculativeDecoding.draftModel") or None,
+        threads=_threads(given),
     )
 
 
@@ -228,31 +241,28 @@ def _schema_problem(schema: Any, place: str = "the schema") -> str | None:
     return None
 
 
-def _refuse_what_the_instance_lacks(given: Mapping[str, Any], instance: Instance) -> None:
-    key = _PREFIX + "speculativeDecoding.draftModel"
-    draft = given.get(key)
-    loaded = instance.config.get("llm.load.llama.speculativeDecoding.draftModel")
-    if draft and draft != loaded:
-        raise _unsupported(
-            key,
-            "a draft model is loaded together with its model here: load it with "
-            "llm.load.llama.speculativeDecoding.draftModel",
-        )
+def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping[str, str] | None]:
+    """The Jinja template that applies, and the manual one that stands in for it, if the request has one."""
+    if own is None:
+        return loaded, None
+    key = _PREFIX + "promptTemplate"
+    if own["type"] == "manual":
+        manual: Mapping[str, str] | None = own.get("manualPromptTemplate")
+        if manual is None:
+            raise server_error(f"{key} of type manual must have a manualPromptTemplate.")
+        return loaded, manual
+    template = (own.get("jinjaPromptTemplate") or {}).get("template")
+    if not template:
+        raise server_error(f"{key} of type jinja must have a jinjaPromptTemplate with a template.")
+    return template, None
+
+
+def _threads(given: Mapping[str, Any]) -> int | None:
     key = _PREFIX + "llama.cpuThreads"
-    threads = instance.config.get("llm.load.llama.cpuThreadPoolSize")
-    if given.get(key, threads) not in (threads, default(key)):
-        raise _unsupported(
-            key, f"the threads of an instance are set when it is loaded (this one has {threads})"
-        )
-    key = _PREFIX + "reasoning.enableThinking"
-    if given.get(key) is False and "enable_thinking" not in chat_template(instance):
-        raise _unsupported(key, "the chat template of this model has no switch for thinking")
-
-
-def chat_template(instance: Instance) -> str:
-    """The chat template that applies to an instance."""
-    own = instance.config.get("llm.load.promptTemplate", {}).get("jinjaPromptTemplate", {}).get("template")
-    return own or instance.entry.chat_template or ""
+    threads: int | None = given.get(key)
+    if threads is not None and threads > MOST_THREADS:
+        raise server_error(f"{key} must be at most {MOST_THREADS}, not {threads}.")
+    return threads
 
 
 def _is_off(value: Any) -> bool:

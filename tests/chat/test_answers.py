@@ -321,6 +321,14 @@ async def test_drafted_tokens_are_counted(client: AsyncClient) -> None:
     assert result.stats.total_draft_tokens_count >= result.stats.accepted_draft_tokens_count  # type: ignore[operator]
 
 
+async def test_a_prediction_can_name_its_draft_model(client: AsyncClient) -> None:
+    llm = await client.llm.model("talker")
+    await llm.preload_draft_model("talker")
+    result = await llm.respond("Talk", config={"max_tokens": 40, "draft_model": "talker"})
+    assert result.stats.used_draft_model_key == "talker"
+    assert result.stats.accepted_draft_tokens_count
+
+
 async def test_a_draft_model_that_the_engine_cannot_use_is_an_error(client: AsyncClient) -> None:
     llm = await client.llm.model("talker")
     with pytest.raises(LMStudioUnsupportedFeatureError, match="raft"):

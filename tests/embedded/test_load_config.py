@@ -217,7 +217,6 @@ def test_a_value_of_a_wrong_type_is_refused_by_name(
         ("llm.load.numExperts", 4),
         ("llm.load.numCpuExpertLayersRatio", "max"),
         ("llm.load.numCpuExpertLayersRatio", 0.5),
-        (LLAMA + "reasoningBudgetMessage", "Stop"),
         (DRAFT + "draftMtp", True),
         (DRAFT + "draftDflashSidecar", True),
         (DRAFT + "draftDsparkSidecar", True),
@@ -358,6 +357,7 @@ def test_what_was_asked_for_is_read_back(llm: CatalogEntry) -> None:
         LLAMA + "tryDirectIO": False,
         LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
         LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
+        LLAMA + "reasoningBudgetMessage": "Enough.",
         "llm.load.promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ 1 }}"}},
     }
     effective = plan_load(llm, values).effective(gpu=False)

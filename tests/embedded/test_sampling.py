@@ -167,12 +167,14 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"topKSampling": {"checked": True, "value": 4}}, r"llm\.prediction\.topKSampling"),
         ({"llama.tailFreeSampling": checked(0.5)}, "tailFreeSampling"),
         ({"toolCallStopStrings": ["x"]}, "toolCallStopStrings"),
-        ({"speculativeDecoding.draftModel": "other"}, "draftModel"),
         ({"reasoning.enableThinking": False}, "enableThinking"),
         ({"reasoning.budgetTokens": checked(5)}, "budgetTokens"),
-        ({"llama.cpuThreads": 64}, "cpuThreads"),
+        ({"llama.cpuThreads": 1000}, "cpuThreads"),
         ({"contextPrefill": [{"type": "jsonFile", "absPath": "/etc/passwd"}]}, "contextPrefill"),
-        ({"promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "x"}, "stopStrings": []}}, "promptTemplate"),
+        ({"promptTemplate": {"type": "jinja", "stopStrings": []}}, "promptTemplate"),
+        ({"promptTemplate": {"type": "manual", "stopStrings": []}}, "promptTemplate"),
+        ({"speculativeDecoding.numReuseTokens": 7}, "numReuseTokens"),
+        ({"vision.userMaxImageDimensionPixels": checked(100)}, "userMaxImageDimensionPixels"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_honoured_is_refused_by_name(
@@ -193,7 +195,6 @@ async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
         "structured": {"type": "none"},
         "reasoning.enableThinking": True,
         "vision.userMaxImageDimensionPixels": checked(1024),
-        "llama.cpuThreads": 4,
     }
     assert text_of(await ask(client, "tiny", harmless)) == "Hello there my friend"
 
@@ -208,30 +209,6 @@ async def test_the_base_config_tells_what_applies_by_default(client: RawClient) 
     await client.load("tiny")
     config = await client.call("getBasePredictionConfig", {"specifier": query("tiny")})
     assert {"key": "llm.prediction.contextOverflowPolicy", "value": "stopAtLimit"} in config["fields"]
-
-
-async def test_a_draft_model_cannot_be_added_later(client: RawClient) -> None:
-    await client.load("tiny")
-    with pytest.raises(Refused, match="draft model") as refused:
-        await client.call("preloadDraftModel", {"specifier": query("tiny"), "draftModelKey": "dice"})
-    assert refused.value.code == "generic.engineDoesNotSupportFeature"
-
-
-async def test_a_draft_model_given_at_load_is_counted_in_the_stats(client: RawClient) -> None:
-    config = {
-        "llm.load.contextLength": 512,
-        "llm.load.llama.speculativeDecoding.draftModel": "acme/tiny-GGUF/tiny-Q8_0.gguf",
-    }
-    await client.load("tiny", loadConfigStack=stack(config))
-    packets = await ask(client, "tiny", {"temperature": 0})
-    assert text_of(packets) == "Hello there my friend"
-    stats = packets[-1]["stats"]
-    assert stats["usedDraftModelKey"] == "acme/tiny-GGUF/tiny-Q8_0.gguf"
-    assert (
-        stats["totalDraftTokensCount"]
-        == stats["acceptedDraftTokensCount"] + stats["rejectedDraftTokensCount"]
-        > 0
-    )
 
 
 # -- a prompt that is too long

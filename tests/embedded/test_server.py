@@ -76,6 +76,18 @@ async def test_a_text_becomes_a_vector_of_length_one(server: EmbeddedServer) -> 
         assert "vision" not in info
 
 
+async def test_a_text_that_is_too_long_for_a_vector_is_refused_with_what_helps(
+    server: EmbeddedServer,
+) -> None:
+    async with connected(server, "embedding") as raw:
+        await raw.load("text-embedding-embed", "emb")
+        long = {"modelSpecifier": query("emb"), "inputString": "a cat " * 200}
+        with pytest.raises(Refused, match=r"The text has 802 tokens, and at most 512 fit") as refused:
+            await raw.call("embedString", long)
+        assert "Shorten the text" in refused.value.error["suggestion"]
+        assert "batch" not in str(refused.value.error)
+
+
 async def test_each_namespace_lists_its_own_instances(server: EmbeddedServer) -> None:
     async with connected(server, "llm") as llm, connected(server, "embedding") as embedding:
         await llm.load("tiny")

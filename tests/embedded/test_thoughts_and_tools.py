@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.asking import PREFIX, ask, checked, message, user
+import lmstudio_async as lms
+from lmstudio_async.embedded import EmbeddedServer
+from tests.chat_templates import LLAMA, MISTRAL, XML
+from tests.embedded.asking import PREFIX, ask, begin, checked, message, user
 from tests.embedded.raw_client import RawClient, Refused, query, stack, text_of
 from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
 
@@ -24,6 +27,18 @@ ADD = {
     },
 }
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
+
+# How models of a family call a tool that there is not: template, and what they say.
+INVENTED = {
+    "hermes": (HERMES, tool_call("sub", a=1, b=2)),
+    "xml": (
+        XML,
+        ["<tool_call>\n<function=sub>\n<parameter=a>\n1", "\n</parameter>\n</function>\n</tool_call>"],
+    ),
+    "llama": (LLAMA, ['{"name": "sub", "para', 'meters": {"a": 1, ', '"b": 2}}']),
+    "mistral": (MISTRAL, ['[TOOL_CALLS][{"name": "sub", ', '"arguments": {"a": 1,', ' "b": 2}}]']),
+}
+TOOLS = {"tools": {"type": "toolArray", "tools": [ADD]}}
 
 STATS = {
     "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
@@ -55,6 +70,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chat_template=THINKING,
         # The tags are tokens of their own (type 4), as in models that were trained to think.
         metadata={"tokenizer.ggml.token_type": [1] * 256 + [3] * 3 + [4, 1, 1, 1, 1, 4, 1]},
+    )
+    for family, (template, script) in INVENTED.items():
+        folder.add_llm(f"acme/{family}-GGUF/{family}-Q8_0.gguf", script=script, chat_template=template)
+    folder.add_llm(
+        "acme/babbler-GGUF/babbler-Q8_0.gguf",
+        script=['<tool_call>\n{"name": "sub"', " and on ", "and so on "],
+        endless=True,
+        chat_template=HERMES,
     )
     return folder.folder
 
@@ -110,6 +133,18 @@ async def test_thinking_ends_when_its_budget_is_used_up(client: RawClient, budge
     packets = await ask(client, "ponder", {"reasoning.budgetTokens": checked(budget)})
     pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
     assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning") == thought
+    assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none") == "Answer"
+
+
+async def test_what_a_model_thinks_last_is_set_when_it_is_loaded(client: RawClient) -> None:
+    message = {"llm.load.llama.reasoningBudgetMessage": " Enough!", "llm.load.contextLength": 512}
+    await client.load("ponder", loadConfigStack=stack(message))
+    config = await client.call("getLoadConfig", {"specifier": query("ponder")})
+    assert {"key": "llm.load.llama.reasoningBudgetMessage", "value": " Enough!"} in config["fields"]
+    packets = await ask(client, "ponder", {"reasoning.budgetTokens": checked(2)})
+    pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    thought = "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning")
+    assert thought == " hm hmm Enough!"
     assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none") == "Answer"
 
 
@@ -169,6 +204,57 @@ async def test_a_tool_call_that_breaks_off_has_failed(client: RawClient) -> None
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
     assert "add" in failed["error"]["title"]
     assert packets[-1]["stats"]["stopReason"] == "maxPredictedTokensReached"
+
+
+@pytest.mark.parametrize("family", INVENTED)
+async def test_a_call_of_a_tool_that_there_is_not_has_failed_and_the_answer_has_not(
+    client: RawClient, family: str
+) -> None:
+    packets = await ask(client, family, TOOLS)
+    kinds = [packet["type"] for packet in packets if packet["type"].startswith("toolCall")]
+    assert kinds == ["toolCallGenerationStart", "toolCallGenerationFailed"]
+    failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
+    assert failed["rawContent"] == "".join(INVENTED[family][1])
+    assert "none of the tools" in failed["error"]["title"]
+    stats = packets[-1]["stats"]
+    assert (stats["stopReason"], text_of(packets)) == ("eosFound", "")
+    assert stats["predictedTokensCount"] >= len(INVENTED[family][1])
+
+
+async def test_act_hands_a_call_that_has_failed_to_its_handler(models: Path) -> None:
+    told: list[tuple[str, object]] = []
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    async with lms.AsyncClient(EmbeddedServer(models, threads=1)) as client:
+        model = await client.llm.load_new_instance("hermes")
+        with pytest.raises(lms.LMStudioPredictionError, match="none of the tools"):
+            await model.act(
+                "1+2?",
+                [add],
+                handle_invalid_tool_request=lambda error, request: told.append((str(error), request)),
+            )
+    ((message, request),) = told
+    assert "none of the tools" in message
+    assert request is None
+
+
+async def test_the_limit_holds_for_a_call_that_fails(client: RawClient) -> None:
+    packets = await ask(client, "babbler", {**TOOLS, "maxPredictedTokens": checked(3)})
+    assert packets[-1]["stats"]["stopReason"] == "maxPredictedTokensReached"
+    failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
+    assert failed["rawContent"].startswith("<tool_call>")
+
+
+async def test_a_cancelled_answer_tells_of_a_call_that_fails(client: RawClient) -> None:
+    channel = await begin(client, "babbler", TOOLS)
+    while (packet := await client.packet(channel)) is not None and packet["progress"] < 1:
+        pass
+    await client.cancel(channel)
+    packets = await client.packets(channel)
+    assert packets[-1]["stats"]["stopReason"] in ("userStopped", "contextLengthReached")
 
 
 async def test_tools_are_not_called_if_that_is_the_choice(client: RawClient) -> None:

