@@ -202,8 +202,10 @@ def instance_unloaded() -> LMStudioInstanceUnloadedError:
     )
 
 
-def unsupported_feature(feature: str, engine_version: str, reason: str) -> LMStudioUnsupportedFeatureError:
-    """The engine cannot do what was asked."""
+def unsupported_feature(
+    feature: str, engine_version: str, reason: str, suggestion: str = ""
+) -> LMStudioUnsupportedFeatureError:
+    """The engine, or this server with it, cannot do what was asked."""
     return _error(  # type: ignore[no-any-return]
         LMStudioUnsupportedFeatureError,
         f"{feature}: {reason}",
@@ -215,6 +217,7 @@ def unsupported_feature(feature: str, engine_version: str, reason: str) -> LMStu
             "installedVersion": engine_version,
             "supportedVersion": None,
         },
+        suggestion,
     )
 
 

@@ -199,7 +199,9 @@ class Serving:
         endpoint = self._endpoints.get(message.endpoint)
         if isinstance(endpoint, RpcEndpoint):
             try:
-                return Call(message.call_id, endpoint, _parameter(endpoint.parameter, message.parameter))
+                absent = message.parameter is None and endpoint.optional_parameter
+                parameter = None if absent else _parameter(endpoint.parameter, message.parameter)
+                return Call(message.call_id, endpoint, parameter)
             except MalformedError as error:
                 problem, kind = f"{endpoint.name}: bad parameter: {error}", "rpcParameterTypeError"
         else:

@@ -28,6 +28,7 @@ from lmstudio_async._transport import FrameTransport
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._failures import explain
+from lmstudio_async.embedded._refusals import refusal
 from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
 
 __all__ = ["Channel", "Connection", "Handlers"]
@@ -40,6 +41,10 @@ _AUTHENTICATION_SECONDS = 10
 _SILENCE_SECONDS = 15
 #: Frames that may wait for a slow client before its handlers wait for it.
 _UNSENT = 64
+#: Packets of a client that may wait for the handler of their channel. Nobody asks for so much at once.
+_UNREAD = 100
+#: What a client says when it wants no more.
+_ENDINGS = frozenset({"cancel", "stop", "cancelPlan", "cancelDownload"})
 
 #: Makes the object whose methods answer a namespace's endpoints. They are named like them, in snake_case:
 #: a call's is ``async def (parameter) -> result``, a channel's ``async def (creation, channel) -> None``.
@@ -49,7 +54,7 @@ Handlers = Callable[[str, Client], object]
 class Channel:
     """A channel, as its handler sees it: its return closes the channel, what it raises ends it with an error.
 
-    :ivar cancelled: set when the client wants no more (``cancel``, ``stop``).
+    :ivar cancelled: set when the client wants no more (``cancel``, ``stop`` and the like).
     """
 
     def __init__(self, channel_id: int, connection: Connection) -> None:
@@ -60,6 +65,8 @@ class Channel:
         self._dropped = False
         self._last_sent = anyio.current_time()
         self._repeated: WireObject | None = None
+        self._unread: deque[WireObject] = deque()
+        self._has_unread = anyio.Event()
 
     def post(self, packet: WireObject) -> None:
         """Send without waiting for a slow client: for callers that must not wait."""
@@ -87,10 +94,23 @@ class Channel:
                 for watch in watches:
                     watch.cancel()
 
+    async def next_packet(self) -> WireObject:
+        """What the client says next, other than that it wants no more."""
+        while not self._unread:
+            await self._has_unread.wait()
+            self._has_unread = anyio.Event()
+        return self._unread.popleft()
+
     def receive(self, packet: WireObject) -> None:
-        """Take what the client sent: all that any served endpoint lets a client say is that it wants no more."""
-        if packet.TAG in ("cancel", "stop"):
+        """Take what the client sent."""
+        if packet.TAG in _ENDINGS:
             self.cancelled.set()
+        elif len(self._unread) < _UNREAD:
+            self._unread.append(packet)
+            self._has_unread.set()
+        else:
+            self.end(server_error(f"More than {_UNREAD} packets wait to be read on this channel."))
+            self.drop()
 
     def break_silence(self) -> None:
         """Say something if nothing was said for long."""
@@ -216,10 +236,7 @@ class Connection:
     def _handler(self, handlers: object, endpoint: str) -> Callable[..., Awaitable[Any]]:
         handler = getattr(handlers, _snake(endpoint), None)
         if handler is None:
-            raise server_error(
-                f'"{endpoint}" is not available on this server.',
-                "This is the embedded server of lmstudio-async, which loads and runs models; use LM Studio for the rest.",
-            )
+            raise refusal(self._namespace, endpoint)
         return handler  # type: ignore[no-any-return]
 
     def _explained(self, error: Exception, endpoint: str) -> Exception:

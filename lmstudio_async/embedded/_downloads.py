@@ -73,6 +73,11 @@ class Downloads:
             raise copy.copy(job.error)
         return job.key
 
+    def is_under_way(self, name: HubModelName) -> bool:
+        """Whether a model is being downloaded, so that `download` would join."""
+        job = self._jobs.get((name.repository, name.path))
+        return job is not None and not job.scope.cancel_called
+
     async def _job(self, name: HubModelName) -> _Job:
         which = (name.repository, name.path)
         while (job := self._jobs.get(which)) is not None:

@@ -1,4 +1,4 @@
-"""What goes into the models and comes out, for those who watch (``diagnostics.streamLogs``)."""
+"""What goes into the models and comes out, and what clients give notice of, for those who watch (``streamLogs``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Logs"]
 
 
 class Logs:
-    """Tells watchers of predictions. Without watchers it costs nothing."""
+    """Tells watchers of what happens. Without watchers it costs nothing."""
 
     def __init__(self) -> None:
         self.watchers: set[Callable[[dict[str, Any]], None]] = set()

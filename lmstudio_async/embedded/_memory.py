@@ -35,6 +35,11 @@ _VOCABULARY_BYTES: Final = 430
 _CELL_BYTES: Final = 72
 _ROWS: Final = 4
 
+# The engine keeps room for what it says of each token of the longest text that it has embedded: numbers for each
+# token of the vocabulary too, though an embedding needs none of them. Most texts are no longer than this.
+_TEXT_TOKENS: Final = 256
+_EMBEDDING_ROWS: Final = 8
+
 # In each block each token is kept for good, so that the size of the cache is known exactly. Others have sliding
 # windows, latent or recurrent states, or blocks that share: they take less than is reckoned here.
 _PLAIN_ATTENTION: Final = frozenset(
@@ -70,18 +75,23 @@ def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
 
     Its context is the cache of keys and values of every token; all the rest counts as the model: the weights, the
     vocabulary, and what the engine computes with. Confidence is low where that is not all that it takes, or more.
+    An embedding model is reckoned as one that has had texts of usual length.
     On how much of it a GPU would get, the header says nothing: it is counted as none.
     """
+    vocabulary = _vocabulary_size(entry.file)
     tokens = spec.context_length * (1 if spec.unified_kv_cache else spec.parallel_sessions)
-    context_bytes = batch = 0
-    if entry.type == "llm":
+    context_bytes = 0
+    if entry.type == "embedding":
+        numbers = (vocabulary or 0) + entry.embedding_length * _EMBEDDING_ROWS
+        working_bytes = min(spec.context_length, _TEXT_TOKENS) * numbers * 4
+    else:
         per_head = (
             entry.key_length * _BLOCK_BYTES[spec.k_cache_type]
             + entry.value_length * _BLOCK_BYTES[spec.v_cache_type]
         )
         context_bytes = tokens * entry.block_count * entry.head_count_kv * per_head // 32
         batch = min(spec.physical_batch_size or spec.eval_batch_size, spec.eval_batch_size)
-    vocabulary = _vocabulary_size(entry.file)
+        working_bytes = batch * entry.embedding_length * _ROWS * 4
     draft_bytes = _size(spec.draft_model_path) if spec.draft_model_path else 0
     model_bytes = (
         entry.size_bytes
@@ -89,7 +99,7 @@ def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
         + _ENGINE_BYTES
         + (vocabulary or 0) * _VOCABULARY_BYTES
         + (tokens * _CELL_BYTES if context_bytes else 0)
-        + batch * entry.embedding_length * 4 * _ROWS
+        + working_bytes
     )
     sure = (
         entry.architecture in _PLAIN_ATTENTION

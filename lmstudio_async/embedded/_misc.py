@@ -1,45 +1,32 @@
-"""What the namespaces beside the models answer: the server itself, uploaded files, the log."""
+"""What the namespaces ``system`` and ``diagnostics`` answer: the server itself, and the log."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import os
-import secrets
-import time
-from pathlib import PurePath
 from typing import Any
 
 import anyio.to_thread
 
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async._wire._diagnostics import LogEvent, LogPacket
-from lmstudio_async._wire._files import FileHandleInfo, UploadFileBase64Parameter
 from lmstudio_async._wire._infos import ModelInfo
 from lmstudio_async._wire._struct import read
-from lmstudio_async._wire._system import ListVariantsParameter, NotifyParameter, ServerInfo, ServerVersion
+from lmstudio_async._wire._system import (
+    ListVariantsParameter,
+    NotifyParameter,
+    ServerInfo,
+    ServerVersion,
+    SetExperimentFlagParameter,
+)
 from lmstudio_async.embedded._catalog import Catalog
-from lmstudio_async.embedded._clients import Client, UploadedFile
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._instance import model_info
 from lmstudio_async.embedded._logs import Logs
 
-__all__ = ["DiagnosticsHandlers", "FileHandlers", "SystemHandlers", "package_version"]
+__all__ = ["DiagnosticsHandlers", "SystemHandlers", "package_version"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
-
-#: What one client may have uploaded, all its files together.
-_MOST_BYTES = 256 * 1024 * 1024
-_MOST_FILES = 1000
-
-#: Beginning of the file, type in the protocol, MIME type.
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image", "image/png"),
-    (b"\xff\xd8\xff", "image", "image/jpeg"),
-    (b"RIFF", "image", "image/webp"),
-    (b"%PDF-", "application/pdf", "application/pdf"),
-)
 
 
 def package_version() -> str:
@@ -55,8 +42,9 @@ def package_version() -> str:
 class SystemHandlers:
     """The endpoints of ``system``."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, logs: Logs) -> None:
         self._catalog = catalog
+        self._logs = logs
 
     async def list_downloaded_models(self, _: None) -> list[ModelInfo]:
         return [model_info(entry) for entry in await anyio.to_thread.run_sync(self._catalog.scan)]
@@ -75,7 +63,10 @@ class SystemHandlers:
         await anyio.sleep_forever()
 
     async def notify(self, parameter: NotifyParameter) -> None:
-        logger.info("notification: %s", ": ".join(filter(None, (parameter.title, parameter.description))))
+        # There is no window to show it in.
+        text = ": ".join(filter(None, (parameter.title, parameter.description)))
+        logger.info("notification: %s", text)
+        self._logs.emit("server.log", level="info", content=f"notification: {text}")
 
     async def version(self, _: None) -> ServerVersion:
         return ServerVersion(version=package_version(), build=1)
@@ -86,32 +77,13 @@ class SystemHandlers:
     async def get_experiment_flags(self, _: None) -> list[str]:
         return []
 
-
-class FileHandlers:
-    """The endpoints of ``files``. Files are kept in memory until their client's last connection goes."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def upload_file_base64(self, parameter: UploadFileBase64Parameter) -> FileHandleInfo:
-        files = self._client.files
-        present = sum(len(file.content) for file in files.values())
-        if len(files) >= _MOST_FILES or present + len(parameter.content_base64) * 3 // 4 > _MOST_BYTES:
+    async def set_experiment_flag(self, parameter: SetExperimentFlagParameter) -> None:
+        # Off they are all.
+        if parameter.value:
             raise server_error(
-                f"A client may upload {_MOST_FILES} files of {_MOST_BYTES // 2**20} MiB altogether, and this is too much.",
-                "Close the client, which forgets its files, and connect anew.",
+                f'There is no experiment "{parameter.code[:100]}" on this server: it has none.',
+                "Leave the flag off.",
             )
-        try:
-            content = await anyio.to_thread.run_sync(decode, parameter.content_base64)
-        except ValueError:
-            raise server_error(f'The content of "{parameter.name[:100]}" is no base64.') from None
-        file_type, mime_type = sniff(content)
-        ending = PurePath(parameter.name).suffix[:16]
-        identifier = (
-            f"{round(time.time() * 1000)} - {secrets.token_hex(4)}{ending if ending.isascii() else ''}"
-        )
-        files[identifier] = UploadedFile(parameter.name, file_type, mime_type, content)
-        return FileHandleInfo(identifier=identifier, file_type=file_type, size_bytes=len(content))
 
 
 class DiagnosticsHandlers:
@@ -129,26 +101,3 @@ class DiagnosticsHandlers:
             await channel.cancelled.wait()
         finally:
             self._logs.watchers.discard(watch)
-
-
-def decode(content: str) -> bytes:
-    """Decode base64.
-
-    :raises ValueError: if it is none.
-    """
-    try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(str(error)) from error
-
-
-def sniff(content: bytes) -> tuple[str, str]:
-    """What a file is, by its content: the protocol's type and the MIME type."""
-    for magic, file_type, mime_type in _MAGIC:
-        if content.startswith(magic) and (magic != b"RIFF" or content[8:12] == b"WEBP"):
-            return file_type, mime_type
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return "unknown", "application/octet-stream"
-    return "text/plain", "text/plain"

@@ -1,16 +1,31 @@
-"""What the server answers about models that could be downloaded: ``repository``, as far as the Hub has it."""
+"""What the server answers about models that could be downloaded: ``repository``, as far as Hugging Face has it."""
 
 from __future__ import annotations
 
+import platform
+from typing import Final
+
 import anyio.abc
+import anyio.to_thread
 
 from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._wire._hub import AuthenticationState, IsAuthenticated, LmLinkStatus, NoAccount
+from lmstudio_async._wire._plan import (
+    CommitPlan,
+    DownloadPlanCreation,
+    HuggingFaceSource,
+    ModelTarget,
+    PlanReady,
+    PlanUpdated,
+    SelectDownloadOption,
+)
 from lmstudio_async._wire._repository import (
     DownloadModelCreation,
     DownloadModelSuccess,
     DownloadOptions,
     DownloadOptionsParameter,
     DownloadProgressPacket,
+    DownloadSuccess,
     ModelSearchResultIdentifier,
     SearchModelsParameter,
     SearchResult,
@@ -22,13 +37,17 @@ from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._downloads import Downloads
 from lmstudio_async.embedded._hardware import Hardware
 from lmstudio_async.embedded._hub import Hub
-from lmstudio_async.embedded._hub_models import download_options, models_of
+from lmstudio_async.embedded._hub_models import HubModel, download_options, models_of
+from lmstudio_async.embedded._plan import Plan, pending_plan
+from lmstudio_async.embedded._refusals import refusal
 
 __all__ = ["RepositoryHandlers"]
 
 #: As in LM Studio.
-_MOST_RESULTS = 25
-_RESULTS = 10
+_MOST_RESULTS: Final = 25
+_RESULTS: Final = 10
+
+_CANCELLED: Final = "Model download was cancelled. What has come is kept: the next one goes on from there."
 
 
 class RepositoryHandlers:
@@ -37,9 +56,10 @@ class RepositoryHandlers:
     :param tasks: what downloads run in.
     """
 
-    def __init__(self, catalog: Catalog, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, catalog: Catalog, hardware: Hardware, tasks: anyio.abc.TaskGroup) -> None:
+        self._catalog = catalog
         self._hub = Hub()
-        self._hardware = Hardware()
+        self._hardware = hardware
         self._downloads = Downloads(catalog, self._hub, tasks)
 
     async def search_models(self, parameter: SearchModelsParameter) -> SearchResults:
@@ -69,26 +89,89 @@ class RepositoryHandlers:
                 f"This server knows nothing of LM Studio's own catalog ({identifier.type[:40]!r}).",
                 "Take the identifier from a search on this server, which is one of Hugging Face.",
             )
-        models = models_of(await self._hub.files(_bare(identifier.identifier)))
-        if not models:
-            raise server_error(
-                f'"{identifier.identifier[:200]}" has no GGUF model, which is what this server loads.',
-                'Search with compatibility_types=["gguf"].',
-            )
+        models = await self._models(_bare(identifier.identifier))
         return DownloadOptions(results=download_options(models, await self._hardware.memory()))
 
     async def download_model(self, creation: DownloadModelCreation, channel: Channel) -> None:
+        with channel.cancellable():
+            key = await self._download(creation.download_identifier, channel)
+            channel.post(DownloadModelSuccess(default_identifier=key))
+            return
+        raise server_error(_CANCELLED)
+
+    async def create_download_plan(self, creation: DownloadPlanCreation, channel: Channel) -> None:
+        committed = False
+        with channel.cancellable():
+            plan = await self._plan(creation, channel)
+            channel.post(PlanReady(plan=plan.show()))
+            while not isinstance(packet := await channel.next_packet(), CommitPlan):
+                if isinstance(packet, SelectDownloadOption):
+                    plan.select(packet)
+                    channel.post(PlanUpdated(plan=plan.show()))
+            option = plan.to_download()
+            committed = True
+            if option is not None:
+                await self._download(option.download_identifier, channel)
+            channel.post(DownloadSuccess())
+            return
+        raise server_error(_CANCELLED if committed else "The download plan was cancelled.")
+
+    # -- LM Studio's own hub: nobody is logged in there, and no other machine is linked
+
+    async def is_authenticated(self, _: None) -> IsAuthenticated:
+        return IsAuthenticated(authenticated=False)
+
+    async def get_authentication_status(self, _: None) -> AuthenticationState:
+        return AuthenticationState(authentication_status=NoAccount())
+
+    async def deauthenticate(self, _: None) -> None:
+        return
+
+    async def lm_link_status(self, _: None) -> LmLinkStatus:
+        return LmLinkStatus(status="offline", issues=["notLoggedIn"], device_name=platform.node())
+
+    async def _models(self, repository: str) -> list[HubModel]:
+        models = models_of(await self._hub.files(repository))
+        if not models:
+            raise server_error(
+                f'"{repository[:200]}" has no GGUF model, which is what this server loads.',
+                'Search with compatibility_types=["gguf"].',
+            )
+        return models
+
+    async def _plan(self, creation: DownloadPlanCreation, channel: Channel) -> Plan:
+        match creation.target:
+            case ModelTarget(source=HuggingFaceSource(user=user, repo=repo)):
+                repository = f"{user}/{repo}"
+            case _:
+                raise refusal("repository", "createArtifactDownloadPlan")
+        formats = creation.opts.compatibility_types if creation.opts else None
+        if formats and "gguf" not in formats:
+            raise server_error(
+                f"This server loads GGUF models, and none of the format {', '.join(formats)[:100]}.",
+                'Ask for the format "gguf", or for none in particular.',
+            )
+        pending = PlanUpdated(plan=pending_plan(repository))
+        channel.post(pending)
+        channel.repeat_when_silent(pending)
+        models = await self._models(repository)
+        entries = await anyio.to_thread.run_sync(self._catalog.scan)
+        options = download_options(models, await self._hardware.memory())
+        channel.repeat_when_silent(None)
+        return Plan(
+            repository,
+            options,
+            keys={entry.path: entry.model_key for entry in entries},
+            under_way={str(model.name) for model in models if self._downloads.is_under_way(model.name)},
+            wishes=creation.opts,
+        )
+
+    async def _download(self, identifier: str, channel: Channel) -> str:
         def report(packet: DownloadProgressPacket | StartFinalizing) -> None:
             channel.repeat_when_silent(packet)
             channel.post(packet)
 
-        with channel.cancellable():
-            key = await self._downloads.download(creation.download_identifier, report)
-            channel.post(DownloadModelSuccess(default_identifier=key))
-            return
-        raise server_error(
-            "Model download was cancelled. What has come is kept: the next one goes on from there."
-        )
+        return await self._downloads.download(identifier, report)
 
 
 def _bare(name: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.abc
@@ -25,6 +25,9 @@ from lmstudio_async.embedded._instances import Instances
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async.embedded._hardware import Hardware
 
 __all__ = ["EmbeddedServer"]
 
@@ -202,17 +205,23 @@ class EmbeddedServer:
             return LlmHandlers(running.instances, client, self._logs)
         if namespace == "repository":
             return running.repository
+        if namespace == "runtime":
+            from lmstudio_async.embedded._runtime import RuntimeHandlers
+
+            return RuntimeHandlers(running.hardware)
         if namespace == "embedding":
             from lmstudio_async.embedded._models import EmbeddingHandlers
 
             return EmbeddingHandlers(running.instances)
+        if namespace == "files":
+            from lmstudio_async.embedded._files import FileHandlers
+
+            return FileHandlers(client, running.instances)
         from lmstudio_async.embedded import _misc
 
         match namespace:
             case "system":
-                return _misc.SystemHandlers(running.catalog)
-            case "files":
-                return _misc.FileHandlers(client)
+                return _misc.SystemHandlers(running.catalog, self._logs)
             case "diagnostics":
                 return _misc.DiagnosticsHandlers(self._logs)
         return None
@@ -229,11 +238,18 @@ class _Running:
         self.served: set[anyio.CancelScope] = set()
 
     @cached_property
+    def hardware(self) -> Hardware:
+        """What looks at this machine."""
+        from lmstudio_async.embedded._hardware import Hardware
+
+        return Hardware()
+
+    @cached_property
     def repository(self) -> object:
         """What answers about models that could be downloaded: one for all clients, for they share downloads."""
         from lmstudio_async.embedded._repository import RepositoryHandlers
 
-        return RepositoryHandlers(self.catalog, self.task_group)
+        return RepositoryHandlers(self.catalog, self.hardware, self.task_group)
 
 
 def _is_number(value: object) -> bool:

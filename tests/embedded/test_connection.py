@@ -189,23 +189,6 @@ async def test_calls_still_get_errors_when_the_warnings_are_used_up(client: RawC
             await client.call("nothing")
 
 
-@pytest.mark.parametrize(
-    ("namespace", "endpoint", "parameter"),
-    [
-        ("system", "requestShutdown", None),
-        ("repository", "isAuthenticated", None),
-        ("runtime", "listEngines", None),
-        ("plugins", "reindexPlugins", None),
-    ],
-)
-async def test_what_this_server_does_not_do_is_refused_in_words(
-    server: EmbeddedServer, namespace: str, endpoint: str, parameter: Any
-) -> None:
-    async with connected(server, namespace) as raw:
-        with pytest.raises(Refused, match="not available on this server"):
-            await raw.call(endpoint, parameter)
-
-
 async def test_a_channel_number_used_twice_ends_both_channels_once(server: EmbeddedServer) -> None:
     async with connected(server, "system") as raw:
         for _ in range(2):

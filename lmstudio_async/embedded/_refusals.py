@@ -1,0 +1,95 @@
+"""What LM Studio has and this server has not: why, and what to do instead."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lmstudio_async._protocol._errors import unsupported_feature
+from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.errors import LMStudioUnsupportedFeatureError
+
+__all__ = ["is_refused", "refusal"]
+
+#: Namespace, endpoints (``*`` for all of them), reason, and what to do instead.
+_GROUPS: Final = (
+    (
+        "system",
+        "startHttpServer stopHttpServer",
+        "this server listens, or does not, as the program says that it runs in",
+        "Start one that listens with `python -m lmstudio_async serve`, and stop it with Ctrl-C.",
+    ),
+    (
+        "system",
+        "requestShutdown",
+        "this server ends with the program that it runs in, not by a client's will",
+        "Stop it where it was started: with Ctrl-C or SIGTERM; in a program, leave its block.",
+    ),
+    (
+        "files",
+        "getLocalFileAbsolutePath",
+        "uploaded files are kept in memory here, so none has a path",
+        "Use the identifier that the upload gave.",
+    ),
+    (
+        "repository",
+        "getModelCatalog fuzzyFindStaffPicks",
+        "LM Studio's own catalog is not known here",
+        "Search Hugging Face: searchModels.",
+    ),
+    (
+        "repository",
+        "downloadArtifact createArtifactDownloadPlan pushArtifact getLocalArtifactFiles getWritableArtifactOwners",
+        "artifacts belong to LM Studio's own hub, which is not known here",
+        "Download models of Hugging Face: downloadModel, or createDownloadPlan of a model.",
+    ),
+    (
+        "repository",
+        "installPluginDependencies installLocalPlugin",
+        "this server runs no plugins",
+        "Give tools to the model with the request itself (`act`), or use LM Studio for plugins.",
+    ),
+    (
+        "repository",
+        "ensureAuthenticated loginAsComputeDevice loginWithPreAuthenticatedKeys",
+        "there is no account of LM Studio's hub to log in to",
+        "For private and gated models of Hugging Face, set HF_TOKEN where the server runs, or use `hf auth login`.",
+    ),
+    (
+        "repository",
+        "lmLinkSetDisabled lmLinkUpdateDeviceName lmLinkSetPreferredDevice",
+        "models run on this server's own machine only, and it is part of no LM Link",
+        "Connect to the server of the other machine itself.",
+    ),
+    (
+        "runtime",
+        "removeEngine searchRuntimeExtensions downloadRuntimeExtension",
+        "the one engine is a Python package, and comes and goes with it",
+        'Install, update or remove it where the server runs: pip install --upgrade "lmstudio-async[embedded]"',
+    ),
+    (
+        "plugins",
+        "*",
+        "this server runs no plugins",
+        "Give tools to the model with the request itself (`act`), or use LM Studio for plugins.",
+    ),
+)
+
+_REASONS: Final = {
+    (namespace, endpoint): (reason, suggestion)
+    for namespace, names, reason, suggestion in _GROUPS
+    for endpoint in names.split()
+}
+
+
+def is_refused(namespace: str, endpoint: str) -> bool:
+    """Whether this server has decided not to have an endpoint."""
+    return (namespace, endpoint) in _REASONS or (namespace, "*") in _REASONS
+
+
+def refusal(namespace: str, endpoint: str) -> LMStudioUnsupportedFeatureError:
+    """The answer to a call of an endpoint that this server does not have.
+
+    :raises KeyError: it has it, or has forgotten to say why not.
+    """
+    reason, suggestion = _REASONS.get((namespace, endpoint)) or _REASONS[namespace, "*"]
+    return unsupported_feature(f"{namespace}.{endpoint}", engine_version(), reason, suggestion)

@@ -1,0 +1,116 @@
+"""The whole endpoint table: each endpoint is answered, or refused by an error that says why and what to do instead."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from lmstudio_async import AsyncClient, LMStudioServerError, LMStudioUnsupportedFeatureError
+from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, Endpoint, endpoints
+from lmstudio_async._wire._struct import Unknown, WireObject, camel
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._refusals import is_refused
+from tests.embedded.local_hub import LocalHub
+from tests.embedded.raw_client import RawClient, Refused, connected
+
+EVERY = [(namespace, name) for namespace in NAMESPACES for name in endpoints(namespace)]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    with LocalHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+@pytest.fixture
+async def server(tmp_path: Path, hub: LocalHub) -> AsyncIterator[EmbeddedServer]:
+    async with EmbeddedServer(tmp_path / "models", threads=1) as running:
+        yield running
+
+
+def least(kind: Any) -> Any:
+    """The smallest JSON that an endpoint takes as its parameter."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return least(next(option for option in typing.get_args(kind) if option not in (None, Unknown)))
+    if isinstance(kind, type) and attrs.has(kind):
+        hints = typing.get_type_hints(kind)
+        members = {
+            camel(field.name): least(hints[field.name])
+            for field in attrs.fields(kind)
+            if field.default is attrs.NOTHING
+        }
+        tag = {kind.TAG_KEY: kind.TAG} if issubclass(kind, WireObject) and kind.TAG else {}
+        return {**tag, **members}
+    return {str: "x", int: 1, float: 1.0, bool: False, list: [], dict: {}, Any: None}[
+        typing.get_origin(kind) or kind
+    ]
+
+
+async def refusal_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
+    """Use an endpoint; how it was refused, if it was."""
+    try:
+        if not isinstance(endpoint, ChannelEndpoint):
+            await raw.call(endpoint.name, endpoint.parameter and least(endpoint.parameter))
+        else:
+            channel = await raw.open(endpoint.name, endpoint.creation and least(endpoint.creation))
+            if endpoint.name == "streamLogs":
+                await raw.tell(channel, type="stop")
+            # This one says nothing as long as all is well.
+            if endpoint.name != "alive":
+                await raw.packets(channel)
+    except Refused as refused:
+        return refused
+    return None
+
+
+@pytest.mark.parametrize(("namespace", "name"), EVERY)
+async def test_an_endpoint_is_answered_or_refused_in_words(
+    server: EmbeddedServer, namespace: str, name: str
+) -> None:
+    async with connected(server, namespace) as raw:
+        refused = await refusal_of(raw, endpoints(namespace)[name])
+        # No warning: what was sent is right, and known.
+        assert await raw.silence() == []
+    if not is_refused(namespace, name):
+        # What is asked for may not exist: then the error is about that.
+        assert refused is None or f"{namespace}.{name}" not in refused.error["title"]
+        assert refused is None or "Internal server error" not in refused.error["title"]
+        return
+    assert refused is not None
+    assert refused.code == "generic.engineDoesNotSupportFeature"
+    assert refused.error["title"].startswith(f"{namespace}.{name}: ")
+    assert refused.error["suggestion"].endswith((".", '"'))
+
+
+async def test_for_users_a_refusal_is_an_error_of_a_class_of_its_own(server: EmbeddedServer) -> None:
+    async with AsyncClient(server) as client:
+        with pytest.raises(LMStudioUnsupportedFeatureError, match="Ctrl-C or SIGTERM") as caught:
+            await client.system.request_shutdown()
+    assert caught.value.display_data["feature"] == "system.requestShutdown"
+
+
+async def test_nobody_is_logged_in_at_lm_studios_hub(server: EmbeddedServer) -> None:
+    async with connected(server, "repository") as raw:
+        assert await raw.call("isAuthenticated") == {"authenticated": False}
+        assert await raw.call("getAuthenticationStatus") == {"authenticationStatus": {"type": "none"}}
+        await raw.call("deauthenticate")
+        link = await raw.call("lmLinkStatus")
+    assert (link["status"], link["issues"], link["peers"]) == ("offline", ["notLoggedIn"], [])
+    assert link["deviceIdentifier"] is None
+
+
+async def test_there_is_no_experiment_to_be_switched_on(server: EmbeddedServer) -> None:
+    async with AsyncClient(server) as client:
+        assert await client.system.get_experiment_flags() == []
+        await client.system.set_experiment_flag("turbo", value=False)
+        with pytest.raises(LMStudioServerError, match='no experiment "turbo"'):
+            await client.system.set_experiment_flag("turbo", value=True)
