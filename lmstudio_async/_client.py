@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._session import EventLoop, Session
+from lmstudio_async._sharing import SharedLoads
 from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
@@ -28,6 +29,9 @@ from lmstudio_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from ssl import SSLContext
+
     from lmstudio_async._embedding import (
         AsyncDownloadedEmbeddingModel,
         AsyncEmbeddingModel,
@@ -59,6 +63,9 @@ class AsyncClient:
     :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None, the
         default, waits for ever; connecting always has a limit.
+    :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
+        certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
+        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::
@@ -74,8 +81,10 @@ class AsyncClient:
         api_token: str | None = None,
         *,
         timeout: float | None = None,
+        verify: SSLContext | str | PathLike[str] | None = None,
     ) -> None:
         self._host = _check_host(api_host)
+        self._verify = _check_verify(verify)
         self._credentials = Credentials.find(api_token)
         self._timeout = _check_timeout(timeout)
         self._event_loop: EventLoop
@@ -84,6 +93,7 @@ class AsyncClient:
         self._own_connector: WebSocketConnector | None = None
         self._own_server: _OwnServer | None = None
         self._sessions: dict[str, Session] = {}
+        self._loads = SharedLoads()
         self._closed = False
 
     # -- its life
@@ -156,12 +166,22 @@ class AsyncClient:
         if isinstance(host, str):
             from lmstudio_async._transport import WebSocketConnector
 
-            self._own_connector = WebSocketConnector(parse_api_host(host))
+            address = parse_api_host(host)
+            self._check_verifiable(address, secure=address.secure)
+            self._own_connector = WebSocketConnector(address, verify=self._verify)
             return self._own_connector
+        self._check_verifiable("an embedded server", secure=False)
         if not host.is_running:
             self._own_server = _OwnServer(host)
             await tasks.start(self._own_server.run)
         return host
+
+    def _check_verifiable(self, where: object, *, secure: bool) -> None:
+        if self._verify is not None and not secure:
+            raise LMStudioValueError(
+                f"verify is for https and wss, but {where} is spoken to without TLS. Leave it out, or write the "
+                "api_host as https://..."
+            )
 
     # -- its rooms
 
@@ -170,14 +190,14 @@ class AsyncClient:
         """The language models."""
         from lmstudio_async._llm import AsyncLlmNamespace
 
-        return AsyncLlmNamespace(self._session("llm"), self._session("system"))
+        return AsyncLlmNamespace(self._session("llm"), self._session("system"), self._loads)
 
     @property
     def embedding(self) -> AsyncEmbeddingNamespace:
         """The embedding models."""
         from lmstudio_async._embedding import AsyncEmbeddingNamespace
 
-        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"))
+        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"), self._loads)
 
     @property
     def system(self) -> AsyncSystemNamespace:
@@ -404,6 +424,21 @@ def _check_timeout(timeout: object) -> float | None:
             f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
         )
     return timeout
+
+
+def _check_verify(verify: Any) -> SSLContext | str | None:
+    if verify is None or isinstance(verify, str):
+        return verify
+    if isinstance(verify, os.PathLike):
+        return os.fsdecode(verify)
+    import ssl
+
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    raise LMStudioValueError(
+        "verify must be the path of a PEM file, or of a directory, with the certificates to trust, or an "
+        f"ssl.SSLContext, not {verify!r:.80}"
+    )
 
 
 def _check_namespace(namespace: object) -> None:

@@ -15,7 +15,7 @@ from lmstudio_async._protocol._endpoints.models import (
     UNLOAD_MODEL,
 )
 from lmstudio_async._session import Session
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInstanceInfo
@@ -83,7 +83,7 @@ class AsyncModelHandle(Generic[InfoT]):
     def __init__(self, session: Session, info: InfoT | UnreadInfo) -> None:
         self._session = session
         self._info = info
-        session.references_seen.add(info.instance_reference)
+        session.see(info.instance_reference)
 
     @property
     def identifier(self) -> str:
@@ -113,7 +113,8 @@ class AsyncModelHandle(Generic[InfoT]):
 
         parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
         info = await self._session.call(GET_MODEL_INFO, parameter)
-        if info is None:
+        mine = self._info.instance_reference
+        if info is None or (mine and info.instance_reference not in (mine, "")):
             from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
 
             raise error_from_wire(instance_unloaded().server_error, GET_MODEL_INFO.label)
@@ -155,9 +156,16 @@ class AsyncModelHandle(Generic[InfoT]):
         """
         from lmstudio_async._wire._models import UnloadModelParameter
 
-        # The server unloads by identifier, which another instance may have by now.
+        # The server unloads by identifier, which another instance may have by now, or one on another device.
         info = await self.get_info()
-        await self._session.call(UNLOAD_MODEL, UnloadModelParameter(identifier=info.identifier))
+        parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
+        try:
+            await self._session.call(UNLOAD_MODEL, parameter)
+        except LMStudioModelNotFoundError as error:
+            from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+
+            # Somebody else was faster.
+            raise error_from_wire(instance_unloaded().server_error, UNLOAD_MODEL.label) from error
 
     @overload
     async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]

@@ -84,12 +84,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
-        self.heard = False
         self.lost: LMStudioConnectionBrokenError | None = None
-
-    def feed(self, packet: Any) -> None:
-        self.heard = True
-        super().feed(packet)
 
     def end(self, error: LMStudioError | None) -> None:
         if isinstance(error, LMStudioConnectionBrokenError) and not self.done:
@@ -178,6 +173,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         """How far the load has come, from 0.0 to 1.0."""
         return self._progress.fraction
 
+    def _asks_for_the_same_as(self, other: AsyncLoadStream[Any]) -> bool:
+        """Whether the two of them would end in the same handle."""
+        return self._session is other._session and self._wanted == other._wanted
+
     def _result(self) -> HandleT:
         if self._handle is None:
             assert self._progress.instance is not None
@@ -239,13 +238,12 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             found = [info for info in found if info.identifier == wanted.identifier]
         else:
             # A new one: nobody has used it yet, and nobody here has been given its handle.
-            seen = self._session.references_seen
             found = [
                 info
                 for info in found
                 if info.last_used_time is None
                 and info.ttl_ms == wanted.ttl_ms
-                and info.instance_reference not in seen
+                and not self._session.has_seen(info.instance_reference)
             ]
         # A server that had said nothing yet may never have heard of the load.
         return found, feed.heard
@@ -271,9 +269,12 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if instance is None or self._endpoint.name != LOAD_MODEL.name:
             return
         self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: {reason}."))
+        parameter = UnloadModelParameter(
+            identifier=instance.identifier, device_identifier=instance.device_identifier
+        )
         try:
             with anyio.move_on_after(UNLOAD_SECONDS):
-                await self._session.call(UNLOAD_MODEL, UnloadModelParameter(identifier=instance.identifier))
+                await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioError as error:
             logger.debug("could not unload %r: %s", instance.identifier, error)
 

@@ -22,6 +22,7 @@ from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._loading import AsyncLoadStream
+    from lmstudio_async._sharing import SharedLoads
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
     from lmstudio_async._wire._models import ModelQuery, ModelUsage
 
@@ -44,9 +45,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
     _domain: ClassVar[Literal["llm", "embedding"]]
 
-    def __init__(self, session: Session, system: Session) -> None:
+    def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
         self._session = session
         self._system = system
+        self._loads = loads
 
     @abstractmethod
     def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> HandleT:
@@ -71,6 +73,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
         for the next one (auto-evict). For one that stays, use `load_new_instance`.
 
+        Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
+        that is left before its end leaves it to the others; with the last one the load is cancelled.
+
         :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
             never loads one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -89,7 +94,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """
         if model_key is None:
             return await self._any_loaded_model(device)
-        return await _watch(self.model_stream(model_key, ttl=ttl, config=config, device=device), on_progress)
+        stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
+        return await self._loads.wait_for(stream, on_progress)
 
     def model_stream(
         self,
@@ -100,7 +106,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> AsyncLoadStream[HandleT]:
-        """The same as `model`, to be watched.
+        """The same as `model`, to be watched. It is shared with nobody: cancelling it ends no other call's load.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -198,10 +204,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         )
         return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
 
-    async def unload(self, identifier: str, *, device: str | None = None) -> None:
+    async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -210,12 +216,12 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             await client.llm.unload("second-llama")
         """
-        if hasattr(identifier, "unload"):
+        if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
         from lmstudio_async._wire._models import UnloadModelParameter
 
         parameter = UnloadModelParameter(
-            identifier=check_name(identifier, "the identifier"),
+            identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
         await self._session.call(UNLOAD_MODEL, parameter)
@@ -409,9 +415,9 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         return hash((self._namespace._session, self._info))
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self._info.display_name!r})"
-        )
+        names = ("model_key", "display_name", "architecture", "vision")
+        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:

@@ -47,6 +47,8 @@ class OperationFeed(ABC, Generic[ItemT]):
     def __init__(self, label: str) -> None:
         self.label = label
         self.items: deque[ItemT] = deque()
+        #: Whether the server has said anything yet.
+        self.heard: bool = False
         self.done: bool = False
         self.succeeded: bool = False
         self.error: LMStudioError | None = None
@@ -58,6 +60,7 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def feed(self, packet: Any) -> None:
         """A packet came. Called by the receive loop."""
+        self.heard = True
         if not self.done:
             self.take(packet)
             self._wake()
@@ -80,7 +83,9 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def _wake(self) -> None:
         if self.changed is not None:
+            # Of packets that come together, only the first one wakes anybody.
             self.changed.set()
+            self.changed = None
 
 
 class AsyncOperation(ABC, Generic[ItemT, ResultT]):
@@ -272,7 +277,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     async def _next_change(self) -> None:
         # Whoever cancels waits beside the consumer: both are woken by the same event.
         feed = self._feed
-        if feed.changed is None or feed.changed.is_set():
+        if feed.changed is None:
             feed.changed = anyio.Event()
         await feed.changed.wait()
 

@@ -96,14 +96,9 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
         self.tool_call_requests: list[ToolCallRequest] = []
         self.prompt_progress = 0.0
         self.success: PredictSuccess | None = None
-        self.heard = False
         self._watches_prompt = watches_prompt
         if watches_prompt:
             self.items.append(0.0)
-
-    def feed(self, packet: Any) -> None:
-        self.heard = True
-        super().feed(packet)
 
     def fail(self, error: LMStudioError) -> None:
         error.content = "".join(self.texts)
@@ -112,7 +107,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
     def take(self, packet: Any) -> None:
         match packet:
             case FragmentPacket():
-                self._advance(1.0)
+                if self.prompt_progress < 1.0:
+                    self._advance(1.0)
                 self._add(packet.fragment)
             case PromptProcessingProgressPacket():
                 self._advance(packet.progress)
@@ -133,7 +129,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             self.reasoning.append(fragment.content)
         elif fragment.reasoning_type == "none" and not fragment.is_structural:
             self.answer.append(fragment.content)
-        self.tokens += fragment.tokens or ()
+        if fragment.tokens:
+            self.tokens += fragment.tokens
         self.items.append(fragment)
 
     def _advance(self, progress: float) -> None:
@@ -149,6 +146,9 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, cancellation
     of the task, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
     waits.
+
+    Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
+    anyway.
 
     ::
 
@@ -214,6 +214,8 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
         return await super().start()
 
     async def __anext__(self) -> LlmPredictionFragment:
+        if self._taken and self._is_silent:
+            return self._taken.popleft()
         while True:
             item: Any = None
             try:

@@ -43,6 +43,8 @@ CONNECT_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 BACK_OFF_SECONDS = 0.1
 CALLS_AT_ONCE = 32
+# Far more than a server has loaded at a time.
+REFERENCES_KEPT = 1024
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -102,20 +104,36 @@ class Session:
         self._event_loop = event_loop
         self._link: _Link | None = None
         self._closed = False
-        #: Names of the instances that this client has handles of, or had.
-        self.references_seen: set[str] = set()
+        # An ordered set: the latest is last.
+        self._seen: dict[str, None] = {}
 
     @property
     def address(self) -> str:
         """Where the server is, for people."""
         return self._connector.address
 
+    def see(self, reference: str) -> None:
+        """Remember an instance that this client has a handle of; of very many only the latest."""
+        self._seen.pop(reference, None)
+        self._seen[reference] = None
+        if len(self._seen) > REFERENCES_KEPT:
+            del self._seen[next(iter(self._seen))]
+
+    def has_seen(self, reference: str) -> bool:
+        """Whether this client has a handle of an instance, or had."""
+        return reference in self._seen
+
     async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
         """Make a call and wait for its answer.
 
         :raises LMStudioTimeoutError: if there is none within the client's ``timeout``.
         """
-        (result,) = await self.call_each(endpoint, [parameter])
+        answer = _Answer(endpoint, parameter)
+        try:
+            await self._send_calls([answer])
+            result: R = await self._answer_or_repeat(answer)
+        finally:
+            answer.forget()
         return result
 
     async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
@@ -152,7 +170,7 @@ class Session:
         for answer in answers:
             answer.attach(link)
         try:
-            await link.send(*[answer.frame for answer in answers])
+            await link.send(*[answer.frame for answer in answers if answer.frame])
         except LMStudioWebsocketError as error:
             for answer in answers:
                 answer.fail(error)
@@ -169,6 +187,9 @@ class Session:
         return answer.result
 
     async def _wait(self, answer: _Answer) -> None:
+        if self.timeout is None:
+            await answer.done.wait()
+            return
         with anyio.move_on_after(self.timeout) as scope:
             await answer.done.wait()
         if scope.cancelled_caught and not answer.done.is_set():
@@ -190,7 +211,8 @@ class Session:
         number, frame = link.multiplexer.open_channel(endpoint, creation, receiver)
         channel = Channel(self, link, number)
         try:
-            await link.send(frame)
+            if frame:
+                await link.send(frame)
         except LMStudioError:
             link.multiplexer.forget_channel(number)
             raise
@@ -200,6 +222,11 @@ class Session:
             link.multiplexer.forget_channel(number)
             raise
         return channel
+
+    def start_soon(self, work: Callable[..., Any], *args: Any) -> None:
+        """Start work that more than one task waits for: the client's task group has it."""
+        self._check_open()
+        self._tasks.start_soon(work, *args)
 
     def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
         """Start work that nobody waits for. Legal from any thread, and where no code may wait."""
@@ -220,6 +247,10 @@ class Session:
                 # Bounded: a link says its goodbyes within limits of its own.
                 await link.ended.wait()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+
     async def _connected(self) -> _Link:
         link = await self._latest_link()
         if link.error is not None and link.was_connected:
@@ -231,8 +262,7 @@ class Session:
 
     async def _latest_link(self) -> _Link:
         """The connection, made now if there is none, or what became of making it."""
-        if self._closed:
-            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+        self._check_open()
         link = self._link
         if link is None or link.error is not None:
             link = self._link = _Link(self.namespace, self._connector, self._credentials)

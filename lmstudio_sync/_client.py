@@ -13,6 +13,9 @@ from lmstudio_sync._facade import Facade
 from lmstudio_sync._timeouts import with_timeout
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from ssl import SSLContext
+
     from lmstudio_async._files import LocalFileInput
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
@@ -38,6 +41,9 @@ class Client(Facade):
     :param timeout: seconds without any news from the server after which a call or an operation fails. None
         waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.
     :param backend: the event loop of the background thread.
+    :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
+        certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
+        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::
@@ -55,9 +61,10 @@ class Client(Facade):
         api_token: str | None = None,
         *,
         timeout: float | Literal["default"] | None = "default",
+        verify: SSLContext | str | PathLike[str] | None = None,
         backend: Literal["asyncio", "trio"] = "asyncio",
     ) -> None:
-        core = with_timeout(AsyncClient(api_host, api_token), timeout)
+        core = with_timeout(AsyncClient(api_host, api_token, verify=verify), timeout)
         super().__init__(core, Bridge(core, backend))
 
     def __enter__(self) -> Self:

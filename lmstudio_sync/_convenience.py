@@ -39,6 +39,9 @@ def llm(
     An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
     for the next one (auto-evict). For one that stays, use `load_new_instance`.
 
+    Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
+    that is left before its end leaves it to the others; with the last one the load is cancelled.
+
     :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
         never loads one.
     :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -73,6 +76,9 @@ def embedding_model(
 
     An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
     for the next one (auto-evict). For one that stays, use `load_new_instance`.
+
+    Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
+    that is left before its end leaves it to the others; with the last one the load is cancelled.
 
     :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
         never loads one.

@@ -46,6 +46,9 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
         for the next one (auto-evict). For one that stays, use `load_new_instance`.
 
+        Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
+        that is left before its end leaves it to the others; with the last one the load is cancelled.
+
         :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
             never loads one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -83,7 +86,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> LoadStream[HandleT]:
-        """The same as `model`, to be watched.
+        """The same as `model`, to be watched. It is shared with nobody: cancelling it ends no other call's load.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
@@ -174,10 +177,10 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             )
         )
 
-    def unload(self, identifier: str, *, device: str | None = None) -> None:
+    def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -186,7 +189,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             client.llm.unload("second-llama")
         """
-        self._bridge.call(self._core.unload(identifier, device=device))
+        self._bridge.call(self._core.unload(model_identifier, device=device))
 
     def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.

@@ -23,6 +23,9 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult"]):
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
     waits.
 
+    Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
+    anyway.
+
     ::
 
         for fragment in llm.respond_stream("Tell me a story"):

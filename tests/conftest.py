@@ -9,6 +9,9 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from tests.scripted_server import ScriptedServer
+from tests.soak import register_profile
+
+register_profile()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has Ctrl-C ignored, by them and by every program they start.

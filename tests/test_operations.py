@@ -112,8 +112,8 @@ def test_an_instance_without_a_name_is_no_result(feed: LoadFeed) -> None:
 
 
 async def test_whoever_waits_is_woken_by_news(feed: LoadFeed) -> None:
-    feed.changed = anyio.Event()
+    news = feed.changed = anyio.Event()
     feed.feed(Progress(progress=0.5))
 
     with anyio.fail_after(1):
-        await feed.changed.wait()
+        await news.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -213,6 +214,28 @@ async def test_a_packet_that_cannot_be_read_is_dropped(both: Both) -> None:
         await server.packet(channel, type="success", info=INSTANCE)
 
 
+async def test_what_the_server_does_not_know_is_not_waited_for_again(both: Both) -> None:
+    client, server = both
+
+    async def ask(call: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(LMStudioProtocolError, match="unknown endpoint"):
+            await call()
+
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "rpcCall": lambda: client.call("llm", "fooBar"),
+        "channelCreate": lambda: client.llm.load_new_instance("qwen3-4b"),
+    }
+    with anyio.fail_after(10):
+        for kind, call in calls.items():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, call)
+                name = (await server.next_message())["endpoint"]
+                text = f"Received {kind} for unknown endpoint, endpoint = {name}"
+                await server.say(type="communicationWarning", warning=text)
+            # A server warns of five faults on a connection; the next one it keeps to itself.
+            await ask(call)
+
+
 # -- using it wrongly
 
 
@@ -332,12 +355,19 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
 
 async def test_leaving_the_client_by_a_timeout_closes_it() -> None:
     server = ScriptedServer()
-    with anyio.move_on_after(0.05) as scope:
-        async with server.client() as (client, _):
-            await client.llm.load_new_instance("qwen3-4b")
+    scope = anyio.CancelScope()
+
+    async def load() -> None:
+        with scope:
+            async with server.client() as (client, _):
+                await client.llm.load_new_instance("qwen3-4b")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load)
+        await server.next_message()
+        scope.deadline = anyio.current_time()
 
     assert scope.cancelled_caught
-    await server.next_message()
     assert (await server.next_message())["message"] == {"type": "cancel"}
     with pytest.raises(LMStudioConnectionBrokenError):
         while True:

@@ -69,6 +69,9 @@ class Multiplexer:
         self._channels: dict[int, _Channel] = {}
         self._last_call = 0
         self._last_channel = 0
+        # What the server has said of the endpoints that it does not know. It warns a few times only, so that who
+        # asks again is told here.
+        self._unknown: dict[tuple[str, str], str] = {}
         self._dispatch = {
             "channelSend": self._channel_send,
             "rpcResult": self._rpc_result,
@@ -88,7 +91,7 @@ class Multiplexer:
     def call(
         self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None, receiver: CallReceiver
     ) -> tuple[int, str]:
-        """Number a call; its number, and the frame that makes it."""
+        """Number a call; its number, and the frame that makes it: empty if it has failed already."""
         message: dict[str, Any] = {
             "type": "rpcCall",
             "endpoint": endpoint.name,
@@ -98,6 +101,9 @@ class Multiplexer:
             message["parameter"] = _plain(parameter)
         frame = dumps(message)
         self._last_call += 1
+        if ("call", endpoint.name) in self._unknown:
+            receiver.fail(_not_handled(endpoint.label, self._unknown["call", endpoint.name]))
+            return self._last_call, ""
         self._calls[self._last_call] = _Call(endpoint, receiver)
         return self._last_call, frame
 
@@ -108,7 +114,7 @@ class Multiplexer:
     def open_channel(
         self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: ChannelReceiver
     ) -> tuple[int, str]:
-        """Number a channel; its number, and the frame that opens it."""
+        """Number a channel; its number, and the frame that opens it: empty if it has ended already."""
         message: dict[str, Any] = {
             "type": "channelCreate",
             "endpoint": endpoint.name,
@@ -118,6 +124,9 @@ class Multiplexer:
             message["creationParameter"] = _plain(creation)
         frame = dumps(message)
         self._last_channel += 1
+        if ("channel", endpoint.name) in self._unknown:
+            receiver.end(_not_handled(endpoint.label, self._unknown["channel", endpoint.name]))
+            return self._last_channel, ""
         self._channels[self._last_channel] = _Channel(endpoint, receiver)
         return self._last_channel, frame
 
@@ -158,8 +167,11 @@ class Multiplexer:
             channel.receiver.end(copy_of(error))
 
     def _channel_send(self, message: dict[str, Any]) -> None:
-        channel = self._find(self._channels, message, "channelId")
+        number = message.get("channelId")
+        # Written out: nearly every frame comes this way.
+        channel = self._channels.get(number) if type(number) is int else None
         if channel is None:
+            self._find(self._channels, message, "channelId")
             return
         channel.heard = True
         try:
@@ -206,31 +218,27 @@ class Multiplexer:
     def _communication_warning(self, message: dict[str, Any]) -> None:
         """The server could not make sense of something we sent, and may leave it at that.
 
-        Such a warning names no call and no channel. Where it can only belong to one, that one ends here;
-        it would wait for ever.
+        What it concerns ends here; it would wait for ever.
         """
-        text = message.get("warning")
+        from lmstudio_async._protocol._warnings import Suspect, concerned, is_unknown_endpoint
+
+        text, kind = message.get("warning"), message.get("kind")
         text = text if isinstance(text, str) else "no reason given"
+        kind = kind if isinstance(kind, str) else ""
         logger.warning("the server warns: %s", text)
-        kind = message.get("kind")
-        calls = {} if _starts(kind, "channel") else self._calls
-        unheard = {number: channel for number, channel in self._channels.items() if not channel.heard}
-        channels = {} if _starts(kind, "rpc") else unheard
-        suspects: list[tuple[dict[int, Any], int, _Call | _Channel]] = [
-            *((self._calls, number, call) for number, call in calls.items()),
-            *((self._channels, number, channel) for number, channel in channels.items()),
-        ]
-        named = [suspect for suspect in suspects if suspect[2].endpoint.name in text]
-        suspects = named or suspects
-        if len(suspects) != 1:
-            return
-        ((table, number, suspect),) = suspects
-        del table[number]
-        error = LMStudioProtocolError(f"{suspect.endpoint.label}: the server could not handle this: {text}")
-        if isinstance(suspect, _Call):
-            suspect.receiver.fail(error)
-        else:
-            suspect.receiver.end(error)
+        suspects = [Suspect("call", number, call.endpoint.name) for number, call in self._calls.items()]
+        for number, channel in self._channels.items():
+            if not channel.heard:
+                suspects.append(Suspect("channel", number, channel.endpoint.name))
+        for suspect in concerned(text, kind, suspects):
+            if is_unknown_endpoint(suspect.endpoint, text, kind):
+                self._unknown[suspect.primitive, suspect.endpoint] = text
+            if suspect.primitive == "call":
+                call = self._calls.pop(suspect.number)
+                call.receiver.fail(_not_handled(call.endpoint.label, text))
+            else:
+                channel = self._channels.pop(suspect.number)
+                channel.receiver.end(_not_handled(channel.endpoint.label, text))
 
     @staticmethod
     def _find(table: dict[int, Any], message: dict[str, Any], key: str, *, remove: bool = False) -> Any:
@@ -259,8 +267,8 @@ def _error(message: dict[str, Any], label: str) -> LMStudioError:
         return failure
 
 
-def _starts(kind: Any, prefix: str) -> bool:
-    return isinstance(kind, str) and kind.startswith(prefix)
+def _not_handled(label: str, text: str) -> LMStudioProtocolError:
+    return LMStudioProtocolError(f"{label}: the server could not handle this: {text}")
 
 
 def copy_of(error: LMStudioError) -> LMStudioError:

@@ -9,6 +9,8 @@ import httpx
 
 from lmstudio_async._transport._address import ServerAddress, parse_api_host
 from lmstudio_async._transport._certificates import no_certificates
+from lmstudio_async._transport._http import RequestSockets, new_http_client
+from lmstudio_async.errors import LMStudioUnreachableError
 
 __all__ = ["DEFAULT_API_PORTS", "find_default_local_api_host", "is_valid_api_host"]
 
@@ -37,7 +39,11 @@ async def is_valid_api_host(api_host: str) -> bool:
         verify = (
             await anyio.to_thread.run_sync(httpx.create_ssl_context) if address.secure else no_certificates()
         )
-        async with httpx.AsyncClient(verify=verify, trust_env=not address.is_loopback) as client:
+        try:
+            client = new_http_client(address, verify)
+        except LMStudioUnreachableError:
+            return False
+        async with client:
             return await _greets(client, address)
     return False
 
@@ -70,9 +76,13 @@ async def find_default_local_api_host() -> str | None:
 
 
 async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
+    sockets = RequestSockets()
     try:
         async with client.stream(
-            "GET", address.http_url("/lmstudio-greeting"), timeout=_GREETING_LIMIT_SECONDS
+            "GET",
+            address.http_url("/lmstudio-greeting"),
+            timeout=_GREETING_LIMIT_SECONDS,
+            extensions=sockets.extensions,
         ) as response:
             if response.status_code != httpx.codes.OK:
                 return False
@@ -84,4 +94,7 @@ async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
         greeting = json.loads(body)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError):
         return False
+    except anyio.get_cancelled_exc_class():
+        await sockets.aclose()
+        raise
     return isinstance(greeting, dict) and greeting.get("lmstudio") is True

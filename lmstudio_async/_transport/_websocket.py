@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import httpx
@@ -15,6 +15,7 @@ import httpx_ws
 
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
+from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async._transport._link import WebSocketTransport
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from lmstudio_async._transport._base import FrameTransport
 
 __all__ = ["WebSocketConnector"]
+
+E = TypeVar("E", bound=BaseException)
 
 _CLOSE_LIMIT_SECONDS = 2.0
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -99,10 +102,16 @@ class WebSocketConnector:
         """
         url = self._address.websocket_url(namespace)
         client = await self._get_client()
-        upgrade = httpx_ws.AsyncWebSocketClient(client, session_class=_QuietSession).connect(url)
+        sockets = RequestSockets()
+        websockets = httpx_ws.AsyncWebSocketClient(client, session_class=_QuietSession)
+        upgrade = websockets.connect(url, extensions=sockets.extensions)
         try:
             with anyio.fail_after(self._connect_timeout):
-                session = await upgrade.__aenter__()
+                try:
+                    session = await upgrade.__aenter__()
+                except anyio.get_cancelled_exc_class():
+                    await sockets.aclose()
+                    raise
         except Exception as exc:
             if self._closed:
                 raise _closed_error() from exc
@@ -139,9 +148,9 @@ class WebSocketConnector:
                     verify = await self._load_certificates()
                     if self._closed:
                         raise _closed_error()
-                    self._client = httpx.AsyncClient(
-                        verify=verify,
-                        trust_env=not self._address.is_loopback,
+                    self._client = new_http_client(
+                        self._address,
+                        verify,
                         timeout=self._connect_timeout,
                         limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                     )
@@ -191,6 +200,11 @@ def _what_happened(url: str, exc: Exception, timeout: float) -> str:
         return f"{url} did not answer within {timeout:g} seconds."
     if isinstance(exc, httpx.ProxyError):
         return f"{url} could not be reached through the proxy that the environment names ({exc})."
+    if (untrusted := _find_cause(exc, ssl.SSLCertVerificationError)) is not None:
+        return (
+            f"{url} has a certificate that is not trusted ({untrusted.verify_message}). If it is yours, give the "
+            "certificate of the authority that signed it as verify."
+        )
     if isinstance(exc, httpx.ConnectError):
         return f"{url} could not be reached ({_describe(exc)})."
     if isinstance(exc, (httpx.RemoteProtocolError, httpx.ReadError)):
@@ -200,9 +214,16 @@ def _what_happened(url: str, exc: Exception, timeout: float) -> str:
 
 def _describe(exc: Exception) -> str:
     """Give the text of an error, or of the first of its causes that has one: on trio, httpx's own is empty."""
+    return next(filter(None, map(str, _causes(exc))), type(exc).__name__)
+
+
+def _find_cause(exc: Exception, kind: type[E]) -> E | None:
+    return next((each for each in _causes(exc) if isinstance(each, kind)), None)
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Give an error and what led to it, the latest first."""
     cause: BaseException | None = exc
     while cause is not None:
-        if text := str(cause):
-            return text
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return type(exc).__name__

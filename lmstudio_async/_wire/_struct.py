@@ -84,14 +84,20 @@ def reader(kind: Any) -> Callable[[Any], Any]:
     return lambda value: hook(value, kind)
 
 
+# Nearly everything in a message is of these: what else there may be is found out at a higher price.
+_SCALARS = frozenset((str, int, float, bool, types.NoneType))
+
+
 def write(value: Any) -> Any:
     """Make plain JSON out of wire classes, and of lists and mappings of them."""
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, WireObject):
         return _write_object(value)
-    if isinstance(value, Mapping):
-        return {key: write(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [write(item) for item in value]
+    if isinstance(value, (dict, Mapping)):
+        return {key: write(item) for key, item in value.items()}
     return value
 
 

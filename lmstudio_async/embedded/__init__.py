@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmstudio_async.embedded._http import create_app as create_app
+    from lmstudio_async.embedded._limits import ServerLimits as ServerLimits
     from lmstudio_async.embedded._server import EmbeddedServer as EmbeddedServer
 
-__all__ = ["EmbeddedServer", "create_app"]
+__all__ = ["EmbeddedServer", "ServerLimits", "create_app"]
 
 
 # A worker process imports this package on its way to its own module: nothing is loaded before it is wanted.
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from lmstudio_async.embedded._server import EmbeddedServer
 
         return EmbeddedServer
+    if name == "ServerLimits":
+        from lmstudio_async.embedded._limits import ServerLimits
+
+        return ServerLimits
     if name == "create_app":
         from lmstudio_async.embedded._http import create_app
 

@@ -17,6 +17,7 @@ from lmstudio_async.embedded._naming import (
     EMBEDDING_PREFIX,
     base_key,
     display_name,
+    folded,
     is_sound_key,
     parameters_text,
     quantization_of,
@@ -326,7 +327,7 @@ def _key_among(entry: CatalogEntry, group: Sequence[CatalogEntry]) -> str:
 
 
 def _longer_keys(entry: CatalogEntry) -> tuple[str, str, str]:
-    owned = f"{entry.publisher.lower()}/{entry.base_key}"
+    owned = f"{folded(entry.publisher)}/{entry.base_key}"
     variant = f"@{entry.quantization[0].lower()}" if entry.quantization else ""
     return entry.base_key + variant, owned, owned + variant
 
@@ -342,7 +343,7 @@ def _preference(entry: CatalogEntry) -> tuple[int, bool, str]:
 
 def _rules(key: str, entries: Sequence[CatalogEntry]) -> Iterator[list[list[CatalogEntry]]]:
     """The models that a key means by each of the rules, the exacter rules first; rules that rank alike together."""
-    wanted = key.lower()
+    wanted = folded(key)
     name, _, variant = wanted.rpartition("@")
     if not name or "/" in variant:
         name, variant = wanted, ""
@@ -350,21 +351,21 @@ def _rules(key: str, entries: Sequence[CatalogEntry]) -> Iterator[list[list[Cata
     yield [
         # Not every file system takes names that differ only in case for the same.
         [entry for entry in entries if entry.path == key],
-        [entry for entry in entries if wanted in {entry.model_key.lower(), entry.path.lower()}],
+        [entry for entry in entries if wanted in {folded(entry.model_key), folded(entry.path)}],
         [entry for entry in chosen if name in _short_names(entry)],
     ]
     yield [[entry for entry in chosen if name in _repository_names(entry)]]
-    begun = [entry for entry in chosen if name and entry.path.lower().startswith(name)]
+    begun = [entry for entry in chosen if name and folded(entry.path).startswith(name)]
     yield [begun if len(begun) == 1 else []]
 
 
 def _short_names(entry: CatalogEntry) -> set[str]:
     keys = {entry.base_key, entry.base_key.removeprefix(EMBEDDING_PREFIX)}
-    return keys | {f"{entry.publisher.lower()}/{key}" for key in keys}
+    return keys | {f"{folded(entry.publisher)}/{key}" for key in keys}
 
 
 def _repository_names(entry: CatalogEntry) -> set[str]:
     """``publisher/repository`` and folders in it, as they are called and without the ``-GGUF`` of the hub."""
-    publisher, *folders = entry.repository.lower().split("/")
+    publisher, *folders = folded(entry.repository).split("/")
     names = {"/".join([publisher, *folders[:depth]]) for depth in range(1, len(folders) + 1)}
     return names | {name.removesuffix("-gguf") for name in names}

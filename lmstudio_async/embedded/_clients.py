@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import attrs
 
+from lmstudio_async._protocol._errors import server_error
 from lmstudio_async._wire._messages import Authentication
+from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["Client", "Clients", "UploadedFile"]
@@ -34,6 +37,9 @@ class Client:
     passkey: str = attrs.field(repr=False)
     connections: int = 0
     files: dict[str, UploadedFile] = attrs.field(factory=dict, repr=False)
+    uploads: int = 0
+    """Files that it has uploaded, or is uploading."""
+    uploaded_bytes: int = 0
 
 
 class Clients:
@@ -42,12 +48,16 @@ class Clients:
     Without tokens the first passkey of an identifier is the right one until the client's last connection goes;
     with tokens only their two halves are an identifier and its passkey.
 
+    :param limits: how many connections there may be, and how much the clients may upload.
     :raises LMStudioValueError: if a token does not look like one.
     """
 
-    def __init__(self, api_tokens: Collection[str]) -> None:
+    def __init__(self, api_tokens: Collection[str], limits: ServerLimits) -> None:
+        self._limits = limits
         self._tokens: dict[str, str] = {}
         self._clients: dict[str, Client] = {}
+        self._connections = 0
+        self._uploaded_bytes = 0
         if isinstance(api_tokens, str):
             raise LMStudioValueError(
                 "api_tokens is a list of tokens, not a single text: write api_tokens=[token]"
@@ -76,20 +86,68 @@ class Clients:
         if self._tokens and not _same(self._tokens.get(identifier, ""), passkey):
             return "Failed to validate client: this server needs an API token, and this is none that it knows"
         client = self._clients.get(identifier)
+        if client is not None and not _same(client.passkey, passkey):
+            return f'Failed to validate client: Invalid client passkey for client "{identifier}"'
+        if self._connections >= self._limits.connections:
+            return (
+                f"This server has {self._connections} connections, and no more are allowed at a time: "
+                "close some, or try again later"
+            )
         if client is None:
             client = self._clients[identifier] = Client(identifier, passkey)
-        elif not _same(client.passkey, passkey):
-            return f'Failed to validate client: Invalid client passkey for client "{identifier}"'
         client.connections += 1
+        self._connections += 1
         return client
 
     def release(self, client: Client) -> None:
         """A connection has gone; what belongs to the client goes with its last one."""
+        self._connections -= 1
         client.connections -= 1
-        if not client.connections and self._clients.get(client.identifier) is client:
+        if not client.connections:
             del self._clients[client.identifier]
+            self._uploaded_bytes -= client.uploaded_bytes
+
+    @contextmanager
+    def uploading(self, client: Client, size: int) -> Iterator[None]:
+        """Have room for a file of a client. If the block fails, the room is free again.
+
+        :param size: bytes.
+        :raises LMStudioServerError: there is none.
+        """
+        limits = self._limits
+        if size > limits.file_bytes:
+            raise server_error(f"The file has {_mib(size)}, and one may have {_mib(limits.file_bytes)}.")
+        uploaded = client.uploaded_bytes
+        if client.uploads >= limits.client_files or uploaded + size > limits.client_bytes:
+            raise server_error(
+                f"A client may upload {limits.client_files} files of {_mib(limits.client_bytes)} altogether, and this "
+                f"one has uploaded {client.uploads} of {_mib(uploaded)}.",
+                "Close the client, which forgets its files, and connect anew.",
+            )
+        if self._uploaded_bytes + size > limits.total_bytes:
+            raise server_error(
+                f"The clients of this server may upload {_mib(limits.total_bytes)} altogether, and there is no room.",
+                "Try again when other clients have gone.",
+            )
+        self._count(client, 1, size)
+        try:
+            yield
+        except BaseException:
+            self._count(client, -1, -size)
+            raise
+
+    def _count(self, client: Client, files: int, size: int) -> None:
+        client.uploads += files
+        client.uploaded_bytes += size
+        self._uploaded_bytes += size
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _same(one: str, other: str) -> bool:
     # Takes as long for a nearly right secret as for a wrong one.
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace")) and bool(one)
+    return hmac.compare_digest(*(text.encode("utf-8", "surrogatepass") for text in (one, other))) and bool(
+        one
+    )

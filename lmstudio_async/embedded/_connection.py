@@ -28,6 +28,7 @@ from lmstudio_async._transport import FrameTransport
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._failures import explain
+from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._refusals import refusal
 from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
 
@@ -35,12 +36,14 @@ __all__ = ["Channel", "Connection", "Handlers"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-#: Seconds for the credentials to arrive, as in LM Studio.
-_AUTHENTICATION_SECONDS = 10
 #: A published client gives an operation up after 60 silent seconds.
 _SILENCE_SECONDS = 15
 #: Frames that may wait for a slow client before its handlers wait for it.
 _UNSENT = 64
+#: What a frame in memory takes besides its text.
+_FRAME_BYTES = 64
+#: Credentials are two keys of 256 characters; nothing that is much longer is looked at before somebody is let in.
+_LONGEST_CREDENTIALS = 1 << 14
 #: Packets of a client that may wait for the handler of their channel. Nobody asks for so much at once.
 _UNREAD = 100
 #: What a client says when it wants no more.
@@ -135,15 +138,26 @@ class Connection:
     """
 
     def __init__(
-        self, transport: FrameTransport, namespace: str, clients: Clients, handlers: Handlers
+        self,
+        transport: FrameTransport,
+        namespace: str,
+        clients: Clients,
+        handlers: Handlers,
+        limits: ServerLimits,
     ) -> None:
         self.serving = Serving(namespace)
+        self._limits = limits
         self._transport = transport
         self._namespace = namespace
         self._clients = clients
         self._make_handlers = handlers
         self._channels: dict[int, Channel] = {}
+        self._calls = 0
+        self._waiting: deque[tuple[Call, int]] = deque()
+        self._waiting_bytes = 0
         self._unsent: deque[str] = deque()
+        self._unsent_bytes = 0
+        self._sent = 0
         self._wake_writer = anyio.Event()
         self._room = anyio.Event()
 
@@ -166,11 +180,12 @@ class Connection:
 
     async def _authenticate(self) -> tuple[Client | None, list[str]]:
         """The client, and what it sent behind its credentials."""
-        with anyio.move_on_after(_AUTHENTICATION_SECONDS):
+        with anyio.move_on_after(self._limits.authentication_seconds):
             while True:
                 frames = list(await self._transport.receive())
                 while frames:
-                    credentials = authentication(frames.pop(0))
+                    frame = frames.pop(0)
+                    credentials = authentication(frame) if len(frame) <= _LONGEST_CREDENTIALS else None
                     if credentials is None:
                         logger.warning("%s: a frame before the credentials was ignored", self._namespace)
                         continue
@@ -189,21 +204,34 @@ class Connection:
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._write)
             self._tasks.start_soon(self._break_silence)
+            self._tasks.start_soon(self._watch_reading)
             try:
                 while True:
                     for frame in frames:
-                        self._dispatch(self.serving.receive(frame), handlers)
-                        for reply in self.serving.take_replies():
-                            self.post(reply)
+                        self._dispatch(self.serving.receive(frame), len(frame), handlers)
+                        if replies := self.serving.take_replies():
+                            for reply in replies:
+                                self.post(reply)
+                            # Who reads no answers gets no new ones.
+                            await self.wait_for_room()
                     frames = list(await self._transport.receive())
             except LMStudioWebsocketError:
                 # Nobody is left to work for.
                 self._tasks.cancel_scope.cancel()
 
-    def _dispatch(self, request: Request | None, handlers: object) -> None:
+    def _dispatch(self, request: Request | None, size: int, handlers: object) -> None:
         match request:
-            case Call():
+            case Call() if self._calls < self._limits.calls:
+                self._calls += 1
                 self._tasks.start_soon(self._answer, request, handlers)
+            case Call():
+                self._have_wait(request, size + _FRAME_BYTES)
+            case ChannelOpened() if len(self._channels) >= self._limits.channels:
+                error = server_error(
+                    f"This connection has {len(self._channels)} channels open, and more it may not have.",
+                    "Wait until some of what it does is over.",
+                )
+                self.post(self.serving.close(request.channel_id, error))
             case ChannelOpened():
                 channel = self._channels[request.channel_id] = Channel(request.channel_id, self)
                 self._tasks.start_soon(self._run_channel, request, channel, handlers)
@@ -212,14 +240,33 @@ class Connection:
             case ChannelDropped():
                 self._channels.pop(request.channel_id).drop()
 
+    def _have_wait(self, call: Call, size: int) -> None:
+        """Keep a call until another one is over. Reading goes on: who stops reading does not see that a client goes."""
+        if self._waiting_bytes + size > self._limits.waiting_bytes:
+            error = server_error(
+                f"{len(self._waiting)} calls wait for their turn on this connection, and more may not.",
+                "Wait for some answers first.",
+            )
+            self.post(self.serving.call_failed(call, error))
+        else:
+            self._waiting_bytes += size
+            self._waiting.append((call, size))
+
     async def _answer(self, call: Call, handlers: object) -> None:
-        try:
-            result = await self._handler(handlers, call.endpoint.name)(call.parameter)
-            frame = self.serving.result(call, result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
-            frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
-        self.post(frame)
-        await self.wait_for_room()
+        """Answer a call, and then those that wait."""
+        while True:
+            try:
+                result = await self._handler(handlers, call.endpoint.name)(call.parameter)
+                frame = self.serving.result(call, result)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
+                frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
+            self.post(frame)
+            await self.wait_for_room()
+            if not self._waiting:
+                break
+            call, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+        self._calls -= 1
 
     async def _run_channel(self, request: ChannelOpened, channel: Channel, handlers: object) -> None:
         failure = None
@@ -257,6 +304,9 @@ class Connection:
     def post(self, frame: str | None) -> None:
         """Have the writer send a frame, behind those that wait already."""
         if frame is not None:
+            if self._unsent_bytes > self._limits.unread_bytes:
+                self._give_up(f"it leaves {self._unsent_bytes} bytes unread")
+            self._unsent_bytes += len(frame) + _FRAME_BYTES
             self._unsent.append(frame)
             self._wake_writer.set()
 
@@ -269,7 +319,10 @@ class Connection:
         try:
             while True:
                 while self._unsent:
-                    await self._transport.send(self._unsent.popleft())
+                    frame = self._unsent.popleft()
+                    await self._transport.send(frame)
+                    self._unsent_bytes -= len(frame) + _FRAME_BYTES
+                    self._sent += 1
                 self._room.set()
                 self._room = anyio.Event()
                 await self._wake_writer.wait()
@@ -282,6 +335,19 @@ class Connection:
             await anyio.sleep(_SILENCE_SECONDS / 3)
             for channel in self._channels.values():
                 channel.break_silence()
+
+    async def _watch_reading(self) -> None:
+        while True:
+            waiting, sent = self._unsent_bytes, self._sent
+            await anyio.sleep(self._limits.unread_seconds)
+            if waiting and self._sent == sent:
+                self._give_up(f"it has read nothing for {self._limits.unread_seconds:g} seconds")
+
+    def _give_up(self, reason: str) -> None:
+        """Disconnect a client that there is no telling anything."""
+        if not self._tasks.cancel_scope.cancel_called:
+            logger.warning("%s: a client was disconnected: %s", self._namespace, reason)
+            self._tasks.cancel_scope.cancel()
 
 
 async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope, watch: anyio.CancelScope) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
-from pathlib import PurePath
 
 import anyio.to_thread
 
@@ -22,7 +22,7 @@ from lmstudio_async._wire._files import (
 )
 from lmstudio_async._wire._models import ModelQuery, QuerySpecifier
 from lmstudio_async._wire._struct import write
-from lmstudio_async.embedded._clients import Client, UploadedFile
+from lmstudio_async.embedded._clients import Client, Clients, UploadedFile
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._file_content import decode, sniff
 from lmstudio_async.embedded._instances import Instances
@@ -32,36 +32,32 @@ from lmstudio_async.embedded._retrieval import RetrievalSettings, retrieve
 
 __all__ = ["FileHandlers"]
 
-#: What one client may have uploaded, all its files together.
-_MOST_BYTES = 256 * 1024 * 1024
-_MOST_FILES = 1000
+#: What an identifier keeps of a file's name, for those who read logs.
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,15}\Z")
+_LONGEST_NAME = 1024
 
 
 class FileHandlers:
     """The endpoints of ``files``, for one client."""
 
-    def __init__(self, client: Client, instances: Instances) -> None:
+    def __init__(self, clients: Clients, client: Client, instances: Instances) -> None:
+        self._clients = clients
         self._client = client
         self._instances = instances
 
     async def upload_file_base64(self, parameter: UploadFileBase64Parameter) -> FileHandleInfo:
-        files = self._client.files
-        present = sum(len(file.content) for file in files.values())
-        if len(files) >= _MOST_FILES or present + len(parameter.content_base64) * 3 // 4 > _MOST_BYTES:
-            raise server_error(
-                f"A client may upload {_MOST_FILES} files of {_MOST_BYTES // 2**20} MiB altogether, and this is too much.",
-                "Close the client, which forgets its files, and connect anew.",
-            )
-        try:
-            content = await anyio.to_thread.run_sync(decode, parameter.content_base64)
-        except ValueError:
-            raise server_error(f'The content of "{parameter.name[:100]}" is no base64.') from None
-        file_type, mime_type = sniff(content)
-        ending = PurePath(parameter.name).suffix[:16]
-        identifier = (
-            f"{round(time.time() * 1000)} - {secrets.token_hex(4)}{ending if ending.isascii() else ''}"
-        )
-        files[identifier] = UploadedFile(parameter.name, file_type, mime_type, content)
+        name, encoded = parameter.name, parameter.content_base64
+        if len(name) > _LONGEST_NAME:
+            raise server_error(f"The name of a file has at most {_LONGEST_NAME} characters.")
+        with self._clients.uploading(self._client, len(encoded) * 3 // 4):
+            try:
+                content = await anyio.to_thread.run_sync(decode, encoded)
+            except ValueError:
+                raise server_error(f'The content of "{name[:100]}" is no base64.') from None
+            file_type, mime_type = sniff(content)
+            ending = _ENDING.search(name)
+            identifier = f"{round(time.time() * 1000)} - {secrets.token_hex(4)}{ending[0] if ending else ''}"
+            self._client.files[identifier] = UploadedFile(name, file_type, mime_type, content)
         return FileHandleInfo(identifier=identifier, file_type=file_type, size_bytes=len(content))
 
     async def get_document_parsing_library(self, parameter: FileIdentifierParameter) -> ParserId:

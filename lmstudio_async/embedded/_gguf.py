@@ -29,6 +29,11 @@ _MAX_STRING_LENGTH: Final = 1 << 22
 _MAX_STRINGS: Final = 1 << 22
 _MAX_KEPT_NUMBERS: Final = 1 << 9
 _MAX_ASKED_ITEMS: Final = 1 << 20
+# Bytes in memory. The longest chat template is a hundredth of this.
+_MAX_KEPT: Final = 1 << 24
+_KEPT_NUMBER: Final = 40
+# ggml counts the numbers of a tensor in 64 bits, with a sign.
+_MAX_NUMBERS: Final = (1 << 63) - 1
 
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
@@ -204,6 +209,7 @@ class _Reader:
         self._base = 0
         self._data = b""
         self._at = 0
+        self._kept = 0
 
     def header(self, wanted: frozenset[str]) -> GgufHeader:
         if self._take(4) != b"GGUF":
@@ -221,8 +227,19 @@ class _Reader:
             key = self._string(_MAX_KEY_LENGTH)
             if key in metadata:
                 _fail(f"its metadata has {key[:80]!r} twice")
-            metadata[key] = self._value(_U32.unpack(self._take(4))[0], key in wanted)
+            value = metadata[key] = self._value(_U32.unpack(self._take(4))[0], key in wanted)
+            if key not in wanted:
+                self._keep(key, value)
         return self._tensors(metadata, tensor_count)
+
+    def _keep(self, key: str, value: Any) -> None:
+        """Count what a header leaves in memory, for there may be thousands of headers."""
+        of_value = (
+            len(value) if isinstance(value, str) else isinstance(value, tuple) and len(value) * _KEPT_NUMBER
+        )
+        self._kept += len(key) + of_value
+        if self._kept > _MAX_KEPT:
+            _fail("its metadata is too long")
 
     def _tensors(self, metadata: dict[str, Any], count: int) -> GgufHeader:
         parameters = end = 0
@@ -234,6 +251,8 @@ class _Reader:
                 _fail(f"tensor {name[:80]!r} has {dimensions} dimensions")
             *shape, kind, offset = struct.unpack(f"<{dimensions}QIQ", self._take(8 * dimensions + 12))
             numbers = math.prod(shape)
+            if numbers > _MAX_NUMBERS:
+                _fail(f"tensor {name[:80]!r} has {numbers:.0e} numbers")
             parameters += numbers
             numbers_by_type[kind] += numbers
             if kind in _TENSOR_TYPES:

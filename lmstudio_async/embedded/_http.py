@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
+from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._misc import package_version
 from lmstudio_async.embedded._rest import RestError, list_models, load_model, unload_model
 from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnectionClosedError
@@ -33,10 +34,11 @@ logger = logging.getLogger("lmstudio_async.embedded")
 def create_app(server: EmbeddedServer) -> Starlette:
     """Make an ASGI app of a server, to be run by uvicorn or another ASGI server on asyncio.
 
-    The app does not start the server: run it inside the server's block, in the same event loop.
+    The app does not start the server: run it inside the server's block, in the same event loop. How long a message
+    may be, and how many sockets there may be, is up to the ASGI server that runs it.
 
-    Web pages from elsewhere are refused, and so are requests under another name than this machine's own as long as
-    anybody may connect: no page that somebody looks at is to use the models.
+    Web pages from elsewhere are refused: no page that somebody looks at is to use the models. Without ``api_tokens``
+    so is what comes from another machine, or asks for another name than this machine's own.
 
     :param server: what it serves.
     :return: the app.
@@ -65,7 +67,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
         async def respond(request: Request) -> Response:
             try:
                 _check_token(server, request)
-                body = await _body(request) if request.method == "POST" else None
+                body = await _body(request, server.limits) if request.method == "POST" else None
                 return JSONResponse(await call(server, body))
             except RestError as error:
                 return _refusal(error.status, error.type, str(error), error.param)
@@ -108,18 +110,21 @@ class _Doorkeeper:
         await self._app(scope, receive, send)
 
     def _problem(self, connection: HTTPConnection) -> str | None:
-        origin = connection.headers.get("origin")
-        if origin is not None:
-            parts = _split(origin)
-            if origin == "null" or (parts[0] in ("http", "https") and not is_loopback(parts[1])):
-                return f"web pages of {origin[:100]} may not use this server"
-        host = connection.headers.get("host", "")
-        local = connection.scope.get("server")
-        if self._server._clients.need_tokens or (local is not None and not is_loopback(local[0])):
+        for origin in connection.headers.getlist("origin"):
+            scheme, name = _split(origin)
+            # Apps have schemes of their own, such as app://.
+            if not scheme or (scheme in ("http", "https") and not is_loopback(name)):
+                return f"web pages of {origin[:100]!r} may not use this server"
+        if self._server._clients.need_tokens:
             return None
+        local = connection.scope.get("server")
+        if local is not None and _is_open_to_others(local[0]):
+            return "whoever connects from elsewhere needs an API token, and this server has none: give it api_tokens"
         # A page can have its own name point to this machine, but cannot change under which name it asks.
-        name = _split(f"//{host}")[1]
-        return None if is_loopback(name) else f"this server is not called {host[:100]!r}; use localhost"
+        host = connection.headers.get("host", "")
+        if is_loopback(_split(f"//{host}")[1]):
+            return None
+        return f"this server is not called {host[:100]!r}; use localhost"
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -133,12 +138,26 @@ def _split(url: str) -> tuple[str, str]:
 
 def is_loopback(host: str) -> bool:
     """Whether a name or an address is this machine's own."""
-    if host == "localhost" or host.endswith(".localhost"):
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = _address(name)
+    return address is not None and address.is_loopback
+
+
+def _is_open_to_others(listening: str) -> bool:
+    """Whether an address that the app is served at is one of a network; a Unix socket has a path."""
+    address = _address(listening)
+    return address is not None and not address.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    # What a socket for both families calls 127.0.0.1.
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 class _SocketTransport:
@@ -201,12 +220,20 @@ def _check_token(server: EmbeddedServer, request: Request) -> None:
             )
 
 
-async def _body(request: Request) -> Any:
+async def _body(request: Request, limits: ServerLimits) -> Any:
     content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > 1_000_000:
-            raise RestError(413, "invalid_request", "The request is too long.")
+    try:
+        with anyio.fail_after(limits.authentication_seconds):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.body_bytes:
+                    raise RestError(
+                        413, "invalid_request", f"The request is longer than {limits.body_bytes} bytes."
+                    )
+    except TimeoutError:
+        raise RestError(408, "invalid_request", "The body of the request took too long.") from None
+    except ClientDisconnect:
+        raise RestError(400, "invalid_request", "The body of the request has no end.") from None
     try:
         import json
 

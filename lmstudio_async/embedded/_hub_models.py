@@ -25,7 +25,8 @@ _IDENTIFIER: Final = re.compile(
 )
 # What Windows takes for something else, or does not take at all.
 _NO_FILE_NAME: Final = re.compile(
-    r'[<>:"|?*\\]|^\.|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)', re.IGNORECASE
+    r'[<>:"|?*\\]|^\.|[. ]$|^(?:con|conin\$|conout\$|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(?:\.|$)',
+    re.IGNORECASE,
 )
 # GGUF files that are no models: what quantizing was guided by, and parts of models.
 _NO_MODEL: Final = re.compile(r"imatrix|mmproj|(?:^|[-_.])lora(?:[-_.]|$)|control[-_]vector", re.IGNORECASE)
@@ -146,7 +147,7 @@ def _is_sound(repository: str, path: str) -> bool:
         names[-1].lower().endswith(".gguf")
         and len(names) <= _MOST_FOLDERS + 1
         and is_sound_key(f"{repository}/{path}")
-        and all(name and not _NO_FILE_NAME.search(name) for name in names)
+        and all(name and not _NO_FILE_NAME.search(name) for name in [*repository.split("/"), *names])
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from lmstudio_async._protocol._errors import instance_unloaded
+from lmstudio_async._protocol._errors import instance_unloaded, server_error
 from lmstudio_async._wire._infos import (
     EmbeddingModelInfo,
     EmbeddingModelInstanceInfo,
@@ -91,6 +91,7 @@ class Instance:
         parallel_sessions: int,
         ttl_ms: int | None,
         just_in_time: bool,
+        queued_predictions: int,
     ) -> None:
         self.identifier = identifier
         self.reference = secrets.token_urlsafe(18)
@@ -105,6 +106,8 @@ class Instance:
         self.unloaded = anyio.Event()
         self.gone = anyio.Event()
         self._parallel_sessions = parallel_sessions
+        self._most_predictions = parallel_sessions + queued_predictions
+        self._predictions = 0
         self._engine: Engine | None = None
         self._uses: list[Use] = []
         self._idle = anyio.Event()
@@ -173,6 +176,25 @@ class Instance:
             if not self._uses:
                 self._idle_since = anyio.current_time()
                 self._idle.set()
+
+    @contextmanager
+    def predict(self) -> Iterator[Use]:
+        """Be a prediction: a request that others wait for, so there may be only so many.
+
+        :raises LMStudioInstanceUnloadedError: it is not loaded any more.
+        :raises LMStudioServerError: too many wait already.
+        """
+        if self.state == "ready" and self._predictions >= self._most_predictions:
+            raise server_error(
+                f'{self._predictions} predictions use or wait for "{self.identifier}", and more may not.',
+                "Ask again when some of them are over, or load another instance of the model.",
+            )
+        with self.use() as use:
+            self._predictions += 1
+            try:
+                yield use
+            finally:
+                self._predictions -= 1
 
     # -- for the registry
 

@@ -53,6 +53,7 @@ class Instances:
     :param auto_evict: loading a model just in time unloads the others that were loaded that way.
     :param default_jit_ttl_ms: the TTL of those, if the request gives none; None for no TTL.
     :param threads: of an engine, if the load config says nothing; None for the engine's own default.
+    :param queued_predictions: that may wait for one instance.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Instances:
         auto_evict: bool = True,
         default_jit_ttl_ms: int | None = 3_600_000,
         threads: int | None = None,
+        queued_predictions: int = 256,
     ) -> None:
         self._catalog = catalog
         self._auto_evict = auto_evict
         self._default_jit_ttl_ms = default_jit_ttl_ms
         self._threads = threads
+        self._queued_predictions = queued_predictions
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
         self._jit_turn = anyio.Lock()
@@ -247,6 +250,7 @@ class Instances:
             entry=entry,
             context_length=plan.spec.context_length,
             parallel_sessions=plan.spec.parallel_sessions,
+            queued_predictions=self._queued_predictions,
             ttl_ms=ttl_ms,
             just_in_time=just_in_time,
         )
@@ -385,7 +389,8 @@ class Instances:
     async def _watch_engine(self, instance: Instance, engine: Engine) -> None:
         """A worker that crashes takes only its own instance with it, and that at once."""
         code = await engine.wait_exit()
-        if instance.state != "ready":
+        # Without tasks, everything is being stopped already, and this one with it.
+        if instance.state != "ready" or self._tasks is None:
             return
         how = _ending(code)
         logger.error("The engine of %r crashed (%s)", instance.identifier, how)

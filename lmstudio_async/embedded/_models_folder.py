@@ -41,7 +41,7 @@ def default_models_folder() -> Path:
 
 def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Every GGUF file below the folder: its relative path, where it is, and what is wrong with it, if anything."""
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))
     waiting = [(root, "", 0)]
     while waiting:
         place, prefix, depth = waiting.pop()
@@ -57,7 +57,7 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
             try:
                 if item.is_dir(follow_symlinks=False):
                     # Windows has links to folders that do not count as links; they may lead anywhere.
-                    if depth < _DEEPEST and (place / item.name).resolve().is_relative_to(root):
+                    if depth < _DEEPEST and _is_inside(root, place / item.name):
                         waiting.append((place / item.name, f"{path}/", depth + 1))
                 elif item.name.lower().endswith(".gguf"):
                     yield path, place / item.name, _problem(root, item, path)
@@ -68,7 +68,13 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 def _problem(root: Path, item: os.DirEntry[str], path: str) -> str:
     if not is_sound_key(path):
         return "its path is too long or has control characters"
-    if item.is_symlink() and not Path(item.path).resolve().is_relative_to(root):
+    if item.is_symlink() and not _is_inside(root, item.path):
         return "it is a link to a file outside of the models folder"
     # Opening a pipe or a device could wait for ever.
     return "" if stat.S_ISREG(item.stat().st_mode) else "it is no file"
+
+
+def _is_inside(root: Path, path: str | Path) -> bool:
+    # Path.resolve() does not take links that lead round in circles, which some versions of Python tell with an
+    # exception that is no OSError.
+    return Path(os.path.realpath(path)).is_relative_to(root)

@@ -12,6 +12,7 @@ __all__ = [
     "EMBEDDING_PREFIX",
     "base_key",
     "display_name",
+    "folded",
     "is_sound_key",
     "parameters_text",
     "quantization_of",
@@ -27,6 +28,8 @@ _QUANTIZATION: Final = re.compile(
     re.IGNORECASE,
 )
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
+# What turns the order of characters round: "fdp.exe" is shown as something else than it is.
+_DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 # File names that say nothing: the repository's name is used instead.
 _NAMELESS: Final = re.compile(r"(?:ggml-)?(?:model)?", re.IGNORECASE)
 
@@ -58,7 +61,12 @@ def without_quantization(stem: str, repository: str) -> str:
 def base_key(name: str) -> str:
     """A model key: lower case, its words joined by ``-``."""
     # "@" and ":" join a key with a quantization and with the number of an instance.
-    return re.sub(r"[\s@:]+", "-", name.strip()).lower()
+    return folded(re.sub(r"[\s@:]+", "-", name.strip()))
+
+
+def folded(text: str) -> str:
+    """A text to compare: in lower case, and with one way of writing an accent, for file systems differ in theirs."""
+    return unicodedata.normalize("NFC", text).lower()
 
 
 def display_name(name: str) -> str:
@@ -90,4 +98,5 @@ def is_sound_key(key: str) -> bool:
         1 <= len(key) <= 1024
         and key != "__proto__"
         and not any(unicodedata.category(character) in {"Cc", "Cs"} for character in key)
+        and not _DIRECTION.search(key)
     )

@@ -224,7 +224,7 @@ class LlmHandlers(ModelHandlers):
         answer = Answer(limit=None, candidates=None, reasoning=ReasoningParser(None), names=_NO_TOOLS)
         channel.post(answer.begin())
         channel.repeat_when_silent(answer.begin())
-        with instance.use() as use:
+        with instance.predict() as use:
             try:
                 with channel.cancellable(instance.unloaded):
                     request = await prepare()

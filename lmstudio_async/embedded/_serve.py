@@ -14,12 +14,11 @@ import uvicorn
 
 from lmstudio_async.embedded._http import create_app, is_loopback
 from lmstudio_async.embedded._server import EmbeddedServer
+from lmstudio_async.embedded._sockets import limited
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 
 __all__ = ["serve"]
 
-#: Images come as one message.
-_LONGEST_MESSAGE = 512 * 1024 * 1024
 #: Seconds for answers on their way, once the server is told to stop.
 _GOODBYE_SECONDS = 2
 
@@ -55,9 +54,7 @@ async def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
-        http="h11",
-        ws="wsproto",
-        ws_max_size=_LONGEST_MESSAGE,
+        **limited(server.limits),
         # On the same machine packing costs more than sending.
         ws_per_message_deflate=False,
         # A client that is stopped in a debugger is not gone.

@@ -22,6 +22,7 @@ from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._connection import Connection
 from lmstudio_async.embedded._instances import Instances
+from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
@@ -53,6 +54,7 @@ class EmbeddedServer:
     :param jit_ttl: idle seconds after which a model that was loaded on demand is unloaded, unless the client says
         otherwise; None: never.
     :param threads: CPU threads for each model; None: the physical cores but one.
+    :param limits: how much it takes from its clients; None: the defaults of `ServerLimits`.
     :raises LMStudioValueError: if a parameter makes no sense.
     """
 
@@ -64,20 +66,26 @@ class EmbeddedServer:
         auto_evict: bool = True,
         jit_ttl: float | None = 3600,
         threads: int | None = None,
+        limits: ServerLimits | None = None,
     ) -> None:
         if models is not None and not isinstance(models, str | os.PathLike):
             raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
+        if models is not None and "\0" in os.fsdecode(models):
+            raise LMStudioValueError("models is the path of a folder, and no path has a zero byte")
         if jit_ttl is not None and not (_is_number(jit_ttl) and 0 < jit_ttl < float("inf")):
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise LMStudioValueError(
                 "threads is a whole number of at least 1, or None for the physical cores but one"
             )
+        if limits is not None and not isinstance(limits, ServerLimits):
+            raise LMStudioValueError(f"limits is a ServerLimits, not {limits!r:.80}")
+        self._limits = ServerLimits() if limits is None else limits
         self._models = None if models is None else Path(models).expanduser()
         self._auto_evict = auto_evict
         self._jit_ttl_ms = None if jit_ttl is None else max(round(jit_ttl * 1000), 1)
         self._threads = threads
-        self._clients = Clients(api_tokens)
+        self._clients = Clients(api_tokens, self._limits)
         self._logs = Logs()
         self._running: _Running | None = None
         self._task_group: anyio.abc.TaskGroup | None = None
@@ -91,6 +99,11 @@ class EmbeddedServer:
     def is_running(self) -> bool:
         """Whether it can be connected to."""
         return self._running is not None
+
+    @property
+    def limits(self) -> ServerLimits:
+        """How much it takes from its clients."""
+        return self._limits
 
     @property
     def models_folder(self) -> Path:
@@ -132,7 +145,11 @@ class EmbeddedServer:
             raise LMStudioRuntimeError("this server runs already; make another one, or use the one that runs")
         catalog = Catalog(await anyio.to_thread.run_sync(lambda: self.models_folder))
         instances = Instances(
-            catalog, auto_evict=self._auto_evict, default_jit_ttl_ms=self._jit_ttl_ms, threads=self._threads
+            catalog,
+            auto_evict=self._auto_evict,
+            default_jit_ttl_ms=self._jit_ttl_ms,
+            threads=self._threads,
+            queued_predictions=self._limits.queued_predictions,
         )
         try:
             async with anyio.create_task_group() as task_group:
@@ -187,7 +204,7 @@ class EmbeddedServer:
         with anyio.CancelScope() as scope:
             running.served.add(scope)
             try:
-                await Connection(transport, namespace, self._clients, self._handlers).run()
+                await Connection(transport, namespace, self._clients, self._handlers, self._limits).run()
             finally:
                 running.served.discard(scope)
 
@@ -216,7 +233,7 @@ class EmbeddedServer:
         if namespace == "files":
             from lmstudio_async.embedded._files import FileHandlers
 
-            return FileHandlers(client, running.instances)
+            return FileHandlers(self._clients, client, running.instances)
         from lmstudio_async.embedded import _misc
 
         match namespace:

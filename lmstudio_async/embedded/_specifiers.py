@@ -13,6 +13,7 @@ from lmstudio_async._wire._models import (
 )
 from lmstudio_async._wire._struct import write
 from lmstudio_async.embedded._instance import Domain, Instance
+from lmstudio_async.embedded._naming import folded
 
 __all__ = ["select"]
 
@@ -56,13 +57,13 @@ def _fits(query: ModelQuery, instance: Instance) -> bool:
 
 def _is_at(path: str, instance: Instance) -> bool:
     """Whether the path is the model's, or that of a folder it is in."""
-    wanted = path.lower().rstrip("/")
-    return (instance.entry.path.lower() + "/").startswith(wanted + "/")
+    wanted = folded(path).rstrip("/")
+    return (folded(instance.entry.path) + "/").startswith(wanted + "/")
 
 
 def _is_called(name: str, instance: Instance) -> bool:
     """Whether it is the model's key, or a beginning of its path that names more than a publisher."""
-    wanted = name.lower()
+    wanted = folded(name)
     entry = instance.entry
-    keys = {entry.model_key.lower(), entry.base_key.lower()}
-    return wanted in keys or ("/" in wanted and entry.path.lower().startswith(wanted))
+    keys = {folded(entry.model_key), folded(entry.base_key)}
+    return wanted in keys or ("/" in wanted and folded(entry.path).startswith(wanted))

@@ -226,7 +226,8 @@ class Writer:
             self.need("typing", "Literal")
             made = f"{name}: {annotation} = {default}"
             places = [index for index, each in enumerate(parameters) if each.startswith(f"{name}:")]
-            parameters[places[0] if places else len(parameters) :] = [made]
+            place = places[0] if places else len(parameters)
+            parameters[place : place + 1] = [made]
         self.need(f"{FACADE}._bridge", "Bridge")
         self.need(f"{FACADE}._timeouts", "with_timeout")
         arguments = [

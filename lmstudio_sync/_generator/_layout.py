@@ -83,22 +83,24 @@ def assemble(
     lines = [f'"""{docstring}"""', "", *do_not_edit(origin), "", "from __future__ import annotations", ""]
     if typing_only:
         imports.setdefault("typing", set()).add("TYPE_CHECKING")
+    lines += import_lines(imports)
+    if typing_only:
+        lines.append("if TYPE_CHECKING:")
+        lines += [f"    {line}" if line else "" for line in import_lines(typing_only)]
+    lines += [*fold(f"__all__ = [{quoted(sorted(public, key=order))}]", 0), ""]
+    lines += [*variables, ""] if variables else []
+    return "\n".join(lines) + "".join(f"\n\n{body}\n" for body in bodies)
+
+
+def import_lines(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """Write imports: ours after the others, and an empty line after each group."""
+    lines = []
     ours = [module for module in imports if module.startswith("lmstudio_")]
     others = [module for module in imports if module not in ours]
     for group in (others, ours):
         lines += [line for module in sorted(group) for line in import_line(module, imports[module])]
         lines += [""] if group else []
-    if typing_only:
-        lines.append("if TYPE_CHECKING:")
-        lines += [
-            f"    {line}"
-            for module in sorted(typing_only)
-            for line in import_line(module, typing_only[module])
-        ]
-        lines.append("")
-    lines += [*fold(f"__all__ = [{quoted(sorted(public, key=order))}]", 0), ""]
-    lines += [*variables, ""] if variables else []
-    return "\n".join(lines) + "".join(f"\n\n{body}\n" for body in bodies)
+    return lines
 
 
 def do_not_edit(origin: str) -> list[str]:

@@ -19,7 +19,7 @@ from lmstudio_async._wire._infos import LlmInstanceInfo
 def handle(identifier: str, ttl_ms: int | None) -> AsyncLLM:
     """A handle as it is shown; nothing is asked of it."""
     info = LlmInstanceInfo(identifier=identifier, model_key="tiny", ttl_ms=ttl_ms, context_length=4096)
-    return AsyncLLM(SimpleNamespace(references_seen=set()), info)  # type: ignore[arg-type]
+    return AsyncLLM(SimpleNamespace(see=lambda _: None), info)  # type: ignore[arg-type]
 
 
 def show_everything(screen: Screen) -> None:

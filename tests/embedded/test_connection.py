@@ -77,16 +77,6 @@ async def test_calls_sent_right_behind_the_credentials_are_answered(server: Embe
         assert await raw.call("listLoaded") == []
 
 
-async def test_who_never_says_who_it_is_is_told_so_and_disconnected(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._connection._AUTHENTICATION_SECONDS", 0.01)
-    async with server.connect("llm") as transport:
-        raw = RawClient(transport)
-        assert await raw.next() == {"success": False, "error": "Authentication timed out"}
-        assert await raw.is_closed_by_server()
-
-
 async def test_an_identifier_belongs_to_its_first_passkey_until_its_last_connection_goes(
     server: EmbeddedServer,
 ) -> None:
@@ -138,6 +128,7 @@ def test_what_is_no_token_is_refused_at_once(tokens: Any) -> None:
         {"threads": True},
         {"jit_ttl": "1h"},
         {"models": 5},
+        {"models": "a\0b"},
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(parameters: Any) -> None:

@@ -42,6 +42,16 @@ def test_links_lead_no_further_than_the_folder(models: ModelsFolder, catalog: Ca
     assert "acme/leads-nowhere.gguf" in catalog.broken
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right that not every user has")
+def test_links_that_lead_round_in_circles_are_left_out(models: ModelsFolder, catalog: Catalog) -> None:
+    models.add_llm(TINY)
+    (models.folder / "acme" / "loop.gguf").symlink_to("loop.gguf")
+    (models.folder / "acme" / "ring").symlink_to("ring")
+    assert keys(catalog) == ["tiny"]
+    assert list(catalog.broken) == ["acme/loop.gguf"]
+    assert Catalog(models.folder / "acme" / "ring").scan() == []
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_is_not_waited_for(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from tests.faults.faulty_server import ID, good_answers
 
@@ -67,6 +68,20 @@ class Peer:
                     message: dict[str, Any] = json.loads(text)
                     return message
 
+    def ping(self, payload: bytes) -> None:
+        self.socket.sendall(bytes(self._frames.send(Ping(payload))))
+
+    def wait_for_pong(self, payload: bytes) -> None:
+        """Wait for the answer to a ping. Nothing else is to come before it but answers to earlier ones."""
+        while True:
+            while not self._events:
+                self._frames.receive_data(self._read())
+                self._events.extend(self._frames.events())
+            event = self._events.pop(0)
+            assert isinstance(event, Pong), event
+            if event.payload == payload:
+                return
+
     def say(self, text: str) -> None:
         """Send a text frame, of any size."""
         data = text.encode()
@@ -110,13 +125,24 @@ class SocketServer:
 
     :param fault: what it does with its first connection.
     :param port: where it listens; 0 for any free one.
+    :param host: the address that it listens at.
+    :param tls: what it shows its clients, if it speaks TLS.
     """
 
-    def __init__(self, fault: Callable[[Peer], object], port: int = 0) -> None:
+    def __init__(
+        self,
+        fault: Callable[[Peer], object],
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.connections = 0
         self._closing = False
         self._fault = fault
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._tls = tls
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen)]
 
@@ -143,7 +169,7 @@ class SocketServer:
             return
         # Only this wakes a thread that accepts, on every platform.
         self._closing = True
-        with socket.create_connection(self._listener.getsockname()):
+        with socket.create_connection(self._listener.getsockname()[:2]):
             self._threads[0].join(10)
         self._listener.close()
         for connection in self._open:
@@ -161,6 +187,10 @@ class SocketServer:
             if self._closing:
                 connection.close()
                 return
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
             self._open.append(connection)
             self.connections += 1
             serve = self._fault if self.connections == 1 else serve_well
@@ -170,6 +200,8 @@ class SocketServer:
     def _run(self, connection: socket.socket, serve: Callable[[Peer], object]) -> None:
         with connection:
             try:
+                if isinstance(connection, ssl.SSLSocket):
+                    connection.do_handshake()
                 serve(Peer(connection))
             except (EOFError, OSError):
                 pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-import pytest
 
 from lmstudio_async import AsyncClient, LMStudioConnectionBrokenError
 from tests.faults.faulty_server import DROP, FaultyServer
@@ -118,33 +117,3 @@ async def test_a_consumer_that_sleeps_delays_no_other(both: tuple[AsyncClient, S
             awake.set()
 
     assert pieces == 5001
-
-
-@pytest.mark.parametrize("cancelled", [1, 3])
-async def test_cancelling_some_who_get_a_model_leaves_the_others_theirs(
-    both: tuple[AsyncClient, ScriptedServer], cancelled: int
-) -> None:
-    client, server = both
-    got: list[str] = []
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            scopes = [anyio.CancelScope() for _ in range(4)]
-
-            async def get(scope: anyio.CancelScope) -> None:
-                with scope:
-                    got.append((await client.llm.model("qwen3-4b")).identifier)
-
-            channels = []
-            for scope in scopes:
-                tasks.start_soon(get, scope)
-                channels.append(await server.next_message())
-            for scope, channel in zip(scopes[:cancelled], channels, strict=False):
-                scope.cancel()
-                assert (await server.next_message())["channelId"] == channel["channelId"]
-                await server.fail(channel, "Cancelled")
-            for channel in channels[cancelled:]:
-                await server.packet(
-                    channel, type="loadSuccess", info={"identifier": "qwen3-4b", "type": "llm"}
-                )
-
-    assert got == ["qwen3-4b"] * (4 - cancelled)

@@ -1,24 +1,23 @@
 """Whatever a server says: each request ends in a result or an error of ours, nothing hangs, and nothing is left.
 
-More of it: ``FAULTS_EXAMPLES=10000 pytest tests/faults/test_random.py``.
+Messages here, in whatever order; bytes in ``test_random_bytes``. For hours of both:
+``pytest --hypothesis-profile=soak tests/faults``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async import AsyncClient, LMStudioError
 from tests.faults.faulty_server import DROP, FaultyServer
 from tests.scripted_server import INSTANCE, MODEL
-
-EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "60"))
+from tests.soak import bounded
 
 SECONDS = 20.0
 
@@ -100,12 +99,7 @@ async def come_through(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(lines=st.lists(frames, max_size=12))
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="FAULTS_EXAMPLES" not in os.environ,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@bounded(60)
 def test_any_frames(backend: str, lines: list[str]) -> None:
     # Leaves no task behind: the client's task group waits for all of them.
     anyio.run(come_through, lines, backend=backend)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from lmstudio_async import (
 )
 from lmstudio_async import _session as session_module
 from tests.faults.socket_server import Peer, SocketServer, serve_well
+from tests.scripted_server import INSTANCE
 
 Fault = Callable[[Peer], object]
 Outcome = tuple[type[LMStudioError], str]
@@ -97,9 +100,10 @@ LOST: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
-    monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.5)
+    if "never comes" in request.node.name:
+        monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("name", NOT_LET_IN)
@@ -168,4 +172,111 @@ async def test_an_answer_of_a_hundred_megabytes_arrives() -> None:
         async with AsyncClient(server.api_host) as client:
             assert len(await client.call("llm", "anything")) == 100_000_000
             assert len(await client.llm.list_loaded()) == 1
+    assert server.connections == 1
+
+
+# -- what is no fault
+
+
+def in_pieces(peer: Peer, message: dict[str, Any]) -> None:
+    """The answer in frames of one byte, with pings between them."""
+    text = json.dumps({"type": "rpcResult", "callId": message["callId"], "result": [INSTANCE]}).encode()
+    data = bytearray()
+    for at in range(len(text)):
+        first, last = at == 0, at == len(text) - 1
+        data += bytes((0x80 * last + 0x01 * first, 1)) + text[at : at + 1]
+        if at % 10 == 0 and not last:
+            data += b"\x89\x02hi"
+    peer.socket.sendall(data)
+
+
+def in_packets(peer: Peer, message: dict[str, Any]) -> None:
+    """The answer in as many packets as it has bytes."""
+    text = json.dumps({"type": "rpcResult", "callId": message["callId"], "result": [INSTANCE]}).encode()
+    for byte in b"\x81\x7e" + len(text).to_bytes(2) + text:
+        peer.socket.sendall(bytes((byte,)))
+
+
+def after_a_flood(peer: Peer, message: dict[str, Any]) -> None:
+    """The answer after a hundred thousand pings, none of whose answers is read before the last."""
+    peer.socket.sendall((b"\x89\x7d" + b"x" * 125) * 100_000 + b"\x89\x04last")
+    peer.wait_for_pong(b"last")
+    peer.answer(message)
+
+
+@pytest.mark.parametrize("way", [in_pieces, in_packets, after_a_flood], ids=lambda way: way.__name__)
+async def test_however_an_answer_comes_it_arrives(way: Callable[[Peer, dict[str, Any]], None]) -> None:
+    def fault(peer: Peer) -> None:
+        peer.accept()
+        way(peer, peer.next_message())
+        while True:
+            peer.answer(peer.next_message())
+
+    with anyio.fail_after(60), SocketServer(fault) as server:
+        async with AsyncClient(server.api_host) as client:
+            for _ in range(2):
+                assert len(await client.llm.list_loaded()) == 1
+    assert server.connections == 1
+
+
+async def test_a_consumer_that_sleeps_delays_neither_the_keepalive_nor_the_others() -> None:
+    answered, asleep, awake = threading.Event(), anyio.Event(), anyio.Event()
+    pieces = 0
+
+    def fault(peer: Peer) -> None:
+        peer.accept()
+        peer.answer(peer.next_message())
+        number = peer.next_message()["channelId"]
+        piece = {"type": "fragment", "fragment": {"content": "Hi"}}
+        said = json.dumps({"type": "channelSend", "channelId": number, "message": piece})
+        # Far more than the buffers of two sockets hold.
+        for _ in range(50_000):
+            peer.say(said)
+        peer.ping(b"there?")
+        peer.wait_for_pong(b"there?")
+        answered.set()
+        peer.answer(peer.next_message())
+        success = {"type": "success", "stats": {"stopReason": "eosFound"}}
+        peer.say(json.dumps({"type": "channelSend", "channelId": number, "message": success}))
+        peer.wait_until_left()
+
+    with anyio.fail_after(60), SocketServer(fault) as server:
+        async with AsyncClient(server.api_host) as client, anyio.create_task_group() as tasks:
+            (llm,) = await client.llm.list_loaded()
+
+            async def sleep() -> None:
+                nonlocal pieces
+                async for _ in llm.respond_stream("Hello"):
+                    pieces += 1
+                    asleep.set()
+                    await awake.wait()
+
+            tasks.start_soon(sleep)
+            await asleep.wait()
+            await anyio.to_thread.run_sync(answered.wait, 50)
+            assert await client.llm.list_loaded() == [llm]
+            assert (answered.is_set(), pieces) == (True, 1)
+            awake.set()
+    assert pieces == 50_000
+    assert server.connections == 1
+
+
+async def test_a_thousand_calls_and_two_hundred_answers_at_once() -> None:
+    names: list[str] = []
+    texts: list[str] = []
+    with anyio.fail_after(60), SocketServer(serve_well) as server:
+        async with AsyncClient(server.api_host) as client:
+            (llm,) = await client.llm.list_loaded()
+
+            async def call() -> None:
+                names.append((await client.llm.get_model_info("qwen3-4b")).identifier)
+
+            async def ask() -> None:
+                texts.append("".join([piece.content async for piece in llm.respond_stream("Hello")]))
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(1200):
+                    tasks.start_soon(ask if number % 6 == 0 else call)
+    assert names == ["qwen3-4b"] * 1000
+    assert texts == ["Hi"] * 200
     assert server.connections == 1

@@ -237,6 +237,8 @@ def test_a_warning_that_can_only_mean_one_call_ends_it(multiplexer: Multiplexer)
     say(multiplexer, type="communicationWarning", warning="Received rpcCall for unknown endpoint")
 
     assert isinstance(answer.told[0], LMStudioProtocolError)
+    # Which endpoint it is was not said: the next call may have an answer.
+    assert call(multiplexer).told == []
 
 
 def test_a_warning_that_names_the_endpoint_ends_that_one(multiplexer: Multiplexer) -> None:
@@ -271,6 +273,26 @@ def test_packets_of_a_newer_kind_are_told_as_unknown(multiplexer: Multiplexer) -
     say(multiplexer, type="channelSend", channelId=1, message={"type": "warmingUp", "degrees": 5})
 
     assert channel.told == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
+
+
+def test_who_asks_again_for_what_the_server_does_not_know_is_told_without_another_warning(
+    multiplexer: Multiplexer,
+) -> None:
+    for number in (1, 2):
+        answer, channel = call(multiplexer), load(multiplexer)
+        if number == 1:
+            say(multiplexer, type="communicationWarning", warning="unknown endpoint, endpoint = countTokens")
+            say(
+                multiplexer,
+                type="communicationWarning",
+                warning="loadModel?",
+                kind="channelEndpointUnhandled",
+            )
+
+        for listener in (answer, channel):
+            (told,) = listener.told
+            assert isinstance(told, LMStudioProtocolError)
+        assert multiplexer.packet(number, Cancel()) is None
 
 
 json_values = st.recursive(

@@ -1,0 +1,113 @@
+"""uvicorn's two kinds of connections, but that none outlives its use, whatever its client does or leaves undone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.events import Ping
+
+from lmstudio_async.embedded._limits import ServerLimits
+
+__all__ = ["limited"]
+
+#: Seconds for a client to read what is left when its connection is over, and when all are.
+_GOODBYE_SECONDS = 2
+_SHUTDOWN_SECONDS = 1
+
+
+class _HttpConnection(H11Protocol):
+    """A connection that has to ask for something soon, or goes."""
+
+    limits: ClassVar[ServerLimits]
+    _too_late: Any = None
+    _unread: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # Those that have not said yet who they are count here too, and so do websockets.
+        if len(self.connections) > 2 * self.limits.connections:
+            transport.write(_refusal(503, "Service Unavailable", "This server has too many connections."))
+            transport.close()
+            return
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        before = self.scope
+        super().data_received(data)
+        if self.scope is not before:
+            self._expect_nothing()
+
+    def on_response_complete(self) -> None:
+        before = self.scope
+        super().on_response_complete()
+        if self.scope is before and not self.transport.is_closing():
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.limits.unread_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def _expect_request(self) -> None:
+        self._expect_nothing()
+        self._too_late = self.loop.call_later(self.limits.authentication_seconds, self._refuse_late)
+
+    def _expect_nothing(self) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+
+    def _refuse_late(self) -> None:
+        self.transport.write(_refusal(408, "Request Timeout", "The request took too long."))
+        self.transport.close()
+
+
+class _WebSocket(WSProtocol):
+    """A websocket that ends when it is over, also if its client reads nothing any more."""
+
+    limits: ClassVar[ServerLimits]
+
+    def handle_ping(self, event: Ping) -> None:
+        super().handle_ping(event)
+        # Nobody else waits for these answers to be read.
+        if self.transport.get_write_buffer_size() > self.limits.unread_bytes:
+            self.transport.abort()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._end(_GOODBYE_SECONDS)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._end(_SHUTDOWN_SECONDS)
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self._end(_GOODBYE_SECONDS)
+
+    def _end(self, seconds: float) -> None:
+        """A transport that is closed stays as long as it has something to send, which may be for ever."""
+        if not self.disconnected:
+            self.loop.call_later(seconds, self.transport.abort)
+
+
+def limited(limits: ServerLimits) -> dict[str, Any]:
+    """What uvicorn is to use for connections, as settings of its own."""
+    http, ws = (type(base.__name__, (base,), {"limits": limits}) for base in (_HttpConnection, _WebSocket))
+    return {"http": http, "ws": ws, "ws_max_size": limits.message_bytes}
+
+
+def _refusal(status: int, phrase: str, message: str) -> bytes:
+    body = json.dumps({"error": {"type": "invalid_request", "message": message}}).encode()
+    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + body

@@ -1,0 +1,153 @@
+"""Loading, using, unloading, expiry, eviction and crashes at the same time, in any order; with real engines.
+
+More of it: ``pytest --hypothesis-profile=soak tests/embedded/test_random_schedules.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmstudio_async.embedded._instances import Instance, Instances
+from lmstudio_async.errors import LMStudioError
+from tests.embedded.registry import get, load, running, three_models
+from tests.lifecycle.places import needs_proc, workers
+from tests.soak import bounded
+from tests.tiny_gguf import ModelsFolder
+
+pytestmark = needs_proc
+
+keys = st.sampled_from(["tiny", "other"])
+few = st.integers(0, 6)
+steps = st.one_of(
+    st.tuples(
+        st.just("load"), keys, st.sampled_from(["tiny", "mine", None]), st.sampled_from([30, 200, None])
+    ),
+    st.tuples(st.just("get"), keys, st.sampled_from([30, None])),
+    st.tuples(st.just("leave"), keys, few),
+    st.tuples(st.just("use"), few, st.integers(1, 30)),
+    st.tuples(st.just("unload"), st.sampled_from(["tiny", "other", "mine", "tiny:2"])),
+    st.tuples(st.just("kill"), few),
+)
+Step = (
+    tuple[Literal["load"], str, str | None, int | None]
+    | tuple[Literal["get"], str, int | None]
+    | tuple[Literal["leave"], str, int]
+    | tuple[Literal["use"], int, int]
+    | tuple[Literal["unload"], str]
+    | tuple[Literal["kill"], int]
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
+    return three_models(tmp_path_factory.mktemp("models") / "models")
+
+
+class World:
+    """Does what it is told to the registry, and watches every instance that there ever is."""
+
+    def __init__(self, instances: Instances, watching: anyio.abc.TaskGroup) -> None:
+        self.seen: dict[Instance, float] = {}
+        """Instance -> when its last request ended."""
+        self._instances = instances
+        self._watching = watching
+        self._ended_on_purpose = set[Instance]()
+
+    async def follow(self, plan: Sequence[Step]) -> None:
+        """Somebody's day. What is refused is refused with an error of ours; anything else comes out."""
+        for step in plan:
+            with suppress(LMStudioError):
+                await self._do(step)
+            ready = self._instances.loaded()
+            assert len({instance.identifier for instance in ready}) == len(ready)
+            assert sum(instance.just_in_time for instance in ready) <= 1
+
+    async def _do(self, step: Step) -> None:
+        match step:
+            case ("load", key, identifier, ttl_ms):
+                self._meet(await load(self._instances, key, identifier, ttl_ms=ttl_ms))
+            case ("get", key, ttl_ms):
+                self._meet(await get(self._instances, key, load_ttl_ms=ttl_ms))
+            case ("leave", key, turns):
+                with anyio.CancelScope() as scope:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._load_and_meet, key)
+                        for _ in range(turns * 20):
+                            await anyio.lowlevel.checkpoint()
+                        scope.cancel()
+            case ("use", which, turns):
+                if (instance := self._one(which)) is not None:
+                    await self._use(instance, turns)
+            case ("unload", identifier):
+                self._ended_on_purpose |= {
+                    each for each in self._instances.loaded() if each.identifier == identifier
+                }
+                await self._instances.unload(identifier)
+            case ("kill", which):
+                if (instance := self._one(which)) is not None:
+                    self._ended_on_purpose.add(instance)
+                    os.kill(instance.engine.pid, signal.SIGKILL)
+                    await instance.gone.wait()
+
+    async def _load_and_meet(self, key: str) -> None:
+        with suppress(LMStudioError):
+            self._meet(await load(self._instances, key, ttl_ms=200))
+
+    async def _use(self, instance: Instance, turns: int) -> None:
+        try:
+            with instance.use():
+                for _ in range(turns):
+                    assert await instance.engine.tokenize("a", add_special=False) == [97]
+        except Exception:  # noqa: BLE001 - an engine that is gone fails in many ways
+            # Nobody takes a busy instance away, but on purpose.
+            assert instance in self._ended_on_purpose
+        else:
+            assert not instance.unloaded.is_set() or instance in self._ended_on_purpose
+        self.seen[instance] = anyio.current_time()
+
+    def _one(self, which: int) -> Instance | None:
+        ready = self._instances.loaded()
+        return ready[which % len(ready)] if ready else None
+
+    def _meet(self, instance: Instance) -> None:
+        if instance not in self.seen:
+            self.seen[instance] = anyio.current_time()
+            self._watching.start_soon(self._watch, instance)
+
+    async def _watch(self, instance: Instance) -> None:
+        await instance.unloaded.wait()
+        assert not instance.busy or instance in self._ended_on_purpose
+        if instance.just_in_time or instance in self._ended_on_purpose:
+            return
+        # Only its TTL can have been the reason, and that counts from the end of the last request.
+        assert instance.ttl_ms is not None
+        assert anyio.current_time() >= self.seen[instance] + instance.ttl_ms / 1000 - 0.001
+
+
+async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
+    async with running(models) as instances, anyio.create_task_group() as watching:
+        world = World(instances, watching)
+        async with anyio.create_task_group() as people:
+            for plan in plans:
+                people.start_soon(world.follow, plan)
+        watching.cancel_scope.cancel()
+    assert all(instance.gone.is_set() for instance in world.seen)
+    assert workers() == set()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(plans=st.lists(st.lists(steps, max_size=6), min_size=2, max_size=5))
+@bounded(10)
+def test_any_schedule(models: ModelsFolder, backend: str, plans: list[list[Step]]) -> None:
+    anyio.run(live, models, plans, backend=backend)

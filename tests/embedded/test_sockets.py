@@ -1,0 +1,286 @@
+"""The embedded server's port, and clients that do not behave: too many, too long, too slow, or not making sense."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from lmstudio_async.embedded import EmbeddedServer, ServerLimits, create_app
+from tests.embedded.sockets import (
+    CREDENTIALS,
+    answer,
+    frame,
+    plain_socket,
+    raw_websocket,
+    read_frame,
+    upgrade,
+)
+from tests.serving import served
+
+TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    limits = ServerLimits(
+        connections=5,
+        message_bytes=100_000,
+        body_bytes=2000,
+        authentication_seconds=0.5,
+        unread_seconds=0.2,
+        unread_bytes=100_000,
+    )
+    with served(tmp_path_factory.mktemp("models"), limits=limits) as place:
+        yield place
+
+
+def greeting(host: str = "localhost") -> bytes:
+    return f"GET /lmstudio-greeting HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def is_served(address: str) -> bool:
+    with plain_socket(address, greeting()) as connection:
+        return connection.recv(12) == b"HTTP/1.1 200"
+
+
+# -- too many
+
+
+def test_more_sockets_than_there_may_be_are_told_so(address: str) -> None:
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(plain_socket(address))
+        refusal = answer(stack.enter_context(plain_socket(address)))
+        assert refusal.status_code == 503
+        assert "too many connections" in refusal.json()["error"]["message"]
+    assert is_served(address)
+
+
+# -- too slow
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /lmstudio-greeting HTTP/1.1\r\nHost: "])
+def test_who_does_not_ask_in_time_is_told_so(address: str, beginning: bytes) -> None:
+    with plain_socket(address, beginning) as connection:
+        assert answer(connection).status_code == 408
+
+
+def test_a_second_question_has_to_come_in_time_too(address: str) -> None:
+    with plain_socket(address, greeting(), b"GET") as connection:
+        said = b""
+        while piece := connection.recv(65536):
+            said += piece
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in said
+
+
+def test_a_body_has_to_come_in_time(address: str) -> None:
+    head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{"
+    with plain_socket(address, head) as connection:
+        assert answer(connection).status_code == 408
+
+
+def test_a_websocket_has_to_say_who_it_is_in_time(address: str) -> None:
+    with plain_socket(address, upgrade("llm")) as connection:
+        said = b""
+        while b'{"success":false,"error":"Authentication timed out"}' not in said:
+            said += connection.recv(65536)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        # What has a long answer fills the buffers on the way sooner.
+        frame(b'{"type":"rpcCall","endpoint":"nothing","callId":1}'),
+        frame(b"x" * 125, 9),
+    ],
+    ids=["calls", "pings"],
+)
+def test_who_reads_nothing_is_disconnected(address: str, sent: bytes) -> None:
+    with raw_websocket(address) as connection, pytest.raises(OSError, match=r"reset|[Bb]roken pipe|aborted"):
+        while True:
+            connection.sendall(sent * 1000)
+    assert is_served(address)
+
+
+# -- too long
+
+
+def test_a_message_that_is_too_long_is_answered_with_the_limit(address: str) -> None:
+    with raw_websocket(address) as connection:
+        connection.sendall(frame(b" " * 100_001))
+        opcode, payload = read_frame(connection)
+        assert (opcode, payload[:2]) == (8, b"\x03\xf1")  # 1009
+        assert b"100000 bytes" in payload
+    with raw_websocket(address) as connection:
+        connection.sendall(frame(b" " * 60_000, fin=False) + frame(b" " * 60_000, 0))
+        assert read_frame(connection)[1][:2] == b"\x03\xf1"
+
+
+def test_a_body_that_is_too_long_is_refused(address: str) -> None:
+    with httpx.Client(trust_env=False, timeout=20) as http:
+        refusal = http.post(f"http://{address}/api/v1/models/load", content=b" " * 2001)
+    assert refusal.status_code == 413
+    assert "2000 bytes" in refusal.json()["error"]["message"]
+
+
+# -- not making sense
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00" * 100,
+        b"\xff\xfe\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /llm HTTP/1.1\r\n\r\n",
+        b"GET /llm HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /llm HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"A" * 100_000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,
+        b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        CREDENTIALS,
+    ],
+)
+def test_what_is_no_request_is_refused(address: str, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError), plain_socket(address, data) as connection:
+        assert 400 <= answer(connection).status_code < 500
+    assert is_served(address)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x81\x05hello",  # not masked
+        b"\xf1\x80mask",  # bits that mean nothing
+        b"\x83\x80mask",  # an opcode that there is not
+        b"\x80\x80mask",  # goes on with nothing
+        frame(b"a", fin=False) + frame(b"b"),
+        frame(b"\xff\xfe"),  # no text
+        b"\x89\xfe\x00\x7emask" + b"x" * 126,  # a ping that is too long
+        b"\x81\xff" + b"\xff" * 8 + b"mask",
+        frame(b"\x00", 8),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_frames_that_break_the_rules_end_their_connection_alone(address: str, data: bytes) -> None:
+    with raw_websocket(address) as other:
+        with raw_websocket(address) as connection:
+            connection.sendall(data)
+            # A close frame, or no more than the end.
+            with contextlib.suppress(EOFError, ConnectionError):
+                assert read_frame(connection)[0] == 8
+        other.sendall(frame(b'{"type":"keepAlive"}'))
+        assert read_frame(other) == (1, b'{"type":"keepAliveAck"}')
+
+
+# -- from where, and under which name
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("LOCALHOST:1234", True),
+        ("localhost.", True),
+        ("127.0.0.1.", True),
+        ("127.9.9.9:80", True),
+        ("app.localhost", True),
+        ("[::1]:9", True),
+        ("[::ffff:127.0.0.1]:9", True),
+        ("[::ffff:10.0.0.1]", False),
+        ("localhost.evil.example", False),
+        ("evil-localhost", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.0.0.1.nip.io", False),
+        ("0.0.0.0", False),
+        ("[::]", False),
+        ("[::1", False),
+        ("localhost evil", False),
+        ("2130706433", False),
+    ],
+)
+def test_only_names_of_this_machine_are_answered(address: str, host: str, allowed: bool) -> None:
+    for path in ("lmstudio-greeting", "api/v1/models", "nothing"):
+        with plain_socket(address, greeting(host).replace(b"lmstudio-greeting", path.encode())) as it:
+            assert (it.recv(12) == b"HTTP/1.1 403") is not allowed
+
+
+@pytest.mark.parametrize("namespace", ["llm", "nothing"])
+def test_a_websocket_under_a_foreign_name_is_refused(address: str, namespace: str) -> None:
+    with plain_socket(address, upgrade(namespace, "evil.example")) as connection:
+        assert answer(connection).status_code == 403
+
+
+async def ask(server: EmbeddedServer, served_at: tuple[str, int | None], **headers: str) -> int:
+    """The status of an answer to a request that comes in at this address."""
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/lmstudio-greeting",
+        "raw_path": b"/lmstudio-greeting",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "server": served_at,
+        "client": ("10.0.0.9", 5),
+        "scheme": "http",
+        "root_path": "",
+        "http_version": "1.1",
+    }
+    await create_app(server)(scope, receive, send)
+    return statuses[0]
+
+
+@pytest.mark.parametrize(
+    ("served_at", "guests"),
+    [
+        (("127.0.0.1", 1234), True),
+        (("::1", 1234), True),
+        (("::ffff:127.0.0.1", 1234), True),
+        (("/run/models.sock", None), True),
+        (("10.0.0.5", 1234), False),
+        (("::ffff:10.0.0.5", 1234), False),
+        (("fe80::1", 1234), False),
+    ],
+)
+async def test_an_app_without_tokens_serves_its_own_machine_only(
+    served_at: tuple[str, int | None], guests: bool
+) -> None:
+    assert await ask(EmbeddedServer(), served_at, host="localhost") == (200 if guests else 403)
+    assert await ask(EmbeddedServer(api_tokens=[TOKEN]), served_at, host="models.example") == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://[", "//localhost", "evil"])
+async def test_pages_are_refused_also_by_those_who_have_tokens(origin: str) -> None:
+    server = EmbeddedServer(api_tokens=[TOKEN])
+    assert await ask(server, ("10.0.0.5", 1), host="models.example", origin=origin) == 403
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors in /proc")
+def test_nothing_is_left_of_those_who_were_sent_away(address: str) -> None:
+    assert is_served(address)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with plain_socket(address, b"\x00\r\n\r\n") as connection:
+            answer(connection)
+        with raw_websocket(address) as connection:
+            connection.sendall(frame(b"", 8))
+            while connection.recv(100):
+                pass
+    # The last ones are closed by the server a moment after their clients.
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
