@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
     from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
     from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PredictionResult as PredictionResult
     from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prediction_result import PredictionResult as PredictionResult
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
     from lmstudio_async._repository import AsyncAvailableModel as AsyncAvailableModel
     from lmstudio_async._repository import AsyncModelDownloadOption as AsyncModelDownloadOption
@@ -303,9 +303,9 @@ _WHERE = {
         "PredictionFirstTokenCallback",
         "PredictionFragmentCallback",
         "PredictionMessageCallback",
-        "PredictionResult",
         "PromptProcessingCallback",
     ),
+    "_prediction_result": ("PredictionResult",),
     "_prompting": ("ApplyPromptTemplateOptionsDict",),
     "_repository": (
         "AsyncAvailableModel",

@@ -14,7 +14,8 @@ from lmstudio_async._callbacks import tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
 from lmstudio_async._operations import AsyncOperation
-from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed, PredictionResult
+from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed
+from lmstudio_async._prediction_result import PredictionResult
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._session import Session

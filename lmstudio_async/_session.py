@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,10 +18,7 @@ from anyio.lowlevel import current_token
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
-from lmstudio_async._transport import Connector, FrameTransport
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async._wire._models import Cancel
-from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
     LMStudioClientError,
     LMStudioConnectionBrokenError,
@@ -33,9 +30,13 @@ from lmstudio_async.errors import (
     LMStudioWebsocketError,
 )
 
+if TYPE_CHECKING:
+    from lmstudio_async._transport import Connector, FrameTransport
+    from lmstudio_async._wire._struct import WireObject
+
 __all__ = ["Channel", "EventLoop", "Session"]
 
-P = TypeVar("P", bound=WireObject | None)
+P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
 
 CONNECT_SECONDS = 10.0
@@ -305,6 +306,12 @@ class _Link:
             self.fail(error)
             raise copy_of(self.error or error) from error
 
+    def cancel_frame(self, number: int) -> str | None:
+        """What asks the server to stop; None if that channel is over."""
+        from lmstudio_async._wire._models import Cancel
+
+        return self.multiplexer.packet(number, Cancel())
+
     def fail(self, error: Exception) -> None:
         """Tell all who wait that this is the end, and why; the first reason stands."""
         if self.error is not None:
@@ -353,7 +360,7 @@ class _Link:
         """A server may go on with what its client has left; tell it not to."""
         with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
             for number in self.multiplexer.open_channels:
-                frame = self.multiplexer.packet(number, Cancel())
+                frame = self.cancel_frame(number)
                 try:
                     if frame is not None:
                         await self.transport.send(frame)
@@ -373,7 +380,7 @@ class Channel:
 
     async def cancel(self) -> None:
         """Ask the server to stop. Shielded, bounded, and no error if the channel or its connection is over."""
-        frame = self._link.multiplexer.packet(self._number, Cancel())
+        frame = self._link.cancel_frame(self._number)
         if frame is None or self._link.ended.is_set():
             return
         with anyio.move_on_after(GOODBYE_SECONDS, shield=True):

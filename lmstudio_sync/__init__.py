@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
     from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
     from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PredictionResult as PredictionResult
     from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prediction_result import PredictionResult as PredictionResult
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
     from lmstudio_async._repository import DownloadFinalizedCallback as DownloadFinalizedCallback
     from lmstudio_async._repository import DownloadProgressCallback as DownloadProgressCallback

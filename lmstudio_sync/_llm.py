@@ -5,44 +5,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from lmstudio_async._acting import (
-    ActMessageCallback,
-    ActResult,
-    RoundCallback,
-    RoundFragmentCallback,
-    RoundProgressCallback,
-    RoundResultCallback,
-)
-from lmstudio_async._chat import ChatInput
-from lmstudio_async._config import (
-    LlmLoadModelConfig,
-    LlmLoadModelConfigDict,
-    LlmPredictionConfig,
-    LlmPredictionConfigDict,
-)
 from lmstudio_async._llm import AsyncLLM
-from lmstudio_async._predicting import (
-    PredictionFirstTokenCallback,
-    PredictionFragmentCallback,
-    PredictionMessageCallback,
-    PredictionResult,
-    PromptProcessingCallback,
-)
-from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
-from lmstudio_async._structured import ResponseFormat
-from lmstudio_async._tool_call_progress import ToolCallProgressCallback
-from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
-from lmstudio_async._tools import ToolDefinition
-from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo
 from lmstudio_sync._handles import ModelHandle
 from lmstudio_sync._models import DownloadedModel, ModelNamespace
-from lmstudio_sync._predicting import PredictionStream
+
+if TYPE_CHECKING:
+    from lmstudio_async._acting import (
+        ActMessageCallback,
+        ActResult,
+        RoundCallback,
+        RoundFragmentCallback,
+        RoundProgressCallback,
+        RoundResultCallback,
+    )
+    from lmstudio_async._chat import ChatInput
+    from lmstudio_async._config import (
+        LlmLoadModelConfig,
+        LlmLoadModelConfigDict,
+        LlmPredictionConfig,
+        LlmPredictionConfigDict,
+    )
+    from lmstudio_async._predicting import (
+        PredictionFirstTokenCallback,
+        PredictionFragmentCallback,
+        PredictionMessageCallback,
+        PromptProcessingCallback,
+    )
+    from lmstudio_async._prediction_result import PredictionResult
+    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._structured import ResponseFormat
+    from lmstudio_async._tool_call_progress import ToolCallProgressCallback
+    from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
+    from lmstudio_async._tools import ToolDefinition
+    from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo
+    from lmstudio_sync._predicting import PredictionStream
 
 __all__ = ["LLM", "DownloadedLlm", "LlmNamespace"]
 
 
-class LLM(ModelHandle[LlmInstanceInfo]):
+class LLM(ModelHandle["LlmInstanceInfo"]):
     """A loaded instance of a language model."""
 
     _core: AsyncLLM
@@ -368,11 +371,11 @@ class LLM(ModelHandle[LlmInstanceInfo]):
         )
 
 
-class DownloadedLlm(DownloadedModel[LLM, LlmInfo, LlmLoadModelConfig | LlmLoadModelConfigDict]):
+class DownloadedLlm(DownloadedModel[LLM, "LlmInfo", "LlmLoadModelConfig | LlmLoadModelConfigDict"]):
     """A language model that is there to be loaded."""
 
 
 class LlmNamespace(
-    ModelNamespace[LLM, LlmInstanceInfo, DownloadedLlm, LlmLoadModelConfig | LlmLoadModelConfigDict]
+    ModelNamespace[LLM, "LlmInstanceInfo", DownloadedLlm, "LlmLoadModelConfig | LlmLoadModelConfigDict"]
 ):
     """The language models of a server: `Client.llm`."""

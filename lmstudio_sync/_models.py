@@ -5,21 +5,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmstudio_async._arguments import DEFAULT_TTL
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace, ModelLoadingCallback
-from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-from lmstudio_async._wire._models import ModelQuery, ModelUsage
 from lmstudio_sync._facade import Facade
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._loading import LoadStream
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+    from lmstudio_async._wire._models import ModelQuery, ModelUsage
+    from lmstudio_sync._loading import LoadStream
 
 __all__ = ["DownloadedModel", "ModelNamespace"]
 
 HandleT = TypeVar("HandleT", bound="ModelHandle[Any]")
-InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
-ModelT = TypeVar("ModelT", bound=ModelInfo)
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+ModelT = TypeVar("ModelT", bound="ModelInfo")
 DownloadedT = TypeVar("DownloadedT", bound="DownloadedModel[Any, Any, Any]")
 ConfigT = TypeVar("ConfigT")
 

@@ -10,11 +10,14 @@ import pytest
 
 from lmstudio_async import (
     AsyncClient,
+    AsyncLLM,
+    LlmInstanceInfo,
     LMStudioAuthenticationError,
     LMStudioCancelledError,
     LMStudioChannelClosedError,
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
+    LMStudioError,
     LMStudioProtocolError,
     LMStudioRuntimeError,
     LMStudioTimeoutError,
@@ -263,6 +266,63 @@ async def test_a_closed_operation_cannot_be_started(both: Both) -> None:
 
     with pytest.raises(LMStudioCancelledError):
         await load.wait_for_result()
+
+
+# -- listing
+
+
+async def listed(both: Both, answer: Any) -> list[AsyncLLM]:
+    """What `list_loaded` makes of an answer."""
+    client, server = both
+    found: list[AsyncLLM] = []
+    errors: list[LMStudioError] = []
+
+    async def ask() -> None:
+        try:
+            found.extend(await client.llm.list_loaded())
+        except LMStudioError as error:
+            errors.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await server.answer(await server.next_message(), answer)
+    for error in errors:
+        raise error
+    return found
+
+
+async def test_a_listed_handle_carries_all_that_the_server_said(both: Both) -> None:
+    (llm,) = await listed(both, [INSTANCE | {"brandNew": [1]}])
+
+    assert llm.identifier == INSTANCE["identifier"]
+    assert isinstance(llm.info, LlmInstanceInfo)
+    assert llm.info.model_key == MODEL["modelKey"]
+    assert llm.info.extra == {"brandNew": [1]}
+    assert llm.info is llm.info
+
+
+async def test_an_odd_model_does_not_break_a_list(both: Both) -> None:
+    odd = [
+        {"type": 5},
+        {},
+        {"type": "llm", "identifier": 5, "contextLength": "long"},
+        {"type": "fromTheFuture"},
+    ]
+    llm, other = await listed(both, [INSTANCE, *odd])
+
+    assert llm.identifier == INSTANCE["identifier"]
+    assert (other.identifier, other.info.context_length) == ("", 0)
+    assert other.info.extra == {"identifier": 5, "contextLength": "long"}
+
+
+@pytest.mark.parametrize("answer", [None, 5, {}, [INSTANCE, 5], [None], [[]]])
+async def test_a_list_that_is_none_is_an_error(both: Both, answer: Any) -> None:
+    with pytest.raises(LMStudioProtocolError, match="cannot be read: expected a list of objects"):
+        await listed(both, answer)
+
+
+# -- the end
 
 
 async def test_a_closed_client_says_so(both: Both) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import httpcore
 
 __all__ = ["InnerStream", "stream_under"]
 
 
-@attrs.frozen
-class InnerStream:
+class InnerStream(NamedTuple):
     """The two things that are done to it often.
 
     :param read: gives at most so many bytes; at the end none, or it raises ``anyio.EndOfStream``.
