@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.measuring import take_a_core
@@ -54,6 +57,7 @@ def measure(contender: str, host: str, *, pin: bool = False, real_time: bool = F
     if contender == "bare Python":
         return _run("pass", "import", host, pin=pin, real_time=real_time)
     kind, package = _PACKAGES[contender]
+    _compile(package)
     script = _ASYNC if kind == "async" else _SYNC
     scripts = {
         "import": f"import {package}",
@@ -66,6 +70,15 @@ def measure(contender: str, host: str, *, pin: bool = False, real_time: bool = F
     counting = f"import {package}\nprint(sum(name in sys.modules for name in {_HEAVY}))"
     figures["import.heavy"] = int(subprocess.check_output([sys.executable, "-c", _NO_EXTRA + counting]))
     return figures
+
+
+@cache
+def _compile(package: str) -> None:
+    """See to the bytecode: what is installed has it, but a checkout has none where Python may not write it."""
+    spec = find_spec(package)
+    assert spec is not None
+    for place in spec.submodule_search_locations or ():
+        compileall.compile_dir(place, quiet=1)
 
 
 def _run(source: str, name: str, host: str, *, pin: bool, real_time: bool) -> dict[str, float]:

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
     from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
     from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PredictionResult as PredictionResult
     from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prediction_result import PredictionResult as PredictionResult
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
     from lmstudio_async._repository import AsyncAvailableModel as AsyncAvailableModel
     from lmstudio_async._repository import AsyncModelDownloadOption as AsyncModelDownloadOption
@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from lmstudio_async._structured import ModelSchema as ModelSchema
     from lmstudio_async._structured import ResponseFormat as ResponseFormat
     from lmstudio_async._system import AsyncSystemNamespace as AsyncSystemNamespace
+    from lmstudio_async._tool_call_progress import ToolCallProgress as ToolCallProgress
+    from lmstudio_async._tool_call_progress import ToolCallProgressCallback as ToolCallProgressCallback
+    from lmstudio_async._tool_calls import GuardToolCallHandler as GuardToolCallHandler
     from lmstudio_async._tool_calls import InvalidToolRequestHandler as InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition as ToolDefinition
     from lmstudio_async._tools import ToolFunctionDef as ToolFunctionDef
@@ -170,6 +173,7 @@ __all__ = [
     "GbnfGrammar",
     "GpuSetting",
     "GpuSettingDict",
+    "GuardToolCallHandler",
     "InvalidToolRequestHandler",
     "LMStudioAuthenticationError",
     "LMStudioCancelledError",
@@ -231,6 +235,8 @@ __all__ = [
     "TextData",
     "TokenCandidate",
     "TokenInfo",
+    "ToolCallProgress",
+    "ToolCallProgressCallback",
     "ToolCallRequest",
     "ToolCallRequestData",
     "ToolCallResultData",
@@ -297,9 +303,9 @@ _WHERE = {
         "PredictionFirstTokenCallback",
         "PredictionFragmentCallback",
         "PredictionMessageCallback",
-        "PredictionResult",
         "PromptProcessingCallback",
     ),
+    "_prediction_result": ("PredictionResult",),
     "_prompting": ("ApplyPromptTemplateOptionsDict",),
     "_repository": (
         "AsyncAvailableModel",
@@ -316,7 +322,8 @@ _WHERE = {
         "ResponseFormat",
     ),
     "_system": ("AsyncSystemNamespace",),
-    "_tool_calls": ("InvalidToolRequestHandler",),
+    "_tool_call_progress": ("ToolCallProgress", "ToolCallProgressCallback"),
+    "_tool_calls": ("GuardToolCallHandler", "InvalidToolRequestHandler"),
     "_tools": (
         "ToolDefinition",
         "ToolFunctionDef",

@@ -14,11 +14,13 @@ from lmstudio_async._callbacks import tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
 from lmstudio_async._operations import AsyncOperation
-from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed, PredictionResult
+from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed
+from lmstudio_async._prediction_result import PredictionResult
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._session import Session
-from lmstudio_async._tool_calls import InvalidToolRequestHandler, ToolCalls
+from lmstudio_async._tool_call_progress import ToolCallProgressCallback, ToolCallReporter, WritingPacket
+from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler, ToolCalls
 from lmstudio_async._tools import ToolDefinition, prepare_tools
 from lmstudio_async._wire._history import (
     AssistantResponse,
@@ -91,6 +93,8 @@ class ActCallbacks:
     on_round_end: RoundCallback | None
     on_prediction_completed: RoundResultCallback | None
     on_prompt_processing_progress: RoundProgressCallback | None
+    on_tool_call: ToolCallProgressCallback | None
+    guard_tool_call: GuardToolCallHandler | None
     handle_invalid_tool_request: InvalidToolRequestHandler | None
 
 
@@ -122,6 +126,7 @@ class Act:
         self._limit = _check_count(limit, "max_parallel_tool_calls")
         self._rounds = _check_count(rounds, "max_prediction_rounds")
         self._on = callbacks
+        self._next_call_id = 0
         if "llm.prediction.tools" in from_fields(prediction_config_fields(config)):
             raise LMStudioValueError("act() makes raw_tools out of the tools: leave it out of the config")
         array = {"type": "toolArray", "tools": [tool.wire for tool in self._tools.values()]}
@@ -144,12 +149,18 @@ class Act:
 
     async def _round(self, index: int, *, is_last: bool) -> bool:
         """One answer, and the tools that it calls; whether there were any."""
-        calls = ToolCalls(self._tools, self._limit, self._on.handle_invalid_tool_request)
+        reporter = ToolCallReporter(self._on.on_tool_call, index, self._next_call_id)
+        calls = ToolCalls(
+            self._tools, self._limit, self._on.handle_invalid_tool_request, self._guard_of(index), reporter
+        )
         error: BaseException | None = None
+        content = ""
         # The tools begin while the model goes on. Errors are carried past the group, which would wrap them.
         async with anyio.create_task_group() as tasks:
             try:
-                await self._predict(index, calls, tasks, is_last=is_last)
+                content = await self._predict(index, calls, reporter, tasks, is_last=is_last)
+                if self._on.guard_tool_call is None:
+                    await self._add_answer(content, calls)
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as raised:  # noqa: BLE001 - raised again below
@@ -162,6 +173,10 @@ class Act:
         finally:
             # An error that a frame in its own traceback holds is garbage only to the cycle collector.
             error = calls.failure = None
+        self._next_call_id = reporter.next_id
+        if self._on.guard_tool_call is not None:
+            # Not before: it may have changed the arguments, and what is in the chat is what was done.
+            await self._add_answer(content, calls)
         if not calls.requests:
             return False
         parts = [
@@ -171,7 +186,10 @@ class Act:
         await self._add(ToolResultMessage(content=list(parts)))
         return True
 
-    async def _predict(self, index: int, calls: ToolCalls, tasks: TaskGroup, *, is_last: bool) -> None:
+    async def _predict(
+        self, index: int, calls: ToolCalls, reporter: ToolCallReporter, tasks: TaskGroup, *, is_last: bool
+    ) -> str:
+        """One answer, whose tools have begun; its text."""
         creation = PredictCreation(
             model_specifier=self._specifier,
             history={"messages": self._messages},
@@ -183,22 +201,35 @@ class Act:
             async for event in stream:
                 await watch.see(event)
                 match event:
-                    case ToolCallRequest() if is_last:
-                        await self._refuse(f"The model asked for the tool {event.name!r} in the last round.")
-                    case ToolCallRequest():
-                        calls.begin(event, tasks)
+                    case ToolCallGenerationEnd() if is_last:
+                        name = event.tool_call_request.name
+                        message = f"The model asked for the tool {name!r} in the last round."
+                        await self._refuse(message, event.raw_content, reporter)
+                    case ToolCallGenerationEnd():
+                        await reporter.was_written(event)
+                        calls.begin(event.tool_call_request, tasks)
                     case ToolCallGenerationFailed():
                         failure = error_from_wire(event.error, "Tool call", LMStudioPredictionError)
-                        await self._refuse(str(failure))
+                        await self._refuse(str(failure), event.raw_content, reporter)
+                    case _ if isinstance(event, WritingPacket):
+                        await reporter.is_written(event)
             answer = await stream.wait_for_result()
         members = {field.name: getattr(answer, field.name) for field in attrs.fields(type(answer))}
         await tell(self._on.on_prediction_completed, PredictionRoundResult(**members, round_index=index))
-        requests = [ToolCallRequestData(tool_call_request=request) for request in calls.requests]
-        await self._add(AssistantResponse(content=[TextData(text=answer.content), *requests]))
+        return answer.content
 
-    async def _refuse(self, message: str) -> None:
+    def _guard_of(self, index: int) -> Callable[[ToolCallRequest], Any] | None:
+        guard = self._on.guard_tool_call
+        return None if guard is None else lambda request: guard(request, index)
+
+    async def _add_answer(self, content: str, calls: ToolCalls) -> None:
+        requests = [ToolCallRequestData(tool_call_request=request) for request in calls.requests]
+        await self._add(AssistantResponse(content=[TextData(text=content), *requests]))
+
+    async def _refuse(self, message: str, raw_content: str | None, reporter: ToolCallReporter) -> None:
         """Nothing can be told to the model any more."""
         error = LMStudioPredictionError(message)
+        await reporter.was_not_written(raw_content, error)
         await tell(self._on.handle_invalid_tool_request, error, None)
         raise error
 
@@ -215,8 +246,8 @@ class RoundFeed(PredictionFeed):
             self.items.append(packet)
             return
         super().take(packet)
-        if isinstance(packet, ToolCallGenerationEnd):
-            self.items.append(packet.tool_call_request)
+        if isinstance(packet, ToolCallGenerationEnd | WritingPacket):
+            self.items.append(packet)
 
 
 class RoundStream(AsyncPredictionStream):

@@ -1,4 +1,9 @@
-"""The client: where the server is, and the one task group."""
+"""The client: where the server is, and the one task group.
+
+What a short script waits for is the making of classes. So here and in the domain an import stands at the top if
+every use of the module needs it, in the function that needs it if only some do, and under ``TYPE_CHECKING`` if only
+annotations do. ``tests/test_cost.py`` counts what a script loads.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from lmstudio_async._calling import any_call, check_session
-from lmstudio_async._embedding import (
-    AsyncDownloadedEmbeddingModel,
-    AsyncEmbeddingModel,
-    AsyncEmbeddingNamespace,
-)
-from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
-from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
 from lmstudio_async._protocol._auth import Credentials
-from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._session import EventLoop, Session
 from lmstudio_async._sharing import SharedLoads
-from lmstudio_async._system import AsyncSystemNamespace
-from lmstudio_async._transport import (
-    DEFAULT_API_PORTS,
-    Connector,
-    find_default_local_api_host,
-    is_valid_api_host,
-    parse_api_host,
-)
-from lmstudio_async._wire._history import FileHandle
+from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
     LMStudioMissingRuntimeError,
@@ -44,8 +32,17 @@ if TYPE_CHECKING:
     from os import PathLike
     from ssl import SSLContext
 
+    from lmstudio_async._embedding import (
+        AsyncDownloadedEmbeddingModel,
+        AsyncEmbeddingModel,
+        AsyncEmbeddingNamespace,
+    )
+    from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
+    from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
     from lmstudio_async._repository import AsyncRepositoryNamespace
-    from lmstudio_async._transport import WebSocketConnector
+    from lmstudio_async._system import AsyncSystemNamespace
+    from lmstudio_async._transport import Connector, WebSocketConnector
+    from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
 
 __all__ = ["AsyncClient"]
@@ -145,7 +142,11 @@ class AsyncClient:
     async def _find_server(self, tasks: TaskGroup) -> Connector:
         host = self._host
         if host is None:
-            host = _host_from_environment() or await find_default_local_api_host()
+            host = _host_from_environment() or None
+        if host is None:
+            from lmstudio_async._transport import DEFAULT_API_PORTS, find_default_local_api_host
+
+            host = await find_default_local_api_host()
             if host is None:
                 raise LMStudioUnreachableError(
                     "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
@@ -187,16 +188,22 @@ class AsyncClient:
     @property
     def llm(self) -> AsyncLlmNamespace:
         """The language models."""
+        from lmstudio_async._llm import AsyncLlmNamespace
+
         return AsyncLlmNamespace(self._session("llm"), self._session("system"), self._loads)
 
     @property
     def embedding(self) -> AsyncEmbeddingNamespace:
         """The embedding models."""
+        from lmstudio_async._embedding import AsyncEmbeddingNamespace
+
         return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"), self._loads)
 
     @property
     def system(self) -> AsyncSystemNamespace:
         """The server itself."""
+        from lmstudio_async._system import AsyncSystemNamespace
+
         return AsyncSystemNamespace(self._session("system"), self.llm, self.embedding)
 
     @property
@@ -209,6 +216,8 @@ class AsyncClient:
     @property
     def files(self) -> AsyncFilesNamespace:
         """The files for messages."""
+        from lmstudio_async._files import AsyncFilesNamespace
+
         return AsyncFilesNamespace(self._session("files"))
 
     @property
@@ -305,6 +314,8 @@ class AsyncClient:
             for engine in await client.call("runtime", "listEngines"):
                 print(engine["name"], engine["version"])
         """
+        from lmstudio_async._calling import any_call, check_session
+
         session = self._session(check_session(namespace))
         return await session.call(any_call(namespace, endpoint, parameter), parameter)
 
@@ -316,6 +327,8 @@ class AsyncClient:
         :return: whether it does.
         :raises LMStudioValueError: if the place is written wrongly.
         """
+        from lmstudio_async._transport import is_valid_api_host
+
         return await is_valid_api_host(api_host)
 
     @classmethod
@@ -324,6 +337,8 @@ class AsyncClient:
 
         :return: ``host:port`` of the first that answers, or None.
         """
+        from lmstudio_async._transport import find_default_local_api_host
+
         return await find_default_local_api_host()
 
     def _set_timeout(self, timeout: float | None) -> None:
@@ -378,6 +393,8 @@ async def _end(tasks: TaskGroup) -> None:
     try:
         await tasks.__aexit__(None, None, None)
     except BaseExceptionGroup as group:
+        from lmstudio_async._protocol._errors import only_one
+
         raise only_one(group) from None
 
 

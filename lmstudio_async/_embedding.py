@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, cast, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, overload
 
-from lmstudio_async._config import (
-    EmbeddingLoadModelConfig,
-    EmbeddingLoadModelConfigDict,
-    load_config_from_fields,
-)
-from lmstudio_async._handles import AsyncModelHandle, to_texts
+from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, to_texts
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
-from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING
-from lmstudio_async._wire._infos import (
-    EmbeddingModelInfo,
-    EmbeddingModelInstanceInfo,
-    ModelInfo,
-    ModelInstanceInfo,
-)
-from lmstudio_async._wire._predict import EmbedStringParameter
+
+if TYPE_CHECKING:
+    from lmstudio_async._config import (
+        EmbeddingLoadModelConfig,
+        EmbeddingLoadModelConfigDict,
+    )
+    from lmstudio_async._wire._infos import (
+        EmbeddingModelInfo,
+        EmbeddingModelInstanceInfo,
+        ModelInfo,
+        ModelInstanceInfo,
+    )
 
 __all__ = ["AsyncDownloadedEmbeddingModel", "AsyncEmbeddingModel", "AsyncEmbeddingNamespace"]
 
 
-class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
+class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
     """A loaded instance of an embedding model."""
 
     async def get_load_config(self) -> EmbeddingLoadModelConfig:
@@ -33,6 +32,8 @@ class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
         :return: the settings.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        from lmstudio_async._config import load_config_from_fields
+
         return load_config_from_fields(await self._load_config_fields(), "embedding")
 
     @overload
@@ -52,6 +53,9 @@ class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
 
             vector = await embedding_model.embed("Hello, world!")
         """
+        from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING
+        from lmstudio_async._wire._predict import EmbedStringParameter
+
         parameters = [
             EmbedStringParameter(model_specifier=self._specifier, input_string=text)
             for text in to_texts(input)
@@ -63,7 +67,7 @@ class AsyncEmbeddingModel(AsyncModelHandle[EmbeddingModelInstanceInfo]):
 
 class AsyncDownloadedEmbeddingModel(
     AsyncDownloadedModel[
-        AsyncEmbeddingModel, EmbeddingModelInfo, EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict
+        AsyncEmbeddingModel, "EmbeddingModelInfo", "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict"
     ]
 ):
     """An embedding model that is there to be loaded."""
@@ -72,17 +76,17 @@ class AsyncDownloadedEmbeddingModel(
 class AsyncEmbeddingNamespace(
     AsyncModelNamespace[
         AsyncEmbeddingModel,
-        EmbeddingModelInstanceInfo,
+        "EmbeddingModelInstanceInfo",
         AsyncDownloadedEmbeddingModel,
-        EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict,
+        "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict",
     ]
 ):
     """The embedding models of a server: `AsyncClient.embedding`."""
 
     _domain: ClassVar[Literal["llm", "embedding"]] = "embedding"
 
-    def _make_handle(self, info: ModelInstanceInfo) -> AsyncEmbeddingModel:
-        return AsyncEmbeddingModel(self._session, cast("EmbeddingModelInstanceInfo", info))
+    def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> AsyncEmbeddingModel:
+        return AsyncEmbeddingModel(self._session, cast("EmbeddingModelInstanceInfo | UnreadInfo", info))
 
     def _make_downloaded(self, info: ModelInfo) -> AsyncDownloadedEmbeddingModel:
         return AsyncDownloadedEmbeddingModel(self, cast("EmbeddingModelInfo", info))

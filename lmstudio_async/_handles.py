@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._protocol._endpoints.models import (
@@ -14,26 +14,61 @@ from lmstudio_async._protocol._endpoints.models import (
     TOKENIZE,
     UNLOAD_MODEL,
 )
-from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
 from lmstudio_async._session import Session
-from lmstudio_async._wire._infos import ModelInstanceInfo
-from lmstudio_async._wire._models import (
-    GetModelInfoParameter,
-    InputStringParameter,
-    InstanceReferenceSpecifier,
-    ModelQuery,
-    ModelSpecifier,
-    ProcessingState,
-    QuerySpecifier,
-    SpecifierParameter,
-    UnloadModelParameter,
-)
-from lmstudio_async._wire._struct import write
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
-__all__ = ["AsyncModelHandle", "to_texts"]
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import ModelInstanceInfo
+    from lmstudio_async._wire._models import ModelSpecifier, ProcessingState
 
-InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
+__all__ = ["AsyncModelHandle", "UnreadInfo", "to_texts", "unread_infos"]
+
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+
+
+class UnreadInfo:
+    """What the server said about an instance, as it came.
+
+    Many handles are asked for no more than this, and making the classes that show the rest takes milliseconds.
+    """
+
+    __slots__ = ("_json",)
+
+    def __init__(self, json: dict[str, Any]) -> None:
+        self._json = json
+
+    @property
+    def type(self) -> str:
+        """``llm``, ``embedding``, or a kind that this SDK does not know."""
+        return self._text("type")
+
+    @property
+    def identifier(self) -> str:
+        """The instance's name, unique on its server."""
+        return self._text("identifier")
+
+    @property
+    def instance_reference(self) -> str:
+        """Names this one instance and never another."""
+        return self._text("instanceReference")
+
+    def read(self) -> ModelInstanceInfo:
+        """All of it. Fails no more: a member that is odd becomes its default."""
+        from lmstudio_async._wire._infos import AnyInstanceInfo
+        from lmstudio_async._wire._struct import read
+
+        return cast("ModelInstanceInfo", read(AnyInstanceInfo, self._json))
+
+    def _text(self, key: str) -> str:
+        value = self._json.get(key)
+        return value if isinstance(value, str) else ""
+
+
+def unread_infos(answer: Any) -> list[UnreadInfo]:
+    """Take a list of infos, and see to it that it is one."""
+    if type(answer) is not list or not all(type(each) is dict for each in answer):
+        raise TypeError("expected a list of objects")
+    return [UnreadInfo(each) for each in answer]
 
 
 class AsyncModelHandle(Generic[InfoT]):
@@ -45,7 +80,7 @@ class AsyncModelHandle(Generic[InfoT]):
     Handles compare equal, and hash alike, if they mean the same instance of the same server.
     """
 
-    def __init__(self, session: Session, info: InfoT) -> None:
+    def __init__(self, session: Session, info: InfoT | UnreadInfo) -> None:
         self._session = session
         self._info = info
         session.see(info.instance_reference)
@@ -58,7 +93,10 @@ class AsyncModelHandle(Generic[InfoT]):
     @property
     def info(self) -> InfoT:
         """What the server said when it gave this handle: no request is made. For news, see `get_info`."""
-        return self._info
+        info = self._info
+        if isinstance(info, UnreadInfo):
+            info = self._info = cast("InfoT", info.read())
+        return info
 
     async def get_info(self) -> InfoT:
         """Ask the server about the instance.
@@ -71,10 +109,14 @@ class AsyncModelHandle(Generic[InfoT]):
             info = await llm.get_info()
             print(info.identifier, info.context_length, info.ttl, info.last_used)
         """
+        from lmstudio_async._wire._models import GetModelInfoParameter
+
         parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
         info = await self._session.call(GET_MODEL_INFO, parameter)
         mine = self._info.instance_reference
         if info is None or (mine and info.instance_reference not in (mine, "")):
+            from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+
             raise error_from_wire(instance_unloaded().server_error, GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
@@ -97,6 +139,8 @@ class AsyncModelHandle(Generic[InfoT]):
             state = await llm.get_processing_state()
             print(state.status, state.queued)
         """
+        from lmstudio_async._wire._models import GetModelInfoParameter
+
         parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
         return await self._session.call(GET_INSTANCE_PROCESSING_STATE, parameter)
 
@@ -110,12 +154,16 @@ class AsyncModelHandle(Generic[InfoT]):
             llm = await client.llm.model()
             await llm.unload()
         """
+        from lmstudio_async._wire._models import UnloadModelParameter
+
         # The server unloads by identifier, which another instance may have by now, or one on another device.
         info = await self.get_info()
         parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
         try:
             await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
+            from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+
             # Somebody else was faster.
             raise error_from_wire(instance_unloaded().server_error, UNLOAD_MODEL.label) from error
 
@@ -136,6 +184,8 @@ class AsyncModelHandle(Generic[InfoT]):
 
             tokens = await llm.tokenize("Hello, world!")
         """
+        from lmstudio_async._wire._models import InputStringParameter
+
         texts = to_texts(input)
         parameters = [InputStringParameter(specifier=self._specifier, input_string=text) for text in texts]
         answers = await self._session.call_each(TOKENIZE, parameters)
@@ -149,16 +199,23 @@ class AsyncModelHandle(Generic[InfoT]):
         :return: how many tokens it is.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        from lmstudio_async._wire._models import InputStringParameter
+
         text = check_text(input, "input")
         parameter = InputStringParameter(specifier=self._specifier, input_string=text)
         return (await self._session.call(COUNT_TOKENS, parameter)).token_count
 
     async def _load_config_fields(self) -> dict[str, Any]:
+        from lmstudio_async._wire._models import SpecifierParameter
+        from lmstudio_async._wire._struct import write
+
         config = await self._session.call(GET_LOAD_CONFIG, SpecifierParameter(specifier=self._specifier))
         return cast("dict[str, Any]", write(config))
 
     @property
     def _specifier(self) -> ModelSpecifier:
+        from lmstudio_async._wire._models import InstanceReferenceSpecifier, ModelQuery, QuerySpecifier
+
         if self._info.instance_reference:
             return InstanceReferenceSpecifier(instance_reference=self._info.instance_reference)
         return QuerySpecifier(query=ModelQuery(identifier=self._info.identifier))

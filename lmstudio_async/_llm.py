@@ -3,62 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
-from lmstudio_async._acting import (
-    Act,
-    ActCallbacks,
-    ActMessageCallback,
-    ActResult,
-    RoundCallback,
-    RoundFragmentCallback,
-    RoundProgressCallback,
-    RoundResultCallback,
-)
-from lmstudio_async._arguments import check_name, check_text, optional_name
-from lmstudio_async._chat import ChatInput, chat_to_wire
-from lmstudio_async._config import (
-    LlmLoadModelConfig,
-    LlmLoadModelConfigDict,
-    LlmPredictionConfig,
-    LlmPredictionConfigDict,
-    load_config_from_fields,
-    prediction_config_fields,
-)
-from lmstudio_async._handles import AsyncModelHandle
+from lmstudio_async._arguments import check_name
+from lmstudio_async._handles import AsyncModelHandle, UnreadInfo
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
-from lmstudio_async._predicting import (
-    AsyncPredictionStream,
-    PredictionCallbacks,
-    PredictionFirstTokenCallback,
-    PredictionFragmentCallback,
-    PredictionMessageCallback,
-    PredictionResult,
-    PromptProcessingCallback,
-)
-from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict, template_options, unformatted
-from lmstudio_async._protocol._endpoints.llm import (
-    APPLY_PROMPT_TEMPLATE,
-    COMPLETE_RAW_TEXT,
-    PREDICT,
-    PRELOAD_DRAFT_MODEL,
-)
-from lmstudio_async._structured import ResponseFormat, ResponseReader
-from lmstudio_async._tool_calls import InvalidToolRequestHandler
-from lmstudio_async._tools import ToolDefinition
-from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo, ModelInfo, ModelInstanceInfo
-from lmstudio_async._wire._kv import from_fields, stack
-from lmstudio_async._wire._predict import (
-    ApplyPromptTemplateParameter,
-    CompleteRawTextCreation,
-    PredictCreation,
-    PreloadDraftModelParameter,
-)
+
+if TYPE_CHECKING:
+    from lmstudio_async._acting import (
+        ActMessageCallback,
+        ActResult,
+        RoundCallback,
+        RoundFragmentCallback,
+        RoundProgressCallback,
+        RoundResultCallback,
+    )
+    from lmstudio_async._chat import ChatInput
+    from lmstudio_async._config import (
+        LlmLoadModelConfig,
+        LlmLoadModelConfigDict,
+        LlmPredictionConfig,
+        LlmPredictionConfigDict,
+    )
+    from lmstudio_async._predicting import (
+        AsyncPredictionStream,
+        PredictionFirstTokenCallback,
+        PredictionFragmentCallback,
+        PredictionMessageCallback,
+        PromptProcessingCallback,
+    )
+    from lmstudio_async._prediction_result import PredictionResult
+    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._structured import ResponseFormat
+    from lmstudio_async._tool_call_progress import ToolCallProgressCallback
+    from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
+    from lmstudio_async._tools import ToolDefinition
+    from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo, ModelInfo, ModelInstanceInfo
 
 __all__ = ["AsyncDownloadedLlm", "AsyncLLM", "AsyncLlmNamespace"]
 
 
-class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
+class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
     """A loaded instance of a language model."""
 
     async def get_load_config(self) -> LlmLoadModelConfig:
@@ -67,6 +52,8 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
         :return: the settings.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        from lmstudio_async._config import load_config_from_fields
+
         return load_config_from_fields(await self._load_config_fields(), "llm")
 
     async def respond(
@@ -147,20 +134,16 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             async for fragment in llm.respond_stream("What is the meaning of life?"):
                 print(fragment.content, end="")
         """
+        from lmstudio_async._asking import response
+        from lmstudio_async._predicting import PredictionCallbacks
+
         callbacks = PredictionCallbacks(
             on_message=on_message,
             on_first_token=on_first_token,
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
-        reader, fields = _settings(response_format, config)
-        creation = PredictCreation(
-            model_specifier=self._specifier,
-            history=chat_to_wire(history),
-            prediction_config_stack=stack(fields),
-            fuzzy_preset_identifier=optional_name(preset, "preset"),
-        )
-        return AsyncPredictionStream(self._session, PREDICT, creation, reader, callbacks)
+        return response(self._session, self._specifier, history, response_format, config, preset, callbacks)
 
     async def complete(
         self,
@@ -238,29 +221,16 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             async for fragment in llm.complete_stream("Once upon a time"):
                 print(fragment.content, end="")
         """
+        from lmstudio_async._asking import completion
+        from lmstudio_async._predicting import PredictionCallbacks
+
         callbacks = PredictionCallbacks(
             on_message=on_message,
             on_first_token=on_first_token,
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
-        reader, fields = _settings(response_format, config)
-        raw_prompt, preset = check_text(prompt, "prompt"), optional_name(preset, "preset")
-        creation = CompleteRawTextCreation(
-            model_specifier=self._specifier,
-            raw_prompt=raw_prompt,
-            prediction_config_stack=stack(fields),
-            fuzzy_preset_identifier=preset,
-        )
-        for_older_servers = PredictCreation(
-            model_specifier=self._specifier,
-            history={"messages": [{"role": "user", "content": [{"type": "text", "text": raw_prompt}]}]},
-            prediction_config_stack=unformatted(stack(fields)),
-            fuzzy_preset_identifier=preset,
-        )
-        return AsyncPredictionStream(
-            self._session, COMPLETE_RAW_TEXT, creation, reader, callbacks, for_older_servers
-        )
+        return completion(self._session, self._specifier, prompt, response_format, config, preset, callbacks)
 
     async def apply_prompt_template(
         self,
@@ -285,12 +255,10 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             prompt = await llm.apply_prompt_template("Hello")
             print(prompt, await llm.count_tokens(prompt))
         """
-        parameter = ApplyPromptTemplateParameter(
-            specifier=self._specifier,
-            history=chat_to_wire(history),
-            prediction_config_stack=stack(prediction_config_fields(config)),
-            opts=template_options(opts),
-        )
+        from lmstudio_async._asking import prompt_parameter
+        from lmstudio_async._protocol._endpoints.llm import APPLY_PROMPT_TEMPLATE
+
+        parameter = prompt_parameter(self._specifier, history, opts, config)
         return (await self._session.call(APPLY_PROMPT_TEMPLATE, parameter)).formatted
 
     async def preload_draft_model(self, draft_model_key: str) -> None:
@@ -305,6 +273,9 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             await llm.preload_draft_model("qwen3-0.6b")
             await llm.respond("Tell me a story", config={"draft_model": "qwen3-0.6b"})
         """
+        from lmstudio_async._protocol._endpoints.llm import PRELOAD_DRAFT_MODEL
+        from lmstudio_async._wire._predict import PreloadDraftModelParameter
+
         key = check_name(draft_model_key, "draft_model_key")
         parameter = PreloadDraftModelParameter(specifier=self._specifier, draft_model_key=key)
         await self._session.call(PRELOAD_DRAFT_MODEL, parameter)
@@ -325,6 +296,8 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
         on_round_end: RoundCallback | None = None,
         on_prediction_completed: RoundResultCallback | None = None,
         on_prompt_processing_progress: RoundProgressCallback | None = None,
+        on_tool_call: ToolCallProgressCallback | None = None,
+        guard_tool_call: GuardToolCallHandler | None = None,
         handle_invalid_tool_request: InvalidToolRequestHandler | None = None,
     ) -> ActResult:
         """Answer the last message of a chat, with tools: the model calls them until it knows what to say.
@@ -351,6 +324,11 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
         :param on_prediction_completed: told each round's answer.
         :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0, and the
             round's number.
+        :param on_tool_call: told each step of a tool call, a `ToolCallProgress`: from the model's first word of it to
+            what the tool gave.
+        :param guard_tool_call: asked before each call whose arguments fit, with the request and the round's number.
+            `True` lets the tool run, a dict lets it run with these arguments, `False` or a text for the model refuses
+            the call. With it the model's message is told to ``on_message`` when all calls of the round are done.
         :param handle_invalid_tool_request: told the error and the request when a tool call cannot be made or fails.
             A text that it returns goes to the model instead of the error. Without a request nothing can be told to
             the model, and the error is raised next.
@@ -366,7 +344,14 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
                 return a * b
 
             await llm.act("What is 12345 times 54321?", [multiply], on_message=print)
+
+            def ask(request, round_index):
+                return input(f"May it call {request.name}({request.arguments})? ") == "yes" or "The user says no."
+
+            await llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
         """
+        from lmstudio_async._acting import Act, ActCallbacks
+
         callbacks = ActCallbacks(
             on_message=on_message,
             on_first_token=on_first_token,
@@ -375,6 +360,8 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
             on_round_end=on_round_end,
             on_prediction_completed=on_prediction_completed,
             on_prompt_processing_progress=on_prompt_processing_progress,
+            on_tool_call=on_tool_call,
+            guard_tool_call=guard_tool_call,
             handle_invalid_tool_request=handle_invalid_tool_request,
         )
         act = Act(
@@ -391,34 +378,23 @@ class AsyncLLM(AsyncModelHandle[LlmInstanceInfo]):
         return await act.run()
 
 
-def _settings(
-    response_format: ResponseFormat | None, config: LlmPredictionConfig | LlmPredictionConfigDict | None
-) -> tuple[ResponseReader, dict[str, Any]]:
-    """How an answer is read, and the KV config that asks for it."""
-    fields = prediction_config_fields(config)
-    reader = ResponseReader(response_format, from_fields(fields).get("llm.prediction.structured"))
-    if reader.setting is not None:
-        fields = prediction_config_fields(config, {"structured": reader.setting})
-    return reader, fields
-
-
 class AsyncDownloadedLlm(
-    AsyncDownloadedModel[AsyncLLM, LlmInfo, LlmLoadModelConfig | LlmLoadModelConfigDict]
+    AsyncDownloadedModel[AsyncLLM, "LlmInfo", "LlmLoadModelConfig | LlmLoadModelConfigDict"]
 ):
     """A language model that is there to be loaded."""
 
 
 class AsyncLlmNamespace(
     AsyncModelNamespace[
-        AsyncLLM, LlmInstanceInfo, AsyncDownloadedLlm, LlmLoadModelConfig | LlmLoadModelConfigDict
+        AsyncLLM, "LlmInstanceInfo", AsyncDownloadedLlm, "LlmLoadModelConfig | LlmLoadModelConfigDict"
     ]
 ):
     """The language models of a server: `AsyncClient.llm`."""
 
     _domain: ClassVar[Literal["llm", "embedding"]] = "llm"
 
-    def _make_handle(self, info: ModelInstanceInfo) -> AsyncLLM:
-        return AsyncLLM(self._session, cast("LlmInstanceInfo", info))
+    def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> AsyncLLM:
+        return AsyncLLM(self._session, cast("LlmInstanceInfo | UnreadInfo", info))
 
     def _make_downloaded(self, info: ModelInfo) -> AsyncDownloadedLlm:
         return AsyncDownloadedLlm(self, cast("LlmInfo", info))

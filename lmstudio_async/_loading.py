@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
@@ -77,18 +78,22 @@ class LoadProgress:
 
 
 class LoadFeed(OperationFeed[LoadProgress]):
-    """What has become of a load. Its fraction conflates: of many values only the latest unseen one is kept."""
+    """What has become of a load. Its fraction conflates: of many values only the latest unseen one is kept.
 
-    def __init__(self, label: str) -> None:
+    :param came_too_late: told of a new instance that has come up after the load was given up.
+    """
+
+    def __init__(self, label: str, came_too_late: Callable[[ModelInstanceInfo], object]) -> None:
         super().__init__(label)
+        self._came_too_late = came_too_late
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
-        self.heard = False
         self.lost: LMStudioConnectionBrokenError | None = None
 
     def feed(self, packet: Any) -> None:
-        self.heard = True
+        if self.done and not self.succeeded and isinstance(packet, Success):
+            self._came_too_late(packet.info)
         super().feed(packet)
 
     def end(self, error: LMStudioError | None) -> None:
@@ -167,7 +172,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
     ) -> None:
-        self._progress = LoadFeed(endpoint.label)
+        self._progress = LoadFeed(endpoint.label, partial(session.run_soon, _unload, session))
         super().__init__(session, endpoint, creation, self._progress)
         self._wanted = creation
         self._make_handle = make_handle
@@ -274,14 +279,19 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if instance is None or self._endpoint.name != LOAD_MODEL.name:
             return
         self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: {reason}."))
-        parameter = UnloadModelParameter(
-            identifier=instance.identifier, device_identifier=instance.device_identifier
-        )
-        try:
-            with anyio.move_on_after(UNLOAD_SECONDS):
-                await self._session.call(UNLOAD_MODEL, parameter)
-        except LMStudioError as error:
-            logger.debug("could not unload %r: %s", instance.identifier, error)
+        await _unload(self._session, instance)
 
     def _last_news(self) -> str:
         return f", at {self.fraction:.0%}"
+
+
+async def _unload(session: Session, instance: ModelInstanceInfo) -> None:
+    """Unload an instance that nobody will ever have a handle of."""
+    parameter = UnloadModelParameter(
+        identifier=instance.identifier, device_identifier=instance.device_identifier
+    )
+    try:
+        with anyio.move_on_after(UNLOAD_SECONDS):
+            await session.call(UNLOAD_MODEL, parameter)
+    except LMStudioError as error:
+        logger.debug("could not unload %r: %s", instance.identifier, error)

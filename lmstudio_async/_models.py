@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
-from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, to_specifier, ttl_to_ms
-from lmstudio_async._config import load_config_fields
-from lmstudio_async._handles import AsyncModelHandle
-from lmstudio_async._loading import AsyncLoadStream
+from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
+from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
     GET_MODEL_INFO,
@@ -19,34 +17,27 @@ from lmstudio_async._protocol._endpoints.models import (
     LOAD_MODEL,
     UNLOAD_MODEL,
 )
-from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
-from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
 from lmstudio_async._session import Session
-from lmstudio_async._sharing import SharedLoads
-from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-from lmstudio_async._wire._kv import stack
-from lmstudio_async._wire._models import (
-    EstimateModelUsageParameter,
-    GetModelInfoParameter,
-    GetOrLoadCreation,
-    LoadModelCreation,
-    ModelQuery,
-    ModelUsage,
-    QuerySpecifier,
-    UnloadModelParameter,
-)
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._loading import AsyncLoadStream
+    from lmstudio_async._sharing import SharedLoads
+    from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+    from lmstudio_async._wire._models import ModelQuery, ModelUsage
 
 __all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
 
 HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
-InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
-ModelT = TypeVar("ModelT", bound=ModelInfo)
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+ModelT = TypeVar("ModelT", bound="ModelInfo")
 DownloadedT = TypeVar("DownloadedT", bound="AsyncDownloadedModel[Any, Any, Any]")
 ConfigT = TypeVar("ConfigT")
 
 ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
 """Told how far a load has come, from 0.0 to 1.0. May be plain or async; what it raises ends the load."""
+
+_LIST_LOADED = LIST_LOADED.read_by(unread_infos)
 
 
 class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
@@ -60,7 +51,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         self._loads = loads
 
     @abstractmethod
-    def _make_handle(self, info: ModelInstanceInfo) -> HandleT:
+    def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> HandleT:
         """Make a handle of this kind."""
 
     @abstractmethod
@@ -131,11 +122,14 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                     print(progress.phase, progress.fraction)
                 llm = await loading.wait_for_result()
         """
+        from lmstudio_async._loading import AsyncLoadStream
+        from lmstudio_async._wire._models import GetOrLoadCreation
+
         creation = GetOrLoadCreation(
             identifier=check_name(model_key, "the model key"),
             device_identifier=optional_name(device, "device"),
             load_ttl_ms=ttl_to_ms(ttl),
-            load_config_stack=stack(load_config_fields(config, self._domain)),
+            load_config_stack=self._config_stack(config),
         )
         return AsyncLoadStream(self._session, GET_OR_LOAD, creation, self._make_handle)
 
@@ -198,19 +192,22 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                     print(progress.phase, progress.fraction)
                 qwen = await loading.wait_for_result()
         """
+        from lmstudio_async._loading import AsyncLoadStream
+        from lmstudio_async._wire._models import LoadModelCreation
+
         creation = LoadModelCreation(
             model_key=check_name(model_key, "the model key"),
             identifier=optional_name(instance_identifier, "the instance identifier"),
             device_identifier=optional_name(device, "device"),
             ttl_ms=ttl_to_ms(ttl),
-            load_config_stack=stack(load_config_fields(config, self._domain)),
+            load_config_stack=self._config_stack(config),
         )
         return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
 
-    async def unload(self, identifier: str, *, device: str | None = None) -> None:
+    async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -219,10 +216,12 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             await client.llm.unload("second-llama")
         """
-        if hasattr(identifier, "unload"):
+        if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
+        from lmstudio_async._wire._models import UnloadModelParameter
+
         parameter = UnloadModelParameter(
-            identifier=check_name(identifier, "the identifier"),
+            identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
         await self._session.call(UNLOAD_MODEL, parameter)
@@ -237,7 +236,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for llm in await client.llm.list_loaded():
                 print(llm.identifier, llm.info.ttl)
         """
-        infos = await self._session.call(LIST_LOADED)
+        infos = await self._session.call(_LIST_LOADED)
         return [self._make_handle(info) for info in infos if info.type == self._domain]
 
     async def list_downloaded(self) -> Sequence[DownloadedT]:
@@ -250,6 +249,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for model in await client.llm.list_downloaded():
                 print(model.model_key, model.info.size_bytes)
         """
+        from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
+
         infos = await self._system.call(LIST_DOWNLOADED_MODELS)
         return [self._make_downloaded(info) for info in infos if info.type == self._domain]
 
@@ -267,11 +268,16 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             info = await client.llm.get_model_info("second-llama")
         """
-        specifier = _on_device(model_specifier, device)
+        from lmstudio_async._specifiers import to_specifier
+        from lmstudio_async._wire._models import GetModelInfoParameter
+
+        specifier = to_specifier(model_specifier, device)
         info = await self._session.call(
             GET_MODEL_INFO, GetModelInfoParameter(specifier=specifier, throw_if_not_found=True)
         )
         if info is None:
+            from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
+
             raise error_from_wire(no_model_matching({}, ()).server_error, GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
@@ -292,14 +298,27 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             usage = await client.llm.estimate_resources("qwen3-4b", {"context_length": 32768})
             print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
         """
+        from lmstudio_async._wire._models import EstimateModelUsageParameter
+
         parameter = EstimateModelUsageParameter(
             model_key=check_name(model_key, "the model key"),
-            load_config_stack=stack(load_config_fields(config, self._domain)),
+            load_config_stack=self._config_stack(config),
             device_identifier=optional_name(device, "device"),
         )
         return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
 
+    def _config_stack(self, config: ConfigT | None) -> dict[str, Any]:
+        from lmstudio_async._wire._kv import stack, to_fields
+
+        if config is None:
+            return stack(to_fields({}))
+        from lmstudio_async._config import load_config_fields
+
+        return stack(load_config_fields(config, self._domain))
+
     async def _any_loaded_model(self, device: str | None) -> HandleT:
+        from lmstudio_async._wire._models import ModelQuery
+
         query = ModelQuery(domain=self._domain, device_identifier=optional_name(device, "device"))
         try:
             info = await self.get_model_info(query)
@@ -396,9 +415,9 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         return hash((self._namespace._session, self._info))
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(model_key={self.model_key!r}, display_name={self._info.display_name!r})"
-        )
+        names = ("model_key", "display_name", "architecture", "vision")
+        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
@@ -412,15 +431,3 @@ async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCall
                 if inspect.isawaitable(outcome):
                     await outcome
         return await loading.wait_for_result()
-
-
-def _on_device(specifier: str | ModelQuery | dict[str, Any], device: str | None) -> Any:
-    made = to_specifier(specifier)
-    if device is None:
-        return made
-    if not isinstance(made, QuerySpecifier):
-        raise LMStudioValueError(
-            "an instance reference names one instance wherever it runs: leave out device"
-        )
-    members = {name: getattr(made.query, name) for name in ("domain", "identifier", "path", "vision")}
-    return QuerySpecifier(query=ModelQuery(device_identifier=optional_name(device, "device"), **members))

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._multiplexer import closed_without_result
@@ -47,6 +48,8 @@ class OperationFeed(ABC, Generic[ItemT]):
     def __init__(self, label: str) -> None:
         self.label = label
         self.items: deque[ItemT] = deque()
+        #: Whether the server has said anything yet.
+        self.heard: bool = False
         self.done: bool = False
         self.succeeded: bool = False
         self.error: LMStudioError | None = None
@@ -58,6 +61,7 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def feed(self, packet: Any) -> None:
         """A packet came. Called by the receive loop."""
+        self.heard = True
         if not self.done:
             self.take(packet)
             self._wake()
@@ -80,7 +84,9 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def _wake(self) -> None:
         if self.changed is not None:
+            # Of packets that come together, only the first one wakes anybody.
             self.changed.set()
+            self.changed = None
 
 
 class AsyncOperation(ABC, Generic[ItemT, ResultT]):
@@ -263,6 +269,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                     if silence.cancelled_caught:
                         await self._give_up()
                 await self._find_out()
+            if self._feed.error is not None:
+                # What ended the connection may have cancelled this task as well, which comes first.
+                await checkpoint_if_cancelled()
         except BaseException:
             await self._abandon()
             raise
@@ -272,7 +281,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     async def _next_change(self) -> None:
         # Whoever cancels waits beside the consumer: both are woken by the same event.
         feed = self._feed
-        if feed.changed is None or feed.changed.is_set():
+        if feed.changed is None:
             feed.changed = anyio.Event()
         await feed.changed.wait()
 
@@ -282,15 +291,17 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     async def _give_up(self) -> None:
         """The server was silent for too long."""
         feed = self._feed
+        if feed.items or feed.done:
+            return
+        # Before the server is told, whose own word for what follows is another one.
+        feed.fail(
+            LMStudioTimeoutError(
+                f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
+                f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
+            )
+        )
         if self._channel is not None:
             await self._channel.cancel()
-        if not feed.items and not feed.done:
-            feed.fail(
-                LMStudioTimeoutError(
-                    f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
-                    f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
-                )
-            )
 
     def _last_news(self) -> str:
         """What was heard last, to complete a sentence."""
@@ -302,6 +313,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if channel is not None and not self._feed.done:
             # First of all: where warnings are errors, the warning is the end of this.
             channel.cancel_soon()
+            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: dropped half-way."))
             _warn(
                 f"{self._feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
                 ResourceWarning,

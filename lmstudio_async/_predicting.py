@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weakref import WeakSet
 
 import attrs
 
 from lmstudio_async._callbacks import tell
-from lmstudio_async._config import (
-    LlmLoadModelConfig,
-    LlmPredictionConfig,
-    load_config_from_fields,
-    prediction_config_from_fields,
-)
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
-from lmstudio_async._schema import jsonable
 from lmstudio_async._session import Session
 from lmstudio_async._structured import ResponseReader
 from lmstudio_async._wire._history import AssistantResponse, TextData, ToolCallRequestData
@@ -47,13 +39,15 @@ from lmstudio_async.errors import (
     LMStudioProtocolError,
 )
 
+if TYPE_CHECKING:
+    from lmstudio_async._prediction_result import PredictionResult
+
 __all__ = [
     "AsyncPredictionStream",
     "PredictionCallbacks",
     "PredictionFirstTokenCallback",
     "PredictionFragmentCallback",
     "PredictionMessageCallback",
-    "PredictionResult",
     "PromptProcessingCallback",
 ]
 
@@ -85,54 +79,6 @@ class PredictionCallbacks:
     on_prompt_processing_progress: PromptProcessingCallback | None = None
 
 
-@attrs.frozen(kw_only=True)
-class PredictionResult:
-    """An answer, and how it came about. ``str()`` of it is its text, or indented JSON if it is `structured`.
-
-    :param content: all of the text, reasoning included.
-    :param non_reasoning_content: the answer alone, without the model's reasoning.
-    :param reasoning_content: the model's reasoning alone; empty if there was none, or the model's way to mark it is
-        unknown.
-    :param parsed: what ``response_format`` asked for: an instance of its class, or plain JSON. The same as ``content``
-        if it did not ask for anything, and if the answer was cancelled.
-    :param tool_call_requests: the tools that the model wants to be called, if ``raw_tools`` offered some.
-    :param tokens: the answer's tokens with their probabilities, if ``log_probs`` asked for them.
-    :param stats: how it came about, such as why it stopped and how fast it was.
-    :param model_info: the instance that gave it.
-    :param load_config: how that instance was loaded.
-    :param prediction_config: the settings that the server used.
-
-    ::
-
-        result = await llm.respond("What is the meaning of life?")
-        print(result.content, result.stats.stop_reason)
-    """
-
-    content: str
-    stats: LlmPredictionStats
-    model_info: LlmInstanceInfo
-    load_config: LlmLoadModelConfig = attrs.field(repr=False)
-    prediction_config: LlmPredictionConfig = attrs.field(repr=False)
-    non_reasoning_content: str = attrs.field(default="", repr=False)
-    reasoning_content: str = attrs.field(default="", repr=False)
-    parsed: Any = attrs.field(default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False)
-    tool_call_requests: tuple[ToolCallRequest, ...] = ()
-    tokens: tuple[TokenInfo, ...] = attrs.field(default=(), repr=False)
-
-    @property
-    def structured(self) -> bool:
-        """Whether `parsed` is more than the text."""
-        return self.parsed is not self.content
-
-    def __str__(self) -> str:
-        if not self.structured:
-            return self.content
-        try:
-            return json.dumps(jsonable(self.parsed), indent=2, ensure_ascii=False)
-        except TypeError:
-            return self.content
-
-
 class PredictionFeed(OperationFeed[LlmPredictionFragment]):
     """What has become of an answer: its fragments queue, and its text grows.
 
@@ -150,14 +96,9 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
         self.tool_call_requests: list[ToolCallRequest] = []
         self.prompt_progress = 0.0
         self.success: PredictSuccess | None = None
-        self.heard = False
         self._watches_prompt = watches_prompt
         if watches_prompt:
             self.items.append(0.0)
-
-    def feed(self, packet: Any) -> None:
-        self.heard = True
-        super().feed(packet)
 
     def fail(self, error: LMStudioError) -> None:
         error.content = "".join(self.texts)
@@ -166,7 +107,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
     def take(self, packet: Any) -> None:
         match packet:
             case FragmentPacket():
-                self._advance(1.0)
+                if self.prompt_progress < 1.0:
+                    self._advance(1.0)
                 self._add(packet.fragment)
             case PromptProcessingProgressPacket():
                 self._advance(packet.progress)
@@ -187,7 +129,8 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             self.reasoning.append(fragment.content)
         elif fragment.reasoning_type == "none" and not fragment.is_structural:
             self.answer.append(fragment.content)
-        self.tokens += fragment.tokens or ()
+        if fragment.tokens:
+            self.tokens += fragment.tokens
         self.items.append(fragment)
 
     def _advance(self, progress: float) -> None:
@@ -197,7 +140,7 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
                 self.items.append(float(progress))
 
 
-class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResult]):
+class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionResult"]):
     """An answer in the making: iterate over its fragments, await its result.
 
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, cancellation
@@ -271,6 +214,8 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
         return await super().start()
 
     async def __anext__(self) -> LlmPredictionFragment:
+        if self._taken and self._is_silent:
+            return self._taken.popleft()
         while True:
             item: Any = None
             try:
@@ -354,6 +299,9 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, PredictionResu
 
     def _result(self) -> PredictionResult:
         if self._made is None:
+            from lmstudio_async._config import load_config_from_fields, prediction_config_from_fields
+            from lmstudio_async._prediction_result import PredictionResult
+
             feed = self._prediction
             success = feed.success
             assert success is not None

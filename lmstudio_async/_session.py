@@ -9,19 +9,16 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
-from lmstudio_async._transport import Connector, FrameTransport
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async._wire._models import Cancel
-from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
     LMStudioClientError,
     LMStudioConnectionBrokenError,
@@ -33,9 +30,13 @@ from lmstudio_async.errors import (
     LMStudioWebsocketError,
 )
 
+if TYPE_CHECKING:
+    from lmstudio_async._transport import Connector, FrameTransport
+    from lmstudio_async._wire._struct import WireObject
+
 __all__ = ["Channel", "EventLoop", "Session"]
 
-P = TypeVar("P", bound=WireObject | None)
+P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
 
 CONNECT_SECONDS = 10.0
@@ -127,7 +128,12 @@ class Session:
 
         :raises LMStudioTimeoutError: if there is none within the client's ``timeout``.
         """
-        (result,) = await self.call_each(endpoint, [parameter])
+        answer = _Answer(endpoint, parameter)
+        try:
+            await self._send_calls([answer])
+            result: R = await self._answer_or_repeat(answer)
+        finally:
+            answer.forget()
         return result
 
     async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
@@ -177,10 +183,15 @@ class Session:
             await self._send_calls([answer])
             await self._wait(answer)
         if answer.error is not None:
+            # What ended the connection may have cancelled this task as well, which comes first.
+            await checkpoint_if_cancelled()
             raise answer.error
         return answer.result
 
     async def _wait(self, answer: _Answer) -> None:
+        if self.timeout is None:
+            await answer.done.wait()
+            return
         with anyio.move_on_after(self.timeout) as scope:
             await answer.done.wait()
         if scope.cancelled_caught and not answer.done.is_set():
@@ -248,6 +259,7 @@ class Session:
             # Lost while we waited for our turn: that was not our connection's end but the one before it.
             link = await self._latest_link()
         if link.error is not None:
+            await checkpoint_if_cancelled()
             raise copy_of(link.error)
         return link
 
@@ -297,6 +309,12 @@ class _Link:
             self.fail(error)
             raise copy_of(self.error or error) from error
 
+    def cancel_frame(self, number: int) -> str | None:
+        """What asks the server to stop; None if that channel is over."""
+        from lmstudio_async._wire._models import Cancel
+
+        return self.multiplexer.packet(number, Cancel())
+
     def fail(self, error: Exception) -> None:
         """Tell all who wait that this is the end, and why; the first reason stands."""
         if self.error is not None:
@@ -345,7 +363,7 @@ class _Link:
         """A server may go on with what its client has left; tell it not to."""
         with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
             for number in self.multiplexer.open_channels:
-                frame = self.multiplexer.packet(number, Cancel())
+                frame = self.cancel_frame(number)
                 try:
                     if frame is not None:
                         await self.transport.send(frame)
@@ -365,7 +383,7 @@ class Channel:
 
     async def cancel(self) -> None:
         """Ask the server to stop. Shielded, bounded, and no error if the channel or its connection is over."""
-        frame = self._link.multiplexer.packet(self._number, Cancel())
+        frame = self._link.cancel_frame(self._number)
         if frame is None or self._link.ended.is_set():
             return
         with anyio.move_on_after(GOODBYE_SECONDS, shield=True):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
 from lmstudio_async._callbacks import tell
-from lmstudio_async._loading import AsyncLoadStream
 from lmstudio_async._protocol._multiplexer import copy_of
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
+
+if TYPE_CHECKING:
+    from lmstudio_async._loading import AsyncLoadStream
 
 __all__ = ["SharedLoads"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_name, check_text
-from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel, AsyncEmbeddingNamespace
-from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLlmNamespace
 from lmstudio_async._protocol._endpoints.system import (
     GET_EXPERIMENT_FLAGS,
     INFO,
@@ -30,6 +29,10 @@ from lmstudio_async._wire._system import (
     StartHttpServerParameter,
 )
 from lmstudio_async.errors import LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel, AsyncEmbeddingNamespace
+    from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLlmNamespace
 
 __all__ = ["AsyncSystemNamespace"]
 

@@ -80,14 +80,14 @@ class ToolFunctionDef:
 
     @classmethod
     def from_callable(
-        cls, function: Callable[..., Any], /, *, name: str | None = None, description: str | None = None
+        cls, f: Callable[..., Any], *, name: str | None = None, description: str | None = None
     ) -> Self:
         """Make a tool out of a function, by its annotations and its docstring.
 
         What the docstring says about a parameter (``:param name:``, or in the style of Google or numpy), or a text
         in its `typing.Annotated`, is its description. Parameters like ``*args`` and ``**kwargs`` are not offered.
 
-        :param function: plain or async.
+        :param f: plain or async.
         :param name: what the model calls it; None takes the function's own name.
         :param description: what it does; None takes the docstring.
         :return: the tool.
@@ -97,8 +97,8 @@ class ToolFunctionDef:
 
             tool = ToolFunctionDef.from_callable(math_tools.add, name="add_numbers")
         """
-        plain = plain_function(function)
-        owner = plain if inspect.isroutine(unwrapped := _without_partial(function)) else type(unwrapped)
+        plain = plain_function(f)
+        owner = plain if inspect.isroutine(unwrapped := _without_partial(f)) else type(unwrapped)
         name = name or owner.__name__
         if name == "<lambda>":
             raise LMStudioValueError("a lambda has no name to call it by: use ToolFunctionDef, or def")
@@ -109,7 +109,7 @@ class ToolFunctionDef:
                 f"the model must be told what {name}() does: give it a docstring, or use "
                 "ToolFunctionDef.from_callable(function, description=...)"
             )
-        return cls(name, description, _parameters(function, plain, name, docstring), function)
+        return cls(name, description, _parameters(f, plain, name, docstring), f)
 
 
 ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
     from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
     from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PredictionResult as PredictionResult
     from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prediction_result import PredictionResult as PredictionResult
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
     from lmstudio_async._repository import DownloadFinalizedCallback as DownloadFinalizedCallback
     from lmstudio_async._repository import DownloadProgressCallback as DownloadProgressCallback
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from lmstudio_async._structured import GbnfGrammar as GbnfGrammar
     from lmstudio_async._structured import ModelSchema as ModelSchema
     from lmstudio_async._structured import ResponseFormat as ResponseFormat
+    from lmstudio_async._tool_call_progress import ToolCallProgress as ToolCallProgress
+    from lmstudio_async._tool_call_progress import ToolCallProgressCallback as ToolCallProgressCallback
+    from lmstudio_async._tool_calls import GuardToolCallHandler as GuardToolCallHandler
     from lmstudio_async._tool_calls import InvalidToolRequestHandler as InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition as ToolDefinition
     from lmstudio_async._tools import ToolFunctionDef as ToolFunctionDef
@@ -177,6 +180,7 @@ __all__ = [
     "GbnfGrammar",
     "GpuSetting",
     "GpuSettingDict",
+    "GuardToolCallHandler",
     "InvalidToolRequestHandler",
     "LMStudioAuthenticationError",
     "LMStudioCancelledError",
@@ -247,6 +251,8 @@ __all__ = [
     "TextData",
     "TokenCandidate",
     "TokenInfo",
+    "ToolCallProgress",
+    "ToolCallProgressCallback",
     "ToolCallRequest",
     "ToolCallRequestData",
     "ToolCallResultData",

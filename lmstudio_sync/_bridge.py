@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import anyio
-from anyio.abc import TaskGroup
 
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
-from lmstudio_sync._loop import SLICE_SECONDS, Loop, closed
+from lmstudio_sync._loop import SLICE_SECONDS, Loop, Workers, closed
 
 if TYPE_CHECKING:
     from lmstudio_async._operations import AsyncOperation
@@ -175,7 +174,17 @@ def close_all() -> None:
 class _Call:
     """One coroutine that the loop's thread runs while another thread waits for it."""
 
-    __slots__ = ("_begun", "_coroutine", "_ended", "_interrupted", "_news", "_scope", "error", "result")
+    __slots__ = (
+        "_asked",
+        "_begun",
+        "_coroutine",
+        "_ended",
+        "_interrupted",
+        "_news",
+        "_scope",
+        "error",
+        "result",
+    )
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
@@ -183,7 +192,7 @@ class _Call:
         self._coroutine = coroutine
         self._news: SimpleQueue[_Question | None] = SimpleQueue()
         self._scope: anyio.CancelScope | None = None
-        self._begun = self._interrupted = self._ended = False
+        self._begun = self._interrupted = self._ended = self._asked = False
 
     # -- in the thread that waits
 
@@ -208,15 +217,15 @@ class _Call:
 
     # -- in the loop's thread
 
-    def begin(self, tasks: TaskGroup | None) -> None:
-        if tasks is None:
+    def begin(self, workers: Workers | None) -> None:
+        if workers is None:
             self.abandon()
         elif not self._ended:
             self._begun = True
-            tasks.start_soon(self._run)
+            workers.start(self._run)
 
-    async def _run(self) -> None:
-        _current_call.set(self)
+    async def _run(self) -> bool:
+        token = _current_call.set(self)
         try:
             with anyio.CancelScope() as self._scope:
                 if self._interrupted:
@@ -231,9 +240,13 @@ class _Call:
         finally:
             self._scope = None
             self._end()
+            _current_call.reset(token)
+        # What users' coroutines did to the context of this task, and a cancellation of it, is nothing to the next call.
+        return not self._asked and not self._interrupted
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Have the thread that waits call a function."""
+        self._asked = True
         question = _Question(function, args)
         self._news.put(question)
         await question.answered.wait()

@@ -8,22 +8,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lmstudio_async._client import AsyncClient
-from lmstudio_async._files import LocalFileInput
-from lmstudio_async._wire._history import FileHandle
 from lmstudio_sync._bridge import Bridge
-from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel, EmbeddingNamespace
 from lmstudio_sync._facade import Facade
-from lmstudio_sync._files import FilesNamespace
-from lmstudio_sync._llm import LLM, DownloadedLlm, LlmNamespace
-from lmstudio_sync._repository import RepositoryNamespace
-from lmstudio_sync._system import SystemNamespace
 from lmstudio_sync._timeouts import with_timeout
 
 if TYPE_CHECKING:
     from os import PathLike
     from ssl import SSLContext
 
+    from lmstudio_async._files import LocalFileInput
+    from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
+    from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel, EmbeddingNamespace
+    from lmstudio_sync._files import FilesNamespace
+    from lmstudio_sync._llm import LLM, DownloadedLlm, LlmNamespace
+    from lmstudio_sync._repository import RepositoryNamespace
+    from lmstudio_sync._system import SystemNamespace
 
 __all__ = ["Client"]
 

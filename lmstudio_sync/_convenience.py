@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmstudio_async._arguments import DEFAULT_TTL
-from lmstudio_async._config import (
-    EmbeddingLoadModelConfig,
-    EmbeddingLoadModelConfigDict,
-    LlmLoadModelConfig,
-    LlmLoadModelConfigDict,
-)
-from lmstudio_async._files import LocalFileInput
 from lmstudio_async._models import ModelLoadingCallback
-from lmstudio_async._wire._history import FileHandle
 from lmstudio_sync._default_client import get_default_client
-from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel
-from lmstudio_sync._llm import LLM, DownloadedLlm
+
+if TYPE_CHECKING:
+    from lmstudio_async._config import (
+        EmbeddingLoadModelConfig,
+        EmbeddingLoadModelConfigDict,
+        LlmLoadModelConfig,
+        LlmLoadModelConfigDict,
+    )
+    from lmstudio_async._files import LocalFileInput
+    from lmstudio_async._wire._history import FileHandle
+    from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel
+    from lmstudio_sync._llm import LLM, DownloadedLlm
 
 __all__ = ["embedding_model", "list_downloaded_models", "list_loaded_models", "llm", "prepare_image"]
 

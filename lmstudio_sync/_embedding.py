@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from lmstudio_async._config import EmbeddingLoadModelConfig, EmbeddingLoadModelConfigDict
 from lmstudio_async._embedding import AsyncEmbeddingModel
-from lmstudio_async._wire._infos import EmbeddingModelInfo, EmbeddingModelInstanceInfo
 from lmstudio_sync._handles import ModelHandle
 from lmstudio_sync._models import DownloadedModel, ModelNamespace
+
+if TYPE_CHECKING:
+    from lmstudio_async._config import EmbeddingLoadModelConfig, EmbeddingLoadModelConfigDict
+    from lmstudio_async._wire._infos import EmbeddingModelInfo, EmbeddingModelInstanceInfo
 
 __all__ = ["DownloadedEmbeddingModel", "EmbeddingModel", "EmbeddingNamespace"]
 
 
-class EmbeddingModel(ModelHandle[EmbeddingModelInstanceInfo]):
+class EmbeddingModel(ModelHandle["EmbeddingModelInstanceInfo"]):
     """A loaded instance of an embedding model."""
 
     _core: AsyncEmbeddingModel
@@ -51,7 +53,7 @@ class EmbeddingModel(ModelHandle[EmbeddingModelInstanceInfo]):
 
 class DownloadedEmbeddingModel(
     DownloadedModel[
-        EmbeddingModel, EmbeddingModelInfo, EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict
+        EmbeddingModel, "EmbeddingModelInfo", "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict"
     ]
 ):
     """An embedding model that is there to be loaded."""
@@ -60,9 +62,9 @@ class DownloadedEmbeddingModel(
 class EmbeddingNamespace(
     ModelNamespace[
         EmbeddingModel,
-        EmbeddingModelInstanceInfo,
+        "EmbeddingModelInstanceInfo",
         DownloadedEmbeddingModel,
-        EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict,
+        "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict",
     ]
 ):
     """The embedding models of a server: `Client.embedding`."""

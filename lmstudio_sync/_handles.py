@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from lmstudio_async._handles import AsyncModelHandle
-from lmstudio_async._wire._infos import ModelInstanceInfo
-from lmstudio_async._wire._models import ProcessingState
 from lmstudio_sync._facade import Facade
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import ModelInstanceInfo
+    from lmstudio_async._wire._models import ProcessingState
 
 __all__ = ["ModelHandle"]
 
-InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
 
 
 class ModelHandle(Facade, Generic[InfoT]):

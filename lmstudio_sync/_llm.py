@@ -5,43 +5,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from lmstudio_async._acting import (
-    ActMessageCallback,
-    ActResult,
-    RoundCallback,
-    RoundFragmentCallback,
-    RoundProgressCallback,
-    RoundResultCallback,
-)
-from lmstudio_async._chat import ChatInput
-from lmstudio_async._config import (
-    LlmLoadModelConfig,
-    LlmLoadModelConfigDict,
-    LlmPredictionConfig,
-    LlmPredictionConfigDict,
-)
 from lmstudio_async._llm import AsyncLLM
-from lmstudio_async._predicting import (
-    PredictionFirstTokenCallback,
-    PredictionFragmentCallback,
-    PredictionMessageCallback,
-    PredictionResult,
-    PromptProcessingCallback,
-)
-from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
-from lmstudio_async._structured import ResponseFormat
-from lmstudio_async._tool_calls import InvalidToolRequestHandler
-from lmstudio_async._tools import ToolDefinition
-from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo
 from lmstudio_sync._handles import ModelHandle
 from lmstudio_sync._models import DownloadedModel, ModelNamespace
-from lmstudio_sync._predicting import PredictionStream
+
+if TYPE_CHECKING:
+    from lmstudio_async._acting import (
+        ActMessageCallback,
+        ActResult,
+        RoundCallback,
+        RoundFragmentCallback,
+        RoundProgressCallback,
+        RoundResultCallback,
+    )
+    from lmstudio_async._chat import ChatInput
+    from lmstudio_async._config import (
+        LlmLoadModelConfig,
+        LlmLoadModelConfigDict,
+        LlmPredictionConfig,
+        LlmPredictionConfigDict,
+    )
+    from lmstudio_async._predicting import (
+        PredictionFirstTokenCallback,
+        PredictionFragmentCallback,
+        PredictionMessageCallback,
+        PromptProcessingCallback,
+    )
+    from lmstudio_async._prediction_result import PredictionResult
+    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._structured import ResponseFormat
+    from lmstudio_async._tool_call_progress import ToolCallProgressCallback
+    from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
+    from lmstudio_async._tools import ToolDefinition
+    from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo
+    from lmstudio_sync._predicting import PredictionStream
 
 __all__ = ["LLM", "DownloadedLlm", "LlmNamespace"]
 
 
-class LLM(ModelHandle[LlmInstanceInfo]):
+class LLM(ModelHandle["LlmInstanceInfo"]):
     """A loaded instance of a language model."""
 
     _core: AsyncLLM
@@ -291,6 +295,8 @@ class LLM(ModelHandle[LlmInstanceInfo]):
         on_round_end: RoundCallback | None = None,
         on_prediction_completed: RoundResultCallback | None = None,
         on_prompt_processing_progress: RoundProgressCallback | None = None,
+        on_tool_call: ToolCallProgressCallback | None = None,
+        guard_tool_call: GuardToolCallHandler | None = None,
         handle_invalid_tool_request: InvalidToolRequestHandler | None = None,
     ) -> ActResult:
         """Answer the last message of a chat, with tools: the model calls them until it knows what to say.
@@ -317,6 +323,11 @@ class LLM(ModelHandle[LlmInstanceInfo]):
         :param on_prediction_completed: told each round's answer.
         :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0, and the
             round's number.
+        :param on_tool_call: told each step of a tool call, a `ToolCallProgress`: from the model's first word of it to
+            what the tool gave.
+        :param guard_tool_call: asked before each call whose arguments fit, with the request and the round's number.
+            `True` lets the tool run, a dict lets it run with these arguments, `False` or a text for the model refuses
+            the call. With it the model's message is told to ``on_message`` when all calls of the round are done.
         :param handle_invalid_tool_request: told the error and the request when a tool call cannot be made or fails.
             A text that it returns goes to the model instead of the error. Without a request nothing can be told to
             the model, and the error is raised next.
@@ -332,6 +343,11 @@ class LLM(ModelHandle[LlmInstanceInfo]):
                 return a * b
 
             llm.act("What is 12345 times 54321?", [multiply], on_message=print)
+
+            def ask(request, round_index):
+                return input(f"May it call {request.name}({request.arguments})? ") == "yes" or "The user says no."
+
+            llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
         """
         return self._bridge.call(
             self._core.act(
@@ -348,16 +364,18 @@ class LLM(ModelHandle[LlmInstanceInfo]):
                 on_round_end=self._bridge.callback(on_round_end),
                 on_prediction_completed=self._bridge.callback(on_prediction_completed),
                 on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
+                on_tool_call=self._bridge.callback(on_tool_call),
+                guard_tool_call=self._bridge.callback(guard_tool_call),
                 handle_invalid_tool_request=self._bridge.callback(handle_invalid_tool_request),
             )
         )
 
 
-class DownloadedLlm(DownloadedModel[LLM, LlmInfo, LlmLoadModelConfig | LlmLoadModelConfigDict]):
+class DownloadedLlm(DownloadedModel[LLM, "LlmInfo", "LlmLoadModelConfig | LlmLoadModelConfigDict"]):
     """A language model that is there to be loaded."""
 
 
 class LlmNamespace(
-    ModelNamespace[LLM, LlmInstanceInfo, DownloadedLlm, LlmLoadModelConfig | LlmLoadModelConfigDict]
+    ModelNamespace[LLM, "LlmInstanceInfo", DownloadedLlm, "LlmLoadModelConfig | LlmLoadModelConfigDict"]
 ):
     """The language models of a server: `Client.llm`."""

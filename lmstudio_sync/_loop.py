@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
@@ -19,10 +19,16 @@ from anyio.abc import TaskGroup
 from lmstudio_async._session import EventLoop
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioRuntimeError
 
-__all__ = ["SLICE_SECONDS", "Loop", "closed"]
+__all__ = ["SLICE_SECONDS", "Loop", "Workers", "closed"]
 
 #: How often whoever waits looks up. On some systems a Ctrl-C is noticed only then.
 SLICE_SECONDS = 0.1
+
+#: Threads that call at the same time have a task each; a few of these are kept.
+MOST_IDLE_WORKERS = 8
+
+#: Gives whether the task that did it may do more.
+Work = Callable[[], Awaitable[bool]]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -38,7 +44,7 @@ class Loop:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._event_loop: EventLoop | None = None
-        self._tasks: TaskGroup | None = None
+        self._workers: Workers | None = None
         self._scope: anyio.CancelScope
         self._leaving: anyio.Event
         self._is_usable = False
@@ -108,9 +114,9 @@ class Loop:
                 ) from error
             self._thread = thread
 
-    def start(self, begin: Callable[[TaskGroup | None], None]) -> bool:
-        """Have something begin in the task group that lives as long as the owner; in none if that is over."""
-        return self.soon(lambda: begin(self._tasks))
+    def start(self, begin: Callable[[Workers | None], None]) -> bool:
+        """Have something begin in one of the tasks that live as long as the owner; in none if that is over."""
+        return self.soon(lambda: begin(self._workers))
 
     def soon(self, function: Callable[..., Any], *args: Any) -> bool:
         """Run a function in the loop, and do not wait for it. Give whether it could be scheduled."""
@@ -162,19 +168,19 @@ class Loop:
                 except Exception as error:  # noqa: BLE001 - whoever waits is told
                     self._fail(error)
             # What was still going on has no client any more.
-            self._tasks = None
+            self._workers = None
             tasks.cancel_scope.cancel()
 
     async def _own(self, tasks: TaskGroup) -> None:
         async with self._owner:
-            self._tasks = tasks
+            self._workers = Workers(tasks)
             with self._lock:
                 self._is_usable = not self._is_closed
             self._is_decided.set()
             await self._leaving.wait()
 
     def _leave(self) -> None:
-        if self._tasks is None:
+        if self._workers is None:
             # It is still being entered.
             self._scope.cancel()
         else:
@@ -185,6 +191,42 @@ class Loop:
             logger.debug("the client's end failed", exc_info=error)
         else:
             self._error, self._traceback = error, error.__traceback__
+
+
+class Workers:
+    """Tasks that do one piece of work after the other: to wake one costs half of what it costs to make one."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._idle: list[_IdleWorker] = []
+
+    def start(self, work: Work) -> None:
+        """Have a task do some work, which says whether that task may do more."""
+        if self._idle:
+            idle = self._idle.pop()
+            idle.work = work
+            idle.is_needed.set()
+        else:
+            self._tasks.start_soon(self._live, work)
+
+    async def _live(self, work: Work) -> None:
+        while await work() and len(self._idle) < MOST_IDLE_WORKERS:
+            # What was done, and what came of it, is not kept meanwhile.
+            del work
+            idle = _IdleWorker()
+            self._idle.append(idle)
+            await idle.is_needed.wait()
+            work = idle.work
+
+
+class _IdleWorker:
+    """A task that waits for work."""
+
+    __slots__ = ("is_needed", "work")
+
+    def __init__(self) -> None:
+        self.is_needed = anyio.Event()
+        self.work: Work
 
 
 def closed() -> LMStudioConnectionClosedError:

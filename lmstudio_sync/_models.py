@@ -5,21 +5,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmstudio_async._arguments import DEFAULT_TTL
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace, ModelLoadingCallback
-from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-from lmstudio_async._wire._models import ModelQuery, ModelUsage
 from lmstudio_sync._facade import Facade
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._loading import LoadStream
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+    from lmstudio_async._wire._models import ModelQuery, ModelUsage
+    from lmstudio_sync._loading import LoadStream
 
 __all__ = ["DownloadedModel", "ModelNamespace"]
 
 HandleT = TypeVar("HandleT", bound="ModelHandle[Any]")
-InfoT = TypeVar("InfoT", bound=ModelInstanceInfo)
-ModelT = TypeVar("ModelT", bound=ModelInfo)
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+ModelT = TypeVar("ModelT", bound="ModelInfo")
 DownloadedT = TypeVar("DownloadedT", bound="DownloadedModel[Any, Any, Any]")
 ConfigT = TypeVar("ConfigT")
 
@@ -175,10 +177,10 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             )
         )
 
-    def unload(self, identifier: str, *, device: str | None = None) -> None:
+    def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
-        :param identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
         :raises LMStudioValueError: if it is no identifier.
@@ -187,7 +189,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             client.llm.unload("second-llama")
         """
-        self._bridge.call(self._core.unload(identifier, device=device))
+        self._bridge.call(self._core.unload(model_identifier, device=device))
 
     def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.

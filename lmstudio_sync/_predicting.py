@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from lmstudio_async._predicting import AsyncPredictionStream, PredictionResult
+from lmstudio_async._predicting import AsyncPredictionStream
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import LlmPredictionFragment, LlmPredictionStats, ToolCallRequest
 from lmstudio_sync._operations import Operation
 
+if TYPE_CHECKING:
+    from lmstudio_async._prediction_result import PredictionResult
+
 __all__ = ["PredictionStream"]
 
 
-class PredictionStream(Operation[LlmPredictionFragment, PredictionResult]):
+class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult"]):
     """An answer in the making: iterate over its fragments, wait for its result.
 
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or

@@ -5,24 +5,17 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 
 from lmstudio_async import AsyncClient
 from tests.scripted_server import ScriptedServer
+from tests.soak import register_profile
 
-# The long soak: `pytest --hypothesis-profile=soak tests/faults`, or of any other tests. Each run is a different one.
-settings.register_profile(
-    "soak", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+register_profile()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has Ctrl-C ignored, by them and by every program they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# `pytest --hypothesis-profile=soak` tries what is random for much longer.
-hypothesis.settings.register_profile("soak", max_examples=5000, deadline=None)
 
 
 @pytest.fixture(params=["asyncio", "trio"], scope="module")

@@ -1,13 +1,35 @@
-"""How many examples a property is tried with: a few among the other tests, thousands in a soak."""
+"""How much of a property test the suite runs, and how much a soak: ``pytest --hypothesis-profile=soak``."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-__all__ = ["examples"]
+__all__ = ["bounded", "register_profile"]
+
+_PROFILE = "soak"
 
 
-def examples(usual: int) -> int:
-    """What is usual, unless a profile such as ``--hypothesis-profile=soak`` asks for more than Hypothesis itself."""
-    profile = settings().max_examples
-    return profile if profile > 100 else usual
+def register_profile() -> None:
+    """Make the profile known. Each soak is a different one."""
+    settings.register_profile(
+        _PROFILE,
+        max_examples=5000,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        print_blob=True,
+    )
+
+
+def bounded(examples: int) -> settings:
+    """The same few examples each time; in a soak as many as its profile says, and others each time."""
+    soaks = settings.get_current_profile_name() == _PROFILE
+    return settings(
+        max_examples=settings().max_examples if soaks else examples,
+        deadline=None,
+        derandomize=not soaks,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.function_scoped_fixture,
+        ],
+    )

@@ -90,6 +90,69 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     assert len(imported) < 60
 
 
+LISTS = {
+    "lmstudio_async": """
+async def main():
+    async with lmstudio_async.AsyncClient(host) as client:
+        return await client.llm.list_loaded()
+found = asyncio.run(main())
+""",
+    "lmstudio_sync": """
+with lmstudio_sync.Client(host) as client:
+    found = client.llm.list_loaded()
+""",
+}
+ANSWERS = {
+    "lmstudio_async": """
+async def main():
+    async with lmstudio_async.AsyncClient(host) as client:
+        llm = await client.llm.model("tiny")
+        return [fragment async for fragment in llm.respond_stream("n=10 mode=burst")]
+found = asyncio.run(main())
+""",
+    "lmstudio_sync": """
+with lmstudio_sync.Client(host) as client:
+    found = list(client.llm.model("tiny").respond_stream("n=10 mode=burst"))
+""",
+}
+
+
+def after(package: str, script: str, host: str) -> tuple[set[str], int]:
+    """Which modules a whole script has loaded, and how many attrs classes of ours it has made."""
+    code = f"""
+import asyncio, gc, json, sys, {package}
+host = sys.argv[1]
+{script}
+assert found
+gc.collect()
+classes = [each for each in gc.get_objects() if isinstance(each, type) and "__attrs_attrs__" in vars(each)]
+made = [each for each in classes if each.__module__.startswith("lmstudio_")]
+print(json.dumps([list(sys.modules), len(made)]))
+"""
+    answer = subprocess.check_output([sys.executable, "-c", code, host], cwd=ROOT, timeout=60)
+    modules, made = json.loads(answer)
+    return set(modules), made
+
+
+@pytest.mark.parametrize(("package", "modules"), [("lmstudio_async", 28), ("lmstudio_sync", 38)])
+def test_listing_what_is_loaded_makes_no_classes(package: str, modules: int, fast_server: str) -> None:
+    loaded, made = after(package, LISTS[package], fast_server)
+    assert made == 0
+    assert "cattrs" not in loaded
+    ours = {each for each in loaded if each.startswith("lmstudio_")}
+    assert "lmstudio_async._client" in ours
+    assert len(ours) <= modules
+
+
+@pytest.mark.parametrize(("package", "modules"), [("lmstudio_async", 48), ("lmstudio_sync", 60)])
+def test_a_plain_answer_needs_neither_configs_nor_tools(package: str, modules: int, fast_server: str) -> None:
+    loaded, made = after(package, ANSWERS[package], fast_server)
+    assert made <= 75
+    rare = {"_acting", "_tools", "_config", "_files", "_embedding", "_repository", "_system", "_wire._files"}
+    assert loaded.isdisjoint({"cattrs", *(f"lmstudio_async.{each}" for each in rare)})
+    assert len({each for each in loaded if each.startswith("lmstudio_")}) <= modules
+
+
 async def test_what_came_together_costs_one_wake_up(fast_server: str, counted: Counter[str]) -> None:
     with anyio.fail_after(30):
         async with AsyncClient(fast_server) as client:

@@ -30,7 +30,7 @@ INSTANCE = ModelInstanceInfo(type="llm", model_key="qwen3-4b", identifier="qwen3
 
 @pytest.fixture
 def feed() -> LoadFeed:
-    return LoadFeed("Model load")
+    return LoadFeed("Model load", came_too_late=lambda _: None)
 
 
 def phases(feed: LoadFeed) -> list[tuple[str, float]]:
@@ -112,8 +112,8 @@ def test_an_instance_without_a_name_is_no_result(feed: LoadFeed) -> None:
 
 
 async def test_whoever_waits_is_woken_by_news(feed: LoadFeed) -> None:
-    feed.changed = anyio.Event()
+    news = feed.changed = anyio.Event()
     feed.feed(Progress(progress=0.5))
 
     with anyio.fail_after(1):
-        await feed.changed.wait()
+        await news.wait()

@@ -10,11 +10,14 @@ import pytest
 
 from lmstudio_async import (
     AsyncClient,
+    AsyncLLM,
+    LlmInstanceInfo,
     LMStudioAuthenticationError,
     LMStudioCancelledError,
     LMStudioChannelClosedError,
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
+    LMStudioError,
     LMStudioProtocolError,
     LMStudioRuntimeError,
     LMStudioTimeoutError,
@@ -265,6 +268,63 @@ async def test_a_closed_operation_cannot_be_started(both: Both) -> None:
         await load.wait_for_result()
 
 
+# -- listing
+
+
+async def listed(both: Both, answer: Any) -> list[AsyncLLM]:
+    """What `list_loaded` makes of an answer."""
+    client, server = both
+    found: list[AsyncLLM] = []
+    errors: list[LMStudioError] = []
+
+    async def ask() -> None:
+        try:
+            found.extend(await client.llm.list_loaded())
+        except LMStudioError as error:
+            errors.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await server.answer(await server.next_message(), answer)
+    for error in errors:
+        raise error
+    return found
+
+
+async def test_a_listed_handle_carries_all_that_the_server_said(both: Both) -> None:
+    (llm,) = await listed(both, [INSTANCE | {"brandNew": [1]}])
+
+    assert llm.identifier == INSTANCE["identifier"]
+    assert isinstance(llm.info, LlmInstanceInfo)
+    assert llm.info.model_key == MODEL["modelKey"]
+    assert llm.info.extra == {"brandNew": [1]}
+    assert llm.info is llm.info
+
+
+async def test_an_odd_model_does_not_break_a_list(both: Both) -> None:
+    odd = [
+        {"type": 5},
+        {},
+        {"type": "llm", "identifier": 5, "contextLength": "long"},
+        {"type": "fromTheFuture"},
+    ]
+    llm, other = await listed(both, [INSTANCE, *odd])
+
+    assert llm.identifier == INSTANCE["identifier"]
+    assert (other.identifier, other.info.context_length) == ("", 0)
+    assert other.info.extra == {"identifier": 5, "contextLength": "long"}
+
+
+@pytest.mark.parametrize("answer", [None, 5, {}, [INSTANCE, 5], [None], [[]]])
+async def test_a_list_that_is_none_is_an_error(both: Both, answer: Any) -> None:
+    with pytest.raises(LMStudioProtocolError, match="cannot be read: expected a list of objects"):
+        await listed(both, answer)
+
+
+# -- the end
+
+
 async def test_a_closed_client_says_so(both: Both) -> None:
     client, _ = both
     await client.aclose()
@@ -291,6 +351,28 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
         async with ScriptedServer().client() as (client, server):
             await list_nothing(client, server)
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("request_", ["loadModel", "getModelInfo"])
+async def test_a_task_that_is_cancelled_with_its_connection_is_cancelled(request_: str) -> None:
+    requests: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
+        "loadModel": lambda client: client.llm.load_new_instance("qwen3-4b"),
+        "getModelInfo": lambda client: client.llm.get_model_info("qwen3-4b"),
+    }
+    scope = anyio.CancelScope()
+
+    async def ask(client: AsyncClient) -> None:
+        with scope:
+            await requests[request_](client)
+
+    async with ScriptedServer().client() as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, client)
+        await server.next_message()
+        # A timeout around all of it may hit the connection's task first.
+        client._session("llm")._link.fail(LMStudioConnectionClosedError("The client was closed."))  # type: ignore[union-attr]
+        scope.cancel()
+
+    assert scope.cancelled_caught
 
 
 async def test_leaving_the_client_by_a_timeout_closes_it() -> None:

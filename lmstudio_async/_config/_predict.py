@@ -37,7 +37,8 @@ class LlmPredictionConfig(Settings):
         ``"truncateMiddle"`` keeps the system prompt and the first user message and forgets what follows them,
         ``"rollingWindow"`` forgets the oldest. Server's default: ``"truncateMiddle"``.
     :param structured: what the answer must look like: ``{"type": "json", "json_schema": {…}}`` or
-        ``{"type": "gbnf", "gbnf_grammar": "…"}``. The parameter ``response_format`` goes before it.
+        ``{"type": "gbnf", "gbnf_grammar": "…"}``. Not together with the parameter ``response_format``, which also
+        takes classes.
     :param top_k_sampling: choose among this many tokens, a whole number from -1 to 500. Server's default: 40.
     :param top_p_sampling: choose among the likeliest tokens that together have this probability, from 0 to 1;
         ``False``: among all. Server's default: 0.95.

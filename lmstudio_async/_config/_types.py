@@ -43,10 +43,10 @@ class Settings:
     _place: ClassVar[str] = ""
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, object]) -> Self:
+    def from_dict(cls, data: Mapping[str, object]) -> Self:
         """Make one from a dict, with the keys in either spelling.
 
-        :param settings: names and values; ``None`` is as good as not given.
+        :param data: names and values; ``None`` is as good as not given.
         :return: the config. Its values are looked at when it is used.
         :raises LMStudioConfigError: a key is unknown, or given in both spellings.
 
@@ -54,11 +54,9 @@ class Settings:
 
             LlmLoadModelConfig.from_dict({"contextLength": 8192})
         """
-        if not isinstance(settings, Mapping):
-            raise LMStudioConfigError(
-                f"The {cls._title} is a mapping or a {cls.__name__}, not {show(settings)}."
-            )
-        return cls(**spell(settings, _names(cls), cls._title, cls._place))
+        if not isinstance(data, Mapping):
+            raise LMStudioConfigError(f"The {cls._title} is a mapping or a {cls.__name__}, not {show(data)}.")
+        return cls(**spell(data, _names(cls), cls._title, cls._place))
 
     def to_dict(self) -> dict[str, Any]:
         """What is set, by camelCase keys.

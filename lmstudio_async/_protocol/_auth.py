@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
-import uuid
 from collections.abc import Mapping
 
-import attrs
-
-from lmstudio_async._protocol._errors import authentication_refused
-from lmstudio_async._wire._messages import Authentication, AuthenticationResult
-from lmstudio_async._wire._struct import MalformedError, read, write
 from lmstudio_async.errors import LMStudioProtocolError, LMStudioValueError
 
 __all__ = ["TOKEN_VARIABLES", "Credentials", "check_authentication_result"]
@@ -20,12 +15,12 @@ TOKEN_VARIABLES = ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
 _TOKEN = re.compile(r"sk-lm-([A-Za-z0-9]{8}):([A-Za-z0-9]{20})")
 
 
-@attrs.frozen(repr=False)
 class Credentials:
     """What all connections of one client present. Its repr shows nothing of a token."""
 
-    identifier: str
-    passkey: str
+    def __init__(self, identifier: str, passkey: str) -> None:
+        self.identifier = identifier
+        self.passkey = passkey
 
     def __repr__(self) -> str:
         return "Credentials(guest)" if self.identifier.startswith("guest:") else "Credentials(API token)"
@@ -33,7 +28,7 @@ class Credentials:
     @classmethod
     def guest(cls) -> Credentials:
         """Credentials that nobody else has."""
-        return cls(f"guest:{uuid.uuid4()}", str(uuid.uuid4()))
+        return cls(f"guest:{_random_text()}", _random_text())
 
     @classmethod
     def find(cls, api_token: str | None, environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -62,8 +57,11 @@ class Credentials:
 
     def packet(self) -> dict[str, object]:
         """The first frame of a connection."""
-        message = Authentication(client_identifier=self.identifier, client_passkey=self.passkey)
-        return write(message)  # type: ignore[no-any-return]
+        return {
+            "authVersion": 1,
+            "clientIdentifier": self.identifier,
+            "clientPasskey": self.passkey,
+        }
 
 
 def check_authentication_result(message: object) -> None:
@@ -72,11 +70,20 @@ def check_authentication_result(message: object) -> None:
     :raises LMStudioAuthenticationError: if it refuses this client.
     :raises LMStudioProtocolError: if it is no answer to that.
     """
+    if isinstance(message, dict) and message.get("success") is True:
+        return
+    from lmstudio_async._protocol._errors import authentication_refused
+    from lmstudio_async._wire._messages import AuthenticationResult
+    from lmstudio_async._wire._struct import MalformedError, read
+
     try:
         result = read(AuthenticationResult, message)
     except MalformedError as error:
         raise LMStudioProtocolError(
             f"The server did not answer the authentication but sent something else ({error}). Is it LM Studio?"
         ) from error
-    if not result.success:
-        raise authentication_refused(result.error or "no reason given")
+    raise authentication_refused(result.error or "no reason given")
+
+
+def _random_text() -> str:
+    return base64.b64encode(os.urandom(18)).decode()

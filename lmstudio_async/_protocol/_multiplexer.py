@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol
-
-import attrs
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._errors import error_from_wire
-from lmstudio_async._protocol._warnings import Suspect, concerned, is_unknown_endpoint
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async._wire._struct import WireObject, read, reader, write
 from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result", "copy_of"]
 
@@ -45,19 +42,23 @@ class ChannelReceiver(Protocol):
         """The channel is over; with an error unless the server closed it in order. A result that came stands."""
 
 
-@attrs.define
 class _Call:
-    endpoint: RpcEndpoint[Any, Any]
-    receiver: CallReceiver
+    __slots__ = ("endpoint", "receiver")
+
+    def __init__(self, endpoint: RpcEndpoint[Any, Any], receiver: CallReceiver) -> None:
+        self.endpoint = endpoint
+        self.receiver = receiver
 
 
-@attrs.define
 class _Channel:
-    endpoint: ChannelEndpoint[Any, Any]
-    receiver: ChannelReceiver
-    read: Callable[[Any], Any]
-    heard: bool = False
-    misread: LMStudioProtocolError | None = None
+    __slots__ = ("endpoint", "heard", "misread", "read", "receiver")
+
+    def __init__(self, endpoint: ChannelEndpoint[Any, Any], receiver: ChannelReceiver) -> None:
+        self.endpoint = endpoint
+        self.receiver = receiver
+        self.read = endpoint.read_packet
+        self.heard = False
+        self.misread: LMStudioProtocolError | None = None
 
 
 class Multiplexer:
@@ -97,7 +98,7 @@ class Multiplexer:
             "callId": self._last_call + 1,
         }
         if parameter is not None:
-            message["parameter"] = write(parameter)
+            message["parameter"] = _plain(parameter)
         frame = dumps(message)
         self._last_call += 1
         if ("call", endpoint.name) in self._unknown:
@@ -120,20 +121,20 @@ class Multiplexer:
             "channelId": self._last_channel + 1,
         }
         if creation is not None:
-            message["creationParameter"] = write(creation)
+            message["creationParameter"] = _plain(creation)
         frame = dumps(message)
         self._last_channel += 1
         if ("channel", endpoint.name) in self._unknown:
             receiver.end(_not_handled(endpoint.label, self._unknown["channel", endpoint.name]))
             return self._last_channel, ""
-        self._channels[self._last_channel] = _Channel(endpoint, receiver, reader(endpoint.to_client))
+        self._channels[self._last_channel] = _Channel(endpoint, receiver)
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:
         """The frame that sends a packet on a channel; None if the channel is over."""
         if number not in self._channels:
             return None
-        return dumps({"type": "channelSend", "channelId": number, "message": write(packet)})
+        return dumps({"type": "channelSend", "channelId": number, "message": _plain(packet)})
 
     def forget_channel(self, number: int) -> None:
         """Nobody listens on this channel any more; what still comes is dropped."""
@@ -166,8 +167,11 @@ class Multiplexer:
             channel.receiver.end(copy_of(error))
 
     def _channel_send(self, message: dict[str, Any]) -> None:
-        channel = self._find(self._channels, message, "channelId")
+        number = message.get("channelId")
+        # Written out: nearly every frame comes this way.
+        channel = self._channels.get(number) if type(number) is int else None
         if channel is None:
+            self._find(self._channels, message, "channelId")
             return
         channel.heard = True
         try:
@@ -196,11 +200,11 @@ class Multiplexer:
         if call is None:
             return
         endpoint, result = call.endpoint, message.get("result")
-        if endpoint.result is None or (result is None and endpoint.optional_result):
+        if not endpoint.has_result or (result is None and endpoint.optional_result):
             call.receiver.succeed(None)
             return
         try:
-            call.receiver.succeed(read(endpoint.result, result))
+            call.receiver.succeed(endpoint.read_result(result))
         except Exception as error:  # noqa: BLE001 - likewise
             failure = LMStudioProtocolError(f"{endpoint.label}: the server's answer cannot be read: {error}")
             failure.__cause__ = error
@@ -216,6 +220,8 @@ class Multiplexer:
 
         What it concerns ends here; it would wait for ever.
         """
+        from lmstudio_async._protocol._warnings import Suspect, concerned, is_unknown_endpoint
+
         text, kind = message.get("warning"), message.get("kind")
         text = text if isinstance(text, str) else "no reason given"
         kind = kind if isinstance(kind, str) else ""
@@ -244,7 +250,15 @@ class Multiplexer:
         return table.pop(number, None) if remove else table.get(number)
 
 
+def _plain(value: WireObject) -> Any:
+    from lmstudio_async._wire._struct import write
+
+    return write(value)
+
+
 def _error(message: dict[str, Any], label: str) -> LMStudioError:
+    from lmstudio_async._protocol._errors import error_from_wire
+
     try:
         return error_from_wire(message.get("error"), label)
     except Exception as error:  # noqa: BLE001 - such as a RecursionError: whoever waits is told at any rate

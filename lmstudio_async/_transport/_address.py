@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-
-import attrs
+from typing import NamedTuple
 
 from lmstudio_async.errors import LMStudioValueError
 
@@ -28,8 +27,7 @@ _FORMS = (
 )
 
 
-@attrs.frozen
-class ServerAddress:
+class ServerAddress(NamedTuple):
     """Where one server is.
 
     :param secure: whether TLS is spoken.

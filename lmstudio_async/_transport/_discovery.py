@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import ssl
 
 import anyio
 import httpx
 
 from lmstudio_async._transport._address import ServerAddress, parse_api_host
+from lmstudio_async._transport._certificates import no_certificates
 from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async.errors import LMStudioUnreachableError
 
@@ -73,14 +73,6 @@ async def find_default_local_api_host() -> str | None:
             for address in addresses:
                 tasks.start_soon(ask, address)
     return next((str(address) for address, answer in answers.items() if answer), None)
-
-
-def no_certificates() -> ssl.SSLContext:
-    """Give what a client needs that never speaks TLS: loading the certificates would take longer than connecting.
-
-    It trusts nobody: were it used for TLS after all, the handshake would fail.
-    """
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:

@@ -7,8 +7,8 @@ Every other frame (control frames, fragments, whatever breaks the rules) is left
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
-import attrs
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
@@ -33,8 +33,7 @@ _MASK_BLOCK = 8192
 _MASK_AT_ONCE = 1024
 
 
-@attrs.frozen
-class FrameEnd:
+class FrameEnd(NamedTuple):
     """Why no more frames come.
 
     :param code: the websocket close code.

@@ -15,6 +15,7 @@ from wsproto.events import CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
+from lmstudio_async._transport._stream import InnerStream, stream_under
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
@@ -46,6 +47,8 @@ class WebSocketTransport:
         max_message_bytes: int,
     ) -> None:
         self._stream = stream
+        # What is under it, as soon as that can be used.
+        self._inner: InnerStream | None = None
         self._connection = connection
         self._url = url
         self._ping_interval = ping_interval
@@ -132,14 +135,17 @@ class WebSocketTransport:
 
     async def _read_some(self) -> list[str]:
         """Read once, and do what is not the caller's business. The end is remembered, not raised."""
-        limit = self._ping_timeout if self._ping_unanswered else self._ping_interval
+        data = b""
         try:
-            data = await self._stream.read(_READ_BYTES, timeout=limit)
-        except (httpcore.ReadTimeout, TimeoutError) as exc:
-            await self._miss_the_peer(exc)
-            return []
+            with anyio.move_on_after(
+                self._ping_timeout if self._ping_unanswered else self._ping_interval
+            ) as silence:
+                data = await self._read()
         except Exception as exc:  # noqa: BLE001 - whatever the socket layers raise, the connection is gone
             self._set_broken(f"the network failed ({_describe(exc)})", exc)
+            return []
+        if silence.cancelled_caught:
+            await self._miss_the_peer()
             return []
         if not data:
             self._set_broken("the server hung up without saying goodbye")
@@ -155,11 +161,22 @@ class WebSocketTransport:
             await self._answer_end(self._reader.end)
         return frames
 
-    async def _miss_the_peer(self, exc: BaseException) -> None:
+    async def _read(self) -> bytes:
+        """Give what has arrived; nothing at the end."""
+        if self._inner is not None:
+            try:
+                return await self._inner.read(_READ_BYTES)
+            except anyio.EndOfStream:
+                return b""
+        data = await self._stream.read(_READ_BYTES)
+        self._inner = stream_under(self._stream)
+        return data
+
+    async def _miss_the_peer(self) -> None:
         """Ask a silent server for a sign of life, or give it up if it was asked already."""
         if self._ping_unanswered:
             silence = self._ping_interval + self._ping_timeout
-            self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping", exc)
+            self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping")
             await self._drop()
             return
         self._ping_unanswered = True
@@ -227,14 +244,15 @@ class WebSocketTransport:
                 self._write_scope = None
 
     async def _write(self, data: bytes, scope: anyio.CancelScope) -> None:
+        write = self._stream.write if self._inner is None else self._inner.write
         if len(data) <= _WRITE_BYTES:
             scope.deadline = anyio.current_time() + self._write_timeout
-            await self._stream.write(data)
+            await write(data)
             return
         view = memoryview(data)
         for at in range(0, len(data), _WRITE_BYTES):
             scope.deadline = anyio.current_time() + self._write_timeout
-            await self._stream.write(bytes(view[at : at + _WRITE_BYTES]))
+            await write(bytes(view[at : at + _WRITE_BYTES]))
 
     async def _drop(self) -> None:
         """Let go of the socket."""

@@ -7,24 +7,24 @@ import hashlib
 import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import httpx
 import httpx_ws
 
-from lmstudio_async._transport._address import ServerAddress
-from lmstudio_async._transport._base import FrameTransport
-from lmstudio_async._transport._discovery import no_certificates
+from lmstudio_async._transport._certificates import no_certificates, read_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
 from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async._transport._link import WebSocketTransport
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
     LMStudioUnreachableError,
-    LMStudioValueError,
 )
+
+if TYPE_CHECKING:
+    from lmstudio_async._transport._address import ServerAddress
+    from lmstudio_async._transport._base import FrameTransport
 
 __all__ = ["WebSocketConnector"]
 
@@ -164,7 +164,7 @@ class WebSocketConnector:
             return no_certificates()
         if verify is None:
             return await anyio.to_thread.run_sync(httpx.create_ssl_context)
-        return await anyio.to_thread.run_sync(_read_certificates, verify)
+        return await anyio.to_thread.run_sync(read_certificates, verify)
 
 
 class _QuietSession(httpx_ws.AsyncWebSocketSession):
@@ -176,18 +176,6 @@ class _QuietSession(httpx_ws.AsyncWebSocketSession):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
         yield self
-
-
-def _read_certificates(path: str) -> ssl.SSLContext:
-    try:
-        if Path(path).is_dir():
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except (OSError, ValueError) as exc:
-        raise LMStudioValueError(
-            f"verify={path!r} holds no certificates that can be read ({exc}). Give the path of a PEM file or of a "
-            "directory of certificates, or an ssl.SSLContext."
-        ) from exc
 
 
 def _closed_error() -> LMStudioConnectionClosedError:

@@ -8,14 +8,30 @@ from typing import Any
 
 __all__ = ["dumps", "loads"]
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
-_decode = json.JSONDecoder().raw_decode
+
+def _make_encode() -> Callable[[Any], str]:
+    """What the encoder does, without making its inner one anew for each text: that costs more than a call's text."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    plain_text: Any = json.encoder.encode_basestring
+    encode = make(None, _encoder.default, plain_text, None, ":", ",", False, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+_encode = _make_encode()
+
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def _plain_loads(text: str) -> Any:
     # A third of what json.loads takes for a fragment goes into white space around it, and there is none.
-    value, end = _decode(text)
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise ValueError from None
     if end != len(text):
         raise ValueError
     return value

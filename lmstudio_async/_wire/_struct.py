@@ -22,9 +22,11 @@ from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import attrs
-import cattrs
 
 from lmstudio_async._wire._readers import Hook, compile_reader
+
+if typing.TYPE_CHECKING:
+    import cattrs
 
 __all__ = ["MalformedError", "Unknown", "WireObject", "camel", "nullable", "read", "reader", "write"]
 
@@ -82,14 +84,20 @@ def reader(kind: Any) -> Callable[[Any], Any]:
     return lambda value: hook(value, kind)
 
 
+# Nearly everything in a message is of these: what else there may be is found out at a higher price.
+_SCALARS = frozenset((str, int, float, bool, types.NoneType))
+
+
 def write(value: Any) -> Any:
     """Make plain JSON out of wire classes, and of lists and mappings of them."""
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, WireObject):
         return _write_object(value)
-    if isinstance(value, Mapping):
-        return {key: write(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [write(item) for item in value]
+    if isinstance(value, (dict, Mapping)):
+        return {key: write(item) for key, item in value.items()}
     return value
 
 
@@ -268,25 +276,42 @@ def _json_object(value: Any, _: Any) -> dict[str, Any]:
     raise MalformedError(f"expected an object, got {_excerpt(value)}")
 
 
-def _make_converter() -> cattrs.Converter:
+_PLAIN: dict[Any, Hook] = {
+    str: _exactly(str, "a text"),
+    bool: _exactly(bool, "true or false"),
+    int: _int,
+    float: _float,
+    Any: lambda value, _: value,
+}
+
+#: Which other kinds are read by hooks of ours, and what makes those.
+_MAKERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Hook]], ...] = (
+    (lambda kind: _is_generic(kind, dict), lambda _: _json_object),
+    (lambda kind: _is_generic(kind, list), _list_hook),
+    (_is_wire_class, _object_hook),
+    (_is_wire_union, _union_hook),
+)
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    """For all that is left, such as ``str | None``. Only odd messages need it, and importing cattrs takes a while."""
+    import cattrs
+
     converter = cattrs.Converter(detailed_validation=False)
-    converter.register_structure_hook(str, _exactly(str, "a text"))
-    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
-    converter.register_structure_hook(int, _int)
-    converter.register_structure_hook(float, _float)
-    converter.register_structure_hook_func(lambda kind: _is_generic(kind, dict), _json_object)
-    # Hooks are built at a class's first message, not at import: building one costs milliseconds.
-    converter.register_structure_hook_factory(lambda kind: _is_generic(kind, list), _list_hook)
-    converter.register_structure_hook_factory(_is_wire_class, _object_hook)
-    converter.register_structure_hook_factory(_is_wire_union, _union_hook)
+    for kind, hook in _PLAIN.items():
+        converter.register_structure_hook(kind, hook)
+    for applies, make in _MAKERS:
+        converter.register_structure_hook_factory(applies, make)
     return converter
 
 
-_converter = _make_converter()
-
-
 def _build_hook(kind: Any) -> Hook:
-    return _converter.get_structure_hook(kind)
+    # Built at a class's first message, not at import: building one costs milliseconds.
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    make = next((make for applies, make in _MAKERS if applies(kind)), None)
+    return make(kind) if make is not None else _converter().get_structure_hook(kind)
 
 
 _hook: Callable[[Any], Hook] = cache(_build_hook)

@@ -235,9 +235,10 @@ class Connection:
             case ChannelOpened():
                 channel = self._channels[request.channel_id] = Channel(request.channel_id, self)
                 self._tasks.start_soon(self._run_channel, request, channel, handlers)
-            case Packet():
+            # On a connection that is being given up, the protocol's channels outlive those who served them.
+            case Packet() if request.channel_id in self._channels:
                 self._channels[request.channel_id].receive(request.packet)
-            case ChannelDropped():
+            case ChannelDropped() if request.channel_id in self._channels:
                 self._channels.pop(request.channel_id).drop()
 
     def _have_wait(self, call: Call, size: int) -> None:

@@ -21,6 +21,8 @@ __all__ = ["serve"]
 
 #: Seconds for answers on their way, once the server is told to stop.
 _GOODBYE_SECONDS = 2
+#: Seconds for what works for clients that have been cut off. It ends by itself: the longest is to end an engine.
+_CLEAN_UP_SECONDS = 12
 
 
 async def serve(
@@ -59,7 +61,7 @@ async def serve(
         ws_per_message_deflate=False,
         # A client that is stopped in a debugger is not gone.
         ws_ping_timeout=60,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS + _CLEAN_UP_SECONDS,
     )
     runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
     try:
@@ -94,6 +96,19 @@ class _Runner(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A connection that was just being made is not told of the end, and one whose client reads nothing never comes
+        # to it: uvicorn would break off the tasks that serve them, with a traceback for each, and leave them open.
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cut_connections)
+            await super().shutdown(sockets)
+            tasks.cancel_scope.cancel()
+
+    async def _cut_connections(self) -> None:
+        await anyio.sleep(_GOODBYE_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

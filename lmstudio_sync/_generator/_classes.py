@@ -50,6 +50,10 @@ class Writer:
     def need(self, module: str, *names: str) -> None:
         self.imports.setdefault(module, set()).update(names)
 
+    def kind(self, name: str) -> dict[str, set[str]]:
+        """Give the imports that a name belongs to: what only type checkers need in the core, only they need here."""
+        return self.typing_only if name in self.module.typing_only else self.imports
+
     def use(self, node: ast.AST | None) -> str:
         """Give an annotation or a default as it is here, and see to the imports of its names."""
         if node is None:
@@ -57,7 +61,8 @@ class Writer:
         for name in names_in(node):
             if name in self.home:
                 if self.home[name] != self.module.name:
-                    self.need(f"{FACADE}.{self.home[name]}", blocking(name))
+                    place = f"{FACADE}.{self.home[name]}"
+                    self.kind(name).setdefault(place, set()).add(blocking(name))
             elif name in self.module.variables:
                 if name not in self.variables:
                     self.variables.append(name)
@@ -70,8 +75,7 @@ class Writer:
                             )
                         )
             elif name in self.module.origins:
-                kind = self.typing_only if name in self.module.typing_only else self.imports
-                kind.setdefault(self.module.origins[name], set()).add(name)
+                self.kind(name).setdefault(self.module.origins[name], set()).add(name)
         return blocking(self.module.text(node))
 
     def twin(self, node: ast.ClassDef) -> list[str]:

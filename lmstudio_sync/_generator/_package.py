@@ -16,13 +16,15 @@ __all__ = ["convenience", "package"]
 
 def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose) -> str:
     """Write the functions that use the default client."""
-    imports: dict[str, set[str]] = {f"{FACADE}._default_client": {"get_default_client"}}
+    imports: dict[str, set[str]] = {}
+    typing_only: dict[str, set[str]] = {}
     heads, bodies = [], []
     for name, (namespace, owner, method, example) in CONVENIENCE.items():
         node, writer, values = find_method(modules, home, prose, f"Async{owner}", method)
-        for module, names in writer.imports.items():
-            imports.setdefault(module, set()).update(names)
-        writer.imports = imports
+        for gathered, own in ((imports, writer.imports), (typing_only, writer.typing_only)):
+            for module, names in own.items():
+                gathered.setdefault(module, set()).update(names)
+        writer.imports, writer.typing_only = imports, typing_only
         head = f"def {name}({', '.join(writer.parameters(node.args)[1:])}) -> {writer.use(node.returns)}:"
         call = f"return get_default_client().{namespace}{'.' if namespace else ''}{method}({writer.arguments(node.args)})"
         docstring = prose(writer.module.docstring(node) or "")
@@ -37,14 +39,17 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
         docstring = re.sub("^    ", "", docstring, flags=re.MULTILINE)
         bodies.append("\n".join([*fold(head, 0), f"    {docstring}", *fold(uncalled(call), 4)]))
     used = set(re.findall(r"\w+", "\n".join(heads)))
-    imports = {module: names & used for module, names in imports.items() if names & used}
+    imports, typing_only = (
+        {module: names & used for module, names in gathered.items() if names & used}
+        for gathered in (imports, typing_only)
+    )
     imports[f"{FACADE}._default_client"] = {"get_default_client"}
     return assemble(
         "The functions that use the default client.",
         f"{CORE}/_models.py and _client.py",
         CONVENIENCE,
         imports,
-        {},
+        typing_only,
         [],
         bodies,
     )
@@ -73,8 +78,10 @@ def find_method(
         split(writer.module.text(each.slice), ",") for each in parent.bases if isinstance(each, ast.Subscript)
     )
     own = Writer(module, home, prose)
-    values = dict(zip(variables, map(blocking, split(module.text(base.slice), ",")), strict=True))
-    writer.imports = own.imports
+    # Quotes are for where the names are looked up at once, which they are not in annotations.
+    texts = [blocking(each).strip("\"'") for each in split(module.text(base.slice), ",")]
+    values = dict(zip(variables, texts, strict=True))
+    writer.imports, writer.typing_only = own.imports, own.typing_only
     own.use(base.slice)
     return found, writer, values
 

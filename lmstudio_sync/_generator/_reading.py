@@ -79,5 +79,13 @@ def names_in(node: ast.AST | None) -> Iterator[str]:
     for each in ast.walk(node) if node else ():
         if isinstance(each, ast.Name):
             yield each.id
-        elif isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value.isidentifier():
-            yield each.value
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield from names_in(quoted(each.value))
+
+
+def quoted(text: str) -> ast.AST | None:
+    """Give the expression that a quoted annotation is; None if it is only a text."""
+    try:
+        return ast.parse(text, mode="eval")
+    except SyntaxError:
+        return None

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
+from wsproto import WSConnection
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection, Request, TextMessage
 
 import lmstudio_async as lms
 from tests.cli.running import children, command, interrupt, is_running, read_until, run
@@ -59,17 +67,54 @@ async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models:
     assert not any(map(is_running, workers))
 
 
+@contextmanager
+def client_that_does_not_listen(host: str) -> Iterator[None]:
+    """A client that makes the server say more than any buffer holds, and reads nothing of it."""
+    name, _, port = host.partition(":")
+    frames = WSConnection(ConnectionType.CLIENT)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((name, int(port)))
+        connection.sendall(frames.send(Request(host=host, target="/llm")))
+        while not any(isinstance(event, AcceptConnection) for event in frames.events()):
+            frames.receive_data(connection.recv(4096))
+
+        def say(**message: object) -> None:
+            connection.sendall(frames.send(TextMessage(json.dumps(message))))
+
+        say(authVersion=1, clientIdentifier="guest:deaf", clientPasskey="secret")
+        specifier = {"type": "query", "query": {"identifier": "x" * 1_000_000}}
+        for number in range(16):
+            # Which model is not loaded is repeated in the answer.
+            say(
+                type="rpcCall",
+                callId=number,
+                endpoint="getModelInfo",
+                parameter={"specifier": specifier, "throwIfNotFound": True},
+            )
+        yield
+
+
+async def test_a_client_that_does_not_listen_does_not_spoil_its_end(models: Path) -> None:
+    with command("serve", "--models", str(models), "--port", "0") as server:
+        host = address(read_until(server, "Serving at"))
+        read_until(server, "Skipped")
+        with client_that_does_not_listen(host):
+            assert interrupt(server, signal.SIGTERM) == ""
+        assert server.returncode == 0
+
+
 async def test_demos_share_a_server_and_unload_only_their_own(models: Path) -> None:
     with command("serve", "--models", str(models), "--port", "0") as server:
         host = address(read_until(server, "Serving at"))
-        with command("demo", "--host", host) as one:
-            read_until(one, "List what is loaded")
-            code, output = run("demo", "--host", f"http://{host}/")
-            assert code == 0, output
-            rest, _ = one.communicate(timeout=60)
-            assert one.returncode == 0, rest
-        # The second one found the first one's names taken.
-        assert "second-instance-2: 100 % (unloaded)" in output
-        assert "Unload tiny:2 by its handle" in output
         async with lms.AsyncClient(host) as client:
-            assert await client.list_loaded_models() == []
+            # What another demo has loaded.
+            theirs = [
+                await client.llm.load_new_instance("tiny"),
+                await client.llm.load_new_instance("tiny", "second-instance"),
+            ]
+            code, output = await anyio.to_thread.run_sync(run, "demo", "--host", f"http://{host}/")
+            assert code == 0, output
+            assert "second-instance-2: 100 % (unloaded)" in output
+            assert "Unload tiny:2 by its handle" in output
+            assert sorted(await client.llm.list_loaded(), key=str) == sorted(theirs, key=str)

@@ -177,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         found = [
             {"id": name, "modelId": name, "tags": list(repository.tags), "downloads": 100 - index}
             for index, (name, repository) in enumerate(self.local_hub.repositories.items())
-            if query.get("search", "").lower() in name.lower() and query.get("filter") in repository.tags
+            if all(word in name.lower() for word in query.get("search", "").lower().split())
+            and query.get("filter") in repository.tags
         ]
         self._json(found[: int(query["limit"])])
 

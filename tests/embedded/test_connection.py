@@ -10,9 +10,7 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.errors import (
-    LMStudioValueError,
-)
+from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioValueError
 from tests.embedded.raw_client import RawClient, Refused, connected, stack
 from tests.tiny_gguf import ModelsFolder
 
@@ -43,6 +41,48 @@ async def test_a_connection_that_breaks_by_a_fault_of_the_server_ends_alone(
             assert await other.is_closed_by_server()
     assert "ZeroDivisionError" in caplog.text
     assert await client.call("listLoaded") == []
+
+
+class LostTransport:
+    """A connection that is lost with its second frame, while what the other side said last is still to be read."""
+
+    def __init__(self) -> None:
+        self._said = [
+            ['{"authVersion":1,"clientIdentifier":"guest:a","clientPasskey":"b"}'],
+            ['{"type":"channelCreate","endpoint":"streamLogs","channelId":1}', '{"type":"keepAlive"}'],
+        ]
+        self._last = ['{"type":"channelSend","channelId":1,"message":{"type":"stop"}}']
+        self._sent = 0
+        self._lost = anyio.Event()
+
+    async def send(self, *frames: str) -> None:
+        self._sent += len(frames)
+        if self._sent > 1:
+            self._lost.set()
+            raise LMStudioConnectionBrokenError("lost")
+
+    async def receive(self) -> list[str]:
+        if self._said:
+            return self._said.pop(0)
+        with anyio.CancelScope(shield=True):
+            await self._lost.wait()
+            # Those who served it end meanwhile.
+            await anyio.wait_all_tasks_blocked()
+        if not self._last:
+            raise LMStudioConnectionBrokenError("lost")
+        last, self._last = self._last, []
+        return last
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_what_was_said_last_on_a_lost_connection_is_no_fault_of_the_server(
+    server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(10):
+        await server.serve(LostTransport(), "diagnostics")
+    assert caplog.text == ""
 
 
 # -- who gets in

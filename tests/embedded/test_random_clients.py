@@ -20,7 +20,7 @@ import anyio.abc
 import anyio.from_thread
 import anyio.lowlevel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, RpcEndpoint, endpoints
@@ -29,7 +29,7 @@ from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected, query, stack
 from tests.embedded.sockets import frame, plain_socket, raw_websocket
 from tests.serving import served
-from tests.soak import examples
+from tests.soak import bounded
 from tests.tiny_gguf import ModelsFolder
 
 
@@ -252,15 +252,7 @@ def running(
 
 
 @given(conversation=conversations)
-@settings(
-    max_examples=examples(60),
-    deadline=None,
-    suppress_health_check=[
-        HealthCheck.too_slow,
-        HealthCheck.function_scoped_fixture,
-        HealthCheck.data_too_large,
-    ],
-)
+@bounded(60)
 def test_any_packets(
     running: tuple[anyio.from_thread.BlockingPortal, EmbeddedServer],
     faults: Faults,
@@ -333,7 +325,7 @@ requests = st.lists(
 
 
 @given(request=requests)
-@settings(max_examples=examples(100), deadline=None)
+@bounded(100)
 def test_any_bytes_as_a_request(address: str, faults: Faults, request: bytes) -> None:
     with plain_socket(address) as connection:
         send_all(connection, request)
@@ -341,7 +333,7 @@ def test_any_bytes_as_a_request(address: str, faults: Faults, request: bytes) ->
 
 
 @given(data=st.lists(frames_of_any_kind | heads, max_size=6).map(b"".join))
-@settings(max_examples=examples(60), deadline=None)
+@bounded(60)
 def test_any_bytes_over_a_websocket(address: str, faults: Faults, data: bytes) -> None:
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     with raw_websocket(address) as connection:

@@ -15,14 +15,14 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._instances import Instance, Instances
 from lmstudio_async.errors import LMStudioError
 from tests.embedded.registry import get, load, running, three_models
 from tests.lifecycle.places import needs_proc, workers
-from tests.soak import examples
+from tests.soak import bounded
 from tests.tiny_gguf import ModelsFolder
 
 pytestmark = needs_proc
@@ -148,10 +148,6 @@ async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(plans=st.lists(st.lists(steps, max_size=6), min_size=2, max_size=5))
-@settings(
-    max_examples=examples(10),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@bounded(10)
 def test_any_schedule(models: ModelsFolder, backend: str, plans: list[list[Step]]) -> None:
     anyio.run(live, models, plans, backend=backend)

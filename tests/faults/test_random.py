@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async import AsyncClient, LMStudioError
-from tests.faults.bounded import bounded
 from tests.faults.faulty_server import DROP, FaultyServer
 from tests.scripted_server import INSTANCE, MODEL
+from tests.soak import bounded
 
 SECONDS = 20.0
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async import AsyncClient, LMStudioError
-from tests.faults.bounded import bounded
 from tests.faults.socket_server import Peer, SocketServer
 from tests.scripted_server import INSTANCE
+from tests.soak import bounded
 
 SECONDS = 30.0
 DESCRIPTORS = Path("/proc/self/fd")

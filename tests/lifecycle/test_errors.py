@@ -26,7 +26,7 @@ from lmstudio_async import (
     LMStudioValueError,
     ModelQuery,
 )
-from lmstudio_async import _client as client_module
+from lmstudio_async import _transport as transport
 from tests.scripted_server import ScriptedServer
 from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
@@ -130,7 +130,7 @@ async def test_without_any_server_it_says_what_was_tried(monkeypatch: pytest.Mon
         return None
 
     # Whether an LM Studio runs on the machine of the tests is not theirs to say.
-    monkeypatch.setattr(client_module, "find_default_local_api_host", find_nothing)
+    monkeypatch.setattr(transport, "find_default_local_api_host", find_nothing)
 
     with pytest.raises(LMStudioUnreachableError, match=r"(?s)41343.*1234.*LMSTUDIO_HOST.*embedded"):
         async with AsyncClient():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import typing
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from lmstudio_async._protocol._endpoints import (
     ChannelEndpoint,
     Endpoint,
     RpcEndpoint,
+    _base,
     endpoints,
 )
 from lmstudio_async._wire._models import Cancel
@@ -115,6 +119,41 @@ def test_what_takes_long_can_be_cancelled(name: str) -> None:
     channels = [channel for channel in CHANNELS if channel.name == name]
     assert channels
     assert all(read(channel.to_server, {"type": "cancel"}) == Cancel() for channel in channels)
+
+
+@every_namespace
+def test_the_types_in_a_row_are_those_of_its_annotation(namespace: str) -> None:
+    """The one is for type checkers, the other is looked up when it is needed: nobody else sees both."""
+    source = (Path(_base.__file__).parent / f"{namespace}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        match node:
+            case ast.AnnAssign(
+                annotation=ast.Subscript(slice=ast.Tuple(elts=annotated)), value=ast.Call(args=[name, *types])
+            ):
+                said = [ast.unparse(each).removesuffix(" | None") for each in annotated]
+                named = [str(each.value) for each in types if isinstance(each, ast.Constant)]
+                found = [re.sub(r"\b_\w+\.", "", each) for each in (*named, "None", "None")]
+                assert said[0] == found[0], ast.unparse(name)
+                assert said[1] in (found[1], "Any"), ast.unparse(name)
+
+
+def test_a_row_costs_no_class_before_its_types_are_asked_for() -> None:
+    code = (
+        "import sys, lmstudio_async._protocol._endpoints as e; [e.endpoints(name) for name in e.NAMESPACES];"
+        "print(*(m for m in sys.modules if m.startswith('lmstudio_async._wire.')))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.split() == []
+
+
+def test_a_result_can_be_read_otherwise_than_the_table_says() -> None:
+    endpoint: RpcEndpoint[None, list[str]] = RpcEndpoint("getFlags", None, "list[str]")
+    counting = endpoint.read_by(len)
+    assert endpoint.read_result(["a", "b"]) == ["a", "b"]
+    assert counting.read_result(["a", "b"]) == 2
+    assert counting.name == endpoint.name
 
 
 def test_what_would_be_done_twice_is_not_repeated() -> None:

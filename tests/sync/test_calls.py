@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +17,7 @@ import pytest
 
 import lmstudio_async
 import lmstudio_sync as lms
+from lmstudio_sync._loop import MOST_IDLE_WORKERS
 from tests.sync.quiet_server import QuietServer, client_of
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
@@ -186,6 +189,25 @@ def test_a_model_acts_with_plain_tools_and_tells_callbacks_in_the_callers_thread
     assert told.count(here) == 3
 
 
+def test_a_guard_is_asked_in_the_callers_thread(client: lms.Client) -> None:
+    here: list[int] = []
+
+    def guard(request: lms.ToolCallRequest, round_index: int) -> dict[str, int]:
+        here.append(threading.get_ident())
+        return {"a": 20, "b": round_index}
+
+    steps: list[lms.ToolCallProgress] = []
+    result = client.llm.model("tools").act(
+        "What is 1 + 2?",
+        [lms.ToolFunctionDef("add", "Add.", {"a": int, "b": int}, lambda a, b: a + b)],
+        guard_tool_call=guard,
+        on_tool_call=steps.append,
+    )
+    assert result.rounds == 2
+    assert here == [threading.get_ident()]
+    assert steps[-1].result == "20"
+
+
 def test_what_a_callback_raises_while_a_model_acts_comes_out_alone(client: lms.Client) -> None:
     def fail(a: int, b: int) -> int:
         """Add two numbers."""
@@ -214,6 +236,54 @@ def test_many_threads_share_a_client(client: lms.Client) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(call_often, range(16))) == [{"shared"}] * 16
+
+
+def test_calls_one_after_the_other_share_a_task(client: lms.Client) -> None:
+    async def task() -> object:
+        return anyio.get_current_task().id
+
+    assert len({client._bridge.call(task()) for _ in range(10)}) == 1
+
+
+def test_what_a_call_gave_is_not_kept_until_the_next_one(client: lms.Client) -> None:
+    async def give() -> threading.Event:
+        return threading.Event()
+
+    freed = threading.Event()
+    weakref.finalize(client._bridge.call(give()), freed.set)
+    assert freed.wait(20)
+
+
+def test_threads_that_call_at_once_have_a_task_each_and_few_are_kept() -> None:
+    count = MOST_IDLE_WORKERS + 4
+    with client_of(QuietServer()) as client:
+        together = threading.Barrier(count)
+
+        async def tasks_in_use() -> int:
+            return len(anyio.get_running_tasks())
+
+        async def meet() -> None:
+            await anyio.to_thread.run_sync(together.wait)
+
+        before = client._bridge.call(tasks_in_use())
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(lambda _: client._bridge.call(meet()), range(count)))
+        kept = client._bridge.call(tasks_in_use()) - before
+    assert kept == MOST_IDLE_WORKERS - 1
+
+
+def test_what_an_async_callback_sets_is_not_seen_by_the_next_call(client: lms.Client) -> None:
+    told: contextvars.ContextVar[str] = contextvars.ContextVar("told", default="nothing")
+
+    async def on_progress(fraction: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        told.set("a lot")
+
+    async def look() -> str:
+        return told.get()
+
+    client.llm.load_new_instance(KEY, on_progress=on_progress)
+    assert client._bridge.call(look()) == "nothing"
 
 
 def test_threads_that_all_come_first_get_one_connection(threads: None) -> None:

@@ -233,6 +233,29 @@ def test_classes_keep_their_bases_and_type_variables() -> None:
     assert "return self._bridge.call(self._core.value())" in made
 
 
+def test_what_only_type_checkers_import_in_the_core_only_they_import_here() -> None:
+    made = twin(
+        '''
+        from typing import TYPE_CHECKING
+        from lmstudio_async._near import AsyncNear
+        if TYPE_CHECKING:
+            from lmstudio_async._far import AsyncFar, Early, Late
+
+        class AsyncThing(AsyncNear["Early | Late", "AsyncFar"]):
+            """A thing."""
+
+            def far(self) -> AsyncFar:
+                """Give what is far."""
+        '''
+    )
+    assert 'class Thing(Near["Early | Late", "Far"]):' in made
+    runtime, _, typing_only = made.partition("if TYPE_CHECKING:\n")
+    assert "_far" not in runtime
+    assert typing_only.startswith(
+        "    from lmstudio_async._far import Early, Late\n    from lmstudio_sync._far import Far\n\n"
+    )
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -12,7 +12,7 @@ import anyio
 import attrs
 import pytest
 
-from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioPredictionError
+from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioPredictionError, ToolCallProgress
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 
@@ -91,6 +91,32 @@ async def test_a_model_calls_a_tool_and_says_what_came_of_it(client: AsyncClient
     assert result.rounds == 2
     assert "".join(said) == "Let me The product is 6."
     assert len(messages) == 3
+
+
+async def test_a_call_is_guarded_and_told_step_by_step(client: AsyncClient) -> None:
+    llm = await client.llm.load_new_instance("tools", config={"context_length": 2048})
+    steps: list[ToolCallProgress] = []
+    result = await llm.act(
+        "What is two times three?",
+        [calculate],
+        on_tool_call=steps.append,
+        guard_tool_call=lambda request, index: {**(request.arguments or {}), "b": 7},
+    )
+
+    assert result.rounds == 2
+    assert [step.phase for step in steps if step.phase != "arguments"] == [
+        "started",
+        "named",
+        "requested",
+        "running",
+        "finished",
+    ]
+    assert {step.name for step in steps[1:]} == {"calculate"}
+    requested, running, finished = steps[-3:]
+    assert requested.request is not None
+    assert requested.request.arguments == {"a": 2, "b": 3, "operation": "multiply"}
+    assert running.request == finished.request != requested.request
+    assert finished.result == "14"
 
 
 def draw(line: Line, pen: Literal["red", "blue"] = "blue", at: Point | None = None) -> str:

@@ -1,6 +1,7 @@
 """The endpoint table: one line per endpoint, for the client and for the embedded server alike.
 
-A namespace's table is loaded when the namespace is first used: making its wire classes takes time.
+A namespace's table is loaded when the namespace is first used, and a row's types when they are first asked for:
+making their classes takes time.
 """
 
 from __future__ import annotations

@@ -1,18 +1,24 @@
-"""What an endpoint is: a call with one answer, or a channel with packets both ways."""
+"""What an endpoint is: a call with one answer, or a channel with packets both ways.
+
+A row of the table names its types by where they are, below ``_wire``: ``"list[_infos.AnyInstanceInfo]"``. They are
+looked up when they are first asked for, so that whoever imports a row pays for no class that is never needed.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
 from typing import Any, Generic, TypeVar
-
-import attrs
 
 __all__ = ["ChannelEndpoint", "Endpoint", "RpcEndpoint"]
 
 P = TypeVar("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
-@attrs.frozen
 class RpcEndpoint(Generic[P, R]):
     """A call: one parameter, one answer.
 
@@ -26,16 +32,51 @@ class RpcEndpoint(Generic[P, R]):
     :param label: what a person would call it, for error messages.
     """
 
-    name: str
-    parameter: Any = None
-    result: Any = None
-    optional_parameter: bool = attrs.field(default=False, kw_only=True)
-    optional_result: bool = attrs.field(default=False, kw_only=True)
-    repeatable: bool = attrs.field(default=True, kw_only=True)
-    label: str = attrs.field(default="Request", kw_only=True)
+    def __init__(
+        self,
+        name: str,
+        parameter: Any = None,
+        result: Any = None,
+        *,
+        optional_parameter: bool = False,
+        optional_result: bool = False,
+        repeatable: bool = True,
+        label: str = "Request",
+    ) -> None:
+        self.name = name
+        self.optional_parameter = optional_parameter
+        self.optional_result = optional_result
+        self.repeatable = repeatable
+        self.label = label
+        self.has_result: bool = result is not None
+        self._parameter = parameter
+        self._result = result
+
+    @cached_property
+    def parameter(self) -> Any:
+        """Class of its parameter."""
+        return _type(self._parameter)
+
+    @cached_property
+    def result(self) -> Any:
+        """Type of its result."""
+        return _type(self._result)
+
+    @cached_property
+    def read_result(self) -> Callable[[Any], Any]:
+        """What makes a result out of decoded JSON."""
+        return _reader(self.result)
+
+    def read_by(self, read: Callable[[Any], S]) -> RpcEndpoint[P, S]:
+        """Give the same call, for one who reads its result otherwise."""
+        made: RpcEndpoint[P, Any] = copy.copy(self)
+        made.read_result = read
+        return made
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
 
 
-@attrs.frozen
 class ChannelEndpoint(Generic[P, R]):
     """A channel: packets until the server ends it.
 
@@ -46,11 +87,69 @@ class ChannelEndpoint(Generic[P, R]):
     :param label: what a person would call it, for error messages.
     """
 
-    name: str
-    creation: Any = None
-    to_client: Any = None
-    to_server: Any = None
-    label: str = attrs.field(default="Operation", kw_only=True)
+    def __init__(
+        self,
+        name: str,
+        creation: Any = None,
+        to_client: Any = None,
+        to_server: Any = None,
+        *,
+        label: str = "Operation",
+    ) -> None:
+        self.name = name
+        self.label = label
+        self._creation = creation
+        self._to_client = to_client
+        self._to_server = to_server
+
+    @cached_property
+    def creation(self) -> Any:
+        """Class of its creation parameter."""
+        return _type(self._creation)
+
+    @cached_property
+    def to_client(self) -> Any:
+        """Union of the packets that the server sends."""
+        return _type(self._to_client)
+
+    @cached_property
+    def to_server(self) -> Any:
+        """Union of the packets that the client sends."""
+        return _type(self._to_server)
+
+    @cached_property
+    def read_packet(self) -> Callable[[Any], Any]:
+        """What makes a packet to the client out of decoded JSON."""
+        return _reader(self.to_client)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
 
 
 Endpoint = RpcEndpoint[Any, Any] | ChannelEndpoint[Any, Any]
+
+
+class _WireModules(dict[str, Any]):
+    """The modules below ``_wire``, by name."""
+
+    def __missing__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            raise KeyError(name)
+        return import_module(f"lmstudio_async._wire.{name}")
+
+
+def _type(named: Any) -> Any:
+    # An expression of ours, as in a quoted annotation.
+    return eval(named, {}, _WireModules()) if isinstance(named, str) else named  # noqa: S307
+
+
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    if kind is Any:
+        return _as_it_is
+    from lmstudio_async._wire._struct import reader
+
+    return reader(kind)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lmstudio_async._protocol._endpoints._base import ChannelEndpoint
-from lmstudio_async._wire._diagnostics import StopLogs, StreamLogsPacket
-from lmstudio_async._wire._struct import Unknown
 
 STREAM_LOGS: ChannelEndpoint[None, Any] = ChannelEndpoint(
-    "streamLogs", None, StreamLogsPacket, StopLogs | Unknown, label="Log"
+    "streamLogs",
+    None,
+    "_diagnostics.StreamLogsPacket",
+    "_diagnostics.StopLogs | _struct.Unknown",
+    label="Log",
 )

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._endpoints.models import *  # noqa: F403 - the shared part of the table
-from lmstudio_async._wire._models import Cancel
-from lmstudio_async._wire._predict import (
-    ApplyPromptTemplateParameter,
-    CompleteRawTextCreation,
-    FormattedPrompt,
-    PredictCreation,
-    PredictPacket,
-    PreloadDraftModelParameter,
-)
-from lmstudio_async._wire._struct import Unknown
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._predict import (
+        ApplyPromptTemplateParameter,
+        CompleteRawTextCreation,
+        FormattedPrompt,
+        PredictCreation,
+        PreloadDraftModelParameter,
+    )
 
 PREDICT: ChannelEndpoint[PredictCreation, Any] = ChannelEndpoint(
-    "predict", PredictCreation, PredictPacket, Cancel | Unknown, label="Chat response"
+    "predict",
+    "_predict.PredictCreation",
+    "_predict.PredictPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Chat response",
 )
 COMPLETE_RAW_TEXT: ChannelEndpoint[CompleteRawTextCreation, Any] = ChannelEndpoint(
-    "completeRawText", CompleteRawTextCreation, PredictPacket, Cancel | Unknown, label="Completion"
+    "completeRawText",
+    "_predict.CompleteRawTextCreation",
+    "_predict.PredictPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Completion",
 )
 APPLY_PROMPT_TEMPLATE: RpcEndpoint[ApplyPromptTemplateParameter, FormattedPrompt] = RpcEndpoint(
-    "applyPromptTemplate", ApplyPromptTemplateParameter, FormattedPrompt, label="Prompt template"
+    "applyPromptTemplate",
+    "_predict.ApplyPromptTemplateParameter",
+    "_predict.FormattedPrompt",
+    label="Prompt template",
 )
 PRELOAD_DRAFT_MODEL: RpcEndpoint[PreloadDraftModelParameter, None] = RpcEndpoint(
-    "preloadDraftModel", PreloadDraftModelParameter, label="Draft model"
+    "preloadDraftModel", "_predict.PreloadDraftModelParameter", label="Draft model"
 )

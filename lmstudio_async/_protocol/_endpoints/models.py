@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._wire._infos import AnyInstanceInfo
-from lmstudio_async._wire._models import (
-    Cancel,
-    EstimateModelUsageParameter,
-    GetModelInfoParameter,
-    GetOrLoadCreation,
-    GetOrLoadPacket,
-    InputStringParameter,
-    LoadModelCreation,
-    LoadModelPacket,
-    ModelUsage,
-    ProcessingState,
-    SpecifierParameter,
-    TokenCount,
-    Tokens,
-    UnloadModelParameter,
-)
-from lmstudio_async._wire._predict import KvConfig
-from lmstudio_async._wire._struct import Unknown
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import AnyInstanceInfo
+    from lmstudio_async._wire._models import (
+        EstimateModelUsageParameter,
+        GetModelInfoParameter,
+        GetOrLoadCreation,
+        InputStringParameter,
+        LoadModelCreation,
+        ModelUsage,
+        ProcessingState,
+        SpecifierParameter,
+        TokenCount,
+        Tokens,
+        UnloadModelParameter,
+    )
+    from lmstudio_async._wire._predict import KvConfig
 
 __all__ = [
     "COUNT_TOKENS",
@@ -40,33 +38,50 @@ __all__ = [
 ]
 
 LOAD_MODEL: ChannelEndpoint[LoadModelCreation, Any] = ChannelEndpoint(
-    "loadModel", LoadModelCreation, LoadModelPacket, Cancel | Unknown, label="Model load"
+    "loadModel",
+    "_models.LoadModelCreation",
+    "_models.LoadModelPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Model load",
 )
 GET_OR_LOAD: ChannelEndpoint[GetOrLoadCreation, Any] = ChannelEndpoint(
-    "getOrLoad", GetOrLoadCreation, GetOrLoadPacket, Cancel | Unknown, label="Model get/load"
+    "getOrLoad",
+    "_models.GetOrLoadCreation",
+    "_models.GetOrLoadPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Model get/load",
 )
 UNLOAD_MODEL: RpcEndpoint[UnloadModelParameter, None] = RpcEndpoint(
-    "unloadModel", UnloadModelParameter, repeatable=False, label="Model unload"
+    "unloadModel", "_models.UnloadModelParameter", repeatable=False, label="Model unload"
 )
-LIST_LOADED: RpcEndpoint[None, list[AnyInstanceInfo]] = RpcEndpoint("listLoaded", None, list[AnyInstanceInfo])
+LIST_LOADED: RpcEndpoint[None, list[AnyInstanceInfo]] = RpcEndpoint(
+    "listLoaded", None, "list[_infos.AnyInstanceInfo]"
+)
 GET_MODEL_INFO: RpcEndpoint[GetModelInfoParameter, AnyInstanceInfo | None] = RpcEndpoint(
-    "getModelInfo", GetModelInfoParameter, AnyInstanceInfo, optional_result=True, label="Model info"
+    "getModelInfo",
+    "_models.GetModelInfoParameter",
+    "_infos.AnyInstanceInfo",
+    optional_result=True,
+    label="Model info",
 )
 GET_LOAD_CONFIG: RpcEndpoint[SpecifierParameter, KvConfig] = RpcEndpoint(
-    "getLoadConfig", SpecifierParameter, KvConfig, label="Load config"
+    "getLoadConfig", "_models.SpecifierParameter", "_predict.KvConfig", label="Load config"
 )
 GET_BASE_PREDICTION_CONFIG: RpcEndpoint[SpecifierParameter, KvConfig] = RpcEndpoint(
-    "getBasePredictionConfig", SpecifierParameter, KvConfig, label="Prediction config"
+    "getBasePredictionConfig", "_models.SpecifierParameter", "_predict.KvConfig", label="Prediction config"
 )
 GET_INSTANCE_PROCESSING_STATE: RpcEndpoint[GetModelInfoParameter, ProcessingState] = RpcEndpoint(
-    "getInstanceProcessingState", GetModelInfoParameter, ProcessingState, label="Processing state"
+    "getInstanceProcessingState",
+    "_models.GetModelInfoParameter",
+    "_models.ProcessingState",
+    label="Processing state",
 )
 ESTIMATE_MODEL_USAGE: RpcEndpoint[EstimateModelUsageParameter, ModelUsage] = RpcEndpoint(
-    "estimateModelUsage", EstimateModelUsageParameter, ModelUsage, label="Memory estimate"
+    "estimateModelUsage", "_models.EstimateModelUsageParameter", "_models.ModelUsage", label="Memory estimate"
 )
 TOKENIZE: RpcEndpoint[InputStringParameter, Tokens] = RpcEndpoint(
-    "tokenize", InputStringParameter, Tokens, label="Tokenization"
+    "tokenize", "_models.InputStringParameter", "_models.Tokens", label="Tokenization"
 )
 COUNT_TOKENS: RpcEndpoint[InputStringParameter, TokenCount] = RpcEndpoint(
-    "countTokens", InputStringParameter, TokenCount, label="Token count"
+    "countTokens", "_models.InputStringParameter", "_models.TokenCount", label="Token count"
 )

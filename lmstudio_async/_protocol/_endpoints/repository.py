@@ -2,132 +2,156 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._wire._hub import (
-    AuthenticationState,
-    ComputeDevice,
-    ComputeDeviceLoginParameter,
-    EnsureAuthenticatedPacket,
-    IsAuthenticated,
-    KeyLoginParameter,
-    LmLinkDeviceNameParameter,
-    LmLinkDisabledParameter,
-    LmLinkPreferredDeviceParameter,
-    LmLinkStatus,
-    ModelCatalog,
-    UserName,
-)
-from lmstudio_async._wire._models import Cancel
-from lmstudio_async._wire._plan import (
-    CommitPlan,
-    DownloadPlanCreation,
-    DownloadPlanPacket,
-    DownloadPlanRequest,
-)
-from lmstudio_async._wire._repository import (
-    ArtifactFiles,
-    ArtifactOwners,
-    ArtifactPlanCreation,
-    DownloadArtifactCreation,
-    DownloadModelCreation,
-    DownloadModelPacket,
-    DownloadOptions,
-    DownloadOptionsParameter,
-    DownloadPacket,
-    InstallLocalPluginParameter,
-    PathParameter,
-    PluginFolderParameter,
-    PushArtifactCreation,
-    PushArtifactPacket,
-    SearchModelsParameter,
-    SearchResults,
-    StaffPicks,
-    StaffPicksParameter,
-)
-from lmstudio_async._wire._struct import Unknown
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._hub import (
+        AuthenticationState,
+        ComputeDevice,
+        ComputeDeviceLoginParameter,
+        IsAuthenticated,
+        KeyLoginParameter,
+        LmLinkDeviceNameParameter,
+        LmLinkDisabledParameter,
+        LmLinkPreferredDeviceParameter,
+        LmLinkStatus,
+        ModelCatalog,
+        UserName,
+    )
+    from lmstudio_async._wire._plan import DownloadPlanCreation
+    from lmstudio_async._wire._repository import (
+        ArtifactFiles,
+        ArtifactOwners,
+        ArtifactPlanCreation,
+        DownloadArtifactCreation,
+        DownloadModelCreation,
+        DownloadOptions,
+        DownloadOptionsParameter,
+        InstallLocalPluginParameter,
+        PathParameter,
+        PluginFolderParameter,
+        PushArtifactCreation,
+        SearchModelsParameter,
+        SearchResults,
+        StaffPicks,
+        StaffPicksParameter,
+    )
 
 # -- finding and downloading
 
 SEARCH_MODELS: RpcEndpoint[SearchModelsParameter, SearchResults] = RpcEndpoint(
-    "searchModels", SearchModelsParameter, SearchResults, label="Model search"
+    "searchModels", "_repository.SearchModelsParameter", "_repository.SearchResults", label="Model search"
 )
 GET_MODEL_DOWNLOAD_OPTIONS: RpcEndpoint[DownloadOptionsParameter, DownloadOptions] = RpcEndpoint(
-    "getModelDownloadOptions", DownloadOptionsParameter, DownloadOptions, label="Download options"
+    "getModelDownloadOptions",
+    "_repository.DownloadOptionsParameter",
+    "_repository.DownloadOptions",
+    label="Download options",
 )
 DOWNLOAD_MODEL: ChannelEndpoint[DownloadModelCreation, Any] = ChannelEndpoint(
-    "downloadModel", DownloadModelCreation, DownloadModelPacket, Cancel | Unknown, label="Model download"
+    "downloadModel",
+    "_repository.DownloadModelCreation",
+    "_repository.DownloadModelPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Model download",
 )
 CREATE_DOWNLOAD_PLAN: ChannelEndpoint[DownloadPlanCreation, Any] = ChannelEndpoint(
-    "createDownloadPlan", DownloadPlanCreation, DownloadPlanPacket, DownloadPlanRequest, label="Download plan"
+    "createDownloadPlan",
+    "_plan.DownloadPlanCreation",
+    "_plan.DownloadPlanPacket",
+    "_plan.DownloadPlanRequest",
+    label="Download plan",
 )
 # What old servers have instead.
 CREATE_ARTIFACT_DOWNLOAD_PLAN: ChannelEndpoint[ArtifactPlanCreation, Any] = ChannelEndpoint(
     "createArtifactDownloadPlan",
-    ArtifactPlanCreation,
-    DownloadPlanPacket,
-    Cancel | CommitPlan | Unknown,
+    "_repository.ArtifactPlanCreation",
+    "_plan.DownloadPlanPacket",
+    "_models.Cancel | _plan.CommitPlan | _struct.Unknown",
     label="Download plan",
 )
 GET_MODEL_CATALOG: RpcEndpoint[None, ModelCatalog] = RpcEndpoint(
-    "getModelCatalog", None, ModelCatalog, label="Model catalog"
+    "getModelCatalog", None, "_hub.ModelCatalog", label="Model catalog"
 )
 FUZZY_FIND_STAFF_PICKS: RpcEndpoint[StaffPicksParameter, StaffPicks] = RpcEndpoint(
-    "fuzzyFindStaffPicks", StaffPicksParameter, StaffPicks, label="Staff picks"
+    "fuzzyFindStaffPicks", "_repository.StaffPicksParameter", "_repository.StaffPicks", label="Staff picks"
 )
 
 # -- artifacts
 
 DOWNLOAD_ARTIFACT: ChannelEndpoint[DownloadArtifactCreation, Any] = ChannelEndpoint(
-    "downloadArtifact", DownloadArtifactCreation, DownloadPacket, Cancel | Unknown, label="Artifact download"
+    "downloadArtifact",
+    "_repository.DownloadArtifactCreation",
+    "_repository.DownloadPacket",
+    "_models.Cancel | _struct.Unknown",
+    label="Artifact download",
 )
 PUSH_ARTIFACT: ChannelEndpoint[PushArtifactCreation, Any] = ChannelEndpoint(
-    "pushArtifact", PushArtifactCreation, PushArtifactPacket, Unknown, label="Artifact upload"
+    "pushArtifact",
+    "_repository.PushArtifactCreation",
+    "_repository.PushArtifactPacket",
+    "_struct.Unknown",
+    label="Artifact upload",
 )
 GET_LOCAL_ARTIFACT_FILES: RpcEndpoint[PathParameter, ArtifactFiles] = RpcEndpoint(
-    "getLocalArtifactFiles", PathParameter, ArtifactFiles, label="Artifact files"
+    "getLocalArtifactFiles", "_repository.PathParameter", "_repository.ArtifactFiles", label="Artifact files"
 )
 GET_WRITABLE_ARTIFACT_OWNERS: RpcEndpoint[None, ArtifactOwners] = RpcEndpoint(
-    "getWritableArtifactOwners", None, ArtifactOwners, label="Artifact owners"
+    "getWritableArtifactOwners", None, "_repository.ArtifactOwners", label="Artifact owners"
 )
 INSTALL_PLUGIN_DEPENDENCIES: RpcEndpoint[PluginFolderParameter, None] = RpcEndpoint(
-    "installPluginDependencies", PluginFolderParameter, repeatable=False, label="Plugin dependencies"
+    "installPluginDependencies",
+    "_repository.PluginFolderParameter",
+    repeatable=False,
+    label="Plugin dependencies",
 )
 INSTALL_LOCAL_PLUGIN: RpcEndpoint[InstallLocalPluginParameter, None] = RpcEndpoint(
-    "installLocalPlugin", InstallLocalPluginParameter, repeatable=False, label="Plugin installation"
+    "installLocalPlugin",
+    "_repository.InstallLocalPluginParameter",
+    repeatable=False,
+    label="Plugin installation",
 )
 
 # -- the account
 
 IS_AUTHENTICATED: RpcEndpoint[None, IsAuthenticated] = RpcEndpoint(
-    "isAuthenticated", None, IsAuthenticated, label="Login status"
+    "isAuthenticated", None, "_hub.IsAuthenticated", label="Login status"
 )
 GET_AUTHENTICATION_STATUS: RpcEndpoint[None, AuthenticationState] = RpcEndpoint(
-    "getAuthenticationStatus", None, AuthenticationState, label="Login status"
+    "getAuthenticationStatus", None, "_hub.AuthenticationState", label="Login status"
 )
 ENSURE_AUTHENTICATED: ChannelEndpoint[None, Any] = ChannelEndpoint(
-    "ensureAuthenticated", None, EnsureAuthenticatedPacket, Unknown, label="Login"
+    "ensureAuthenticated", None, "_hub.EnsureAuthenticatedPacket", "_struct.Unknown", label="Login"
 )
 LOGIN_AS_COMPUTE_DEVICE: RpcEndpoint[ComputeDeviceLoginParameter, ComputeDevice] = RpcEndpoint(
-    "loginAsComputeDevice", ComputeDeviceLoginParameter, ComputeDevice, repeatable=False, label="Login"
+    "loginAsComputeDevice",
+    "_hub.ComputeDeviceLoginParameter",
+    "_hub.ComputeDevice",
+    repeatable=False,
+    label="Login",
 )
 LOGIN_WITH_PRE_AUTHENTICATED_KEYS: RpcEndpoint[KeyLoginParameter, UserName] = RpcEndpoint(
-    "loginWithPreAuthenticatedKeys", KeyLoginParameter, UserName, repeatable=False, label="Login"
+    "loginWithPreAuthenticatedKeys",
+    "_hub.KeyLoginParameter",
+    "_hub.UserName",
+    repeatable=False,
+    label="Login",
 )
 DEAUTHENTICATE: RpcEndpoint[None, None] = RpcEndpoint("deauthenticate", repeatable=False, label="Logout")
 
 # -- LM Link
 
 LM_LINK_STATUS: RpcEndpoint[None, LmLinkStatus] = RpcEndpoint(
-    "lmLinkStatus", None, LmLinkStatus, label="LM Link"
+    "lmLinkStatus", None, "_hub.LmLinkStatus", label="LM Link"
 )
 LM_LINK_SET_DISABLED: RpcEndpoint[LmLinkDisabledParameter, None] = RpcEndpoint(
-    "lmLinkSetDisabled", LmLinkDisabledParameter, label="LM Link"
+    "lmLinkSetDisabled", "_hub.LmLinkDisabledParameter", label="LM Link"
 )
 LM_LINK_UPDATE_DEVICE_NAME: RpcEndpoint[LmLinkDeviceNameParameter, None] = RpcEndpoint(
-    "lmLinkUpdateDeviceName", LmLinkDeviceNameParameter, label="LM Link"
+    "lmLinkUpdateDeviceName", "_hub.LmLinkDeviceNameParameter", label="LM Link"
 )
 LM_LINK_SET_PREFERRED_DEVICE: RpcEndpoint[LmLinkPreferredDeviceParameter, None] = RpcEndpoint(
-    "lmLinkSetPreferredDevice", LmLinkPreferredDeviceParameter, label="LM Link"
+    "lmLinkSetPreferredDevice", "_hub.LmLinkPreferredDeviceParameter", label="LM Link"
 )

@@ -1,0 +1,107 @@
+"""What a language model is asked: arguments -> what is sent, or the operation that gets the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lmstudio_async._arguments import check_text, optional_name
+from lmstudio_async._chat import ChatInput, chat_to_wire
+from lmstudio_async._predicting import AsyncPredictionStream, PredictionCallbacks
+from lmstudio_async._protocol._endpoints.llm import COMPLETE_RAW_TEXT, PREDICT
+from lmstudio_async._session import Session
+from lmstudio_async._structured import ResponseFormat, ResponseReader
+from lmstudio_async._wire._kv import from_fields, stack, to_fields
+from lmstudio_async._wire._models import ModelSpecifier
+from lmstudio_async._wire._predict import (
+    ApplyPromptTemplateParameter,
+    CompleteRawTextCreation,
+    PredictCreation,
+)
+
+if TYPE_CHECKING:
+    from lmstudio_async._config import LlmPredictionConfig, LlmPredictionConfigDict
+    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
+
+__all__ = ["completion", "prompt_parameter", "response"]
+
+
+def response(
+    session: Session,
+    specifier: ModelSpecifier,
+    history: ChatInput,
+    response_format: ResponseFormat | None,
+    config: LlmPredictionConfig | LlmPredictionConfigDict | None,
+    preset: str | None,
+    callbacks: PredictionCallbacks,
+) -> AsyncPredictionStream:
+    """The answer to the last message of a chat."""
+    reader, fields = _settings(response_format, config)
+    creation = PredictCreation(
+        model_specifier=specifier,
+        history=chat_to_wire(history),
+        prediction_config_stack=stack(fields),
+        fuzzy_preset_identifier=optional_name(preset, "preset"),
+    )
+    return AsyncPredictionStream(session, PREDICT, creation, reader, callbacks)
+
+
+def completion(
+    session: Session,
+    specifier: ModelSpecifier,
+    prompt: str,
+    response_format: ResponseFormat | None,
+    config: LlmPredictionConfig | LlmPredictionConfigDict | None,
+    preset: str | None,
+    callbacks: PredictionCallbacks,
+) -> AsyncPredictionStream:
+    """What comes after a text, without chat template."""
+    from lmstudio_async._prompting import unformatted
+
+    reader, fields = _settings(response_format, config)
+    raw_prompt, preset = check_text(prompt, "prompt"), optional_name(preset, "preset")
+    creation = CompleteRawTextCreation(
+        model_specifier=specifier,
+        raw_prompt=raw_prompt,
+        prediction_config_stack=stack(fields),
+        fuzzy_preset_identifier=preset,
+    )
+    for_older_servers = PredictCreation(
+        model_specifier=specifier,
+        history={"messages": [{"role": "user", "content": [{"type": "text", "text": raw_prompt}]}]},
+        prediction_config_stack=unformatted(stack(fields)),
+        fuzzy_preset_identifier=preset,
+    )
+    return AsyncPredictionStream(session, COMPLETE_RAW_TEXT, creation, reader, callbacks, for_older_servers)
+
+
+def prompt_parameter(
+    specifier: ModelSpecifier,
+    history: ChatInput,
+    opts: ApplyPromptTemplateOptionsDict | None,
+    config: LlmPredictionConfig | LlmPredictionConfigDict | None,
+) -> ApplyPromptTemplateParameter:
+    """The prompt that the model would be given."""
+    from lmstudio_async._config import prediction_config_fields
+    from lmstudio_async._prompting import template_options
+
+    return ApplyPromptTemplateParameter(
+        specifier=specifier,
+        history=chat_to_wire(history),
+        prediction_config_stack=stack(prediction_config_fields(config)),
+        opts=template_options(opts),
+    )
+
+
+def _settings(
+    response_format: ResponseFormat | None, config: LlmPredictionConfig | LlmPredictionConfigDict | None
+) -> tuple[ResponseReader, dict[str, Any]]:
+    """How an answer is read, and the KV config that asks for it."""
+    if config is None and response_format is None:
+        return ResponseReader(None), to_fields({})
+    from lmstudio_async._config import prediction_config_fields
+
+    fields = prediction_config_fields(config)
+    reader = ResponseReader(response_format, from_fields(fields).get("llm.prediction.structured"))
+    if reader.setting is not None:
+        fields = prediction_config_fields(config, {"structured": reader.setting})
+    return reader, fields

@@ -1,0 +1,84 @@
+"""How users name a loaded instance: by its identifier, by a query, or by its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from lmstudio_async._arguments import check_name, optional_name
+from lmstudio_async._wire._models import (
+    InstanceReferenceSpecifier,
+    ModelQuery,
+    ModelSpecifier,
+    QuerySpecifier,
+)
+from lmstudio_async._wire._struct import MalformedError, read
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["to_specifier"]
+
+_QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", "path", "vision"}
+
+
+def to_specifier(specifier: object, device: str | None) -> ModelSpecifier:
+    """Make a specifier out of an identifier, a query, or either of them as a mapping; on one device if one is given."""
+    made = _specifier(specifier)
+    if device is None:
+        return made
+    if not isinstance(made, QuerySpecifier):
+        raise LMStudioValueError(
+            "an instance reference names one instance wherever it runs: leave out device"
+        )
+    members = {name: getattr(made.query, name) for name in ("domain", "identifier", "path", "vision")}
+    return QuerySpecifier(query=ModelQuery(device_identifier=optional_name(device, "device"), **members))
+
+
+def _specifier(specifier: object) -> ModelSpecifier:
+    if isinstance(specifier, str):
+        return QuerySpecifier(query=ModelQuery(identifier=check_name(specifier, "the identifier")))
+    if isinstance(specifier, InstanceReferenceSpecifier):
+        return specifier
+    if isinstance(specifier, QuerySpecifier):
+        return _of_query(specifier.query)
+    if isinstance(specifier, ModelQuery):
+        return _of_query(specifier)
+    if isinstance(specifier, Mapping):
+        return _specifier_from_mapping(specifier)
+    raise LMStudioValueError(
+        "a model is specified by its identifier, a ModelQuery, or a mapping such as {'identifier': ...} or "
+        f"{{'type': 'instanceReference', 'instanceReference': ...}}, not by {specifier!r:.80}"
+    )
+
+
+def _specifier_from_mapping(mapping: Mapping[Any, Any]) -> ModelSpecifier:
+    if "type" in mapping:
+        try:
+            specifier: Any = read(cast("type[Any]", ModelSpecifier), dict(mapping))
+        except MalformedError as error:
+            raise LMStudioValueError(f"not a model specifier: {error}") from error
+        if isinstance(specifier, InstanceReferenceSpecifier) and not specifier.extra:
+            return specifier
+        if isinstance(specifier, QuerySpecifier) and not {**specifier.extra, **specifier.query.extra}:
+            return _of_query(specifier.query)
+        raise LMStudioValueError(
+            "a model specifier is {'type': 'query', 'query': {...}} or "
+            f"{{'type': 'instanceReference', 'instanceReference': ...}}, not {mapping!r:.120}"
+        )
+    unknown = mapping.keys() - _QUERY_KEYS
+    if unknown:
+        raise LMStudioValueError(
+            f"unknown in a model query: {', '.join(map(repr, sorted(map(str, unknown))))}. "
+            "There are: domain, device_identifier, identifier, path, vision"
+        )
+    device = mapping.get("device_identifier", mapping.get("deviceIdentifier"))
+    members: dict[str, Any] = {key: mapping.get(key) for key in ("domain", "identifier", "path", "vision")}
+    return _of_query(ModelQuery(device_identifier=device, **members))
+
+
+def _of_query(query: ModelQuery) -> QuerySpecifier:
+    # A member of a wrong type would be overlooked by the server, and the answer be about any instance at all.
+    for name in ("domain", "device_identifier", "identifier", "path"):
+        optional_name(getattr(query, name), f"{name} of a model query")
+    if query.vision not in (None, True, False):
+        raise LMStudioValueError(f"vision of a model query must be True or False, not {query.vision!r:.80}")
+    return QuerySpecifier(query=query)

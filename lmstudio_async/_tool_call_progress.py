@@ -1,0 +1,146 @@
+"""How the tool calls of an act come along, for whoever wants to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from lmstudio_async._callbacks import tell
+from lmstudio_async._wire._predict import (
+    ToolCallGenerationArgumentFragmentGenerated,
+    ToolCallGenerationEnd,
+    ToolCallGenerationNameReceived,
+    ToolCallGenerationStart,
+    ToolCallRequest,
+)
+from lmstudio_async.errors import LMStudioPredictionError
+
+__all__ = ["ToolCallProgress", "ToolCallProgressCallback", "ToolCallReporter", "WritingPacket"]
+
+WritingPacket: TypeAlias = (
+    ToolCallGenerationStart | ToolCallGenerationNameReceived | ToolCallGenerationArgumentFragmentGenerated
+)
+_Phase: TypeAlias = Literal["started", "named", "arguments", "requested", "running", "finished", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallProgress:
+    """A step in the life of a tool call.
+
+    The phases come in this order:
+
+    - ``started``: the model begins to ask for a tool;
+    - ``named``: it is known for which one;
+    - ``arguments``: a piece of the arguments is there, any number of times, if the model's format has pieces;
+    - ``requested``: the request is complete. Its tool waits if as many run as may;
+    - ``running``: the tool begins, with the arguments in ``request``, which ``guard_tool_call`` may have changed;
+    - ``finished``: there is a result for the model, which may tell of an error;
+    - ``failed``: the model did not get its request together, or asks in the last round. There is no result, and
+      ``act`` ends with an error.
+
+    :param phase: the step.
+    :param call_id: number of the call, counted from 0 through all rounds. (What the model calls it, if it does, is
+        ``request.id``.)
+    :param round_index: number of the round, counted from 0.
+    :param name: the tool, from ``named`` on.
+    :param fragment: the piece of the arguments, in the model's own format, in the phase ``arguments``.
+    :param request: what is asked for, from ``requested`` on.
+    :param raw_content: the model's own text of the request, in the phases ``requested`` and ``failed``, if known.
+    :param result: what the model is told, in the phase ``finished``.
+    :param error: why the tool did not run or failed, in the phase ``finished``, and in ``failed``.
+
+    ::
+
+        await llm.act("What is 1 + 2?", [add], on_tool_call=lambda call: print(call.phase, call.name, call.result))
+    """
+
+    phase: _Phase
+    call_id: int
+    round_index: int
+    name: str = ""
+    fragment: str = ""
+    request: ToolCallRequest | None = None
+    raw_content: str | None = attrs.field(default=None, repr=False)
+    result: str | None = None
+    error: LMStudioPredictionError | None = None
+
+
+ToolCallProgressCallback: TypeAlias = Callable[[ToolCallProgress], Awaitable[object] | object]
+"""Told each step of a tool call. May be plain or async; what it raises ends the call of ``act``."""
+
+
+class ToolCallReporter:
+    """Tells of one round's tool calls.
+
+    :param callback: whom to tell.
+    :param round_index: the round.
+    :param call_id: number of its first call.
+    """
+
+    def __init__(self, callback: ToolCallProgressCallback | None, round_index: int, call_id: int) -> None:
+        self.first_id = call_id
+        self.next_id = call_id
+        self._callback = callback
+        self._round_index = round_index
+        self._has_started = False
+        self._name = ""
+
+    async def is_written(self, packet: WritingPacket) -> None:
+        """The model is writing a request."""
+        match packet:
+            case ToolCallGenerationStart():
+                await self._start()
+            case ToolCallGenerationNameReceived():
+                await self._start()
+                self._name = packet.name
+                await self._tell("named", self.next_id, name=packet.name)
+            case ToolCallGenerationArgumentFragmentGenerated():
+                await self._tell("arguments", self.next_id, name=self._name, fragment=packet.content)
+
+    async def was_written(self, packet: ToolCallGenerationEnd) -> None:
+        """The request is complete."""
+        request = packet.tool_call_request
+        await self._start()
+        if not self._name:
+            await self._tell("named", self.next_id, name=request.name)
+        await self._tell(
+            "requested", self.next_id, name=request.name, request=request, raw_content=packet.raw_content
+        )
+        self.next_id += 1
+        self._has_started, self._name = False, ""
+
+    async def was_not_written(self, raw_content: str | None, error: LMStudioPredictionError) -> None:
+        """There is no request that anything could be done with."""
+        await self._start()
+        await self._tell("failed", self.next_id, name=self._name, error=error, raw_content=raw_content)
+
+    async def runs(self, index: int, request: ToolCallRequest) -> None:
+        """The tool begins."""
+        await self._tell("running", self.first_id + index, name=request.name, request=request)
+
+    async def is_over(
+        self, index: int, request: ToolCallRequest, result: str, error: LMStudioPredictionError | None
+    ) -> None:
+        """There is something to tell the model."""
+        await self._tell(
+            "finished",
+            self.first_id + index,
+            name=request.name,
+            request=request,
+            result=result,
+            error=error,
+        )
+
+    async def _start(self) -> None:
+        if not self._has_started:
+            self._has_started = True
+            await self._tell("started", self.next_id)
+
+    async def _tell(self, phase: _Phase, call_id: int, **members: Any) -> None:
+        if self._callback is not None:
+            progress = ToolCallProgress(
+                phase=phase, call_id=call_id, round_index=self._round_index, **members
+            )
+            await tell(self._callback, progress)

@@ -1,0 +1,139 @@
+"""One run: warm up, chaos, calm, and a look at what is left."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+import lmstudio_async as lms
+from tests.chaos.comparing import held_by, more_than
+from tests.chaos.crowd import Crowd, crowd_of, may_be_interrupted
+from tests.chaos.models import make_models
+from tests.chaos.plan import faults
+from tests.chaos.proxy import Proxy
+from tests.chaos.record import Record
+from tests.chaos.saboteur import Saboteur
+from tests.chaos.server import ServerProcess
+from tests.lifecycle.places import workers
+
+__all__ = ["Run"]
+
+#: Seconds after which an operation hangs: far more than any timeout within, on a machine that is busy with it.
+HANGING = 120
+#: Seconds in which everything that is unloaded by its TTL has to be.
+EXPIRY = 30
+
+
+class Run:
+    """One run.
+
+    :param folder: for the models and the server's log.
+    """
+
+    def __init__(self, folder: Path, seed: int, clients: int) -> None:
+        self._seed = seed
+        self._clients = clients
+        self._record = Record()
+        self._models = make_models(folder / "models")
+        self._server = ServerProcess(self._models, folder)
+
+    async def run(self, seconds: float) -> list[str]:
+        """Run it, and give what is amiss."""
+        _note_what_nobody_would_hear(self._record)
+        async with self._server:
+            async with Proxy(self._server.port, self._seed) as proxy:
+                saboteur = Saboteur(proxy, self._server)
+                await self._let_them(proxy, min(max(seconds / 6, 3), 30), self._seed + 1)
+                await self._calm_down()
+                before = await held_by(self._server)
+                planned = faults(self._seed, seconds)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(saboteur.run, planned)
+                    await self._let_them(proxy, seconds, self._seed)
+                print(f"Faults: {', '.join(f'{n} {what}' for what, n in saboteur.done.most_common())}")
+                await self._calm_down()
+                for each in await more_than(before, self._server):
+                    self._record.note(each)
+            await self._server.stop()
+        if "Traceback" in self._server.output():
+            self._record.note(f"the server complained:\n{self._server.output()}")
+        print(f"\n{self._record.table()}", flush=True)
+        return self._record.amiss
+
+    async def _let_them(self, proxy: Proxy, seconds: float, seed: int) -> None:
+        """Have the crowd do what it wants."""
+        members = crowd_of(self._clients, proxy.address, self._server.address)
+        crowd = Crowd(members, seed, self._models, self._record)
+        crowd.start(seconds)
+        while crowd.is_there:
+            await anyio.sleep(0.5)
+            overdue = self._record.overdue(HANGING)
+            if overdue:
+                self._give_up(overdue)
+        crowd.join()
+
+    def _give_up(self, overdue: list[str]) -> None:
+        """Something hangs, and so would the end of this program."""
+        print("HANGS:", *overdue, sep="\n  ", flush=True)
+        print(self._record.table(), self._server.dump(), sep="\n\n", flush=True)
+        faulthandler.dump_traceback(all_threads=True)
+        sys.stderr.flush()
+        os._exit(2)
+
+    async def _calm_down(self) -> None:
+        """Unload what was loaded for good, and wait for the rest to go by itself."""
+        async with lms.AsyncClient(self._server.address, timeout=EXPIRY) as client:
+            for model in await client.list_loaded_models():
+                if model.info.ttl is None:
+                    await model.unload()
+            end = time.monotonic() + EXPIRY
+            while left := await client.list_loaded_models():
+                if time.monotonic() > end:
+                    self._record.note(f"these are never idle: {[model.info for model in left]}")
+                    break
+                await anyio.sleep(0.2)
+        end = time.monotonic() + EXPIRY
+        while processes := self._server.workers | self._server.orphans | workers():
+            if time.monotonic() > end:
+                self._record.note(f"workers are left over: {processes}")
+                break
+            await anyio.sleep(0.2)
+
+
+def _note_what_nobody_would_hear(record: Record) -> None:
+    """Warnings, errors in finalizers and threads, and what asyncio only logs."""
+    warnings.simplefilter("error")
+
+    def unraisable(what: Any) -> None:
+        dropped = isinstance(what.exc_value, ResourceWarning) and "dropped half-way" in str(what.exc_value)
+        if dropped and may_be_interrupted():
+            # Ctrl-C came between the start of an operation and the block that would have ended it.
+            return
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            place = "".join(traceback.format_stack()[:-1])
+            thread = threading.current_thread().name
+            record.note(
+                f"{what.err_msg or 'ignored'} in {what.object!r}: {what.exc_value!r}, in {thread} at\n{place}"
+            )
+
+    sys.unraisablehook = unraisable
+
+    class Handler(logging.Handler):
+        def emit(self, entry: logging.LogRecord) -> None:
+            if entry.exc_info or entry.name == "asyncio":
+                record.note(f"logged: {self.format(entry)}")
+
+    for name in ("asyncio", "lmstudio_async", "lmstudio_async.embedded"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.addHandler(Handler(logging.WARNING))

@@ -1,0 +1,85 @@
+"""The pages on the first steps: which server, with which token, and for how long to wait for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.documented.conftest import Models
+
+
+def test_the_default_client_is_told_where_the_server_is(models: Models, server: str, loaded: str) -> None:
+    import lmstudio_sync as lms
+
+    SERVER_API_HOST = server  # noqa: N806 - as documented
+
+    # This must be the *first* convenience API interaction (otherwise the SDK
+    # implicitly creates a client that accesses the default server API host)
+    lms.configure_default_client(SERVER_API_HOST)
+
+    assert lms.get_default_client().api_host == server
+    models.said(lms.llm().respond("What is the meaning of life?", config={"maxTokens": 50}).content)
+
+
+def test_a_client_is_told_where_the_server_is(server: str) -> None:
+    import lmstudio_sync as lms
+
+    SERVER_API_HOST = server  # noqa: N806 - as documented
+
+    with lms.Client(SERVER_API_HOST) as client:
+        assert client.list_downloaded_models()
+
+
+async def test_an_async_client_is_told_where_the_server_is(server: str) -> None:
+    import lmstudio_async as lms
+
+    SERVER_API_HOST = server  # noqa: N806 - as documented
+
+    async with lms.AsyncClient(SERVER_API_HOST) as client:
+        assert await client.list_downloaded_models()
+
+
+def test_whether_a_server_is_there(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import lmstudio_sync as lms
+
+    if lms.Client.is_valid_api_host(server):
+        print(f"An LM Studio API server instance is running at {server}")
+    else:
+        print(f"No LM Studio API server instance found at {server}")
+
+    assert capsys.readouterr().out.startswith("An LM Studio API server")
+    assert not lms.Client.is_valid_api_host("127.0.0.1:1")
+
+
+async def test_whether_a_server_is_there_in_async_form(server: str) -> None:
+    import lmstudio_async as lms
+
+    assert await lms.AsyncClient.is_valid_api_host(server)
+    assert not await lms.AsyncClient.is_valid_api_host("127.0.0.1:1")
+
+
+def test_a_token_is_given_or_found(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lmstudio_sync as lms
+
+    token = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+    lms.configure_default_client(api_token=token)
+    assert lms.list_downloaded_models()
+    with lms.Client(api_token=token) as client:
+        assert client.list_downloaded_models()
+
+    monkeypatch.setenv("LM_API_TOKEN", "not a token")
+    with pytest.raises(lms.LMStudioValueError), lms.Client() as client:
+        client.list_downloaded_models()
+
+
+def test_how_long_a_call_may_wait() -> None:
+    import lmstudio_sync as lms
+
+    before = lms.get_sync_api_timeout()
+    try:
+        lms.set_sync_api_timeout(120)
+        assert lms.get_sync_api_timeout() == 120
+        assert lms.list_downloaded_models()
+        lms.set_sync_api_timeout(None)
+        assert lms.list_downloaded_models()
+    finally:
+        lms.set_sync_api_timeout(before)

@@ -1,0 +1,110 @@
+"""What the server still says of a load that its client has given up."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import AsyncClient, LMStudioCancelledError, LMStudioError, LMStudioTimeoutError
+from lmstudio_async import _operations as operations_module
+from lmstudio_async._session import Channel
+from tests.scripted_server import INSTANCE, ScriptedServer
+
+CANCEL = {"type": "cancel"}
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
+    """A client that gives up soon, and its server."""
+    async with ScriptedServer().client(timeout=0.1) as both:
+        yield both
+
+
+async def given_up(client: AsyncClient, server: ScriptedServer) -> dict[str, Any]:
+    """A load that its client gives up because the server is silent, and says so."""
+    with pytest.raises(LMStudioTimeoutError):
+        await client.llm.load_new_instance("qwen3-4b")
+    channel = await server.next_message()
+    assert (await server.next_message())["message"] == CANCEL
+    return channel
+
+
+async def test_a_server_that_confirms_the_end_at_once_does_not_hide_the_timeout(
+    impatient: tuple[AsyncClient, ScriptedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = impatient
+    cancel = Channel.cancel
+
+    async def cancel_and_hear_of_it(channel: Channel) -> None:
+        await cancel(channel)
+        await server.fail(await server.next_message(), "Model load was cancelled.")
+        await anyio.wait_all_tasks_blocked()
+
+    monkeypatch.setattr(Channel, "cancel", cancel_and_hear_of_it)
+    with anyio.fail_after(10), pytest.raises(LMStudioTimeoutError, match="told to stop"):
+        await client.llm.load_new_instance("qwen3-4b")
+
+
+async def test_an_instance_that_comes_up_after_the_timeout_is_unloaded(
+    impatient: tuple[AsyncClient, ScriptedServer],
+) -> None:
+    client, server = impatient
+    with anyio.fail_after(10):
+        channel = await given_up(client, server)
+        await server.packet(channel, type="success", info=INSTANCE)
+        unload = await server.next_message()
+        assert (unload["endpoint"], unload["parameter"]) == ("unloadModel", {"identifier": "qwen3-4b"})
+        await server.answer(unload)
+
+
+async def test_an_instance_that_comes_up_after_its_cancellation_was_not_confirmed_is_unloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operations_module, "STOP_SECONDS", 0.1)
+    with anyio.fail_after(10):
+        async with ScriptedServer().client() as (client, server):
+            async with client.llm.load_new_instance_stream("qwen3-4b") as loading:
+                channel = await server.next_message()
+            with pytest.raises(LMStudioCancelledError, match="did not confirm"):
+                await loading.wait_for_result()
+            assert (await server.next_message())["message"] == CANCEL
+            await server.packet(channel, type="success", info=INSTANCE)
+            unload = await server.next_message()
+            assert unload["endpoint"] == "unloadModel"
+            await server.answer(unload)
+
+
+async def test_an_instance_that_comes_up_after_its_load_was_dropped_is_unloaded() -> None:
+    with anyio.fail_after(10):
+        async with ScriptedServer().client() as (client, server):
+            loading = await client.llm.load_new_instance_stream("qwen3-4b")
+            channel = await server.next_message()
+            with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - and nothing holds it any more
+                del loading
+                gc.collect()
+            assert (await server.next_message())["message"] == CANCEL
+            await server.packet(channel, type="success", info=INSTANCE)
+            unload = await server.next_message()
+            assert unload["endpoint"] == "unloadModel"
+            await server.answer(unload)
+
+
+async def test_a_shared_instance_that_comes_up_after_the_timeout_stays(
+    impatient: tuple[AsyncClient, ScriptedServer],
+) -> None:
+    client, server = impatient
+    with anyio.fail_after(10):
+        with pytest.raises(LMStudioError):
+            await client.llm.model("qwen3-4b")
+        channel = await server.next_message()
+        assert (await server.next_message())["message"] == CANCEL
+        await server.packet(channel, type="loadSuccess", info=INSTANCE)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.llm.list_loaded)
+            look = await server.next_message()
+            assert look["endpoint"] == "listLoaded"
+            await server.answer(look, [INSTANCE])

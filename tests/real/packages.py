@@ -1,0 +1,18 @@
+"""The packages that ship models of real size."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+__all__ = ["folder_of"]
+
+
+def folder_of(name: str) -> Path:
+    """Where a package lies, without importing it; without it the test is skipped."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{name} is not installed: `tox -e real` brings it")
+    return Path(spec.origin).parent
