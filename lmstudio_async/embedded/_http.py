@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
+from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._misc import package_version
 from lmstudio_async.embedded._rest import RestError, list_models, load_model, unload_model
@@ -63,12 +64,14 @@ def create_app(server: EmbeddedServer) -> Starlette:
         await socket.accept()
         await server.serve(_SocketTransport(socket), namespace)
 
-    def rest(call: Callable[[EmbeddedServer, Any], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
+    def rest(
+        call: Callable[[EmbeddedServer, Any], Coroutine[Any, Any, dict[str, Any]]],
+    ) -> Callable[[Request], Any]:
         async def respond(request: Request) -> Response:
             try:
                 _check_token(server, request)
                 body = await _body(request, server.limits) if request.method == "POST" else None
-                return JSONResponse(await call(server, body))
+                return JSONResponse(await _unless_left(request, call(server, body)))
             except RestError as error:
                 return _refusal(error.status, error.type, str(error), error.param)
 
@@ -240,6 +243,25 @@ async def _body(request: Request, limits: ServerLimits) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError):
         raise RestError(400, "invalid_request", "The body of the request is no JSON.") from None
+
+
+async def _unless_left(request: Request, call: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """The result of a call, which is cancelled if its client goes away: by itself, or cut off at the server's end."""
+
+    async def cancel_when_left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancel_when_left)
+            result = await call
+            tasks.cancel_scope.cancel()
+            return result
+    except BaseExceptionGroup as group:
+        raise only_one(group) from None
+    raise RestError(499, "invalid_request", "The client has left.")
 
 
 def _refusal(status: int, kind: str, message: str, param: str | None = None) -> Response:

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
+from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._http import create_app, is_loopback
 from lmstudio_async.embedded._server import EmbeddedServer
 from lmstudio_async.embedded._sockets import limited
@@ -79,9 +80,7 @@ async def serve(
             finally:
                 runner.should_exit = True
     except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
-        raise
+        raise only_one(group) from None
     finally:
         listener.close()
 

@@ -25,6 +25,9 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._serve import serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 from tests.embedded.raw_client import stack
+from tests.embedded.sockets import plain_socket
+from tests.lifecycle.places import needs_proc, wait_gone, workers
+from tests.scripted_server import until
 from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
@@ -245,6 +248,20 @@ def test_a_load_that_cannot_be_is_refused_with_a_reason(
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == kind
     assert words in answer.json()["error"]["message"]
+
+
+@needs_proc
+async def test_a_load_whose_client_goes_away_is_cancelled(address: str, http: httpx.Client) -> None:
+    before = workers()
+    body = b'{"model": "big"}'
+    head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with plain_socket(address, head, body):
+        await until(lambda: workers() != before)
+        (worker,) = workers() - before
+        # It never comes up.
+        os.kill(worker, signal.SIGSTOP)
+    await wait_gone(worker)
+    assert all(not model["loaded_instances"] for model in http.get("/api/v1/models").json()["models"])
 
 
 def test_what_is_no_json_and_what_is_not_there_is_refused_in_json(http: httpx.Client) -> None:
