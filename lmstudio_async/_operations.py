@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._multiplexer import closed_without_result
@@ -268,6 +269,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                     if silence.cancelled_caught:
                         await self._give_up()
                 await self._find_out()
+            if self._feed.error is not None:
+                # What ended the connection may have cancelled this task as well, which comes first.
+                await checkpoint_if_cancelled()
         except BaseException:
             await self._abandon()
             raise

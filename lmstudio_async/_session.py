@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
@@ -183,6 +183,8 @@ class Session:
             await self._send_calls([answer])
             await self._wait(answer)
         if answer.error is not None:
+            # What ended the connection may have cancelled this task as well, which comes first.
+            await checkpoint_if_cancelled()
             raise answer.error
         return answer.result
 
@@ -257,6 +259,7 @@ class Session:
             # Lost while we waited for our turn: that was not our connection's end but the one before it.
             link = await self._latest_link()
         if link.error is not None:
+            await checkpoint_if_cancelled()
             raise copy_of(link.error)
         return link
 

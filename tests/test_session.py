@@ -353,6 +353,28 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
             raise ZeroDivisionError
 
 
+@pytest.mark.parametrize("request_", ["loadModel", "getModelInfo"])
+async def test_a_task_that_is_cancelled_with_its_connection_is_cancelled(request_: str) -> None:
+    requests: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
+        "loadModel": lambda client: client.llm.load_new_instance("qwen3-4b"),
+        "getModelInfo": lambda client: client.llm.get_model_info("qwen3-4b"),
+    }
+    scope = anyio.CancelScope()
+
+    async def ask(client: AsyncClient) -> None:
+        with scope:
+            await requests[request_](client)
+
+    async with ScriptedServer().client() as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, client)
+        await server.next_message()
+        # A timeout around all of it may hit the connection's task first.
+        client._session("llm")._link.fail(LMStudioConnectionClosedError("The client was closed."))  # type: ignore[union-attr]
+        scope.cancel()
+
+    assert scope.cancelled_caught
+
+
 async def test_leaving_the_client_by_a_timeout_closes_it() -> None:
     server = ScriptedServer()
     scope = anyio.CancelScope()
