@@ -9,12 +9,9 @@ where that is permitted.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -24,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, node, report, startup
+from benchmarks import chart, node, report, results, startup
 from benchmarks.child import MODULES
 from benchmarks.targets import judge
 
@@ -120,27 +117,6 @@ def _server(*, pin: bool) -> Iterator[str]:
         process.stdout.close()
 
 
-def _circumstances(rounds: int, *, pin: bool, real_time: bool, sdk: Path | None) -> dict[str, Any]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if sdk is not None:
-        versions["@lmstudio/sdk"] = node.VERSION
-    return {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "rounds": rounds,
-        "pinned": pin,
-        "real_time": real_time,
-        "versions": versions,
-    }
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compare", description=__doc__.split("\n", 1)[0]
@@ -178,17 +154,12 @@ def main(arguments: list[str] | None = None) -> None:
     rows = judge(comparison.figures)
     print(report.as_text(rows))
     print(f"Took {time.monotonic() - began:.0f} seconds.")
-    circumstances = _circumstances(options.rounds, pin=pin, real_time=options.real_time, sdk=sdk)
-    options.out.mkdir(parents=True, exist_ok=True)
-    judged = [
-        {"what": row.target.what, "value": row.value, "limit": row.target.limit, "verdict": row.verdict}
-        for row in rows
-    ]
-    everything = {"circumstances": circumstances, "rows": judged, "figures": comparison.figures}
-    (options.out / "results.json").write_text(
-        json.dumps(everything, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    circumstances: dict[str, Any] = results.circumstances(
+        _PACKAGES, rounds=options.rounds, pinned=pin, real_time=options.real_time
     )
-    (options.out / "results.md").write_text(report.as_markdown(rows) + "\n", "utf-8")
+    if sdk is not None:
+        circumstances["versions"]["@lmstudio/sdk"] = node.VERSION
+    results.write(options.out, "results", rows, comparison.figures, circumstances)
     (options.out / "results.svg").write_text(chart.draw(comparison.figures, circumstances), "utf-8")
     print(f"Wrote results.json, results.md and results.svg to {options.out}.")
 

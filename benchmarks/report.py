@@ -14,7 +14,7 @@ _MARK = {"reached": "yes", "missed": "NO", "not measured": "-"}
 def as_text(rows: Sequence[Row]) -> str:
     """For a terminal."""
     cells = [_cells(row) for row in rows]
-    head = ("what", "ours", "against", "ratio", "of the rounds", "target", "reached")
+    head = ("what", "ours", "against", "compared", "of the rounds", "target", "reached")
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     lines = []
     for line in (head, tuple("-" * width for width in widths), *cells):
@@ -31,7 +31,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """For the README."""
-    lines = ["| | ours | against | ratio | target | |", "|---|---:|---:|---:|---:|---|"]
+    lines = ["| | ours | against | compared | target | |", "|---|---:|---:|---:|---:|---|"]
     for row in rows:
         what, ours, theirs, ratio, _, limit, reached = _cells(row)
         lines.append(f"| {what} | {ours} | {theirs} | {ratio} | {limit} | {reached} |")
@@ -49,11 +49,15 @@ def _cells(row: Row) -> tuple[str, ...]:
         target.what,
         _amount(row.ours, target.metric) if against else _number(row.value, target.unit),
         "" if row.theirs is None else _amount(row.theirs, target.metric),
-        f"{row.value:.3g}x" if against else "",
-        f"{low:.2g} - {high:.2g}" if against else "",
+        ("+" * (target.is_difference and row.value > 0) + _number(row.value, target.unit)) if against else "",
+        f"{_bare(low, target.unit)} - {_bare(high, target.unit)}" if against else "",
         limit,
         _MARK[row.verdict],
     )
+
+
+def _bare(value: float, unit: str) -> str:
+    return f"{value * 1000 if unit == 'ms' else value:.3g}"
 
 
 def _number(value: float, unit: str) -> str:
@@ -64,8 +68,10 @@ def _number(value: float, unit: str) -> str:
 
 def _amount(value: float, metric: str) -> str:
     """An amount in the unit that suits it."""
-    if metric.endswith(".peak"):
+    if metric.endswith((".peak", ".MiB")):
         return f"{value:.1f} MiB"
+    if metric.endswith(".rate"):
+        return f"{value:.3g} /s"
     if value < 0.001:
         return f"{value * 1e6:.3g} µs"
     return f"{value * 1e3:.3g} ms"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-__all__ = ["TARGETS", "Figures", "Row", "Target", "judge"]
+__all__ = ["EMBEDDED_TARGETS", "TARGETS", "Figures", "Row", "Target", "judge"]
 
 #: Path, then contender, then metric, then one value for each round.
 Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
@@ -21,8 +21,9 @@ class Target:
     :param path: the hot path.
     :param metric: what of it.
     :param ours: which of our contenders.
-    :param against: whom it is divided by, round by round; None if the figure itself counts.
+    :param against: whom it is compared with, round by round; None if the figure itself counts.
     :param limit: at most that; or at least, if `is_floor`.
+    :param unit: ``x`` if it is divided by what it is compared with; else that is taken away from it.
     """
 
     what: str
@@ -33,6 +34,11 @@ class Target:
     limit: float
     unit: str = "x"
     is_floor: bool = False
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it is how much more we have than the others, and not how many times as much."""
+        return self.against is not None and self.unit != "x"
 
 
 @attrs.frozen
@@ -116,9 +122,21 @@ TARGETS = (
 )
 
 
-def judge(figures: Figures) -> list[Row]:
+_ALONE, _OWN = "engine alone", "engine's own work"
+EMBEDDED_TARGETS = (
+    Target("tokens per second", "embedded", "answer.rate", _A, _ALONE, 0.97, is_floor=True),
+    Target("request to first token", "embedded", "first.wall", _A, _ALONE, 0.010, "ms"),
+    Target("load, to the engine in a bare process", "embedded", "load.wall", _A, _ALONE, 0.025, "ms"),
+    Target("load, to what the engine itself does", "embedded", "load.wall", _A, _OWN, 0.050, "ms"),
+    Target("memory of a loaded instance", "embedded", "instance.MiB", _A, _ALONE, 4, "MiB"),
+    Target("event loop late while loading, p99", "embedded", "loading.late", _A, None, 0.010, "ms"),
+    Target("event loop late while generating, p99", "embedded", "generating.late", _A, None, 0.010, "ms"),
+)
+
+
+def judge(figures: Figures, targets: Sequence[Target] = TARGETS) -> list[Row]:
     """Hold the figures against the targets."""
-    return [_judge(target, figures.get(target.path, {})) for target in TARGETS]
+    return [_judge(target, figures.get(target.path, {})) for target in targets]
 
 
 def _judge(target: Target, contenders: Mapping[str, Mapping[str, Sequence[float]]]) -> Row:
@@ -131,11 +149,12 @@ def _judge(target: Target, contenders: Mapping[str, Mapping[str, Sequence[float]
     if not theirs:
         return Row(target, None, ours=statistics.median(ours))
     # The contenders of one round ran next to each other: the machine was in the same mood.
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=False)]
+    pairs = list(zip(ours, theirs, strict=False))
+    compared = [mine - other if target.is_difference else mine / other for mine, other in pairs]
     return Row(
         target,
-        statistics.median(ratios),
-        (min(ratios), max(ratios)),
+        statistics.median(compared),
+        (min(compared), max(compared)),
         statistics.median(ours),
         statistics.median(theirs),
     )

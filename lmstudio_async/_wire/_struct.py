@@ -107,7 +107,7 @@ def _write_object(value: WireObject) -> dict[str, Any]:
     for name, key, always in _members(cls):
         member = getattr(value, name)
         if member is not None:
-            out[key] = write(member)
+            out[key] = member if type(member) in _SCALARS else write(member)
         elif always:
             out[key] = None
     out.update(value.extra)

@@ -159,7 +159,8 @@ class Connection:
         self._unsent_bytes = 0
         self._sent = 0
         self._wake_writer = anyio.Event()
-        self._room = anyio.Event()
+        # Made by whoever has to wait, which is seldom.
+        self._room: anyio.Event | None = None
 
     async def run(self) -> None:
         """Serve. Every task that works for the client ends with this."""
@@ -314,6 +315,8 @@ class Connection:
     async def wait_for_room(self) -> None:
         """Wait while too much is unsent."""
         while len(self._unsent) > _UNSENT:
+            if self._room is None:
+                self._room = anyio.Event()
             await self._room.wait()
 
     async def _write(self) -> None:
@@ -324,8 +327,9 @@ class Connection:
                     await self._transport.send(frame)
                     self._unsent_bytes -= len(frame) + _FRAME_BYTES
                     self._sent += 1
-                self._room.set()
-                self._room = anyio.Event()
+                if self._room is not None:
+                    self._room.set()
+                    self._room = None
                 await self._wake_writer.wait()
                 self._wake_writer = anyio.Event()
         except LMStudioWebsocketError:

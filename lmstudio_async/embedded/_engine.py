@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, Self
 import anyio
 import attrs
 
+from lmstudio_async._wire._json import loads
 from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken, request_error
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
@@ -331,6 +332,6 @@ class EngineStream:
             if line.startswith(b"data: [DONE]"):
                 self._complete = True
                 continue
-            frame = json.loads(line[6:])
+            frame = loads(line[6:].decode())
             self._frames.append(frame)
             self._complete = frame.get("stop") is True or "error" in frame

@@ -108,6 +108,7 @@ class Exchange:
     def __init__(self, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
         self._socket = socket
         self._http = http
+        self._chunks: _Chunks | None = None
 
     async def begin(self, request: bytes) -> int:
         """Send the request, and give the status of the answer."""
@@ -120,6 +121,8 @@ class Exchange:
             event = await self._next_event()
         if not isinstance(event, h11.Response):
             raise LinkBroken("the connection ended without an answer")
+        if (b"transfer-encoding", b"chunked") in event.headers:
+            self._chunks = _Chunks(self._http.trailing_data[0])
         return event.status_code
 
     async def receive(self) -> bytes | None:
@@ -127,6 +130,8 @@ class Exchange:
 
         :raises LinkBroken: if the connection ends before the body does.
         """
+        if self._chunks is not None:
+            return await self._next_chunks(self._chunks)
         event = await self._next_event()
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
@@ -142,6 +147,16 @@ class Exchange:
         with anyio.move_on_after(2, shield=True):
             await self._socket.aclose()
 
+    async def _next_chunks(self, chunks: _Chunks) -> bytes | None:
+        try:
+            while not (content := chunks.take()):
+                if chunks.ended:
+                    return None
+                chunks.feed(await self._socket.receive())
+        except (ValueError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise LinkBroken("the connection was lost") from error
+        return content
+
     async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
         try:
             while True:
@@ -155,6 +170,41 @@ class Exchange:
                 self._http.receive_data(data)
         except (h11.RemoteProtocolError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise LinkBroken("the connection was lost") from error
+
+
+class _Chunks:
+    """Cuts a chunked body, which is how answers are streamed.
+
+    h11 can do so too, but that is a sixth of what the server does for a token.
+
+    :param data: the beginning of the body, if some of it is there already.
+    :ivar ended: the last chunk was taken.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.ended = False
+        self._data = data
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+
+    def take(self) -> bytes:
+        """The content of all chunks that are here as a whole.
+
+        :raises ValueError: if this is no chunked body.
+        """
+        data, at, contents = self._data, 0, []
+        while not self.ended and (head_end := data.find(b"\r\n", at)) >= 0:
+            begin = head_end + 2
+            end = begin + int(data[at:head_end].partition(b";")[0], 16)
+            if end == begin:
+                self.ended = True
+            elif len(data) < end + 2:
+                break
+            contents.append(data[begin:end])
+            at = end + 2
+        self._data = data[at:]
+        return b"".join(contents)
 
 
 def request_error(status: int, content: bytes | Mapping[str, Any]) -> EngineRequestError:

@@ -233,11 +233,13 @@ async def _ask(engine: Engine, request: Request, use: Use, channel: Channel) -> 
 async def _pass_on(stream: EngineStream, answer: Answer, use: Use, channel: Channel) -> None:
     async with stream as frames:
         async for frame in frames:
+            was_reading = not answer.generating
             for packet in answer.feed(frame):
                 await channel.send(packet)
-            channel.repeat_when_silent(answer.latest_progress)
-            if answer.generating:
-                use.status = "generating"
+            if was_reading:
+                channel.repeat_when_silent(answer.latest_progress)
+                if answer.generating:
+                    use.status = "generating"
             if answer.finished:
                 break
 

@@ -232,8 +232,9 @@ async def test_closing_ends_the_process_once_and_for_all(models: ModelsFolder) -
 
 
 async def test_unloading_ends_a_running_answer(models: ModelsFolder) -> None:
-    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True)
-    async with loaded(model) as engine:
+    # So long that it cannot all have been said before anybody reads it.
+    model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
+    async with loaded(model, context_length=100_000) as engine:
         with pytest.raises(EngineFailure) as caught:
             async with engine.chat(CHAT) as answer:
                 async for _ in answer:

@@ -1,0 +1,84 @@
+"""The engine of the embedded server without the server: a process of its own, asked over a plain socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from lmstudio_async.embedded import _worker
+from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine_spec import EngineSpec
+
+__all__ = ["Answered", "BareEngine"]
+
+_PROGRAM = Path(__file__).with_name("engine_alone.py")
+#: What only the server wants to be told.
+_REPORTS = ("return_progress", "return_tokens", "timings_per_token")
+
+
+class Answered(NamedTuple):
+    """How an answer came: seconds until its first token, and when each of its pieces was there."""
+
+    first: float
+    times: list[float]
+
+    @classmethod
+    def since(cls, began: float, times: list[float]) -> Answered:
+        return cls(times[0] - began, times)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second after the first. Both sides get the same pieces of text, which stand for the tokens."""
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
+
+
+class BareEngine:
+    """That process, with a model that it has loaded.
+
+    :ivar whole_load: seconds from its start until it could be asked.
+    :ivar load: those of them that the engine's own import and load took.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        instructions = Engine._instructions(SimpleNamespace(_spec=spec), "key")  # type: ignore[arg-type]
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, str(_PROGRAM), _worker.__file__, json.dumps(instructions)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdout is not None
+        ready = json.loads(self._process.stdout.readline())
+        self.whole_load = time.perf_counter() - began
+        self.load: float = ready["load"]
+        self.pid = self._process.pid
+        self._host = ready["address"].removeprefix("http://")
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> Answered:
+        """Have it answer what the server has asked its own engine, without reporting more than the text."""
+        content = json.dumps({name: value for name, value in body.items() if name not in _REPORTS})
+        connection = http.client.HTTPConnection(self._host)
+        headers = {"Authorization": "Bearer key", "Content-Type": "application/json"}
+        began = time.perf_counter()
+        connection.request("POST", path, content, headers)
+        answer = connection.getresponse()
+        times = []
+        while line := answer.readline():
+            if line.startswith(b"data: {") and json.loads(line[6:]).get("content"):
+                times.append(time.perf_counter())
+        connection.close()
+        return Answered.since(began, times)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
