@@ -32,6 +32,11 @@ class EngineRequestError(Exception):
         self.message = message
         self.details = details
 
+    @property
+    def context_is_full(self) -> bool:
+        """Requests that run at once share the context, and there was no room for another token of this one."""
+        return "Context size has been exceeded" in self.message
+
 
 class LinkBroken(Exception):
     """The connection could not be made, or ended before the answer did."""

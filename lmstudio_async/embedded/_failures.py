@@ -43,6 +43,12 @@ def explain(error: Exception) -> Exception:
                 "with.",
                 "Shorten the text, or load the model with a larger context length if it can have one.",
             )
+        case EngineRequestError(context_is_full=True):
+            return server_error(
+                "The context is full: requests that run at once share it.",
+                "Try again when the others are done, or load the model with a larger context length or without the "
+                "unified KV cache.",
+            )
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")
     return error

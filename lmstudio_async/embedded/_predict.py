@@ -219,15 +219,23 @@ async def _ask(engine: Engine, request: Request, use: Use, channel: Channel) -> 
     try:
         await _pass_on(stream, request.answer, use, channel)
     except EngineRequestError as error:
+        if error.context_is_full and request.answer.generating:
+            await _end(request.answer, "contextLengthReached", channel)
+            return
         body = request.after_broken_call(error)
         if body is None:
             raise
         if body:
             await _pass_on(engine.complete(body), request.answer, use, channel)
-            return
-        for packet in request.answer.stop("failed"):
-            await channel.send(packet)
-        request.answer.finished = True
+        else:
+            await _end(request.answer, "failed", channel)
+
+
+async def _end(answer: Answer, reason: str, channel: Channel) -> None:
+    """End an answer that the engine has broken off."""
+    for packet in answer.stop(reason):
+        await channel.send(packet)
+    answer.finished = True
 
 
 async def _pass_on(stream: EngineStream, answer: Answer, use: Use, channel: Channel) -> None:
