@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedServer", "ServerLimits", "create_app"]
 
 
-# A worker process imports this package on its way to its own module: nothing is loaded before it is wanted.
+# Each name is loaded when it is wanted: a server inside a program needs nothing that listens at a port.
 def __getattr__(name: str) -> Any:
     if name == "EmbeddedServer":
         from lmstudio_async.embedded._server import EmbeddedServer
