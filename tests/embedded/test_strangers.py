@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import sys
 import unicodedata
 from contextlib import suppress
@@ -284,6 +285,13 @@ pieces = st.sampled_from(
 ) | st.text(max_size=5)
 
 
+def _is_device(name: str) -> bool:
+    """Whether Windows takes it for a device, such as ``NUL`` or ``com1.gguf``."""
+    if sys.version_info >= (3, 13):
+        return ntpath.isreserved(name)
+    return PureWindowsPath(name).is_reserved()
+
+
 @given(
     repository=st.sampled_from(["acme/tiny", "con/aux", "acme/nul"]),
     paths=st.lists(st.lists(pieces, min_size=1, max_size=6).map("/".join), max_size=4),
@@ -300,4 +308,4 @@ def test_what_is_downloaded_has_a_place_in_the_folder(repository: str, paths: li
                 assert not parsed.drive
                 assert ".." not in parsed.parts
             assert place.startswith(f"{repository}/")
-            assert not any(PureWindowsPath(part).is_reserved() for part in place.split("/"))
+            assert not any(map(_is_device, place.split("/")))
