@@ -25,7 +25,7 @@ _IDENTIFIER: Final = re.compile(
 )
 # What Windows takes for something else, or does not take at all.
 _NO_FILE_NAME: Final = re.compile(
-    r'[<>:"|?*\\]|^\.|[. ]$|^(?:con|conin\$|conout\$|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(?:\.|$)',
+    r'[<>:"|?*\\]|^\.|[. ]$|^(?:con|conin\$|conout\$|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(?:\.|$)',
     re.IGNORECASE,
 )
 # GGUF files that are no models: what quantizing was guided by, and parts of models.

@@ -271,6 +271,7 @@ pieces = st.sampled_from(
         "",
         "a",
         "con",
+        "con ",
         "NUL.gguf",
         "com¹",
         "x:y",
