@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import logging
 import os
+import pkgutil
 import sys
 import threading
 import time
@@ -14,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.from_thread import start_blocking_portal
 
 import lmstudio_async as lms
+import lmstudio_sync
 from tests.chaos.comparing import held_by, more_than
 from tests.chaos.crowd import Crowd, crowd_of, may_be_interrupted
 from tests.chaos.models import make_models
@@ -49,6 +53,7 @@ class Run:
 
     async def run(self, seconds: float) -> list[str]:
         """Run it, and give what is amiss."""
+        _import_everything()
         _note_what_nobody_would_hear(self._record)
         async with self._server:
             async with Proxy(self._server.port, self._seed) as proxy:
@@ -108,6 +113,21 @@ class Run:
                 self._record.note(f"workers are left over: {processes}")
                 break
             await anyio.sleep(0.2)
+
+
+def _import_everything() -> None:
+    """Load every module of both packages, and both event loops.
+
+    A Ctrl-C inside an import may leave the interpreter's own import lock taken for ever, whoever imports what. In a
+    program only the main thread has that, once; here any thread has it, again and again.
+    """
+    for package in (lms, lmstudio_sync):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    for backend in anyio.get_all_backends():
+        with start_blocking_portal(backend) as portal:
+            portal.call(anyio.sleep, 0)
 
 
 def _note_what_nobody_would_hear(record: Record) -> None:

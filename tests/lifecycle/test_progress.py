@@ -21,7 +21,7 @@ async def test_a_callback_sees_a_load_go_from_nothing_to_all(client: AsyncClient
     assert seen[0] == 0.0
     assert seen[-1] == 1.0
     assert seen == sorted(set(seen))
-    assert len(seen) >= 10
+    assert any(0.0 < fraction < 1.0 for fraction in seen)
 
 
 async def test_a_callback_may_be_async(client: AsyncClient) -> None:
