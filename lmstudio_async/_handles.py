@@ -15,7 +15,7 @@ from lmstudio_async._protocol._endpoints.models import (
     UNLOAD_MODEL,
 )
 from lmstudio_async._session import Session
-from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
+from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInstanceInfo
@@ -115,9 +115,7 @@ class AsyncModelHandle(Generic[InfoT]):
         info = await self._session.call(GET_MODEL_INFO, parameter)
         mine = self._info.instance_reference
         if info is None or (mine and info.instance_reference not in (mine, "")):
-            from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
-
-            raise error_from_wire(instance_unloaded().server_error, GET_MODEL_INFO.label)
+            raise _is_gone(GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
     async def get_context_length(self) -> int:
@@ -162,10 +160,8 @@ class AsyncModelHandle(Generic[InfoT]):
         try:
             await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
-            from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
-
             # Somebody else was faster.
-            raise error_from_wire(instance_unloaded().server_error, UNLOAD_MODEL.label) from error
+            raise _is_gone(UNLOAD_MODEL.label) from error
 
     @overload
     async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]
@@ -236,6 +232,13 @@ class AsyncModelHandle(Generic[InfoT]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identifier={self.identifier!r})"
+
+
+def _is_gone(label: str) -> LMStudioError:
+    """What the server says of an instance that is unloaded, where it has not said so itself."""
+    from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+
+    return error_from_wire(instance_unloaded().server_error, label)
 
 
 def to_texts(value: str | Iterable[str]) -> list[str]:

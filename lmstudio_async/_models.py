@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
+from lmstudio_async._callbacks import tell
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
@@ -425,9 +425,7 @@ async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCall
     told = -1.0
     async with stream as loading:
         async for progress in loading:
-            if on_progress is not None and progress.fraction > told:
+            if progress.fraction > told:
                 told = progress.fraction
-                outcome = on_progress(told)
-                if inspect.isawaitable(outcome):
-                    await outcome
+                await tell(on_progress, told)
         return await loading.wait_for_result()

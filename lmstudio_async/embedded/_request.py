@@ -58,8 +58,8 @@ class Request:
             self.answer.break_call(found["piece"] or "")
             return {}
         said = self.answer.text
-        if self.sampling.reasoning is not None and self.prompt.rstrip().endswith(self.sampling.reasoning[0]):
-            said = said.removeprefix(self.sampling.reasoning[0])
+        if tag := _opened_thought(self.prompt, self.sampling):
+            said = said.removeprefix(tag)
         self.answer.break_call(None)
         body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
         if self.sampling.limit is not None:
@@ -110,8 +110,7 @@ async def chat_request(
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
         if not tools and sampling.budget is None:
-            # Templates of models that always think end with the start tag themselves.
-            thinking = sampling.reasoning is not None and prompt.rstrip().endswith(sampling.reasoning[0])
+            thinking = bool(_opened_thought(prompt, sampling))
             fitting = attrs.evolve(sampling, overflow="stopAtLimit")
             return await raw_request(
                 instance, fitting, prompt, thinking=thinking, names=names, requests=requests
@@ -169,3 +168,9 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=tools or None, template_kwargs=sampling.template_variables or None
     )
+
+
+def _opened_thought(prompt: str, sampling: Sampling) -> str:
+    """The tag that begins thoughts, if a prompt ends with it: templates of models that always think do."""
+    tag = "" if sampling.reasoning is None else sampling.reasoning[0]
+    return tag if tag and prompt.rstrip().endswith(tag) else ""

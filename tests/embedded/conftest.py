@@ -1,13 +1,14 @@
-"""The embedded server with a module's own ``models``, and a client that it has let in."""
+"""The embedded server with a module's own ``models``, a client that it has let in, and a hub to download from."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
+from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected
 
 
@@ -21,3 +22,13 @@ async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
 async def client(server: EmbeddedServer) -> AsyncIterator[RawClient]:
     async with connected(server) as raw:
         yield raw
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """A hub of our own in place of Hugging Face."""
+    with LocalHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub

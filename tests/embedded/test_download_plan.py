@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, model: bytes) -> Iterator[LocalHub]:
-    with LocalHub() as hub:
-        hub.add(TINY, {f"tiny-{name}.gguf": model + bytes(size) for name, size in SIZES.items()})
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield hub
+def hub(hub: LocalHub, model: bytes) -> LocalHub:
+    hub.add(TINY, {f"tiny-{name}.gguf": model + bytes(size) for name, size in SIZES.items()})
+    return hub
 
 
 SIZES = {"Q2_K": 20, "Q4_K_M": 45, "Q8_0": 80}

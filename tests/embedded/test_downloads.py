@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, model: bytes) -> Iterator[LocalHub]:
-    with LocalHub() as hub:
-        hub.add(TINY, {FILE: model})
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield hub
+def hub(hub: LocalHub, model: bytes) -> LocalHub:
+    hub.add(TINY, {FILE: model})
+    return hub
 
 
 @pytest.fixture
