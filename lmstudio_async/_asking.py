@@ -9,7 +9,7 @@ from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._predicting import AsyncPredictionStream, PredictionCallbacks
 from lmstudio_async._protocol._endpoints.llm import COMPLETE_RAW_TEXT, PREDICT
 from lmstudio_async._session import Session
-from lmstudio_async._structured import ResponseFormat, ResponseReader
+from lmstudio_async._structured import ParsedT, ResponseFormat, ResponseReader
 from lmstudio_async._wire._kv import from_fields, stack, to_fields
 from lmstudio_async._wire._models import ModelSpecifier
 from lmstudio_async._wire._predict import (
@@ -29,11 +29,11 @@ def response(
     session: Session,
     specifier: ModelSpecifier,
     history: ChatInput,
-    response_format: ResponseFormat | None,
+    response_format: ResponseFormat[ParsedT] | None,
     config: LlmPredictionConfig | LlmPredictionConfigDict | None,
     preset: str | None,
     callbacks: PredictionCallbacks,
-) -> AsyncPredictionStream:
+) -> AsyncPredictionStream[ParsedT]:
     """The answer to the last message of a chat."""
     reader, fields = _settings(response_format, config)
     creation = PredictCreation(
@@ -49,11 +49,11 @@ def completion(
     session: Session,
     specifier: ModelSpecifier,
     prompt: str,
-    response_format: ResponseFormat | None,
+    response_format: ResponseFormat[ParsedT] | None,
     config: LlmPredictionConfig | LlmPredictionConfigDict | None,
     preset: str | None,
     callbacks: PredictionCallbacks,
-) -> AsyncPredictionStream:
+) -> AsyncPredictionStream[ParsedT]:
     """What comes after a text, without chat template."""
     from lmstudio_async._prompting import unformatted
 

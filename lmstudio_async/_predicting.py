@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
 from weakref import WeakSet
 
 import attrs
@@ -16,7 +16,7 @@ from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._session import Session
-from lmstudio_async._structured import ResponseReader
+from lmstudio_async._structured import ParsedT, ResponseReader
 from lmstudio_async._wire._history import AssistantResponse, TextData, ToolCallRequestData
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import (
@@ -140,7 +140,9 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
                 self.items.append(float(progress))
 
 
-class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionResult"]):
+class AsyncPredictionStream(
+    AsyncOperation[LlmPredictionFragment, "PredictionResult[ParsedT]"], Generic[ParsedT]
+):
     """An answer in the making: iterate over its fragments, await its result.
 
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, cancellation
@@ -174,7 +176,7 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
         self._other_way = other_way
         self._has_begun = False
         self._has_told_message = False
-        self._made: PredictionResult | None = None
+        self._made: PredictionResult[ParsedT] | None = None
 
     @property
     def content(self) -> str:
@@ -247,7 +249,7 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
         # Callbacks are called by the loop.
         return super()._take_nowait() if self._is_silent else None
 
-    async def wait_for_result(self) -> PredictionResult:
+    async def wait_for_result(self) -> PredictionResult[ParsedT]:
         """Wait for the end and give the answer.
 
         :return: the answer; the same one each time.
@@ -297,7 +299,7 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
         texts = [TextData(text=self.content)] if self.content or not requests else []
         await tell(self._on.on_message, AssistantResponse(content=[*texts, *requests]))
 
-    def _result(self) -> PredictionResult:
+    def _result(self) -> PredictionResult[ParsedT]:
         if self._made is None:
             from lmstudio_async._config import load_config_from_fields, prediction_config_from_fields
             from lmstudio_async._prediction_result import PredictionResult
@@ -308,11 +310,12 @@ class AsyncPredictionStream(AsyncOperation[LlmPredictionFragment, "PredictionRes
             content, answer = self.content, "".join(feed.answer)
             # What the user cut short, or what calls tools first, is not of any form yet.
             is_whole = success.stats.stop_reason != "userStopped" and not feed.tool_call_requests
+            parsed: Any = self._reader.read(content, answer) if is_whole else content
             self._made = PredictionResult(
                 content=content,
                 non_reasoning_content=answer,
                 reasoning_content="".join(feed.reasoning),
-                parsed=self._reader.read(content, answer) if is_whole else content,
+                parsed=parsed,
                 tool_call_requests=tuple(feed.tool_call_requests),
                 tokens=tuple(feed.tokens),
                 stats=success.stats,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Generic
 
 import attrs
 
 from lmstudio_async._config import LlmLoadModelConfig, LlmPredictionConfig
 from lmstudio_async._schema import jsonable
+from lmstudio_async._structured import ParsedT
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import LlmPredictionStats, TokenInfo, ToolCallRequest
 
@@ -16,7 +17,7 @@ __all__ = ["PredictionResult"]
 
 
 @attrs.frozen(kw_only=True)
-class PredictionResult:
+class PredictionResult(Generic[ParsedT]):
     """An answer, and how it came about. ``str()`` of it is its text, or indented JSON if it is `structured`.
 
     :param content: all of the text, reasoning included.
@@ -24,7 +25,7 @@ class PredictionResult:
     :param reasoning_content: the model's reasoning alone; empty if there was none, or the model's way to mark it is
         unknown.
     :param parsed: what ``response_format`` asked for: an instance of its class, or plain JSON. The same as ``content``
-        if it did not ask for anything, and if the answer was cancelled.
+        if it did not ask for anything, and if the answer was cancelled: see `structured`.
     :param tool_call_requests: the tools that the model wants to be called, if ``raw_tools`` offered some.
     :param tokens: the answer's tokens with their probabilities, if ``log_probs`` asked for them.
     :param stats: how it came about, such as why it stopped and how fast it was.
@@ -45,7 +46,9 @@ class PredictionResult:
     prediction_config: LlmPredictionConfig = attrs.field(repr=False)
     non_reasoning_content: str = attrs.field(default="", repr=False)
     reasoning_content: str = attrs.field(default="", repr=False)
-    parsed: Any = attrs.field(default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False)
+    parsed: ParsedT = attrs.field(
+        default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False
+    )
     tool_call_requests: tuple[ToolCallRequest, ...] = ()
     tokens: tuple[TokenInfo, ...] = attrs.field(default=(), repr=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias, dataclass_transform, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, dataclass_transform, runtime_checkable
 
 import attrs
 
@@ -14,7 +14,25 @@ from lmstudio_async._schema import MisfitError, json_schema_of, structure
 from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
 
-__all__ = ["BaseModel", "DictSchema", "GbnfGrammar", "ModelSchema", "ResponseFormat", "ResponseReader"]
+if TYPE_CHECKING:
+    # With a default, a `PredictionResult` without brackets is one whose `parsed` may be anything.
+    from typing_extensions import TypeVar
+
+    ParsedT = TypeVar("ParsedT", default=Any)
+else:
+    from typing import TypeVar
+
+    ParsedT = TypeVar("ParsedT")
+
+__all__ = [
+    "BaseModel",
+    "DictSchema",
+    "GbnfGrammar",
+    "ModelSchema",
+    "ParsedT",
+    "ResponseFormat",
+    "ResponseReader",
+]
 
 DictSchema: TypeAlias = Mapping[str, Any]
 """A JSON schema."""
@@ -83,7 +101,7 @@ class BaseModel:
         return json_schema_of(cls)
 
 
-ResponseFormat: TypeAlias = type[Any] | DictSchema | GbnfGrammar
+ResponseFormat: TypeAlias = type[ParsedT] | DictSchema | GbnfGrammar
 """What an answer is to look like.
 
 An attrs class, a dataclass, a `TypedDict`, a pydantic model, or any other type that JSON can hold: ``result.parsed``

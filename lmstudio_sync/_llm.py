@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from lmstudio_async._prediction_result import PredictionResult
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
-    from lmstudio_async._structured import ResponseFormat
+    from lmstudio_async._structured import ParsedT, ResponseFormat
     from lmstudio_async._tool_call_progress import ToolCallProgressCallback
     from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition
@@ -62,14 +62,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         self,
         history: ChatInput,
         *,
-        response_format: ResponseFormat | None = None,
+        response_format: ResponseFormat[ParsedT] | None = None,
         config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
         preset: str | None = None,
         on_message: PredictionMessageCallback | None = None,
         on_first_token: PredictionFirstTokenCallback | None = None,
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[ParsedT]:
         """Answer the last message of a chat. Callbacks may be plain or async; what they raise ends the answer.
 
         :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
@@ -110,14 +110,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         self,
         history: ChatInput,
         *,
-        response_format: ResponseFormat | None = None,
+        response_format: ResponseFormat[ParsedT] | None = None,
         config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
         preset: str | None = None,
         on_message: PredictionMessageCallback | None = None,
         on_first_token: PredictionFirstTokenCallback | None = None,
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
-    ) -> PredictionStream:
+    ) -> PredictionStream[ParsedT]:
         """The same as `respond`, to be watched. Whoever iterates or waits calls the callbacks.
 
         :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
@@ -154,14 +154,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         self,
         prompt: str,
         *,
-        response_format: ResponseFormat | None = None,
+        response_format: ResponseFormat[ParsedT] | None = None,
         config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
         preset: str | None = None,
         on_message: PredictionMessageCallback | None = None,
         on_first_token: PredictionFirstTokenCallback | None = None,
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
-    ) -> PredictionResult:
+    ) -> PredictionResult[ParsedT]:
         """Go on with a text, without chat template. Callbacks are as for `respond`.
 
         :param prompt: the text to go on with.
@@ -201,14 +201,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         self,
         prompt: str,
         *,
-        response_format: ResponseFormat | None = None,
+        response_format: ResponseFormat[ParsedT] | None = None,
         config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
         preset: str | None = None,
         on_message: PredictionMessageCallback | None = None,
         on_first_token: PredictionFirstTokenCallback | None = None,
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
-    ) -> PredictionStream:
+    ) -> PredictionStream[ParsedT]:
         """The same as `complete`, to be watched. Whoever iterates or waits calls the callbacks.
 
         :param prompt: the text to go on with.

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self
 
 from lmstudio_async._predicting import AsyncPredictionStream
+from lmstudio_async._structured import ParsedT
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import LlmPredictionFragment, LlmPredictionStats, ToolCallRequest
 from lmstudio_sync._operations import Operation
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PredictionStream"]
 
 
-class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult"]):
+class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[ParsedT]"], Generic[ParsedT]):
     """An answer in the making: iterate over its fragments, wait for its result.
 
     `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
@@ -32,7 +33,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult"]):
             print(fragment.content, end="")
     """
 
-    _core: AsyncPredictionStream
+    _core: AsyncPredictionStream[ParsedT]
 
     @property
     def content(self) -> str:
@@ -71,7 +72,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult"]):
     def __next__(self) -> LlmPredictionFragment:
         return self._bridge.next(self._core)
 
-    def wait_for_result(self) -> PredictionResult:
+    def wait_for_result(self) -> PredictionResult[ParsedT]:
         """Wait for the end and give the answer.
 
         :return: the answer; the same one each time.

@@ -1,0 +1,88 @@
+"""What type checkers make of users' programs. Checked by ``tox run -e typing``, and never run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict, assert_type
+
+import attrs
+from pydantic import BaseModel
+
+import lmstudio_async as lms
+import lmstudio_sync as lm
+
+
+@attrs.frozen
+class Book:
+    title: str
+
+
+@dataclass
+class Author:
+    name: str
+
+
+class Shelf(TypedDict):
+    books: int
+
+
+class Library(BaseModel):
+    shelves: int
+
+
+async def an_answer_is_parsed_into_what_was_asked_for(llm: lms.AsyncLLM) -> None:
+    assert_type((await llm.respond("Hi", response_format=Book)).parsed, Book)
+    assert_type((await llm.respond("Hi", response_format=Author)).parsed, Author)
+    assert_type((await llm.respond("Hi", response_format=Library)).parsed, Library)
+    assert_type((await llm.complete("Hi", response_format=Shelf)).parsed, Shelf)
+    assert_type((await llm.complete("Hi", response_format=list[Book])).parsed, list[Book])
+    stream = llm.respond_stream("Hi", response_format=Book)
+    async for fragment in stream:
+        assert_type(fragment, lms.LlmPredictionFragment)
+    assert_type(stream.result().parsed, Book)
+    async with llm.complete_stream("Hi", response_format=Book) as entered:
+        assert_type((await entered.wait_for_result()).parsed, Book)
+    assert_type((await (await llm.respond_stream("Hi", response_format=Book)).wait_for_result()).parsed, Book)
+
+
+def and_so_it_is_without_await(llm: lm.LLM) -> None:
+    assert_type(llm.respond("Hi", response_format=Book).parsed, Book)
+    assert_type(llm.complete("Hi", response_format=Library).parsed, Library)
+    with llm.respond_stream("Hi", response_format=Book) as stream:
+        for fragment in stream:
+            assert_type(fragment, lms.LlmPredictionFragment)
+        assert_type(stream.wait_for_result().parsed, Book)
+    assert_type(llm.complete_stream("Hi", response_format=Book).wait_for_result().parsed, Book)
+
+
+def what_has_no_class_may_be_anything(llm: lm.LLM, result: lm.PredictionResult) -> None:
+    assert_type(result.parsed, Any)
+    assert_type(llm.respond("Hi"), lm.PredictionResult)
+    assert_type(llm.respond("Hi", response_format={"type": "object"}).parsed, Any)
+    assert_type(llm.respond("Hi", response_format=lm.GbnfGrammar('root ::= "yes"')).parsed, Any)
+
+
+async def models_are_what_their_namespace_has(client: lms.AsyncClient) -> None:
+    assert_type(await client.llm.model(), lms.AsyncLLM)
+    assert_type(await client.embedding.load_new_instance("key", "mine", ttl=None), lms.AsyncEmbeddingModel)
+    assert_type(await client.list_loaded_models(), list[lms.AsyncLLM | lms.AsyncEmbeddingModel])
+    async with client.llm.load_new_instance_stream("key", config={"context_length": 512}) as loading:
+        async for progress in loading:
+            assert_type(progress, lms.LoadProgress)
+        assert_type(await loading.wait_for_result(), lms.AsyncLLM)
+
+
+def and_so_they_are_without_await(client: lm.Client) -> None:
+    assert_type(lm.llm("key"), lm.LLM)
+    assert_type(lm.embedding_model("key"), lm.EmbeddingModel)
+    assert_type(client.embedding.model(), lm.EmbeddingModel)
+    assert_type(client.list_loaded_models(), list[lm.LLM | lm.EmbeddingModel])
+    for progress in client.llm.model_stream("key"):
+        assert_type(progress, lm.LoadProgress)
+
+
+async def one_text_and_many_are_told_apart(llm: lms.AsyncLLM, embedding: lm.EmbeddingModel) -> None:
+    assert_type((await llm.tokenize("Hi"))[0], int)
+    assert_type((await llm.tokenize(["Hi"]))[0][0], int)
+    assert_type(embedding.embed("Hi")[0], float)
+    assert_type(embedding.embed(["Hi"])[0][0], float)
