@@ -25,6 +25,8 @@ __all__ = ["Hub", "HubFile", "Listing", "Sink", "disk_error", "is_repository"]
 
 #: Seconds for one answer of the Hub's interface.
 _ANSWER_SECONDS: Final = 30
+#: Seconds for saying goodbye to it.
+_CLOSE_SECONDS: Final = 2
 #: Tries without a single new byte before a download fails, and the pause before the second one; it doubles.
 _TRIES: Final = 6
 _FIRST_PAUSE: Final = 0.2
@@ -71,7 +73,17 @@ class Sink(Protocol):
 
 
 class Hub:
-    """What this server asks the Hub. All errors are ours, and say what to do."""
+    """What this server asks the Hub. All errors are ours, and say what to do. Close it in the end."""
+
+    def __init__(self) -> None:
+        self._session: Any = None
+        self._opening = anyio.Lock()
+
+    async def aclose(self) -> None:
+        """Close the connections, which nobody uses any more."""
+        if self._session is not None:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._session.aclose()
 
     async def search(self, term: str | None, limit: int) -> list[str]:
         """The repositories with GGUF files that fit a term, the most downloaded ones first.
@@ -82,7 +94,7 @@ class Hub:
         if term:
             parameters["search"] = term
         async with _mapped("The model search"):
-            found = await _get_json("/api/models", parameters, list)
+            found = await self._get_json("/api/models", parameters, list)
         names = [str(item.get("id")) for item in found if isinstance(item, Mapping)]
         return [name for name in names if is_repository(name)][:limit]
 
@@ -98,7 +110,7 @@ class Hub:
             )
         place = f"/api/models/{repository}" + (f"/revision/{commit}" if commit else "")
         async with _mapped(f'Looking at "{repository}"'):
-            found = await _get_json(place, {"blobs": "true"}, dict)
+            found = await self._get_json(place, {"blobs": "true"}, dict)
         if not _COMMIT.fullmatch(str(found.get("sha"))):
             raise server_error(f'The Hub does not say which state of "{repository}" it has.')
         items = found.get("siblings")
@@ -114,20 +126,43 @@ class Hub:
         :raises LMStudioServerError: the Hub does not give them, or the disk does not take them.
         """
         async with _mapped(f'The download of "{file.path}"'):
-            library = await _library()
+            library, session = await self._open()
             url = library.hf_hub_url(
                 listing.repository, file.path, revision=listing.commit, endpoint=_endpoint(library)
             )
-            async with await anyio.to_thread.run_sync(library.get_async_session) as session:
-                tries, before = 0, -1
-                while sink.size < file.size:
-                    tries, before = (tries + 1 if sink.size == before else 1), sink.size
-                    try:
-                        await _fetch_once(library, session, url, file, sink, on_bytes)
-                    except Exception as error:
-                        if tries >= _TRIES or not _is_worth_repeating(error):
-                            raise
-                        await anyio.sleep(_FIRST_PAUSE * 2 ** (tries - 1))
+            tries, before = 0, -1
+            while sink.size < file.size:
+                tries, before = (tries + 1 if sink.size == before else 1), sink.size
+                try:
+                    await _fetch_once(library, session, url, file, sink, on_bytes)
+                except Exception as error:
+                    if tries >= _TRIES or not _is_worth_repeating(error):
+                        raise
+                    await anyio.sleep(_FIRST_PAUSE * 2 ** (tries - 1))
+
+    async def _get_json(self, place: str, parameters: Mapping[str, str], kind: type) -> Any:
+        library, session = await self._open()
+        headers = await anyio.to_thread.run_sync(_headers, library)
+        url = _endpoint(library) + place
+        response = await session.get(url, params=parameters, headers=headers, timeout=_ANSWER_SECONDS)
+        library.hf_raise_for_status(response)
+        with suppress(ValueError):
+            answer = response.json()
+            if isinstance(answer, kind):
+                return answer
+        raise server_error(
+            f"What answers at {_endpoint(library)} is not the Hugging Face Hub.",
+            "See what the environment variable HF_ENDPOINT is set to.",
+        )
+
+    async def _open(self) -> tuple[Any, Any]:
+        """The package, and the one session that all requests share."""
+        library = await _library()
+        async with self._opening:
+            if self._session is None:
+                # It reads all certificates that this machine trusts, which would hold up the event loop.
+                self._session = await anyio.to_thread.run_sync(library.get_async_session)
+        return library, self._session
 
 
 async def _fetch_once(
@@ -224,23 +259,6 @@ def _headers(library: Any) -> dict[str, str]:
     if token:
         headers["Authorization"] = f"Bearer {token}"
     return headers
-
-
-async def _get_json(place: str, parameters: Mapping[str, str], kind: type) -> Any:
-    library = await _library()
-    async with await anyio.to_thread.run_sync(library.get_async_session) as session:
-        headers = await anyio.to_thread.run_sync(_headers, library)
-        url = _endpoint(library) + place
-        response = await session.get(url, params=parameters, headers=headers, timeout=_ANSWER_SECONDS)
-        library.hf_raise_for_status(response)
-        with suppress(ValueError):
-            answer = response.json()
-            if isinstance(answer, kind):
-                return answer
-    raise server_error(
-        f"What answers at {_endpoint(library)} is not the Hugging Face Hub.",
-        "See what the environment variable HF_ENDPOINT is set to.",
-    )
 
 
 def _hub_file(item: Any) -> HubFile | None:

@@ -62,6 +62,10 @@ class RepositoryHandlers:
         self._hardware = hardware
         self._downloads = Downloads(catalog, self._hub, tasks)
 
+    async def aclose(self) -> None:
+        """Close what was open for all clients, when no task needs it any more."""
+        await self._hub.aclose()
+
     async def search_models(self, parameter: SearchModelsParameter) -> SearchResults:
         options = parameter.opts
         limit = _RESULTS if options.limit is None else options.limit

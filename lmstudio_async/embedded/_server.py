@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError
 
 if TYPE_CHECKING:
     from lmstudio_async.embedded._hardware import Hardware
+    from lmstudio_async.embedded._repository import RepositoryHandlers
 
 __all__ = ["EmbeddedServer"]
 
@@ -152,9 +153,10 @@ class EmbeddedServer:
             queued_predictions=self._limits.queued_predictions,
         )
         try:
-            async with anyio.create_task_group() as task_group:
+            async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:
                 await task_group.start(instances.run)
                 self._running = running = _Running(catalog, instances, task_group)
+                clean_up.push_async_callback(running.aclose)
                 task_status.started()
                 try:
                     await anyio.sleep_forever()
@@ -262,11 +264,16 @@ class _Running:
         return Hardware()
 
     @cached_property
-    def repository(self) -> object:
+    def repository(self) -> RepositoryHandlers:
         """What answers about models that could be downloaded: one for all clients, for they share downloads."""
         from lmstudio_async.embedded._repository import RepositoryHandlers
 
         return RepositoryHandlers(self.catalog, self.hardware, self.task_group)
+
+    async def aclose(self) -> None:
+        """Let go of what the tasks used, which have ended."""
+        if "repository" in vars(self):
+            await self.repository.aclose()
 
 
 def _is_number(value: object) -> bool:

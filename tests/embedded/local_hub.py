@@ -69,6 +69,8 @@ class LocalHub:
     """The server.
 
     :ivar requests: method and path of all requests, with the range that was asked for, if any.
+    :ivar connections: how many there have been.
+    :ivar left: set when a connection has ended.
     :ivar cut_after: bytes of a file after which the connection breaks, for that many answers as there are numbers.
     :ivar status: what to answer everything with; None for what is asked.
     :ivar ignores_ranges: give the whole file, whatever was asked for.
@@ -77,6 +79,8 @@ class LocalHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
+        self.connections = 0
+        self.left = threading.Event()
         self.cut_after: list[int] = []
         self.status: int | None = None
         self.ignores_ranges = False
@@ -148,6 +152,14 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     local_hub: LocalHub
     protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.local_hub.connections += 1
+
+    def finish(self) -> None:
+        super().finish()
+        self.local_hub.left.set()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep quiet."""

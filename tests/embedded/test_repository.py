@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from lmstudio_async import (
@@ -65,6 +67,18 @@ async def test_a_search_finds_what_has_gguf_files(client: AsyncClient, hub: Loca
     assert len(await client.repository.search_models()) == 2
     assert len(await client.repository.search_models(limit=1)) == 1
     assert len(await client.repository.search_models("acme", compatibility_types=["gguf", "mlx"])) == 2
+
+
+async def test_one_connection_serves_all_questions_and_ends_with_the_server(
+    tmp_path: Path, hub: LocalHub
+) -> None:
+    hub.add(TINY, {"tiny-Q8_0.gguf": b"x"})
+    async with AsyncClient(EmbeddedServer(tmp_path / "models", threads=1)) as client:
+        await options_of(client)
+        await options_of(client)
+        assert (hub.connections, hub.left.is_set()) == (1, False)
+    with anyio.fail_after(20):
+        await anyio.to_thread.run_sync(hub.left.wait, 30)
 
 
 async def test_what_is_called_exactly_like_it_comes_first(client: AsyncClient, hub: LocalHub) -> None:
