@@ -37,9 +37,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
+@pytest.fixture(scope="module")
+async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
+    """One for all tests of a module: what one of them has loaded need not be loaded again for the next."""
+    async with EmbeddedServer(models, threads=1) as server:
+        yield server
+
+
 @pytest.fixture
-async def client(models: Path) -> AsyncIterator[AsyncClient]:
-    """A client of the embedded server, with nothing loaded. No test of it may take for ever."""
+async def client(server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
+    """A client of the embedded server. No test of it may take for ever."""
+    async with AsyncClient(server) as client:
+        with anyio.fail_after(30):
+            yield client
+
+
+@pytest.fixture
+async def lone_client(models: Path) -> AsyncIterator[AsyncClient]:
+    """A client of a server of its own, with nothing loaded."""
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         with anyio.fail_after(30):
             yield client

@@ -46,8 +46,8 @@ TOOLS: Any = {
 }
 
 
-async def test_an_answer_says_how_it_came_about(client: AsyncClient) -> None:
-    llm = await client.llm.model("hello", config={"context_length": 512})
+async def test_an_answer_says_how_it_came_about(lone_client: AsyncClient) -> None:
+    llm = await lone_client.llm.model("hello", config={"context_length": 512})
     result = await llm.respond("Hi", config={"max_tokens": 50, "temperature": 0.5})
 
     assert result.content == result.non_reasoning_content == result.parsed == str(result) == HELLO
@@ -214,8 +214,8 @@ async def test_an_answer_becomes_an_instance(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("through_config", [False, True])
-async def test_an_answer_follows_a_schema(client: AsyncClient, *, through_config: bool) -> None:
-    llm = await client.llm.model("decider", config={"seed": 7})
+async def test_an_answer_follows_a_schema(lone_client: AsyncClient, *, through_config: bool) -> None:
+    llm = await lone_client.llm.model("decider", config={"seed": 7})
     schema: Any = {"type": "object", "properties": {"a": {"enum": ["yes", "no"]}}, "required": ["a"]}
     schema["additionalProperties"] = False
     if through_config:
@@ -310,9 +310,9 @@ async def test_tools_are_in_the_prompt(client: AsyncClient) -> None:
     assert "Add two numbers" in prompt
 
 
-async def test_drafted_tokens_are_counted(client: AsyncClient) -> None:
+async def test_drafted_tokens_are_counted(lone_client: AsyncClient) -> None:
     config = {"speculative_draft_model": "talker", "speculative_draft_max_tokens": 4}
-    llm = await client.llm.model("talker", config=config)  # type: ignore[arg-type]
+    llm = await lone_client.llm.model("talker", config=config)  # type: ignore[arg-type]
     result = await llm.respond("Talk", config={"max_tokens": 40})
 
     assert result.stats.used_draft_model_key == "talker"
@@ -336,10 +336,10 @@ async def test_a_draft_model_that_the_engine_cannot_use_is_an_error(client: Asyn
         await llm.preload_draft_model("hello")
 
 
-async def test_a_handle_of_what_is_gone_says_so(client: AsyncClient) -> None:
-    llm = await client.llm.load_new_instance("hello", "mine")
+async def test_a_handle_of_what_is_gone_says_so(lone_client: AsyncClient) -> None:
+    llm = await lone_client.llm.load_new_instance("hello", "mine")
     await llm.unload()
-    other = await client.llm.load_new_instance("librarian", "mine")
+    other = await lone_client.llm.load_new_instance("librarian", "mine")
 
     with pytest.raises(LMStudioInstanceUnloadedError):
         await llm.respond("Hi")

@@ -91,12 +91,12 @@ async def test_what_is_no_file_is_refused(client: AsyncClient, tmp_path: Path) -
         await client.prepare_image(RED, name="")
 
 
-async def test_a_slow_file_does_not_hold_up_the_others(client: AsyncClient, tmp_path: Path) -> None:
+async def test_a_slow_file_does_not_hold_up_the_others(lone_client: AsyncClient, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(client.prepare_image, pipe)
+        tasks.start_soon(lone_client.prepare_image, pipe)
         # Reading the pipe waits until somebody writes to it: in a thread, or this would never be reached.
-        assert await client.llm.list_loaded() == []
+        assert await lone_client.llm.list_loaded() == []
         async with await anyio.open_file(pipe, "wb") as file:
             await file.write(RED)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.embedded.raw_client import Json, RawClient, query, stack
 
-__all__ = ["ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "user"]
+__all__ = ["ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "need", "user"]
 
 PREFIX = "llm.prediction."
 
@@ -23,13 +23,18 @@ def message(role: str, text: str, *parts: Json) -> Json:
     return {"role": role, "content": [{"type": "text", "text": text}, *parts]}
 
 
+async def need(raw: RawClient, key: str) -> None:
+    """Load the model if it is not loaded."""
+    if all(info["identifier"] != key for info in await raw.call("listLoaded")):
+        length = ENDLESS if key == "endless" else 512
+        await raw.load(key, loadConfigStack=stack({"llm.load.contextLength": length}))
+
+
 async def begin(
     raw: RawClient, key: str, config: Mapping[str, Any] | None = None, *messages: Json, **more: Any
 ) -> int:
     """Load the model if it is not loaded, and ask it."""
-    if all(info["identifier"] != key for info in await raw.call("listLoaded")):
-        length = ENDLESS if key == "endless" else 512
-        await raw.load(key, loadConfigStack=stack({"llm.load.contextLength": length}))
+    await need(raw, key)
     config = {PREFIX + name: value for name, value in (config or {}).items()}
     creation = {
         "modelSpecifier": query(key),

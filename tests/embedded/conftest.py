@@ -18,6 +18,13 @@ async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+async def shared_server(models: Path) -> AsyncIterator[EmbeddedServer]:
+    """One for all tests of a module: what one of them has loaded need not be loaded again for the next."""
+    async with EmbeddedServer(models, threads=1) as running:
+        yield running
+
+
 @pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[RawClient]:
     async with connected(server) as raw:

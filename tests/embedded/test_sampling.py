@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.asking import PREFIX, ask, checked, message, user
+from tests.embedded.asking import PREFIX, ask, checked, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
@@ -38,6 +38,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chat_template=HERMES,
     )
     return folder.folder
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
 
 
 # -- settings
@@ -206,7 +211,7 @@ async def test_a_preset_is_refused_as_not_there(client: RawClient) -> None:
 
 
 async def test_the_base_config_tells_what_applies_by_default(client: RawClient) -> None:
-    await client.load("tiny")
+    await need(client, "tiny")
     config = await client.call("getBasePredictionConfig", {"specifier": query("tiny")})
     assert {"key": "llm.prediction.contextOverflowPolicy", "value": "stopAtLimit"} in config["fields"]
 
@@ -243,7 +248,7 @@ async def test_messages_are_left_out_as_the_policy_says(
 
 @pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
 async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawClient, policy: str) -> None:
-    await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    await need(client, "tiny")
     creation = {
         "modelSpecifier": query("tiny"),
         "rawPrompt": "word " * 300,

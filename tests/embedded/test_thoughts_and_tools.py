@@ -10,8 +10,8 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from tests.chat_templates import LLAMA, MISTRAL, XML
-from tests.embedded.asking import PREFIX, ask, begin, checked, message, user
-from tests.embedded.raw_client import RawClient, Refused, query, stack, text_of
+from tests.embedded.asking import PREFIX, ask, begin, checked, message, need, user
+from tests.embedded.raw_client import RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
 
 ADD = {
@@ -82,6 +82,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
+
+
 # -- thoughts
 
 
@@ -136,12 +141,13 @@ async def test_thinking_ends_when_its_budget_is_used_up(client: RawClient, budge
     assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none") == "Answer"
 
 
-async def test_what_a_model_thinks_last_is_set_when_it_is_loaded(client: RawClient) -> None:
+async def test_what_a_model_thinks_last_is_set_when_it_is_loaded(models: Path) -> None:
     message = {"llm.load.llama.reasoningBudgetMessage": " Enough!", "llm.load.contextLength": 512}
-    await client.load("ponder", loadConfigStack=stack(message))
-    config = await client.call("getLoadConfig", {"specifier": query("ponder")})
-    assert {"key": "llm.load.llama.reasoningBudgetMessage", "value": " Enough!"} in config["fields"]
-    packets = await ask(client, "ponder", {"reasoning.budgetTokens": checked(2)})
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as client:
+        await client.load("ponder", loadConfigStack=stack(message))
+        config = await client.call("getLoadConfig", {"specifier": query("ponder")})
+        assert {"key": "llm.load.llama.reasoningBudgetMessage", "value": " Enough!"} in config["fields"]
+        packets = await ask(client, "ponder", {"reasoning.budgetTokens": checked(2)})
     pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
     thought = "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning")
     assert thought == " hm hmm Enough!"
@@ -277,7 +283,7 @@ async def test_a_stop_string_ends_an_answer_with_tools_too(client: RawClient) ->
 
 @pytest.mark.parametrize("name", ["systemPrompt", "tools"])
 async def test_raw_text_is_not_mixed_with_what_only_chats_have(client: RawClient, name: str) -> None:
-    await client.load("tools")
+    await need(client, "tools")
     values = {"systemPrompt": "Be kind.", "tools": {"type": "toolArray", "tools": [ADD]}}
     creation = {
         "modelSpecifier": query("tools"),
