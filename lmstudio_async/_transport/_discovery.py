@@ -60,10 +60,13 @@ async def find_default_local_api_host() -> str | None:
         api_host = await find_default_local_api_host() or "embedded"
     """
     addresses = [ServerAddress(False, "127.0.0.1", port) for port in (*DEFAULT_API_PORTS, _APP_PORT)]
-    answers = dict.fromkeys(addresses, False)
+    answers = dict[ServerAddress, bool | None].fromkeys(addresses)
 
     async def ask(address: ServerAddress) -> None:
         answers[address] = await _greets(client, address)
+        # Whoever is silent must not hold up the answer: on Windows that is every port which nobody listens on.
+        if next((answer for answer in answers.values() if answer is not False), False):
+            tasks.cancel_scope.cancel()
 
     with anyio.move_on_after(_GREETING_LIMIT_SECONDS):
         async with (

@@ -70,13 +70,22 @@ async def test_loopback_is_asked_directly_whatever_proxy_is_set(
     [
         answering(GREETING, b"404 Not Found"), answering(b"<html>"), answering(b'{"lmstudio": 1}'),
         answering(b'{"lmstudio": false}'), answering(b"[]"), answering(b"\xff\xff"), answering(b"[" * 50_000),
-        silence, noise, a_flood, a_hang_up,
+        noise, a_flood, a_hang_up,
     ],
-    ids=["404", "html", "one", "false", "list", "binary", "deep", "silence", "noise", "flood", "hang-up"],
+    ids=["404", "html", "one", "false", "list", "binary", "deep", "noise", "flood", "hang-up"],
 )  # fmt: skip
 async def test_whatever_else_answers_is_not_lm_studio(raw_server: RawServer, handler: Any) -> None:
     with anyio.fail_after(10):
         async with raw_server(handler) as api_host:
+            assert not await is_valid_api_host(api_host)
+
+
+async def test_silence_is_waited_for_no_longer_than_the_limit(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 0.1)
+    with anyio.fail_after(10):
+        async with raw_server(silence) as api_host:
             assert not await is_valid_api_host(api_host)
 
 
@@ -101,6 +110,22 @@ async def test_the_first_of_the_ports_that_answers_is_found(
             ports = tuple(int(host.rpartition(":")[2]) for host in hosts)
             monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port, *ports))
             assert await find_default_local_api_host() == hosts[2]
+
+
+async def test_ports_behind_the_one_that_is_found_are_not_waited_for(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
+    with anyio.fail_after(20):
+        async with AsyncExitStack() as servers:
+            hosts = [
+                await servers.enter_async_context(raw_server(handler))
+                for handler in (answering(b"{}"), answering(GREETING), silence)
+            ]
+            monkeypatch.setattr(
+                discovery, "DEFAULT_API_PORTS", tuple(int(host.rpartition(":")[2]) for host in hosts)
+            )
+            assert await find_default_local_api_host() == hosts[1]
 
 
 async def test_the_port_that_people_see_is_asked_last(
