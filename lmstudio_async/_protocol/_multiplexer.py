@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
+from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
 
@@ -179,7 +180,7 @@ class Multiplexer:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever because of it
             # It may be news that we can live without. If it was the result, the channel will close without one.
             label = channel.endpoint.label
-            logger.warning("%s: dropped a packet: %s", label, error)
+            logger.warning("%s: dropped a packet: %s", label, printable(str(error)))
             channel.misread = LMStudioProtocolError(f"{label}: what the server sent cannot be read: {error}")
             channel.misread.__cause__ = error
             return
@@ -225,7 +226,7 @@ class Multiplexer:
         text, kind = message.get("warning"), message.get("kind")
         text = text if isinstance(text, str) else "no reason given"
         kind = kind if isinstance(kind, str) else ""
-        logger.warning("the server warns: %s", text)
+        logger.warning("the server warns: %s", printable(text))
         suspects = [Suspect("call", number, call.endpoint.name) for number, call in self._calls.items()]
         for number, channel in self._channels.items():
             if not channel.heard:

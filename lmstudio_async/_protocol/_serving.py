@@ -16,6 +16,7 @@ import attrs
 
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint, endpoints
 from lmstudio_async._protocol._errors import error_to_wire, server_error
+from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async._wire._messages import (
     Authentication,
@@ -151,7 +152,8 @@ class Serving:
                 self._reply(KeepAliveAck())
             case CommunicationWarning():
                 # The only sign that this server sent something which the client could not read.
-                logger.error("%s: the client warns: %s (%s)", self._namespace, message.warning, message.kind)
+                said = printable(f"{message.warning} ({message.kind})")
+                logger.error("%s: the client warns: %s", self._namespace, said)
             case WritableSignalSubscribe():
                 self._reply(WritableSignalError(subscribe_id=message.subscribe_id, error=self._no_signals()))
             case SignalSubscribe():
@@ -264,7 +266,7 @@ class Serving:
         self._replies.append(encode(message))
 
     def _warn(self, kind: str, warning: str) -> None:
-        logger.warning("%s: %s", self._namespace, warning)
+        logger.warning("%s: %s", self._namespace, printable(warning))
         if self._warnings_left:
             self._warnings_left -= 1
             self._reply(CommunicationWarning(kind=kind, warning=warning))

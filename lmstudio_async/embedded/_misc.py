@@ -9,6 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._diagnostics import LogEvent, LogPacket
 from lmstudio_async._wire._infos import ModelInfo
 from lmstudio_async._wire._struct import read
@@ -65,7 +66,7 @@ class SystemHandlers:
     async def notify(self, parameter: NotifyParameter) -> None:
         # There is no window to show it in.
         text = ": ".join(filter(None, (parameter.title, parameter.description)))
-        logger.info("notification: %s", text)
+        logger.info("notification: %s", printable(text))
         self._logs.emit("server.log", level="info", content=f"notification: {text}")
 
     async def version(self, _: None) -> ServerVersion:

@@ -270,6 +270,17 @@ async def test_a_warning_is_not_answered_with_a_warning(client: RawClient) -> No
     assert await client.silence() == []
 
 
+async def test_what_a_client_says_forges_no_line_of_the_log(
+    client: RawClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "no\nthe server: all is well\x1b[2J \ud83d, grüße"
+    await client.send({"type": "communicationWarning", "warning": said, "kind": "unknown"})
+    await client.silence()
+    assert caplog.messages == [
+        r"llm: the client warns: no\nthe server: all is well\x1b[2J \ud83d, grüße (unknown)"
+    ]
+
+
 async def test_half_a_surrogate_pair_is_quoted_back_without_harm(client: RawClient) -> None:
     await client.send('{"type":"rpcCall","endpoint":"\\ud83d","callId":1}')
     assert (await client.next(callId=1))["type"] == "rpcError"
