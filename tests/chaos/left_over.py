@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.lifecycle.places import memory_mb
+from tests.processes import memory_mb
 
 __all__ = ["Held", "compact", "descriptors", "held_here"]
 

@@ -28,7 +28,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.record import Record
 from tests.chaos.saboteur import Saboteur
 from tests.chaos.server import ServerProcess
-from tests.lifecycle.places import workers
+from tests.processes import workers
 
 __all__ = ["Run"]
 

@@ -13,7 +13,7 @@ import anyio
 from tests.chaos.plan import Fault
 from tests.chaos.proxy import Proxy
 from tests.chaos.server import ServerProcess
-from tests.lifecycle.places import workers
+from tests.processes import workers
 
 __all__ = ["Saboteur"]
 

@@ -18,7 +18,7 @@ from typing import Self
 import anyio
 
 from tests.chaos.left_over import Held
-from tests.lifecycle.places import workers
+from tests.processes import workers
 
 __all__ = ["ServerProcess"]
 

@@ -17,7 +17,7 @@ from tests.chaos.left_over import Held
 from tests.chaos.plan import faults, intents
 from tests.chaos.proxy import Proxy
 from tests.chaos.record import Record, Wrong
-from tests.lifecycle.places import needs_proc
+from tests.processes import needs_proc
 
 #: What is installed comes before what lies beside the tests.
 PLACES = [str(Path(lms.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]

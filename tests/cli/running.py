@@ -8,9 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-__all__ = ["children", "command", "interrupt", "is_running", "read_until", "run"]
+__all__ = ["command", "interrupt", "read_until", "run"]
 
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.startswith(("LMSTUDIO_", "LM_API_"))
@@ -51,21 +50,6 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return "".join(lines)
     raise AssertionError(f"it ended without {text!r}:\n{''.join(lines)}")
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that it has started; none where there is no /proc to say."""
-    tasks = Path(f"/proc/{process.pid}/task").glob("*")
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, if only one that nobody has asked how it ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:

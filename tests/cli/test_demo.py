@@ -12,14 +12,12 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async._cli import _demo, _stage
 from lmstudio_async._cli._screen import Screen
-from tests.cli.running import children, command, interrupt, is_running, read_until, run
+from tests.cli.running import command, interrupt, read_until, run
+from tests.processes import is_running, workers
 from tests.tiny_gguf import ModelsFolder, write_llm
 
 needs_signals = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no SIGINT for other processes"
-)
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="children are looked up in /proc"
 )
 
 
@@ -102,13 +100,13 @@ def test_the_command_ends_well(models: Path) -> None:
 def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, number: int) -> None:
     with command("demo", "--models", str(models), "--model", "big") as demo:
         read_until(demo, "big: 10 %")
-        workers = children(demo)
+        loaded = workers(demo.pid)
         # A terminal and a program such as tox each send one.
         demo.send_signal(number)
         rest = interrupt(demo, number)
         assert demo.returncode == 130
-    assert workers or not Path("/proc/self/task").exists()
-    assert not any(map(is_running, workers))
+    assert loaded or not Path("/proc/self/task").exists()
+    assert not any(map(is_running, loaded))
     assert "100 %" not in rest
     assert rest.endswith("Interrupted. Nothing that the demo loaded is left.\n")
     assert "Traceback" not in rest

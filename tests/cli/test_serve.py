@@ -18,7 +18,8 @@ from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, Request, TextMessage
 
 import lmstudio_async as lms
-from tests.cli.running import children, command, interrupt, is_running, read_until, run
+from tests.cli.running import command, interrupt, read_until, run
+from tests.processes import is_running, workers
 from tests.tiny_gguf import ModelsFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
@@ -58,13 +59,13 @@ async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models:
         async with lms.AsyncClient(address(line), TOKEN) as client:
             llm = await client.llm.load_new_instance("tiny", ttl=None)
             assert str(await llm.respond("Hello")) == "One, two and three good reasons."
-        workers = children(server)
+        loaded = workers(server.pid)
         rest = interrupt(server, number)
         assert server.returncode == 0
     # What the stranger was told, the server's owner reads too; and nothing else.
     assert rest.startswith("llm: refused: ")
     assert rest.count("\n") == 1
-    assert not any(map(is_running, workers))
+    assert not any(map(is_running, loaded))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,8 +11,9 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineSpec
+from tests.processes import workers
 
-__all__ = ["CHAT", "children", "loaded", "nothing_left_behind", "said", "spec", "why_it_fails"]
+__all__ = ["CHAT", "loaded", "nothing_left_behind", "said", "spec", "why_it_fails"]
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -22,20 +22,7 @@ CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 def nothing_left_behind() -> Iterator[None]:
     """Check that there is no worker afterwards, whatever happens within."""
     yield
-    assert children() == set()
-
-
-def children() -> set[int]:
-    """The worker processes of this process, also those that nobody has waited for."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name, _, rest = (folder / "stat").read_text().rpartition(") ")
-        except OSError:
-            continue
-        if int(rest.split()[1]) == os.getpid() and "python" in name:
-            found.add(int(folder.name))
-    return found
+    assert workers() == set()
 
 
 def spec(model: Path, **load: Any) -> EngineSpec:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 import anyio
 import anyio.abc
 import anyio.lowlevel
-import pytest
 
 from lmstudio_async._wire._kv import stack, to_fields
 from lmstudio_async._wire._models import (
@@ -29,6 +27,7 @@ from lmstudio_async.embedded._instances import Domain, Instance, Instances
 from lmstudio_async.errors import (
     LMStudioServerError,
 )
+from tests.processes import workers
 from tests.tiny_gguf import ModelsFolder
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
@@ -36,8 +35,6 @@ OTHER = "acme/other-GGUF/other-Q8_0.gguf"
 EMBED = "acme/embed-GGUF/embed-F32.gguf"
 
 P = TypeVar("P", bound=WireObject)
-
-needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
 
 def three_models(folder: Path) -> ModelsFolder:
@@ -163,31 +160,11 @@ def names(instances: Instances, domain: Domain | None = None) -> list[str]:
     return [instance.identifier for instance in instances.loaded(domain)]
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def workers() -> Iterator[int]:
-    """The worker processes of this one."""
-    for entry in Path("/proc").iterdir():
-        try:
-            if not entry.name.isdigit() or b"_worker.py" not in (entry / "cmdline").read_bytes():
-                continue
-            if f"PPid:\t{os.getpid()}\n" in (entry / "status").read_text():
-                yield int(entry.name)
-        except OSError:
-            continue
-
-
 async def halt_worker(asking: Asking) -> int:
     """Wait until the load is under way, and have its worker stand still: it will not be ready by itself."""
     kind = Progress if asking.reports.of(Resolved) else LoadProgressPacket
     await asking.reports.first(kind)
-    while not (found := list(workers())):
+    while not (found := workers()):
         await anyio.lowlevel.checkpoint()
     (pid,) = found
     os.kill(pid, signal.SIGSTOP)

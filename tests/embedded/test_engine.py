@@ -21,11 +21,11 @@ import pytest
 from lmstudio_async.embedded import _worker
 from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError
 from lmstudio_async.embedded._worker import Ready, read_event
-from tests.embedded.engines import CHAT, children, loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.processes import needs_proc, workers
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 pytest.importorskip("xllamacpp")
-linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ async def test_an_engine_that_logs_much_never_waits_for_a_reader(models: ModelsF
 # --- ending ---
 
 
-@linux
+@needs_proc
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.8])
 async def test_cancelling_a_load_leaves_nothing(models: ModelsFolder, phase: float) -> None:
     model = models.add_llm("a/b/c.gguf", padding_mb=96)
@@ -208,23 +208,23 @@ async def test_cancelling_a_load_leaves_nothing(models: ModelsFolder, phase: flo
 
         def on_progress(fraction: float) -> None:
             if fraction >= phase:
-                seen.append(children())
+                seen.append(workers())
                 scope.cancel()
 
         await Engine.start(spec(model), on_progress)
     assert scope.cancelled_caught
     assert len(seen[0]) == 1
-    assert children() == set()
+    assert workers() == set()
 
 
-@linux
+@needs_proc
 async def test_closing_ends_the_process_once_and_for_all(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
-        assert children() == {engine.pid}
+        assert workers() == {engine.pid}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.aclose)
             tasks.start_soon(engine.aclose)
-        assert children() == set()
+        assert workers() == set()
         await engine.aclose()
         with pytest.raises(EngineFailure, match="unloaded") as caught:
             await engine.tokenize("x", add_special=False)
@@ -271,7 +271,7 @@ async def test_a_crash_is_noticed_by_whoever_waits_for_it(models: ModelsFolder) 
         assert codes == [-signal.SIGKILL] * 2
 
 
-@linux
+@needs_proc
 @pytest.mark.parametrize("moment", ["reading the file", "loaded"])
 async def test_a_server_that_is_killed_leaves_no_worker(models: ModelsFolder, moment: str) -> None:
     model = models.add_llm("a/b/c.gguf", padding_mb=96)
@@ -310,7 +310,7 @@ async def test_an_engine_that_is_not_installed_is_told_apart(
     assert "not for this machine" in failure.reason
 
 
-@linux
+@needs_proc
 async def test_a_worker_outlives_the_thread_that_started_it(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script="Hello there")
     workers: list[Any] = []

@@ -29,7 +29,6 @@ from lmstudio_async.errors import (
 from tests.embedded.registry import (
     TINY,
     Reports,
-    alive,
     ask_get,
     ask_load,
     config,
@@ -37,11 +36,10 @@ from tests.embedded.registry import (
     halt_worker,
     load,
     names,
-    needs_proc,
     running,
     three_models,
-    workers,
 )
+from tests.processes import is_running, needs_proc, workers
 from tests.tiny_gguf import ModelsFolder
 
 
@@ -189,7 +187,7 @@ async def test_cancelling_a_load_ends_its_worker_and_frees_the_identifier(models
         await asking.reports.first(Resolved)
         pid = await halt_worker(asking)
         await asking.cancel()
-        assert not alive(pid)
+        assert not is_running(pid)
         assert asking.instance is None
         assert (await load(instances, "tiny", "mine")).identifier == "mine"
 
@@ -224,7 +222,7 @@ async def test_who_leaves_a_shared_load_does_not_end_it(models: ModelsFolder) ->
         pid = await halt_worker(first)
         await second.reports.first(StartLoading)
         await first.cancel()
-        assert alive(pid)
+        assert is_running(pid)
         os.kill(pid, signal.SIGCONT)
         assert (await second.result()).engine.pid == pid
 
@@ -237,7 +235,7 @@ async def test_the_last_who_leaves_a_shared_load_ends_it(models: ModelsFolder) -
         await second.reports.first(StartLoading)
         await first.cancel()
         await second.cancel()
-        assert not alive(pid)
+        assert not is_running(pid)
         assert names(instances) == []
         assert (await get(instances)).identifier == "tiny"
 

@@ -26,7 +26,7 @@ from lmstudio_async.embedded._serve import serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 from tests.embedded.raw_client import stack
 from tests.embedded.sockets import plain_socket
-from tests.lifecycle.places import needs_proc, wait_gone, workers
+from tests.processes import needs_proc, wait_gone, workers
 from tests.scripted_server import until
 from tests.serving import served
 from tests.tiny_gguf import ModelsFolder

@@ -44,10 +44,10 @@ from tests.embedded.registry import (
     halt_worker,
     load,
     names,
-    needs_proc,
     running,
     three_models,
 )
+from tests.processes import needs_proc
 from tests.tiny_gguf import ModelsFolder
 
 

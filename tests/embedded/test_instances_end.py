@@ -22,17 +22,16 @@ from lmstudio_async.errors import (
     LMStudioServerError,
 )
 from tests.embedded.registry import (
-    alive,
     ask_get,
     config,
     get,
     halt_worker,
     load,
     names,
-    needs_proc,
     running,
     three_models,
 )
+from tests.processes import is_running, needs_proc
 from tests.tiny_gguf import ModelsFolder
 
 
@@ -50,7 +49,7 @@ async def test_an_idle_instance_is_unloaded_after_its_ttl(models: ModelsFolder) 
         pid = instance.engine.pid
         await instance.gone.wait()
         assert names(instances) == []
-        assert not alive(pid)
+        assert not is_running(pid)
 
 
 async def test_a_busy_instance_outlives_its_ttl(models: ModelsFolder) -> None:
@@ -106,7 +105,7 @@ async def test_unloading_leaves_no_process_and_no_name(models: ModelsFolder) -> 
         instance = await load(instances)
         pid = instance.engine.pid
         await instances.unload("tiny", "llm")
-        assert not alive(pid)
+        assert not is_running(pid)
         assert names(instances) == []
         with pytest.raises(LMStudioInstanceUnloadedError), instance.use():
             pass
@@ -192,8 +191,8 @@ async def test_the_end_of_the_registry_unloads_everything(models: ModelsFolder) 
     async with running(models) as instances:
         loaded = [await load(instances), await load(instances), await get(instances, "other")]
         pids = [instance.engine.pid for instance in loaded]
-        assert all(map(alive, pids))
-    assert not any(map(alive, pids))
+        assert all(map(is_running, pids))
+    assert not any(map(is_running, pids))
     assert all(instance.gone.is_set() for instance in loaded)
     assert instances.loaded() == []
 
@@ -209,8 +208,8 @@ async def test_the_end_of_the_registry_ends_loads_and_unloads_under_way(models: 
             await unloading.gone.wait()
             asking = ask_get(tasks, instances)
             pid = await halt_worker(asking)
-        assert not alive(pid)
-        assert not alive(kept)
+        assert not is_running(pid)
+        assert not is_running(kept)
         await asking.over.wait()
         assert asking.error is not None
     with pytest.raises(LMStudioServerError, match="shutting down"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import anyio
@@ -18,6 +17,7 @@ from tests.embedded.raw_client import (
     query,
     stack,
 )
+from tests.processes import is_running
 from tests.tiny_gguf import ModelsFolder
 
 
@@ -36,14 +36,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def worker_pids(server: EmbeddedServer) -> list[int]:
     return [instance.engine.pid for instance in server._state.instances.loaded()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # -- loading

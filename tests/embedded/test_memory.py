@@ -18,10 +18,10 @@ from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._memory import available_memory, estimate, total_memory
 from tests.embedded.engines import CHAT, loaded
+from tests.processes import needs_proc
 from tests.real.minilm import write_minilm
 from tests.tiny_gguf import ModelsFolder
 
-needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 MB = 10**6
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lmstudio_async.embedded._instances import Instance, Instances
 from lmstudio_async.errors import LMStudioError
 from tests.embedded.registry import get, load, running, three_models
-from tests.lifecycle.places import needs_proc, workers
+from tests.processes import needs_proc, workers
 from tests.soak import bounded
 from tests.tiny_gguf import ModelsFolder
 

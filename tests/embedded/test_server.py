@@ -16,6 +16,7 @@ from lmstudio_async.errors import (
     LMStudioUnreachableError,
 )
 from tests.embedded.raw_client import INFO_MEMBERS, RawClient, Refused, connected, query
+from tests.processes import is_running
 from tests.tiny_gguf import ModelsFolder
 
 
@@ -31,14 +32,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def worker_pids(server: EmbeddedServer) -> list[int]:
     return [instance.engine.pid for instance in server._state.instances.loaded()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # -- tokens and embeddings

@@ -20,7 +20,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
 from tests.embedded.registry import ask_load, halt_worker, load, names, running
-from tests.lifecycle.places import needs_proc, wait_gone, workers
+from tests.processes import needs_proc, wait_gone, workers
 from tests.tiny_gguf import ModelsFolder
 
 pytestmark = needs_proc

@@ -13,6 +13,9 @@ from lmstudio_async import AsyncClient, EmbeddedServer
 from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
+#: For what does not depend on how the server is reached.
+in_process = pytest.mark.parametrize("place", ["in process"])
+
 NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]
 
 

@@ -20,8 +20,7 @@ from lmstudio_async import (
     LMStudioValueError,
     ModelQuery,
 )
-from tests.lifecycle.conftest import NewClient
-from tests.lifecycle.places import in_process
+from tests.lifecycle.conftest import NewClient, in_process
 from tests.scripted_server import INSTANCE, ScriptedServer
 
 LLAMA = "llama-3.2-1b-instruct"

@@ -11,7 +11,7 @@ from lmstudio_async import (
     LMStudioIdentifierInUseError,
     LMStudioModelNotFoundError,
 )
-from tests.lifecycle.places import workers
+from tests.processes import workers
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"

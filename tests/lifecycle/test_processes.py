@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async import AsyncClient
-from tests.lifecycle.places import needs_proc, wait_gone, workers
+from tests.processes import needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
 

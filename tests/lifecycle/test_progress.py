@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmstudio_async import AsyncClient, LMStudioIdentifierInUseError, LoadProgress
-from tests.lifecycle.places import in_process
+from tests.lifecycle.conftest import in_process
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"

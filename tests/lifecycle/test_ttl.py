@@ -15,7 +15,8 @@ from lmstudio_async import (
     LMStudioInstanceUnloadedError,
     LMStudioValueError,
 )
-from tests.lifecycle.places import in_process, needs_proc, wait_gone, workers
+from tests.lifecycle.conftest import in_process
+from tests.processes import needs_proc, wait_gone, workers
 from tests.scripted_server import ScriptedServer
 
 LLAMA = "llama-3.2-1b-instruct"

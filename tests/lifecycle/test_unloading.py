@@ -12,7 +12,7 @@ from lmstudio_async import (
     LMStudioModelNotFoundError,
     LMStudioValueError,
 )
-from tests.lifecycle.places import workers
+from tests.processes import workers
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"

@@ -14,7 +14,7 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioValueError,
 )
-from tests.lifecycle.places import in_process
+from tests.lifecycle.conftest import in_process
 
 LLAMA = "llama-3.2-1b-instruct"
 SCRIPT = "Forty-two, as everybody knows."

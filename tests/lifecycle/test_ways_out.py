@@ -21,8 +21,8 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
 )
-from tests.lifecycle.conftest import NewClient
-from tests.lifecycle.places import in_process, memory_mb, needs_proc, wait_gone, workers
+from tests.lifecycle.conftest import NewClient, in_process
+from tests.processes import memory_mb, needs_proc, wait_gone, workers
 
 Leave: TypeAlias = Callable[[], None]
 """To be called at the last moment of a load: remembers the worker that is loading."""

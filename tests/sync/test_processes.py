@@ -131,7 +131,7 @@ def test_an_exit_hook_may_use_what_is_open(address: str) -> None:
 
 def test_an_embedded_server_ends_with_its_program_and_leaves_no_process(models: Path) -> None:
     code = """
-        from tests.lifecycle.places import workers
+        from tests.processes import workers
 
         client = lms.Client(lms.EmbeddedServer(sys.argv[1], threads=1))
         client.llm.load_new_instance("llama-3.2-1b-instruct")

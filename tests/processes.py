@@ -1,4 +1,4 @@
-"""Where the embedded server runs in these tests, and what it leaves behind: processes and memory."""
+"""The processes of the embedded server: whether they are there, and what memory they have."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-__all__ = ["in_process", "memory_mb", "needs_proc", "wait_gone", "workers"]
+__all__ = ["is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
-
-#: For what does not depend on how the server is reached.
-in_process = pytest.mark.parametrize("place", ["in process"])
 
 
 def workers(of: int | None = None) -> set[int]:
@@ -31,6 +28,15 @@ def workers(of: int | None = None) -> set[int]:
         if int(rest[1]) == parent and (rest[0] == "Z" or b"_worker.py" in command):
             found.add(int(folder.name))
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, if only one that nobody has asked how it ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def memory_mb(process: int | str = "self") -> float:
