@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -13,6 +15,10 @@ from tests.scripted_server import ScriptedServer
 from tests.soak import register_profile
 
 register_profile()
+
+for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
+    # What is in the environment here must not decide where the tests connect to, nor the programs that they start.
+    os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has Ctrl-C ignored, by them and by every program they start.
@@ -29,6 +35,14 @@ def pytest_collection_finish() -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The event loop that the test runs on."""
     return str(request.param)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine where nobody listens, and nobody else can while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture

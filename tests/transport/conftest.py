@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -152,11 +151,3 @@ def connected() -> Callable[..., AbstractAsyncContextManager[tuple[FrameTranspor
 def pair(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]:
     """Each kind of connection in turn: the end that is tested, and its peer."""
     return _memory if request.param == "memory" else _connected
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -89,8 +89,8 @@ async def test_silence_is_waited_for_no_longer_than_the_limit(
             assert not await is_valid_api_host(api_host)
 
 
-async def test_nobody_there_is_no_error(free_port: int) -> None:
-    assert not await is_valid_api_host(f"127.0.0.1:{free_port}")
+async def test_nobody_there_is_no_error(closed_port: int) -> None:
+    assert not await is_valid_api_host(f"127.0.0.1:{closed_port}")
 
 
 async def test_a_host_that_makes_no_sense_is_an_error() -> None:
@@ -99,7 +99,7 @@ async def test_a_host_that_makes_no_sense_is_an_error() -> None:
 
 
 async def test_the_first_of_the_ports_that_answers_is_found(
-    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, free_port: int
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     with anyio.fail_after(10):
         async with AsyncExitStack() as servers:
@@ -108,7 +108,7 @@ async def test_the_first_of_the_ports_that_answers_is_found(
                 for handler in (silence, answering(b"{}"), answering(GREETING), answering(GREETING))
             ]
             ports = tuple(int(host.rpartition(":")[2]) for host in hosts)
-            monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port, *ports))
+            monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port, *ports))
             assert await find_default_local_api_host() == hosts[2]
 
 
@@ -129,17 +129,17 @@ async def test_ports_behind_the_one_that_is_found_are_not_waited_for(
 
 
 async def test_the_port_that_people_see_is_asked_last(
-    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, free_port: int
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port,))
+    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port,))
     async with raw_server(answering(GREETING)) as api_host:
         monkeypatch.setattr(discovery, "_APP_PORT", int(api_host.rpartition(":")[2]))
         assert await find_default_local_api_host() == api_host
 
 
-async def test_nothing_is_found_where_nothing_runs(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
-    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (free_port,))
-    monkeypatch.setattr(discovery, "_APP_PORT", free_port)
+async def test_nothing_is_found_where_nothing_runs(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
+    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port,))
+    monkeypatch.setattr(discovery, "_APP_PORT", closed_port)
     assert await find_default_local_api_host() is None
 
 

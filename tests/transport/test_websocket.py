@@ -67,8 +67,8 @@ async def silence(stream: anyio.abc.SocketStream) -> None:
         await stream.receive()
 
 
-async def test_a_port_where_nobody_listens(free_port: int) -> None:
-    assert "could not be reached" in await why_unreachable(f"127.0.0.1:{free_port}")
+async def test_a_port_where_nobody_listens(closed_port: int) -> None:
+    assert "could not be reached" in await why_unreachable(f"127.0.0.1:{closed_port}")
 
 
 async def test_a_name_that_does_not_exist() -> None:
