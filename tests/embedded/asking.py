@@ -7,12 +7,26 @@ from typing import Any
 
 from tests.embedded.raw_client import Json, RawClient, query, stack
 
-__all__ = ["ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "need", "user"]
+__all__ = ["ADD", "ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "need", "user"]
 
 PREFIX = "llm.prediction."
 
 #: So long a context that no test sees an answer end because of it.
 ENDLESS = 500_000
+
+#: A tool.
+ADD: Json = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
 
 
 def user(text: str) -> Json:

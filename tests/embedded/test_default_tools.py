@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._default_tools import RequestScanner, with_tools
-from tests.embedded.asking import ask, checked, message, user
+from tests.embedded.asking import ADD, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, query, stack, text_of
-from tests.embedded.test_thoughts_and_tools import ADD
 from tests.tiny_gguf import ModelsFolder
 
 # The tokens of the tiny models are bytes where a grammar leaves no choice: so they call what has but one form.

@@ -8,22 +8,9 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.asking import PREFIX, ask, checked, message, need, user
+from tests.embedded.asking import ADD, PREFIX, ask, checked, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
-
-ADD = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
 
 
 @pytest.fixture(scope="module")

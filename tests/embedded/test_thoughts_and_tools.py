@@ -10,22 +10,10 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from tests.chat_templates import LLAMA, MISTRAL, XML
-from tests.embedded.asking import PREFIX, ask, begin, checked, message, need, user
+from tests.embedded.asking import ADD, PREFIX, ask, begin, checked, message, need, user
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
 
-ADD = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "description": "Add two numbers",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 
 # How models of a family call a tool that there is not: template, and what they say.
@@ -197,7 +185,7 @@ async def test_the_result_of_a_tool_goes_back_to_the_model(client: RawClient) ->
 
 async def test_a_name_that_no_model_could_say_comes_back_as_the_client_has_it(client: RawClient) -> None:
     # The model is told "add" for it, and calls that.
-    tool = {"type": "function", "function": {**ADD["function"], "name": "Add"}}  # type: ignore[dict-item]
+    tool = {"type": "function", "function": {**ADD["function"], "name": "Add"}}
     config = {"tools": {"type": "toolArray", "tools": [tool]}, "toolNaming": "snakeCase"}
     packets = await ask(client, "tools", config)
     end = next(packet for packet in packets if packet["type"] == "toolCallGenerationEnd")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async import AsyncClient, LMStudioError
+from lmstudio_async import AsyncClient
+from tests.faults.attempting import attempt_all
 from tests.faults.faulty_server import DROP, FaultyServer
 from tests.scripted_server import INSTANCE, MODEL
 from tests.soak import bounded
@@ -71,14 +72,6 @@ frames = (messages | anything).map(json.dumps) | st.text(max_size=20)
 async def come_through(lines: list[str]) -> None:
     """All kinds of requests, answered in this way by a server that is lost thereafter."""
     server = FaultyServer("getModelInfo", [*lines, DROP])
-    outcomes: list[object] = []
-
-    async def attempt(request: Callable[[], Awaitable[object]]) -> None:
-        try:
-            outcomes.append(await request())
-        except LMStudioError as error:
-            outcomes.append(error)
-
     with anyio.fail_after(SECONDS):
         async with AsyncClient(server, timeout=SECONDS / 2) as client:  # type: ignore[arg-type]
             (llm,) = await client.llm.list_loaded()
@@ -90,11 +83,8 @@ async def come_through(lines: list[str]) -> None:
                 lambda: llm.count_tokens("Hello"),
                 lambda: client.llm.get_model_info("qwen3-4b"),
             ]
-            async with anyio.create_task_group() as tasks:
-                for request in requests:
-                    tasks.start_soon(attempt, request)
+            await attempt_all(requests)
             assert len(await client.llm.list_loaded()) == 1
-    assert len(outcomes) == len(requests)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async import AsyncClient, LMStudioError
+from lmstudio_async import AsyncClient
+from tests.faults.attempting import attempt_all
 from tests.faults.socket_server import Peer, SocketServer
 from tests.scripted_server import INSTANCE
 from tests.soak import bounded
@@ -82,14 +83,6 @@ def saying(data: bytes, moment: str, rudely: bool) -> Callable[[Peer], object]:
 
 
 async def come_through(server: SocketServer) -> None:
-    outcomes: list[object] = []
-
-    async def attempt(request: Callable[[], Awaitable[object]]) -> None:
-        try:
-            outcomes.append(await request())
-        except LMStudioError as error:
-            outcomes.append(error)
-
     with anyio.fail_after(SECONDS):
         async with AsyncClient(server.api_host) as client:
             requests: list[Callable[[], Awaitable[object]]] = [
@@ -98,10 +91,7 @@ async def come_through(server: SocketServer) -> None:
                 lambda: client.llm.model("qwen3-4b"),
                 lambda: client.llm.unload("qwen3-4b"),
             ]
-            async with anyio.create_task_group() as tasks:
-                for request in requests:
-                    tasks.start_soon(attempt, request)
-            assert len(outcomes) == len(requests)
+            await attempt_all(requests)
             (llm,) = await client.llm.list_loaded()
             assert str(await llm.respond("Hello")) == "Hi"
 
