@@ -58,6 +58,11 @@ class Writer:
         """Give an annotation or a default as it is here, and see to the imports of its names."""
         if node is None:
             return ""
+        self.see_to(node)
+        return blocking(self.module.text(node))
+
+    def see_to(self, node: ast.AST) -> None:
+        """See to the imports of the names in an annotation or a default."""
         for name in names_in(node):
             if name in self.home:
                 if self.home[name] != self.module.name:
@@ -67,7 +72,7 @@ class Writer:
                 if name not in self.variables:
                     self.variables.append(name)
                     for keyword in self.module.variables[name].keywords:
-                        self.use(
+                        self.see_to(
                             ast.parse(
                                 ast.literal_eval(keyword.value)
                                 if isinstance(keyword.value, ast.Constant)
@@ -76,7 +81,6 @@ class Writer:
                         )
             elif name in self.module.origins:
                 self.kind(name).setdefault(self.module.origins[name], set()).add(name)
-        return blocking(self.module.text(node))
 
     def twin(self, node: ast.ClassDef) -> list[str]:
         """Write a class."""

@@ -22,6 +22,7 @@ class Module:
         self.source = source
         self.tree = ast.parse(source)
         self.lines = source.splitlines()
+        self._encoded = source.encode().splitlines(keepends=True)
         self.origins: dict[str, str] = {}
         self.typing_only: set[str] = set()
         self.variables: dict[str, ast.Call] = {}
@@ -53,7 +54,7 @@ class Module:
 
     def text(self, node: ast.AST) -> str:
         """Give a node's own text, on one line."""
-        text = re.sub(r"\s*\n\s*", " ", ast.get_source_segment(self.source, node) or "")
+        text = re.sub(r"\s*\n\s*", " ", self._segment(node))
         return re.sub(r",? ?([\])])", r"\1", re.sub(r"([\[(]) ", r"\1", text))
 
     def may_be_core(self, node: ast.AST) -> bool:
@@ -71,7 +72,17 @@ class Module:
         """Give the docstring as it is written, quotes included."""
         if ast.get_docstring(node, clean=False) is None:
             return None
-        return ast.get_source_segment(self.source, node.body[0])
+        return self._segment(node.body[0])
+
+    def _segment(self, node: ast.AST) -> str:
+        """Give a node's own text. `ast.get_source_segment` splits the whole source each time: all of the time it takes."""
+        assert isinstance(node, ast.expr | ast.stmt | ast.arg)
+        assert node.end_lineno is not None
+        lines = self._encoded[node.lineno - 1 : node.end_lineno]
+        # Columns are counted in bytes. The end first: it may be in the same line.
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return b"".join(lines).decode()
 
 
 def names_in(node: ast.AST | None) -> Iterator[str]:
