@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import graphlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -109,16 +110,24 @@ def is_lazy(node: ast.AST) -> bool:
 
 def imports(tree: Tree) -> Iterator[Import]:
     """Find every import of the tree: at module level, inside functions, for type checkers, and by `import_module`."""
-    known = {module_name(path) for path in tree}
+    known = frozenset(module_name(path) for path in tree)
     for path, source in tree.items():
-        importer = module_name(path)
-        package = importer if path.endswith("__init__.py") else importer.rpartition(".")[0]
-        for node, lazy in statements(ast.parse(source)):
-            for target in targets(node, package, known):
-                yield Import(path, getattr(node, "lineno", 0), importer, target, lazy)
+        yield from imports_of(path, source, known)
 
 
-def targets(node: ast.AST, package: str, known: set[str]) -> Iterator[str]:
+@cache
+def imports_of(path: str, source: str, known: frozenset[str]) -> list[Import]:
+    """Find every import of a file, where those modules are known."""
+    importer = module_name(path)
+    package = importer if path.endswith("__init__.py") else importer.rpartition(".")[0]
+    return [
+        Import(path, getattr(node, "lineno", 0), importer, target, lazy)
+        for node, lazy in statements(ast.parse(source))
+        for target in targets(node, package, known)
+    ]
+
+
+def targets(node: ast.AST, package: str, known: frozenset[str]) -> Iterator[str]:
     match node:
         case ast.Import(names=names):
             yield from (alias.name for alias in names)
@@ -310,7 +319,7 @@ def facade_imports(facade: Tree) -> Iterator[tuple[str, str]]:
     for path, source in facade.items():
         package = ".".join([FACADE, *PurePosixPath(path).parts[:-1]])
         for node, _ in statements(ast.parse(source)):
-            yield from ((path, target) for target in targets(node, package, set()))
+            yield from ((path, target) for target in targets(node, package, frozenset()))
 
 
 def test_the_facade_waits_only_in_its_bridge(facade: Tree) -> None:
