@@ -12,9 +12,9 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from tests.scripted_server import ScriptedServer
-from tests.soak import register_profile
+from tests.soak import register_profiles
 
-register_profile()
+register_profiles()
 
 for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
     # What is in the environment here must not decide where the tests connect to, nor the programs that they start.

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-__all__ = ["bounded", "register_profile"]
+__all__ = ["bounded", "register_profiles"]
 
-_PROFILE = "soak"
+_SOAK = "soak"
 
 
-def register_profile() -> None:
-    """Make the profile known. Each soak is a different one."""
+def register_profiles() -> None:
+    """Tell what a run is like: with the same examples each time, unless it is a soak, which has many and others.
+
+    In neither does it count how fast the machine is.
+    """
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+    settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=checks)
     settings.register_profile(
-        _PROFILE,
-        max_examples=5000,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        print_blob=True,
+        _SOAK, max_examples=5000, deadline=None, suppress_health_check=checks, print_blob=True
     )
+    settings.load_profile("suite")
 
 
 def bounded(examples: int) -> settings:
-    """The same few examples each time; in a soak as many as its profile says, and others each time."""
-    soaks = settings.get_current_profile_name() == _PROFILE
-    return settings(
-        max_examples=settings().max_examples if soaks else examples,
-        deadline=None,
-        derandomize=not soaks,
-        suppress_health_check=[
-            HealthCheck.too_slow,
-            HealthCheck.data_too_large,
-            HealthCheck.function_scoped_fixture,
-        ],
-    )
+    """So many examples where a hundred would take too long; in a soak as many as in all tests there."""
+    return settings() if settings.get_current_profile_name() == _SOAK else settings(max_examples=examples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
@@ -368,7 +368,6 @@ def full_catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @given(key=st.text() | st.text("tiny@q48_0kmace/.GUF-\\", max_size=30))
-@settings(deadline=None)
 def test_any_text_finds_a_model_or_none(full_catalog: Catalog, key: str) -> None:
     try:
         entry, ambiguous = full_catalog.resolve(key, "llm")

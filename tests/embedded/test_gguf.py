@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._gguf import GgufArray, GgufError, read_header
@@ -185,7 +185,6 @@ def test_text_that_is_no_text_does_no_harm(scratch: Path) -> None:
 
 
 @given(data=st.binary(max_size=400), claimed=st.tuples(st.integers(0, 9), st.integers(0, 9)))
-@settings(deadline=None)
 def test_any_bytes_are_a_header_or_an_error(scratch: Path, data: bytes, claimed: tuple[int, int]) -> None:
     scratch.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, *claimed) + data)
     try:
@@ -214,7 +213,6 @@ SOUND = header_of(
         st.tuples(st.integers(4, len(SOUND) - 8), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4
     )
 )
-@settings(deadline=None)
 def test_a_damaged_header_is_a_header_or_an_error(scratch: Path, changes: list[tuple[int, bytes]]) -> None:
     damaged = bytearray(SOUND + bytes(2 * 640 * 4))
     for place, data in changes:
@@ -229,7 +227,6 @@ def test_a_damaged_header_is_a_header_or_an_error(scratch: Path, changes: list[t
 
 
 @given(length=st.integers(0, len(SOUND) + 2 * 640 * 4 - 1))
-@settings(deadline=None)
 def test_a_file_that_is_cut_anywhere_is_an_error(scratch: Path, length: int) -> None:
     scratch.write_bytes((SOUND + bytes(2 * 640 * 4))[:length])
     with pytest.raises(GgufError, match=r"unfinished download"):

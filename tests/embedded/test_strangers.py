@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async._wire._struct import write
@@ -104,7 +104,6 @@ shapes = st.dictionaries(
 
 
 @given(changed=metadata, removed=st.sets(st.sampled_from(list(METADATA)), max_size=2))
-@settings(deadline=None)
 def test_a_model_may_say_anything_of_itself(
     models: ModelsFolder, changed: dict[str, object], removed: set[str]
 ) -> None:
@@ -114,7 +113,6 @@ def test_a_model_may_say_anything_of_itself(
 
 
 @given(tensors=shapes)
-@settings(deadline=None)
 def test_its_tensors_may_have_any_size(models: ModelsFolder, tensors: dict[str, tuple[int, ...]]) -> None:
     parts = b"".join(
         len(name.encode()).to_bytes(8, "little")
@@ -135,7 +133,6 @@ def test_its_tensors_may_have_any_size(models: ModelsFolder, tensors: dict[str, 
     ),
     length=st.integers(0, SIZE) | st.just(SIZE),
 )
-@settings(deadline=None)
 def test_a_damaged_model_is_an_error_of_its_own(
     models: ModelsFolder, changes: list[tuple[int, bytes]], length: int
 ) -> None:
@@ -146,7 +143,6 @@ def test_a_damaged_model_is_an_error_of_its_own(
 
 
 @given(data=st.binary(max_size=200))
-@settings(deadline=None)
 def test_any_bytes_are_an_error_of_their_own(models: ModelsFolder, data: bytes) -> None:
     check(models, data)
 
@@ -297,7 +293,6 @@ def _is_device(name: str) -> bool:
     repository=st.sampled_from(["acme/tiny", "con/aux", "acme/nul"]),
     paths=st.lists(st.lists(pieces, min_size=1, max_size=6).map("/".join), max_size=4),
 )
-@settings(deadline=None)
 def test_what_is_downloaded_has_a_place_in_the_folder(repository: str, paths: list[str]) -> None:
     files = tuple(HubFile(f"{path}.gguf", 1, "a" * 64, None) for path in {*paths, "sound"})
     for model in models_of(Listing(repository, "c" * 40, files)):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async._protocol._endpoints import NAMESPACES, RpcEndpoint, endpoints
@@ -29,6 +29,7 @@ from lmstudio_async._wire._processing import CreateContentBlock, ThinkingStyle
 from lmstudio_async._wire._repository import DownloadArtifactCreation
 from lmstudio_async._wire._runtime import SuperJson
 from lmstudio_async._wire._struct import MalformedError, Unknown, WireObject, camel, read, write
+from tests.soak import bounded
 
 Json: TypeAlias = Any
 
@@ -179,7 +180,7 @@ def objects_in(value: Json) -> list[dict[str, Any]]:
 
 
 @every_room
-@settings(deadline=None, max_examples=60)
+@bounded(60)
 @given(data=st.data())
 def test_nothing_is_lost_between_reading_and_writing(room: str, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS[room]))
@@ -190,7 +191,7 @@ def test_nothing_is_lost_between_reading_and_writing(room: str, data: st.DataObj
 
 
 @every_room
-@settings(deadline=None, max_examples=60)
+@bounded(60)
 @given(data=st.data())
 def test_members_that_nobody_knows_survive_anywhere(room: str, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS[room]))
@@ -304,7 +305,7 @@ def test_whatever_comes_it_is_read_or_malformed(monster: str) -> None:
 
 
 @every_room
-@settings(deadline=None, max_examples=60)
+@bounded(60)
 @given(data=st.data())
 def test_arbitrary_json_is_read_or_malformed(room: str, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS[room]))
