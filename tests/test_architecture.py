@@ -44,7 +44,8 @@ EMBEDDED_MAY_IMPORT = {"errors", "_transport", "_wire", "_protocol", "embedded"}
 
 #: Third-party module -> the beginnings of the paths that may import it.
 CONFINED = {
-    "asyncio": (),
+    # Everything else runs on anyio. This is what anyio itself has under it.
+    "asyncio": ("_transport/_asyncio_stream.py",),
     "trio": (),
     "cattrs": ("_wire/",),
     "orjson": ("_wire/",),

@@ -15,7 +15,7 @@ from wsproto.events import CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
-from lmstudio_async._transport._stream import InnerStream, stream_under
+from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
@@ -24,8 +24,6 @@ from lmstudio_async.errors import (
 
 __all__ = ["WebSocketTransport"]
 
-# asyncio reads that much at once; asking for less makes anyio cut and copy it.
-_READ_BYTES = 262_144
 # A large batch goes out in pieces, so that the time limit of a write measures progress.
 _WRITE_BYTES = 262_144
 _MAX_UNSENT_BYTES = 1_048_576
@@ -47,8 +45,9 @@ class WebSocketTransport:
         max_message_bytes: int,
     ) -> None:
         self._stream = stream
-        # What is under it, as soon as that can be used.
-        self._inner: InnerStream | None = None
+        # Later what is under it.
+        self._bytes: ByteStream = WrappedStream(stream.read, stream.write)
+        self._is_unwrapped = False
         self._connection = connection
         self._url = url
         self._ping_interval = ping_interval
@@ -71,8 +70,10 @@ class WebSocketTransport:
 
     async def send(self, *frames: str) -> None:
         self._raise_if_ended()
-        for data in [masked_text_frame(frame) for frame in frames]:
-            self._append(data)
+        data = b"".join([masked_text_frame(frame) for frame in frames])
+        if self._write_scope is None and self._bytes.write_nowait(data):
+            return
+        self._append(data)
         if self._write_scope is None:
             await self._flush()
             if self._broken is not None:
@@ -135,16 +136,12 @@ class WebSocketTransport:
 
     async def _read_some(self) -> list[str]:
         """Read once, and do what is not the caller's business. The end is remembered, not raised."""
-        data = b""
         try:
-            with anyio.move_on_after(
-                self._ping_timeout if self._ping_unanswered else self._ping_interval
-            ) as silence:
-                data = await self._read()
+            data = await self._read(self._ping_timeout if self._ping_unanswered else self._ping_interval)
         except Exception as exc:  # noqa: BLE001 - whatever the socket layers raise, the connection is gone
             self._set_broken(f"the network failed ({_describe(exc)})", exc)
             return []
-        if silence.cancelled_caught:
+        if data is None:
             await self._miss_the_peer()
             return []
         if not data:
@@ -161,15 +158,13 @@ class WebSocketTransport:
             await self._answer_end(self._reader.end)
         return frames
 
-    async def _read(self) -> bytes:
-        """Give what has arrived; nothing at the end."""
-        if self._inner is not None:
-            try:
-                return await self._inner.read(_READ_BYTES)
-            except anyio.EndOfStream:
-                return b""
-        data = await self._stream.read(_READ_BYTES)
-        self._inner = stream_under(self._stream)
+    async def _read(self, seconds: float) -> bytes | None:
+        """Give what has arrived; no bytes at the end, None after so many seconds of silence."""
+        data = await self._bytes.read(seconds)
+        if not self._is_unwrapped:
+            # What came with the upgrade is read now.
+            self._is_unwrapped = True
+            self._bytes = stream_under(self._stream) or self._bytes
         return data
 
     async def _miss_the_peer(self) -> None:
@@ -244,15 +239,14 @@ class WebSocketTransport:
                 self._write_scope = None
 
     async def _write(self, data: bytes, scope: anyio.CancelScope) -> None:
-        write = self._stream.write if self._inner is None else self._inner.write
         if len(data) <= _WRITE_BYTES:
             scope.deadline = anyio.current_time() + self._write_timeout
-            await write(data)
+            await self._bytes.write(data)
             return
         view = memoryview(data)
         for at in range(0, len(data), _WRITE_BYTES):
             scope.deadline = anyio.current_time() + self._write_timeout
-            await write(bytes(view[at : at + _WRITE_BYTES]))
+            await self._bytes.write(bytes(view[at : at + _WRITE_BYTES]))
 
     async def _drop(self) -> None:
         """Let go of the socket."""

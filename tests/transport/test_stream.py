@@ -11,18 +11,29 @@ import anyio.abc
 import pytest
 
 from lmstudio_async._transport import WebSocketConnector, _link, parse_api_host
+from lmstudio_async._transport._asyncio_stream import AsyncioStream
+from lmstudio_async._transport._stream import WrappedStream
 from lmstudio_async.errors import LMStudioConnectionBrokenError
 
 RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
 Connected = Callable[..., AbstractAsyncContextManager[tuple[Any, Any]]]
 
 
-async def test_it_is_where_it_is_looked_for(connected: Connected) -> None:
+async def there_and_back(transport: Any, server: Any) -> None:
+    for text in ("one", "x" * 10_000):
+        await transport.send(text)
+        assert list(await server.receive()) == [text]
+        await server.send(text)
+        assert list(await transport.receive()) == [text]
+
+
+async def test_it_is_where_it_is_looked_for(connected: Connected, anyio_backend_name: str) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.send("x")
             await transport.receive()
-        assert transport._inner is not None
+        assert type(transport._bytes) is (AsyncioStream if anyio_backend_name == "asyncio" else WrappedStream)
+        assert getattr(transport._bytes, "_read", None) != transport._stream.read
 
 
 async def test_without_it_httpcores_own_stream_does(
@@ -31,14 +42,48 @@ async def test_without_it_httpcores_own_stream_does(
     monkeypatch.setattr(_link, "stream_under", lambda _: None)
     with anyio.fail_after(10):
         async with connected() as (transport, server):
-            for text in ("one", "x" * 10_000):
-                await transport.send(text)
-                assert list(await server.receive()) == [text]
-                await server.send(text)
-                assert list(await transport.receive()) == [text]
+            await there_and_back(transport, server)
             await server.stream.aclose()
             with pytest.raises(LMStudioConnectionBrokenError, match="hung up|network failed"):
                 await transport.receive()
+
+
+async def test_without_asyncios_transport_anyios_stream_does(
+    connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AsyncioStream, "taking_over", lambda _: None)
+    with anyio.fail_after(10):
+        async with connected() as (transport, server):
+            await there_and_back(transport, server)
+            assert type(transport._bytes) is WrappedStream
+
+
+async def test_what_is_said_at_once_arrives_in_order(connected: Connected) -> None:
+    # Written at once, gathered, too large to be gathered, and more than the system takes at a time.
+    texts = ["first", "second", "third", "x" * 100_000, "fifth", "y" * 4_000_000, "seventh"]
+    with anyio.fail_after(30):
+        async with connected() as (transport, server):
+            await there_and_back(transport, server)
+            async with anyio.create_task_group() as tasks:
+                for text in texts:
+                    tasks.start_soon(transport.send, text)
+                    await anyio.lowlevel.checkpoint()
+                assert [(await server.receive())[0] for _ in texts] == texts
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_nobody_receives_stays_with_the_server(connected: Connected) -> None:
+    piece = "x" * 100_000
+    with anyio.fail_after(30):
+        async with connected() as (transport, server):
+            await there_and_back(transport, server)
+            sent, received = 0, 0
+            while transport._bytes._transport.is_reading():
+                await server.send(piece)
+                sent += 1
+            while received < sent:
+                received += len(await transport.receive())
+            assert transport._bytes._transport.is_reading()
 
 
 async def test_what_comes_together_with_the_servers_agreement_is_not_lost(
