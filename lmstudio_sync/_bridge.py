@@ -224,15 +224,15 @@ class _Call:
             self._begun = True
             workers.start(self._run)
 
-    async def _run(self) -> bool:
+    async def _run(self, scope: anyio.CancelScope) -> bool:
         token = _current_call.set(self)
+        self._scope = scope
         try:
-            with anyio.CancelScope() as self._scope:
-                if self._interrupted:
-                    self._scope.cancel()
-                self.result = await self._coroutine
+            if self._interrupted:
+                scope.cancel()
+            self.result = await self._coroutine
         except anyio.get_cancelled_exc_class():
-            # The scope is not ours: the loop ends.
+            # By who waits, who has an error of its own; or the loop ends.
             self.error = closed()
             raise
         except BaseException as error:  # noqa: BLE001 - raised where the call was made

@@ -27,8 +27,8 @@ SLICE_SECONDS = 0.1
 #: Threads that call at the same time have a task each; a few of these are kept.
 MOST_IDLE_WORKERS = 8
 
-#: Gives whether the task that did it may do more.
-Work = Callable[[], Awaitable[bool]]
+#: Is given what cancels it, and gives whether the task that did it may do more.
+Work = Callable[[anyio.CancelScope], Awaitable[bool]]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -116,7 +116,7 @@ class Loop:
 
     def start(self, begin: Callable[[Workers | None], None]) -> bool:
         """Have something begin in one of the tasks that live as long as the owner; in none if that is over."""
-        return self.soon(lambda: begin(self._workers))
+        return self.soon(self._begin, begin)
 
     def soon(self, function: Callable[..., Any], *args: Any) -> bool:
         """Run a function in the loop, and do not wait for it. Give whether it could be scheduled."""
@@ -179,6 +179,9 @@ class Loop:
             self._is_decided.set()
             await self._leaving.wait()
 
+    def _begin(self, begin: Callable[[Workers | None], None]) -> None:
+        begin(self._workers)
+
     def _leave(self) -> None:
         if self._workers is None:
             # It is still being entered.
@@ -210,13 +213,14 @@ class Workers:
             self._tasks.start_soon(self._live, work)
 
     async def _live(self, work: Work) -> None:
-        while await work() and len(self._idle) < MOST_IDLE_WORKERS:
-            # What was done, and what came of it, is not kept meanwhile.
-            del work
-            idle = _IdleWorker()
-            self._idle.append(idle)
-            await idle.is_needed.wait()
-            work = idle.work
+        with anyio.CancelScope() as scope:
+            while await work(scope) and len(self._idle) < MOST_IDLE_WORKERS:
+                # What was done, and what came of it, is not kept meanwhile.
+                del work
+                idle = _IdleWorker()
+                self._idle.append(idle)
+                await idle.is_needed.wait()
+                work = idle.work
 
 
 class _IdleWorker:
