@@ -117,6 +117,7 @@ TARGETS = (
     Target("memory of an open channel", "memory", "channel.KiB", _A, None, 2.5, "KiB"),
     Target("open a channel", "channels", "open.cpu", _A, _OA, 0.45),
     Target("call beside 1000 open channels, to one alone", "channels", "call.beside", _A, None, 1.1),
+    Target("close with 100 channels open", "channels", "close.wall", _A, None, 0.005, "ms"),
     Target("message of 4 MiB against plain httpx-ws", "large", "4MiB.cpu", _A, "httpx-ws", 1.0),
     Target("message of 32 MiB against plain httpx-ws", "large", "32MiB.cpu", _A, "httpx-ws", 1.0),
 )

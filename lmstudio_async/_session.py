@@ -361,14 +361,14 @@ class _Link:
 
     async def _cancel_what_runs(self) -> None:
         """A server may go on with what its client has left; tell it not to."""
+        frames = list(filter(None, map(self.cancel_frame, self.multiplexer.open_channels)))
+        if not frames:
+            return
         with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
-            for number in self.multiplexer.open_channels:
-                frame = self.cancel_frame(number)
-                try:
-                    if frame is not None:
-                        await self.transport.send(frame)
-                except LMStudioClientError:
-                    return
+            try:
+                await self.transport.send(*frames)
+            except LMStudioClientError:
+                logger.debug("a connection ended before what runs there could be cancelled")
 
 
 class Channel:

@@ -1,4 +1,4 @@
-"""A thousand open channels: opening them, calling beside them, leaving them."""
+"""A thousand open channels: opening them and calling beside them; and closing a client that has a hundred."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from benchmarks.measuring import Meter
 
 CHANNELS = 1000
 CALLS = 200
+LEFT_OPEN = 100
+TIMES = 5
 
 
 async def measure_async(lms: Any, host: str) -> dict[str, float]:
@@ -36,4 +38,19 @@ async def measure_async(lms: Any, host: str) -> dict[str, float]:
             for _ in range(CHANNELS):
                 await open_one()
         beside = await call()
-    return opening.figures("open") | {"call.beside": beside / alone}
+    closing = [await _close(lms, host) for _ in range(TIMES)]
+    return opening.figures("open") | {"call.beside": beside / alone, "close.wall": statistics.median(closing)}
+
+
+async def _close(lms: Any, host: str) -> float:
+    client = await lms.AsyncClient(host).__aenter__()
+    llm = await client.llm.model("tiny")
+    # Held until the end: what is dropped half-way is cancelled before.
+    streams = [await llm.respond_stream("n=1 mode=hold") for _ in range(LEFT_OPEN)]
+    # The server answers in order: all of them are open.
+    await llm.count_tokens("How many?")
+    began = time.perf_counter()
+    await client.__aexit__(None, None, None)
+    took = time.perf_counter() - began
+    del streams
+    return took
