@@ -12,15 +12,12 @@ from lmstudio_async._session import Session
 from lmstudio_async._structured import ParsedT, ResponseFormat, ResponseReader
 from lmstudio_async._wire._kv import from_fields, stack, to_fields
 from lmstudio_async._wire._models import ModelSpecifier
-from lmstudio_async._wire._predict import (
-    ApplyPromptTemplateParameter,
-    CompleteRawTextCreation,
-    PredictCreation,
-)
+from lmstudio_async._wire._predict import CompleteRawTextCreation, PredictCreation
 
 if TYPE_CHECKING:
     from lmstudio_async._config import LlmPredictionConfig, LlmPredictionConfigDict
     from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter
 
 __all__ = ["completion", "prompt_parameter", "response"]
 
@@ -83,6 +80,7 @@ def prompt_parameter(
     """The prompt that the model would be given."""
     from lmstudio_async._config import prediction_config_fields
     from lmstudio_async._prompting import template_options
+    from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter
 
     return ApplyPromptTemplateParameter(
         specifier=specifier,

@@ -54,7 +54,7 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
             vector = await embedding_model.embed("Hello, world!")
         """
         from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING
-        from lmstudio_async._wire._predict import EmbedStringParameter
+        from lmstudio_async._wire._texts import EmbedStringParameter
 
         parameters = [
             EmbedStringParameter(model_specifier=self._specifier, input_string=text)

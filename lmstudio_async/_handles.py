@@ -19,7 +19,8 @@ from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMS
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInstanceInfo
-    from lmstudio_async._wire._models import ModelSpecifier, ProcessingState
+    from lmstudio_async._wire._models import ModelSpecifier
+    from lmstudio_async._wire._usage import ProcessingState
 
 __all__ = ["AsyncModelHandle", "UnreadInfo", "to_texts", "unread_infos"]
 
@@ -180,7 +181,7 @@ class AsyncModelHandle(Generic[InfoT]):
 
             tokens = await llm.tokenize("Hello, world!")
         """
-        from lmstudio_async._wire._models import InputStringParameter
+        from lmstudio_async._wire._texts import InputStringParameter
 
         texts = to_texts(input)
         parameters = [InputStringParameter(specifier=self._specifier, input_string=text) for text in texts]
@@ -195,7 +196,7 @@ class AsyncModelHandle(Generic[InfoT]):
         :return: how many tokens it is.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
-        from lmstudio_async._wire._models import InputStringParameter
+        from lmstudio_async._wire._texts import InputStringParameter
 
         text = check_text(input, "input")
         parameter = InputStringParameter(specifier=self._specifier, input_string=text)

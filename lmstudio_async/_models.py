@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lmstudio_async._loading import AsyncLoadStream
     from lmstudio_async._sharing import SharedLoads
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-    from lmstudio_async._wire._models import ModelQuery, ModelUsage
+    from lmstudio_async._wire._models import ModelQuery
+    from lmstudio_async._wire._usage import ModelUsage
 
 __all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
 
@@ -298,7 +299,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             usage = await client.llm.estimate_resources("qwen3-4b", {"context_length": 32768})
             print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
         """
-        from lmstudio_async._wire._models import EstimateModelUsageParameter
+        from lmstudio_async._wire._usage import EstimateModelUsageParameter
 
         parameter = EstimateModelUsageParameter(
             model_key=check_name(model_key, "the model key"),

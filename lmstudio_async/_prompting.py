@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import attrs
 
-from lmstudio_async._wire._predict import ApplyPromptTemplateOptions
+from lmstudio_async._wire._prompts import ApplyPromptTemplateOptions
 from lmstudio_async._wire._struct import camel
 from lmstudio_async.errors import LMStudioValueError
 

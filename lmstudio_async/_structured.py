@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, dataclass_transform,
 import attrs
 
 from lmstudio_async._arguments import check_text
-from lmstudio_async._json_types import has_own_schema
-from lmstudio_async._schema import MisfitError, json_schema_of, structure
 from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
 
@@ -98,6 +96,8 @@ class BaseModel:
 
         :return: a new dict.
         """
+        from lmstudio_async._schema import json_schema_of
+
         return json_schema_of(cls)
 
 
@@ -151,6 +151,8 @@ class ResponseReader:
         """
         if self._read is None:
             return content
+        from lmstudio_async._schema import MisfitError
+
         try:
             value = loads(answer)
         except (ValueError, RecursionError) as error:
@@ -170,6 +172,8 @@ class _Structuring:
         self._kind = kind
 
     def __call__(self, value: Any) -> Any:
+        from lmstudio_async._schema import structure
+
         return structure(self._kind, value)
 
     def __str__(self) -> str:
@@ -181,6 +185,9 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
+    from lmstudio_async._json_types import has_own_schema
+    from lmstudio_async._schema import json_schema_of
+
     if has_own_schema(kind):
         return dict(kind.model_json_schema())
     try:
@@ -198,6 +205,8 @@ def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := given.keys() - {"type", *spellings}:
         names = ", ".join(map(repr, sorted(map(str, unknown))))
         raise LMStudioValueError(f"response_format of type {kind!r} has {names}; it can have {spellings!r}")
+    from lmstudio_async._json_types import has_own_schema
+
     setting: dict[str, Any] = {"type": kind}
     for spelling in spellings:
         value = given.get(spelling)

@@ -78,10 +78,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo as ModelInfo
     from lmstudio_async._wire._infos import ModelInstanceInfo as ModelInstanceInfo
     from lmstudio_async._wire._infos import Quantization as Quantization
-    from lmstudio_async._wire._models import MemoryEstimate as MemoryEstimate
     from lmstudio_async._wire._models import ModelQuery as ModelQuery
-    from lmstudio_async._wire._models import ModelUsage as ModelUsage
-    from lmstudio_async._wire._models import ProcessingState as ProcessingState
     from lmstudio_async._wire._predict import LlmPredictionFragment as LlmPredictionFragment
     from lmstudio_async._wire._predict import LlmPredictionStats as LlmPredictionStats
     from lmstudio_async._wire._predict import TokenCandidate as TokenCandidate
@@ -92,6 +89,9 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._repository import SearchResult as SearchResult
     from lmstudio_async._wire._system import ServerInfo as ServerInfo
     from lmstudio_async._wire._system import ServerVersion as ServerVersion
+    from lmstudio_async._wire._usage import MemoryEstimate as MemoryEstimate
+    from lmstudio_async._wire._usage import ModelUsage as ModelUsage
+    from lmstudio_async._wire._usage import ProcessingState as ProcessingState
     from lmstudio_async.embedded._server import EmbeddedServer as EmbeddedServer
     from lmstudio_async.errors import LMStudioAuthenticationError as LMStudioAuthenticationError
     from lmstudio_async.errors import LMStudioCancelledError as LMStudioCancelledError

@@ -12,7 +12,7 @@ from lmstudio_sync._facade import Facade
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInstanceInfo
-    from lmstudio_async._wire._models import ProcessingState
+    from lmstudio_async._wire._usage import ProcessingState
 
 __all__ = ["ModelHandle"]
 

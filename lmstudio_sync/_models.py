@@ -14,7 +14,8 @@ from lmstudio_sync._handles import ModelHandle
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-    from lmstudio_async._wire._models import ModelQuery, ModelUsage
+    from lmstudio_async._wire._models import ModelQuery
+    from lmstudio_async._wire._usage import ModelUsage
     from lmstudio_sync._loading import LoadStream
 
 __all__ = ["DownloadedModel", "ModelNamespace"]

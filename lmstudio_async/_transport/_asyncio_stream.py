@@ -83,14 +83,13 @@ class AsyncioStream(asyncio.BufferedProtocol):
         gathered = self._unwritten_bytes + len(data)
         if self._writer is not None or self._is_lost or gathered > _MAX_UNWRITTEN_BYTES:
             return False
-        if self._is_answered and not self._unwritten:
-            self._is_answered = False
-            self._transport.write(data)
-            return True
-        if not self._unwritten:
-            self._loop.call_soon(self._write_gathered)
+        is_first = not self._unwritten
         self._unwritten.append(data)
         self._unwritten_bytes = gathered
+        if is_first and self._is_answered:
+            self._write_gathered()
+        elif is_first:
+            self._loop.call_soon(self._write_gathered)
         return True
 
     async def write(self, data: bytes) -> None:
@@ -106,6 +105,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
             data = b"".join(self._unwritten)
             self._unwritten.clear()
             self._unwritten_bytes = 0
+            self._is_answered = False
             self._transport.write(data)
 
     def _set_timer(self) -> None:

@@ -7,34 +7,27 @@ from typing import Any, ClassVar
 import attrs
 
 from lmstudio_async._wire._infos import AnyInstanceInfo, AnyModelInfo
-from lmstudio_async._wire._struct import Unknown, WireObject, nullable
+from lmstudio_async._wire._struct import Unknown, WireObject
 
 __all__ = [
     "AlreadyLoaded",
     "Cancel",
-    "EstimateModelUsageParameter",
     "GetModelInfoParameter",
     "GetOrLoadCreation",
     "GetOrLoadPacket",
-    "InputStringParameter",
     "InstanceReferenceSpecifier",
     "LoadModelCreation",
     "LoadModelPacket",
     "LoadProgressPacket",
     "LoadSuccess",
-    "MemoryEstimate",
     "ModelQuery",
     "ModelSpecifier",
-    "ModelUsage",
-    "ProcessingState",
     "Progress",
     "QuerySpecifier",
     "Resolved",
     "SpecifierParameter",
     "StartLoading",
     "Success",
-    "TokenCount",
-    "Tokens",
     "UnloadModelParameter",
     "UnloadingOtherJITModel",
 ]
@@ -183,75 +176,3 @@ class SpecifierParameter(WireObject):
 class GetModelInfoParameter(WireObject):
     specifier: ModelSpecifier
     throw_if_not_found: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class InputStringParameter(WireObject):
-    specifier: ModelSpecifier
-    input_string: str
-
-
-@attrs.frozen(kw_only=True)
-class Tokens(WireObject):
-    tokens: list[int]
-
-
-@attrs.frozen(kw_only=True)
-class TokenCount(WireObject):
-    token_count: int
-
-
-@attrs.frozen(kw_only=True)
-class ProcessingState(WireObject):
-    """What an instance is doing.
-
-    :param status: ``idle``, ``processingPrompt``, ``generating`` or ``computingEmbedding``.
-    :param queued: how many requests wait for it.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    status: str = "idle"
-    queued: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class EstimateModelUsageParameter(WireObject):
-    model_key: str
-    load_config_stack: dict[str, Any]
-    device_identifier: str | None = nullable()
-
-
-@attrs.frozen(kw_only=True)
-class MemoryEstimate(WireObject):
-    """How much memory a load would take, in bytes.
-
-    :param confidence: ``high`` or ``low``.
-    :param model_vram_bytes: the weights, on GPUs.
-    :param context_vram_bytes: the context, on GPUs.
-    :param total_vram_bytes: all of it, on GPUs.
-    :param model_bytes: the weights, wherever they are.
-    :param context_bytes: the context, wherever it is.
-    :param total_bytes: all of it.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    confidence: str = "low"
-    model_vram_bytes: float = 0
-    context_vram_bytes: float = 0
-    total_vram_bytes: float = 0
-    model_bytes: float = 0
-    context_bytes: float = 0
-    total_bytes: float = 0
-
-
-@attrs.frozen(kw_only=True)
-class ModelUsage(WireObject):
-    """What loading a model would take.
-
-    :param memory: how much memory.
-    :param passes_guardrails: the server would load it; False if its settings forbid loads of this size.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    memory: MemoryEstimate
-    passes_guardrails: bool = True

@@ -11,12 +11,7 @@ from lmstudio_async._wire._models import ModelSpecifier
 from lmstudio_async._wire._struct import Unknown, WireObject
 
 __all__ = [
-    "ApplyPromptTemplateOptions",
-    "ApplyPromptTemplateParameter",
     "CompleteRawTextCreation",
-    "EmbedStringParameter",
-    "Embedding",
-    "FormattedPrompt",
     "FragmentPacket",
     "KvConfig",
     "KvField",
@@ -253,38 +248,6 @@ PredictPacket = (
 
 
 @attrs.frozen(kw_only=True)
-class ApplyPromptTemplateOptions(WireObject):
-    omit_bos_token: bool | None = None
-    omit_eos_token: bool | None = None
-    tool_definitions: list[Any] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ApplyPromptTemplateParameter(WireObject):
-    specifier: ModelSpecifier
-    history: dict[str, Any]
-    prediction_config_stack: dict[str, Any] = attrs.field(factory=lambda: {"layers": []})
-    opts: ApplyPromptTemplateOptions = attrs.field(factory=ApplyPromptTemplateOptions)
-
-
-@attrs.frozen(kw_only=True)
-class FormattedPrompt(WireObject):
-    formatted: str
-
-
-@attrs.frozen(kw_only=True)
 class PreloadDraftModelParameter(WireObject):
     specifier: ModelSpecifier
     draft_model_key: str
-
-
-@attrs.frozen(kw_only=True)
-class EmbedStringParameter(WireObject):
-    model_specifier: ModelSpecifier
-    input_string: str
-
-
-@attrs.frozen(kw_only=True)
-class Embedding(WireObject):
-    # As decoded: checking thousands of numbers one by one would cost more than computing them.
-    embedding: list[Any]

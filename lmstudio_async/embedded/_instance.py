@@ -18,7 +18,7 @@ from lmstudio_async._wire._infos import (
     LlmInstanceInfo,
     Quantization,
 )
-from lmstudio_async._wire._models import ProcessingState
+from lmstudio_async._wire._usage import ProcessingState
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._engine_keeper import EngineKeeper

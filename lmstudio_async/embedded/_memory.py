@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lmstudio_async._wire._models import MemoryEstimate, ModelUsage
+from lmstudio_async._wire._usage import MemoryEstimate, ModelUsage
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec
 

@@ -9,23 +9,25 @@ from lmstudio_async._wire._infos import AnyInstanceInfo
 from lmstudio_async._wire._kv import collapse, to_fields
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
-    EstimateModelUsageParameter,
     GetModelInfoParameter,
     GetOrLoadCreation,
-    InputStringParameter,
     LoadModelCreation,
     LoadSuccess,
     ModelSpecifier,
-    ModelUsage,
-    ProcessingState,
     SpecifierParameter,
     Success,
-    TokenCount,
-    Tokens,
     UnloadModelParameter,
 )
-from lmstudio_async._wire._predict import Embedding, EmbedStringParameter, KvConfig
+from lmstudio_async._wire._predict import KvConfig
 from lmstudio_async._wire._struct import WireObject, read
+from lmstudio_async._wire._texts import (
+    Embedding,
+    EmbedStringParameter,
+    InputStringParameter,
+    TokenCount,
+    Tokens,
+)
+from lmstudio_async._wire._usage import EstimateModelUsageParameter, ModelUsage, ProcessingState
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._instance import Domain, Instance

@@ -12,14 +12,13 @@ from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._kv import check, collapse, layer, to_fields
 from lmstudio_async._wire._models import SpecifierParameter
 from lmstudio_async._wire._predict import (
-    ApplyPromptTemplateParameter,
     CompleteRawTextCreation,
-    FormattedPrompt,
     KvConfig,
     PredictCreation,
     PredictSuccess,
     PreloadDraftModelParameter,
 )
+from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter, FormattedPrompt
 from lmstudio_async._wire._struct import read, write
 from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._chat import ToolNames, manual_prompt, messages_of, plain_text

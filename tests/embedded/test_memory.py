@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lmstudio_async._wire._models import MemoryEstimate
+from lmstudio_async._wire._usage import MemoryEstimate
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._memory import available_memory, estimate, total_memory

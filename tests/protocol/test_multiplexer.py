@@ -26,14 +26,13 @@ from lmstudio_async._protocol._endpoints.models import (
 from lmstudio_async._protocol._multiplexer import Multiplexer
 from lmstudio_async._wire._models import (
     Cancel,
-    InputStringParameter,
     InstanceReferenceSpecifier,
     LoadModelCreation,
     Progress,
-    TokenCount,
     UnloadModelParameter,
 )
 from lmstudio_async._wire._struct import Unknown
+from lmstudio_async._wire._texts import InputStringParameter, TokenCount
 
 COUNT = InputStringParameter(specifier=InstanceReferenceSpecifier(instance_reference="r1"), input_string="Hi")
 

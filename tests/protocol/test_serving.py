@@ -13,9 +13,9 @@ from lmstudio_async._protocol import _serving
 from lmstudio_async._protocol._errors import instance_unloaded
 from lmstudio_async._protocol._serving import Call, ChannelDropped, ChannelOpened, Packet, Serving
 from lmstudio_async._wire._infos import LlmInstanceInfo
-from lmstudio_async._wire._models import Cancel, Progress, TokenCount
-from lmstudio_async._wire._predict import Embedding
+from lmstudio_async._wire._models import Cancel, Progress
 from lmstudio_async._wire._runtime import AllEngines
+from lmstudio_async._wire._texts import Embedding, TokenCount
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -9,12 +9,11 @@ from lmstudio_async._protocol._endpoints.models import *  # noqa: F403 - the sha
 
 if TYPE_CHECKING:
     from lmstudio_async._wire._predict import (
-        ApplyPromptTemplateParameter,
         CompleteRawTextCreation,
-        FormattedPrompt,
         PredictCreation,
         PreloadDraftModelParameter,
     )
+    from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter, FormattedPrompt
 
 PREDICT: ChannelEndpoint[PredictCreation, Any] = ChannelEndpoint(
     "predict",
@@ -32,8 +31,8 @@ COMPLETE_RAW_TEXT: ChannelEndpoint[CompleteRawTextCreation, Any] = ChannelEndpoi
 )
 APPLY_PROMPT_TEMPLATE: RpcEndpoint[ApplyPromptTemplateParameter, FormattedPrompt] = RpcEndpoint(
     "applyPromptTemplate",
-    "_predict.ApplyPromptTemplateParameter",
-    "_predict.FormattedPrompt",
+    "_prompts.ApplyPromptTemplateParameter",
+    "_prompts.FormattedPrompt",
     label="Prompt template",
 )
 PRELOAD_DRAFT_MODEL: RpcEndpoint[PreloadDraftModelParameter, None] = RpcEndpoint(

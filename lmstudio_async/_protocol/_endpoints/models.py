@@ -9,19 +9,15 @@ from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, RpcEndpoi
 if TYPE_CHECKING:
     from lmstudio_async._wire._infos import AnyInstanceInfo
     from lmstudio_async._wire._models import (
-        EstimateModelUsageParameter,
         GetModelInfoParameter,
         GetOrLoadCreation,
-        InputStringParameter,
         LoadModelCreation,
-        ModelUsage,
-        ProcessingState,
         SpecifierParameter,
-        TokenCount,
-        Tokens,
         UnloadModelParameter,
     )
     from lmstudio_async._wire._predict import KvConfig
+    from lmstudio_async._wire._texts import InputStringParameter, TokenCount, Tokens
+    from lmstudio_async._wire._usage import EstimateModelUsageParameter, ModelUsage, ProcessingState
 
 __all__ = [
     "COUNT_TOKENS",
@@ -73,15 +69,15 @@ GET_BASE_PREDICTION_CONFIG: RpcEndpoint[SpecifierParameter, KvConfig] = RpcEndpo
 GET_INSTANCE_PROCESSING_STATE: RpcEndpoint[GetModelInfoParameter, ProcessingState] = RpcEndpoint(
     "getInstanceProcessingState",
     "_models.GetModelInfoParameter",
-    "_models.ProcessingState",
+    "_usage.ProcessingState",
     label="Processing state",
 )
 ESTIMATE_MODEL_USAGE: RpcEndpoint[EstimateModelUsageParameter, ModelUsage] = RpcEndpoint(
-    "estimateModelUsage", "_models.EstimateModelUsageParameter", "_models.ModelUsage", label="Memory estimate"
+    "estimateModelUsage", "_usage.EstimateModelUsageParameter", "_usage.ModelUsage", label="Memory estimate"
 )
 TOKENIZE: RpcEndpoint[InputStringParameter, Tokens] = RpcEndpoint(
-    "tokenize", "_models.InputStringParameter", "_models.Tokens", label="Tokenization"
+    "tokenize", "_texts.InputStringParameter", "_texts.Tokens", label="Tokenization"
 )
 COUNT_TOKENS: RpcEndpoint[InputStringParameter, TokenCount] = RpcEndpoint(
-    "countTokens", "_models.InputStringParameter", "_models.TokenCount", label="Token count"
+    "countTokens", "_texts.InputStringParameter", "_texts.TokenCount", label="Token count"
 )
