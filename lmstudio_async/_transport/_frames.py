@@ -6,6 +6,7 @@ Every other frame (control frames, fragments, whatever breaks the rules) is left
 
 from __future__ import annotations
 
+import codecs
 import os
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from lmstudio_async.errors import LMStudioValueError
 __all__ = ["DEFAULT_MAX_MESSAGE_BYTES", "FrameEnd", "FrameReader", "masked_text_frame"]
 
 DEFAULT_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 _WHOLE_TEXT = 0x81
 _FIN = 0x80
@@ -55,6 +58,7 @@ class FrameReader:
 
     __slots__ = (
         "_connection",
+        "_decoder",
         "_foreign",
         "_fragmented",
         "_head",
@@ -75,9 +79,11 @@ class FrameReader:
         self._max = max_message_bytes
         # The beginning of a header.
         self._head = b""
-        # The beginning of a whole text frame, and how many of its bytes are still to come. A list, because
-        # growing one bytes object would be quadratic in the size of a message.
-        self._parts: list[bytes] = []
+        # The beginning of a whole text frame, and how many of its bytes are still to come. A list, because growing
+        # one text would be quadratic in the size of a message. Each part is decoded while the processor has it at
+        # hand; of a large message, that saves one way through memory.
+        self._parts: list[str] = []
+        self._decoder = _Utf8Decoder()
         self._missing = 0
         # How many bytes of the current frame are still to be handed to wsproto.
         self._foreign = 0
@@ -96,20 +102,13 @@ class FrameReader:
             return messages
         pos = 0
         if self._missing:
-            pos = self._missing
-            if pos > len(data):
-                self._parts.append(data)
-                self._missing = pos - len(data)
+            pos = min(self._missing, len(data))
+            self._missing -= pos
+            self._take_part(data[:pos])
+            if self._missing or self.end is not None:
                 return messages
-            self._parts.append(data[:pos])
-            payload = b"".join(self._parts)
+            messages.append("".join(self._parts))
             self._parts.clear()
-            self._missing = 0
-            try:
-                messages.append(payload.decode())
-            except UnicodeDecodeError as exc:
-                self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, f"a message is not UTF-8 ({exc.reason})")
-                return messages
         elif self._foreign:
             pos = self._feed_foreign(data, 0, messages)
         elif self._head:
@@ -144,17 +143,22 @@ class FrameReader:
             if length > self._max:
                 self._refuse_size(length)
             elif stop > size:
-                self._parts.append(data[start:])
                 self._missing = stop - size
+                self._take_part(data[start:])
                 return
             else:
                 try:
                     messages.append(data[start:stop].decode())
                 except UnicodeDecodeError as exc:
-                    self._refuse(
-                        CloseReason.INVALID_FRAME_PAYLOAD_DATA, f"a message is not UTF-8 ({exc.reason})"
-                    )
+                    self._refuse_text(exc)
                 pos = stop
+
+    def _take_part(self, data: bytes) -> None:
+        """Take a part of a whole text frame; the last one if nothing is missing then."""
+        try:
+            self._parts.append(self._decoder.decode(data, final=not self._missing))
+        except UnicodeDecodeError as exc:
+            self._refuse_text(exc)
 
     def _accept_foreign(self, first: int, length: int) -> bool:
         """Keep account of a fragmented message; refuse one that grows too large."""
@@ -196,6 +200,9 @@ class FrameReader:
         self._refuse(
             CloseReason.MESSAGE_TOO_BIG, f"a message of {size} bytes is above the limit of {self._max} bytes"
         )
+
+    def _refuse_text(self, exc: UnicodeDecodeError) -> None:
+        self._refuse(CloseReason.INVALID_FRAME_PAYLOAD_DATA, f"a message is not UTF-8 ({exc.reason})")
 
     def _refuse(self, code: CloseReason, reason: str) -> None:
         self.end = FrameEnd(int(code), reason, by_peer=False)

@@ -115,6 +115,7 @@ def test_a_goodbye_is_told_after_the_messages_before_it() -> None:
     ("data", "code"),
     [
         (frame(b"\xff"), 1007),
+        (frame(b"half a letter: \xc3"), 1007),
         (frame(b"\xff", 0x01), 1007),
         (frame(b"abcd", mask=0x80), 1002),
         (frame(b"x", 0xC1), 1002),
