@@ -115,9 +115,8 @@ class WebSocketConnector:
         except Exception as exc:
             if self._closed:
                 raise _closed_error() from exc
-            raise LMStudioUnreachableError(
-                f"{_what_happened(url, exc, self._connect_timeout)} {_CURE}"
-            ) from exc
+            message = f"{_what_happened(url, exc, self._connect_timeout)} {_CURE}"
+            raise LMStudioUnreachableError(message) from _without_traces(exc)
         transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
         try:
             _check_accept(url, session.response)
@@ -193,7 +192,7 @@ def _check_accept(url: str, response: httpx.Response | None) -> None:
 
 
 def _what_happened(url: str, exc: Exception, timeout: float) -> str:
-    """Put a failure to connect into words. The cause chain keeps the details."""
+    """Put a failure to connect into words."""
     if isinstance(exc, httpx_ws.WebSocketUpgradeError):
         return f"{url} refused the websocket with HTTP status {exc.response.status_code}."
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
@@ -205,11 +204,21 @@ def _what_happened(url: str, exc: Exception, timeout: float) -> str:
             f"{url} has a certificate that is not trusted ({untrusted.verify_message}). If it is yours, give the "
             "certificate of the authority that signed it as verify."
         )
+    if (no_tls := _find_cause(exc, ssl.SSLError)) is not None and no_tls.reason == "WRONG_VERSION_NUMBER":
+        return f"{url} could not be reached: what is there has no TLS. Write http:// instead of https://."
     if isinstance(exc, httpx.ConnectError):
         return f"{url} could not be reached ({_describe(exc)})."
     if isinstance(exc, (httpx.RemoteProtocolError, httpx.ReadError)):
         return f"{url} answered, but not as LM Studio does ({_describe(exc)})."
     return f"{url} could not be reached ({type(exc).__name__}: {exc})."
+
+
+def _without_traces(exc: Exception) -> Exception:
+    """An expected failure without where it was raised: that fills screens, and the words above say it all."""
+    if isinstance(exc, (httpx.HTTPError, httpx_ws.HTTPXWSException, TimeoutError)):
+        exc.__cause__ = exc.__context__ = None
+        return exc.with_traceback(None)
+    return exc
 
 
 def _describe(exc: Exception) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,6 +76,25 @@ async def test_a_place_where_nothing_listens_says_what_to_do(closed_port: int) -
     async with AsyncClient(place) as client:
         with pytest.raises(LMStudioUnreachableError, match=rf"(?s){place}.*Start LM Studio.*embedded"):
             await client.llm.model()
+
+
+@pytest.mark.parametrize("place", ["http", "https"])
+async def test_the_traceback_of_a_failure_to_connect_shows_no_library_below(
+    place: str, closed_port: int
+) -> None:
+    with web_server() as address:
+        async with AsyncClient(f"{place}://{address}") as client:
+            with pytest.raises(LMStudioUnreachableError) as wrong_server:
+                await client.llm.list_loaded()
+    async with AsyncClient(f"127.0.0.1:{closed_port}") as client:
+        with pytest.raises(LMStudioUnreachableError) as nobody:
+            await client.llm.list_loaded()
+
+    for caught in (wrong_server, nobody):
+        # The cause is there, for those who ask, but not where the library raised it.
+        assert caught.value.__cause__ is not None
+        trace = "".join(traceback.format_exception(caught.value))
+        assert not [line for line in trace.splitlines() if re.search(r'File ".*http', line)]
 
 
 async def test_a_server_that_is_not_lm_studio_is_recognized() -> None:

@@ -104,6 +104,7 @@ async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
     async with raw_server(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as api_host:
         message = await why_unreachable(f"wss://{api_host}", verify=ssl.create_default_context())
     assert "could not be reached" in message
+    assert "Write http:// instead of https://" in message
 
 
 @pytest.mark.parametrize("name", ["missing.pem", "garbage.pem"])
