@@ -10,7 +10,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from lmstudio_async._arguments import optional_name
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
 from lmstudio_async._operations import AsyncOperation
@@ -96,6 +96,9 @@ class ActCallbacks:
     on_tool_call: ToolCallProgressCallback | None
     guard_tool_call: GuardToolCallHandler | None
     handle_invalid_tool_request: InvalidToolRequestHandler | None
+
+    def __attrs_post_init__(self) -> None:
+        check_callbacks(self)
 
 
 class Act:

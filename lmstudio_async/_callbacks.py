@@ -6,7 +6,26 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["tell"]
+import attrs
+
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["check_callback", "check_callbacks", "tell"]
+
+
+def check_callback(callback: object, name: str) -> None:
+    """Make sure that it can be called, or is None: before anything is sent, and not when there is news to tell.
+
+    :raises LMStudioValueError: it is something else.
+    """
+    if callback is not None and not callable(callback):
+        raise LMStudioValueError(f"{name} must be a function, plain or async, not {callback!r:.80}")
+
+
+def check_callbacks(callbacks: attrs.AttrsInstance) -> None:
+    """The same for every member of a class of callbacks."""
+    for field in attrs.fields(type(callbacks)):
+        check_callback(getattr(callbacks, field.name), field.name)
 
 
 async def tell(callback: Callable[..., Any] | None, *args: Any) -> Any:

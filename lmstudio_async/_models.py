@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
@@ -423,6 +423,7 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
     """Await a load, and tell a callback how far it has come: never going back, and 1.0 at the end."""
+    check_callback(on_progress, "on_progress")
     told = -1.0
     async with stream as loading:
         async for progress in loading:

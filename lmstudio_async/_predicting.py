@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import attrs
 
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.llm import PREDICT
@@ -77,6 +77,9 @@ class PredictionCallbacks:
     on_first_token: PredictionFirstTokenCallback | None = None
     on_prediction_fragment: PredictionFragmentCallback | None = None
     on_prompt_processing_progress: PromptProcessingCallback | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_callbacks(self)
 
 
 class PredictionFeed(OperationFeed[LlmPredictionFragment]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from lmstudio_async._arguments import check_text
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._downloading import AsyncDownloadStream, DownloadProgressUpdate
 from lmstudio_async._session import Session
 from lmstudio_async._wire._repository import (
@@ -135,6 +135,8 @@ class AsyncModelDownloadOption:
             key = await option.download(lambda update: print(update.downloaded_bytes, "of", update.total_bytes))
             llm = await client.llm.model(key)
         """
+        check_callback(on_progress, "on_progress")
+        check_callback(on_finalize, "on_finalize")
         async with self.download_stream() as download:
             async for update in download:
                 if update.phase == "finalizing":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._protocol._multiplexer import copy_of
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
@@ -32,6 +32,7 @@ class SharedLoads:
 
         Whoever is cancelled here leaves the load to the others; when the last one leaves, it is cancelled.
         """
+        check_callback(on_progress, "on_progress")
         shared: _SharedLoad[HandleT] | None = next(
             (each for each in self._running if each.can_serve(load)), None
         )

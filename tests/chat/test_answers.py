@@ -115,6 +115,15 @@ async def test_what_a_callback_raises_comes_out(client: AsyncClient, name: str, 
     assert (await llm.respond("Hi")).content == HELLO
 
 
+async def test_a_callback_that_cannot_be_called_is_refused_at_once(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+
+    with pytest.raises(
+        LMStudioValueError, match="on_message must be a function, plain or async, not 'print'"
+    ):
+        llm.respond_stream("Hi", on_message="print")  # type: ignore[arg-type]
+
+
 async def test_a_chat_grows_with_the_answers(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     chat = Chat("Be brief.")

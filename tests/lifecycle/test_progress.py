@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmstudio_async import AsyncClient, LMStudioIdentifierInUseError, LoadProgress
+from lmstudio_async import AsyncClient, LMStudioIdentifierInUseError, LMStudioValueError, LoadProgress
 from tests.lifecycle.conftest import in_process
 
 LLAMA = "llama-3.2-1b-instruct"
@@ -35,6 +35,18 @@ async def test_a_callback_may_be_async(client: AsyncClient) -> None:
 
     assert seen[-1] == 1.0
     assert seen == sorted(set(seen))
+
+
+@pytest.mark.parametrize("method", ["load_new_instance", "model"])
+async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_loaded(
+    client: AsyncClient, method: str
+) -> None:
+    with pytest.raises(
+        LMStudioValueError, match="on_progress must be a function, plain or async, not 'print'"
+    ):
+        await getattr(client.llm, method)(LLAMA, on_progress="print")
+
+    assert await client.llm.list_loaded() == []
 
 
 async def test_a_model_that_is_there_is_complete_at_once(client: AsyncClient) -> None:

@@ -269,6 +269,17 @@ async def test_what_a_progress_callback_raises_comes_out_and_cancels_the_downloa
                 await option.download(refuse)
 
 
+@pytest.mark.parametrize("name", ["on_progress", "on_finalize"])
+async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_downloaded(
+    both: Both, name: str
+) -> None:
+    option = await an_option(*both)
+    arguments: dict[str, Any] = {name: "print"}
+
+    with pytest.raises(LMStudioValueError, match=f"{name} must be a function"):
+        await option.download(**arguments)
+
+
 async def test_a_cancelled_download_says_so_in_our_words(both: Both) -> None:
     client, server = both
     download = (await an_option(client, server)).download_stream()

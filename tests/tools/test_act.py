@@ -128,6 +128,15 @@ async def test_limits_are_whole_numbers_of_at_least_one(llm: AsyncLLM, name: str
         await llm.act("go", [add], **{name: value})
 
 
+@pytest.mark.parametrize(
+    "name", ["on_message", "on_tool_call", "guard_tool_call", "handle_invalid_tool_request"]
+)
+async def test_a_callback_that_cannot_be_called_is_refused(llm: AsyncLLM, name: str) -> None:
+    arguments: dict[str, Any] = {name: "print"}
+    with pytest.raises(LMStudioValueError, match=f"{name} must be a function, plain or async, not 'print'"):
+        await llm.act("go", [add], **arguments)
+
+
 async def test_the_chat_given_is_not_changed(llm: AsyncLLM, server: ScriptedServer) -> None:
     chat = [{"role": "user", "content": "go"}]
     async with acting(llm, [add], chat=chat):
