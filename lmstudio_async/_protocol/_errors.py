@@ -6,7 +6,7 @@ functions at the end, and sends the error object that they carry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmstudio_async.errors import (
@@ -74,15 +74,39 @@ def error_from_wire(
         kind = LMStudioIdentifierInUseError
     exception = (kind or default)(f"{label} error: {title}", wire)
     lines = [title, _text(wire.get("cause")), _text(wire.get("suggestion"))]
-    if isinstance(exception, LMStudioModelNotFoundError):
-        # The title speaks of "the query", which whoever gave an identifier has never seen.
-        query = exception.display_data.get("query")
-        if isinstance(query, Mapping) and query:
-            lines.append("Asked for: " + ", ".join(f"{key} {value!r:.80}" for key, value in query.items()))
-        if exception.candidates:
-            lines.append(f"There are: {', '.join(exception.candidates)}")
+    if isinstance(exception, LMStudioInstanceUnloadedError):
+        lines.append("Its handle is of no use any more: get another one with model() or load_new_instance().")
+    elif isinstance(exception, LMStudioModelNotFoundError):
+        lines += _asked_and_there(exception)
     exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)
     return exception
+
+
+def _asked_and_there(error: LMStudioModelNotFoundError) -> Iterator[str]:
+    """What was asked for, what might have been meant, and what there is."""
+    data = error.display_data
+    query = data.get("query")
+    if isinstance(query, Mapping) and query:
+        # The title speaks of "the query", which whoever gave an identifier has never seen.
+        yield "Asked for: " + ", ".join(f"{key} {value!r:.80}" for key, value in query.items())
+    else:
+        query = data
+    if names := error.candidates:
+        wanted = _text(query.get("path")) or _text(query.get("identifier"))
+        meant = f"Did you mean {close[0]!r}? " if (close := _closest(wanted, names, 1)) else ""
+        total = data.get("totalModels", data.get("totalLoadedModels"))
+        others = total - len(names) if isinstance(total, int) else 0
+        yield f"{meant}There are: {', '.join(names)}" + (f", and {others} more" if others > 0 else "")
+    elif data.get("totalLoadedModels") == 0:
+        yield "None is loaded."
+
+
+def _closest(wanted: str, names: Sequence[str], count: int) -> list[str]:
+    """The names that are spelt nearly as the one that does not exist, the closest first."""
+    import difflib  # only errors need it
+
+    by_folded = {name.lower(): name for name in names}
+    return [by_folded[name] for name in difflib.get_close_matches(wanted.lower(), by_folded, n=count)]
 
 
 def error_to_wire(error: BaseException) -> dict[str, Any]:
@@ -136,7 +160,13 @@ def server_error(title: str, suggestion: str = "") -> LMStudioServerError:
     return _error(LMStudioServerError, title, suggestion=suggestion)  # type: ignore[no-any-return]
 
 
-def path_not_found(path: str, available: Sequence[str]) -> LMStudioModelNotFoundError:
+def _sample(wanted: str, names: Sequence[str]) -> list[str]:
+    """The few of all names that an error names: those that may have been meant come first."""
+    close = _closest(wanted, names, _SAMPLE)
+    return [*close, *(name for name in names if name not in close)][:_SAMPLE]
+
+
+def path_not_found(path: str, available: Sequence[str], suggestion: str = "") -> LMStudioModelNotFoundError:
     """No downloaded model has this key or path."""
     return _error(  # type: ignore[no-any-return]
         LMStudioModelNotFoundError,
@@ -144,9 +174,10 @@ def path_not_found(path: str, available: Sequence[str]) -> LMStudioModelNotFound
         {
             "code": "generic.pathNotFound",
             "path": path,
-            "availablePathsSample": list(available)[:_SAMPLE],
+            "availablePathsSample": _sample(path, available),
             "totalModels": len(available),
         },
+        suggestion,
     )
 
 
@@ -158,7 +189,7 @@ def identifier_not_found(identifier: str, loaded: Sequence[str]) -> LMStudioMode
         {
             "code": "generic.identifierNotFound",
             "identifier": identifier,
-            "loadedModelsSample": list(loaded)[:_SAMPLE],
+            "loadedModelsSample": _sample(identifier, loaded),
             "totalLoadedModels": len(loaded),
         },
     )
@@ -172,7 +203,7 @@ def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStud
         {
             "code": "generic.noModelMatchingQuery",
             "query": dict(query),
-            "loadedModelsSample": list(loaded)[:_SAMPLE],
+            "loadedModelsSample": _sample(str(query.get("identifier", "")), loaded),
             "totalLoadedModels": len(loaded),
         },
     )

@@ -150,7 +150,15 @@ class Catalog:
             other = next((entry for found in rules for entry in found), None)
             if other:
                 raise domain_mismatch(key, other.type, domain)
-        raise path_not_found(key[:1024], [entry.model_key for entry in entries if entry.type == domain])
+        keys = [entry.model_key for entry in entries if entry.type == domain]
+        raise path_not_found(key[:1024], keys, "" if keys else self._how_to_get_one(domain))
+
+    def _how_to_get_one(self, domain: str) -> str:
+        kind = "model" if domain == "llm" else "embedding model"
+        return (
+            f"There is no {kind} in the models folder {self._folder} yet. Put GGUF files there, as "
+            "publisher/repository/file.gguf, or download one: client.repository.search_models()."
+        )
 
 
 @attrs.frozen

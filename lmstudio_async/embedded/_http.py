@@ -31,6 +31,11 @@ __all__ = ["create_app", "is_loopback"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
+_WHAT_THERE_IS = (
+    "This server has GET /api/v1/models, POST /api/v1/models/load and POST /api/v1/models/unload. "
+    "All else goes over the websockets that LM Studio's SDKs use."
+)
+
 
 def create_app(server: EmbeddedServer) -> Starlette:
     """Make an ASGI app of a server, to be run by uvicorn or another ASGI server on asyncio.
@@ -272,9 +277,12 @@ def _refusal(status: int, kind: str, message: str, param: str | None = None) -> 
     return JSONResponse({"error": error}, status_code=status, headers=headers)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _refusal(error.status_code, "invalid_request", error.detail)
+    message = error.detail
+    if error.status_code in (404, 405):
+        message = f"There is no {request.method} {request.url.path[:200]} here. {_WHAT_THERE_IS}"
+    return _refusal(error.status_code, "invalid_request", message)
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:

@@ -147,7 +147,8 @@ async def _domain(instances: Instances, model: str) -> Domain:
 
 def _refused(error: LMStudioError) -> RestError:
     if isinstance(error, LMStudioModelNotFoundError):
-        return RestError(404, "model_not_found", error.title)
+        there_are = f". There are: {', '.join(error.candidates)}" if error.candidates else ""
+        return RestError(404, "model_not_found", f"{error.title.rstrip('.')}{there_are}")
     if isinstance(error, LMStudioServerError):
         suggestion = error.server_error.get("suggestion")
         return RestError(400, "invalid_request", f"{error.title} {suggestion}" if suggestion else error.title)

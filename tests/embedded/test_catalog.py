@@ -220,7 +220,32 @@ def test_what_is_no_key_finds_no_model(models: ModelsFolder, catalog: Catalog, k
     models.add_llm(TINY_Q8)
     with pytest.raises(LMStudioModelNotFoundError) as caught:
         catalog.resolve(key, "llm")
-    assert caught.value.candidates == ["tiny@q4_k_m", "tiny@q8_0"]
+    assert sorted(caught.value.candidates) == ["tiny@q4_k_m", "tiny@q8_0"]
+
+
+def test_of_many_models_an_error_names_those_that_may_have_been_meant(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
+    for number in range(12):
+        models.add_llm(f"acme/anything-{number}-GGUF/anything-{number}-Q8_0.gguf")
+    models.add_llm(TINY_Q8)
+
+    with pytest.raises(LMStudioModelNotFoundError) as caught:
+        catalog.resolve("tinny", "llm")
+
+    assert caught.value.candidates[0] == "tiny"
+    assert len(caught.value.candidates) == 10
+
+
+def test_where_there_are_no_models_an_error_says_where_to_put_them(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
+    with pytest.raises(LMStudioModelNotFoundError) as caught:
+        catalog.resolve("tiny", "llm")
+
+    suggestion = caught.value.server_error["suggestion"]
+    assert str(models.folder) in suggestion
+    assert "publisher/repository/file.gguf" in suggestion
 
 
 def test_a_file_outside_of_the_folder_has_no_key(models: ModelsFolder, catalog: Catalog) -> None:

@@ -231,6 +231,7 @@ def test_an_embedding_model_is_loaded_by_the_same_call(http: httpx.Client) -> No
     ("body", "status", "kind", "words"),
     [
         ({"model": "missing"}, 404, "model_not_found", "missing"),
+        ({"model": "tinny"}, 404, "model_not_found", "There are: tiny"),
         ({"model": "tiny", "ttl": 5, "identifier": "x"}, 400, "invalid_request", "identifier, ttl"),
         ({"model": "tiny", "context_length": "512"}, 400, "invalid_request", "context_length"),
         ({"model": "tiny", "context_length": True}, 400, "invalid_request", "context_length"),
@@ -270,6 +271,17 @@ def test_what_is_no_json_and_what_is_not_there_is_refused_in_json(http: httpx.Cl
     assert http.post("/api/v1/models/unload", json={"instance_id": "nobody"}).status_code == 404
     assert http.get("/api/v1/nothing").json()["error"]["type"] == "invalid_request"
     assert http.get("/api/v1/models/load").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/chat/completions"), ("GET", "/llm"), ("PUT", "/api/v1/models")]
+)
+def test_a_path_that_is_not_there_is_told_what_is(http: httpx.Client, method: str, path: str) -> None:
+    message = http.request(method, path).json()["error"]["message"]
+
+    assert message.startswith(f"There is no {method} {path} here.")
+    assert "GET /api/v1/models" in message
+    assert "websockets" in message
 
 
 def test_with_tokens_set_rest_and_websockets_need_one(models: Path) -> None:

@@ -115,9 +115,38 @@ def test_an_error_says_what_was_attempted_and_what_there_is(multiplexer: Multipl
 
     (told,) = channel.told
     assert isinstance(told, LMStudioModelNotFoundError)
-    assert str(told) == "Model load error: Cannot find a model\nThere are: qwen3-4b"
+    assert str(told) == "Model load error: Cannot find a model\nDid you mean 'qwen3-4b'? There are: qwen3-4b"
     assert told.candidates == ["qwen3-4b"]
     assert "stack" not in told.server_error
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"path": "lama-3", "availablePathsSample": ["llama-3", "qwen3-4b"], "totalModels": 12},
+            "\nDid you mean 'llama-3'? There are: llama-3, qwen3-4b, and 10 more",
+        ),
+        (
+            {"query": {"identifier": "Lama-3"}, "loadedModelsSample": ["qwen3-4b", "llama-3"]},
+            "\nAsked for: identifier 'Lama-3'\nDid you mean 'llama-3'? There are: qwen3-4b, llama-3",
+        ),
+        (
+            {"query": {"identifier": "x"}, "totalLoadedModels": 0},
+            "\nAsked for: identifier 'x'\nNone is loaded.",
+        ),
+        ({"path": 5, "availablePathsSample": ["a"], "totalModels": "many"}, "\nThere are: a"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_corrected(
+    multiplexer: Multiplexer, data: dict[str, Any], expected: str
+) -> None:
+    channel = load(multiplexer)
+    error = {"title": "Nothing", "displayData": {"code": "generic.pathNotFound", **data}}
+
+    say(multiplexer, type="channelError", channelId=1, error=error)
+
+    assert str(channel.told[0]) == f"Model load error: Nothing{expected}"
 
 
 def test_an_identifier_in_use_is_known_by_its_text(multiplexer: Multiplexer) -> None:
