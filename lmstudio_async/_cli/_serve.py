@@ -40,6 +40,10 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
     def announce(host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
         print(f"Serving at http://{address}:{port} with {names} from {folder}. Ctrl-C stops it.", flush=True)
+        if not found:
+            print(
+                "Put GGUF files there, as publisher/repository/file.gguf: they need no restart.", flush=True
+            )
         for path, reason in skipped.items():
             print(f"Skipped {path}: {reason}.", flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import threading
@@ -133,6 +134,19 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        raise LMStudioOSError(
-            f"Cannot listen at {host}:{port}: {error}. If LM Studio or another server is there, choose another port."
-        ) from error
+        raise LMStudioOSError(f"Cannot listen at {host}:{port}: {_why_not(error)}") from error
+
+
+def _why_not(error: OSError | OverflowError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "no machine has this name. Give an address of this one, such as 127.0.0.1."
+    match error.errno if isinstance(error, OSError) else None:
+        case errno.EADDRINUSE:
+            return "LM Studio or another server is there already. Choose another port; 0 is any free one."
+        case errno.EADDRNOTAVAIL:
+            return (
+                "this machine has no such address. 127.0.0.1 is for itself alone, 0.0.0.0 for all networks."
+            )
+        case errno.EACCES:
+            return "the system does not allow this port. Choose one above 1023."
+    return f"{error}."

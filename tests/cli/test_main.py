@@ -165,8 +165,25 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str], models: Mode
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = failure(capsys, "serve", "--models", str(models.folder), "--port", str(port))
-    assert f"127.0.0.1:{port}" in said
-    assert "choose another port" in said
+    assert said == (
+        f"Cannot listen at 127.0.0.1:{port}: LM Studio or another server is there already. "
+        "Choose another port; 0 is any free one.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("nowhere.invalid", "no machine has this name"), ("192.0.2.1", "this machine has no such address")],
+)
+def test_an_address_that_is_not_this_machines_is_told_as_that(
+    capsys: pytest.CaptureFixture[str], models: ModelsFolder, host: str, reason: str
+) -> None:
+    token = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
+    said = failure(
+        capsys, "serve", "--models", str(models.folder), "--host", host, "--port", "0", "--token", token
+    )
+    assert reason in said
+    assert "Errno" not in said
 
 
 def test_an_address_for_everybody_needs_a_token(

@@ -105,6 +105,19 @@ async def test_a_client_that_does_not_listen_does_not_spoil_its_end(models: Path
         assert server.returncode == 0
 
 
+async def test_models_that_come_later_need_no_restart(tmp_path: Path) -> None:
+    models = ModelsFolder(tmp_path)
+    with command("serve", "--models", str(tmp_path), "--port", "0") as server:
+        line = read_until(server, "Serving at")
+        assert f"with no models from {tmp_path}." in line
+        assert "publisher/repository/file.gguf" in read_until(server, "Put GGUF files there")
+        async with lms.AsyncClient(address(line)) as client:
+            models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Here I am.")
+            llm = await client.llm.model("tiny")
+            assert str(await llm.respond("Hello")) == "Here I am."
+        assert interrupt(server) == ""
+
+
 async def test_demos_share_a_server_and_unload_only_their_own(models: Path) -> None:
     with command("serve", "--models", str(models), "--port", "0") as server:
         host = address(read_until(server, "Serving at"))
