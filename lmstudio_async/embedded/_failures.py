@@ -49,6 +49,11 @@ def explain(error: Exception) -> Exception:
                 "Try again when the others are done, or load the model with a larger context length or without the "
                 "unified KV cache.",
             )
+        case EngineRequestError(message=message) if "failed to parse grammar" in message:
+            return server_error(
+                "What the answer was to follow is no grammar in GBNF.",
+                'Give the rule that it begins with the name root, such as root ::= "yes" | "no".',
+            )
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")
     return error

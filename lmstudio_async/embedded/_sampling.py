@@ -44,6 +44,9 @@ _REFUSED = {
     "speculativeDecoding.numReuseTokens": "the engine decides itself how much of a draft model's cache it uses again",
 }
 
+#: The engine counts in 32 bits.
+_MOST_TOKENS = 2**31 - 1
+
 _SCHEMA_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
 
@@ -175,10 +178,13 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     mirostat = get("llama.mirostatSampling")
     seed = checked(get("seed"))
+    repeat_penalty = _or(checked(get("repeatPenalty")), 1.0)
+    if repeat_penalty <= 0:
+        raise server_error(f"{_PREFIX}repeatPenalty must be above 0, not {repeat_penalty}. No penalty is 1.")
     body = {
         "temperature": get("temperature"),
         "top_k": get("topKSampling"),
-        "repeat_penalty": _or(checked(get("repeatPenalty")), 1.0),
+        "repeat_penalty": repeat_penalty,
         "min_p": _or(checked(get("minPSampling")), 0.0),
         "top_p": _or(checked(get("topPSampling")), 1.0),
         "typical_p": _or(checked(get("llama.locallyTypicalSampling")), 1.0),
@@ -194,7 +200,7 @@ def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     }
     limit = checked(get("maxPredictedTokens"))
     if limit is not None:
-        body["n_predict"] = limit
+        body["n_predict"] = min(limit, _MOST_TOKENS)
     # Without one the engine takes the seed of the load config, or a new one each time.
     if seed is not None:
         body["seed"] = seed

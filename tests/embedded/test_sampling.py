@@ -150,7 +150,8 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "grammar"),
+        ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "no grammar in GBNF"),
+        ({"repeatPenalty": checked(0)}, r"llm\.prediction\.repeatPenalty must be above 0"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
         ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, "tools": {"type": "toolArray", "tools": [ADD]}}, "tools"),
@@ -175,6 +176,12 @@ async def test_what_cannot_be_honoured_is_refused_by_name(
     with pytest.raises(Refused, match=words):
         await ask(client, "tiny", config)
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
+
+
+async def test_a_limit_beyond_what_the_engine_counts_to_is_none(client: RawClient) -> None:
+    # To the engine, the lower 32 bits of it would be a limit of 0.
+    config = {"maxPredictedTokens": checked(2**32)}
+    assert text_of(await ask(client, "tiny", config)) == "Hello there my friend"
 
 
 async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
