@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["DEFAULT_TTL", "check_name", "check_text", "optional_name", "ttl_to_ms"]
@@ -12,6 +10,8 @@ DEFAULT_TTL = 3600
 """Idle seconds after which a model that this SDK loaded is unloaded, unless told otherwise."""
 
 _LONGEST_NAME = 1024
+# The largest number of milliseconds that JavaScript, which LM Studio is written in, counts exactly.
+_LONGEST_TTL = (2**53 - 1) // 1000
 
 
 def check_text(value: object, what: str) -> str:
@@ -42,8 +42,9 @@ def ttl_to_ms(ttl: float | None) -> int | None:
         return None
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
         raise LMStudioValueError(f"ttl must be a number of seconds, or None for no limit, not {ttl!r:.80}")
-    if not math.isfinite(ttl) or ttl < 0.001:
+    if not 0.001 <= ttl <= _LONGEST_TTL:
         raise LMStudioValueError(
-            f"ttl must be at least 0.001 seconds, not {ttl!r}. For a model that is never unloaded when idle, give None."
+            f"ttl must be from 0.001 to {_LONGEST_TTL} seconds, not {ttl!r:.80}. For a model that is never unloaded when "
+            "idle, give None."
         )
     return round(ttl * 1000)

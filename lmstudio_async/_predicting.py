@@ -312,8 +312,9 @@ class AsyncPredictionStream(
             assert success is not None
             content, answer = self.content, "".join(feed.answer)
             # What the user cut short, or what calls tools first, is not of any form yet.
-            is_whole = success.stats.stop_reason != "userStopped" and not feed.tool_call_requests
-            parsed: Any = self._reader.read(content, answer) if is_whole else content
+            stop_reason = success.stats.stop_reason
+            is_whole = stop_reason != "userStopped" and not feed.tool_call_requests
+            parsed: Any = self._reader.read(content, answer, stop_reason) if is_whole else content
             self._made = PredictionResult(
                 content=content,
                 non_reasoning_content=answer,

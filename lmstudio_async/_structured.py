@@ -38,6 +38,14 @@ DictSchema: TypeAlias = Mapping[str, Any]
 _FORMATS = {"json": ("jsonSchema", "json_schema"), "gbnf": ("gbnfGrammar", "gbnf_grammar"), "none": ()}
 
 
+# A form is kept to by the server, to the end: an answer that is not of it has not come to its end.
+_CUT_OFF = {
+    "maxPredictedTokensReached": "was cut off by max_tokens, which must be larger for it",
+    "contextLengthReached": "was cut off where the context is full: load the model with a larger context_length",
+    "modelUnloaded": "was cut off when the model was unloaded",
+}
+
+
 @attrs.frozen
 class GbnfGrammar:
     """A grammar in GBNF, llama.cpp's notation, that an answer is to follow. Its text stays a text.
@@ -142,11 +150,12 @@ class ResponseReader:
             self.setting = {"type": "json", "jsonSchema": _schema_of(response_format)}
             self._read = _Structuring(response_format)
 
-    def read(self, content: str, answer: str) -> Any:
+    def read(self, content: str, answer: str, stop_reason: str) -> Any:
         """Make of an answer what was asked for.
 
         :param content: all of the text, which is what it is without a format.
         :param answer: what is to be read: the text without reasoning.
+        :param stop_reason: why it ended.
         :raises LMStudioStructuredOutputError: if it does not fit.
         """
         if self._read is None:
@@ -156,8 +165,9 @@ class ResponseReader:
         try:
             value = loads(answer)
         except (ValueError, RecursionError) as error:
+            problem = _CUT_OFF.get(stop_reason) or f"is not JSON ({error})"
             raise LMStudioStructuredOutputError(
-                f"The answer is not JSON ({error}): {_excerpt(answer)}", content=content
+                f"The answer {problem}: {_excerpt(answer)}", content=content
             ) from error
         try:
             return self._read(value)

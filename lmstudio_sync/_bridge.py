@@ -8,7 +8,7 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -145,8 +145,11 @@ class Bridge:
     def close_at_exit(self) -> None:
         """Close at the end of the interpreter, which waits for what goes on at the server, but not for ever."""
         if self._loop.is_open:
-            self._warn()
-            self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
+            try:
+                self._warn()
+            finally:
+                # Also where warnings are errors.
+                self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared:
@@ -167,8 +170,10 @@ _bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
 
 def close_all() -> None:
     """Close what is still open when the interpreter ends."""
-    for bridge in list(_bridges):
-        bridge.close_at_exit()
+    with ExitStack() as stack:
+        for bridge in list(_bridges):
+            # One that raises must not keep the others open.
+            stack.callback(bridge.close_at_exit)
 
 
 class _Call:

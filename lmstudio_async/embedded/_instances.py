@@ -420,7 +420,7 @@ def _check_creation(creation: LoadModelCreation | GetOrLoadCreation, ttl_ms: int
             raise server_error(f"{name} cannot be {creation.extra[name]!r:.60}.")
     if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
         raise server_error(
-            f"The TTL must be a whole number of milliseconds of at least 1, not {ttl_ms!r:.60}.",
+            f"The TTL must be a whole number of milliseconds from 1 to {_LONGEST_TTL_MS}, not {ttl_ms!r:.60}.",
             "Leave it out for a model that is not to be unloaded when idle.",
         )
     if creation.device_identifier is not None:

@@ -263,7 +263,7 @@ async def test_an_answer_follows_a_grammar(client: AsyncClient, grammar: object)
 
 async def test_an_answer_that_is_cut_short_does_not_fit_and_is_kept(client: AsyncClient) -> None:
     llm = await client.llm.model("librarian")
-    with pytest.raises(LMStudioStructuredOutputError, match="is not JSON") as caught:
+    with pytest.raises(LMStudioStructuredOutputError, match="was cut off by max_tokens") as caught:
         await llm.respond("Which book?", response_format=Book, config={"max_tokens": 3})
 
     assert caught.value.content

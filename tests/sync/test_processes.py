@@ -100,6 +100,24 @@ def test_it_ends_while_other_threads_are_in_calls() -> None:
         assert running.finish()[0] == 0, running.errors()
 
 
+def test_where_warnings_are_errors_each_client_left_open_is_closed_all_the_same() -> None:
+    code = """
+        import atexit
+
+        # What is registered first runs last.
+        atexit.register(lambda: say(threading.active_count()))
+        from tests.sync.quiet_server import QuietServer, client_of
+
+        clients = [client_of(QuietServer()), client_of(QuietServer())]
+        loads = [client.llm.load_new_instance_stream("qwen3-4b") for client in clients]
+        for load in loads:
+            next(load)
+    """
+    with program(code, warnings="error", imports=False) as running:
+        assert running.finish() == (0, ["1"]), running.errors()
+        assert "was not closed" in running.errors()
+
+
 def test_the_default_client_is_closed_without_a_word(address: str) -> None:
     code = """
         lms.configure_default_client(sys.argv[1])
