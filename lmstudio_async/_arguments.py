@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["DEFAULT_TTL", "check_name", "check_text", "optional_name", "ttl_to_ms"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = [
+    "DEFAULT_TTL",
+    "check_name",
+    "check_namespace",
+    "check_text",
+    "check_timeout",
+    "check_verify",
+    "optional_name",
+    "ttl_to_ms",
+]
 
 DEFAULT_TTL = 3600
 """Idle seconds after which a model that this SDK loaded is unloaded, unless told otherwise."""
@@ -48,3 +64,36 @@ def ttl_to_ms(ttl: float | None) -> int | None:
             "idle, give None."
         )
     return round(ttl * 1000)
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Make sure that it is a number of seconds, or None for no limit."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise LMStudioValueError(
+            f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
+        )
+    return timeout
+
+
+def check_verify(verify: Any) -> SSLContext | str | None:
+    """Make sure that it says whom to trust: a path, as a text, or an SSL context."""
+    if verify is None or isinstance(verify, str):
+        return verify
+    if isinstance(verify, os.PathLike):
+        return os.fsdecode(verify)
+    import ssl
+
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    raise LMStudioValueError(
+        "verify must be the path of a PEM file, or of a directory, with the certificates to trust, or an "
+        f"ssl.SSLContext, not {verify!r:.80}"
+    )
+
+
+def check_namespace(namespace: object) -> None:
+    """Make sure that it is a kind of models, or None for all."""
+    if namespace not in (None, "llm", "embedding"):
+        raise LMStudioValueError(f"namespace must be 'llm', 'embedding' or None, not {namespace!r:.80}")

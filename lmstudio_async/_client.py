@@ -7,15 +7,16 @@ annotations do. ``tests/test_cost.py`` counts what a script loads.
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._session import EventLoop, Session
 from lmstudio_async._sharing import SharedLoads
@@ -84,9 +85,9 @@ class AsyncClient:
         verify: SSLContext | str | PathLike[str] | None = None,
     ) -> None:
         self._host = _check_host(api_host)
-        self._verify = _check_verify(verify)
+        self._verify = check_verify(verify)
         self._credentials = Credentials.find(api_token)
-        self._timeout = _check_timeout(timeout)
+        self._timeout = check_timeout(timeout)
         self._event_loop: EventLoop
         self._tasks: TaskGroup | None = None
         self._connector: Connector | None = None
@@ -232,9 +233,20 @@ class AsyncClient:
             )
         return self._connector.address
 
+    @overload
+    async def list_loaded_models(self, namespace: Literal["llm"]) -> list[AsyncLLM]: ...
+
+    @overload
+    async def list_loaded_models(self, namespace: Literal["embedding"]) -> list[AsyncEmbeddingModel]: ...
+
+    @overload
     async def list_loaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
-    ) -> list[AsyncLLM | AsyncEmbeddingModel]:
+    ) -> list[AsyncLLM | AsyncEmbeddingModel]: ...
+
+    async def list_loaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> Sequence[AsyncLLM | AsyncEmbeddingModel]:
         """List the loaded instances.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
@@ -245,7 +257,7 @@ class AsyncClient:
             for model in await client.list_loaded_models():
                 print(model.identifier)
         """
-        _check_namespace(namespace)
+        check_namespace(namespace)
         handles: list[AsyncLLM | AsyncEmbeddingModel] = []
         if namespace != "embedding":
             handles += await self.llm.list_loaded()
@@ -253,9 +265,22 @@ class AsyncClient:
             handles += await self.embedding.list_loaded()
         return handles
 
+    @overload
+    async def list_downloaded_models(self, namespace: Literal["llm"]) -> list[AsyncDownloadedLlm]: ...
+
+    @overload
+    async def list_downloaded_models(
+        self, namespace: Literal["embedding"]
+    ) -> list[AsyncDownloadedEmbeddingModel]: ...
+
+    @overload
     async def list_downloaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
-    ) -> list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
+    ) -> list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]: ...
+
+    async def list_downloaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> Sequence[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
         """List the models that are there to be loaded.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
@@ -266,7 +291,7 @@ class AsyncClient:
             for model in await client.list_downloaded_models("llm"):
                 print(model.model_key)
         """
-        _check_namespace(namespace)
+        check_namespace(namespace)
         models = await self.system.list_downloaded_models()
         return [model for model in models if namespace is None or model.type == namespace]
 
@@ -342,7 +367,7 @@ class AsyncClient:
         return await find_default_local_api_host()
 
     def _set_timeout(self, timeout: float | None) -> None:
-        self._timeout = _check_timeout(timeout)
+        self._timeout = check_timeout(timeout)
         for session in list(self._sessions.values()):
             session.timeout = self._timeout
 
@@ -414,33 +439,3 @@ def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | Non
     if host is None or isinstance(host, str) or hasattr(host, "is_running"):
         return host
     raise LMStudioValueError(f"api_host must be a text or an EmbeddedServer, not {host!r:.80}")
-
-
-def _check_timeout(timeout: object) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
-        raise LMStudioValueError(
-            f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
-        )
-    return timeout
-
-
-def _check_verify(verify: Any) -> SSLContext | str | None:
-    if verify is None or isinstance(verify, str):
-        return verify
-    if isinstance(verify, os.PathLike):
-        return os.fsdecode(verify)
-    import ssl
-
-    if isinstance(verify, ssl.SSLContext):
-        return verify
-    raise LMStudioValueError(
-        "verify must be the path of a PEM file, or of a directory, with the certificates to trust, or an "
-        f"ssl.SSLContext, not {verify!r:.80}"
-    )
-
-
-def _check_namespace(namespace: object) -> None:
-    if namespace not in (None, "llm", "embedding"):
-        raise LMStudioValueError(f"namespace must be 'llm', 'embedding' or None, not {namespace!r:.80}")

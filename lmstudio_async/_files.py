@@ -30,6 +30,9 @@ class AsyncFilesNamespace:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_host={self._session.address!r})"
+
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image, for a message to a model with vision. JPEG, PNG and WebP are understood.
 

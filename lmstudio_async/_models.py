@@ -51,6 +51,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         self._system = system
         self._loads = loads
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_host={self._session.address!r})"
+
     @abstractmethod
     def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> HandleT:
         """Make a handle of this kind."""

@@ -121,6 +121,14 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._cancelling = False
         self._has_consumer = False
 
+    def __repr__(self) -> str:
+        feed = self._feed
+        if feed.done:
+            state = "done" if feed.succeeded else "failed"
+        else:
+            state = "under way" if self._started else "not begun"
+        return f"{type(self).__name__}({state!r})"
+
     @abstractmethod
     def _result(self) -> ResultT:
         """Make the result out of what the feed holds."""

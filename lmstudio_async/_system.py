@@ -45,6 +45,9 @@ class AsyncSystemNamespace:
         self._llm = llm
         self._embedding = embedding
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_host={self._session.address!r})"
+
     async def list_downloaded_models(self) -> Sequence[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
         """List the models that are there to be loaded, of every kind that this SDK can load.
 

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from lmstudio_async._client import AsyncClient
 from lmstudio_sync._bridge import Bridge
@@ -120,9 +121,20 @@ class Client(Facade):
         """
         return self._bridge.entered(self._core).api_host
 
+    @overload
+    def list_loaded_models(self, namespace: Literal["llm"]) -> list[LLM]: ...
+
+    @overload
+    def list_loaded_models(self, namespace: Literal["embedding"]) -> list[EmbeddingModel]: ...
+
+    @overload
     def list_loaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
-    ) -> list[LLM | EmbeddingModel]:
+    ) -> list[LLM | EmbeddingModel]: ...
+
+    def list_loaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> Sequence[LLM | EmbeddingModel]:
         """List the loaded instances.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
@@ -135,9 +147,20 @@ class Client(Facade):
         """
         return self._wrap(self._bridge.call(self._core.list_loaded_models(namespace)))
 
+    @overload
+    def list_downloaded_models(self, namespace: Literal["llm"]) -> list[DownloadedLlm]: ...
+
+    @overload
+    def list_downloaded_models(self, namespace: Literal["embedding"]) -> list[DownloadedEmbeddingModel]: ...
+
+    @overload
     def list_downloaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
-    ) -> list[DownloadedLlm | DownloadedEmbeddingModel]:
+    ) -> list[DownloadedLlm | DownloadedEmbeddingModel]: ...
+
+    def list_downloaded_models(
+        self, namespace: Literal["llm", "embedding"] | None = None
+    ) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
         """List the models that are there to be loaded.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
 from lmstudio_async._arguments import DEFAULT_TTL
 from lmstudio_async._models import ModelLoadingCallback
@@ -101,7 +102,23 @@ def embedding_model(
     )
 
 
-def list_loaded_models(namespace: Literal["llm", "embedding"] | None = None) -> list[LLM | EmbeddingModel]:
+@overload
+def list_loaded_models(namespace: Literal["llm"]) -> list[LLM]: ...
+
+
+@overload
+def list_loaded_models(namespace: Literal["embedding"]) -> list[EmbeddingModel]: ...
+
+
+@overload
+def list_loaded_models(
+    namespace: Literal["llm", "embedding"] | None = None,
+) -> list[LLM | EmbeddingModel]: ...
+
+
+def list_loaded_models(
+    namespace: Literal["llm", "embedding"] | None = None,
+) -> Sequence[LLM | EmbeddingModel]:
     """List the loaded instances.
 
     :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
@@ -115,9 +132,23 @@ def list_loaded_models(namespace: Literal["llm", "embedding"] | None = None) -> 
     return get_default_client().list_loaded_models(namespace)
 
 
+@overload
+def list_downloaded_models(namespace: Literal["llm"]) -> list[DownloadedLlm]: ...
+
+
+@overload
+def list_downloaded_models(namespace: Literal["embedding"]) -> list[DownloadedEmbeddingModel]: ...
+
+
+@overload
 def list_downloaded_models(
     namespace: Literal["llm", "embedding"] | None = None,
-) -> list[DownloadedLlm | DownloadedEmbeddingModel]:
+) -> list[DownloadedLlm | DownloadedEmbeddingModel]: ...
+
+
+def list_downloaded_models(
+    namespace: Literal["llm", "embedding"] | None = None,
+) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
     """List the models that are there to be loaded.
 
     :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.

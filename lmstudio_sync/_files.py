@@ -16,6 +16,9 @@ class FilesNamespace(Facade):
 
     _core: AsyncFilesNamespace
 
+    def __repr__(self) -> str:
+        return repr(self._core).removeprefix("Async")
+
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image, for a message to a model with vision. JPEG, PNG and WebP are understood.
 

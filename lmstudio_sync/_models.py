@@ -32,6 +32,9 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
     _core: AsyncModelNamespace[Any, InfoT, Any, ConfigT]
 
+    def __repr__(self) -> str:
+        return repr(self._core).removeprefix("Async")
+
     def model(
         self,
         model_key: str | None = None,

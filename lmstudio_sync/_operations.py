@@ -32,6 +32,9 @@ class Operation(Facade, Generic[ItemT, ResultT]):
 
     _core: AsyncOperation[ItemT, Any]
 
+    def __repr__(self) -> str:
+        return repr(self._core).removeprefix("Async")
+
     def start(self) -> Self:
         """Begin, if it has not begun.
 

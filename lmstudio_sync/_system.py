@@ -23,6 +23,9 @@ class SystemNamespace(Facade):
 
     _core: AsyncSystemNamespace
 
+    def __repr__(self) -> str:
+        return repr(self._core).removeprefix("Async")
+
     def list_downloaded_models(self) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
         """List the models that are there to be loaded, of every kind that this SDK can load.
 

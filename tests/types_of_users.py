@@ -66,6 +66,9 @@ async def models_are_what_their_namespace_has(client: lms.AsyncClient) -> None:
     assert_type(await client.llm.model(), lms.AsyncLLM)
     assert_type(await client.embedding.load_new_instance("key", "mine", ttl=None), lms.AsyncEmbeddingModel)
     assert_type(await client.list_loaded_models(), list[lms.AsyncLLM | lms.AsyncEmbeddingModel])
+    assert_type(await client.list_loaded_models("llm"), list[lms.AsyncLLM])
+    for downloaded in await client.list_downloaded_models("embedding"):
+        assert_type(downloaded, lms.AsyncDownloadedEmbeddingModel)
     async with client.llm.load_new_instance_stream("key", config={"context_length": 512}) as loading:
         async for progress in loading:
             assert_type(progress, lms.LoadProgress)
@@ -77,6 +80,9 @@ def and_so_they_are_without_await(client: lm.Client) -> None:
     assert_type(lm.embedding_model("key"), lm.EmbeddingModel)
     assert_type(client.embedding.model(), lm.EmbeddingModel)
     assert_type(client.list_loaded_models(), list[lm.LLM | lm.EmbeddingModel])
+    assert_type(client.list_loaded_models("embedding"), list[lm.EmbeddingModel])
+    assert_type(lm.list_downloaded_models("llm"), list[lm.DownloadedLlm])
+    assert_type(lm.list_downloaded_models(), list[lm.DownloadedLlm | lm.DownloadedEmbeddingModel])
     for progress in client.llm.model_stream("key"):
         assert_type(progress, lm.LoadProgress)
 

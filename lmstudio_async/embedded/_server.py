@@ -91,6 +91,9 @@ class EmbeddedServer:
         self._running: _Running | None = None
         self._task_group: anyio.abc.TaskGroup | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.models_folder)!r}, is_running={self.is_running})"
+
     @property
     def address(self) -> str:
         """What error messages call this server."""

@@ -20,16 +20,19 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
     typing_only: dict[str, set[str]] = {}
     heads, bodies = [], []
     for name, (namespace, owner, method, example) in CONVENIENCE.items():
-        node, writer, values = find_method(modules, home, prose, f"Async{owner}", method)
+        (*overloads, node), writer, values = find_method(modules, home, prose, f"Async{owner}", method)
         for gathered, own in ((imports, writer.imports), (typing_only, writer.typing_only)):
             for module, names in own.items():
                 gathered.setdefault(module, set()).update(names)
         writer.imports, writer.typing_only = imports, typing_only
-        head = f"def {name}({', '.join(writer.parameters(node.args)[1:])}) -> {writer.use(node.returns)}:"
+        for each in overloads:
+            writer.need("typing", "overload")
+            head = function_head(name, each, writer, values)
+            heads.append(f"@overload {head}")
+            bodies.append("\n".join(["@overload", *fold(f"{head} ...{writer.type_comment(each)}", 0)]))
+        head = function_head(name, node, writer, values)
         call = f"return get_default_client().{namespace}{'.' if namespace else ''}{method}({writer.arguments(node.args)})"
         docstring = prose(writer.module.docstring(node) or "")
-        for variable, text in values.items():
-            head = re.sub(rf"\b{variable}\b", text, head)
         heads.append(head)
         if example:
             docstring = re.sub(
@@ -55,6 +58,15 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
     )
 
 
+def function_head(name: str, method: Method, writer: Writer, values: Mapping[str, str]) -> str:
+    """Write the first line of a function: that of a method, without self, and with types for type variables."""
+    parameters = ", ".join(writer.parameters(method.args)[1:])
+    head = f"def {name}({parameters}) -> {writer.use(method.returns)}:"
+    for variable, text in values.items():
+        head = re.sub(rf"\b{variable}\b", text, head)
+    return head
+
+
 def uncalled(call: str) -> str:
     """The default client's own methods see to the callbacks."""
     return re.sub(r"self\._bridge\.callback\((\w+)\)", r"\1", call)
@@ -62,13 +74,13 @@ def uncalled(call: str) -> str:
 
 def find_method(
     modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose, owner: str, method: str
-) -> tuple[Method, Writer, dict[str, str]]:
-    """Find a method in a class or its base; with it what the base's type variables stand for there."""
+) -> tuple[list[Method], Writer, dict[str, str]]:
+    """Find a method, after its overloads, in a class or its base; and what the base's type variables stand for."""
     module = modules[home[owner]]
     node = next(each for each in module.twins if each.name == owner)
-    for each in node.body:
-        if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)) and each.name == method:
-            return each, Writer(module, home, prose), {}
+    own = Writer(module, home, prose)
+    if methods := [each for each in own.methods(node) if each.name == method]:
+        return methods, own, {}
     base = node.bases[0]
     if not isinstance(base, ast.Subscript):
         raise GenerateError(f"{owner} has no {method}")
@@ -77,7 +89,6 @@ def find_method(
     variables = next(
         split(writer.module.text(each.slice), ",") for each in parent.bases if isinstance(each, ast.Subscript)
     )
-    own = Writer(module, home, prose)
     # Quotes are for where the names are looked up at once, which they are not in annotations.
     texts = [blocking(each).strip("\"'") for each in split(module.text(base.slice), ",")]
     values = dict(zip(variables, texts, strict=True))

@@ -34,6 +34,13 @@ def worker_pids(server: EmbeddedServer) -> list[int]:
     return [instance.engine.pid for instance in server._state.instances.loaded()]
 
 
+async def test_its_repr_says_where_its_models_are_and_whether_it_runs(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path)
+    assert repr(server) == f"EmbeddedServer({str(tmp_path)!r}, is_running=False)"
+    async with server:
+        assert "is_running=True" in repr(server)
+
+
 # -- tokens and embeddings
 
 

@@ -114,7 +114,7 @@ async def test_a_downloaded_model_can_be_loaded(client: AsyncClient) -> None:
 @in_process
 async def test_a_namespace_that_there_is_not_is_refused(client: AsyncClient) -> None:
     with pytest.raises(LMStudioValueError, match="'llm', 'embedding' or None"):
-        await client.list_loaded_models("llms")  # type: ignore[arg-type]
+        await client.list_loaded_models("llms")  # type: ignore[call-overload]
 
 
 # -- info

@@ -45,6 +45,30 @@ def test_handles_of_one_instance_are_equal_and_hash_alike(client: lms.Client) ->
     assert repr(llm) == f"LLM(identifier={KEY!r})"
 
 
+def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
+    where = f"(api_host={client.api_host!r})"
+    assert repr(client) == f"Client{where}"
+    for namespace, name in [
+        ("llm", "Llm"),
+        ("embedding", "Embedding"),
+        ("system", "System"),
+        ("files", "Files"),
+    ]:
+        assert repr(getattr(client, namespace)) == f"{name}Namespace{where}"
+
+    loading = client.llm.load_new_instance_stream(KEY)
+    assert repr(loading) == "LoadStream('not begun')"
+    with loading:
+        assert repr(loading) == "LoadStream('under way')"
+        llm = loading.wait_for_result()
+    assert repr(loading) == "LoadStream('done')"
+    llm.unload()
+    answer = llm.respond_stream("Hi")
+    with pytest.raises(lms.LMStudioInstanceUnloadedError):
+        answer.wait_for_result()
+    assert repr(answer) == "PredictionStream('failed')"
+
+
 def test_a_handle_of_the_core_is_no_handle_here(client: lms.Client) -> None:
     llm = client.llm.load_new_instance(KEY)
     assert llm != llm._core
