@@ -151,9 +151,15 @@ class Catalog:
             if other:
                 raise domain_mismatch(key, other.type, domain)
         keys = [entry.model_key for entry in entries if entry.type == domain]
-        raise path_not_found(key[:1024], keys, "" if keys else self._how_to_get_one(domain))
+        raise path_not_found(key[:1024], keys, self._why_not(key, domain, keys))
 
-    def _how_to_get_one(self, domain: str) -> str:
+    def _why_not(self, key: str, domain: str, keys: Sequence[str]) -> str:
+        """What its user cannot see from elsewhere: that the file is there, or that the folder is empty."""
+        for path, reason in self.broken.items():
+            if key in (path, _key_of_file(path)):
+                return f"The file {path} is there, and skipped: {reason}."
+        if keys:
+            return ""
         kind = "model" if domain == "llm" else "embedding model"
         return (
             f"There is no {kind} in the models folder {self._folder} yet. Put GGUF files there, as "
@@ -183,6 +189,14 @@ class _File:
             or self.header.text("general.type") == "mmproj"
             or "mmproj" in self.stem.lower()
         )
+
+
+def _key_of_file(path: str) -> str:
+    """The key of a model in a file that cannot be read."""
+    folder, _, name = path.rpartition("/")
+    stem = name[: -len(".gguf")]
+    part = split_part(stem)
+    return base_key(without_quantization(part[0] if part else stem, folder.rpartition("/")[2]))
 
 
 def _header_or_error(file: Path) -> GgufHeader | GgufError:

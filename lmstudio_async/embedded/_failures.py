@@ -54,6 +54,11 @@ def explain(error: Exception) -> Exception:
                 "What the answer was to follow is no grammar in GBNF.",
                 'Give the rule that it begins with the name root, such as root ::= "yes" | "no".',
             )
+        case EngineRequestError(message=message) if "surrogate" in message:
+            return server_error(
+                "A text has half a character in it, which no model can read.",
+                'Put another one in its place: text.encode(errors="replace").decode().',
+            )
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")
     return error

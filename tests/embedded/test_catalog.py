@@ -237,6 +237,21 @@ def test_of_many_models_an_error_names_those_that_may_have_been_meant(
     assert len(caught.value.candidates) == 10
 
 
+@pytest.mark.parametrize("key", ["big", "acme/big-GGUF/big-Q8_0.gguf"])
+def test_for_a_model_whose_file_is_broken_an_error_says_what_is_wrong_with_it(
+    models: ModelsFolder, catalog: Catalog, key: str
+) -> None:
+    models.add_llm(TINY_Q8)
+    models.add_broken("acme/big-GGUF/big-Q8_0.gguf", "truncated")
+
+    with pytest.raises(LMStudioModelNotFoundError) as caught:
+        catalog.resolve(key, "llm")
+
+    suggestion = caught.value.server_error["suggestion"]
+    assert suggestion.startswith("The file acme/big-GGUF/big-Q8_0.gguf is there, and skipped: ")
+    assert "unfinished download" in suggestion
+
+
 def test_where_there_are_no_models_an_error_says_where_to_put_them(
     models: ModelsFolder, catalog: Catalog
 ) -> None:

@@ -184,6 +184,11 @@ async def test_a_limit_beyond_what_the_engine_counts_to_is_none(client: RawClien
     assert text_of(await ask(client, "tiny", config)) == "Hello there my friend"
 
 
+async def test_half_a_character_is_told_as_that(client: RawClient) -> None:
+    with pytest.raises(Refused, match="half a character"):
+        await ask(client, "tiny", {"stopStrings": ["\ud83d"]})
+
+
 async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
     harmless = {
         "llama.tailFreeSampling": {"checked": False, "value": 0.5},
