@@ -113,6 +113,12 @@ def test_the_tree_of_errors_is_that_of_the_errors_module() -> None:
     assert textwrap.indent("LMStudioError\n" + tree, "    ").rstrip() in errors.__doc__
 
 
+def test_its_prose_is_as_wide_as_the_code() -> None:
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+    long = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert long == []
+
+
 def test_the_links_lead_to_headings() -> None:
     headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
