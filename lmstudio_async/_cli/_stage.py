@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from itertools import count
@@ -140,9 +140,10 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
         screen.fact("Models", str(folder))
         yield folder
         return
-    packaged = _packaged_model() if models is None and model_key in (None, PACKAGE_MODEL) else None
-    if packaged is None:
-        raise LMStudioRuntimeError(await _what_is_missing(folder, model_key))
+    packaged = _packaged_model() if models is None else None
+    if packaged is None or model_key not in (None, PACKAGE_MODEL):
+        others = [] if packaged is None else [PACKAGE_MODEL]
+        raise LMStudioRuntimeError(await _what_is_missing(folder, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link costs nothing; from one file system to another there is none, and a copy takes a moment.
@@ -150,10 +151,10 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
         yield Path(name)
 
 
-async def _what_is_missing(folder: Path, model_key: str | None) -> str:
+async def _what_is_missing(folder: Path, model_key: str | None, others: Sequence[str]) -> str:
     models, skipped = await models_in(folder)
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
-    there = ", ".join(model.model_key for model in models if model.type == "llm")
+    there = ", ".join([*(model.model_key for model in models if model.type == "llm"), *others])
     broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in skipped.items())
     advice = f"Choose another one with --model: {there}." if there else f"For a small one: {PACKAGE_COMMAND}"
     return f"There is {wanted} in {folder}. {advice}{broken}"

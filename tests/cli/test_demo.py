@@ -160,6 +160,15 @@ async def test_without_models_the_one_of_the_package_is_put_into_a_folder_that_g
     assert original.exists()
 
 
+@pytest.mark.usefixtures("package")
+async def test_a_model_that_is_nowhere_is_answered_with_that_of_the_package() -> None:
+    with pytest.raises(
+        lms.LMStudioRuntimeError, match=f"Choose another one with --model: {_stage.PACKAGE_MODEL}"
+    ):
+        async with _stage._models_folder(None, "nope", Screen()):
+            pass
+
+
 async def test_models_in_the_usual_folder_go_before_that_of_the_package(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
