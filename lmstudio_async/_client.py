@@ -11,14 +11,14 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
 from lmstudio_async._protocol._auth import Credentials
-from lmstudio_async._session import EventLoop, Session
+from lmstudio_async._session import EventLoop, Session, refuse_to_pickle
 from lmstudio_async._sharing import SharedLoads
 from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import (
@@ -386,6 +386,9 @@ class AsyncClient:
             # Threads other than the event loop's may come here, too: whoever is first has made it.
             session = self._sessions.setdefault(namespace, session)
         return session
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle()
 
     def __repr__(self) -> str:
         where = self._connector.address if self._connector is not None else self._host

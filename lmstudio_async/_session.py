@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -76,6 +76,17 @@ class EventLoop:
         return True
 
 
+def refuse_to_pickle() -> NoReturn:
+    """Say so in the words of whoever wants to give a client, or what works by it, to another process.
+
+    :raises TypeError: as pickle and copy expect of what they cannot do.
+    """
+    raise TypeError(
+        "A client cannot be pickled or copied, nor can handles, which work by its connections. Make a client in each "
+        "process; infos, results, chats and errors can be passed on."
+    )
+
+
 class Session:
     """The connection to one namespace of the server.
 
@@ -111,6 +122,9 @@ class Session:
     def address(self) -> str:
         """Where the server is, for people."""
         return self._connector.address
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle()
 
     def see(self, reference: str) -> None:
         """Remember an instance that this client has a handle of; of very many only the latest."""

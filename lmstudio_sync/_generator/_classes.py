@@ -188,7 +188,7 @@ class Writer:
         match node.name:
             case "__init__" if is_client:
                 return self.constructor(node, owner)
-            case "__init__" | "__await__" | "__del__":
+            case "__init__" | "__await__" | "__del__" | "__reduce__":
                 return []
             case "__aenter__":
                 enter = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
+import pickle
 import threading
 import traceback
 import warnings
@@ -67,6 +69,24 @@ def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
     with pytest.raises(lms.LMStudioInstanceUnloadedError):
         answer.wait_for_result()
     assert repr(answer) == "PredictionStream('failed')"
+
+
+def test_what_works_by_a_connection_stays_in_its_process_and_values_may_leave_it(client: lms.Client) -> None:
+    llm = client.llm.load_new_instance(KEY)
+    for each in (client, client.llm, llm, llm.respond_stream("Hi"), client.list_downloaded_models()[0]):
+        for copied in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError, match="Make a client in each process"):
+                copied(each)
+
+    result = llm.respond("Hi")
+    chat = lms.Chat("Be brief.")
+    chat.append(result)
+    for value in (llm.info, result, chat):
+        assert pickle.loads(pickle.dumps(value)) == value
+    with pytest.raises(lms.LMStudioModelNotFoundError) as caught:
+        client.llm.load_new_instance("lama")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (str(error), error.candidates) == (str(caught.value), caught.value.candidates)
 
 
 def test_a_handle_of_the_core_is_no_handle_here(client: lms.Client) -> None:
