@@ -17,8 +17,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
+from lmstudio_async._event_loop import EventLoop
 from lmstudio_async._protocol._auth import Credentials
-from lmstudio_async._session import EventLoop, Session, refuse_to_pickle
+from lmstudio_async._session import Session, refuse_to_pickle
 from lmstudio_async._sharing import SharedLoads
 from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import math
 import random
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint_if_cancelled, current_token
+from anyio.lowlevel import checkpoint_if_cancelled
 
+from lmstudio_async._event_loop import EventLoop
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lmstudio_async._transport import Connector, FrameTransport
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["Channel", "EventLoop", "Session"]
+__all__ = ["Channel", "Session", "refuse_to_pickle"]
 
 P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
@@ -47,33 +47,6 @@ CALLS_AT_ONCE = 32
 REFERENCES_KEPT = 1024
 
 logger = logging.getLogger("lmstudio_async")
-
-
-class EventLoop:
-    """The way back into the event loop that this is made in, from any thread and without waiting.
-
-    anyio's own way waits for what it runs there, which a finalizer in the loop's thread cannot.
-    """
-
-    def __init__(self) -> None:
-        loop: Any = current_token().native_token
-        self._schedule: Callable[..., object] = (
-            getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-        )
-        # Another thread's context does not say which event loop this is.
-        self._context = contextvars.copy_context()
-
-    def soon(self, function: Callable[..., Any], *args: Any) -> bool:
-        """Run a plain function in the loop.
-
-        :return: whether it will run; if not, the loop has ended.
-        """
-        try:
-            self._schedule(self._context.run, function, *args)
-        except RuntimeError:
-            # The loop is closed. (trio's RunFinishedError is a RuntimeError too.)
-            return False
-        return True
 
 
 def refuse_to_pickle() -> NoReturn:
@@ -242,6 +215,7 @@ class Session:
     def start_soon(self, work: Callable[..., Any], *args: Any) -> None:
         """Start work that more than one task waits for: the client's task group has it."""
         self._check_open()
+        self._event_loop.check()
         self._tasks.start_soon(work, *args)
 
     def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
@@ -280,6 +254,7 @@ class Session:
     async def _latest_link(self) -> _Link:
         """The connection, made now if there is none, or what became of making it."""
         self._check_open()
+        self._event_loop.check()
         link = self._link
         if link is None or link.error is not None:
             link = self._link = _Link(self.namespace, self._connector, self._credentials)

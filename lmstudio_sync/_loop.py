@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from lmstudio_async._session import EventLoop
+from lmstudio_async._event_loop import EventLoop
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioRuntimeError
 
 __all__ = ["SLICE_SECONDS", "Loop", "Workers", "closed"]

@@ -9,10 +9,13 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from lmstudio_async import (
@@ -324,6 +327,37 @@ async def test_whatever_fails_raises_one_error_of_ours(client: AsyncClient) -> N
 
     assert await client.llm.list_loaded() == [llm]
     assert str(await llm.respond("Still there?")) == "Hello there"
+
+
+async def test_a_client_is_of_no_use_in_another_event_loop_and_says_so(client: AsyncClient) -> None:
+    llm = await client.llm.load_new_instance(LLAMA)
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        client.llm.list_loaded,
+        lambda: client.llm.model(LLAMA),
+        lambda: client.llm.load_new_instance(LLAMA),
+        lambda: llm.respond("Hello"),
+    ]
+
+    async def call_each() -> None:
+        for call in calls:
+            with pytest.raises(LMStudioRuntimeError, match="another one. Make a client in each"):
+                await call()
+
+    for backend in ("asyncio", "trio"):
+        await anyio.to_thread.run_sync(partial(anyio.run, call_each, backend=backend))
+
+    assert await client.llm.list_loaded() == [llm]
+
+
+def test_a_client_that_outlived_its_event_loop_says_so(address: str) -> None:
+    async def leave_it_open() -> AsyncClient:
+        return await AsyncClient(address).__aenter__()
+
+    left = anyio.run(leave_it_open)
+
+    for backend in ("asyncio", "trio"):
+        with pytest.raises(LMStudioRuntimeError, match="another one. Make a client in each"):
+            anyio.run(left.llm.list_loaded, backend=backend)
 
 
 async def test_what_the_block_of_a_client_raises_comes_out_as_it_is(models: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import gc
-import pickle
 import threading
 import traceback
 import warnings
@@ -45,48 +43,6 @@ def test_handles_of_one_instance_are_equal_and_hash_alike(client: lms.Client) ->
     assert {llm, client.llm.model()} == {llm}
     assert llm != client.llm.load_new_instance(KEY)
     assert repr(llm) == f"LLM(identifier={KEY!r})"
-
-
-def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
-    where = f"(api_host={client.api_host!r})"
-    assert repr(client) == f"Client{where}"
-    for namespace, name in [
-        ("llm", "Llm"),
-        ("embedding", "Embedding"),
-        ("system", "System"),
-        ("files", "Files"),
-    ]:
-        assert repr(getattr(client, namespace)) == f"{name}Namespace{where}"
-
-    loading = client.llm.load_new_instance_stream(KEY)
-    assert repr(loading) == "LoadStream('not begun')"
-    with loading:
-        assert repr(loading) == "LoadStream('under way')"
-        llm = loading.wait_for_result()
-    assert repr(loading) == "LoadStream('done')"
-    llm.unload()
-    answer = llm.respond_stream("Hi")
-    with pytest.raises(lms.LMStudioInstanceUnloadedError):
-        answer.wait_for_result()
-    assert repr(answer) == "PredictionStream('failed')"
-
-
-def test_what_works_by_a_connection_stays_in_its_process_and_values_may_leave_it(client: lms.Client) -> None:
-    llm = client.llm.load_new_instance(KEY)
-    for each in (client, client.llm, llm, llm.respond_stream("Hi"), client.list_downloaded_models()[0]):
-        for copied in (pickle.dumps, copy.deepcopy):
-            with pytest.raises(TypeError, match="Make a client in each process"):
-                copied(each)
-
-    result = llm.respond("Hi")
-    chat = lms.Chat("Be brief.")
-    chat.append(result)
-    for value in (llm.info, result, chat):
-        assert pickle.loads(pickle.dumps(value)) == value
-    with pytest.raises(lms.LMStudioModelNotFoundError) as caught:
-        client.llm.load_new_instance("lama")
-    error = pickle.loads(pickle.dumps(caught.value))
-    assert (str(error), error.candidates) == (str(caught.value), caught.value.candidates)
 
 
 def test_a_handle_of_the_core_is_no_handle_here(client: lms.Client) -> None:
