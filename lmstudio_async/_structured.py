@@ -165,10 +165,10 @@ class ResponseReader:
         try:
             value = loads(answer)
         except (ValueError, RecursionError) as error:
-            problem = _CUT_OFF.get(stop_reason) or f"is not JSON ({error})"
+            cut_off = _CUT_OFF.get(stop_reason)
             raise LMStudioStructuredOutputError(
-                f"The answer {problem}: {_excerpt(answer)}", content=content
-            ) from error
+                f"The answer {cut_off or f'is not JSON ({error})'}: {_excerpt(answer)}", content=content
+            ) from (None if cut_off else error)
         try:
             return self._read(value)
         except MisfitError as error:

@@ -129,7 +129,10 @@ class LMStudioModelNotFoundError(LMStudioServerError):
 
     @property
     def candidates(self) -> Sequence[str]:
-        """Some of the names that would have been found: model keys, or identifiers of loaded instances."""
+        """Some of the names that would have been found: model keys, or identifiers of loaded instances.
+
+        The embedded server puts those first that may have been meant.
+        """
         data = self.display_data
         names = data.get("availablePathsSample") or data.get("loadedModelsSample") or ()
         return [str(name) for name in names] if isinstance(names, Sequence) else []
