@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, dataclass_transform,
 import attrs
 
 from lmstudio_async._arguments import check_text
-from lmstudio_async._json_types import has_own_schema
+from lmstudio_async._json_types import has_own_schema, own_schema
 from lmstudio_async._schema import MisfitError, json_schema_of, structure
 from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
@@ -182,7 +182,7 @@ def _as_it_is(value: Any) -> Any:
 
 def _schema_of(kind: Any) -> dict[str, Any]:
     if has_own_schema(kind):
-        return dict(kind.model_json_schema())
+        return own_schema(kind)
     try:
         return json_schema_of(kind)
     except TypeError as error:

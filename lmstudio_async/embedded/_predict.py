@@ -41,6 +41,7 @@ from lmstudio_async.embedded._request import (
     with_tools_told,
 )
 from lmstudio_async.embedded._sampling import Sampling, base_config, read_sampling
+from lmstudio_async.embedded._structured import refuse_what_is_not_followed
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.errors import LMStudioPresetNotFoundError
 
@@ -171,6 +172,7 @@ class LlmHandlers(ModelHandlers):
                     spec = await self._spec(instance, given, sampling)
                     drafts = spec.draft_model_path is not None
                     async with instance.lend(use, spec) as engine:
+                        await refuse_what_is_not_followed(engine, sampling.body)
                         request = await prepare()
                         answer = request.answer
                         if request.prompt is not None:

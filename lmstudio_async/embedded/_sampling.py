@@ -14,6 +14,7 @@ import attrs
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._load_config import MOST_THREADS, engine_version
+from lmstudio_async.embedded._structured import structure
 
 __all__ = ["Sampling", "base_config", "read_sampling"]
 
@@ -44,7 +45,9 @@ _REFUSED = {
     "speculativeDecoding.numReuseTokens": "the engine decides itself how much of a draft model's cache it uses again",
 }
 
-_SCHEMA_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+#: The engine counts with 32 bits, and takes the highest seed as "a random one".
+_MOST_TOKENS = 2**31 - 1
+_SEEDS = 2**32 - 1
 
 
 @attrs.frozen(kw_only=True)
@@ -134,9 +137,9 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     body["stop"] = [text for text in [*get("stopStrings"), *(own or {}).get("stopStrings", [])] if text]
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
-    body |= _structure(get("structured"))
+    body |= structure(get("structured"))
     budget = checked(get("reasoning.budgetTokens"))
-    if budget is not None and parsing["startString"] not in jinja:
+    if budget is not None and (not parsing["startString"] or parsing["startString"] not in jinja):
         raise _unsupported(
             _PREFIX + "reasoning.budgetTokens",
             f"the chat template of this model knows no {parsing['startString']!r}",
@@ -175,10 +178,15 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     mirostat = get("llama.mirostatSampling")
     seed = checked(get("seed"))
+    penalty = _or(checked(get("repeatPenalty")), 1.0)
+    if penalty <= 0:
+        raise server_error(f"{_PREFIX}repeatPenalty must be above 0, not {penalty}; 1 is none.")
+    if seed is not None and seed >= _SEEDS:
+        raise server_error(f"{_PREFIX}seed must be below {_SEEDS}, not {seed}.")
     body = {
         "temperature": get("temperature"),
         "top_k": get("topKSampling"),
-        "repeat_penalty": _or(checked(get("repeatPenalty")), 1.0),
+        "repeat_penalty": penalty,
         "min_p": _or(checked(get("minPSampling")), 0.0),
         "top_p": _or(checked(get("topPSampling")), 1.0),
         "typical_p": _or(checked(get("llama.locallyTypicalSampling")), 1.0),
@@ -194,51 +202,11 @@ def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     }
     limit = checked(get("maxPredictedTokens"))
     if limit is not None:
-        body["n_predict"] = limit
+        body["n_predict"] = min(limit, _MOST_TOKENS)
     # Without one the engine takes the seed of the load config, or a new one each time.
     if seed is not None:
         body["seed"] = seed
     return body
-
-
-def _structure(structured: Mapping[str, Any]) -> dict[str, Any]:
-    match structured["type"]:
-        case "json":
-            schema = structured.get("jsonSchema")
-            schema = {} if schema is None else schema
-            if not isinstance(schema, dict) or (problem := _schema_problem(schema)):
-                problem = problem if isinstance(schema, dict) else "it is no object"
-                raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
-            return {"json_schema": schema}
-        case "gbnf":
-            grammar = structured.get("gbnfGrammar")
-            if not grammar:
-                raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
-            return {"grammar": grammar}
-    return {}
-
-
-def _schema_problem(schema: Any, place: str = "the schema") -> str | None:
-    """What the engine would not understand; it would then go on without any schema at all."""
-    if isinstance(schema, list):
-        return next(filter(None, (_schema_problem(item, place) for item in schema)), None)
-    if not isinstance(schema, dict):
-        return None
-    kinds = schema.get("type", [])
-    for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if not isinstance(kind, str) or kind not in _SCHEMA_TYPES:
-            return f"{place} has the unknown type {str(kind)[:40]!r}"
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        return f"{place} refers to {reference[:100]!r}, and only references inside of the schema are followed"
-    for keyword in ("properties", "$defs", "definitions", "patternProperties"):
-        for name, item in schema[keyword].items() if isinstance(schema.get(keyword), dict) else ():
-            if problem := _schema_problem(item, f"{keyword}.{name}"):
-                return problem
-    for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
-        if problem := _schema_problem(schema.get(keyword), keyword):
-            return problem
-    return None
 
 
 def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping[str, str] | None]:
