@@ -62,8 +62,8 @@ class LlmHandlers(ModelHandlers):
         self._logs = logs
 
     async def get_base_prediction_config(self, parameter: SpecifierParameter) -> KvConfig:
-        self._find(parameter.specifier)
-        return read(KvConfig, to_fields(base_config()))
+        instance = self._find(parameter.specifier)
+        return read(KvConfig, to_fields(base_config(instance.chat_template)))
 
     async def predict(self, creation: PredictCreation, channel: Channel) -> None:
         _refuse_preset(creation.fuzzy_preset_identifier)

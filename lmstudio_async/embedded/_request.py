@@ -15,12 +15,12 @@ from lmstudio_async.embedded._instance import Instance
 from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
 from lmstudio_async.embedded._text import ReasoningParser
+from lmstudio_async.embedded._thoughts import USUAL_TAGS, speaks_in_channels, thought_tags
 
 __all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
 
 NO_TOOLS: Final = ToolNames((), "passThrough")
 
-_USUAL_TAGS: Final = ("<think>", "</think>")
 _BROKEN_CALL: Final = re.compile(
     r"Unexpected empty grammar stack after accepting piece: (?P<piece>.*) \(\d+\)$"
     r"|The model produced output that does not match the expected ",
@@ -90,6 +90,9 @@ async def raw_request(
     )
     fitting = await shorten_prompt(instance, prompt, sampling)
     body = {**sampling.body, "prompt": fitting, "return_tokens": True}
+    if sampling.reasoning is not None:
+        # Where they are tokens of their own that only steer, the engine would not say them.
+        body["preserved_tokens"] = list(sampling.reasoning)
     if instance.engine.spec.draft_model_path is not None:
         # They tell which tokens were drafted.
         body["timings_per_token"] = True
@@ -109,7 +112,7 @@ async def chat_request(
     prompt = None
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
-        if not tools and sampling.budget is None:
+        if not tools and sampling.budget is None and (requests or not _is_for_engine(sampling)):
             thinking = bool(_opened_thought(prompt, sampling))
             fitting = attrs.evolve(sampling, overflow="stopAtLimit")
             return await raw_request(
@@ -119,7 +122,7 @@ async def chat_request(
     body |= {
         "messages": messages,
         "timings_per_token": True,
-        "reasoning_format": "deepseek" if sampling.reasoning == _USUAL_TAGS else "none",
+        "reasoning_format": "deepseek" if _has_own_tags(sampling) or _is_for_engine(sampling) else "none",
     }
     if sampling.template_variables:
         body["chat_template_kwargs"] = sampling.template_variables
@@ -168,6 +171,16 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=tools or None, template_kwargs=sampling.template_variables or None
     )
+
+
+def _has_own_tags(sampling: Sampling) -> bool:
+    """Whether thoughts are to be told apart by the tags that the model has, which the engine knows too."""
+    return sampling.reasoning in (USUAL_TAGS, thought_tags(sampling.chat_template))
+
+
+def _is_for_engine(sampling: Sampling) -> bool:
+    """Whether only the engine can tell thoughts from the answer."""
+    return sampling.reasoning == USUAL_TAGS and speaks_in_channels(sampling.chat_template)
 
 
 def _opened_thought(prompt: str, sampling: Sampling) -> str:

@@ -15,13 +15,14 @@ from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._load_config import MOST_THREADS, engine_version
 from lmstudio_async.embedded._structured import structure
+from lmstudio_async.embedded._thoughts import thought_tags
 
 __all__ = ["Sampling", "base_config", "read_sampling"]
 
 _PREFIX = "llm.prediction."
 
 #: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
-#: is an error here unless the client asks for some of it to be left out.
+#: is an error here unless the client asks for some of it to be left out, and for the tags of a model's thoughts.
 _BASE = (
     "temperature",
     "maxPredictedTokens",
@@ -33,7 +34,6 @@ _BASE = (
     "minPSampling",
     "topPSampling",
     "logProbs",
-    "reasoning.parsing",
 )
 
 _REFUSED = {
@@ -98,10 +98,17 @@ class Sampling:
                 )
 
 
-def base_config() -> dict[str, Any]:
-    """What applies to a request that says nothing, by wire key."""
+def base_config(template: str) -> dict[str, Any]:
+    """What applies to a request that says nothing, by wire key.
+
+    :param template: the chat template that makes the prompt.
+    """
     base = {_PREFIX + name: default(_PREFIX + name) for name in _BASE}
-    return base | {_PREFIX + "contextOverflowPolicy": "stopAtLimit"}
+    start, end = thought_tags(template)
+    return base | {
+        _PREFIX + "contextOverflowPolicy": "stopAtLimit",
+        _PREFIX + "reasoning.parsing": {"enabled": True, "startString": start, "endString": end},
+    }
 
 
 def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[str, Any]) -> Sampling:
@@ -121,7 +128,9 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         name = key.removeprefix(_PREFIX)
         if name in _REFUSED and value != default(key) and not (_is_off(value)):
             raise _unsupported(key, _REFUSED[name])
-    values = base_config() | dict(given)
+    own = given.get(_PREFIX + "promptTemplate")
+    jinja, manual = _templates(own, template)
+    values = base_config(jinja) | dict(given)
 
     def get(name: str) -> Any:
         key = _PREFIX + name
@@ -129,8 +138,6 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 
     candidates = checked(get("logProbs"))
     parsing = get("reasoning.parsing")
-    own = given.get(_PREFIX + "promptTemplate")
-    jinja, manual = _templates(own, template)
     tools = get("tools")
     thinking = given.get(_PREFIX + "reasoning.enableThinking")
     body = _sampler(get)
