@@ -14,6 +14,7 @@ __all__ = ["explain"]
 # An embedding is computed in one batch, which is as long as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
+_HALF_CHARACTER = "invalid string: surrogate"
 # A template ends with an error of its own where the model was not trained for a chat like this.
 _TEMPLATE_SAYS = re.compile(r"Jinja Exception: (.+)")
 
@@ -52,6 +53,8 @@ def explain(error: Exception) -> Exception:
                 "Try again when the others are done, or load the model with a larger context length or without the "
                 "unified KV cache.",
             )
+        case EngineRequestError(message=message) if _HALF_CHARACTER in message:
+            return server_error("A text has half of a character (a lone surrogate), which no model can read.")
         case EngineRequestError(message=message) if found := _TEMPLATE_SAYS.search(message):
             return server_error(f"The model's chat template refuses this chat: {found[1].strip()}")
         case EngineRequestError(message=message):

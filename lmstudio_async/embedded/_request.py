@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._chat import ToolNames, has_images
 from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
@@ -88,6 +89,10 @@ async def raw_request(
         names=names,
         requests=requests,
     )
+    if not prompt and not await instance.engine.tokenize("", add_special=True):
+        raise server_error(
+            "There is nothing to complete: the text is empty, and this model has no token that begins a text."
+        )
     fitting = await shorten_prompt(instance, prompt, sampling)
     body = {**sampling.body, "prompt": fitting, "return_tokens": True}
     if sampling.reasoning is not None:
