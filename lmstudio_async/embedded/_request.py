@@ -52,8 +52,11 @@ class Request:
         the model had to say is heard by asking on from where it was, without tools that somebody could parse.
         """
         found = _BROKEN_CALL.search(error.message)
-        if found is None or "tools" not in self.body:
+        if found is None:
             return None
+        if "tools" not in self.body:
+            # It called one although there are none: what it has said before that is all that there is.
+            return {} if found["piece"] is None else None
         if self.prompt is None or self.answer.has_called:
             # Nothing tells what the prompt was, or how the engine has read the calls before this one.
             self.answer.break_call(found["piece"] or "")

@@ -12,7 +12,13 @@ from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, te
 from tests.tiny_gguf import HERMES, ModelsFolder
 
 ORDINARY, STEERING, OWN = 1, 3, 4
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    },
+}
 TOOLS = {"tools": {"type": "toolArray", "tools": [TOOL]}}
 
 
@@ -39,6 +45,39 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # The engine knows the family by its having this token too.
         [["<|call|>"]],
     )
+    add(
+        "caller",
+        HARMONY,
+        [
+            "<|channel|>",
+            "commentary to=functions.add ",
+            "<|constrain|>",
+            "json",
+            "<|message|>",
+            '{"a": ',
+            "1}",
+            "<|call|>",
+        ],
+        [s, o, s, o, s, o, o, s, s],
+        [["<|return|>"]],
+    )
+    add(
+        "deluded",
+        HARMONY,
+        [
+            "<|channel|>",
+            "analysis",
+            "<|message|>",
+            "Hm",
+            "<|end|>",
+            "<|start|>assistant to=functions.add",
+            "<|constrain|>",
+            '{"a": 1}',
+            "<|call|>",
+        ],
+        [s, o, s, o, s, OWN, s, o, s, s],
+        [["<|return|>"]],
+    )
     thoughts = ["[THINK]", "Hm hm", "[/THINK]", "Hello"]
     add("magistral", MAGISTRAL, thoughts, [s, o, s, o], [])
     add("marked", HERMES, thoughts, [s, o, s, o], [])
@@ -61,6 +100,21 @@ async def test_a_model_that_thinks_in_a_channel_is_told_apart(client: RawClient,
         ("none", "Hello"),
     ]
     assert packets[-1]["stats"]["stopReason"] == "eosFound"
+
+
+async def test_a_model_with_channels_calls_tools(client: RawClient) -> None:
+    packets = await ask(client, "caller", TOOLS)
+    (end,) = (packet for packet in packets if packet["type"] == "toolCallGenerationEnd")
+    assert (end["toolCallRequest"]["name"], end["toolCallRequest"]["arguments"]) == ("add", {"a": 1})
+    assert packets[-1]["stats"]["stopReason"] == "toolCalls"
+
+
+async def test_a_model_that_calls_a_tool_though_there_is_none_keeps_what_it_has_said(
+    client: RawClient,
+) -> None:
+    packets = await ask(client, "deluded")
+    assert ("reasoning", "Hm") in pieces(packets)
+    assert packets[-1]["stats"]["stopReason"] == "failed"
 
 
 async def test_a_model_with_tags_of_its_own_needs_nobody_to_say_so(client: RawClient) -> None:
