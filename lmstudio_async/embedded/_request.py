@@ -117,20 +117,23 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
-    prompt = None
+    prompt, thinking = None, False
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
-        if not tools and sampling.budget is None and (requests or not _is_for_engine(sampling)):
-            thinking = bool(_opened_thought(prompt, sampling))
+        thinking = bool(_opened_thought(prompt, sampling))
+        if not tools and (requests or not _needs_engine(sampling, thinking=thinking)):
             fitting = attrs.evolve(sampling, overflow="stopAtLimit")
+            # A grammar of the client's is one of the answer: nothing is thought under it.
+            thinking = thinking and (requests is not None or "grammar" not in sampling.body)
             return await raw_request(
                 instance, fitting, prompt, thinking=thinking, names=names, requests=requests
             )
+    splits = _has_own_tags(sampling) or _is_in_channels(sampling)
     body = {name: value for name, value in sampling.body.items() if name not in ("stop", "n_probs")}
     body |= {
         "messages": messages,
         "timings_per_token": True,
-        "reasoning_format": "deepseek" if _has_own_tags(sampling) or _is_for_engine(sampling) else "none",
+        "reasoning_format": "deepseek" if splits else "none",
     }
     if sampling.template_variables:
         body["chat_template_kwargs"] = sampling.template_variables
@@ -145,7 +148,7 @@ async def chat_request(
     answer = Answer(
         limit=sampling.limit,
         candidates=sampling.candidates,
-        reasoning=ReasoningParser(sampling.reasoning),
+        reasoning=ReasoningParser(sampling.reasoning, thinking=thinking and not splits),
         names=names,
         stop_strings=sampling.body["stop"],
         requests=requests,
@@ -186,7 +189,19 @@ def _has_own_tags(sampling: Sampling) -> bool:
     return sampling.reasoning in (USUAL_TAGS, thought_tags(sampling.chat_template))
 
 
-def _is_for_engine(sampling: Sampling) -> bool:
+def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
+    """Whether the engine is to make the prompt itself, and to read what the model says.
+
+    It ends thoughts, and where they are begun already it has a schema apply to the answer behind them only.
+    """
+    return (
+        sampling.budget is not None
+        or _is_in_channels(sampling)
+        or (thinking and "json_schema" in sampling.body)
+    )
+
+
+def _is_in_channels(sampling: Sampling) -> bool:
     """Whether only the engine can tell thoughts from the answer."""
     return sampling.reasoning == USUAL_TAGS and speaks_in_channels(sampling.chat_template)
 

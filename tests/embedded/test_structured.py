@@ -12,7 +12,7 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from tests.embedded.asking import ask, begin, checked
 from tests.embedded.raw_client import Json, RawClient, Refused, text_of
-from tests.tiny_gguf import ModelsFolder
+from tests.tiny_gguf import THINKING, ModelsFolder
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
     folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None, endless=True)
+    folder.add_llm(
+        "acme/opened-GGUF/opened-Q8_0.gguf",
+        script=["Hm", "</think>", '{"a": ', "1}"],
+        chat_template=THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1),
+    )
     return folder.folder
 
 
@@ -59,6 +64,23 @@ async def test_a_schema_that_no_answer_could_be_held_to_is_refused(
     assert "cannot hold an answer to this JSON schema" in str(refused.value)
     assert str(refused.value).endswith("JSON schema") or reason in str(refused.value)
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
+
+
+async def test_a_model_that_always_thinks_does_so_before_it_keeps_to_the_schema(client: RawClient) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    packets = await ask(client, "opened", held_to(schema))
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    thought = "".join(each["content"] for each in found if each["reasoningType"] == "reasoning")
+    answer = "".join(each["content"] for each in found if each["reasoningType"] == "none")
+    assert (thought, answer) == ("Hm", '{"a": 1}')
+
+
+async def test_what_a_grammar_makes_is_the_answer_though_the_model_always_thinks(client: RawClient) -> None:
+    grammar = {"type": "gbnf", "gbnfGrammar": 'root ::= "yes"'}
+    packets = await ask(client, "opened", {"structured": grammar})
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert text_of(packets) == "yes"
+    assert {each["reasoningType"] for each in found} == {"none"}
 
 
 async def test_a_format_that_the_engine_does_not_know_is_only_a_remark(client: RawClient) -> None:
