@@ -32,7 +32,10 @@ async def shorten_prompt(instance: Instance, prompt: str, sampling: Sampling) ->
     if len(tokens) <= room:
         return prompt
     if sampling.overflow == "rollingWindow":
-        return tokens[-room:]
+        # Models that know a token which begins each text are lost without it.
+        marks = await instance.engine.tokenize("", add_special=True)
+        begin = tokens[:1] if marks[:1] == tokens[:1] else []
+        return begin + tokens[len(tokens) - (room - len(begin)) :]
     return tokens[: room // 2] + tokens[-(room - room // 2) :]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine import Engine, EngineStream
 from tests.chat_templates import GEMMA
 from tests.embedded.asking import PREFIX, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -20,6 +22,8 @@ POLICIES = ["truncateMiddle", "rollingWindow"]
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
+    marked = {"tokenizer.ggml.add_bos_token": True}
+    folder.add_llm("acme/marked-GGUF/marked-Q8_0.gguf", script="Hello there my friend", metadata=marked)
     folder.add_llm("acme/gemma-GGUF/gemma-Q8_0.gguf", script="Hello there my friend", chat_template=GEMMA)
     return folder.folder
 
@@ -69,6 +73,31 @@ async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawCl
     packets = await client.packets(await client.open("completeRawText", creation))
     assert text_of(packets) == "Hello there my friend"
     assert 300 < packets[-1]["stats"]["promptTokensCount"] < 512
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_raw_text_that_is_cut_still_begins_as_the_model_wants_it(
+    client: RawClient, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[list[int]] = []
+    complete = Engine.complete
+
+    def noted(engine: Engine, body: Mapping[str, Any]) -> EngineStream:
+        prompts.append(body["prompt"])
+        return complete(engine, body)
+
+    monkeypatch.setattr(Engine, "complete", noted)
+    await client.load("marked", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    creation = {
+        "modelSpecifier": query("marked"),
+        "rawPrompt": "word " * 300,
+        "predictionConfigStack": stack({PREFIX + "contextOverflowPolicy": policy}),
+    }
+    await client.packets(await client.open("completeRawText", creation))
+    ((first, *others),) = prompts
+    end_of_text = 256
+    assert first == end_of_text
+    assert end_of_text not in others
 
 
 @pytest.mark.parametrize("policy", POLICIES)
