@@ -46,6 +46,9 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
             grammar = structured.get("gbnfGrammar")
             if not grammar:
                 raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
+            if grammar.startswith("%llguidance"):
+                # The engine has another notation too, and goes without a grammar if it does not understand one of it.
+                raise server_error("The gbnfGrammar is not in GBNF: it begins with %llguidance.")
             return {"grammar": grammar}
     return {}
 

@@ -151,6 +151,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
     ("config", "words"),
     [
         ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "grammar"),
+        ({"structured": {"type": "gbnf", "gbnfGrammar": "%llguidance {}\nstart: nothing"}}, "not in GBNF"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
         ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, "tools": {"type": "toolArray", "tools": [ADD]}}, "tools"),
