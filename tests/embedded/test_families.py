@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lmstudio_async.embedded import EmbeddedServer
 from tests.chat_templates import GEMMA, HARMONY, MAGISTRAL
-from tests.embedded.asking import ask, message, user
+from tests.embedded.asking import ask, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, text_of
 from tests.tiny_gguf import HERMES, ModelsFolder
 
@@ -20,6 +21,11 @@ TOOL = {
     },
 }
 TOOLS = {"tools": {"type": "toolArray", "tools": [TOOL]}}
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +147,7 @@ async def test_tags_that_are_tokens_which_only_steer_are_seen_if_they_are_asked_
 
 
 async def test_a_template_that_knows_no_system_puts_it_before_what_the_user_says(client: RawClient) -> None:
-    await client.load("gemma")
+    await need(client, "gemma")
     parameter = {
         "specifier": query("gemma"),
         "history": {"messages": [message("system", "Be kind."), user("hi")]},

@@ -11,11 +11,16 @@ import pytest
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine import Engine, EngineStream
 from tests.chat_templates import GEMMA
-from tests.embedded.asking import PREFIX, ask, checked, message, user
+from tests.embedded.asking import PREFIX, ask, checked, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.tiny_gguf import ModelsFolder
 
 POLICIES = ["truncateMiddle", "rollingWindow"]
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ async def test_messages_are_left_out_as_the_policy_says(
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawClient, policy: str) -> None:
-    await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    await need(client, "tiny")
     creation = {
         "modelSpecifier": query("tiny"),
         "rawPrompt": "word " * 300,
@@ -87,7 +92,7 @@ async def test_raw_text_that_is_cut_still_begins_as_the_model_wants_it(
         return complete(engine, body)
 
     monkeypatch.setattr(Engine, "complete", noted)
-    await client.load("marked", loadConfigStack=stack({"llm.load.contextLength": 512}))
+    await need(client, "marked")
     creation = {
         "modelSpecifier": query("marked"),
         "rawPrompt": "word " * 300,

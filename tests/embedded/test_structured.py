@@ -15,6 +15,11 @@ from tests.embedded.raw_client import Json, RawClient, Refused, text_of
 from tests.tiny_gguf import THINKING, ModelsFolder
 
 
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
