@@ -33,6 +33,7 @@ __all__ = [
     "jsonable",
     "members_of",
     "no_schema",
+    "own_schema",
     "unwrap",
 ]
 
@@ -183,6 +184,30 @@ def _is_class_of_members(kind: type) -> bool:
 
 def has_own_schema(kind: Any) -> bool:
     return isinstance(kind, type) and callable(getattr(kind, "model_json_schema", None))
+
+
+def own_schema(kind: Any) -> JsonSchema:
+    """The schema that a class makes of itself.
+
+    pydantic makes of a set an array whose items are unique. A grammar cannot promise that, so that an engine would have
+    to refuse the schema; and what the class reads becomes a set all the same.
+    """
+    schema: JsonSchema = dict(kind.model_json_schema())
+    reads_answers = callable(getattr(kind, "model_validate", None))
+    return _without_unique_items(schema) if reads_answers else schema
+
+
+def _without_unique_items(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_unique_items(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    is_array = schema.get("type") == "array"
+    return {
+        key: _without_unique_items(value)
+        for key, value in schema.items()
+        if not (is_array and key == "uniqueItems")
+    }
 
 
 @cache

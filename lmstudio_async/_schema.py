@@ -27,6 +27,7 @@ from lmstudio_async._json_types import (
     jsonable,
     members_of,
     no_schema,
+    own_schema,
     unwrap,
 )
 from lmstudio_async.errors import LMStudioValueError
@@ -170,7 +171,7 @@ class _Definitions:
 
     def _own(self, kind: Any) -> JsonSchema:
         """The schema that a class makes of itself, as pydantic's models do."""
-        schema = dict(kind.model_json_schema())
+        schema = own_schema(kind)
         definitions = schema.pop("$defs", {})
         own_name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
         if own_name in definitions:

@@ -195,11 +195,11 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
-    from lmstudio_async._json_types import has_own_schema
+    from lmstudio_async._json_types import has_own_schema, own_schema
     from lmstudio_async._schema import json_schema_of
 
     if has_own_schema(kind):
-        return dict(kind.model_json_schema())
+        return own_schema(kind)
     try:
         return json_schema_of(kind)
     except TypeError as error:

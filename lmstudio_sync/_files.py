@@ -20,7 +20,7 @@ class FilesNamespace(Facade):
         return repr(self._core).removeprefix("Async")
 
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Upload an image, for a message to a model with vision. JPEG, PNG and WebP are understood.
+        """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.
 
         :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
         :param name: what to call it; None for the file's own name, or any for bytes.

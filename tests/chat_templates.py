@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHATML", "HERMES", "LLAMA", "MISTRAL", "THINKING", "XML"]
+__all__ = ["CHATML", "GEMMA", "HARMONY", "HERMES", "LLAMA", "MAGISTRAL", "MISTRAL", "THINKING", "XML"]
 
 # The number of answers so far picks the script: a marker token at the end of the prompt leads to it.
 # REPLIES stands for the number of scripts after the first one.
@@ -154,3 +154,54 @@ THINKING = (
     + _PROMPT
 )
 """A chat template of a model that thinks aloud in ``<think>`` before it answers."""
+
+GEMMA = r"""
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}
+    {{- raise_exception('System role not supported') }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
+    {%- endif %}
+    {{- '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\n' }}
+    {{- message.content | trim + '<end_of_turn>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<start_of_turn>model\n' }}
+{%- endif %}"""
+"""A chat template that knows no system, and wants user and assistant to take turns."""
+
+HARMONY = r"""
+{{- '<|start|>system<|message|>You are ChatGPT.\n# Valid channels: analysis, commentary, final.<|end|>' }}
+{%- if tools %}
+    {{- '<|start|>developer<|message|># Tools\nnamespace functions {' }}
+    {%- for tool in tools %}
+        {{- '\ntype ' + tool.function.name + ' = (_: ' + tool.function.parameters | tojson + ') => any;' }}
+    {%- endfor %}
+    {{- '\n}<|end|>' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'assistant' %}
+        {{- '<|start|>assistant<|channel|>final<|message|>' + message.content + '<|end|>' }}
+    {%- else %}
+        {{- '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start|>assistant' }}
+{%- endif %}"""
+"""A chat template of a model that thinks in one channel and answers in another."""
+
+MAGISTRAL = r"""
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\n' }}
+    {%- if message.role == 'assistant' and message.reasoning_content %}
+        {{- '[THINK]' + message.reasoning_content + '[/THINK]' }}
+    {%- endif %}
+    {{- message.content + '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}"""
+"""A chat template of a model that thinks between marks of its own."""

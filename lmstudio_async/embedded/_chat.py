@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._history import (
     AssistantMessage,
     ChatHistory,
@@ -24,6 +24,7 @@ from lmstudio_async._wire._history import (
 from lmstudio_async._wire._struct import read
 from lmstudio_async.embedded._clients import UploadedFile
 from lmstudio_async.embedded._file_content import decode, sniff
+from lmstudio_async.embedded._load_config import engine_version
 
 __all__ = ["ToolNames", "has_images", "manual_prompt", "messages_of", "plain_text"]
 
@@ -142,11 +143,18 @@ def _image(part: FilePart, files: Mapping[str, UploadedFile], *, vision: bool) -
         content, file_type, mime_type = file.content, file.file_type, file.mime_type
     if file_type != "image":
         raise server_error(
-            f'The file "{part.name[:100]}" is no image (JPEG, PNG or WebP), and only images can be read.'
+            f'The file "{part.name[:100]}" is no image (JPEG or PNG), and only images can be read.'
         )
     if not vision:
         raise server_error(
             "This model cannot see images.", "Load a model with vision, or leave the image out."
+        )
+    if mime_type == "image/webp":
+        raise unsupported_feature(
+            mime_type,
+            engine_version(),
+            f'the engine reads no WebP, and "{part.name[:100]}" is one',
+            "Save it as PNG or JPEG.",
         )
     return {
         "type": "image_url",

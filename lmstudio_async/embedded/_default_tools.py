@@ -100,7 +100,14 @@ def grammar(tools: Sequence[Mapping[str, Any]], *, required: bool, end: str) -> 
             "type": "object",
             "additionalProperties": False,
             **(function.get("parameters") or {}),
-            "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
+            "x-guidance": {
+                "whitespace_flexible": False,
+                "item_separator": ", ",
+                "key_separator": ": ",
+                # One word of a schema that the engine does not know would have it go without any of these rules.
+                "lenient": True,
+                "coerce_one_of": True,
+            },
         }
         rules.append(f"arguments_{number}: %json {json.dumps(parameters)}")
     return "\n".join(rules) + "\n"

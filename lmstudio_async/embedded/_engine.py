@@ -24,6 +24,8 @@ __all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "Engin
 # The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
 _READ_SHARE: Final = 0.8
 _ALMOST: Final = 0.99
+# Schemas of answers that are remembered as understood or not.
+_REMEMBERED: Final = 256
 
 
 class EngineFailure(Exception):
@@ -84,6 +86,7 @@ class Engine:
         self._worker = worker
         self._link: Link | None = None
         self._has_gpu = False
+        self._followed: dict[str, bool] = {}
         self._closing = False
         self._closed = anyio.Event()
 
@@ -176,6 +179,26 @@ class Engine:
             body["chat_template_kwargs"] = dict(template_kwargs)
         answer = await self._call("POST", "/apply-template", body)
         return str(answer["prompt"])
+
+    async def follows(self, schema: Mapping[str, Any]) -> bool:
+        """Whether it can hold an answer to a JSON schema. It says nothing, and goes on without one that it cannot."""
+        text = json.dumps(schema)
+        if text not in self._followed:
+            # Made the likeliest by far, what no JSON begins with is said only if nothing forbids it.
+            token = (await self.tokenize("x", add_special=False))[-1]
+            body = {
+                "prompt": [token],
+                "n_predict": 1,
+                "temperature": 0,
+                "json_schema": schema,
+                "logit_bias": [[token, 1e9]],
+                "return_tokens": True,
+            }
+            answer = await self._call("POST", "/completion", body)
+            if len(self._followed) >= _REMEMBERED:
+                self._followed.clear()
+            self._followed[text] = answer["tokens"] != [token]
+        return self._followed[text]
 
     def complete(self, body: Mapping[str, Any]) -> EngineStream:
         """Continue a prompt: llama-server's ``/completion``. The last frame has ``stop`` true."""

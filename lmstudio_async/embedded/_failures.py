@@ -14,6 +14,9 @@ __all__ = ["explain"]
 # An embedding is computed in one batch, which is as long as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
+# A template ends with an error of its own where the model was not trained for a chat like this.
+_TEMPLATE_SAYS = re.compile(r"Jinja Exception: (.+)")
+
 
 def explain(error: Exception) -> Exception:
     """The error to answer with. What is none of ours stays what it is: an accident, not told in detail."""
@@ -56,9 +59,11 @@ def explain(error: Exception) -> Exception:
             )
         case EngineRequestError(message=message) if "surrogate" in message:
             return server_error(
-                "A text has half a character in it, which no model can read.",
+                "A text has half a character in it (a lone surrogate), which no model can read.",
                 'Put another one in its place: text.encode(errors="replace").decode().',
             )
+        case EngineRequestError(message=message) if found := _TEMPLATE_SAYS.search(message):
+            return server_error(f"The model's chat template refuses this chat: {found[1].strip()}")
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")
     return error

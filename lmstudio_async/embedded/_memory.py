@@ -27,9 +27,10 @@ _BLOCK_BYTES: Final = {
     "iq4_nl": 18,
 }
 
-# Measured on workers of xllamacpp 2026.10: resident memory after a first answer, less that of Python and of the
-# engine's code. What is left is the engine's own threads and server; a token of the vocabulary with its share of the
-# merges; a place in the cache; and the numbers of a batch, of which a few rows exist at a time.
+# Measured on workers of xllamacpp 2026.10: resident memory after a first answer. That is Python and the engine's code;
+# its threads and its server; a token of the vocabulary with its share of the merges; a place in the cache; and the
+# numbers of a batch, of which a few rows exist at a time.
+_CODE_BYTES: Final = 36_000_000
 _ENGINE_BYTES: Final = 12_700_000
 _VOCABULARY_BYTES: Final = 430
 _CELL_BYTES: Final = 72
@@ -37,7 +38,7 @@ _ROWS: Final = 4
 
 # The engine keeps room for what it says of each token of the longest text that it has embedded: numbers for each
 # token of the vocabulary too, though an embedding needs none of them. Most texts are no longer than this.
-_TEXT_TOKENS: Final = 256
+_TEXT_TOKENS: Final = 128
 _EMBEDDING_ROWS: Final = 8
 
 # In each block each token is kept for good, so that the size of the cache is known exactly. Others have sliding
@@ -71,7 +72,7 @@ _WINDOW: Final = 1 << 18
 
 
 def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
-    """The memory of the worker process beyond that of Python and of the engine's code.
+    """The memory of the worker process.
 
     Its context is the cache of keys and values of every token; all the rest counts as the model: the weights, the
     vocabulary, and what the engine computes with. Confidence is low where that is not all that it takes, or more.
@@ -96,6 +97,7 @@ def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
     model_bytes = (
         entry.size_bytes
         + draft_bytes
+        + _CODE_BYTES
         + _ENGINE_BYTES
         + (vocabulary or 0) * _VOCABULARY_BYTES
         + (tokens * _CELL_BYTES if context_bytes else 0)

@@ -32,7 +32,10 @@ async def shorten_prompt(instance: Instance, prompt: str, sampling: Sampling) ->
     if len(tokens) <= room:
         return prompt
     if sampling.overflow == "rollingWindow":
-        return tokens[-room:]
+        # Models that know a token which begins each text are lost without it.
+        marks = await instance.engine.tokenize("", add_special=True)
+        begin = tokens[:1] if marks[:1] == tokens[:1] else []
+        return begin + tokens[len(tokens) - (room - len(begin)) :]
     return tokens[: room // 2] + tokens[-(room - room // 2) :]
 
 
@@ -45,23 +48,59 @@ async def shorten_messages(
     """A chat that fits, by leaving out messages, and the prompt that it makes.
 
     What is said to the system and the last message always stay, and for ``truncateMiddle`` the first message too. If
-    that is still too long, the engine refuses it.
+    that is still too long, the longest messages lose their middles, or for ``rollingWindow`` their beginnings. What is
+    said to the system stays whole: if it is too long, the engine refuses it.
     """
-    while True:
-        prompt = await formatted(messages)
-        if sampling.overflow == "stopAtLimit":
-            return messages, prompt
-        if len(await instance.engine.tokenize(prompt, add_special=True)) <= _room(instance, sampling):
-            return messages, prompt
-        first = next(
-            (index for index, each in enumerate(messages) if each["role"] != "system"), len(messages)
-        )
-        if sampling.overflow == "truncateMiddle":
-            first += 1
-        last = first + 1
-        # The results of a call are nothing without it.
-        while last < len(messages) and messages[last]["role"] == "tool":
-            last += 1
-        if last >= len(messages):
-            return messages, prompt
-        messages = messages[:first] + messages[last:]
+    prompt = await formatted(messages)
+    if sampling.overflow == "stopAtLimit" or await _fits(instance, sampling, prompt):
+        return messages, prompt
+    shorter = _with_fewer_messages(messages, sampling.overflow)
+    longest = max((len(each["content"]) for each in messages if each["role"] != "system"), default=0)
+
+    def version(number: int) -> list[Message]:
+        if number < len(shorter):
+            return shorter[number]
+        return _with_shorter_messages(shorter[-1], longest - (number - len(shorter)) - 1, sampling.overflow)
+
+    # Each version is shorter than the one before: the first that fits is looked for as in a telephone book.
+    first, last = 1, len(shorter) + longest - 1
+    while first < last:
+        middle = (first + last) // 2
+        if await _fits(instance, sampling, await formatted(version(middle))):
+            last = middle
+        else:
+            first = middle + 1
+    messages = version(first)
+    return messages, await formatted(messages)
+
+
+async def _fits(instance: Instance, sampling: Sampling, prompt: str) -> bool:
+    return len(await instance.engine.tokenize(prompt, add_special=True)) <= _room(instance, sampling)
+
+
+def _with_fewer_messages(messages: list[Message], policy: str) -> list[list[Message]]:
+    """The chat, and without its oldest message or messages, and without more of them, as far as it goes."""
+    first = next((index for index, each in enumerate(messages) if each["role"] != "system"), len(messages))
+    if policy == "truncateMiddle":
+        first += 1
+    # Templates want user and assistant to take turns, and the results of a call after it: what is left out ends where
+    # the next message is one of the same kind as the first that is left out.
+    ends = [
+        end for end in range(first + 1, len(messages)) if messages[end]["role"] == messages[first]["role"]
+    ]
+    return [messages, *(messages[:first] + messages[end:] for end in ends)]
+
+
+def _with_shorter_messages(messages: list[Message], length: int, policy: str) -> list[Message]:
+    """The chat with no more than so many characters in each message, but for those to the system."""
+
+    def shorter(text: str) -> str:
+        beginning = length // 2 if policy == "truncateMiddle" else 0
+        return text[:beginning] + text[len(text) - (length - beginning) :]
+
+    return [
+        {**each, "content": shorter(each["content"])}
+        if each["role"] != "system" and len(each["content"]) > length
+        else each
+        for each in messages
+    ]

@@ -40,6 +40,7 @@ from lmstudio_async.embedded._request import (
     with_tools_told,
 )
 from lmstudio_async.embedded._sampling import Sampling, base_config, read_sampling
+from lmstudio_async.embedded._structured import refuse_what_is_not_followed
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.errors import LMStudioPresetNotFoundError
 
@@ -60,8 +61,8 @@ class LlmHandlers(ModelHandlers):
         self._logs = logs
 
     async def get_base_prediction_config(self, parameter: SpecifierParameter) -> KvConfig:
-        self._find(parameter.specifier)
-        return read(KvConfig, to_fields(base_config()))
+        instance = self._find(parameter.specifier)
+        return read(KvConfig, to_fields(base_config(instance.chat_template)))
 
     async def predict(self, creation: PredictCreation, channel: Channel) -> None:
         _refuse_preset(creation.fuzzy_preset_identifier)
@@ -170,6 +171,7 @@ class LlmHandlers(ModelHandlers):
                     spec = await self._spec(instance, given, sampling)
                     drafts = spec.draft_model_path is not None
                     async with instance.lend(use, spec) as engine:
+                        await refuse_what_is_not_followed(engine, sampling.body)
                         request = await prepare()
                         answer = request.answer
                         if request.prompt is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._chat import ToolNames, has_images
 from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
@@ -15,12 +16,12 @@ from lmstudio_async.embedded._instance import Instance
 from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
 from lmstudio_async.embedded._text import ReasoningParser
+from lmstudio_async.embedded._thoughts import USUAL_TAGS, speaks_in_channels, thought_tags
 
 __all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
 
 NO_TOOLS: Final = ToolNames((), "passThrough")
 
-_USUAL_TAGS: Final = ("<think>", "</think>")
 _BROKEN_CALL: Final = re.compile(
     r"Unexpected empty grammar stack after accepting piece: (?P<piece>.*) \(\d+\)$"
     r"|The model produced output that does not match the expected ",
@@ -51,8 +52,11 @@ class Request:
         the model had to say is heard by asking on from where it was, without tools that somebody could parse.
         """
         found = _BROKEN_CALL.search(error.message)
-        if found is None or "tools" not in self.body:
+        if found is None:
             return None
+        if "tools" not in self.body:
+            # It called one although there are none: what it has said before that is all that there is.
+            return {} if found["piece"] is None else None
         if self.prompt is None or self.answer.has_called:
             # Nothing tells what the prompt was, or how the engine has read the calls before this one.
             self.answer.break_call(found["piece"] or "")
@@ -88,8 +92,15 @@ async def raw_request(
         names=names,
         requests=requests,
     )
+    if not prompt and not await instance.engine.tokenize("", add_special=True):
+        raise server_error(
+            "There is nothing to complete: the text is empty, and this model has no token that begins a text."
+        )
     fitting = await shorten_prompt(instance, prompt, sampling)
     body = {**sampling.body, "prompt": fitting, "return_tokens": True}
+    if sampling.reasoning is not None:
+        # Where they are tokens of their own that only steer, the engine would not say them.
+        body["preserved_tokens"] = list(sampling.reasoning)
     if instance.engine.spec.draft_model_path is not None:
         # They tell which tokens were drafted.
         body["timings_per_token"] = True
@@ -106,20 +117,23 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
-    prompt = None
+    prompt, thinking = None, False
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
-        if not tools and sampling.budget is None:
-            thinking = bool(_opened_thought(prompt, sampling))
+        thinking = bool(_opened_thought(prompt, sampling))
+        if not tools and (requests or not _needs_engine(sampling, thinking=thinking)):
             fitting = attrs.evolve(sampling, overflow="stopAtLimit")
+            # A grammar of the client's is one of the answer: nothing is thought under it.
+            thinking = thinking and (requests is not None or "grammar" not in sampling.body)
             return await raw_request(
                 instance, fitting, prompt, thinking=thinking, names=names, requests=requests
             )
+    splits = _has_own_tags(sampling) or _is_in_channels(sampling)
     body = {name: value for name, value in sampling.body.items() if name not in ("stop", "n_probs")}
     body |= {
         "messages": messages,
         "timings_per_token": True,
-        "reasoning_format": "deepseek" if sampling.reasoning == _USUAL_TAGS else "none",
+        "reasoning_format": "deepseek" if splits else "none",
     }
     if sampling.template_variables:
         body["chat_template_kwargs"] = sampling.template_variables
@@ -134,7 +148,7 @@ async def chat_request(
     answer = Answer(
         limit=sampling.limit,
         candidates=sampling.candidates,
-        reasoning=ReasoningParser(sampling.reasoning),
+        reasoning=ReasoningParser(sampling.reasoning, thinking=thinking and not splits),
         names=names,
         stop_strings=sampling.body["stop"],
         requests=requests,
@@ -168,6 +182,28 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=tools or None, template_kwargs=sampling.template_variables or None
     )
+
+
+def _has_own_tags(sampling: Sampling) -> bool:
+    """Whether thoughts are to be told apart by the tags that the model has, which the engine knows too."""
+    return sampling.reasoning in (USUAL_TAGS, thought_tags(sampling.chat_template))
+
+
+def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
+    """Whether the engine is to make the prompt itself, and to read what the model says.
+
+    It ends thoughts, and where they are begun already it has a schema apply to the answer behind them only.
+    """
+    return (
+        sampling.budget is not None
+        or _is_in_channels(sampling)
+        or (thinking and "json_schema" in sampling.body)
+    )
+
+
+def _is_in_channels(sampling: Sampling) -> bool:
+    """Whether only the engine can tell thoughts from the answer."""
+    return sampling.reasoning == USUAL_TAGS and speaks_in_channels(sampling.chat_template)
 
 
 def _opened_thought(prompt: str, sampling: Sampling) -> str:

@@ -14,13 +14,15 @@ import attrs
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._load_config import MOST_THREADS, engine_version
+from lmstudio_async.embedded._structured import structure
+from lmstudio_async.embedded._thoughts import thought_tags
 
 __all__ = ["Sampling", "base_config", "read_sampling"]
 
 _PREFIX = "llm.prediction."
 
 #: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
-#: is an error here unless the client asks for some of it to be left out.
+#: is an error here unless the client asks for some of it to be left out, and for the tags of a model's thoughts.
 _BASE = (
     "temperature",
     "maxPredictedTokens",
@@ -32,7 +34,6 @@ _BASE = (
     "minPSampling",
     "topPSampling",
     "logProbs",
-    "reasoning.parsing",
 )
 
 _REFUSED = {
@@ -44,10 +45,9 @@ _REFUSED = {
     "speculativeDecoding.numReuseTokens": "the engine decides itself how much of a draft model's cache it uses again",
 }
 
-#: The engine counts in 32 bits.
+#: The engine counts with 32 bits, and takes the highest seed as "a random one".
 _MOST_TOKENS = 2**31 - 1
-
-_SCHEMA_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_SEEDS = 2**32 - 1
 
 
 @attrs.frozen(kw_only=True)
@@ -98,10 +98,17 @@ class Sampling:
                 )
 
 
-def base_config() -> dict[str, Any]:
-    """What applies to a request that says nothing, by wire key."""
+def base_config(template: str) -> dict[str, Any]:
+    """What applies to a request that says nothing, by wire key.
+
+    :param template: the chat template that makes the prompt.
+    """
     base = {_PREFIX + name: default(_PREFIX + name) for name in _BASE}
-    return base | {_PREFIX + "contextOverflowPolicy": "stopAtLimit"}
+    start, end = thought_tags(template)
+    return base | {
+        _PREFIX + "contextOverflowPolicy": "stopAtLimit",
+        _PREFIX + "reasoning.parsing": {"enabled": True, "startString": start, "endString": end},
+    }
 
 
 def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[str, Any]) -> Sampling:
@@ -121,7 +128,9 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         name = key.removeprefix(_PREFIX)
         if name in _REFUSED and value != default(key) and not (_is_off(value)):
             raise _unsupported(key, _REFUSED[name])
-    values = base_config() | dict(given)
+    own = given.get(_PREFIX + "promptTemplate")
+    jinja, manual = _templates(own, template)
+    values = base_config(jinja) | dict(given)
 
     def get(name: str) -> Any:
         key = _PREFIX + name
@@ -129,17 +138,15 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 
     candidates = checked(get("logProbs"))
     parsing = get("reasoning.parsing")
-    own = given.get(_PREFIX + "promptTemplate")
-    jinja, manual = _templates(own, template)
     tools = get("tools")
     thinking = given.get(_PREFIX + "reasoning.enableThinking")
     body = _sampler(get)
     body["stop"] = [text for text in [*get("stopStrings"), *(own or {}).get("stopStrings", [])] if text]
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
-    body |= _structure(get("structured"))
+    body |= structure(get("structured"))
     budget = checked(get("reasoning.budgetTokens"))
-    if budget is not None and parsing["startString"] not in jinja:
+    if budget is not None and (not parsing["startString"] or parsing["startString"] not in jinja):
         raise _unsupported(
             _PREFIX + "reasoning.budgetTokens",
             f"the chat template of this model knows no {parsing['startString']!r}",
@@ -178,13 +185,15 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     mirostat = get("llama.mirostatSampling")
     seed = checked(get("seed"))
-    repeat_penalty = _or(checked(get("repeatPenalty")), 1.0)
-    if repeat_penalty <= 0:
-        raise server_error(f"{_PREFIX}repeatPenalty must be above 0, not {repeat_penalty}. No penalty is 1.")
+    penalty = _or(checked(get("repeatPenalty")), 1.0)
+    if penalty <= 0:
+        raise server_error(f"{_PREFIX}repeatPenalty must be above 0, not {penalty}. No penalty is 1.")
+    if seed is not None and seed >= _SEEDS:
+        raise server_error(f"{_PREFIX}seed must be below {_SEEDS}, not {seed}.")
     body = {
         "temperature": get("temperature"),
         "top_k": get("topKSampling"),
-        "repeat_penalty": repeat_penalty,
+        "repeat_penalty": penalty,
         "min_p": _or(checked(get("minPSampling")), 0.0),
         "top_p": _or(checked(get("topPSampling")), 1.0),
         "typical_p": _or(checked(get("llama.locallyTypicalSampling")), 1.0),
@@ -205,46 +214,6 @@ def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
     if seed is not None:
         body["seed"] = seed
     return body
-
-
-def _structure(structured: Mapping[str, Any]) -> dict[str, Any]:
-    match structured["type"]:
-        case "json":
-            schema = structured.get("jsonSchema")
-            schema = {} if schema is None else schema
-            if not isinstance(schema, dict) or (problem := _schema_problem(schema)):
-                problem = problem if isinstance(schema, dict) else "it is no object"
-                raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
-            return {"json_schema": schema}
-        case "gbnf":
-            grammar = structured.get("gbnfGrammar")
-            if not grammar:
-                raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
-            return {"grammar": grammar}
-    return {}
-
-
-def _schema_problem(schema: Any, place: str = "the schema") -> str | None:
-    """What the engine would not understand; it would then go on without any schema at all."""
-    if isinstance(schema, list):
-        return next(filter(None, (_schema_problem(item, place) for item in schema)), None)
-    if not isinstance(schema, dict):
-        return None
-    kinds = schema.get("type", [])
-    for kind in kinds if isinstance(kinds, list) else [kinds]:
-        if not isinstance(kind, str) or kind not in _SCHEMA_TYPES:
-            return f"{place} has the unknown type {str(kind)[:40]!r}"
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        return f"{place} refers to {reference[:100]!r}, and only references inside of the schema are followed"
-    for keyword in ("properties", "$defs", "definitions", "patternProperties"):
-        for name, item in schema[keyword].items() if isinstance(schema.get(keyword), dict) else ():
-            if problem := _schema_problem(item, f"{keyword}.{name}"):
-                return problem
-    for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
-        if problem := _schema_problem(schema.get(keyword), keyword):
-            return problem
-    return None
 
 
 def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping[str, str] | None]:

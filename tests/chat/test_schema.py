@@ -284,3 +284,12 @@ def test_a_pydantic_model_may_hold_its_own_kind() -> None:
     assert schema["properties"]["branches"]["items"] == {"$ref": "#/$defs/Branch"}
     assert schema["$defs"]["Branch"]["required"] == ["value"]
     assert structure(branch, {"value": 1, "branches": [{"value": 2}]}).branches[0].value == 2
+
+
+def test_a_set_of_a_pydantic_model_asks_no_engine_for_what_only_a_set_can_promise() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    tags: Any = pydantic.create_model("Tags", names=(set[str], ...))
+    assert json_schema_of(tags)["properties"]["names"] == {
+        "type": "array", "items": {"type": "string"}, "title": "Names"
+    }  # fmt: skip
+    assert structure(tags, {"names": ["a", "b", "a"]}).names == {"a", "b"}

@@ -122,6 +122,22 @@ def test_one_of_several_tools_is_called(models: Models, capsys: pytest.CaptureFi
     check(models, result, capsys, "true")
 
 
+def test_one_of_several_tools_is_called_in_a_scope(
+    models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model(models.agents["is_prime"])
+        result = model.act(
+            "Is the result of 12345 + 45668 a prime? Think step by step.",
+            [add, is_prime],
+            on_message=print,
+        )
+
+    check(models, result, capsys, "true")
+
+
 async def test_one_of_several_tools_is_called_in_async_form(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,34 +157,48 @@ async def test_one_of_several_tools_is_called_in_async_form(
 # -- a conversation with a tool that does something
 
 
-def test_a_conversation_with_a_tool_that_creates_files(
-    models: Models,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def create_file(name: str, content: str) -> str:
+    """Create a file with the given name and content."""
+    dest_path = Path(name)
+    if dest_path.exists():
+        return "Error: File already exists."
+    try:
+        dest_path.write_text(content, encoding="utf-8")
+    except Exception as exc:  # noqa: BLE001 - as documented
+        return f"Error: {exc!r}"
+    return "File created."
+
+
+def print_fragment(fragment: lmstudio_sync.LlmPredictionFragment, round_index: int = 0) -> None:
+    # .act() supplies the round index as the second parameter
+    # Setting a default value means the callback is also
+    # compatible with .complete() and .respond().
+    print(fragment.content, end="", flush=True)
+
+
+@pytest.fixture
+def at_the_keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who types this, in a folder that is empty."""
     typed = iter(["Please create a file named output.txt with your understanding of life.", ""])
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
 
+
+def check_conversation(
+    models: Models, chat: lmstudio_sync.Chat, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert capsys.readouterr().out.startswith("Bot: ")
+    assert chat[-1].role == "assistant"
+    if not models.is_real:
+        assert (folder / "output.txt").read_text(encoding="utf-8") == "The meaning"
+        assert [message.role for message in chat] == ["system", "user", "assistant", "tool", "assistant"]
+
+
+@pytest.mark.usefixtures("at_the_keyboard")
+def test_a_conversation_with_a_tool_that_creates_files(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import lmstudio_sync as lms
-
-    def create_file(name: str, content: str) -> str:
-        """Create a file with the given name and content."""
-        dest_path = Path(name)
-        if dest_path.exists():
-            return "Error: File already exists."
-        try:
-            dest_path.write_text(content, encoding="utf-8")
-        except Exception as exc:  # noqa: BLE001 - as documented
-            return f"Error: {exc!r}"
-        return "File created."
-
-    def print_fragment(fragment: lms.LlmPredictionFragment, round_index: int = 0) -> None:
-        # .act() supplies the round index as the second parameter
-        # Setting a default value means the callback is also
-        # compatible with .complete() and .respond().
-        print(fragment.content, end="", flush=True)
 
     model = lms.llm(models.agents["create_file"])
     chat = lms.Chat("You are a task focused AI assistant")
@@ -191,11 +221,55 @@ def test_a_conversation_with_a_tool_that_creates_files(
         )
         print()
 
-    assert capsys.readouterr().out.startswith("Bot: ")
-    assert chat[-1].role == "assistant"
-    if not models.is_real:
-        assert (tmp_path / "output.txt").read_text(encoding="utf-8") == "The meaning"
-        assert [message.role for message in chat] == ["system", "user", "assistant", "tool", "assistant"]
+    check_conversation(models, chat, tmp_path, capsys)
+
+
+@pytest.mark.usefixtures("at_the_keyboard")
+def test_a_conversation_with_a_tool_that_creates_files_in_a_scope(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model(models.agents["create_file"])
+        chat = lms.Chat("You are a task focused AI assistant")
+
+        while user_input := input("You (leave blank to exit): "):
+            chat.add_user_message(user_input)
+            print("Bot: ", end="", flush=True)
+            model.act(
+                chat,
+                [create_file],
+                on_message=chat.append,
+                on_prediction_fragment=print_fragment,
+            )
+            print()
+
+    check_conversation(models, chat, tmp_path, capsys)
+
+
+@pytest.mark.usefixtures("at_the_keyboard")
+async def test_a_conversation_with_a_tool_that_creates_files_in_async_form(
+    models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lmstudio_async as lms
+
+    async with lms.AsyncClient() as client:
+        model = await client.llm.model(models.agents["create_file"])
+        chat = lms.Chat("You are a task focused AI assistant")
+
+        while user_input := input("You (leave blank to exit): "):
+            chat.add_user_message(user_input)
+            print("Bot: ", end="", flush=True)
+            await model.act(
+                chat,
+                [create_file],
+                on_message=chat.append,
+                on_prediction_fragment=print_fragment,
+            )
+            print()
+
+    check_conversation(models, chat, tmp_path, capsys)
 
 
 # -- ways to define a tool
@@ -283,6 +357,21 @@ def test_what_a_tool_raises_can_be_raised_here(models: Models) -> None:
 
     assert models.is_real or caught is not None
     assert caught is None or isinstance(caught.__cause__, ZeroDivisionError)
+
+
+def test_what_a_tool_raises_is_told_to_the_model_in_a_scope(
+    models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model(models.agents["divide"])
+        chat = lms.Chat()
+        chat.add_user_message("Attempt to divide 1 by 0 using the tool. Explain the result.")
+        model.act(chat, [divide], on_message=print)
+
+    printed = capsys.readouterr().out
+    assert models.is_real or "Unhandled Python exception: ZeroDivisionError" in printed
 
 
 async def test_what_a_tool_raises_can_be_raised_here_in_async_form(models: Models) -> None:

@@ -103,3 +103,30 @@ def test_the_terminal_is_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     command, shown = console_history
     assert command == "$ ls"
     assert "$" not in shown
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_the_terminal_is_simulated_in_async_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lmstudio_async as lms
+
+    typed = iter(["ls", "exit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+
+    async with lms.AsyncClient() as client:
+        model = await client.llm.model()
+        console_history: list[str] = []
+
+        while (user_command := input("$ ")).strip() != "exit":
+            console_history.append(f"$ {user_command}")
+            history_prompt = "\n".join(console_history)
+            prediction_stream = await model.complete_stream(
+                history_prompt,
+                config={"stopStrings": ["$"]},
+            )
+            async for fragment in prediction_stream:
+                print(fragment.content, end="", flush=True)
+            console_history.append(prediction_stream.result().content)
+
+    command, shown = console_history
+    assert command == "$ ls"
+    assert "$" not in shown

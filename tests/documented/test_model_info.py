@@ -39,6 +39,22 @@ def test_whether_a_chat_fits() -> None:
 
 
 @pytest.mark.usefixtures("loaded")
+def test_whether_a_chat_fits_in_a_scope() -> None:
+    import lmstudio_sync as lms
+
+    def does_chat_fit_in_context(model: lms.LLM, chat: lms.Chat) -> bool:
+        formatted = model.apply_prompt_template(chat)
+        token_count = len(model.tokenize(formatted))
+        context_length = model.get_context_length()
+        return token_count < context_length
+
+    with lms.Client() as client:
+        model = client.llm.model()
+        chat = lms.Chat.from_history("What is the meaning of life.")
+        assert does_chat_fit_in_context(model, chat)
+
+
+@pytest.mark.usefixtures("loaded")
 async def test_whether_a_chat_fits_in_async_form() -> None:
     import lmstudio_async as lms
 
@@ -54,9 +70,11 @@ async def test_whether_a_chat_fits_in_async_form() -> None:
         assert await does_chat_fit_in_context(model, chat)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_the_context_length(models: Models) -> None:
     import lmstudio_sync as lms
 
+    assert lms.llm().get_context_length() == 1024
     assert lms.embedding_model(models.embedding).get_context_length() == 512
 
 
@@ -114,6 +132,18 @@ def test_the_load_config_of_a_model(loaded: str, models: Models) -> None:
     with lms.Client() as client:
         embedding = client.embedding.model(models.embedding).get_load_config()
     assert isinstance(embedding, lmstudio_sync.EmbeddingLoadModelConfig)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_the_load_config_of_a_model_in_a_scope() -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model()
+        load_config = model.get_load_config()
+
+    assert isinstance(load_config, lms.LlmLoadModelConfig)
+    assert load_config.context_length == 1024
 
 
 @pytest.mark.usefixtures("loaded")

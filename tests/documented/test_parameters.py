@@ -37,6 +37,64 @@ def test_settings_of_an_answer_and_of_a_completion(models: Models, loaded: str) 
     assert result.prediction_config.stop_strings == ["\n\n"]
 
 
+def test_settings_of_an_answer_and_of_a_completion_in_a_scope(models: Models, loaded: str) -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model(loaded)
+        chat = lms.Chat("You are a resident AI philosopher.")
+        chat.add_user_message("What is the meaning of life?")
+
+        result = model.respond(
+            chat,
+            config={
+                "temperature": 0.6,
+                "maxTokens": 50,
+            },
+        )
+        models.said(result.content)
+
+        result = model.complete(
+            "What is the meaning of life?",
+            config={
+                "temperature": 0.6,
+                "maxTokens": 50,
+                "stopStrings": ["\n\n"],
+            },
+        )
+        assert "\n\n" not in result.content
+        assert result.prediction_config.stop_strings == ["\n\n"]
+
+
+async def test_settings_of_an_answer_and_of_a_completion_in_async_form(models: Models, loaded: str) -> None:
+    import lmstudio_async as lms
+
+    async with lms.AsyncClient() as client:
+        model = await client.llm.model(loaded)
+        chat = lms.Chat("You are a resident AI philosopher.")
+        chat.add_user_message("What is the meaning of life?")
+
+        result = await model.respond(
+            chat,
+            config={
+                "temperature": 0.6,
+                "maxTokens": 50,
+            },
+        )
+        models.said(result.content)
+
+        result = await model.complete(
+            "What is the meaning of life?",
+            config={
+                "temperature": 0.6,
+                "maxTokens": 50,
+                "stopStrings": ["\n\n"],
+            },
+        )
+        assert "\n\n" not in result.content
+        assert result.prediction_config.stop_strings == ["\n\n"]
+
+
 @without_an_instance
 def test_settings_of_a_load(models: Models) -> None:
     import lmstudio_sync as lms

@@ -76,6 +76,33 @@ def test_a_stream_ends_in_a_book(
 
 
 @each_format
+def test_an_answer_is_a_book_in_a_scope(models: Models, response_format: Any) -> None:
+    import lmstudio_sync as lms
+
+    with lms.Client() as client:
+        model = client.llm.model(models.books)
+        result = model.respond("Tell me about The Hobbit", response_format=response_format)
+
+        check(models, response_format, result.parsed)
+
+
+@each_format
+def test_a_stream_ends_in_a_book_without_a_scope(
+    models: Models, response_format: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lmstudio_sync as lms
+
+    model = lms.llm(models.books)
+    prediction_stream = model.respond_stream("Tell me about The Hobbit", response_format=response_format)
+    for fragment in prediction_stream:
+        print(fragment.content, end="", flush=True)
+    result = prediction_stream.result()
+
+    assert capsys.readouterr().out == result.content
+    check(models, response_format, result.parsed)
+
+
+@each_format
 async def test_an_answer_is_a_book_in_async_form(models: Models, response_format: Any) -> None:
     import lmstudio_async as lms
 

@@ -308,6 +308,16 @@ async def test_a_specifier_of_an_unknown_kind_is_refused(client: RawClient) -> N
         await ask(client, "tiny", modelSpecifier={"type": "crystal ball"})
 
 
+@pytest.mark.parametrize(("text", "words"), [("", "is empty"), ("half \ud83d", "half a character")])
+async def test_raw_text_that_nothing_can_continue_is_refused_in_words(
+    client: RawClient, text: str, words: str
+) -> None:
+    await client.load("tiny")
+    creation = {"modelSpecifier": query("tiny"), "rawPrompt": text, "predictionConfigStack": stack()}
+    with pytest.raises(Refused, match=words):
+        await client.packets(await client.open("completeRawText", creation))
+
+
 async def test_raw_text_is_completed_without_a_template(server: EmbeddedServer, client: RawClient) -> None:
     await client.load("tiny")
     creation = {"modelSpecifier": query("tiny"), "rawPrompt": "Say ", "predictionConfigStack": stack()}

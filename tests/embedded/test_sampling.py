@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.asking import ADD, PREFIX, ask, checked, message, need, user
-from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.asking import ADD, PREFIX, ask, checked, need
+from tests.embedded.raw_client import Json, RawClient, Refused, query, text_of
 from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 
@@ -151,7 +151,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
     ("config", "words"),
     [
         ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "no grammar in GBNF"),
-        ({"repeatPenalty": checked(0)}, r"llm\.prediction\.repeatPenalty must be above 0"),
+        ({"structured": {"type": "gbnf", "gbnfGrammar": "%llguidance {}\nstart: nothing"}}, "not in GBNF"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
         ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, "tools": {"type": "toolArray", "tools": [ADD]}}, "tools"),
@@ -163,6 +163,11 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"reasoning.enableThinking": False}, "enableThinking"),
         ({"reasoning.budgetTokens": checked(5)}, "budgetTokens"),
         ({"llama.cpuThreads": 1000}, "cpuThreads"),
+        ({"reasoning.budgetTokens": checked(5), "reasoning.parsing": {"enabled": True, "startString": "", "endString": ""}}, "budgetTokens"),
+        ({"repeatPenalty": checked(0)}, "repeatPenalty must be above 0"),
+        # Of these the engine would take the lower 32 bits, or any seed.
+        ({"seed": checked(2**32 - 1)}, r"llm\.prediction\.seed must be below 4294967295"),
+        ({"seed": checked(2**40)}, r"llm\.prediction\.seed must be below 4294967295"),
         ({"contextPrefill": [{"type": "jsonFile", "absPath": "/etc/passwd"}]}, "contextPrefill"),
         ({"promptTemplate": {"type": "jinja", "stopStrings": []}}, "promptTemplate"),
         ({"promptTemplate": {"type": "manual", "stopStrings": []}}, "promptTemplate"),
@@ -178,15 +183,17 @@ async def test_what_cannot_be_honoured_is_refused_by_name(
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
 
 
-async def test_a_limit_beyond_what_the_engine_counts_to_is_none(client: RawClient) -> None:
-    # To the engine, the lower 32 bits of it would be a limit of 0.
-    config = {"maxPredictedTokens": checked(2**32)}
-    assert text_of(await ask(client, "tiny", config)) == "Hello there my friend"
-
-
 async def test_half_a_character_is_told_as_that(client: RawClient) -> None:
     with pytest.raises(Refused, match="half a character"):
         await ask(client, "tiny", {"stopStrings": ["\ud83d"]})
+
+
+@pytest.mark.parametrize("limit", [2**31, 2**32, 2**63])
+async def test_a_limit_above_all_that_an_engine_can_count_is_none(client: RawClient, limit: int) -> None:
+    packets = await ask(client, "tiny", {"maxPredictedTokens": checked(limit)})
+    assert text_of(packets) == "Hello there my friend"
+    applied = {field["key"]: field["value"] for field in packets[-1]["predictionConfig"]["fields"]}
+    assert applied[PREFIX + "maxPredictedTokens"] == checked(limit)
 
 
 async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
@@ -213,46 +220,3 @@ async def test_the_base_config_tells_what_applies_by_default(client: RawClient) 
     await need(client, "tiny")
     config = await client.call("getBasePredictionConfig", {"specifier": query("tiny")})
     assert {"key": "llm.prediction.contextOverflowPolicy", "value": "stopAtLimit"} in config["fields"]
-
-
-# -- a prompt that is too long
-
-
-async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(client: RawClient) -> None:
-    with pytest.raises(Refused, match="context of 512"):
-        await ask(client, "tiny", {}, user("word " * 300))
-
-
-@pytest.mark.parametrize(
-    ("policy", "kept"), [("truncateMiddle", ["first", "last"]), ("rollingWindow", ["last"])]
-)
-async def test_messages_are_left_out_as_the_policy_says(
-    server: EmbeddedServer, client: RawClient, policy: str, kept: list[str]
-) -> None:
-    messages = [message("system", "rules")]
-    for index in range(8):
-        name = "first" if not index else "last" if index == 7 else "between"
-        messages.append(message("assistant" if index % 2 and index != 7 else "user", f"{name} " + "x" * 100))
-    async with connected(server, "diagnostics") as watcher:
-        logs = await watcher.open("streamLogs")
-        await watcher.silence()
-        config = {"contextOverflowPolicy": policy, "maxPredictedTokens": checked(40)}
-        packets = await ask(client, "tiny", config, *messages)
-        assert text_of(packets) == "Hello there my friend"
-        prompt = (await watcher.packet(logs))["log"]["data"]["input"]  # type: ignore[index]
-    assert prompt.startswith("<|im_start|>system\nrules")
-    assert [name for name in ("first", "last") if name in prompt] == kept
-    assert prompt.count("between") < 6
-
-
-@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
-async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawClient, policy: str) -> None:
-    await need(client, "tiny")
-    creation = {
-        "modelSpecifier": query("tiny"),
-        "rawPrompt": "word " * 300,
-        "predictionConfigStack": stack({PREFIX + "contextOverflowPolicy": policy}),
-    }
-    packets = await client.packets(await client.open("completeRawText", creation))
-    assert text_of(packets) == "Hello there my friend"
-    assert 300 < packets[-1]["stats"]["promptTokensCount"] < 512

@@ -61,3 +61,11 @@ async def test_an_image_that_is_none_is_refused_by_the_engine_in_words(client: R
 async def test_a_file_that_is_no_image_is_refused(client: RawClient) -> None:
     with pytest.raises(Refused, match="no image"):
         await ask(client, "seer", {}, message("user", "What?", part("base64:aGVsbG8=")))
+
+
+async def test_an_image_of_a_kind_that_the_engine_does_not_read_is_refused(client: RawClient) -> None:
+    webp = base64.b64encode(b"RIFF\x24\0\0\0WEBPVP8 ").decode()
+    with pytest.raises(Refused, match="WebP") as refused:
+        await ask(client, "seer", {}, message("user", "What?", part(f"base64:{webp}")))
+    assert refused.value.code == "generic.engineDoesNotSupportFeature"
+    assert "PNG or JPEG" in refused.value.error["suggestion"]

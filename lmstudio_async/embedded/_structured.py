@@ -1,0 +1,123 @@
+"""Answers of a given form: what the engine is told of it, and whether it can hold a model to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from lmstudio_async._protocol._errors import server_error, unsupported_feature
+from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._load_config import engine_version
+
+__all__ = ["refuse_what_is_not_followed", "structure"]
+
+_TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+# Of a format that it does not know, a reader of a schema may take no notice: it is a remark, says the specification.
+_FORMATS: Final = frozenset(
+    {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+)
+# Where a schema has other ones: by name, or one or several of them.
+_NAMED: Final = ("properties", "$defs", "definitions", "patternProperties")
+_NESTED: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties")
+_REASON: Final = re.compile(
+    r"llg error: .*?failed to compile JSON schema: (?P<reason>(?:(?!llg error: ).)+?)\n *1 \| "
+    r"[^\n]*\n *2 \| start: %json (?P<schema>[^\n]*)",
+    re.DOTALL,
+)
+
+
+def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
+    """What the engine is told of the form of an answer.
+
+    :param structured: the setting ``llm.prediction.structured``.
+    :raises LMStudioServerError: it has a schema that is none, or no grammar.
+    """
+    match structured["type"]:
+        case "json":
+            schema = structured.get("jsonSchema")
+            schema = {} if schema is None else schema
+            if not isinstance(schema, dict) or (problem := _problem(schema)):
+                problem = problem if isinstance(schema, dict) else "it is no object"
+                raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
+            return {"json_schema": _without_unknown_formats(schema)}
+        case "gbnf":
+            grammar = structured.get("gbnfGrammar")
+            if not grammar:
+                raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
+            if grammar.startswith("%llguidance"):
+                # The engine has another notation too, and goes without a grammar if it does not understand one of it.
+                raise server_error("The gbnfGrammar is not in GBNF: it begins with %llguidance.")
+            return {"grammar": grammar}
+    return {}
+
+
+async def refuse_what_is_not_followed(engine: Engine, body: Mapping[str, Any]) -> None:
+    """Refuse a schema that the engine does not understand: it would quietly go on without any.
+
+    :param body: what it is going to be asked.
+    :raises LMStudioUnsupportedFeatureError: it has such a schema.
+    """
+    schema = body.get("json_schema")
+    if schema is not None and not await engine.follows(schema):
+        raise unsupported_feature(
+            "llm.prediction.structured",
+            engine_version(),
+            f"the engine cannot hold an answer to this JSON schema{_reason(schema, engine.log)}",
+            "Ask for less in the schema, and check the rest yourself.",
+        )
+
+
+def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
+    """What the engine's log says of a schema, if it is there already."""
+    text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+    for found in _REASON.finditer("\n".join(log)):
+        if text.startswith(found["schema"][:200]):
+            return ": " + re.sub(r"\s+", " ", found["reason"]).rstrip(".")
+    return ""
+
+
+def _problem(schema: Any, place: str = "the schema") -> str | None:
+    """What is wrong with a schema, in better words than the engine's."""
+    if isinstance(schema, list):
+        return next(filter(None, (_problem(item, place) for item in schema)), None)
+    if not isinstance(schema, dict):
+        return None
+    kinds = schema.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if not isinstance(kind, str) or kind not in _TYPES:
+            return f"{place} has the unknown type {str(kind)[:40]!r}"
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        return f"{place} refers to {reference[:100]!r}, and only references inside of the schema are followed"
+    for keyword in _NAMED:
+        for name, item in schema[keyword].items() if isinstance(schema.get(keyword), dict) else ():
+            if problem := _problem(item, f"{keyword}.{name}"):
+                return problem
+    for keyword in _NESTED:
+        if problem := _problem(schema.get(keyword), keyword):
+            return problem
+    return None
+
+
+def _without_unknown_formats(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_unknown_formats(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner: dict[str, Callable[[Any], Any]] = {
+        **dict.fromkeys(_NAMED, _named_without_unknown_formats),
+        **dict.fromkeys(_NESTED, _without_unknown_formats),
+    }
+    return {
+        keyword: inner[keyword](value) if keyword in inner else value
+        for keyword, value in schema.items()
+        if keyword != "format" or value in _FORMATS
+    }
+
+
+def _named_without_unknown_formats(schemas: Any) -> Any:
+    if not isinstance(schemas, dict):
+        return schemas
+    return {name: _without_unknown_formats(schema) for name, schema in schemas.items()}

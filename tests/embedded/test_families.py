@@ -1,0 +1,168 @@
+"""Models of families that mark their thoughts otherwise than most, or whose templates take less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmstudio_async.embedded import EmbeddedServer
+from tests.chat_templates import GEMMA, HARMONY, MAGISTRAL
+from tests.embedded.asking import ask, message, need, user
+from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, text_of
+from tests.tiny_gguf import HERMES, ModelsFolder
+
+ORDINARY, STEERING, OWN = 1, 3, 4
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    },
+}
+TOOLS = {"tools": {"type": "toolArray", "tools": [TOOL]}}
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+
+    def add(name: str, template: str, script: list[str], kinds: list[int], then: list[list[str]]) -> None:
+        types = [ORDINARY] * 256 + [STEERING] * (3 + len(then)) + kinds
+        metadata = {"tokenizer.ggml.token_type": types}
+        path = f"acme/{name}-GGUF/{name}-Q8_0.gguf"
+        folder.add_llm(path, script=script, then=then, chat_template=template, metadata=metadata)
+
+    s, o = STEERING, ORDINARY
+    add(
+        "gpt-oss",
+        HARMONY,
+        [
+            *("<|channel|>", "analysis", "<|message|>", "Hm hm", "<|end|>"),
+            # Each token of a script is there once only, so that this has to be one.
+            *("<|start|>assistant<|channel|>final<|message|>", "Hello", "<|return|>"),
+        ],
+        [s, o, s, o, s, OWN, o, s, s],
+        # The engine knows the family by its having this token too.
+        [["<|call|>"]],
+    )
+    add(
+        "caller",
+        HARMONY,
+        [
+            "<|channel|>",
+            "commentary to=functions.add ",
+            "<|constrain|>",
+            "json",
+            "<|message|>",
+            '{"a": ',
+            "1}",
+            "<|call|>",
+        ],
+        [s, o, s, o, s, o, o, s, s],
+        [["<|return|>"]],
+    )
+    add(
+        "deluded",
+        HARMONY,
+        [
+            "<|channel|>",
+            "analysis",
+            "<|message|>",
+            "Hm",
+            "<|end|>",
+            "<|start|>assistant to=functions.add",
+            "<|constrain|>",
+            '{"a": 1}',
+            "<|call|>",
+        ],
+        [s, o, s, o, s, OWN, s, o, s, s],
+        [["<|return|>"]],
+    )
+    thoughts = ["[THINK]", "Hm hm", "[/THINK]", "Hello"]
+    add("magistral", MAGISTRAL, thoughts, [s, o, s, o], [])
+    add("marked", HERMES, thoughts, [s, o, s, o], [])
+    folder.add_llm("acme/gemma-GGUF/gemma-Q8_0.gguf", script="Hello", chat_template=GEMMA)
+    return folder.folder
+
+
+def pieces(packets: list[Json]) -> list[tuple[str, str]]:
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    return [(fragment["reasoningType"], fragment["content"]) for fragment in found]
+
+
+@pytest.mark.parametrize("config", [{}, TOOLS], ids=["plain", "tools"])
+async def test_a_model_that_thinks_in_a_channel_is_told_apart(client: RawClient, config: Json) -> None:
+    packets = await ask(client, "gpt-oss", config)
+    assert pieces(packets) == [
+        ("reasoningStartTag", "<think>"),
+        ("reasoning", "Hm hm"),
+        ("reasoningEndTag", "</think>"),
+        ("none", "Hello"),
+    ]
+    assert packets[-1]["stats"]["stopReason"] == "eosFound"
+
+
+async def test_a_model_with_channels_calls_tools(client: RawClient) -> None:
+    packets = await ask(client, "caller", TOOLS)
+    (end,) = (packet for packet in packets if packet["type"] == "toolCallGenerationEnd")
+    assert (end["toolCallRequest"]["name"], end["toolCallRequest"]["arguments"]) == ("add", {"a": 1})
+    assert packets[-1]["stats"]["stopReason"] == "toolCalls"
+
+
+async def test_a_model_that_calls_a_tool_though_there_is_none_keeps_what_it_has_said(
+    client: RawClient,
+) -> None:
+    packets = await ask(client, "deluded")
+    assert ("reasoning", "Hm") in pieces(packets)
+    assert packets[-1]["stats"]["stopReason"] == "failed"
+
+
+async def test_a_model_with_tags_of_its_own_needs_nobody_to_say_so(client: RawClient) -> None:
+    packets = await ask(client, "magistral")
+    assert pieces(packets) == [
+        ("reasoningStartTag", "[THINK]"),
+        ("reasoning", "Hm hm"),
+        ("reasoningEndTag", "[/THINK]"),
+        ("none", "Hello"),
+    ]
+    base = await client.call("getBasePredictionConfig", {"specifier": query("magistral")})
+    for told in (base, packets[-1]["predictionConfig"]):
+        tags = {"enabled": True, "startString": "[THINK]", "endString": "[/THINK]"}
+        assert {"key": "llm.prediction.reasoning.parsing", "value": tags} in told["fields"]
+
+
+async def test_tags_that_are_tokens_which_only_steer_are_seen_if_they_are_asked_for(
+    client: RawClient,
+) -> None:
+    assert pieces(await ask(client, "marked")) == [("none", "Hm hm"), ("none", "Hello")]
+    tags = {"enabled": True, "startString": "[THINK]", "endString": "[/THINK]"}
+    found = pieces(await ask(client, "marked", {"reasoning.parsing": tags}))
+    assert found[1:] == [("reasoning", "Hm hm"), ("reasoningEndTag", "[/THINK]"), ("none", "Hello")]
+
+
+async def test_a_template_that_knows_no_system_puts_it_before_what_the_user_says(client: RawClient) -> None:
+    await need(client, "gemma")
+    parameter = {
+        "specifier": query("gemma"),
+        "history": {"messages": [message("system", "Be kind."), user("hi")]},
+        "predictionConfigStack": stack(),
+        "opts": {"omitBosToken": True},
+    }
+    formatted = (await client.call("applyPromptTemplate", parameter))["formatted"]
+    assert formatted == "<start_of_turn>user\nBe kind.\nhi<end_of_turn>\n<start_of_turn>model\n"
+
+
+async def test_what_a_template_says_against_a_chat_is_passed_on(client: RawClient) -> None:
+    with pytest.raises(Refused) as refused:
+        await ask(client, "gemma", {}, user("hi"), user("are you there?"))
+    assert str(refused.value) == (
+        "The model's chat template refuses this chat: "
+        "Conversation roles must alternate user/assistant/user/assistant/..."
+    )
+    assert text_of(await ask(client, "gemma")) == "Hello"

@@ -1,0 +1,133 @@
+"""Answers of a given form: the engine holds the model to it, or the request is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import lmstudio_async as lms
+from lmstudio_async.embedded import EmbeddedServer
+from tests.embedded.asking import ask, begin, checked
+from tests.embedded.raw_client import Json, RawClient, Refused, text_of
+from tests.tiny_gguf import THINKING, ModelsFolder
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    return shared_server
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", script="Hello there my friend")
+    folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None, endless=True)
+    folder.add_llm(
+        "acme/opened-GGUF/opened-Q8_0.gguf",
+        script=["Hm", "</think>", '{"a": ', "1}"],
+        chat_template=THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1),
+    )
+    return folder.folder
+
+
+def held_to(schema: Json) -> Json:
+    return {"structured": {"type": "json", "jsonSchema": schema}, "maxPredictedTokens": checked(300)}
+
+
+async def answer_to(client: RawClient, schema: Json) -> Any:
+    return json.loads(text_of(await ask(client, "dice", held_to(schema))))
+
+
+async def test_json_of_any_kind_can_be_asked_for(client: RawClient) -> None:
+    packets = await ask(client, "dice", {"structured": {"type": "json"}, "maxPredictedTokens": checked(1)})
+    assert text_of(packets).lstrip()[:1] in {*'{["-0123456789tfn'}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, "uniqueItems"),
+        ({"not": {"type": "string"}}, "not"),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
+        ({"type": "string", "pattern": "(["}, "regex"),
+        ({"$ref": "#/$defs/nowhere"}, "nowhere"),
+        ({"enum": []}, "schema"),
+    ],
+)
+async def test_a_schema_that_no_answer_could_be_held_to_is_refused(
+    client: RawClient, schema: Json, reason: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await ask(client, "dice", held_to(schema))
+        assert refused.value.code == "generic.engineDoesNotSupportFeature"
+        assert refused.value.error["displayData"]["feature"] == "llm.prediction.structured"
+    # The engine's own words come from its log, which takes its time.
+    assert "cannot hold an answer to this JSON schema" in str(refused.value)
+    assert str(refused.value).endswith("JSON schema") or reason in str(refused.value)
+    assert text_of(await ask(client, "tiny")) == "Hello there my friend"
+
+
+async def test_a_model_that_always_thinks_does_so_before_it_keeps_to_the_schema(client: RawClient) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    packets = await ask(client, "opened", held_to(schema))
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    thought = "".join(each["content"] for each in found if each["reasoningType"] == "reasoning")
+    answer = "".join(each["content"] for each in found if each["reasoningType"] == "none")
+    assert (thought, answer) == ("Hm", '{"a": 1}')
+
+
+async def test_what_a_grammar_makes_is_the_answer_though_the_model_always_thinks(client: RawClient) -> None:
+    grammar = {"type": "gbnf", "gbnfGrammar": 'root ::= "yes"'}
+    packets = await ask(client, "opened", {"structured": grammar})
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert text_of(packets) == "yes"
+    assert {each["reasoningType"] for each in found} == {"none"}
+
+
+async def test_a_format_that_the_engine_does_not_know_is_only_a_remark(client: RawClient) -> None:
+    answer = await answer_to(
+        client,
+        {
+            "type": "object",
+            "properties": {
+                "link": {"type": "string", "format": "uri", "maxLength": 5},
+                "format": {"const": {"format": "uri"}},
+                "day": {"type": "string", "format": "date"},
+            },
+            "required": ["link", "format", "day"],
+            "additionalProperties": False,
+        },
+    )
+    assert isinstance(answer["link"], str)
+    # What looks like a format and is none is left as it is, and those that are known are followed.
+    assert answer["format"] == {"format": "uri"}
+    assert len(answer["day"]) == len("2026-11-28")
+
+
+async def test_answers_at_once_follow_each_their_own_schema(client: RawClient) -> None:
+    schemas: list[Json] = [{"enum": ["red", "green"]}, {"enum": [1, 2]}, {"not": {}}, {"type": "boolean"}]
+    channels = [await begin(client, "dice", held_to(schema)) for schema in schemas]
+    for channel, choices in zip(channels, [("red", "green"), (1, 2), (), (True, False)], strict=True):
+        if choices:
+            assert json.loads(text_of(await client.packets(channel))) in choices
+        else:
+            with pytest.raises(Refused, match="JSON schema"):
+                await client.packets(channel)
+
+
+async def test_a_pydantic_model_with_a_set_and_a_secret_is_answered(models: Path) -> None:
+    pydantic = pytest.importorskip("pydantic")
+    page: Any = pydantic.create_model(
+        "Page",
+        tags=(set[Literal["a", "b"]], pydantic.Field(max_length=3)),
+        secret=(pydantic.SecretStr, pydantic.Field(max_length=5)),
+    )
+    async with lms.AsyncClient(EmbeddedServer(models, threads=1)) as client:
+        model = await client.llm.model("dice")
+        result = await model.respond("Go", response_format=page, config={"max_tokens": 1000})
+    assert result.parsed.tags <= {"a", "b"}
+    assert isinstance(result.parsed.secret, pydantic.SecretStr)
