@@ -30,7 +30,10 @@ _BLOCK_BYTES: Final = {
 # Measured on workers of xllamacpp 2026.10: resident memory after a first answer. That is Python and the engine's code;
 # its threads and its server; a token of the vocabulary with its share of the merges; a place in the cache; and the
 # numbers of a batch, of which a few rows exist at a time.
-_CODE_BYTES: Final = 36_000_000
+#
+# The code is in files: how much of those the kernel maps along with what is needed depends on how they came into its
+# cache, 21 to 34 MB were seen.
+_CODE_BYTES: Final = 28_000_000
 _ENGINE_BYTES: Final = 12_700_000
 _VOCABULARY_BYTES: Final = 430
 _CELL_BYTES: Final = 72
