@@ -74,4 +74,4 @@ def _amount(value: float, metric: str) -> str:
         return f"{value:.3g} /s"
     if value < 0.001:
         return f"{value * 1e6:.3g} µs"
-    return f"{value * 1e3:.3g} ms"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"

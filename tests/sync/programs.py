@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,28 +71,23 @@ class Program:
         self._watchdog = threading.Timer(60, self._process.kill)
         self._watchdog.start()
 
-    def wait_for(self, milestone: str) -> float:
-        """Read on until it says so; gives when that was."""
+    def wait_for(self, milestone: str) -> None:
+        """Read on until it says so."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.strip() == milestone:
-                return time.monotonic()
+                return
         raise AssertionError(f"it ended before {milestone!r}: {self.errors()}")
 
-    def interrupt(self) -> float:
-        """Press Ctrl-C; gives when that was."""
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
-        return time.monotonic()
 
     def finish(self) -> tuple[int, list[str]]:
         """Wait for its end; gives its exit code and the rest of its milestones."""
         assert self._process.stdout is not None
         rest = [line.strip() for line in self._process.stdout]
         return self._process.wait(), rest
-
-    @staticmethod
-    def seconds_since(moment: float) -> float:
-        return time.monotonic() - moment
 
     def errors(self) -> str:
         """What it has complained of, once it has ended."""
