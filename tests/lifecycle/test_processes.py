@@ -10,10 +10,12 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from lmstudio_async import AsyncClient
+from lmstudio_async.embedded._engine_process import WorkerProcess
 from tests.processes import needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
@@ -26,7 +28,8 @@ PROGRAM = """
     backend, where, what = sys.argv[1:]
 
     def tell(fraction):
-        if fraction:
+        # A server of its own has a worker by then; how far another server is, the test decides.
+        if fraction or ":" in where:
             print("loading", flush=True)
 
     async def main():
@@ -62,6 +65,22 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.fixture
+def new_workers(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[int]:
+    """The workers that a server in this process starts. Each stands still from then on, and so does its load."""
+    started: SimpleQueue[int] = SimpleQueue()
+    spawn = WorkerProcess.spawn
+
+    async def spawn_one_that_stands_still() -> WorkerProcess:
+        worker = await spawn()
+        os.kill(worker.pid, signal.SIGSTOP)
+        started.put(worker.pid)
+        return worker
+
+    monkeypatch.setattr(WorkerProcess, "spawn", spawn_one_that_stands_still)
+    return started
+
+
 @pytest.mark.parametrize("where", ["in process", "over a socket"])
 @pytest.mark.parametrize("what", ["load", "answer"])
 async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
@@ -69,8 +88,9 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
 ) -> None:
     in_process = where == "in process"
     place = str(models) if in_process else request.getfixturevalue("address")
+    held = request.getfixturevalue("new_workers") if what == "load" and not in_process else None
     with program(anyio_backend, place, what) as process:
-        (worker,) = workers(process.pid if in_process else None)
+        (worker,) = workers(process.pid if in_process else None) if held is None else [held.get(timeout=20)]
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
 
@@ -95,13 +115,14 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
 
 
 async def test_a_server_gives_up_the_load_of_a_client_that_was_killed(
-    anyio_backend: str, address: str
+    anyio_backend: str, address: str, new_workers: SimpleQueue[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with program(anyio_backend, address, "load") as process:
-        (worker,) = workers()
+        worker = new_workers.get(timeout=20)
         process.kill()
         await wait_gone(worker)
 
+    monkeypatch.undo()
     async with AsyncClient(address) as client:
         assert await client.llm.list_loaded() == []
         assert (await client.llm.load_new_instance("qwen3-4b", "mine")).identifier == "mine"
