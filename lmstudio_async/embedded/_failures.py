@@ -57,7 +57,7 @@ def explain(error: Exception) -> Exception:
                 "What the answer was to follow is no grammar in GBNF.",
                 'Give the rule that it begins with the name root, such as root ::= "yes" | "no".',
             )
-        case EngineRequestError(message=message) if "surrogate" in message:
+        case EngineRequestError(message=message) if "invalid string: surrogate" in message:
             return server_error(
                 "A text has half a character in it (a lone surrogate), which no model can read.",
                 'Put another one in its place: text.encode(errors="replace").decode().',
