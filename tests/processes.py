@@ -24,8 +24,8 @@ def workers(of: int | None = None) -> set[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        # A zombie has no command line any more, and is left over all the same.
-        if int(rest[1]) == parent and (rest[0] == "Z" or b"_worker.py" in command):
+        # One that is about to start has no command line yet, and a zombie, which is left over too, has none any more.
+        if int(rest[1]) == parent and (not command or b"_worker.py" in command):
             found.add(int(folder.name))
     return found
 
