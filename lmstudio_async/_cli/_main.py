@@ -59,10 +59,11 @@ def _run(given: argparse.Namespace) -> int:
 
 
 async def _serve(given: argparse.Namespace) -> None:
-    from lmstudio_async._cli._serve import serve
+    from lmstudio_async._cli._serve import serve, tokens_in
 
     with patient_interrupts():
-        await serve(given.models, given.host, given.port, given.token, not given.no_auto_evict)
+        tokens = [*given.token, *(token for file in given.token_file for token in tokens_in(file))]
+        await serve(given.models, given.host, given.port, tokens, not given.no_auto_evict)
 
 
 async def _demo(given: argparse.Namespace) -> None:
@@ -116,7 +117,15 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="TOKEN",
-        help="an API token that clients must have one of (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); can be repeated",
+        help="an API token that clients must have one of (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); can be repeated; "
+        "other users of this machine may see it in the list of processes",
+    )
+    serve.add_argument(
+        "--token-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of such tokens, one in a line, which only who may read the file can see; can be repeated",
     )
     serve.add_argument(
         "--no-auto-evict",

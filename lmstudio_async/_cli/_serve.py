@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._embedded import check_extra, check_folder, models_in
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["serve"]
+__all__ = ["serve", "tokens_in"]
 
 NAMES_SHOWN = 12
 
@@ -30,7 +31,8 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
     if not tokens and not is_loopback(host):
         raise LMStudioValueError(
             f"Everybody who can reach {host} could use this server. Say who may: "
-            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice)."
+            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file of "
+            "such lines with --token-file."
         )
     server = EmbeddedServer(models, api_tokens=tokens, auto_evict=auto_evict)
     folder = check_folder(server.models_folder)
@@ -49,6 +51,23 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
 
     async with server:
         await listen(server, host, port, ready=announce)
+
+
+def tokens_in(file: str) -> list[str]:
+    """The API tokens in a file, one in a line.
+
+    :param file: its path; empty lines and those that begin with ``#`` count for nothing.
+    :raises LMStudioValueError: if there is none in it: who names a file does not mean to let everybody in.
+    :raises OSError: if it cannot be read.
+    """
+    try:
+        lines = [line.strip() for line in Path(file).read_text("utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise LMStudioValueError(f"{file} is no text, and has no API tokens") from None
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        raise LMStudioValueError(f"There is no API token in {file}: write one in a line of its own")
+    return tokens
 
 
 def _names(keys: Sequence[str]) -> str:

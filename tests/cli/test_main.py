@@ -198,3 +198,25 @@ def test_a_token_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], mod
     assert "an API token looks like" in failure(
         capsys, "serve", "--models", str(models.folder), "--token", "secret"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"# nobody yet\n\n", "There is no API token in "),
+        (b"\xff\xfe", "is no text, and has no API tokens"),
+        (b"secret\n", "an API token looks like"),
+    ],
+)
+def test_a_token_file_without_tokens_lets_nobody_in(
+    capsys: pytest.CaptureFixture[str],
+    models: ModelsFolder,
+    tmp_path: Path,
+    content: bytes | None,
+    reason: str,
+) -> None:
+    file = tmp_path / "tokens"
+    if content is not None:
+        file.write_bytes(content)
+    assert reason in failure(capsys, "serve", "--models", str(models.folder), "--token-file", str(file))

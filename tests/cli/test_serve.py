@@ -68,6 +68,22 @@ async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models:
     assert not any(map(is_running, loaded))
 
 
+async def test_tokens_in_a_file_are_not_in_the_list_of_processes(models: Path, tmp_path: Path) -> None:
+    other = TOKEN.replace("a", "b")
+    file = tmp_path / "tokens"
+    file.write_text(f"# the two of us\n{TOKEN}\n\n  {other}\n")
+    with command("serve", "--models", str(models), "--port", "0", "--token-file", str(file)) as server:
+        where = address(read_until(server, "Serving at"))
+        for token in (TOKEN, other):
+            async with lms.AsyncClient(where, token) as client:
+                assert await client.llm.list_loaded() == []
+        with pytest.raises(lms.LMStudioAuthenticationError):
+            async with lms.AsyncClient(where, TOKEN.lower()) as stranger:
+                await stranger.llm.list_loaded()
+        assert TOKEN not in str(server.args)
+        interrupt(server)
+
+
 @contextmanager
 def client_that_does_not_listen(host: str) -> Iterator[None]:
     """A client that makes the server say more than any buffer holds, and reads nothing of it."""
