@@ -14,6 +14,7 @@ import anyio
 
 from lmstudio_async import LMStudioError
 from lmstudio_async._transport import FrameTransport, memory_pair
+from tests.clock import let_pass
 from tests.scripted_server import INSTANCE, MODEL
 
 __all__ = ["DROP", "ID", "FaultyServer", "Line", "fragment", "good_answers"]
@@ -32,17 +33,19 @@ class FaultyServer:
 
     :param endpoint: where the fault is; ``authentication`` for the first frame.
     :param lines: what it says there, instead of an answer.
+    :param silence: how many seconds it lets pass after that.
     """
 
     address = "faulty"
     is_running = True
 
-    def __init__(self, endpoint: str, lines: Sequence[Line]) -> None:
+    def __init__(self, endpoint: str, lines: Sequence[Line], *, silence: float | None = None) -> None:
         self.connections = 0
         self.heard: list[dict[str, Any]] = []
         self._endpoint = endpoint
         self._lines: Sequence[Line] | None = lines
         self._silent: tuple[str, ...] = ()
+        self._silence = silence
 
     def silence(self, *endpoints: str) -> None:
         """Have these wait until the fault."""
@@ -77,9 +80,10 @@ class FaultyServer:
     async def _hear(self, transport: FrameTransport, message: dict[str, Any]) -> None:
         self.heard.append(message)
         endpoint = "authentication" if "authVersion" in message else message.get("endpoint", "")
-        lines = self._lines
+        lines, silence = self._lines, None
         if endpoint == self._endpoint and lines is not None:
             self._lines, self._silent = None, ()
+            silence = self._silence
         else:
             lines = [] if endpoint in self._silent else good_answers(message)
         number = message.get("callId", message.get("channelId"))
@@ -88,6 +92,8 @@ class FaultyServer:
                 await transport.aclose()
                 return
             await transport.send(line if isinstance(line, str) else json.dumps(_numbered(line, number)))
+        if silence is not None:
+            await let_pass(silence)
 
 
 def _numbered(line: Any, number: int | None) -> Any:

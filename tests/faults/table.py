@@ -33,7 +33,7 @@ class Fault:
     :param lines: what it says.
     :param error: what the request ends with; None if it succeeds nevertheless.
     :param match: what the error says.
-    :param timeout: the client's.
+    :param timeout: the client's, for which the server then is silent.
     :param content: what of an answer the error carries.
     """
 
@@ -96,6 +96,9 @@ PROTOCOL = lms.LMStudioProtocolError
 SERVER = lms.LMStudioServerError
 TIMEOUT = lms.LMStudioTimeoutError
 UNREACHABLE = lms.LMStudioUnreachableError
+
+#: Nobody waits so long: the server lets the time pass. All that is answered is answered in far less.
+SILENCE = 5.0
 
 # fmt: off
 FAULTS = [
@@ -170,11 +173,11 @@ FAULTS = [
     Fault("predict", "fragments that are none", [packet({"type": "fragment"}), packet({"fragment": {}}), ANSWERED, CLOSE]),
     Fault("predict", "a result without statistics", [packet({"type": "success"}), CLOSE], PROTOCOL, "cannot be read"),
     # -- silence
-    Fault("getModelInfo", "no answer", [], TIMEOUT, "'getModelInfo' within 0.1 seconds", 0.1),
-    Fault("unloadModel", "no answer", [], TIMEOUT, "'unloadModel' within 0.1 seconds", 0.1),
-    Fault("loadModel", "no news", [RESOLVED, progress(0.5)], TIMEOUT, "0.1 seconds, at 50%. It was told to stop", 0.1),
-    Fault("getOrLoad", "no news", [], TIMEOUT, "at 0%", 0.1),
-    Fault("predict", "no news", [fragment("Hello")], TIMEOUT, "after 5 characters", 0.1, "Hello"),
+    Fault("getModelInfo", "no answer", [], TIMEOUT, "'getModelInfo' within 5 seconds", SILENCE),
+    Fault("unloadModel", "no answer", [], TIMEOUT, "'unloadModel' within 5 seconds", SILENCE),
+    Fault("loadModel", "no news", [RESOLVED, progress(0.5)], TIMEOUT, "5 seconds, at 50%. It was told to stop", SILENCE),
+    Fault("getOrLoad", "no news", [], TIMEOUT, "at 0%", SILENCE),
+    Fault("predict", "no news", [fragment("Hello")], TIMEOUT, "after 5 characters", SILENCE, "Hello"),
     # -- a connection that is lost
     Fault("getModelInfo", "a loss before the answer", [DROP]),
     Fault("getModelInfo", "a loss after the answer", [INFO, DROP]),
@@ -196,6 +199,6 @@ FAULTS = [
     Fault("authentication", "nesting without end", ["[" * 100_000], PROTOCOL),
     Fault("authentication", "another message first", [{"type": "keepAliveAck"}], PROTOCOL, "did not answer"),
     Fault("authentication", "a success that is no truth value", [{"success": "yes"}], PROTOCOL, "did not answer"),
-    Fault("authentication", "no answer", [], UNREACHABLE, "did not let us in within 0.1 seconds", 0.1),
+    Fault("authentication", "no answer", [], UNREACHABLE, "did not let us in within 5 seconds", SILENCE),
 ]
 # fmt: on

@@ -22,7 +22,7 @@ def server(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
     if fault.endpoint == "authentication" and fault.timeout is not None:
         monkeypatch.setattr(session_module, "CONNECT_SECONDS", fault.timeout)
-    return FaultyServer(fault.endpoint, fault.lines)
+    return FaultyServer(fault.endpoint, fault.lines, silence=fault.timeout)
 
 
 def outcome(fault: Fault) -> AbstractContextManager[Any]:

@@ -21,6 +21,7 @@ from lmstudio_async import (
     LMStudioTimeoutError,
     LMStudioValueError,
 )
+from tests.clock import let_pass
 from tests.scripted_server import ScriptedServer
 
 Both = tuple[AsyncClient, ScriptedServer]
@@ -52,7 +53,7 @@ async def asking(call: Any) -> AsyncIterator[list[Any]]:
     async def ask() -> None:
         results.append(await call)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             yield results
@@ -171,7 +172,7 @@ async def test_a_download_gives_the_key_to_load_the_model_by(both: Both) -> None
 async def test_a_download_can_be_watched(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with option.download_stream() as download:
             channel = await server.next_message()
             await progress(server, channel, 25)
@@ -196,7 +197,7 @@ async def test_a_download_can_be_watched(both: Both) -> None:
 async def test_progress_that_nobody_saw_conflates_to_the_latest(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with option.download_stream() as download:
             channel = await server.next_message()
             for done in (10, 20, 30):
@@ -213,7 +214,7 @@ async def test_progress_that_nobody_saw_conflates_to_the_latest(both: Both) -> N
 async def test_leaving_a_download_cancels_it_on_the_server(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
 
             async def leave() -> None:
@@ -239,7 +240,7 @@ async def test_a_timeout_cancels_a_download_on_the_server(both: Both) -> None:
         cancelled.append((await server.next_message())["message"])
         await server.close(channel)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             with anyio.CancelScope() as scope:
                 tasks.start_soon(confirm)
@@ -262,7 +263,7 @@ async def test_what_a_progress_callback_raises_comes_out_and_cancels_the_downloa
         assert (await server.next_message())["message"] == {"type": "cancel"}
         await server.close(channel)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
             with pytest.raises(KeyError):
@@ -283,7 +284,7 @@ async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_do
 async def test_a_cancelled_download_says_so_in_our_words(both: Both) -> None:
     client, server = both
     download = (await an_option(client, server)).download_stream()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await download
         channel = await server.next_message()
         async with anyio.create_task_group() as tasks:
@@ -297,7 +298,7 @@ async def test_a_cancelled_download_says_so_in_our_words(both: Both) -> None:
 async def test_a_download_that_is_complete_when_it_is_cancelled_stays(both: Both) -> None:
     client, server = both
     download = (await an_option(client, server)).download_stream()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await download
         channel = await server.next_message()
         async with anyio.create_task_group() as tasks:
@@ -310,7 +311,7 @@ async def test_a_download_that_is_complete_when_it_is_cancelled_stays(both: Both
 async def test_a_dropped_download_is_cancelled_and_warned_of(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031
             await option.download_stream()
             gc.collect()
@@ -321,7 +322,7 @@ async def test_a_dropped_download_is_cancelled_and_warned_of(both: Both) -> None
 async def test_a_failed_download_tells_the_servers_reason(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with option.download_stream() as download:
             await server.fail(await server.next_message(), "disk is full")
             with pytest.raises(LMStudioServerError, match="disk is full"):
@@ -329,12 +330,16 @@ async def test_a_failed_download_tells_the_servers_reason(both: Both) -> None:
 
 
 async def test_a_silent_download_says_how_far_it_came() -> None:
-    with anyio.fail_after(5):
-        async with ScriptedServer().client(timeout=0.05) as (client, server):
+    with anyio.fail_after(20):
+        async with (
+            ScriptedServer().client(timeout=10) as (client, server),
+            anyio.create_task_group() as tasks,
+        ):
             download = (await an_option(client, server)).download_stream()
             await download
             channel = await server.next_message()
             await progress(server, channel, 70)
+            tasks.start_soon(let_pass, 10)
             with pytest.raises(LMStudioTimeoutError, match="after 70 bytes"):
                 await download.wait_for_result()
             assert (await server.next_message())["message"] == {"type": "cancel"}
@@ -343,7 +348,7 @@ async def test_a_silent_download_says_how_far_it_came() -> None:
 async def test_a_download_that_ends_without_a_result_is_an_error_of_its_own(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with option.download_stream() as download:
             await server.close(await server.next_message())
             with pytest.raises(LMStudioChannelClosedError):
