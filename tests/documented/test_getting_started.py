@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from lmstudio_async._transport import _discovery as discovery
 from tests.documented.conftest import Models
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers is heard, also where the machine stands still for longer than the limit."""
+    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 
 
 def test_the_default_client_is_told_where_the_server_is(models: Models, server: str, loaded: str) -> None:

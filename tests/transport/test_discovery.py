@@ -13,10 +13,18 @@ import pytest
 from lmstudio_async._transport import _discovery as discovery
 from lmstudio_async._transport import find_default_local_api_host, is_valid_api_host
 from lmstudio_async.errors import LMStudioValueError
+from tests.clock import let_pass
+from tests.scripted_server import until
 
 RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
 
 GREETING = b'{"lmstudio": true}'
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers is heard, also where this process or its machine stands still for longer than the limit."""
+    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 
 
 def answering(body: bytes, status: bytes = b"200 OK") -> Callable[[anyio.abc.SocketStream], Any]:
@@ -101,7 +109,20 @@ async def test_a_host_that_makes_no_sense_is_an_error() -> None:
 async def test_the_first_of_the_ports_that_answers_is_found(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    with anyio.fail_after(10):
+    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 10)
+    heard: list[bool] = []
+    greets = discovery._greets
+
+    async def greets_and_is_heard(*args: Any) -> bool:
+        heard.append(await greets(*args))
+        return heard[-1]
+
+    async def wait_for_the_silent_one() -> None:
+        await until(lambda: len(heard) == 5)
+        await let_pass(10)
+
+    monkeypatch.setattr(discovery, "_greets", greets_and_is_heard)
+    with anyio.fail_after(30):
         async with AsyncExitStack() as servers:
             hosts = [
                 await servers.enter_async_context(raw_server(handler))
@@ -109,13 +130,14 @@ async def test_the_first_of_the_ports_that_answers_is_found(
             ]
             ports = tuple(int(host.rpartition(":")[2]) for host in hosts)
             monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port, *ports))
-            assert await find_default_local_api_host() == hosts[2]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait_for_the_silent_one)
+                assert await find_default_local_api_host() == hosts[2]
 
 
 async def test_ports_behind_the_one_that_is_found_are_not_waited_for(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
     with anyio.fail_after(20):
         async with AsyncExitStack() as servers:
             hosts = [
