@@ -99,6 +99,10 @@ LOST: dict[str, tuple[Fault, str]] = {
 }
 
 
+#: For the second attempt, which is to come about however long that takes.
+CONNECT_SECONDS = session_module.CONNECT_SECONDS
+
+
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
@@ -107,12 +111,15 @@ def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 
 @pytest.mark.parametrize("name", NOT_LET_IN)
-async def test_whoever_is_not_let_in_is_told_why_and_may_try_again(name: str) -> None:
+async def test_whoever_is_not_let_in_is_told_why_and_may_try_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault, match = NOT_LET_IN[name]
     with anyio.fail_after(20), SocketServer(fault) as server:
         async with AsyncClient(server.api_host) as client:
             with pytest.raises(LMStudioUnreachableError, match=match):
                 await client.llm.list_loaded()
+            monkeypatch.setattr(session_module, "CONNECT_SECONDS", CONNECT_SECONDS)
             assert len(await client.llm.list_loaded()) == 1
 
 
@@ -137,12 +144,15 @@ async def test_an_unload_whose_connection_is_lost_says_what_happened(name: str) 
 
 @pytest.mark.parametrize("name", NOT_LET_IN | LOST)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_blocking_client_comes_through_it_too(name: str, backend: Any) -> None:
+def test_a_blocking_client_comes_through_it_too(
+    name: str, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault, match = (NOT_LET_IN | LOST)[name]
     error = LMStudioUnreachableError if name in NOT_LET_IN else LMStudioConnectionBrokenError
     with SocketServer(fault) as server, lmstudio_sync.Client(server.api_host, backend=backend) as client:
         with pytest.raises(error, match=match):
             client.llm.unload("qwen3-4b")
+        monkeypatch.setattr(session_module, "CONNECT_SECONDS", CONNECT_SECONDS)
         client.llm.unload("qwen3-4b")
 
 
