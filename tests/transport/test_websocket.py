@@ -28,6 +28,7 @@ from lmstudio_async.errors import (
     LMStudioUnreachableError,
     LMStudioValueError,
 )
+from tests.clock import let_pass
 
 RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
 Connected = Callable[..., AbstractAsyncContextManager[tuple[Any, Any]]]
@@ -263,7 +264,7 @@ async def test_messages_of_many_megabytes_go_both_ways(connected: Connected) -> 
 async def test_silence_is_probed_and_a_living_server_kept(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with (
-            connected(ping_interval=0.01, ping_timeout=5) as (transport, server),
+            connected(ping_interval=0.01, ping_timeout=60) as (transport, server),
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(transport.receive)
@@ -282,10 +283,10 @@ async def test_a_server_that_answers_no_ping_is_given_up(connected: Connected) -
 
 async def test_who_was_busy_for_long_finds_the_connection_alive(connected: Connected) -> None:
     with anyio.fail_after(10):
-        async with connected(ping_interval=0.01, ping_timeout=0.01) as (transport, server):
+        async with connected(ping_interval=2, ping_timeout=2) as (transport, server):
             await server.send("waiting")
             # Longer than both limits together; nobody receives meanwhile.
-            await anyio.sleep(0.05)
+            await let_pass(5)
             assert list(await transport.receive()) == ["waiting"]
 
 
@@ -337,20 +338,20 @@ async def test_concurrent_senders_share_their_writes(
     writes: list[int] = []
     with anyio.fail_after(10):
         async with connected() as (transport, server):
-            write = transport._stream.write
+            write = transport._bytes._write
 
             async def counting(data: bytes) -> None:
                 writes.append(len(data))
                 await write(data)
 
-            monkeypatch.setattr(transport._stream, "write", counting)
+            monkeypatch.setattr(transport._bytes, "_write", counting)
             async with anyio.create_task_group() as tasks:
                 for number in range(100):
                     tasks.start_soon(transport.send, str(number))
             received = [text for _ in range(100) for text in await server.receive()]
             assert sorted(received, key=int) == [str(number) for number in range(100)]
     # All of them start before the first write is over; the goodbye is the last one.
-    assert len(writes) <= 5
+    assert 1 < len(writes) <= 5
 
 
 async def test_closing_waits_for_the_servers_goodbye(connected: Connected) -> None:
