@@ -79,7 +79,7 @@ async def test_experiments_can_be_listed(client: AsyncClient) -> None:
 
 async def test_the_http_server_is_told_where_to_listen(both: Both) -> None:
     client, server = both
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.system.start_http_server, 1234)
             start = await server.next_message()
@@ -171,7 +171,7 @@ async def test_an_endpoint_that_only_the_server_knows_can_be_called(both: Both) 
     async def call() -> None:
         results.append(await client.call("runtime", "brandNew", [1, None]))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)
             message = await server.next_message()

@@ -34,7 +34,7 @@ async def acting(llm: AsyncLLM, tools: Sequence[Any], **settings: Any) -> AsyncI
         except Exception as error:  # noqa: BLE001 - what came of it, whatever it is
             outcome.error = error
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(act)
             yield outcome
