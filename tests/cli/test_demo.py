@@ -35,7 +35,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_the_demo_loads_twice_lists_asks_and_leaves_nothing(
     models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_demo, "TTL", 0.5)
+    # Shorter than people have it, but no busy machine takes so long to ask an instance that is just loaded.
+    monkeypatch.setattr(_demo, "TTL", 3)
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         with anyio.fail_after(30):
             await _demo.demo(client, "tiny", "second", Screen())
@@ -44,7 +45,7 @@ async def test_the_demo_loads_twice_lists_asks_and_leaves_nothing(
     assert "tiny: 100 % (loaded)" in shown
     assert "second: 100 % (loaded)" in shown
     assert (
-        "  tiny         tiny        3600 s   2,048 tokens\n  second       tiny        0.5 s    2,048 tokens\n"
+        "  tiny         tiny        3600 s   2,048 tokens\n  second       tiny        3 s      2,048 tokens\n"
         in shown
     )
     assert "  One, two and three good reäsons.\n" in shown
@@ -98,18 +99,23 @@ def test_the_command_ends_well(models: Path) -> None:
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, number: int) -> None:
-    with command("demo", "--models", str(models), "--model", "big") as demo:
-        read_until(demo, "big: 10 %")
-        loaded = workers(demo.pid)
-        # A terminal and a program such as tox each send one.
-        demo.send_signal(number)
-        rest = interrupt(demo, number)
-        assert demo.returncode == 130
-    assert loaded or not Path("/proc/self/task").exists()
-    assert not any(map(is_running, loaded))
+    # A load that comes to its end before the signal does shows nothing: then once more.
+    for _ in range(5):
+        with command("demo", "--models", str(models), "--model", "big") as demo:
+            # How far that is nobody knows: news that comes while the demo stands still conflates.
+            read_until(demo, "(loading)")
+            loaded = workers(demo.pid)
+            # A terminal and a program such as tox each send one.
+            demo.send_signal(number)
+            rest = interrupt(demo, number)
+            assert demo.returncode == 130
+        assert loaded or not Path("/proc/self/task").exists()
+        assert not any(map(is_running, loaded))
+        assert rest.endswith("Interrupted. Nothing that the demo loaded is left.\n")
+        assert "Traceback" not in rest
+        if "100 %" not in rest:
+            break
     assert "100 %" not in rest
-    assert rest.endswith("Interrupted. Nothing that the demo loaded is left.\n")
-    assert "Traceback" not in rest
 
 
 @needs_signals
