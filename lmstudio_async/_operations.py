@@ -155,6 +155,10 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             except BaseException:
                 self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
                 raise
+            if self._cancelling:
+                # By another task, which found nothing to stop yet.
+                with anyio.CancelScope(shield=True):
+                    await self._stop()
         return self
 
     def __await__(self) -> Generator[Any, Any, Self]:
@@ -229,10 +233,16 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         """Stop the work on the server, and wait until it says that it has. No error if it is over already."""
         if not self._started and not self._feed.done:
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
-        if self._channel is not None and not self._feed.done:
-            self._cancelling = True
+        if self._feed.done:
+            return
+        self._cancelling = True
+        if self._channel is not None:
             with anyio.CancelScope(shield=True):
                 await self._stop()
+        else:
+            # Another task is about to begin it, and will stop it then.
+            while not self._feed.done:
+                await self._next_change()
 
     async def aclose(self) -> None:
         """Let go of the operation; if it still runs, cancel it. Idempotent."""

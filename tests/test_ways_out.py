@@ -12,8 +12,9 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
     LMStudioServerError,
+    LMStudioUnreachableError,
 )
-from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
+from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]
 
@@ -49,6 +50,45 @@ async def test_whoever_watches_a_load_sees_it_end_when_another_task_cancels_it(b
         tasks.start_soon(load.cancel)
         await server.next_message()
         await server.fail(channel, "Load was cancelled")
+
+
+async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soon_as_it_has_begun() -> None:
+    with anyio.fail_after(10):
+        async with ScriptedServer(authentication="never").client() as (client, server):
+            load = client.llm.load_new_instance_stream("qwen3-4b")
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    async for _ in load:
+                        pass
+
+                tasks.start_soon(watch)
+                await until(lambda: server.connections == 1)
+                tasks.start_soon(load.cancel)
+                await anyio.wait_all_tasks_blocked()
+                await server.say(success=True)
+                channel = await server.next_message()
+                assert (await server.next_message())["message"] == {"type": "cancel"}
+                await server.fail(channel, "Load was cancelled")
+
+            with pytest.raises(LMStudioCancelledError):
+                load.result()
+
+
+async def test_cancelling_what_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmstudio_async._session.CONNECT_SECONDS", 0.05)
+    with anyio.fail_after(10):
+        async with ScriptedServer(authentication="never").client() as (client, server):
+            load = client.llm.load_new_instance_stream("qwen3-4b")
+            async with anyio.create_task_group() as tasks:
+
+                async def begin() -> None:
+                    with pytest.raises(LMStudioUnreachableError):
+                        await load
+
+                tasks.start_soon(begin)
+                await until(lambda: server.connections == 1)
+                await load.cancel()
 
 
 async def test_a_load_that_succeeds_while_it_is_cancelled_is_unloaded_again(both: Both) -> None:
