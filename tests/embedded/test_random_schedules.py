@@ -18,9 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmstudio_async._wire._models import LoadModelCreation, Progress
+from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._instances import Instance, Instances
 from lmstudio_async.errors import LMStudioError
-from tests.embedded.registry import get, load, running, three_models
+from tests.embedded.registry import get, running, three_models
 from tests.processes import needs_proc, workers
 from tests.soak import bounded
 from tests.tiny_gguf import ModelsFolder
@@ -59,9 +61,10 @@ class World:
 
     def __init__(self, instances: Instances, watching: anyio.abc.TaskGroup) -> None:
         self.seen: dict[Instance, float] = {}
-        """Instance -> when its last request ended."""
+        """Instance -> a moment just before its last request ended, or before it was ready."""
         self._instances = instances
         self._watching = watching
+        self._met = set[Instance]()
         self._ended_on_purpose = set[Instance]()
 
     async def follow(self, plan: Sequence[Step]) -> None:
@@ -76,13 +79,13 @@ class World:
     async def _do(self, step: Step) -> None:
         match step:
             case ("load", key, identifier, ttl_ms):
-                self._meet(await load(self._instances, key, identifier, ttl_ms=ttl_ms))
+                await self._load_and_meet(key, identifier, ttl_ms)
             case ("get", key, ttl_ms):
                 self._meet(await get(self._instances, key, load_ttl_ms=ttl_ms))
             case ("leave", key, turns):
                 with anyio.CancelScope() as scope:
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self._load_and_meet, key)
+                        tasks.start_soon(self._begin_to_load, key)
                         for _ in range(turns * 20):
                             await anyio.lowlevel.checkpoint()
                         scope.cancel()
@@ -100,29 +103,43 @@ class World:
                     os.kill(instance.engine.pid, signal.SIGKILL)
                     await instance.gone.wait()
 
-    async def _load_and_meet(self, key: str) -> None:
+    async def _begin_to_load(self, key: str) -> None:
         with suppress(LMStudioError):
-            self._meet(await load(self._instances, key, ttl_ms=200))
+            await self._load_and_meet(key, None, 200)
+
+    async def _load_and_meet(self, key: str, identifier: str | None, ttl_ms: int | None) -> None:
+        not_ready = 0.0
+
+        def report(packet: WireObject) -> None:
+            nonlocal not_ready
+            if isinstance(packet, Progress) and packet.progress < 1:
+                not_ready = anyio.current_time()
+
+        creation = LoadModelCreation(model_key=key, identifier=identifier, ttl_ms=ttl_ms)
+        self._meet(await self._instances.load("llm", creation, report), not_ready)
 
     async def _use(self, instance: Instance, turns: int) -> None:
         try:
             with instance.use():
                 for _ in range(turns):
                     assert await instance.engine.tokenize("a", add_special=False) == [97]
+                # Not when it is over: this process may stand still between that and a look at the clock.
+                self.seen[instance] = anyio.current_time()
         except Exception:  # noqa: BLE001 - an engine that is gone fails in many ways
             # Nobody takes a busy instance away, but on purpose.
             assert instance in self._ended_on_purpose
         else:
             assert not instance.unloaded.is_set() or instance in self._ended_on_purpose
-        self.seen[instance] = anyio.current_time()
 
     def _one(self, which: int) -> Instance | None:
         ready = self._instances.loaded()
         return ready[which % len(ready)] if ready else None
 
-    def _meet(self, instance: Instance) -> None:
-        if instance not in self.seen:
-            self.seen[instance] = anyio.current_time()
+    def _meet(self, instance: Instance, not_ready: float = 0.0) -> None:
+        # Others may have used it already.
+        self.seen[instance] = max(self.seen.get(instance, 0.0), not_ready)
+        if instance not in self._met:
+            self._met.add(instance)
             self._watching.start_soon(self._watch, instance)
 
     async def _watch(self, instance: Instance) -> None:
@@ -132,7 +149,7 @@ class World:
             return
         # Only its TTL can have been the reason, and that counts from the end of the last request.
         assert instance.ttl_ms is not None
-        assert anyio.current_time() >= self.seen[instance] + instance.ttl_ms / 1000 - 0.001
+        assert anyio.current_time() >= self.seen[instance] + instance.ttl_ms / 1000
 
 
 async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
