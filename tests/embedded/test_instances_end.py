@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -13,9 +14,13 @@ import pytest
 
 import lmstudio_async.embedded._instances as instances_module
 from lmstudio_async._wire._models import (
+    LoadModelCreation,
     ModelQuery,
+    Progress,
     QuerySpecifier,
 )
+from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._instances import Instance, Instances
 from lmstudio_async.errors import (
     LMStudioInstanceUnloadedError,
     LMStudioModelNotFoundError,
@@ -52,10 +57,21 @@ async def test_an_idle_instance_is_unloaded_after_its_ttl(models: ModelsFolder) 
         assert not is_running(pid)
 
 
+async def load_in_use(instances: Instances, uses: ExitStack, ttl_ms: int) -> Instance:
+    """Load an instance that is busy from the start: its TTL cannot be over before, however slow this machine is."""
+
+    def report(packet: WireObject) -> None:
+        # This is told in the same step in which it gets ready.
+        if isinstance(packet, Progress) and packet.progress == 1:
+            uses.enter_context(instances.loaded()[-1].use())
+
+    return await instances.load("llm", LoadModelCreation(model_key="tiny", ttl_ms=ttl_ms), report)
+
+
 async def test_a_busy_instance_outlives_its_ttl(models: ModelsFolder) -> None:
     async with running(models) as instances:
-        busy = await load(instances, ttl_ms=40)
-        with busy.use():
+        with ExitStack() as uses:
+            busy = await load_in_use(instances, uses, ttl_ms=40)
             # Another one whose longer TTL passes in the meantime.
             longer = await load(instances, ttl_ms=120)
             await longer.gone.wait()
@@ -66,11 +82,12 @@ async def test_a_busy_instance_outlives_its_ttl(models: ModelsFolder) -> None:
 
 async def test_the_ttl_counts_from_the_end_of_the_last_request(models: ModelsFolder) -> None:
     async with running(models) as instances:
-        instance = await load(instances, ttl_ms=100)
-        with instance.use():
+        with ExitStack() as uses:
+            instance = await load_in_use(instances, uses, ttl_ms=100)
             while_busy = await load(instances, ttl_ms=50)
             await while_busy.gone.wait()
-        ended = anyio.current_time()
+            # A look at the clock after the end could be a late one.
+            ended = anyio.current_time()
         await instance.unloaded.wait()
         assert anyio.current_time() >= ended + 0.1
 
@@ -121,7 +138,11 @@ async def test_unloading_what_is_not_there_is_an_error_that_names_what_is(models
         assert caught.value.display_data["query"] == {"identifier": "nothing", "domain": "llm"}
 
 
-async def test_requests_may_say_goodbye_before_the_engine_goes(models: ModelsFolder) -> None:
+async def test_requests_may_say_goodbye_before_the_engine_goes(
+    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than a busy machine makes them wait.
+    monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 60)
     async with running(models) as instances, anyio.create_task_group() as tasks:
         instance = await load(instances)
         with instance.use():
