@@ -278,8 +278,8 @@ class Engine:
 
     async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
         """Raise for a connection that ended before its time."""
-        # A dying process closes its sockets a moment before it can be waited for.
-        with anyio.move_on_after(1):
+        # A dying process closes its sockets before it can be waited for: a moment, or seconds on a busy machine.
+        with anyio.move_on_after(5):
             await self._worker.wait()
         code = self._worker.returncode
         if self._closing:

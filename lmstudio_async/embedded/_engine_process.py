@@ -103,7 +103,8 @@ class WorkerProcess:
 
     async def reason(self) -> str | None:
         """Why an ending process ends, in the engine's own words, if it has any."""
-        with anyio.move_on_after(2):
+        # It takes milliseconds, but seconds where others keep the machine busy.
+        with anyio.move_on_after(10):
             await self._process.wait()
             await self._log.finish()
         return self._log.reason()
@@ -146,7 +147,7 @@ class _Log:
 
     async def finish(self) -> None:
         """Wait until all that an ended process has written is here."""
-        await anyio.to_thread.run_sync(self._thread.join, 1.0)
+        await anyio.to_thread.run_sync(self._thread.join, 5.0)
 
     def reason(self) -> str | None:
         # The first error is the cause, the others follow from it.
