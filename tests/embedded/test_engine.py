@@ -329,4 +329,4 @@ async def test_a_worker_outlives_the_thread_that_started_it(models: ModelsFolder
         lines = iter(process.stdout.readline, b"")
         assert any(isinstance(read_event(line.decode()), Ready) for line in lines)
         process.stdin.close()
-        assert process.wait(timeout=5) is not None
+        assert process.wait(timeout=20) is not None

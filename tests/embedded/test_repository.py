@@ -300,13 +300,12 @@ async def test_without_the_package_the_error_says_what_to_install(
 
 
 async def test_a_hub_that_cannot_be_reached_is_named(
-    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    with LocalHub() as gone:
-        pass
-    monkeypatch.setenv("HF_ENDPOINT", gone.url)
+    gone = f"http://127.0.0.1:{closed_port}"
+    monkeypatch.setenv("HF_ENDPOINT", gone)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(LMStudioServerError, match=f"{gone.url} cannot be reached") as caught:
+    with pytest.raises(LMStudioServerError, match=f"{gone} cannot be reached") as caught:
         await client.repository.search_models("tiny")
     assert "HF_ENDPOINT" in str(caught.value)
 
