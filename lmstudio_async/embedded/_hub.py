@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
@@ -187,24 +187,49 @@ async def _fetch_once(
             raise server_error("The Hub answered with a part of a file that was not asked for.")
         pending = bytearray()
         since = float("-inf")
+
+        async def take(data: bytes) -> None:
+            nonlocal since
+            pending.extend(data)
+            if sink.size + len(pending) > file.size:
+                raise server_error(
+                    f'The Hub sends more of "{file.path}" than the {file.size} bytes that it has.'
+                )
+            if len(pending) >= _CHUNK or anyio.current_time() - since >= _CHUNK_SECONDS:
+                await anyio.to_thread.run_sync(sink.write, bytes(pending))
+                pending.clear()
+                since = anyio.current_time()
+                on_bytes(sink.size)
+
         try:
-            async for data in response.aiter_raw():
-                pending += data
-                if sink.size + len(pending) > file.size:
-                    raise server_error(
-                        f'The Hub sends more of "{file.path}" than the {file.size} bytes that it has.'
-                    )
-                if len(pending) >= _CHUNK or anyio.current_time() - since >= _CHUNK_SECONDS:
-                    await anyio.to_thread.run_sync(sink.write, bytes(pending))
-                    pending.clear()
-                    since = anyio.current_time()
-                    on_bytes(sink.size)
+            await _take_all(response.aiter_raw(), take)
         finally:
             if pending:
                 # What has come need not come again.
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(sink.write, bytes(pending))
                 on_bytes(sink.size)
+
+
+async def _take_all(body: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]) -> None:
+    """Have each piece of a body taken.
+
+    The body is a generator of the HTTP client, with others inside, and trio complains of each that is left half-way.
+    So it is never left while it does not run: a cancellation comes in where it waits for the network, and what
+    ``take`` raises is made one.
+    """
+    failure = None
+    with anyio.CancelScope() as reading:
+        async for piece in body:
+            if failure is None:
+                try:
+                    with anyio.CancelScope(shield=True):
+                        await take(piece)
+                except Exception as error:  # noqa: BLE001 - it is raised when the body has ended
+                    failure = error
+                    reading.cancel()
+    if failure is not None:
+        raise failure
 
 
 def is_repository(name: str) -> bool:

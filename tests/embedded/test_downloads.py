@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from lmstudio_async import (
     LMStudioServerError,
 )
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._hub import HubFile
+from lmstudio_async.embedded._hub import HubFile, _take_all
 from lmstudio_async.embedded._partial_file import PartialFile, PartialFileInUse
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
@@ -163,6 +165,51 @@ async def test_a_client_that_goes_away_stops_its_download(
     assert await (await option_of(client)).download() == "tiny"
     _, second = hub.downloads
     assert second.startswith(f"{FILE} bytes=")
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+async def test_what_ends_a_download_between_two_pieces_leaves_no_generator_half_way(end: str) -> None:
+    ended: list[str] = []
+
+    async def socket() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                await anyio.lowlevel.checkpoint()
+                yield b"piece"
+        finally:
+            ended.append("socket")
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            async for piece in socket():
+                yield piece
+        finally:
+            ended.append("body")
+
+    async def take(_: bytes) -> None:
+        if end == "failed":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    with anyio.CancelScope() as scope, suppress(OSError):
+        await _take_all(body(), take)
+    assert ended == ["socket", "body"]
+    assert scope.cancelled_caught == (end == "cancelled")
+
+
+async def test_a_disk_that_gets_full_ends_the_download(
+    client: AsyncClient, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: PartialFile, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    option = await option_of(client)
+    with monkeypatch.context() as full:
+        full.setattr(PartialFile, "write", fail)
+        with pytest.raises(LMStudioServerError, match="the disk is full"):
+            await option.download()
+    assert await option.download() == "tiny"
 
 
 async def test_two_clients_share_a_download_and_one_may_leave(
