@@ -103,16 +103,18 @@ class Loop:
             thread = threading.Thread(
                 target=contextvars.Context().run, args=(self._live,), name="lmstudio", daemon=True
             )
+            # Before it starts: a Ctrl-C may come when it has, and whoever started it has not heard of that yet.
+            self._thread = thread
             try:
                 thread.start()
             except RuntimeError as error:
+                self._thread = None
                 self._is_closed = True
                 self._is_decided.set()
                 raise LMStudioRuntimeError(
                     f"No thread could be started for this client: {error}. "
                     "When the interpreter is about to end, use a client that was opened before."
                 ) from error
-            self._thread = thread
 
     def start(self, begin: Callable[[Workers | None], None]) -> bool:
         """Have something begin in one of the tasks that live as long as the owner; in none if that is over."""
@@ -130,7 +132,8 @@ class Loop:
             self._is_closed = True
             self._is_usable = False
         thread = self._thread
-        if thread is None:
+        if thread is None or thread.ident is None:
+            # If it starts after all, it ends at once.
             self._is_decided.set()
             return
         self.soon(self._leave)

@@ -145,6 +145,36 @@ def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
         assert running.finish() == (0, []), running.errors()
 
 
+def test_ctrl_c_while_its_thread_is_being_started_leaves_no_thread() -> None:
+    code = """
+        from lmstudio_sync import _loop
+
+        lives = threading.Event()
+        own = _loop.Loop._own
+
+        async def own_and_tell(loop, tasks):
+            lives.set()
+            await own(loop, tasks)
+
+        class Thread(threading.Thread):
+            def start(self):
+                super().start()
+                # It lives, and whoever started it has not heard of that yet.
+                lives.wait()
+                signal.raise_signal(signal.SIGINT)
+
+        _loop.Loop._own = own_and_tell
+        threading.Thread = Thread
+        client = client_of(QuietServer())
+        try:
+            client.llm.list_loaded()
+        except KeyboardInterrupt:
+            say("interrupted", threading.active_count())
+    """
+    with program(ENDLESS + dedent(code), warnings="error") as running:
+        assert running.finish() == (0, ["interrupted 1"]), running.errors()
+
+
 @BACKENDS
 def test_a_second_ctrl_c_does_not_wait_for_the_server(backend: str) -> None:
     code = """
