@@ -90,7 +90,11 @@ def test_it_ends_while_other_threads_are_in_calls() -> None:
         client = client_of(server)
         begun = threading.Event()
         def load():
-            client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
+            try:
+                client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
+            except lms.LMStudioConnectionClosedError:
+                # Without a word: an interpreter whose daemon threads still write when it ends may abort.
+                pass
         threading.Thread(target=load, daemon=True).start()
         begun.wait()
         say("the end")
