@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -21,16 +21,29 @@ from tests.processes import needs_proc, wait_gone, workers
 pytestmark = needs_proc
 
 PROGRAM = """
-    import sys
+    import os, signal, sys
     import anyio
     from lmstudio_async import AsyncClient, EmbeddedServer
+    from lmstudio_async.embedded._engine_process import WorkerProcess
 
     backend, where, what = sys.argv[1:]
 
     def tell(fraction):
-        # A server of its own has a worker by then; how far another server is, the test decides.
-        if fraction or ":" in where:
+        # How far another server is, the test decides.
+        if ":" in where:
             print("loading", flush=True)
+
+    receive = WorkerProcess.receive
+
+    async def receive_and_stand_still(worker):
+        lines = await receive(worker)
+        if what == "load" and any("read" in line for line in lines or ()):
+            # From then on: a load that goes on may come to its end before it is ended from outside.
+            os.kill(worker.pid, signal.SIGSTOP)
+            print("loading", flush=True)
+        return lines
+
+    WorkerProcess.receive = receive_and_stand_still
 
     async def main():
         server = where if ":" in where else EmbeddedServer(where, threads=1)
@@ -63,6 +76,12 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def go_on(worker: int) -> None:
+    """Let a worker go on that stands still, if it is there."""
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -105,6 +124,8 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
     ):
         assert noise not in errors
     assert "ExceptionGroup" not in errors
+    if what == "load" and in_process:
+        go_on(worker)
     if what == "answer" and not in_process:
         # What is loaded on a server of its own stays, and is not busy with the answer any more.
         async with AsyncClient(place) as client:
@@ -132,5 +153,7 @@ async def test_a_server_gives_up_the_load_of_a_client_that_was_killed(
 async def test_workers_leave_with_a_program_that_was_killed(anyio_backend: str, models: Path) -> None:
     with program(anyio_backend, str(models), "load") as process:
         (worker,) = workers(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        go_on(worker)
         await wait_gone(worker)
