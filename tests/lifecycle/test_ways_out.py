@@ -1,6 +1,7 @@
 """Every way out of a load leaves nothing behind: no instance, no name in use, no process, no memory.
 
-Each way begins a load that takes a while, and takes its leave as soon as the load moves.
+Each way begins a load that takes a while, and takes its leave as soon as the load moves. So that this is never too late,
+the worker stands still from then on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -21,6 +24,8 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
 )
+from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.embedded._worker import Loading, ReadAhead, read_event
 from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import memory_mb, needs_proc, wait_gone, workers
 
@@ -29,6 +34,26 @@ Leave: TypeAlias = Callable[[], None]
 WayOut: TypeAlias = Callable[[AsyncClient, Leave], Awaitable[None]]
 
 pytestmark = needs_proc
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each worker stand still as soon as the server has heard that its load moves: it never comes to its end."""
+    hold(monkeypatch, lambda worker: True)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool]) -> None:
+    """The same, as soon as it is far enough too."""
+    receive = WorkerProcess.receive
+
+    async def receive_and_stand_still(worker: WorkerProcess) -> list[str] | None:
+        lines = await receive(worker)
+        for event in map(read_event, lines or ()):
+            if isinstance(event, ReadAhead | Loading) and event.fraction and is_far_enough(worker.pid):
+                os.kill(worker.pid, signal.SIGSTOP)
+        return lines
+
+    monkeypatch.setattr(WorkerProcess, "receive", receive_and_stand_still)
 
 
 def big(client: AsyncClient) -> AsyncLoadStream[AsyncLLM]:
@@ -154,9 +179,12 @@ async def take(way_out: WayOut, new_client: NewClient) -> int:
 
 
 @pytest.mark.parametrize("way_out", WAYS, ids=lambda way: way.__name__)
-async def test_a_load_that_is_left_leaves_nothing_behind(way_out: WayOut, new_client: NewClient) -> None:
+async def test_a_load_that_is_left_leaves_nothing_behind(
+    way_out: WayOut, new_client: NewClient, held: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = await take(way_out, new_client)
 
+    monkeypatch.undo()
     async with new_client() as client:
         assert await client.list_loaded_models() == []
         again = await client.llm.load_new_instance("qwen3-4b", "mine")
@@ -165,7 +193,7 @@ async def test_a_load_that_is_left_leaves_nothing_behind(way_out: WayOut, new_cl
         assert len(workers()) == 1
 
 
-async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncClient) -> None:
+async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncClient, held: None) -> None:
     async with big(client) as loading:
         await moving(loading)
         assert len(workers()) == 1
@@ -173,17 +201,20 @@ async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncCli
     assert workers() == set()
 
 
-async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(client: AsyncClient) -> None:
-    held = 0.0
+async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(monkeypatch, lambda worker: memory_mb(worker) > 100)
+    has = 0.0
     # Not mapped into memory but read into the worker's own.
     async with client.llm.load_new_instance_stream("big", config={"try_mmap": False}) as loading:
         async for progress in loading:
             if progress.fraction:
                 (worker,) = workers()
-                held = memory_mb(worker)
-                if held > 100:
+                has = memory_mb(worker)
+                if has > 100:
                     break
-    assert held > 100
+    assert has > 100
     with pytest.raises(LMStudioCancelledError):
         loading.result()
 
@@ -192,7 +223,7 @@ async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(client: As
 
 
 @in_process
-async def test_the_server_does_not_grow_with_loads_that_are_left(new_client: NewClient) -> None:
+async def test_the_server_does_not_grow_with_loads_that_are_left(new_client: NewClient, held: None) -> None:
     for way_out in WAYS[:4]:
         await take(way_out, new_client)
     gc.collect()
@@ -206,7 +237,9 @@ async def test_the_server_does_not_grow_with_loads_that_are_left(new_client: New
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("how", ["task.cancel()", "asyncio.timeout()"])
-async def test_asyncios_own_cancellation_is_a_way_out_too(how: str, new_client: NewClient) -> None:
+async def test_asyncios_own_cancellation_is_a_way_out_too(
+    how: str, new_client: NewClient, held: None
+) -> None:
     async def leave_it(client: AsyncClient, leave: Leave) -> None:
         is_moving = asyncio.Event()
         load = client.llm.load_new_instance(
