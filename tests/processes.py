@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
-__all__ = ["is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
+from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.embedded._worker import Loading, ReadAhead, read_event
+
+__all__ = ["hold_loads", "is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
@@ -45,6 +50,25 @@ def memory_mb(process: int | str = "self") -> float:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
     raise LookupError(process)
+
+
+def hold_loads(
+    monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool] = lambda worker: True
+) -> None:
+    """Have each worker stand still as soon as the server hears that its load moves: it never comes to its end.
+
+    :param is_far_enough: whether that worker's load has come far enough for it; it is asked at each move.
+    """
+    receive = WorkerProcess.receive
+
+    async def receive_and_stand_still(worker: WorkerProcess) -> list[str] | None:
+        lines = await receive(worker)
+        for event in map(read_event, lines or ()):
+            if isinstance(event, ReadAhead | Loading) and event.fraction and is_far_enough(worker.pid):
+                os.kill(worker.pid, signal.SIGSTOP)
+        return lines
+
+    monkeypatch.setattr(WorkerProcess, "receive", receive_and_stand_still)
 
 
 async def wait_gone(process: int) -> None:

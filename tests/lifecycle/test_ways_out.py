@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -24,10 +22,8 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
 )
-from lmstudio_async.embedded._engine_process import WorkerProcess
-from lmstudio_async.embedded._worker import Loading, ReadAhead, read_event
 from tests.lifecycle.conftest import NewClient, in_process
-from tests.processes import memory_mb, needs_proc, wait_gone, workers
+from tests.processes import hold_loads, memory_mb, needs_proc, wait_gone, workers
 
 Leave: TypeAlias = Callable[[], None]
 """To be called at the last moment of a load: remembers the worker that is loading."""
@@ -38,22 +34,8 @@ pytestmark = needs_proc
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each worker stand still as soon as the server has heard that its load moves: it never comes to its end."""
-    hold(monkeypatch, lambda worker: True)
-
-
-def hold(monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool]) -> None:
-    """The same, as soon as it is far enough too."""
-    receive = WorkerProcess.receive
-
-    async def receive_and_stand_still(worker: WorkerProcess) -> list[str] | None:
-        lines = await receive(worker)
-        for event in map(read_event, lines or ()):
-            if isinstance(event, ReadAhead | Loading) and event.fraction and is_far_enough(worker.pid):
-                os.kill(worker.pid, signal.SIGSTOP)
-        return lines
-
-    monkeypatch.setattr(WorkerProcess, "receive", receive_and_stand_still)
+    """No load comes to its end."""
+    hold_loads(monkeypatch)
 
 
 def big(client: AsyncClient) -> AsyncLoadStream[AsyncLLM]:
@@ -204,7 +186,7 @@ async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncCli
 async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold(monkeypatch, lambda worker: memory_mb(worker) > 100)
+    hold_loads(monkeypatch, lambda worker: memory_mb(worker) > 100)
     has = 0.0
     # Not mapped into memory but read into the worker's own.
     async with client.llm.load_new_instance_stream("big", config={"try_mmap": False}) as loading:
