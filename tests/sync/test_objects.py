@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 import lmstudio_sync as lms
+from tests.sync.quiet_server import QuietServer, client_of
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
 
@@ -27,8 +28,9 @@ def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
 
     loading = client.llm.load_new_instance_stream(KEY)
     assert repr(loading) == "LoadStream('not begun')"
+    with client_of(QuietServer()) as other, other.llm.load_new_instance_stream("qwen3-4b") as endless:
+        assert repr(endless) == "LoadStream('under way')"
     with loading:
-        assert repr(loading) == "LoadStream('under way')"
         llm = loading.wait_for_result()
     assert repr(loading) == "LoadStream('done')"
     llm.unload()
