@@ -9,12 +9,15 @@ from typing import TypeAlias
 
 import pytest
 
-from lmstudio_async import AsyncClient, EmbeddedServer
+from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
 from tests.serving import served
 from tests.tiny_gguf import ModelsFolder
 
 #: For what does not depend on how the server is reached.
 in_process = pytest.mark.parametrize("place", ["in process"])
+
+#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+ROOM: LlmLoadModelConfigDict = {"context_length": 65536}
 
 NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]
 

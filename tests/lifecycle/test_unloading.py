@@ -12,6 +12,7 @@ from lmstudio_async import (
     LMStudioModelNotFoundError,
     LMStudioValueError,
 )
+from tests.lifecycle.conftest import ROOM
 from tests.processes import workers
 
 LLAMA = "llama-3.2-1b-instruct"
@@ -110,7 +111,7 @@ async def test_every_call_on_an_unloaded_instance_says_so(client: AsyncClient) -
 
 
 async def test_unloading_ends_an_answer_with_what_was_said_until_then(client: AsyncClient) -> None:
-    talker = await client.llm.load_new_instance("talker")
+    talker = await client.llm.load_new_instance("talker", config=ROOM)
     async with talker.respond_stream("Go") as stream:
         first = await anext(stream)
         await client.llm.unload("talker")

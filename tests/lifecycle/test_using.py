@@ -14,7 +14,7 @@ from lmstudio_async import (
     LMStudioCancelledError,
     LMStudioValueError,
 )
-from tests.lifecycle.conftest import in_process
+from tests.lifecycle.conftest import ROOM, in_process
 
 LLAMA = "llama-3.2-1b-instruct"
 SCRIPT = "Forty-two, as everybody knows."
@@ -28,7 +28,7 @@ async def llm(client: AsyncClient) -> AsyncLLM:
 
 @pytest.fixture
 async def talker(client: AsyncClient) -> AsyncLLM:
-    return await client.llm.load_new_instance("talker")
+    return await client.llm.load_new_instance("talker", config=ROOM)
 
 
 @pytest.fixture

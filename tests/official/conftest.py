@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import lmstudio
 import pytest
 
 from tests.official.serving import Served, served
 from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
+
+#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+ROOM: Any = {"contextLength": 65536}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there, old friend", name="Tiny")
     folder.add_llm("acme/other-GGUF/other-Q8_0.gguf", script="Another one", architecture="qwen2")
-    folder.add_llm("acme/talker-GGUF/talker-Q8_0.gguf", script="on and on it goes ", endless=True)
+    folder.add_llm(
+        "acme/talker-GGUF/talker-Q8_0.gguf",
+        script="on and on it goes ",
+        endless=True,
+        context_length=65536,
+    )
     folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None)
     folder.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=256)
     # Its loads are all given up.

@@ -64,7 +64,10 @@ outcome.completed = (await mine.complete("Once")).content;
 outcome.tokens = [await mine.tokenize("abc"), await mine.tokenize(["a", "b"]), await mine.countTokens("abc")];
 outcome.prompt = await mine.applyPromptTemplate([{ role: "user", content: "hi" }]);
 
-const talker = await client.llm.load("talker");
+const talker = await client.llm.load("talker", {
+  // An answer ends with the context, of which the usual one is full in a blink.
+  config: { contextLength: 65536 },
+});
 const endless = talker.respond("hi");
 for await (const fragment of endless) {
   await endless.cancel();

@@ -14,6 +14,8 @@ from lmstudio import (
     ToolResultMessage,
 )
 
+from tests.official.conftest import ROOM
+
 #: One transparent pixel.
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
@@ -75,7 +77,7 @@ def test_thoughts_are_marked(client: Client) -> None:
 
 
 def test_a_cancelled_answer_keeps_what_was_said(client: Client) -> None:
-    stream = client.llm.load_new_instance("talker").respond_stream("hi")
+    stream = client.llm.load_new_instance("talker", config=ROOM).respond_stream("hi")
     for number, _ in enumerate(stream):
         if number == 3:
             stream.cancel()
@@ -84,7 +86,7 @@ def test_a_cancelled_answer_keeps_what_was_said(client: Client) -> None:
 
 
 def test_an_answer_ends_when_its_model_is_unloaded(client: Client) -> None:
-    talker = client.llm.load_new_instance("talker")
+    talker = client.llm.load_new_instance("talker", config=ROOM)
     stream = talker.respond_stream("hi")
     for number, _ in enumerate(stream):
         if number == 0:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterable
+
 import anyio
 import anyio.to_thread
 import pytest
 from lmstudio import AsyncClient, LMStudioModelNotFoundError, LMStudioServerError
 
+from tests.official.conftest import ROOM
 from tests.official.serving import Served, wait_for_exit, watches_processes
 
 
@@ -79,9 +84,8 @@ async def test_an_idle_instance_is_unloaded_when_its_time_is_over(
 ) -> None:
     before = server.workers()
     await async_client.llm.load_new_instance("tiny", ttl=1)
-    workers = server.workers() - before
-    assert workers
-    await anyio.to_thread.run_sync(wait_for_exit, workers)
+    # One that is not to be seen any more has ended already.
+    await anyio.to_thread.run_sync(wait_for_exit, server.workers() - before)
     assert await loaded(async_client) == []
 
 
@@ -97,7 +101,7 @@ async def test_it_responds_in_fragments_and_completes(async_client: AsyncClient)
 
 
 async def test_a_cancelled_answer_keeps_what_was_said(async_client: AsyncClient) -> None:
-    talker = await async_client.llm.load_new_instance("talker")
+    talker = await async_client.llm.load_new_instance("talker", config=ROOM)
     stream = await talker.respond_stream("hi")
     async for _ in stream:
         await stream.cancel()
@@ -143,29 +147,44 @@ async def test_texts_are_embedded(async_client: AsyncClient) -> None:
     assert len(await embed.tokenize("abc")) == await embed.count_tokens("abc") + 2
 
 
+def send_all(processes: Iterable[int], number: int) -> None:
+    for process in processes:
+        os.kill(process, number)
+
+
 @watches_processes
 async def test_a_load_is_given_up_when_its_client_leaves(
     server: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = server.workers()
-    begun = anyio.Event()
 
-    def watch(progress: float) -> None:
-        if progress > 0:
-            begun.set()
+    async def leave_a_load() -> bool:
+        begun = anyio.Event()
 
-    async def load() -> None:
-        await client.llm.load_new_instance("huge", on_load_progress=watch)
+        async def load() -> None:
+            await client.llm.load_new_instance(
+                "huge", on_load_progress=lambda progress: begun.set() if progress > 0 else None
+            )
 
-    with anyio.fail_after(20):
         async with AsyncClient(server.address) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(load)
             await begun.wait()
-            workers = server.workers() - before
+            # Standing still, it does not come to its end any more.
+            send_all(workers := server.workers() - before, signal.SIGSTOP)
+            in_time = await loaded(other) == []
             tasks.cancel_scope.cancel()
-        assert workers
-        await anyio.to_thread.run_sync(wait_for_exit, workers)
+        if in_time:
+            assert workers
+            await anyio.to_thread.run_sync(wait_for_exit, workers)
+        else:
+            send_all(workers, signal.SIGCONT)
+            await other.llm.unload("huge")
+        return in_time
+
+    with anyio.fail_after(60):
         async with AsyncClient(server.address) as other:
+            while not await leave_a_load():
+                pass
             assert await loaded(other) == []
     # A cancelled task tells the server nothing, which goes on reporting until the connection is gone.
     assert all("already closed channel" in message for message in caplog.messages)

@@ -21,7 +21,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
         script="The meaning of life is what you make of it",
     )
-    folder.add_llm("acme/Talker-GGUF/Talker-Q8_0.gguf", script="on and on ", endless=True)
+    folder.add_llm(
+        "acme/Talker-GGUF/Talker-Q8_0.gguf", script="on and on ", endless=True, context_length=65536
+    )
     folder.add_llm(
         "acme/Tools-GGUF/Tools-Q8_0.gguf",
         script=tool_call("add", a=1, b=2),

@@ -14,6 +14,9 @@ pytestmark = pytest.mark.usefixtures("nothing_loaded")
 
 KEY = "llama-3.2-1b-instruct"
 
+#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+ROOM: lms.LlmLoadModelConfigDict = {"context_length": 65536}
+
 
 def test_a_load_can_be_watched_and_gives_the_handle(client: lms.Client) -> None:
     with client.llm.load_new_instance_stream(KEY, "watched") as loading:
@@ -61,7 +64,7 @@ def test_leaving_half_way_unloads_again_what_was_loading(
 
 
 def test_leaving_an_endless_answer_stops_it(client: lms.Client) -> None:
-    llm = client.llm.model("talker")
+    llm = client.llm.model("talker", config=ROOM)
     with llm.respond_stream("hi") as answer:
         assert next(answer).content
     with pytest.raises(lms.LMStudioCancelledError):
@@ -69,7 +72,7 @@ def test_leaving_an_endless_answer_stops_it(client: lms.Client) -> None:
 
 
 def test_cancel_keeps_what_was_said_so_far(client: lms.Client) -> None:
-    with client.llm.model("talker").respond_stream("hi") as answer:
+    with client.llm.model("talker", config=ROOM).respond_stream("hi") as answer:
         next(answer)
         answer.cancel()
         assert answer.wait_for_result().stats.stop_reason == "userStopped"
