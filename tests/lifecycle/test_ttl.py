@@ -15,7 +15,7 @@ from lmstudio_async import (
     LMStudioInstanceUnloadedError,
     LMStudioValueError,
 )
-from tests.lifecycle.conftest import in_process
+from tests.lifecycle.conftest import ROOM, in_process
 from tests.processes import needs_proc, wait_gone, workers
 from tests.scripted_server import ScriptedServer
 
@@ -89,11 +89,11 @@ async def test_an_idle_instance_is_unloaded_after_its_ttl(client: AsyncClient) -
 @needs_proc
 @in_process
 async def test_a_busy_instance_is_not_idle_however_long_it_takes(client: AsyncClient) -> None:
-    talker = await client.llm.load_new_instance("talker", ttl=0.5, config={"context_length": 65536})
+    talker = await client.llm.load_new_instance("talker", ttl=2, config=ROOM)
     (worker,) = workers()
     async with talker.respond_stream("Go") as stream:
         started = anyio.current_time()
-        while anyio.current_time() < started + 0.8:
+        while anyio.current_time() < started + 2.3:
             await anext(stream)
         assert await client.llm.list_loaded() == [talker]
         await stream.cancel()
