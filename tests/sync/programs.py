@@ -28,12 +28,17 @@ def say(*what):
 
 #: What most of them begin with.
 HEAD = '''
-import signal, sys, threading
+import signal, sys, threading, time
 import lmstudio_sync as lms
 from tests.sync.quiet_server import QuietServer, client_of
 
 def say(*what):
     print(*what, flush=True)
+
+def pause():
+    """Wait for a Ctrl-C. signal.pause() alone would miss one that comes just before it, and wait for ever."""
+    while True:
+        time.sleep(0.1)
 
 def say_when_waiting():
     """Say so as soon as the main thread is in a blocking call."""

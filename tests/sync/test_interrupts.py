@@ -69,7 +69,7 @@ def test_ctrl_c_in_the_body_of_a_loop_cancels_the_operation() -> None:
                 with llm.respond_stream("hi") as answer:
                     for fragment in answer:
                         say("in the body")
-                        signal.pause()
+                        pause()
             except KeyboardInterrupt:
                 say("interrupted", server.was_told("cancel"))
     """
@@ -86,7 +86,7 @@ def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
         with client_of(server) as client:
             def on_progress(fraction):
                 say("in the callback")
-                signal.pause()
+                pause()
             try:
                 client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
             except KeyboardInterrupt:
