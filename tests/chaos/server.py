@@ -38,7 +38,11 @@ class ServerProcess:
         self._output = folder / "server.log"
         self._process: subprocess.Popen[bytes]
         self._orphans: set[int] = set()
-        self.port = _free_port()
+        # Bound and not listening, it keeps the port from everybody but this server, also while that is down.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = int(self._place.getsockname()[1])
 
     @property
     def address(self) -> str:
@@ -70,6 +74,7 @@ class ServerProcess:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._place.close()
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -149,8 +154,3 @@ def _is_worker(process: int) -> bool:
         return b"_worker.py" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
