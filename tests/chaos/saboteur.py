@@ -78,8 +78,8 @@ class Saboteur:
             _signal(stopped, signal.SIGKILL)
 
     def _signal_worker(self, fault: Fault, number: signal.Signals) -> int | None:
-        # The servers in this process have some too.
-        them = sorted({*self._server.workers, *workers()})
+        # The servers in this process have some too. Just started, the server itself looks like one.
+        them = sorted({*self._server.workers, *workers()} - {self._server.pid})
         if not them:
             return None
         one = them[int(fault.pick * len(them))]
