@@ -135,9 +135,12 @@ def _note_what_nobody_would_hear(record: Record) -> None:
     warnings.simplefilter("error")
 
     def unraisable(what: Any) -> None:
-        dropped = isinstance(what.exc_value, ResourceWarning) and "dropped half-way" in str(what.exc_value)
-        if dropped and may_be_interrupted():
-            # Ctrl-C came between the start of an operation and the block that would have ended it.
+        error = what.exc_value
+        dropped = isinstance(error, ResourceWarning) and "dropped half-way" in str(error)
+        not_begun = isinstance(error, RuntimeWarning) and "was never awaited" in str(error)
+        if (dropped or not_begun) and may_be_interrupted():
+            # Ctrl-C came between the start of an operation and the block that would have ended it, or between the making
+            # of a coroutine and the call that would have run it.
             return
         if not isinstance(what.exc_value, KeyboardInterrupt):
             place = "".join(traceback.format_stack()[:-1])
