@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from lmstudio_sync._convenience import list_loaded_models as list_loaded_models
     from lmstudio_sync._convenience import llm as llm
     from lmstudio_sync._convenience import prepare_image as prepare_image
+    from lmstudio_sync._default_client import close_default_client as close_default_client
     from lmstudio_sync._default_client import configure_default_client as configure_default_client
     from lmstudio_sync._default_client import get_default_client as get_default_client
     from lmstudio_sync._downloading import DownloadStream as DownloadStream
@@ -262,6 +263,7 @@ __all__ = [
     "ToolParamDefDict",
     "ToolResultMessage",
     "UserMessage",
+    "close_default_client",
     "configure_default_client",
     "embedding_model",
     "get_default_client",
@@ -283,6 +285,7 @@ _WHERE = {
         "prepare_image",
     ),
     "_default_client": (
+        "close_default_client",
         "configure_default_client",
         "get_default_client",
     ),

@@ -8,7 +8,7 @@ import threading
 from lmstudio_async.errors import LMStudioClientError
 from lmstudio_sync._client import Client
 
-__all__ = ["configure_default_client", "get_default_client"]
+__all__ = ["close_default_client", "configure_default_client", "get_default_client"]
 
 _lock = threading.RLock()
 _client: Client | None = None
@@ -18,7 +18,7 @@ _settings: tuple[str | None, str | None] = (None, None)
 def get_default_client(api_host: str | None = None) -> Client:
     """Give the client that the module-level functions use. It is made and connected on the first call.
 
-    It is closed at the end of the interpreter; `Client.close` does that earlier, and the next call makes a new one.
+    It is closed at the end of the interpreter; `close_default_client` does that earlier.
 
     :param api_host: the same as calling `configure_default_client` with it first.
     :return: the client.
@@ -60,11 +60,29 @@ def configure_default_client(api_host: str | None = None, api_token: str | None 
         if _is_usable(_client):
             raise LMStudioClientError(
                 "The default client has been made already. Configure it before its first use, or close it first: "
-                "get_default_client().close()"
+                "close_default_client()"
             )
         # Complains if they make no sense.
         Client(api_host, api_token)
         _settings = (api_host, api_token)
+
+
+def close_default_client() -> None:
+    """Close the default client, if there is one, and forget what it connects to. The next use makes a new one.
+
+    ::
+
+        lms.configure_default_client("192.168.1.20:1234")
+        print(lms.list_loaded_models())
+        lms.close_default_client()
+        lms.configure_default_client("192.168.1.21:1234")
+        print(lms.list_loaded_models())
+    """
+    global _client, _settings
+    with _lock:
+        closing, _client, _settings = _client, None, (None, None)
+    if closing is not None:
+        closing.close()
 
 
 def _is_usable(client: Client | None) -> bool:

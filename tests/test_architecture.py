@@ -56,6 +56,7 @@ CONFINED = {
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
     "rich": ("_cli/",),
+    "pytest": ("testing/plugin.py",),
 }
 
 #: Rooms that only transform: bytes and events in, values and events out.

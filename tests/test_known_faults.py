@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import gc
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ from lmstudio_async import (
     LMStudioServerError,
     LMStudioUnreachableError,
 )
-from lmstudio_sync import _default_client
+from lmstudio_async.testing import served
 from tests.chat.shapes import Shelf
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, list_nothing, loaded_llm
-from tests.serving import served
 
 Both = tuple[AsyncClient, ScriptedServer]
 
@@ -177,24 +176,24 @@ async def test_4_an_endpoint_that_the_server_does_not_know_is_an_error_at_once(t
 
 
 @pytest.fixture
-def new_default_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def new_default_client() -> Iterator[None]:
     """The default client is to be made anew."""
-    monkeypatch.setattr(_default_client, "_client", None)
-    monkeypatch.setattr(_default_client, "_settings", (None, None))
+    lmstudio_sync.close_default_client()
+    yield
+    lmstudio_sync.close_default_client()
 
 
 @pytest.mark.usefixtures("new_default_client")
 def test_5_the_default_client_uses_the_token_that_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served(tmp_path, api_tokens=[TOKEN]) as address:
+    with served(EmbeddedServer(tmp_path, api_tokens=[TOKEN], threads=1)) as address:
         with pytest.raises(LMStudioAuthenticationError), lmstudio_sync.Client(address) as guest:
             guest.list_loaded_models()
 
         monkeypatch.setenv("LMSTUDIO_HOST", address)
         lmstudio_sync.configure_default_client(api_token=TOKEN)
         assert lmstudio_sync.list_loaded_models() == []
-        lmstudio_sync.get_default_client().close()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -299,12 +298,11 @@ def test_18_a_default_client_of_a_wrong_host_can_be_closed_and_made_anew(tmp_pat
     lmstudio_sync.configure_default_client("127.0.0.1:1")
     with pytest.raises(LMStudioUnreachableError):
         lmstudio_sync.list_loaded_models()
-    lmstudio_sync.get_default_client().close()
+    lmstudio_sync.close_default_client()
 
-    with served(tmp_path) as address:
+    with served(EmbeddedServer(tmp_path, threads=1)) as address:
         lmstudio_sync.configure_default_client(address)
         assert lmstudio_sync.list_loaded_models() == []
-        lmstudio_sync.get_default_client().close()
 
 
 async def test_21_what_a_schema_refers_to_is_sent_with_it(both: Both) -> None:

@@ -22,6 +22,8 @@ import attrs
 import pytest
 
 import lmstudio_async
+import lmstudio_async.testing
+import lmstudio_async.testing.plugin
 import lmstudio_sync
 
 PACKAGE = "lmstudio_async"
@@ -251,6 +253,16 @@ def test_a_public_name_says_that_it_is_public(package: ModuleType, name: str) ->
 def test_a_public_name_is_documented(package: ModuleType, name: str) -> None:
     found = list(complaints(name, getattr(package, name)))
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", lmstudio_async.testing.__all__)
+def test_what_users_test_with_is_documented(name: str) -> None:
+    assert list(complaints(name, getattr(lmstudio_async.testing, name))) == []
+
+
+@pytest.mark.parametrize("name", lmstudio_async.testing.plugin.__all__)
+def test_a_fixture_is_documented(name: str) -> None:
+    assert inspect.getdoc(getattr(lmstudio_async.testing.plugin, name))
 
 
 @both_packages

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 import lmstudio_async as lms
-from tests.tiny_gguf import ModelsFolder
+from lmstudio_async.testing import ModelsFolder
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SNIPPETS = [
@@ -37,11 +37,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def home(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that the examples are for: LM Studio's folder has the models, and its server is the embedded one."""
     monkeypatch.setenv("HOME", str(models.parent.parent))
     monkeypatch.setenv("USERPROFILE", str(models.parent.parent))
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
+    # What an example writes, it writes where it runs.
+    monkeypatch.chdir(tmp_path)
 
 
 def is_program(snippet: str) -> bool:

@@ -105,7 +105,7 @@ def package(init: Module, home: Mapping[str, str]) -> str:
         if of_the_core in home:
             places.setdefault(home[of_the_core], []).append(name)
     places["_convenience"] = list(CONVENIENCE)
-    places["_default_client"] = ["configure_default_client", "get_default_client"]
+    places["_default_client"] = ["close_default_client", "configure_default_client", "get_default_client"]
     places["_timeouts"] = ["get_sync_api_timeout", "set_sync_api_timeout"]
     own = {name: f"{FACADE}.{module}" for module, found in places.items() for name in found}
     origins = {name: own.get(name) or init.origins[names[name]] for name in [*names, *own]}

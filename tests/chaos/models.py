@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.tiny_gguf import ModelsFolder
+from lmstudio_async.testing import ModelsFolder
 
 __all__ = ["EMBEDDING", "LLMS", "VECTOR_LENGTH", "make_models", "may_say"]
 

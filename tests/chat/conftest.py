@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer
-from tests.chat_templates import HERMES, THINKING
-from tests.tiny_gguf import ModelsFolder, tool_call
+from lmstudio_async.testing import ModelsFolder, tool_call
+from lmstudio_async.testing._chat_templates import HERMES, THINKING
 
 EMMA = '{"title": "Emma", "author": {"name": "Jane Austen"}, "isbn": "1"}'
 

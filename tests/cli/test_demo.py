@@ -12,9 +12,10 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async._cli import _demo, _stage
 from lmstudio_async._cli._screen import Screen
+from lmstudio_async.testing import ModelsFolder
+from lmstudio_async.testing._tiny_models import write_llm
 from tests.cli.running import command, interrupt, read_until, run
 from tests.processes import is_running, workers
-from tests.tiny_gguf import ModelsFolder, write_llm
 
 needs_signals = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no SIGINT for other processes"

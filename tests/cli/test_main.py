@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async._cli import _embedded, main
+from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import run
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture(autouse=True)

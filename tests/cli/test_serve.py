@@ -18,9 +18,9 @@ from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, Request, TextMessage
 
 import lmstudio_async as lms
+from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import command, interrupt, read_until, run
 from tests.processes import is_running, workers
-from tests.tiny_gguf import ModelsFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 

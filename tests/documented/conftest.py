@@ -13,11 +13,10 @@ import attrs
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_sync import _default_client
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import HERMES, ModelsFolder, served, tool_call
 from tests.real.minilm import write_minilm
 from tests.real.packages import folder_of
-from tests.serving import served
-from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 MEANING = "The meaning of life is what you make of it"
 BOOK = ['{"title": ', '"The Hobbit", ', '"author": ', '"J. R. R. Tolkien", ', '"year": ', "1937", "}"]
@@ -120,7 +119,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def server(models: Models) -> Iterator[str]:
     """The host and port of a running server. It ends with the module: other tests count processes."""
-    with served(models.folder) as host:
+    with served(EmbeddedServer(models.folder, threads=1)) as host:
         yield host
 
 
@@ -128,11 +127,9 @@ def server(models: Models) -> Iterator[str]:
 def users_settings(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A client without arguments finds the server, and the default client is made anew."""
     monkeypatch.setenv("LMSTUDIO_HOST", server)
-    monkeypatch.setattr(_default_client, "_client", None)
-    monkeypatch.setattr(_default_client, "_settings", (None, None))
+    lms.close_default_client()
     yield
-    if _default_client._client is not None:
-        _default_client._client.close()
+    lms.close_default_client()
 
 
 @pytest.fixture

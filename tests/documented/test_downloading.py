@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import lmstudio_async
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import served
+from lmstudio_async.testing._tiny_models import write_llm
 from tests.documented.conftest import MEANING
 from tests.embedded.local_hub import LocalHub
-from tests.serving import served
-from tests.tiny_gguf import write_llm
 
 NAME = "bartowski/Llama-3.2-1B-Instruct-GGUF"
 
@@ -34,7 +35,7 @@ def server(content: bytes, tmp_path: Path) -> Iterator[str]:
         environment.setenv("HF_ENDPOINT", hub.url)
         environment.setenv("NO_PROXY", "127.0.0.1")
         environment.delenv("HF_TOKEN", raising=False)
-        with served(tmp_path / "models") as host:
+        with served(EmbeddedServer(tmp_path / "models", threads=1)) as host:
             yield host
 
 

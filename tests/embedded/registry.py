@@ -27,8 +27,8 @@ from lmstudio_async.embedded._instances import Domain, Instance, Instances
 from lmstudio_async.errors import (
     LMStudioServerError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.processes import workers
-from tests.tiny_gguf import ModelsFolder
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 OTHER = "acme/other-GGUF/other-Q8_0.gguf"

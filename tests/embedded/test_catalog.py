@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.errors import LMStudioDomainMismatchError, LMStudioModelNotFoundError
-from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
+from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 
 TINY_Q4 = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 TINY_Q8 = "acme/tiny-GGUF/tiny-Q8_0.gguf"

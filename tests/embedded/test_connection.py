@@ -11,8 +11,8 @@ import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioValueError
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import RawClient, Refused, connected, stack
-from tests.tiny_gguf import ModelsFolder
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._default_tools import RequestScanner, with_tools
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ADD, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, query, stack, text_of
-from tests.tiny_gguf import ModelsFolder
 
 # The tokens of the tiny models are bytes where a grammar leaves no choice: so they call what has but one form.
 RING = {

@@ -21,9 +21,9 @@ from lmstudio_async._wire._struct import Unknown
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._plan import Plan
 from lmstudio_async.errors import LMStudioServerError
+from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
-from tests.tiny_gguf import write_llm
 
 TINY = "acme/tiny-GGUF"
 Json = dict[str, Any]

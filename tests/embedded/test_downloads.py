@@ -22,9 +22,10 @@ from lmstudio_async import (
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._hub import HubFile, _take_all
 from lmstudio_async.embedded._partial_file import PartialFile, PartialFileInUse
+from lmstudio_async.testing._tiny_models import write_llm
+from lmstudio_async.testing._tiny_projector import write_projector
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
-from tests.tiny_gguf import write_llm, write_projector
 
 TINY = "acme/tiny-GGUF"
 FILE = "tiny-Q4_K_M.gguf"

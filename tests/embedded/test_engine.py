@@ -21,9 +21,9 @@ import pytest
 from lmstudio_async.embedded import _worker
 from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError
 from lmstudio_async.embedded._worker import Ready, read_event
+from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
 from tests.processes import needs_proc, workers
-from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
 
 pytest.importorskip("xllamacpp")
 

@@ -15,8 +15,8 @@ from lmstudio_async.embedded._draft import with_draft
 from lmstudio_async.embedded._load_config import plan_load
 from lmstudio_async.embedded._sampling import read_sampling
 from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import checked
-from tests.tiny_gguf import ModelsFolder
 
 THINKING = "{% if enable_thinking %}<think>{% endif %}"
 TOOL = {"type": "function", "function": {"name": "add-up"}}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from tests.chat_templates import GEMMA, HARMONY, MAGISTRAL
+from lmstudio_async.testing import HERMES, ModelsFolder
+from lmstudio_async.testing._chat_templates import GEMMA, HARMONY, MAGISTRAL
 from tests.embedded.asking import ask, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, text_of
-from tests.tiny_gguf import HERMES, ModelsFolder
 
 ORDINARY, STEERING, OWN = 1, 3, 4
 TOOL = {

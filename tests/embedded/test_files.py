@@ -11,8 +11,8 @@ import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._passages import Passage, cut
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import Json, RawClient, Refused, connected
-from tests.tiny_gguf import ModelsFolder
 
 STORY = "The cat sleeps.\n\nThe price is 5.\nNobody pays it.\n\nThe dog barks."
 

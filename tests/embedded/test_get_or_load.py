@@ -26,6 +26,7 @@ from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.registry import (
     TINY,
     Reports,
@@ -40,7 +41,6 @@ from tests.embedded.registry import (
     three_models,
 )
 from tests.processes import is_running, needs_proc, workers
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture

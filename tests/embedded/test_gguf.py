@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded._gguf import GgufArray, GgufError, read_header
-from tests.gguf_writer import Metadata, gguf_bytes, write_gguf
-from tests.tiny_gguf import BrokenKind, write_broken, write_embedding, write_llm
+from lmstudio_async.testing._gguf_writer import Metadata, gguf_bytes, write_gguf
+from lmstudio_async.testing._tiny_models import BrokenKind, write_broken, write_embedding, write_llm
 
 MODEL: Metadata = {"general.architecture": "llama", "llama.block_count": 2}
 TENSORS = {"token_embd.weight": (64, 10), "output.weight": (64, 10)}

@@ -25,12 +25,11 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._serve import serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
+from lmstudio_async.testing import ModelsFolder, served
 from tests.embedded.raw_client import stack
 from tests.embedded.sockets import plain_socket
 from tests.processes import needs_proc, wait_gone, workers
 from tests.scripted_server import until
-from tests.serving import served
-from tests.tiny_gguf import ModelsFolder
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -46,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
-    with served(models) as place:
+    with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 
@@ -304,7 +303,7 @@ def test_a_path_that_is_not_there_is_told_what_is(http: httpx.Client, method: st
 
 
 def test_with_tokens_set_rest_and_websockets_need_one(models: Path) -> None:
-    with served(models, api_tokens=[TOKEN]) as address:
+    with served(EmbeddedServer(models, api_tokens=[TOKEN], threads=1)) as address:
         with httpx.Client(base_url=f"http://{address}", trust_env=False) as http:
             assert http.get("/lmstudio-greeting").status_code == 200
             for headers in (

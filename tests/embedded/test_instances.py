@@ -34,6 +34,7 @@ from lmstudio_async.errors import (
     LMStudioServerError,
     LMStudioUnsupportedFeatureError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.registry import (
     OTHER,
     TINY,
@@ -48,7 +49,6 @@ from tests.embedded.registry import (
     three_models,
 )
 from tests.processes import needs_proc
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from lmstudio_async.errors import (
     LMStudioModelNotFoundError,
     LMStudioServerError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.registry import (
     ask_get,
     config,
@@ -37,7 +38,6 @@ from tests.embedded.registry import (
     three_models,
 )
 from tests.processes import is_running, needs_proc
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture

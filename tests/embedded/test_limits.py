@@ -22,9 +22,9 @@ from lmstudio_async.embedded import EmbeddedServer, ServerLimits
 from lmstudio_async.embedded._clients import Clients
 from lmstudio_async.embedded._connection import Channel, Connection
 from lmstudio_async.errors import LMStudioValueError, LMStudioWebsocketError
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, stack
-from tests.tiny_gguf import ModelsFolder
 
 KEEP_ALIVE = '{"type":"keepAlive"}'
 

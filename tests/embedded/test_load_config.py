@@ -17,7 +17,7 @@ from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
 from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
-from tests.tiny_gguf import ModelsFolder
+from lmstudio_async.testing import ModelsFolder
 
 LLAMA = "llm.load.llama."
 DRAFT = "llm.load.llama.speculativeDecoding."

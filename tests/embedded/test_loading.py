@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import (
     INFO_MEMBERS,
     INSTANCE_MEMBERS,
@@ -18,7 +19,6 @@ from tests.embedded.raw_client import (
     stack,
 )
 from tests.processes import is_running
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture(scope="module")

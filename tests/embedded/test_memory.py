@@ -15,10 +15,10 @@ from lmstudio_async._wire._usage import MemoryEstimate
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._memory import available_memory, estimate, total_memory
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import CHAT, loaded
 from tests.processes import needs_proc
 from tests.real.minilm import write_minilm
-from tests.tiny_gguf import ModelsFolder
 
 MB = 10**6
 

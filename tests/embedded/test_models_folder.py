@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded._catalog import Catalog, default_models_folder
-from tests.tiny_gguf import ModelsFolder
+from lmstudio_async.testing import ModelsFolder
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 

@@ -10,10 +10,10 @@ import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine import Engine, EngineStream
-from tests.chat_templates import GEMMA
+from lmstudio_async.testing import ModelsFolder
+from lmstudio_async.testing._chat_templates import GEMMA
 from tests.embedded.asking import PREFIX, ask, checked, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
-from tests.tiny_gguf import ModelsFolder
 
 POLICIES = ["truncateMiddle", "rollingWindow"]
 

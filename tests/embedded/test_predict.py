@@ -14,9 +14,9 @@ import pytest
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._engine_link import Exchange
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
-from tests.tiny_gguf import ModelsFolder
 
 STATS = {
     "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",

@@ -25,12 +25,11 @@ from hypothesis import strategies as st
 
 from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, RpcEndpoint, endpoints
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder, served
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected, query, stack
 from tests.embedded.sockets import frame, plain_socket, raw_websocket
-from tests.serving import served
 from tests.soak import bounded
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +280,7 @@ def test_any_packets(
 
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
-    with served(models) as place:
+    with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 

@@ -22,10 +22,10 @@ from lmstudio_async._wire._models import LoadModelCreation, Progress
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._instances import Instance, Instances
 from lmstudio_async.errors import LMStudioError
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.registry import get, running, three_models
 from tests.processes import needs_proc, workers
 from tests.soak import bounded
-from tests.tiny_gguf import ModelsFolder
 
 pytestmark = needs_proc
 

@@ -15,9 +15,9 @@ from lmstudio_async.errors import (
     LMStudioRuntimeError,
     LMStudioUnreachableError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import INFO_MEMBERS, RawClient, Refused, connected, query
 from tests.processes import is_running
-from tests.tiny_gguf import ModelsFolder
 
 
 @pytest.fixture(scope="module")

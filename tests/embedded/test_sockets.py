@@ -13,6 +13,7 @@ import pytest
 from starlette.types import Message
 
 from lmstudio_async.embedded import EmbeddedServer, ServerLimits, create_app
+from lmstudio_async.testing import served
 from tests.embedded.sockets import (
     CREDENTIALS,
     answer,
@@ -22,7 +23,6 @@ from tests.embedded.sockets import (
     read_frame,
     upgrade,
 )
-from tests.serving import served
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         unread_seconds=0.2,
         unread_bytes=100_000,
     )
-    with served(tmp_path_factory.mktemp("models"), limits=limits) as place:
+    with served(EmbeddedServer(tmp_path_factory.mktemp("models"), limits=limits, threads=1)) as place:
         yield place
 
 

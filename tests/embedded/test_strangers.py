@@ -20,9 +20,9 @@ from lmstudio_async.embedded._instance import model_info
 from lmstudio_async.embedded._load_config import plan_load
 from lmstudio_async.embedded._memory import estimate
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
+from lmstudio_async.testing import ModelsFolder
+from lmstudio_async.testing._gguf_writer import Metadata, gguf_bytes
 from tests.embedded.registry import load, names, running
-from tests.gguf_writer import Metadata, gguf_bytes
-from tests.tiny_gguf import ModelsFolder
 
 SOUND = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 STRANGER = "acme/stranger-GGUF/stranger-Q8_0.gguf"

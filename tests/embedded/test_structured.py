@@ -10,9 +10,9 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import THINKING, ModelsFolder
 from tests.embedded.asking import ask, begin, checked
 from tests.embedded.raw_client import Json, RawClient, Refused, text_of
-from tests.tiny_gguf import THINKING, ModelsFolder
 
 
 @pytest.fixture

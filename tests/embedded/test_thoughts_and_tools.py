@@ -9,10 +9,10 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
-from tests.chat_templates import LLAMA, MISTRAL, XML
+from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
+from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
 from tests.embedded.asking import ADD, PREFIX, ask, begin, checked, message, need, user
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack, text_of
-from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
 
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 

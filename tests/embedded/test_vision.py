@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, text_of
 from tests.embedded.tiny_vision import png, write_projector
-from tests.tiny_gguf import ModelsFolder
 
 RED = base64.b64encode(png(255, 0, 0)).decode()
 

@@ -17,11 +17,11 @@ import pytest
 
 from lmstudio_async._wire._models import Progress, Resolved
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
 from tests.embedded.registry import ask_load, halt_worker, load, names, running
 from tests.processes import needs_proc, wait_gone, workers
-from tests.tiny_gguf import ModelsFolder
 
 pytestmark = needs_proc
 

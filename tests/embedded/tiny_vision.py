@@ -8,7 +8,7 @@ import zlib
 from array import array
 from pathlib import Path
 
-from tests.gguf_writer import Tensor, Value, write_gguf
+from lmstudio_async.testing._gguf_writer import Tensor, Value, write_gguf
 
 __all__ = ["png", "write_projector"]
 

@@ -10,8 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
-from tests.serving import served
-from tests.tiny_gguf import ModelsFolder
+from lmstudio_async.testing import ModelsFolder, served
 
 #: For what does not depend on how the server is reached.
 in_process = pytest.mark.parametrize("place", ["in process"])
@@ -44,7 +43,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
     """Where the server listens that all tests of a module share."""
-    with served(models) as place:
+    with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 

@@ -31,9 +31,8 @@ from lmstudio_async import (
     ModelQuery,
 )
 from lmstudio_async import _transport as transport
+from lmstudio_async.testing import ModelsFolder, served
 from tests.scripted_server import ScriptedServer
-from tests.serving import served
-from tests.tiny_gguf import ModelsFolder
 
 LLAMA = "llama-3.2-1b-instruct"
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
@@ -43,7 +42,7 @@ OTHER_TOKEN = "sk-lm-ijklmnop:ABCDEFGHIJKLMNOPQRST"
 @pytest.fixture(scope="module")
 def guarded(models: Path) -> Iterator[str]:
     """Where a server listens that wants a token."""
-    with served(models, api_tokens=[TOKEN]) as place:
+    with served(EmbeddedServer(models, api_tokens=[TOKEN], threads=1)) as place:
         yield place
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import lmstudio
 import pytest
 
+from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from tests.official.serving import Served, served
-from tests.tiny_gguf import HERMES, THINKING, ModelsFolder, tool_call
 
 #: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
 ROOM: Any = {"contextLength": 65536}

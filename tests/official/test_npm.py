@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from lmstudio_async.testing import ModelsFolder
+from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub
 from tests.official.serving import Served, served
-from tests.tiny_gguf import ModelsFolder, write_llm
 
 # What 2.0.0 wants of this package, ^0.5.0, npm does not have.
 OVERRIDES = {"1.5.0": {}, "2.0.0": {"@lmstudio/lms-isomorphic": "0.4.6"}}

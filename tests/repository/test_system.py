@@ -19,8 +19,8 @@ from lmstudio_async import (
     LMStudioServerError,
     LMStudioValueError,
 )
+from lmstudio_async.testing import ModelsFolder
 from tests.scripted_server import ScriptedServer
-from tests.tiny_gguf import ModelsFolder
 
 Both = tuple[AsyncClient, ScriptedServer]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_sync import _default_client
-from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
+from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +59,6 @@ def default_client(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
-    monkeypatch.setattr(_default_client, "_client", None)
-    monkeypatch.setattr(_default_client, "_settings", (None, None))
+    lms.close_default_client()
     yield
-    if _default_client._client is not None:
-        _default_client._client.close()
+    lms.close_default_client()

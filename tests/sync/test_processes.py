@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import lmstudio_sync as lms
-from tests.serving import served
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import served
 from tests.sync.programs import program
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -18,7 +19,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
     """Where a server listens that outlives the programs."""
-    with served(models) as place:
+    with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 

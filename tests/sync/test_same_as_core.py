@@ -14,6 +14,7 @@ import lmstudio_sync
 
 #: What only a module-level default client, or a background thread, needs.
 ONLY_HERE = {
+    "close_default_client",
     "configure_default_client",
     "embedding_model",
     "get_default_client",

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioPredictionError, ToolCallProgress
-from tests.tiny_gguf import HERMES, ModelsFolder, tool_call
+from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ import random
 from array import array
 from pathlib import Path
 
-from tests.gguf_writer import Metadata, Tensor, Value, write_gguf
+from lmstudio_async.testing._gguf_writer import Metadata, Tensor, Value, write_gguf
 
 __all__ = ["write_projector"]
 

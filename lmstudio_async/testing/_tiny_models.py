@@ -1,33 +1,12 @@
-"""Real GGUF models for tests, made in milliseconds with the standard library, loaded by real llama.cpp.
+"""Tiny GGUF models, written in milliseconds by the standard library, which real llama.cpp loads.
 
-A *scripted* LLM says exactly its script after any prompt, at any temperature, and stops. It is a real
-transformer whose blocks add nothing, so that the last token alone decides the next one: every token of a
-prompt leads to the first piece of the script, every piece to the next one, and the last one to the end.
-
-::
-
-    models = ModelsFolder(tmp_path)
-    models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there")
-    models.add_llm("acme/talker-GGUF/talker-Q8_0.gguf", script="on and on ", endless=True)  # for cancelling
-    models.add_llm("acme/slow-GGUF/slow-F16.gguf", padding_mb=256)  # loads noticeably
-    models.add_llm(
-        "acme/tools-GGUF/tools-Q8_0.gguf",
-        script=tool_call("add", a=1, b=2),          # the first answer of a conversation
-        then=["The sum is 3."],                     # its second one
-        chat_template=HERMES,
-    )
-    models.add_llm("acme/thinker-GGUF/thinker-Q8_0.gguf", script="<think>Hm</think>Yes", chat_template=THINKING)
-    models.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None)  # random words: seeds count
-    models.add_embedding("acme/embed-GGUF/embed-F32.gguf", dimensions=16)
-    models.add_llm("acme/eye-GGUF/eye-Q8_0.gguf", script="A cat")
-    models.add_projector("acme/eye-GGUF/mmproj-eye-F16.gguf")  # makes its neighbours see
-    models.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "truncated")
-    server_on(models.folder)
+A *scripted* LLM says exactly its script after any prompt, at any temperature, and stops. It is a real transformer
+whose blocks add nothing, so that the last token alone decides the next one: every token of a prompt leads to the first
+piece of the script, every piece to the next one, and the last one to the end.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import struct
@@ -36,27 +15,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tests.chat_templates import CHATML, HERMES, THINKING
-from tests.gguf_writer import Metadata, Tensor, Value, write_gguf
-from tests.tiny_projector import write_projector
+from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.testing._chat_templates import CHATML
+from lmstudio_async.testing._gguf_writer import Metadata, Tensor, Value, write_gguf
 
-__all__ = [
-    "CHATML",
-    "HERMES",
-    "THINKING",
-    "ModelsFolder",
-    "tool_call",
-    "write_broken",
-    "write_embedding",
-    "write_llm",
-    "write_projector",
-]
+__all__ = ["BrokenKind", "Script", "different", "write_broken", "write_embedding", "write_llm"]
 
+#: What a model says: a text, or the very pieces (one token each, all different, each longer than a byte).
 Script: TypeAlias = str | Sequence[str]
-"""What a model says: a text, or the very pieces (one token each, all different, each longer than a byte)."""
 
 BrokenKind: TypeAlias = Literal[
-    "truncated", "bad magic", "absurd counts", "empty", "no tensors", "cut in header"
+    "truncated", "bad magic", "absurd counts", "empty", "no tensors", "cut in header", "missing tensor"
 ]
 _Weights: TypeAlias = tuple[list[str], "array[float]", "array[float]"]
 
@@ -66,85 +35,6 @@ _END_OF_TEXT, _END_OF_ANSWER = 256, 258
 _WORDS = [
     f" {a}{b}" for a in ("ba", "ko", "mi", "tu", "re", "sa") for b in ("no", "la", "ki", "po", "du", "ve")
 ]
-
-
-class ModelsFolder:
-    """A models folder as LM Studio has it: ``publisher/repository/file.gguf``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def add_llm(
-        self,
-        path: str,
-        *,
-        script: Script | None = "Hello there",
-        then: Sequence[Script] = (),
-        endless: bool = False,
-        name: str = "Tiny",
-        context_length: int = 2048,
-        architecture: str = "llama",
-        chat_template: str | None = CHATML,
-        padding_mb: int = 0,
-        blocks: int = 1,
-        metadata: Metadata | None = None,
-    ) -> Path:
-        """Add an LLM; see :func:`write_llm`."""
-        return write_llm(
-            self._place(path),
-            script=script,
-            then=then,
-            endless=endless,
-            name=name,
-            context_length=context_length,
-            architecture=architecture,
-            chat_template=chat_template,
-            padding_mb=padding_mb,
-            blocks=blocks,
-            metadata=metadata,
-        )
-
-    def add_embedding(
-        self,
-        path: str,
-        *,
-        dimensions: int = 16,
-        name: str = "Tiny Embed",
-        context_length: int = 512,
-        metadata: Metadata | None = None,
-    ) -> Path:
-        """Add an embedding model; see :func:`write_embedding`."""
-        return write_embedding(
-            self._place(path),
-            dimensions=dimensions,
-            name=name,
-            context_length=context_length,
-            metadata=metadata,
-        )
-
-    def add_projector(self, path: str, *, metadata: Metadata | None = None) -> Path:
-        """Add an mmproj file; see :func:`~tests.tiny_projector.write_projector`."""
-        return write_projector(self._place(path), metadata=metadata)
-
-    def add_broken(self, path: str, kind: BrokenKind = "truncated") -> Path:
-        """Add a file that no engine can load; see :func:`write_broken`."""
-        return write_broken(self._place(path), kind)
-
-    def _place(self, path: str) -> Path:
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place
-
-
-def tool_call(name: str, /, **arguments: object) -> list[str]:
-    """Script pieces that call a tool, the way a model with the ``HERMES`` template does."""
-    head = f'<tool_call>\n{{"name": "{name}", "arguments": '
-    body = json.dumps(arguments)
-    # A few pieces, so that the arguments arrive in more than one fragment.
-    third = max(2, len(body) // 3)
-    return _different(
-        [head, *(body[i : i + third] for i in range(0, len(body), third)), "}\n</tool_call>"], set()
-    )
 
 
 def write_llm(
@@ -161,18 +51,9 @@ def write_llm(
     blocks: int = 1,
     metadata: Metadata | None = None,
 ) -> Path:
-    """Write an LLM that answers with its script. Ids 0..255 of its vocabulary are the bytes themselves.
+    """Write an LLM that answers with its script; ``ModelsFolder.add_llm`` says how.
 
-    :param script: what it says. A text is cut at its words; give the pieces to choose the fragments yourself.
-        ``None``: random words, chosen by temperature and seed.
-    :param then: what it says in the second, third ... answer of a conversation, instead of the script again.
-    :param endless: begin again at the end of the script (or of the random words), and never stop.
-    :param context_length: the longest context that it claims to be trained for, in tokens.
-    :param architecture: one that has the same tensors as ``llama``, such as ``qwen2`` or ``smollm3``.
-    :param chat_template: ``CHATML``, ``HERMES``, ``THINKING`` or your own; ``None`` for a base model.
-    :param padding_mb: make the file that much larger (sparse where the file system can), by experts that
-        are never used.
-    :param metadata: more metadata, or other values for some; see the GGUF specification.
+    Ids 0..255 of its vocabulary are the bytes themselves. The padding is experts that are never used.
     """
     vocabulary, embedding, output = (
         _random_words(endless) if script is None else _scripted(script, then, endless)
@@ -240,11 +121,7 @@ def write_embedding(
     context_length: int = 512,
     metadata: Metadata | None = None,
 ) -> Path:
-    """Write an embedding model: other texts get other vectors, the same words in another order too.
-
-    :param dimensions: the length of a vector; even.
-    :param context_length: the longest text, in tokens; a token is an ASCII character.
-    """
+    """Write an embedding model; see ``ModelsFolder.add_embedding``."""
     characters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *("▁" + c for c in characters)]
     dice = random.Random(dimensions)
@@ -295,13 +172,13 @@ def write_embedding(
 
 
 def write_broken(path: Path, kind: BrokenKind = "truncated") -> Path:
-    """Write a file that is no model, whatever its name says.
-
-    :param kind: ``"truncated"`` has a sound header and lacks the end of its tensors (an unfinished download).
-    """
+    """Write a file that is no model, whatever its name says; see ``ModelsFolder.add_broken``."""
     if kind == "empty":
         path.write_bytes(b"")
         return path
+    if kind == "missing tensor":
+        # This architecture has the same tensors and some more.
+        return write_llm(path, architecture="qwen3")
     if kind == "no tensors":
         return write_gguf(path, {"general.architecture": "llama", "general.name": "Nothing"}, {})
     if kind == "absurd counts":
@@ -366,18 +243,18 @@ def _random_words(endless: bool) -> _Weights:
 def _pieces(script: Script, used: set[str]) -> list[str]:
     """The script's tokens, none of them used before: only the token says how far the script is."""
     if isinstance(script, str):
-        return _different(re.findall(r"\s*\S+(?:\s+$)?|^\s+$", script), used)
+        return different(re.findall(r"\s*\S+(?:\s+$)?|^\s+$", script), used)
     for piece in script:
         if not piece or piece in used:
-            raise ValueError(
+            raise LMStudioValueError(
                 f"the pieces of a script must all be different, and {piece!r} is there twice or empty"
             )
         used.add(piece)
     return list(script)
 
 
-def _different(pieces: Iterable[str], used: set[str]) -> list[str]:
-    """Join pieces with their neighbours until all are different and longer than a byte."""
+def different(pieces: Iterable[str], used: set[str]) -> list[str]:
+    """Join pieces with their neighbours until all are different, also from those used, and longer than a byte."""
     result: list[str] = []
     text = ""
     for piece in pieces:
@@ -389,7 +266,9 @@ def _different(pieces: Iterable[str], used: set[str]) -> list[str]:
     while text and (text in used or len(text.encode()) == 1) and result:
         text = result.pop() + text
     if text in used:
-        raise ValueError(f"another answer has the piece {text!r} already, and it cannot be cut differently")
+        raise LMStudioValueError(
+            f"another answer has the piece {text!r} already, and it cannot be cut differently"
+        )
     if text:
         used.add(text)
         result.append(text)
