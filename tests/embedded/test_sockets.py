@@ -46,7 +46,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that does not wait long for anything to be asked."""
     limits = ServerLimits(authentication_seconds=0.5)
-    with served(tmp_path_factory.mktemp("models"), limits=limits) as place:
+    with served(EmbeddedServer(tmp_path_factory.mktemp("models"), limits=limits, threads=1)) as place:
         yield place
 
 
