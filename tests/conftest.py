@@ -14,6 +14,8 @@ from lmstudio_async import AsyncClient
 from tests.scripted_server import ScriptedServer
 from tests.soak import register_profiles
 
+pytest_plugins = ["lmstudio_async.testing.plugin"]
+
 register_profiles()
 
 for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):

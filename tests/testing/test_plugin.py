@@ -1,4 +1,4 @@
-"""The fixtures, used as users use them: for programs that know nothing of tests."""
+"""The fixtures, used as users use them: for programs that know nothing of tests. The conftest has the plugin."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import lmstudio_async
 import lmstudio_sync
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.processes import needs_proc, workers
-
-pytest_plugins = ["lmstudio_async.testing.plugin"]
 
 
 def add(a: int, b: int) -> int:
