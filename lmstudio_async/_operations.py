@@ -241,8 +241,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 await self._stop()
         else:
             # Another task is about to begin it, and will stop it then.
-            while not self._feed.done:
-                await self._next_change()
+            await self._wait_for_end()
 
     async def aclose(self) -> None:
         """Let go of the operation; if it still runs, cancel it. Idempotent."""
@@ -256,9 +255,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             return
         await self._channel.cancel()
         with anyio.move_on_after(STOP_SECONDS):
-            while not self._feed.done:
-                await self._next_change()
-                await self._find_out()
+            await self._wait_for_end()
         if not self._feed.done:
             self._feed.fail(
                 LMStudioCancelledError(f"{self._feed.label}: cancelled, but the server did not confirm it.")
@@ -295,6 +292,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             raise
         finally:
             self._has_consumer = False
+
+    async def _wait_for_end(self) -> None:
+        while not self._feed.done:
+            await self._next_change()
+            await self._find_out()
 
     async def _next_change(self) -> None:
         # Whoever cancels waits beside the consumer: both are woken by the same event.

@@ -75,6 +75,28 @@ async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soo
                 load.result()
 
 
+async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lmstudio_async._loading.LOOK_SECONDS", 0.1)
+    with anyio.fail_after(10):
+        async with ScriptedServer(authentication="never").client() as (client, server):
+            load = client.llm.load_new_instance_stream("qwen3-4b")
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    with pytest.raises(LMStudioCancelledError, match="cancelled by this program"):
+                        await load.wait_for_result()
+
+                tasks.start_soon(watch)
+                await until(lambda: server.connections == 1)
+                tasks.start_soon(load.cancel)
+                await anyio.wait_all_tasks_blocked()
+                await server.say(success=True)
+                await server.next_message()
+                await server.drop()
+
+
 async def test_cancelling_what_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmstudio_async._session.CONNECT_SECONDS", 0.05)
     with anyio.fail_after(10):
