@@ -251,8 +251,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     async def _stop(self) -> None:
         """Have the server stop, and wait for the end of the channel, but not for ever."""
-        if self._channel is None:
-            return
+        assert self._channel is not None
         await self._channel.cancel()
         with anyio.move_on_after(STOP_SECONDS):
             await self._wait_for_end()
