@@ -41,8 +41,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine where nobody listens, and nobody else can while the test runs."""
+    """A port of this machine where nobody listens, unless the test does: nobody else gets it while the test runs."""
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 0))
         yield int(taken.getsockname()[1])
 

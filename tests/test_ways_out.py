@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -52,7 +54,9 @@ async def test_whoever_watches_a_load_sees_it_end_when_another_task_cancels_it(b
         await server.fail(channel, "Load was cancelled")
 
 
-async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soon_as_it_has_begun() -> None:
+@asynccontextmanager
+async def cancelled_while_connecting() -> AsyncIterator[ScriptedServer]:
+    """A load that one task watches and another one has cancelled, and whose client is only now let in."""
     with anyio.fail_after(10):
         async with ScriptedServer(authentication="never").client() as (client, server):
             load = client.llm.load_new_instance_stream("qwen3-4b")
@@ -67,34 +71,25 @@ async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soo
                 tasks.start_soon(load.cancel)
                 await anyio.wait_all_tasks_blocked()
                 await server.say(success=True)
-                channel = await server.next_message()
-                assert (await server.next_message())["message"] == {"type": "cancel"}
-                await server.fail(channel, "Load was cancelled")
+                yield server
+            with pytest.raises(LMStudioCancelledError, match="cancelled by this program"):
+                await load.wait_for_result()
 
-            with pytest.raises(LMStudioCancelledError):
-                load.result()
+
+async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soon_as_it_has_begun() -> None:
+    async with cancelled_while_connecting() as server:
+        channel = await server.next_message()
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.fail(channel, "Load was cancelled")
 
 
 async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lmstudio_async._loading.LOOK_SECONDS", 0.1)
-    with anyio.fail_after(10):
-        async with ScriptedServer(authentication="never").client() as (client, server):
-            load = client.llm.load_new_instance_stream("qwen3-4b")
-            async with anyio.create_task_group() as tasks:
-
-                async def watch() -> None:
-                    with pytest.raises(LMStudioCancelledError, match="cancelled by this program"):
-                        await load.wait_for_result()
-
-                tasks.start_soon(watch)
-                await until(lambda: server.connections == 1)
-                tasks.start_soon(load.cancel)
-                await anyio.wait_all_tasks_blocked()
-                await server.say(success=True)
-                await server.next_message()
-                await server.drop()
+    async with cancelled_while_connecting() as server:
+        await server.next_message()
+        await server.drop()
 
 
 async def test_cancelling_what_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

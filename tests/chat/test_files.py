@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, Chat, FileHandle, LMStudioOSError, LMStudioValueError
-from tests.embedded.tiny_vision import png
+from tests.images import png
 
 RED = png(255, 0, 0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.documented.conftest import Models
-from tests.embedded.tiny_vision import png
+from tests.images import png
 
 
 @pytest.fixture

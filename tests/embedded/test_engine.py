@@ -6,11 +6,9 @@ import base64
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequest
 from lmstudio_async.embedded._worker import Ready, read_event
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.images import png
 from tests.processes import needs_proc, workers
 
 pytest.importorskip("xllamacpp")
@@ -138,21 +137,9 @@ async def test_a_template_sees_tools_and_variables(models: ModelsFolder) -> None
     assert prompt.startswith("add/good/hi")
 
 
-def png(width: int, height: int) -> bytes:
-    """A red picture."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = (b"\0" + b"\xff\0\0" * width) * height
-    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 async def test_with_a_projector_a_model_takes_images(models: ModelsFolder) -> None:
     eye = models.add_projector("a/b/mmproj.gguf")
-    image = "data:image/png;base64," + base64.b64encode(png(48, 32)).decode()
+    image = "data:image/png;base64," + base64.b64encode(png(255, 0, 0, width=48)).decode()
     parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": image}}]
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), projector_path=eye) as engine:
         assert (await engine.properties())["modalities"]["vision"] is True

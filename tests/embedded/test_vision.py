@@ -11,7 +11,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, text_of
-from tests.embedded.tiny_vision import png, write_projector
+from tests.images import png
 
 RED = base64.b64encode(png(255, 0, 0)).decode()
 
@@ -20,7 +20,7 @@ RED = base64.b64encode(png(255, 0, 0)).decode()
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/seer-GGUF/seer-Q8_0.gguf", script="I see it")
-    write_projector(folder.folder / "acme/seer-GGUF/mmproj-seer-F16.gguf")
+    folder.add_projector("acme/seer-GGUF/mmproj-seer-F16.gguf")
     return folder.folder
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -157,23 +156,14 @@ def test_a_blocking_client_comes_through_it_too(
         client.llm.unload("qwen3-4b")
 
 
-@pytest.fixture
-def kept_port() -> Iterator[int]:
-    """A port for servers that come and go. Bound and not listened at, it is nobody else's in between."""
-    with socket.socket() as kept:
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(("127.0.0.1", 0))
-        yield int(kept.getsockname()[1])
-
-
-async def test_a_server_that_was_restarted_on_its_port_is_found_again(kept_port: int) -> None:
-    with anyio.fail_after(20), SocketServer(serve_well, kept_port) as server:
+async def test_a_server_that_was_restarted_on_its_port_is_found_again(closed_port: int) -> None:
+    with anyio.fail_after(20), SocketServer(serve_well, closed_port) as server:
         async with AsyncClient(server.api_host) as client:
             (llm,) = await client.llm.list_loaded()
             server.stop()
             with pytest.raises(LMStudioUnreachableError):
                 await client.llm.list_loaded()
-            with SocketServer(serve_well, kept_port):
+            with SocketServer(serve_well, closed_port):
                 assert await client.llm.list_loaded() == [llm]
                 assert str(await llm.respond("Hello")) == "Hi"
 
