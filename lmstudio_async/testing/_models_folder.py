@@ -82,7 +82,8 @@ class ModelsFolder:
         :param model: its model key, such as ``"qwen3-4b"``; or the path of the file in the folder,
             ``"qwen/qwen3-4b-GGUF/qwen3-4b-Q4_K_M.gguf"``.
         :param script: what it says. A text is cut at its words; give the pieces, all different and each longer than
-            a byte, to choose the fragments yourself. None: random words, chosen by temperature and seed.
+            a byte, to choose the fragments yourself. None: random words, chosen by temperature and seed; and held to
+            a JSON schema the shortest answers that it allows (give its strings a ``maxLength``: they end with that).
         :param then: what it says in the second, third, ... answer of a conversation, instead of the script again.
         :param endless: begin again at the end of the script (or of the random words), and never stop.
         :param name: its name for people.

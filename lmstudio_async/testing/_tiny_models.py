@@ -228,15 +228,22 @@ def _scripted(
 
 
 def _random_words(endless: bool) -> _Weights:
-    """Vocabulary, embedding and output matrix of a model that says random words, and sometimes ends."""
+    """Vocabulary, embedding and output matrix of a model that says random words, and sometimes ends.
+
+    What it never says of its own accord, a grammar may make it say: then what closes an object or a list is likelier
+    by far than what goes on with it, that than all else, and blanks are the least likely. So the answer soon ends.
+    """
     vocabulary = [*_BYTES, *_CONTROL, *("".join(_BYTES[byte] for byte in word.encode()) for word in _WORDS)]
     sayable = {*range(259, len(vocabulary)), *(() if endless else (_END_OF_ANSWER,))}
+    # So far apart that no penalty for what was said already changes the order.
+    likeliness = {**dict.fromkeys(sayable, 0.0), **dict.fromkeys(b"]}", -30.0), ord(","): -40.0}
+    likeliness |= dict.fromkeys(b" \t\r\n", -60.0)
     dice = random.Random(0)
     embedding, output = array("f"), array("f")
     for token in range(len(vocabulary)):
         # The first number is the same in all tokens, which makes it a constant that switches tokens off.
         embedding += array("f", [4.0]) + _noise(dice, _WIDTH - 1, 1.0)
-        output += array("f", [0.0 if token in sayable else -50.0]) + _noise(dice, _WIDTH - 1, 0.1)
+        output += array("f", [likeliness.get(token, -50.0)]) + _noise(dice, _WIDTH - 1, 0.1)
     return vocabulary, embedding, output
 
 

@@ -123,11 +123,11 @@ async def test_a_pydantic_model_with_a_set_and_a_secret_is_answered(models: Path
     pydantic = pytest.importorskip("pydantic")
     page: Any = pydantic.create_model(
         "Page",
-        tags=(set[Literal["a", "b"]], pydantic.Field(max_length=3)),
+        tags=(set[Literal["a", "b"]], pydantic.Field(min_length=1)),
         secret=(pydantic.SecretStr, pydantic.Field(max_length=5)),
     )
     async with lms.AsyncClient(EmbeddedServer(models, threads=1)) as client:
         model = await client.llm.model("dice")
         result = await model.respond("Go", response_format=page, config={"max_tokens": 1000})
-    assert result.parsed.tags <= {"a", "b"}
+    assert result.parsed.tags in ({"a"}, {"b"})
     assert isinstance(result.parsed.secret, pydantic.SecretStr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,6 +73,30 @@ async def test_the_pieces_of_a_script_are_the_fragments_of_the_answer(
     fragments = [fragment.content async for fragment in llm.respond_stream("Hi")]
 
     assert [fragment for fragment in fragments if fragment] == ["Hel", "lo ", "there"]
+
+
+async def test_random_words_that_are_held_to_a_schema_end_as_soon_as_they_may(
+    models: ModelsFolder, client: AsyncClient
+) -> None:
+    models.add_llm("dice", script=None, endless=True)
+    llm = await client.llm.model("dice")
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 5},
+            "size": {"type": "integer"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1},
+            "more": {"type": "string"},
+        },
+        "required": ["name", "size", "tags"],
+    }
+    contents = [
+        (await llm.respond("Hi", response_format=schema, config={"temperature": 1.5})).content
+        for _ in range(20)
+    ]
+    for content in contents:
+        assert re.fullmatch(r'{"name":" \w{4}","size":-?\d,"tags":\["[ab]"\]}', content)
+    assert len(set(contents)) > 1
 
 
 async def test_a_vector_has_as_many_numbers_as_it_was_told(models: ModelsFolder, client: AsyncClient) -> None:
