@@ -180,9 +180,12 @@ class Engine:
         answer = await self._call("POST", "/apply-template", body)
         return str(answer["prompt"])
 
-    async def follows(self, schema: Mapping[str, Any]) -> bool:
-        """Whether it can hold an answer to a JSON schema. It says nothing, and goes on without one that it cannot."""
-        text = json.dumps(schema)
+    async def follows(self, form: Mapping[str, Any]) -> bool:
+        """Whether it can hold an answer to a form. It says nothing, and goes on without one that it cannot.
+
+        :param form: a ``json_schema``, or a ``grammar``, that allows JSON.
+        """
+        text = json.dumps(form)
         if text not in self._followed:
             # Made the likeliest by far, what no JSON begins with is said only if nothing forbids it.
             token = (await self.tokenize("x", add_special=False))[-1]
@@ -190,7 +193,7 @@ class Engine:
                 "prompt": [token],
                 "n_predict": 1,
                 "temperature": 0,
-                "json_schema": schema,
+                **form,
                 "logit_bias": [[token, 1e9]],
                 "return_tokens": True,
             }

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._json_grammar import json_grammar
 from lmstudio_async.embedded._load_config import engine_version
 
-__all__ = ["refuse_what_is_not_followed", "structure"]
+__all__ = ["refuse_what_is_not_followed", "structure", "with_grammar"]
 
 _TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 # Of a format that it does not know, a reader of a schema may take no notice: it is a remark, says the specification.
@@ -60,13 +61,26 @@ async def refuse_what_is_not_followed(engine: Engine, body: Mapping[str, Any]) -
     :raises LMStudioUnsupportedFeatureError: it has such a schema.
     """
     schema = body.get("json_schema")
-    if schema is not None and not await engine.follows(schema):
+    if schema is not None and not await engine.follows({"json_schema": schema}):
         raise unsupported_feature(
             "llm.prediction.structured",
             engine_version(),
             f"the engine cannot hold an answer to this JSON schema{_reason(schema, engine.log)}",
             "Ask for less in the schema, and check the rest yourself.",
         )
+
+
+async def with_grammar(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a request with a grammar instead of its schema, if there is a better one than the engine's own.
+
+    :param body: a request whose schema the engine follows, if it has one, from the answer's first token on.
+    """
+    form = dict(body)
+    schema = form.pop("json_schema", None)
+    grammar = None if schema is None else json_grammar(schema)
+    if grammar is None or not await engine.follows({"grammar": grammar}):
+        return dict(body)
+    return {**form, "grammar": grammar}
 
 
 def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:

@@ -18,6 +18,8 @@ from lmstudio_async.testing import HERMES, ModelsFolder, served, tool_call
 from tests.real.minilm import write_minilm
 from tests.real.packages import folder_of
 
+# A real model may go on and on, which its context ends. With a seed it does whenever it is asked this, or never.
+CALM: lms.LlmLoadModelConfigDict = {"context_length": 1024, "seed": 7}
 MEANING = "The meaning of life is what you make of it"
 BOOK = ['{"title": ', '"The Hobbit", ', '"author": ', '"J. R. R. Tolkien", ', '"year": ', "1937", "}"]
 
@@ -149,8 +151,7 @@ def loaded(server: str, models: Models) -> str:
         for other in others:
             other.unload()
         if not client.list_loaded_models():
-            # A real model may go on and on: its context ends that.
-            client.llm.load_new_instance(models.chat, ttl=None, config={"context_length": 1024})
+            client.llm.load_new_instance(models.chat, ttl=None, config=CALM)
     return models.chat
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 import lmstudio_sync
-from tests.documented.conftest import Models
+from tests.documented.conftest import CALM, Models
 
 
 @pytest.fixture(autouse=True)
 def agent(models: Models, server: str, nothing_loaded: None) -> None:
-    """The real model is loaded with a context that ends what it may go on and on about."""
+    """The real model is loaded so that it does not go on and on."""
     if models.is_real:
         with lmstudio_sync.Client(server) as client:
-            client.llm.load_new_instance(models.chat, config={"context_length": 1024})
+            client.llm.load_new_instance(models.chat, config=CALM)
 
 
 def multiply(a: float, b: float) -> float:

@@ -10,6 +10,8 @@ import pytest
 import lmstudio_async
 from tests.documented.conftest import Models
 
+pytestmark = pytest.mark.usefixtures("loaded")
+
 
 class BookSchema(pydantic.BaseModel):
     """A class based schema for a book."""

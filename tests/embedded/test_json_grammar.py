@@ -1,0 +1,208 @@
+"""The grammars that JSON schemas are made of: what they allow, and where they lead a model that loses its way."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+import lmstudio_sync as lms
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._json_grammar import json_grammar
+from lmstudio_async.testing import ModelsFolder, served
+from tests.soak import bounded
+
+Json = dict[str, Any]
+
+BOOK = {
+    "title": "The Hobbit, or There and Back Again",
+    "year": 1937,
+    "price": -7.5e0,
+    "tags": ["a", "é"],
+    "author": {"name": "J. R. R. Tolkien", "alive": False},
+    "sequel": {"title": 'The "Lord" of the Rings', "year": 1954, "tags": []},
+    "pages": {"hardback": 310, "pocket": 320},
+    "note": None,
+    "anything": [1, {"deep": [True, [], {}]}, "text"],
+}
+BOOK_SCHEMA: Json = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Book",
+    "$ref": "#/$defs/Book",
+    "$defs": {
+        "Book": {
+            "type": "object",
+            "description": "What is told of a book.",
+            "properties": {
+                "title": {"type": "string"},
+                "subtitle": {"type": "string"},
+                "year": {"type": "integer", "minimum": 1900},
+                "price": {"type": "number"},
+                "tags": {"type": "array", "items": {"enum": ["a", "é"]}},
+                "author": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "alive": {"type": "boolean"}},
+                    "required": ["name"],
+                    "additionalProperties": False,
+                },
+                "sequel": {"anyOf": [{"$ref": "#/$defs/Book"}, {"type": "null"}], "default": None},
+                "pages": {"type": "object", "additionalProperties": {"type": "integer"}},
+                "note": {"type": ["string", "null"], "maxLength": 100},
+                "anything": {"type": "array", "items": True, "minItems": 1, "maxItems": 5},
+            },
+            "required": ["title", "tags"],
+        }
+    },
+}
+LAYOUTS = {
+    "one line": json.dumps(BOOK, ensure_ascii=False),
+    "compact": json.dumps(BOOK, ensure_ascii=False, separators=(",", ":")),
+    "two blanks": json.dumps(BOOK, ensure_ascii=False, indent=2),
+    "four blanks": json.dumps(BOOK, ensure_ascii=False, indent=4),
+    "tabs": json.dumps(BOOK, ensure_ascii=False, indent="\t"),
+}
+TWO: Json = {
+    "type": "object",
+    "properties": {"a": {"enum": ["x", "y"]}, "b": {"enum": [1, 2]}},
+    "required": ["a", "b"],
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lms.Client]:
+    models = ModelsFolder(tmp_path_factory.mktemp("models"))
+    for number, text in enumerate(LAYOUTS.values()):
+        models.add_llm(f"layout-{number}", script=text)
+    models.add_llm("closes-too-soon", script=['{"a": "x"', "\n\n", "\n\n\n", "\n\n\n\n", "\n}"])
+    models.add_llm("knows-more", script='{"a": "x", "b": 1, "c": 3}')
+    models.add_llm("counts-on", script=["11", "111"], endless=True)
+    models.add_llm("dice", script=None)
+    models.add_llm("stammers", script="But, but, but")
+    with served(EmbeddedServer(models.folder, threads=1)) as host, lms.Client(host) as client:
+        yield client
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_json_is_left_as_people_lay_it_out(client: lms.Client, layout: str) -> None:
+    llm = client.llm.model(f"layout-{list(LAYOUTS).index(layout)}")
+    result = llm.respond("Which book?", response_format=BOOK_SCHEMA)
+    assert result.content == LAYOUTS[layout]
+    assert result.parsed == BOOK
+
+
+def test_a_model_that_closes_an_object_too_soon_is_led_on(client: lms.Client) -> None:
+    """After the first member it wants to say blanks, and has no end of them."""
+    llm = client.llm.model("closes-too-soon")
+    content = llm.respond("Hi", response_format=TWO).content
+    assert re.fullmatch(r'\{"a": "x",(\s[ \t]*)?"b":(\s[ \t]*)?[12](\s[ \t]*)?\}', content)
+
+
+def test_a_number_has_an_end(client: lms.Client) -> None:
+    llm = client.llm.model("counts-on")
+    for kind in ("integer", "number"):
+        schema = {"type": "array", "items": {"type": kind}, "minItems": 2, "maxItems": 2}
+        assert max(map(len, re.findall(r"\d+", llm.respond("Hi", response_format=schema).content))) == 19
+
+
+def test_an_object_has_no_more_members_than_its_schema_names(client: lms.Client) -> None:
+    llm = client.llm.model("knows-more")
+    assert llm.respond("Hi", response_format=TWO).parsed.keys() == {"a", "b"}
+
+
+def test_an_object_has_more_members_if_its_schema_says_so(client: lms.Client) -> None:
+    llm = client.llm.model("knows-more")
+    result = llm.respond("Hi", response_format={**TWO, "additionalProperties": True})
+    assert result.content == '{"a": "x", "b": 1, "c": 3}'
+
+
+# -- any schema
+
+# The engine's numbers are floats.
+integers = st.integers(-(2**53), 2**53)
+names = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=6)
+scalars = st.one_of(
+    st.just({"type": "boolean"}),
+    st.sampled_from([{"type": "null"}, {"type": "integer"}, {"type": "number"}]),
+    st.builds(
+        lambda least, span: {"type": "integer", "minimum": least, "maximum": least + span},
+        st.integers(-50, 50),
+        st.integers(0, 200),
+    ),
+    st.builds(lambda most: {"type": "string", "maxLength": most}, st.integers(0, 5)),
+    st.sampled_from(
+        [{"type": "string", "format": "date"}, {"type": ["null", "string"], "pattern": "^[a-c]{2}$"}]
+    ),
+    st.builds(
+        lambda some: {"enum": some}, st.lists(st.booleans() | integers | names, min_size=1, max_size=3)
+    ),
+    st.builds(lambda one: {"const": one}, st.dictionaries(names, integers, max_size=2)),
+)
+
+
+def composed(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+    return st.one_of(
+        st.builds(
+            an_object, st.dictionaries(names, st.tuples(inner, st.booleans()), max_size=4), st.booleans()
+        ),
+        st.builds(lambda values: {"type": "object", "additionalProperties": values}, inner),
+        st.builds(
+            lambda items, least, span: {
+                "type": "array",
+                "items": items,
+                "minItems": least,
+                "maxItems": least + span,
+            },
+            inner,
+            st.integers(0, 3),
+            st.integers(0, 2),
+        ),
+        st.builds(lambda some: {"anyOf": some}, st.lists(inner, min_size=1, max_size=3)),
+    )
+
+
+def an_object(members: dict[str, tuple[Json, bool]], closed: bool) -> Json:
+    return {
+        "type": "object",
+        "properties": {name: schema for name, (schema, _) in members.items()},
+        "required": [name for name, (_, required) in members.items() if required],
+        **({"additionalProperties": False} if closed else {}),
+    }
+
+
+@given(schema=st.recursive(scalars, composed, max_leaves=6), key=st.sampled_from(["dice", "stammers"]))
+@bounded(60)
+def test_whatever_is_said_under_a_grammar_fits_the_schema(client: lms.Client, schema: Json, key: str) -> None:
+    assert json_grammar(schema) is not None
+    try:
+        result = client.llm.model(key).respond("Hi", response_format=schema, config={"max_tokens": 400})
+    except lms.LMStudioStructuredOutputError as error:
+        # Only one that says anything at all may go on and on.
+        if key == "dice" or "cut off by max_tokens" not in str(error):
+            raise
+    else:
+        Draft202012Validator(schema).validate(json.loads(result.content))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [TWO]},
+        {"oneOf": [TWO, {"type": "null"}]},
+        {"type": "object", "patternProperties": {"a": {"type": "integer"}}},
+        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+        {"type": "object", "properties": {"a\n": {}}},
+        {"type": "array", "prefixItems": [{"type": "integer"}]},
+        {"type": "array", "minItems": 1001},
+        {"properties": {"a": {"type": "integer"}}},
+        {"$ref": "#/$defs/a/b"},
+        {"type": "array", "items": {"not": {}}},
+    ],
+)
+def test_what_only_the_engine_can_follow_is_left_to_it(schema: Json) -> None:
+    assert json_grammar(schema) is None
