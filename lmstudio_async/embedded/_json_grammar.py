@@ -34,6 +34,8 @@ _OF_SCALARS: Final = frozenset(
     {"minLength", "maxLength", "pattern", "format"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 )
+_LIMITED: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_MOST: Final = 2**53 - 1
 _MOST_ITEMS: Final = 1000
 _DEEPEST: Final = 60
 
@@ -121,6 +123,9 @@ class _Rules:
     def _leaf(self, schema: Mapping[str, Any]) -> str:
         """What has no blanks in it: the engine knows best."""
         alone = {keyword: value for keyword, value in schema.items() if keyword not in _REMARKS}
+        if alone.keys() <= _LIMITED and alone.get("type") == "integer":
+            # With one limit only, it would have no end in the other direction.
+            alone = {"minimum": -_MOST, "maximum": _MOST, **alone}
         return self._rule(f"%json {json.dumps({**alone, 'x-guidance': {'whitespace_flexible': False}})}")
 
     def _referred(self, reference: str) -> str:
