@@ -34,6 +34,10 @@ _OF_SCALARS: Final = frozenset(
     {"minLength", "maxLength", "pattern", "format"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 )
+_SHAPES: Final[dict[str, Any]] = (
+    {"$ref": str, "anyOf": list, "type": str | list, "properties": dict, "required": list}
+    | {"minItems": int, "maxItems": int}
+)  # fmt: skip
 _LIMITED: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _MOST: Final = 2**53 - 1
 _MOST_ITEMS: Final = 1000
@@ -47,8 +51,8 @@ class _NotCoveredError(Exception):
 def json_grammar(schema: Mapping[str, Any]) -> str | None:
     """Give the grammar, in the engine's notation, of what a schema allows.
 
-    :param schema: one that the engine has found to be sound.
     :return: None for a schema with something in it, such as ``allOf``, that only the engine knows how to follow.
+        Whether what is in there makes sense shows when the engine reads the grammar.
     """
     try:
         return _Rules(schema).text()
@@ -88,6 +92,10 @@ class _Rules:
             return self._anything()
         if not isinstance(schema, dict) or self._depth > _DEEPEST:
             raise _NotCoveredError
+        if not all(
+            isinstance(schema[keyword], _SHAPES[keyword]) for keyword in schema.keys() & _SHAPES.keys()
+        ):
+            raise _NotCoveredError
         self._depth += 1
         rule = self._of(schema, schema.keys() - _REMARKS)
         self._depth -= 1
@@ -97,12 +105,12 @@ class _Rules:
         if keywords == {"$ref"}:
             return self._referred(schema["$ref"])
         if keywords == {"anyOf"}:
-            return self._rule(" | ".join(map(self._value, schema["anyOf"])))
+            return self._one_of(schema["anyOf"])
         if keywords & {"enum", "const"}:
             return self._leaf(schema)
         kinds = schema.get("type")
         if isinstance(kinds, list):
-            return self._rule(" | ".join(self._value(_only(kind, schema)) for kind in kinds))
+            return self._one_of([_only(kind, schema) for kind in kinds])
         if kinds == "object" and keywords <= _OF_OBJECTS | {"type"}:
             return self._object(schema)
         if kinds == "array" and keywords <= _OF_ARRAYS | {"type"}:
@@ -112,6 +120,11 @@ class _Rules:
         if kinds in _SCALARS:
             return self._leaf(schema)
         raise _NotCoveredError
+
+    def _one_of(self, schemas: list[Any]) -> str:
+        if not schemas:
+            raise _NotCoveredError
+        return self._rule(" | ".join(map(self._value, schemas)))
 
     def _anything(self) -> str:
         if not self._any:
@@ -144,7 +157,8 @@ class _Rules:
     def _object(self, schema: Mapping[str, Any]) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", ())
         further = schema.get("additionalProperties", not properties)
-        if (properties and further is not False) or not set(required) <= properties.keys():
+        is_named = all(isinstance(name, str) and name in properties for name in required)
+        if not is_named or (properties and further is not False):
             raise _NotCoveredError
         if further is not False:
             return self._map(further)
@@ -165,7 +179,7 @@ class _Rules:
 
     def _array(self, schema: Mapping[str, Any]) -> str:
         least, most = schema.get("minItems", 0), schema.get("maxItems", _MOST_ITEMS)
-        if not isinstance(least, int) or not isinstance(most, int) or not 0 <= least <= most <= _MOST_ITEMS:
+        if not 0 <= least <= most <= _MOST_ITEMS:
             raise _NotCoveredError
         items = ""
         if most:
@@ -183,7 +197,7 @@ class _Rules:
 
 def _only(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """What is left of a schema for several types if it is for one."""
-    own = {"object": _OF_OBJECTS, "array": _OF_ARRAYS}.get(kind, _OF_SCALARS)
+    own = _OF_OBJECTS if kind == "object" else _OF_ARRAYS if kind == "array" else _OF_SCALARS
     others = (_OF_OBJECTS | _OF_ARRAYS | _OF_SCALARS) - own
     return {**{keyword: value for keyword, value in schema.items() if keyword not in others}, "type": kind}
 

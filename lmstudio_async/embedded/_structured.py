@@ -61,7 +61,9 @@ async def refuse_what_is_not_followed(engine: Engine, body: Mapping[str, Any]) -
     :raises LMStudioUnsupportedFeatureError: it has such a schema.
     """
     schema = body.get("json_schema")
-    if schema is not None and not await engine.follows({"json_schema": schema}):
+    if schema is None or await _grammar(engine, schema) is not None:
+        return
+    if not await engine.follows({"json_schema": schema}):
         raise unsupported_feature(
             "llm.prediction.structured",
             engine_version(),
@@ -73,14 +75,18 @@ async def refuse_what_is_not_followed(engine: Engine, body: Mapping[str, Any]) -
 async def with_grammar(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
     """Give a request with a grammar instead of its schema, if there is a better one than the engine's own.
 
-    :param body: a request whose schema the engine follows, if it has one, from the answer's first token on.
+    :param body: a request whose schema, if it has one, holds from the answer's first token on.
     """
-    form = dict(body)
-    schema = form.pop("json_schema", None)
-    grammar = None if schema is None else json_grammar(schema)
-    if grammar is None or not await engine.follows({"grammar": grammar}):
+    schema = body.get("json_schema")
+    grammar = None if schema is None else await _grammar(engine, schema)
+    if grammar is None:
         return dict(body)
-    return {**form, "grammar": grammar}
+    return {**{name: value for name, value in body.items() if name != "json_schema"}, "grammar": grammar}
+
+
+async def _grammar(engine: Engine, schema: Mapping[str, Any]) -> str | None:
+    grammar = json_grammar(schema)
+    return grammar if grammar is not None and await engine.follows({"grammar": grammar}) else None
 
 
 def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:

@@ -126,6 +126,21 @@ def test_an_object_has_more_members_if_its_schema_says_so(client: lms.Client) ->
 
 # -- any schema
 
+KEYWORDS = [
+    *(
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "minItems",
+        "maxItems",
+        "anyOf",
+        "$ref",
+    ),
+    *("$defs", "enum", "const", "minimum", "maximum", "pattern", "description"),
+]
+
 # The engine's numbers are floats.
 integers = st.integers(-(2**53), 2**53)
 names = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=6)
@@ -190,6 +205,26 @@ def test_whatever_is_said_under_a_grammar_fits_the_schema(client: lms.Client, sc
             raise
     else:
         Draft202012Validator(schema).validate(json.loads(result.content))
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats()
+    | names
+    | st.sampled_from(["#", "#/$defs/a", "array"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS) | names, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYWORDS), anything, max_size=4))
+def test_what_is_no_schema_at_all_raises_nothing(nonsense: Json) -> None:
+    grammar = json_grammar(nonsense)
+    assert grammar is None or grammar.startswith("%llguidance")
 
 
 @pytest.mark.parametrize(

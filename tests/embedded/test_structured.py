@@ -55,6 +55,10 @@ async def test_json_of_any_kind_can_be_asked_for(client: RawClient) -> None:
         ({"type": "string", "pattern": "(["}, "regex"),
         ({"$ref": "#/$defs/nowhere"}, "nowhere"),
         ({"enum": []}, "schema"),
+        ({"anyOf": []}, "schema"),
+        ({"type": []}, "schema"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "schema"),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, "schema"),
     ],
 )
 async def test_a_schema_that_no_answer_could_be_held_to_is_refused(
