@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lmstudio_async._arguments import check_text
@@ -209,7 +210,7 @@ class AsyncModelHandle(Generic[InfoT]):
         config = await self._session.call(GET_LOAD_CONFIG, SpecifierParameter(specifier=self._specifier))
         return cast("dict[str, Any]", write(config))
 
-    @property
+    @cached_property
     def _specifier(self) -> ModelSpecifier:
         from lmstudio_async._wire._models import InstanceReferenceSpecifier, ModelQuery, QuerySpecifier
 
