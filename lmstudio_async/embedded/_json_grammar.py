@@ -5,7 +5,8 @@ wants to close an object which lacks a member yet says newlines until its contex
 more members than its schema names, which such a model invents one after the other.
 
 Here blanks stand only where people put them, and are few; a number has an end; and an object has the members that its
-schema names, unless the schema says ``additionalProperties``. That is how LM Studio has it too.
+schema names, unless the schema says ``additionalProperties``. So it is in the grammars that llama.cpp makes of schemas
+where it was not built, as ours is, with another library for them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _OF_SCALARS: Final = frozenset(
     {"minLength", "maxLength", "pattern", "format"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 )
+# Of what kind a keyword's value must be for us to look into it.
 _SHAPES: Final[dict[str, Any]] = (
     {"$ref": str, "anyOf": list, "type": str | list, "properties": dict, "required": list}
     | {"minItems": int, "maxItems": int}
@@ -162,8 +164,9 @@ class _Rules:
             raise _NotCoveredError
         if further is not False:
             return self._map(further)
-        rest = ""
+        # From the last member to the first one: how the members from here on may begin, and how they may go on.
         starts: list[str] = []
+        rest = ""
         may_be_empty = True
         for name, of_it in reversed(properties.items()):
             member, is_required = f'{_literal(name)} ":" BLANK? {self._value(of_it)}', name in required
