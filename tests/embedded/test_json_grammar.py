@@ -104,13 +104,20 @@ def test_a_model_that_closes_an_object_too_soon_is_led_on(client: lms.Client) ->
 
 
 @pytest.mark.parametrize(
-    ("number", "digits"),
-    [({"type": "integer"}, 19), ({"type": "number"}, 19), ({"type": "integer", "minimum": 0}, 16)],
+    ("number", "least", "most"),
+    [
+        ({"type": "integer"}, 17, 19),
+        ({"type": "number"}, 17, 19),
+        ({"type": "integer", "minimum": 0}, 15, 16),
+    ],
 )
-def test_a_number_has_an_end(client: lms.Client, number: Json, digits: int) -> None:
-    schema = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+def test_a_number_has_an_end(client: lms.Client, number: Json, least: int, most: int) -> None:
+    """Of two and three digits at a time, in turn, it says as many as it may; what comes then is left to chance."""
+    schema = {"type": "array", "items": number, "maxItems": 2}
     content = client.llm.model("counts-on").respond("Hi", response_format=schema).content
-    assert max(len(each) for each in re.findall(r"\d+", content)) == digits
+    digits = re.findall(r"\d+", content)
+    assert least <= len(digits[0]) <= most
+    assert max(map(len, digits)) <= most
 
 
 def test_an_object_has_no_more_members_than_its_schema_names(client: lms.Client) -> None:
@@ -200,8 +207,8 @@ def test_whatever_is_said_under_a_grammar_fits_the_schema(client: lms.Client, sc
     try:
         result = client.llm.model(key).respond("Hi", response_format=schema, config={"max_tokens": 400})
     except lms.LMStudioStructuredOutputError as error:
-        # Only one that says anything at all may go on and on.
-        if key == "dice" or "cut off by max_tokens" not in str(error):
+        # There are schemas of which each answer is long.
+        if "cut off by max_tokens" not in str(error):
             raise
     else:
         Draft202012Validator(schema).validate(json.loads(result.content))
