@@ -111,7 +111,7 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
     with program(anyio_backend, place, what) as process:
         (worker,) = workers(process.pid if in_process else None) if held is None else [held.get(timeout=20)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=10)
 
     assert errors.splitlines()[-1] == "KeyboardInterrupt", errors
     # What other libraries say when something of ours was not cleaned up.
