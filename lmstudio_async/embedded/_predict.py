@@ -40,7 +40,7 @@ from lmstudio_async.embedded._request import (
     with_tools_told,
 )
 from lmstudio_async.embedded._sampling import Sampling, base_config, read_sampling
-from lmstudio_async.embedded._structured import refuse_what_is_not_followed
+from lmstudio_async.embedded._structured import followed_grammar
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.errors import LMStudioPresetNotFoundError
 
@@ -76,7 +76,7 @@ class LlmHandlers(ModelHandlers):
         names = ToolNames(sampling.tools, sampling.tool_naming)
         messages = self._messages(creation.history, instance, sampling, names)
 
-        async def prepare() -> Request:
+        async def prepare(sampling: Sampling) -> Request:
             if formatted_by_client:
                 return await raw_request(instance, sampling, plain_text(messages))
             if sampling.manual_template is not None:
@@ -93,7 +93,7 @@ class LlmHandlers(ModelHandlers):
         sampling = _sampling(given, instance)
         sampling.refuse_what_only_chats_have()
 
-        async def prepare() -> Request:
+        async def prepare(sampling: Sampling) -> Request:
             return await raw_request(instance, sampling, creation.raw_prompt)
 
         await self._run(instance, given, sampling, prepare, channel)
@@ -157,7 +157,7 @@ class LlmHandlers(ModelHandlers):
         instance: Instance,
         given: Mapping[str, Any],
         sampling: Sampling,
-        prepare: Callable[[], Awaitable[Request]],
+        prepare: Callable[[Sampling], Awaitable[Request]],
         channel: Channel,
     ) -> None:
         """Have the engine answer, and tell the client what it says."""
@@ -171,8 +171,8 @@ class LlmHandlers(ModelHandlers):
                     spec = await self._spec(instance, given, sampling)
                     drafts = spec.draft_model_path is not None
                     async with instance.lend(use, spec) as engine:
-                        await refuse_what_is_not_followed(engine, sampling.body)
-                        request = await prepare()
+                        grammar = await followed_grammar(engine, sampling.body)
+                        request = await prepare(attrs.evolve(sampling, schema_grammar=grammar))
                         answer = request.answer
                         if request.prompt is not None:
                             self._log_input(instance, request.prompt)

@@ -15,7 +15,6 @@ from lmstudio_async.embedded._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._instance import Instance
 from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
-from lmstudio_async.embedded._structured import with_grammar
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.embedded._thoughts import USUAL_TAGS, speaks_in_channels, thought_tags
 
@@ -98,8 +97,10 @@ async def raw_request(
             "There is nothing to complete: the text is empty, and this model has no token that begins a text."
         )
     fitting = await shorten_prompt(instance, prompt, sampling)
-    body = await with_grammar(instance.engine, sampling.body)
-    body |= {"prompt": fitting, "return_tokens": True}
+    body = {**sampling.body, "prompt": fitting, "return_tokens": True}
+    if sampling.schema_grammar is not None:
+        del body["json_schema"]
+        body["grammar"] = sampling.schema_grammar
     if sampling.reasoning is not None:
         # Where they are tokens of their own that only steer, the engine would not say them.
         body["preserved_tokens"] = list(sampling.reasoning)

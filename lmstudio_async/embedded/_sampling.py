@@ -60,6 +60,7 @@ class Sampling:
     :ivar manual_template: what stands around the messages of each role, instead.
     :ivar draft_key: the model that is to draft, if the request names one.
     :ivar threads: for the engine, if the request says.
+    :ivar schema_grammar: for a prompt, instead of the JSON schema in the body, whose grammar the engine would make.
     """
 
     values: dict[str, Any]
@@ -78,6 +79,7 @@ class Sampling:
     overflow: str
     draft_key: str | None
     threads: int | None
+    schema_grammar: str | None = None
 
     @property
     def limit(self) -> int | None:

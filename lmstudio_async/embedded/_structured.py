@@ -12,7 +12,7 @@ from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._json_grammar import json_grammar
 from lmstudio_async.embedded._load_config import engine_version
 
-__all__ = ["refuse_what_is_not_followed", "structure", "with_grammar"]
+__all__ = ["followed_grammar", "structure"]
 
 _TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 # Of a format that it does not know, a reader of a schema may take no notice: it is a remark, says the specification.
@@ -54,39 +54,28 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-async def refuse_what_is_not_followed(engine: Engine, body: Mapping[str, Any]) -> None:
-    """Refuse a schema that the engine does not understand: it would quietly go on without any.
+async def followed_grammar(engine: Engine, body: Mapping[str, Any]) -> str | None:
+    """Give the grammar that holds an answer to its schema, if there is a better one than the engine's own.
+
+    A schema that the engine does not understand is refused: it would quietly go on without any.
 
     :param body: what it is going to be asked.
     :raises LMStudioUnsupportedFeatureError: it has such a schema.
     """
     schema = body.get("json_schema")
-    if schema is None or await _grammar(engine, schema) is not None:
-        return
-    if not await engine.follows({"json_schema": schema}):
-        raise unsupported_feature(
-            "llm.prediction.structured",
-            engine_version(),
-            f"the engine cannot hold an answer to this JSON schema{_reason(schema, engine.log)}",
-            "Ask for less in the schema, and check the rest yourself.",
-        )
-
-
-async def with_grammar(engine: Engine, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a request with a grammar instead of its schema, if there is a better one than the engine's own.
-
-    :param body: a request whose schema, if it has one, holds from the answer's first token on.
-    """
-    schema = body.get("json_schema")
-    grammar = None if schema is None else await _grammar(engine, schema)
-    if grammar is None:
-        return dict(body)
-    return {**{name: value for name, value in body.items() if name != "json_schema"}, "grammar": grammar}
-
-
-async def _grammar(engine: Engine, schema: Mapping[str, Any]) -> str | None:
+    if schema is None:
+        return None
     grammar = json_grammar(schema)
-    return grammar if grammar is not None and await engine.follows({"grammar": grammar}) else None
+    if grammar is not None and await engine.follows({"grammar": grammar}):
+        return grammar
+    if await engine.follows({"json_schema": schema}):
+        return None
+    raise unsupported_feature(
+        "llm.prediction.structured",
+        engine_version(),
+        f"the engine cannot hold an answer to this JSON schema{_reason(schema, engine.log)}",
+        "Ask for less in the schema, and check the rest yourself.",
+    )
 
 
 def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
