@@ -1,4 +1,4 @@
-"""The client: where the server is, and the one task group.
+"""The client: everything that one asks of a server begins here.
 
 What a short script waits for is the making of classes. So here and in the domain an import stands at the top if
 every use of the module needs it, in the function that needs it if only some do, and under ``TYPE_CHECKING`` if only
@@ -7,28 +7,18 @@ annotations do. ``tests/test_cost.py`` counts what a script loads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
 
 from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
-from lmstudio_async._event_loop import EventLoop
 from lmstudio_async._protocol._auth import Credentials
+from lmstudio_async._server_access import ServerAccess
 from lmstudio_async._session import Session, refuse_to_pickle
 from lmstudio_async._sharing import SharedLoads
-from lmstudio_async._transport import parse_api_host
-from lmstudio_async.errors import (
-    LMStudioConnectionClosedError,
-    LMStudioMissingRuntimeError,
-    LMStudioRuntimeError,
-    LMStudioUnreachableError,
-    LMStudioValueError,
-)
+from lmstudio_async.errors import LMStudioRuntimeError
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -43,21 +33,18 @@ if TYPE_CHECKING:
     from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
     from lmstudio_async._repository import AsyncRepositoryNamespace
     from lmstudio_async._system import AsyncSystemNamespace
-    from lmstudio_async._transport import Connector, WebSocketConnector
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
 
 __all__ = ["AsyncClient"]
 
-HOST_VARIABLE = "LMSTUDIO_HOST"
-EMBEDDED = "embedded"
-
 
 class AsyncClient:
     """A client of one LM Studio server, or of an embedded one.
 
-    Enter it once; use it from any task. A connection is made for each namespace when that is first used, and made
-    again if it is lost. Leaving the block, or `aclose`, ends everything that is under way, on the server too.
+    Use it from any task, and close it from any task. A connection is made for each namespace when that is first used,
+    and made again if it is lost. Leaving the block, or `aclose`, ends everything that is under way, on the server too.
+    Enter it, or open it with `open`; one that is used before opens itself.
 
     :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy; ``"embedded"`` for a server in this process; or an `EmbeddedServer`.
@@ -85,105 +72,76 @@ class AsyncClient:
         timeout: float | None = None,
         verify: SSLContext | str | PathLike[str] | None = None,
     ) -> None:
-        self._host = _check_host(api_host)
-        self._verify = check_verify(verify)
-        self._credentials = Credentials.find(api_token)
         self._timeout = check_timeout(timeout)
-        self._event_loop: EventLoop
-        self._tasks: TaskGroup | None = None
-        self._connector: Connector | None = None
-        self._own_connector: WebSocketConnector | None = None
-        self._own_server: _OwnServer | None = None
+        self._access = ServerAccess(api_host, Credentials.find(api_token), check_verify(verify))
         self._sessions: dict[str, Session] = {}
         self._loads = SharedLoads()
-        self._closed = False
+        self._entered = False
 
     # -- its life
+
+    @classmethod
+    async def open(
+        cls,
+        api_host: str | EmbeddedServer | None = None,
+        api_token: str | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the client, and not of this call
+        verify: SSLContext | str | PathLike[str] | None = None,
+    ) -> Self:
+        """Make a client and find its server: for notebooks, and for objects that keep a client. To be closed by `aclose`.
+
+        :param api_host: see `AsyncClient`.
+        :param api_token: see `AsyncClient`.
+        :param timeout: see `AsyncClient`.
+        :param verify: see `AsyncClient`.
+        :return: the client.
+        :raises LMStudioUnreachableError: if no server was named and none was found.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            client = await AsyncClient.open()
+            llm = await client.llm.model("llama-3.2-1b-instruct")
+            await client.aclose()
+        """
+        client = cls(api_host, api_token, timeout=timeout, verify=verify)
+        await client._access.open()
+        return client
 
     async def __aenter__(self) -> Self:
         """Find the server. Nothing is connected yet.
 
         :raises LMStudioUnreachableError: if no server was named and none was found.
         """
-        if self._tasks is not None or self._closed:
+        if self._entered:
             raise LMStudioRuntimeError("A client can be entered once. Make a new one.")
-        self._event_loop = EventLoop()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        try:
-            self._connector = await self._find_server(self._tasks)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+        self._entered = True
+        await self._access.open()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self.aclose()
-        finally:
-            # All of its tasks have ended. What the block raised goes its own way, not into an exception group.
-            if self._tasks is not None:
-                await _end(self._tasks)
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close all connections. What is under way ends with an error here, and is cancelled on the server.
 
         Idempotent, and legal in any state and from any task.
         """
-        self._closed = True
-        for session in list(self._sessions.values()):
-            await session.aclose()
-        with anyio.CancelScope(shield=True):
-            if self._own_connector is not None:
-                await self._own_connector.aclose()
-            if self._own_server is not None:
-                await self._own_server.aclose()
-
-    async def _find_server(self, tasks: TaskGroup) -> Connector:
-        host = self._host
-        if host is None:
-            host = _host_from_environment() or None
-        if host is None:
-            from lmstudio_async._transport import DEFAULT_API_PORTS, find_default_local_api_host
-
-            host = await find_default_local_api_host()
-            if host is None:
-                raise LMStudioUnreachableError(
-                    "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
-                    f"{', '.join(map(str, (*DEFAULT_API_PORTS, 1234)))}.\n"
-                    "Start LM Studio and its server, or say where it is: api_host='host:port', or LMSTUDIO_HOST.\n"
-                    'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
-                )
-        if host == EMBEDDED:
-            from lmstudio_async.embedded import EmbeddedServer
-
-            if find_spec("xllamacpp") is None:
-                raise LMStudioMissingRuntimeError(
-                    "The embedded server's engine is not installed.\n"
-                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of an LM Studio.'
-                )
-            host = EmbeddedServer()
-        if isinstance(host, str):
-            from lmstudio_async._transport import WebSocketConnector
-
-            address = parse_api_host(host)
-            self._check_verifiable(address, secure=address.secure)
-            self._own_connector = WebSocketConnector(address, verify=self._verify)
-            return self._own_connector
-        self._check_verifiable("an embedded server", secure=False)
-        if not host.is_running:
-            self._own_server = _OwnServer(host)
-            await tasks.start(self._own_server.run)
-        return host
-
-    def _check_verifiable(self, where: object, *, secure: bool) -> None:
-        if self._verify is not None and not secure:
-            raise LMStudioValueError(
-                f"verify is for https and wss, but {where} is spoken to without TLS. Leave it out, or write the "
-                "api_host as https://..."
-            )
+        self._access.refuse()
+        try:
+            with anyio.CancelScope(shield=True):
+                # All at once: each takes leave of the server, within limits of its own.
+                sessions = list(self._sessions.values()) if self._access.is_in_this_loop() else []
+                for session in sessions:
+                    session.close_soon()
+                for session in sessions:
+                    await session.wait_closed()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._access.aclose()
 
     # -- its rooms
 
@@ -226,13 +184,14 @@ class AsyncClient:
     def api_host(self) -> str:
         """Where the server is, as it was given or found.
 
-        :raises LMStudioRuntimeError: before the client is entered.
+        :raises LMStudioRuntimeError: before the client is opened.
         """
-        if self._connector is None:
+        if self._access.connector is None:
             raise LMStudioRuntimeError(
-                "The client has not been entered: use 'async with AsyncClient() as client'."
+                "The client has not been opened, and its server has not been found yet: use "
+                "'async with AsyncClient() as client', or 'client = await AsyncClient.open()'."
             )
-        return self._connector.address
+        return self._access.address
 
     @overload
     async def list_loaded_models(self, namespace: Literal["llm"]) -> list[AsyncLLM]: ...
@@ -373,17 +332,10 @@ class AsyncClient:
             session.timeout = self._timeout
 
     def _session(self, namespace: str) -> Session:
-        if self._closed:
-            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
-        if self._tasks is None or self._connector is None:
-            raise LMStudioRuntimeError(
-                "The client has not been entered: use 'async with AsyncClient() as client'."
-            )
+        self._access.check_not_closed()
         session = self._sessions.get(namespace)
         if session is None:
-            session = Session(
-                namespace, self._connector, self._credentials, self._tasks, self._event_loop, self._timeout
-            )
+            session = Session(namespace, self._access, self._timeout)
             # Threads other than the event loop's may come here, too: whoever is first has made it.
             session = self._sessions.setdefault(namespace, session)
         return session
@@ -392,54 +344,4 @@ class AsyncClient:
         refuse_to_pickle()
 
     def __repr__(self) -> str:
-        where = self._connector.address if self._connector is not None else self._host
-        return f"{type(self).__name__}(api_host={str(where)!r})"
-
-
-class _OwnServer:
-    """An embedded server that runs as long as its client."""
-
-    def __init__(self, server: EmbeddedServer) -> None:
-        self._server = server
-        self._scope = anyio.CancelScope()
-        self._ended = anyio.Event()
-
-    async def run(self, *, task_status: TaskStatus[None]) -> None:
-        try:
-            with self._scope:
-                await self._server.run(task_status=task_status)
-        finally:
-            self._ended.set()
-
-    async def aclose(self) -> None:
-        """Stop it, and wait until its models are unloaded, for which it has limits of its own."""
-        self._scope.cancel()
-        await self._ended.wait()
-
-
-async def _end(tasks: TaskGroup) -> None:
-    """Leave a task group. Ctrl-C may have hit any of its tasks, and is to come out as nothing else."""
-    try:
-        await tasks.__aexit__(None, None, None)
-    except BaseExceptionGroup as group:
-        from lmstudio_async._protocol._errors import only_one
-
-        raise only_one(group) from None
-
-
-def _host_from_environment() -> str | None:
-    host = os.environ.get(HOST_VARIABLE)
-    if host and host != EMBEDDED:
-        try:
-            parse_api_host(host)
-        except LMStudioValueError as error:
-            raise LMStudioValueError(f"{HOST_VARIABLE} is wrong: {error}") from error
-    return host
-
-
-def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | None:
-    if isinstance(host, str) and host != EMBEDDED:
-        parse_api_host(host)
-    if host is None or isinstance(host, str) or hasattr(host, "is_running"):
-        return host
-    raise LMStudioValueError(f"api_host must be a text or an EmbeddedServer, not {host!r:.80}")
+        return f"{type(self).__name__}(api_host={self._access.address!r})"

@@ -1,37 +1,69 @@
-"""The event loop that a client lives in."""
+"""The event loop that an object belongs to: the one module that knows asyncio and trio apart.
+
+anyio finds out which event loop runs by looking at the current task. Finalizers, callbacks of the event loop and other
+threads have none, so they must not call anyio. They call `EventLoop.soon`, which needs no task, and wake a task
+by a native event.
+"""
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio.lowlevel import current_token
 
-from lmstudio_async.errors import LMStudioRuntimeError
+if TYPE_CHECKING:
+    import asyncio
 
-__all__ = ["EventLoop"]
+__all__ = ["Event", "EventLoop"]
+
+
+class Event(Protocol):
+    """An event of asyncio or trio. Setting it is legal wherever the event loop's thread runs, in a task or not."""
+
+    def set(self) -> object:
+        """Wake the tasks that wait."""
+
+    def is_set(self) -> bool:
+        """Return whether it was set."""
+        ...
+
+    def wait(self) -> Coroutine[Any, Any, Any]:
+        """Wait until it is set."""
+        ...
+
+
+# asyncio itself keeps only weak references to tasks.
+_tasks: set[asyncio.Task[None]] = set()
 
 
 class EventLoop:
-    """The event loop that this is made in, and the way back into it, from any thread and without waiting.
-
-    anyio's own way waits for what it runs there, which a finalizer in the loop's thread cannot.
-    """
+    """The event loop that this is made in, and the way back into it, from any thread and without waiting."""
 
     def __init__(self) -> None:
         loop: Any = current_token().native_token
-        self._schedule: Callable[..., object] = (
-            getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-        )
+        self._loop = loop
         self._thread = get_ident()
-        self._is_running: Callable[[], bool] | None = getattr(loop, "is_running", None)
+        self.is_trio = not hasattr(loop, "call_soon_threadsafe")
+        self._schedule: Callable[..., object]
+        self._is_running: Callable[[], bool]
+        if self.is_trio:
+            from trio.lowlevel import current_trio_token, in_trio_run
+
+            self._schedule = loop.run_sync_soon
+            self._is_running = lambda: in_trio_run() and current_trio_token() is loop
+        else:
+            self._schedule = loop.call_soon_threadsafe
+            self._is_running = loop.is_running
         # Another thread's context does not say which event loop this is.
         self._context = contextvars.copy_context()
 
     def soon(self, function: Callable[..., Any], *args: Any) -> bool:
-        """Run a plain function in the loop.
+        """Run a plain function as a callback of the loop. Legal from any thread.
+
+        The function must not call anyio, which does not know the event loop there unless ``anyio.run`` started it.
 
         :return: whether it will run; if not, the loop has ended.
         """
@@ -42,13 +74,48 @@ class EventLoop:
             return False
         return True
 
-    def check(self) -> None:
-        """Make sure that whoever calls runs in it. Asked before each call, so it has to cost nothing.
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Start a task that belongs to no other task: a plain task on asyncio, a system task on trio.
 
-        :raises LMStudioRuntimeError: it is another one, or the loop has ended.
+        Either kind is cancelled when the event loop comes to its end, and may clean up then.
         """
-        if get_ident() != self._thread or (self._is_running is not None and not self._is_running()):
-            raise LMStudioRuntimeError(
-                "This client belongs to the event loop that it was entered in, and this is another one. Make a client in "
-                "each, or use lmstudio_sync, whose clients work in any thread."
-            )
+        if self.is_trio:
+            from trio.lowlevel import spawn_system_task
+
+            spawn_system_task(function, name=name)
+            return
+        # In an empty context: the caller's may belong to a request, and the task outlives that.
+        task = contextvars.Context().run(self._loop.create_task, function())
+        task.set_name(name)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    def protect(
+        self, function: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Keep Ctrl-C out of a coroutine function's task: trio then raises it in the program's main task.
+
+        asyncio needs no such thing, because its own handler cancels the main task.
+        """
+        if not self.is_trio:
+            return function
+        from trio.lowlevel import enable_ki_protection
+
+        async def protected(*args: Any, **kwargs: Any) -> Any:
+            return await function(*args, **kwargs)
+
+        return enable_ki_protection(protected)
+
+    def new_event(self) -> Event:
+        """Make a native event."""
+        if self.is_trio:
+            import trio
+
+            return trio.Event()
+        import asyncio
+
+        return asyncio.Event()
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in it. Asked before each call, so it has to cost nothing."""
+        return get_ident() == self._thread and self._is_running()

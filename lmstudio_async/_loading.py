@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
 import attrs
 
-from lmstudio_async._operations import AsyncOperation, OperationFeed
-from lmstudio_async._protocol._endpoints import ChannelEndpoint
+from lmstudio_async._operations import AsyncOperation, OperationFeed, deliveries
+from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._endpoints.models import (
     GET_MODEL_INFO,
     LIST_LOADED,
@@ -48,7 +47,6 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
 
 HandleT = TypeVar("HandleT")
 
-UNLOAD_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 
 logger = logging.getLogger("lmstudio_async")
@@ -80,25 +78,53 @@ class LoadProgress:
 class LoadFeed(OperationFeed[LoadProgress]):
     """What has become of a load. Its fraction conflates: of many values only the latest unseen one is kept.
 
-    :param came_too_late: told of a new instance that has come up after the load was given up.
+    :param makes_instance: whether the instance is a new one, which must not stay if the consumer does not take it.
     """
 
-    def __init__(self, label: str, came_too_late: Callable[[ModelInstanceInfo], object]) -> None:
+    def __init__(self, label: str, *, makes_instance: bool) -> None:
         super().__init__(label)
-        self._came_too_late = came_too_late
+        self._makes_instance = makes_instance
+        #: Whether the consumer has the instance, so that it stays.
+        self.is_claimed = False
         self.fraction = 0.0
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
         self.lost: LMStudioConnectionBrokenError | None = None
 
+    @property
+    def may_need_undoing(self) -> bool:
+        is_over = self.done and not self.is_open
+        return self._makes_instance and not self.is_claimed and not (is_over and self.instance is None)
+
+    def undoing(self) -> tuple[RpcEndpoint[Any, Any], UnloadModelParameter] | None:
+        info = self.instance
+        if info is None or self.is_claimed or not self._makes_instance:
+            return None
+        parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
+        return UNLOAD_MODEL, parameter
+
+    def settle(self) -> None:
+        self.instance = None
+
+    def give_up(self, error: LMStudioError) -> None:
+        if self.undoing() is not None:
+            self.items.clear()
+            self.succeeded = False
+            self.fail(error)
+        else:
+            super().give_up(error)
+
     def feed(self, packet: Any) -> None:
-        if self.done and not self.succeeded and isinstance(packet, Success):
-            self._came_too_late(packet.info)
+        if self.done and self.error is not None and isinstance(packet, Success):
+            # The load was given up, and came to its end all the same.
+            self.instance = packet.info
+            self._connection.undo_later(self)
         super().feed(packet)
 
     def end(self, error: LMStudioError | None) -> None:
         if isinstance(error, LMStudioConnectionBrokenError) and not self.done:
             # The load may have come to its end unheard: whoever waits for it goes and looks.
+            self.is_open = False
             self.lost = error
             self._wake()
         else:
@@ -172,7 +198,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
     ) -> None:
-        self._progress = LoadFeed(endpoint.label, partial(session.run_soon, _unload, session))
+        self._progress = LoadFeed(endpoint.label, makes_instance=endpoint.name == LOAD_MODEL.name)
         super().__init__(session, endpoint, creation, self._progress)
         self._wanted = creation
         self._make_handle = make_handle
@@ -187,11 +213,40 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         """Whether the two of them would end in the same handle."""
         return self._session is other._session and self._wanted == other._wanted
 
+    async def __anext__(self) -> LoadProgress:
+        return self._delivered(await super().__anext__())
+
+    def _take_nowait(self) -> LoadProgress | None:
+        item = super()._take_nowait()
+        return None if item is None else self._delivered(item)
+
+    def _delivered(self, item: LoadProgress) -> LoadProgress:
+        """Hand an item over: with the last one the instance is the consumer's."""
+        if item.phase == "loaded":
+            if self._progress.error is not None:
+                # It was given up, by another task, while the item lay here.
+                raise self._progress.error
+            self._claim()
+        return item
+
     def _result(self) -> HandleT:
         if self._handle is None:
             assert self._progress.instance is not None
             self._handle = self._make_handle(self._progress.instance)
+        self._claim()
         return self._handle
+
+    def _claim(self) -> None:
+        self._progress.is_claimed = True
+        delivered = deliveries.get()
+        if delivered is not None:
+            delivered.append(self)
+
+    async def _take_back(self) -> None:
+        """Undo the hand-over: what was given to a task did not reach its caller."""
+        self._progress.is_claimed = False
+        with anyio.CancelScope(shield=True):
+            await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")
 
     async def _next_change(self) -> None:
         if self._progress.lost is None:
@@ -260,38 +315,18 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     async def _stop(self) -> None:
         await super()._stop()
-        await self._unload_what_nobody_has(
-            "the server had just finished when it was cancelled; unloaded again"
+        await self._undo(
+            f"{self._feed.label}: the server had just finished when it was cancelled; unloaded again."
         )
         if not isinstance(self._feed.error, LMStudioCancelledError):
             # In whatever words the server confirms it.
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
 
     async def _abandon(self) -> None:
-        await super()._abandon()
         if self._handle is None:
-            with anyio.CancelScope(shield=True):
-                await self._unload_what_nobody_has("left before its handle was taken")
-
-    async def _unload_what_nobody_has(self, reason: str) -> None:
-        """A new instance whose handle nobody will ever see must not stay loaded; one that is shared may."""
-        instance, self._progress.instance = self._progress.instance, None
-        if instance is None or self._endpoint.name != LOAD_MODEL.name:
-            return
-        self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: {reason}."))
-        await _unload(self._session, instance)
+            # The consumer may have seen the end, but has no handle.
+            self._progress.is_claimed = False
+        await super()._abandon()
 
     def _last_news(self) -> str:
         return f", at {self.fraction:.0%}"
-
-
-async def _unload(session: Session, instance: ModelInstanceInfo) -> None:
-    """Unload an instance that nobody will ever have a handle of."""
-    parameter = UnloadModelParameter(
-        identifier=instance.identifier, device_identifier=instance.device_identifier
-    )
-    try:
-        with anyio.move_on_after(UNLOAD_SECONDS):
-            await session.call(UNLOAD_MODEL, parameter)
-    except LMStudioError as error:
-        logger.debug("could not unload %r: %s", instance.identifier, error)

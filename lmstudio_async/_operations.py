@@ -11,13 +11,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lmstudio_async._protocol._endpoints import ChannelEndpoint
+from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import closed_without_result
 from lmstudio_async._session import Channel, Session
 from lmstudio_async._wire._struct import WireObject
@@ -28,12 +29,21 @@ from lmstudio_async.errors import (
     LMStudioTimeoutError,
 )
 
-__all__ = ["AsyncOperation", "OperationFeed"]
+if TYPE_CHECKING:
+    from lmstudio_async._connection import Connection
+
+__all__ = ["AsyncOperation", "OperationFeed", "deliveries"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 STOP_SECONDS = 5.0
+
+#: While it holds a list, each operation whose consumer gets something new in this context appends itself. So the caller
+#: of a task can have that undone which the task was given, but the caller did not get.
+deliveries: ContextVar[list[AsyncOperation[Any, Any]] | None] = ContextVar(
+    "lmstudio_deliveries", default=None
+)
 
 # For all operations that have nothing yet: an empty deque takes as much memory as one of sixty items.
 _NOTHING: deque[Any] = deque(maxlen=0)
@@ -51,9 +61,23 @@ class OperationFeed(ABC, Generic[ItemT]):
         #: Whether the server has said anything yet.
         self.heard: bool = False
         self.done: bool = False
+        #: Whether the channel is open: packets may come even if all is decided here.
+        self.is_open: bool = False
         self.succeeded: bool = False
         self.error: LMStudioError | None = None
         self.changed: anyio.Event | None = None
+        self._connection: Connection
+        self._number = 0
+
+    @property
+    def may_need_undoing(self) -> bool:
+        """Whether it has made something, or may yet, that its consumer has not taken."""
+        return False
+
+    def attach(self, connection: Connection, number: int) -> None:
+        """The channel is about to be opened."""
+        self._connection, self._number = connection, number
+        self.is_open = True
 
     @abstractmethod
     def take(self, packet: Any) -> None:
@@ -68,8 +92,21 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def end(self, error: LMStudioError | None) -> None:
         """The channel is over. Called by the receive loop; a result that came before it stands."""
+        self.is_open = False
         if not self.done:
             self.fail(error or closed_without_result(self.label))
+
+    def give_up(self, error: LMStudioError) -> None:
+        """Give the consumer this error, also in place of a result that it has not taken and that is to be undone."""
+        if not self.done:
+            self.fail(error)
+
+    def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
+        """The call that undoes what it has made; None if there is nothing to undo."""
+        return None
+
+    def settle(self) -> None:
+        """It is undone, or cannot be."""
 
     def succeed(self) -> None:
         """The result is there."""
@@ -119,6 +156,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._channel: Channel | None = None
         self._started = False
         self._cancelling = False
+        self._was_left = False
         self._has_consumer = False
 
     def __repr__(self) -> str:
@@ -183,6 +221,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             return self._taken.popleft()
         await self.start()
         feed = self._feed
+        if self._was_left and not feed.items:
+            raise LMStudioCancelledError(
+                f"{feed.label}: a timeout, a cancellation or an error while an item was awaited has ended it. To wait "
+                "with a limit and go on, put the limit around a task that awaits the item: asyncio.wait({task}, timeout=...)."
+            )
         await self._wait_for_news()
         if feed.items:
             self._taken, feed.items = feed.items, deque()
@@ -234,6 +277,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if not self._started and not self._feed.done:
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
         if self._feed.done:
+            await self._undo(f"{self._feed.label}: cancelled by this program.")
             return
         self._cancelling = True
         if self._channel is not None:
@@ -265,6 +309,12 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         with anyio.CancelScope(shield=True):
             await self.cancel()
 
+    async def _undo(self, reason: str) -> None:
+        """Undo what has come up on the server without its consumer having taken it."""
+        if self._feed.undoing() is not None:
+            self._feed.give_up(LMStudioCancelledError(reason))
+            await self._session.undo(self._feed)
+
     async def _wait_for_news(self) -> None:
         """Wait until there is an item or the end."""
         if self._has_consumer:
@@ -287,6 +337,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 # What ended the connection may have cancelled this task as well, which comes first.
                 await checkpoint_if_cancelled()
         except BaseException:
+            self._was_left = True
             await self._abandon()
             raise
         finally:
@@ -328,14 +379,17 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # Only what has begun and is still running matters, and only if the constructor came that far.
-        channel = getattr(self, "_channel", None)
-        if channel is not None and not self._feed.done:
-            # First of all: where warnings are errors, the warning is the end of this.
-            channel.cancel_soon()
-            self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: dropped half-way."))
-            _warn(
-                f"{self._feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+        channel, feed = getattr(self, "_channel", None), getattr(self, "_feed", None)
+        if channel is None or feed is None or (feed.done and feed.undoing() is None):
+            return
+        # No task waits for it any more, and a finalizer must not wake any.
+        feed.changed = None
+        feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
+        # Before the warning: where warnings are errors, the warning is the end of this.
+        channel.drop_soon(feed)
+        _warn(
+            f"{feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )

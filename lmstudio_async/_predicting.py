@@ -261,7 +261,7 @@ class AsyncPredictionStream(
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
         """
-        if self._is_silent:
+        if self._is_silent or self._was_left:
             if self._other_way is not None:
                 await self.start()
                 await self._wait_for_news()

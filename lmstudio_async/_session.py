@@ -1,37 +1,30 @@
-"""One namespace's connection: made on first use, and made again after a loss."""
+"""What goes over one namespace's connection, which is made on first use, and made again after a loss."""
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lmstudio_async._event_loop import EventLoop
-from lmstudio_async._protocol._auth import Credentials, check_authentication_result
+from lmstudio_async._connection import FAREWELL_SECONDS, Connection, OperationReceiver, Unclaimed
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
-from lmstudio_async._wire._json import dumps, loads
+from lmstudio_async._protocol._multiplexer import copy_of
+from lmstudio_async._server_access import ServerAccess
 from lmstudio_async.errors import (
     LMStudioClientError,
     LMStudioConnectionBrokenError,
-    LMStudioConnectionClosedError,
     LMStudioError,
-    LMStudioProtocolError,
     LMStudioTimeoutError,
-    LMStudioUnreachableError,
     LMStudioWebsocketError,
 )
 
 if TYPE_CHECKING:
-    from lmstudio_async._transport import Connector, FrameTransport
     from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["Channel", "Session", "refuse_to_pickle"]
@@ -39,8 +32,7 @@ __all__ = ["Channel", "Session", "refuse_to_pickle"]
 P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
 
-CONNECT_SECONDS = 10.0
-GOODBYE_SECONDS = 2.0
+UNDO_SECONDS = 10.0
 BACK_OFF_SECONDS = 0.1
 CALLS_AT_ONCE = 32
 # Far more than a server has loaded at a time.
@@ -64,37 +56,23 @@ class Session:
     """The connection to one namespace of the server.
 
     :param namespace: such as ``llm``.
-    :param connector: where connections come from.
-    :param credentials: what they present.
-    :param tasks: where their receive loops run: the client's task group.
-    :param event_loop: where the tasks run.
+    :param access: where connections come from, and where their tasks run.
     :param timeout: seconds to wait for an answer; None for ever.
     """
 
-    def __init__(
-        self,
-        namespace: str,
-        connector: Connector,
-        credentials: Credentials,
-        tasks: TaskGroup,
-        event_loop: EventLoop,
-        timeout: float | None,
-    ) -> None:
+    def __init__(self, namespace: str, access: ServerAccess, timeout: float | None) -> None:
         self.namespace = namespace
         self.timeout = timeout
-        self._connector = connector
-        self._credentials = credentials
-        self._tasks = tasks
-        self._event_loop = event_loop
-        self._link: _Link | None = None
-        self._closed = False
+        self._access = access
+        self._link: Connection | None = None
+        self._unclaimed = Unclaimed()
         # An ordered set: the latest is last.
         self._seen: dict[str, None] = {}
 
     @property
     def address(self) -> str:
         """Where the server is, for people."""
-        return self._connector.address
+        return self._access.address
 
     def __reduce__(self) -> NoReturn:
         refuse_to_pickle()
@@ -193,55 +171,66 @@ class Session:
         await anyio.sleep(BACK_OFF_SECONDS * random.uniform(1, 2))
 
     async def open_channel(
-        self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: ChannelReceiver
+        self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
     ) -> Channel:
         """Open a channel. Its receiver is told of its end whatever happens."""
         link = await self._connected()
-        number, frame = link.multiplexer.open_channel(endpoint, creation, receiver)
+        number, frame = link.open_channel(endpoint, creation, receiver)
         channel = Channel(self, link, number)
         try:
             if frame:
                 await link.send(frame)
-        except LMStudioError:
+        except LMStudioError as error:
             link.multiplexer.forget_channel(number)
+            receiver.end(error)
             raise
         except BaseException:
-            # The frame may be on its way already.
+            # The frame may be on its way already, and the channel's end is still to come.
             await channel.cancel()
-            link.multiplexer.forget_channel(number)
             raise
         return channel
 
-    def start_soon(self, work: Callable[..., Any], *args: Any) -> None:
-        """Start work that more than one task waits for: the client's task group has it."""
-        self._check_open()
-        self._event_loop.check()
-        self._tasks.start_soon(work, *args)
+    async def undo(self, receiver: OperationReceiver) -> None:
+        """Undo what an operation has made, and wait for that. Bounded; no error if it cannot be done."""
+        undoing = receiver.undoing()
+        if undoing is None:
+            return
+        try:
+            with anyio.move_on_after(UNDO_SECONDS):
+                await self.call(*undoing)
+            receiver.settle()
+        except LMStudioWebsocketError as error:
+            # A client that is being closed undoes it itself.
+            logger.debug("could not undo what was left on the server: %s", error)
+        except LMStudioError as error:
+            logger.debug("could not undo what was left on the server: %s", error)
+            receiver.settle()
 
-    def run_soon(self, work: Callable[..., Any], *args: Any) -> None:
-        """Start work that nobody waits for. Legal from any thread, and where no code may wait."""
-        if not self._event_loop.soon(self._start_unless_closed, work, *args):
+    async def open(self) -> None:
+        """Open the client, if it is not open yet."""
+        if not self._access.is_open:
+            await self._access.open()
+
+    def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Start work that more than one task waits for, in the client's task group. The client must be open."""
+        self._access.tasks.start_soon(work, *args)
+
+    def run_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Start work that no task waits for. Legal from any thread, and where no code may wait."""
+        if not self._access.tasks.run_soon(work, *args):
             logger.debug("an event loop ended before an abandoned operation could be cancelled")
 
-    def _start_unless_closed(self, work: Callable[..., Any], *args: Any) -> None:
-        if not self._closed:
-            self._tasks.start_soon(work, *args)
+    def close_soon(self) -> None:
+        """Have the connection cancel what is under way on the server, and hang up."""
+        if self._link is not None:
+            self._link.scope.cancel()
 
-    async def aclose(self) -> None:
-        """Cancel what is under way on the server and close the connection. Idempotent."""
-        self._closed = True
-        link = self._link
-        if link is not None:
-            link.scope.cancel()
-            with anyio.CancelScope(shield=True):
-                # Bounded: a link says its goodbyes within limits of its own.
-                await link.ended.wait()
+    async def wait_closed(self) -> None:
+        """Wait until the connection has hung up, within limits of its own."""
+        if self._link is not None:
+            await self._link.ended.wait()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
-
-    async def _connected(self) -> _Link:
+    async def _connected(self) -> Connection:
         link = await self._latest_link()
         if link.error is not None and link.was_connected:
             # Lost while we waited for our turn: that was not our connection's end but the one before it.
@@ -251,113 +240,20 @@ class Session:
             raise copy_of(link.error)
         return link
 
-    async def _latest_link(self) -> _Link:
+    async def _latest_link(self) -> Connection:
         """The connection, made now if there is none, or what became of making it."""
-        self._check_open()
-        self._event_loop.check()
+        access = self._access
+        await self.open()
+        access.tasks.check()
         link = self._link
         if link is None or link.error is not None:
-            link = self._link = _Link(self.namespace, self._connector, self._credentials)
-            self._tasks.start_soon(link.run, name=f"lmstudio {self.namespace}")
+            assert access.connector is not None
+            link = Connection(self.namespace, access.connector, access.credentials, self._unclaimed)
+            access.tasks.start_soon(link.run)
+            self._link = link
         if not link.ready.is_set():
             await link.ready.wait()
         return link
-
-
-class _Link:
-    """One connection, from dialling to the end. `run` is its life; it never raises."""
-
-    def __init__(self, namespace: str, connector: Connector, credentials: Credentials) -> None:
-        self.multiplexer = Multiplexer()
-        self.transport: FrameTransport
-        self.scope = anyio.CancelScope()
-        self.ready = anyio.Event()
-        self.ended = anyio.Event()
-        self.error: LMStudioError | None = None
-        self.was_connected = False
-        self._namespace = namespace
-        self._connector = connector
-        self._credentials = credentials
-
-    async def run(self) -> None:
-        try:
-            with self.scope:
-                await self._connect_and_receive()
-        except Exception as error:  # noqa: BLE001 - nobody else could tell those who wait
-            self.fail(error)
-        finally:
-            self.fail(LMStudioConnectionClosedError("The client was closed."))
-            self.ready.set()
-            self.ended.set()
-
-    async def send(self, *frames: str) -> None:
-        try:
-            await self.transport.send(*frames)
-        except LMStudioWebsocketError as error:
-            # The receive loop may hear of it later than whoever comes next, who needs another connection.
-            self.fail(error)
-            raise copy_of(self.error or error) from error
-
-    def cancel_frame(self, number: int) -> str | None:
-        """What asks the server to stop; None if that channel is over."""
-        from lmstudio_async._wire._models import Cancel
-
-        return self.multiplexer.packet(number, Cancel())
-
-    def fail(self, error: Exception) -> None:
-        """Tell all who wait that this is the end, and why; the first reason stands."""
-        if self.error is not None:
-            return
-        where = self._connector.address
-        if not isinstance(error, LMStudioError):
-            self.error = LMStudioProtocolError(f"The connection to {where} failed: {error!r}")
-        elif isinstance(error, LMStudioConnectionBrokenError) and not self.was_connected:
-            self.error = LMStudioUnreachableError(f"{where} did not let us in: {error}")
-        else:
-            self.error = error
-        if self.error is not error:
-            self.error.__cause__ = error
-        self.multiplexer.fail_all(self.error)
-
-    async def _connect_and_receive(self) -> None:
-        connecting = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_SECONDS)
-        with connecting:
-            async with self._connector.connect(self._namespace) as transport:
-                self.transport = transport
-                await transport.send(dumps(self._credentials.packet()))
-                first, *rest = await transport.receive()
-                check_authentication_result(_json_or_none(first))
-                connecting.deadline = math.inf
-                self.was_connected = True
-                self.ready.set()
-                try:
-                    for frame in rest:
-                        self.multiplexer.receive(frame)
-                    while True:
-                        for frame in await transport.receive():
-                            self.multiplexer.receive(frame)
-                except Exception as error:
-                    # At once: to let go of a connection takes a while, and who comes then needs another one.
-                    self.fail(error)
-                    raise
-                finally:
-                    await self._cancel_what_runs()
-        if connecting.cancelled_caught:
-            raise LMStudioUnreachableError(
-                f"{self._connector.address} did not let us in within {CONNECT_SECONDS:g} seconds. "
-                "Is this LM Studio's address?"
-            )
-
-    async def _cancel_what_runs(self) -> None:
-        """A server may go on with what its client has left; tell it not to."""
-        frames = list(filter(None, map(self.cancel_frame, self.multiplexer.open_channels)))
-        if not frames:
-            return
-        with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
-            try:
-                await self.transport.send(*frames)
-            except LMStudioClientError:
-                logger.debug("a connection ended before what runs there could be cancelled")
 
 
 class Channel:
@@ -365,7 +261,7 @@ class Channel:
 
     __slots__ = ("_link", "_number", "_session")
 
-    def __init__(self, session: Session, link: _Link, number: int) -> None:
+    def __init__(self, session: Session, link: Connection, number: int) -> None:
         self._session = session
         self._link = link
         self._number = number
@@ -375,16 +271,19 @@ class Channel:
         frame = self._link.cancel_frame(self._number)
         if frame is None or self._link.ended.is_set():
             return
-        with anyio.move_on_after(GOODBYE_SECONDS, shield=True):
+        with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
             try:
                 await self._link.transport.send(frame)
             except LMStudioClientError:
                 logger.debug("a channel's connection ended before its cancel could be sent")
 
-    def cancel_soon(self) -> None:
-        """The same, from where nothing can be awaited: a finalizer, in whatever thread it runs."""
-        if not self._link.ended.is_set():
-            self._session.run_soon(self.cancel)
+    def drop_soon(self, receiver: OperationReceiver) -> None:
+        """Cancel it, and undo what it has made, from where nothing can be awaited: a finalizer, in any thread."""
+        self._session.run_soon(self._drop, receiver)
+
+    async def _drop(self, receiver: OperationReceiver) -> None:
+        await self.cancel()
+        await self._session.undo(receiver)
 
 
 class _Answer:
@@ -395,9 +294,9 @@ class _Answer:
     def __init__(self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None) -> None:
         self.endpoint = endpoint
         self.parameter = parameter
-        self.link: _Link | None = None
+        self.link: Connection | None = None
 
-    def attach(self, link: _Link) -> None:
+    def attach(self, link: Connection) -> None:
         self.link = link
         self.done = anyio.Event()
         self.result: Any = None
@@ -415,10 +314,3 @@ class _Answer:
     def forget(self) -> None:
         if self.link is not None:
             self.link.multiplexer.forget_call(self._number)
-
-
-def _json_or_none(frame: str) -> Any:
-    try:
-        return loads(frame)
-    except ValueError:
-        return None

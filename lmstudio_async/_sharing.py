@@ -33,6 +33,7 @@ class SharedLoads:
         Whoever is cancelled here leaves the load to the others; when the last one leaves, it is cancelled.
         """
         check_callback(on_progress, "on_progress")
+        await load._session.open()
         shared: _SharedLoad[HandleT] | None = next(
             (each for each in self._running if each.can_serve(load)), None
         )

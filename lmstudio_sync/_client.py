@@ -32,8 +32,9 @@ __all__ = ["Client"]
 class Client(Facade):
     """A client of one LM Studio server, or of an embedded one.
 
-    Use it from any thread. A connection is made for each namespace when that is first used, and made
-    again if it is lost. Leaving the block, or `close`, ends everything that is under way, on the server too.
+    Use it from any thread, and close it from any thread. A connection is made for each namespace when that is first used,
+    and made again if it is lost. Leaving the block, or `close`, ends everything that is under way, on the server too.
+    It opens itself at first use.
 
     :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy; ``"embedded"`` for a server in this process; or an `EmbeddedServer`.
@@ -117,7 +118,7 @@ class Client(Facade):
     def api_host(self) -> str:
         """Where the server is, as it was given or found.
 
-        :raises LMStudioRuntimeError: before the client is entered.
+        :raises LMStudioRuntimeError: before the client is opened.
         """
         return self._bridge.entered(self._core).api_host
 

@@ -37,3 +37,6 @@ class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     def fraction(self) -> float:
         """How far the load has come, from 0.0 to 1.0."""
         return self._core.fraction
+
+    def __next__(self) -> LoadProgress:
+        return self._bridge.next(self._core)

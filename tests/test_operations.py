@@ -30,7 +30,7 @@ INSTANCE = ModelInstanceInfo(type="llm", model_key="qwen3-4b", identifier="qwen3
 
 @pytest.fixture
 def feed() -> LoadFeed:
-    return LoadFeed("Model load", came_too_late=lambda _: None)
+    return LoadFeed("Model load", makes_instance=True)
 
 
 def phases(feed: LoadFeed) -> list[tuple[str, float]]:

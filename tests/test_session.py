@@ -23,7 +23,7 @@ from lmstudio_async import (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-from lmstudio_async import _session as session_module
+from lmstudio_async import _connection as connection_module
 from tests.clock import let_pass
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, list_nothing, losing, until
 
@@ -68,7 +68,7 @@ async def test_an_odd_answer_to_the_authentication_is_an_error(answer: Any) -> N
 async def test_an_authentication_that_never_comes_ends_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.05)
     async with ScriptedServer(authentication="never").client() as (client, _):
         with pytest.raises(LMStudioUnreachableError, match=r"0\.05 seconds"):
             await client.llm.list_loaded()
@@ -336,9 +336,16 @@ async def test_a_closed_client_says_so(both: Both) -> None:
         await client.llm.list_loaded()
 
 
-async def test_a_client_that_was_not_entered_says_so() -> None:
-    with pytest.raises(LMStudioRuntimeError, match="async with AsyncClient"):
-        _ = AsyncClient("localhost").llm
+async def test_client_opens_itself_at_first_use() -> None:
+    server = ScriptedServer()
+    client = AsyncClient(server)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(LMStudioRuntimeError, match=r"AsyncClient\.open"):
+            _ = client.api_host
+        await list_nothing(client, server)
+        assert client.api_host == "scripted"
+    finally:
+        await client.aclose()
 
 
 async def test_a_client_can_be_closed_by_another_task_than_the_one_that_entered_it() -> None:

@@ -93,7 +93,7 @@ async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
 
 
 async def test_cancelling_what_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmstudio_async._session.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("lmstudio_async._connection.CONNECT_SECONDS", 0.05)
     with anyio.fail_after(10):
         async with ScriptedServer(authentication="never").client() as (client, server):
             load = client.llm.load_new_instance_stream("qwen3-4b")

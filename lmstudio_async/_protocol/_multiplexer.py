@@ -39,6 +39,9 @@ class ChannelReceiver(Protocol):
     def feed(self, packet: Any) -> None:
         """A packet, as one of the endpoint's classes."""
 
+    def give_up(self, error: LMStudioError) -> None:
+        """The client leaves. Give the consumer this error, also in place of a result that it has not taken."""
+
     def end(self, error: LMStudioError | None) -> None:
         """The channel is over; with an error unless the server closed it in order. A result that came stands."""
 
@@ -86,6 +89,11 @@ class Multiplexer:
     def open_channels(self) -> list[int]:
         """Numbers of the channels whose end has not come yet."""
         return list(self._channels)
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether the answer to a call has not come yet."""
+        return bool(self._calls)
 
     # -- towards the server
 
@@ -166,6 +174,14 @@ class Multiplexer:
             call.receiver.fail(copy_of(error))
         for channel in channels.values():
             channel.receiver.end(copy_of(error))
+
+    def give_up_all(self, error: LMStudioError) -> None:
+        """The client leaves: tell everybody. Channels go on until the server closes them."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.receiver.fail(copy_of(error))
+        for channel in self._channels.values():
+            channel.receiver.give_up(copy_of(error))
 
     def _channel_send(self, message: dict[str, Any]) -> None:
         number = message.get("channelId")

@@ -15,6 +15,8 @@ import anyio.abc
 import anyio.lowlevel
 import anyio.to_thread
 
+from lmstudio_async._call_site import call_site
+from lmstudio_async._owned_task_group import OwnedTaskGroup
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
@@ -43,8 +45,8 @@ class EmbeddedServer:
             async with AsyncClient(server) as client:
                 llm = await client.llm.model("smollm2-135m-instruct")
 
-    Leaving the block ends everything: connections, answers on their way, and every loaded model. So does
-    cancelling the task that is inside.
+    Leaving the block ends everything: connections, answers on their way, and every loaded model. For objects that keep
+    a server there are `start` and `aclose`. A server that is never closed ends with its event loop.
 
     :param models: the models folder, laid out as LM Studio's: ``publisher/repository/file.gguf``. None: LM Studio's
         own folder if there is one, else a folder of this package's.
@@ -89,7 +91,8 @@ class EmbeddedServer:
         self._clients = Clients(api_tokens, self._limits)
         self._logs = Logs()
         self._running: _Running | None = None
-        self._task_group: anyio.abc.TaskGroup | None = None
+        self._tasks: OwnedTaskGroup | None = None
+        self._made_at = call_site()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.models_folder)!r}, is_running={self.is_running})"
@@ -114,26 +117,46 @@ class EmbeddedServer:
         """Where the models are looked for. It need not exist."""
         return default_models_folder() if self._models is None else self._models
 
-    async def __aenter__(self) -> Self:
-        task_group = anyio.create_task_group()
-        await task_group.__aenter__()
+    async def start(self) -> Self:
+        """Start to serve. Legal from any task, and so is `aclose`.
+
+        :return: the server itself.
+        :raises LMStudioRuntimeError: if it runs already.
+
+        ::
+
+            server = await EmbeddedServer("~/models").start()
+            client = await AsyncClient.open(server)
+            await client.aclose()
+            await server.aclose()
+        """
+        self._check_not_running()
+        tasks = OwnedTaskGroup("server", repr(self), self._made_at)
+        await tasks.open()
         try:
-            await task_group.start(self.run)
-        except BaseException as error:
-            await _leave(task_group, error)
+            await tasks.start(self.run)
+        except BaseException:
+            await tasks.aclose()
             raise
-        self._task_group = task_group
+        self._tasks = tasks
         return self
+
+    async def aclose(self) -> None:
+        """End everything: connections, answers on their way, and every loaded model. Idempotent, legal from any task."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            await tasks.aclose()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
 
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        task_group, self._task_group = self._task_group, None
-        assert task_group is not None
-        return await _leave(task_group, exc_value)
+    ) -> None:
+        await self.aclose()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until this task is cancelled: for those who have a task group of their own.
@@ -145,8 +168,7 @@ class EmbeddedServer:
         :param task_status: told when clients can connect; ``start`` gives it.
         :raises LMStudioRuntimeError: if it runs already.
         """
-        if self._running is not None:
-            raise LMStudioRuntimeError("this server runs already; make another one, or use the one that runs")
+        self._check_not_running()
         catalog = Catalog(await anyio.to_thread.run_sync(lambda: self.models_folder))
         instances = Instances(
             catalog,
@@ -170,6 +192,10 @@ class EmbeddedServer:
                         scope.cancel()
         except BaseExceptionGroup as group:
             raise only_one(group) from None
+
+    def _check_not_running(self) -> None:
+        if self._running is not None:
+            raise LMStudioRuntimeError("this server runs already; make another one, or use the one that runs")
 
     @asynccontextmanager
     async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
@@ -281,19 +307,3 @@ class _Running:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-async def _leave(task_group: anyio.abc.TaskGroup, error: BaseException | None) -> bool | None:
-    """End what runs in the task group, and let out what happened: one exception, and no group of one."""
-    task_group.cancel_scope.cancel()
-    # The group would wrap the exception of whoever used the server; a cancellation it must see, to know its own.
-    seen = None if isinstance(error, Exception) else error
-    try:
-        swallowed = (
-            await task_group.__aexit__(type(seen), seen, seen.__traceback__)
-            if seen
-            else await task_group.__aexit__(None, None, None)
-        )
-    except BaseExceptionGroup as group:
-        raise only_one(group) from None
-    return swallowed and seen is error

@@ -136,6 +136,9 @@ class Writer:
         if node.name.startswith("_"):
             return []
         decorators = [ast.unparse(each) for each in node.decorator_list]
+        if "classmethod" in decorators and node.returns is not None and ast.unparse(node.returns) == "Self":
+            # An async constructor. A plain constructor may block, and needs no twin that waits.
+            return []
         for each in decorators:
             if each == "overload":
                 self.need("typing", "overload")

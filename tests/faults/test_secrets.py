@@ -55,7 +55,7 @@ async def test_a_token_is_nowhere_but_on_the_wire(
     with anyio.fail_after(20), SocketServer(fault) as server:
         async with AsyncClient(server.api_host, TOKEN) as client:
             namespace = client.llm
-            seen += [repr(client), str(client), repr(client._credentials), repr(namespace._session)]
+            seen += [repr(client), str(client), repr(client._access.credentials), repr(namespace._session)]
             try:
                 await client.llm.unload("qwen3-4b")
             except LMStudioError as error:

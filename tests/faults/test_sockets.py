@@ -18,6 +18,7 @@ from lmstudio_async import (
     LMStudioError,
     LMStudioUnreachableError,
 )
+from lmstudio_async import _connection as connection_module
 from lmstudio_async import _session as session_module
 from tests.faults.socket_server import Peer, SocketServer, serve_well
 from tests.scripted_server import INSTANCE
@@ -100,14 +101,14 @@ LOST: dict[str, tuple[Fault, str]] = {
 
 
 #: For the second attempt, which is to come about however long that takes.
-CONNECT_SECONDS = session_module.CONNECT_SECONDS
+CONNECT_SECONDS = connection_module.CONNECT_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
     if "never comes" in request.node.name:
-        monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.5)
+        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("name", NOT_LET_IN)
@@ -119,7 +120,7 @@ async def test_whoever_is_not_let_in_is_told_why_and_may_try_again(
         async with AsyncClient(server.api_host) as client:
             with pytest.raises(LMStudioUnreachableError, match=match):
                 await client.llm.list_loaded()
-            monkeypatch.setattr(session_module, "CONNECT_SECONDS", CONNECT_SECONDS)
+            monkeypatch.setattr(connection_module, "CONNECT_SECONDS", CONNECT_SECONDS)
             assert len(await client.llm.list_loaded()) == 1
 
 
@@ -152,7 +153,7 @@ def test_a_blocking_client_comes_through_it_too(
     with SocketServer(fault) as server, lmstudio_sync.Client(server.api_host, backend=backend) as client:
         with pytest.raises(error, match=match):
             client.llm.unload("qwen3-4b")
-        monkeypatch.setattr(session_module, "CONNECT_SECONDS", CONNECT_SECONDS)
+        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", CONNECT_SECONDS)
         client.llm.unload("qwen3-4b")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient
+from lmstudio_async import _connection as connection_module
 from lmstudio_async import _session as session_module
 from tests.faults.faulty_server import FaultyServer
 from tests.faults.table import FAULTS, REQUESTS, Fault
@@ -21,7 +22,7 @@ each_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
 def server(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
     if fault.endpoint == "authentication" and fault.timeout is not None:
-        monkeypatch.setattr(session_module, "CONNECT_SECONDS", fault.timeout)
+        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", fault.timeout)
     return FaultyServer(fault.endpoint, fault.lines, silence=fault.timeout)
 
 

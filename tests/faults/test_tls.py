@@ -13,7 +13,7 @@ import trustme
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient, LMStudioUnreachableError, LMStudioValueError
-from lmstudio_async import _session as session_module
+from lmstudio_async import _connection as connection_module
 from tests.faults.socket_server import SocketServer, serve_well
 
 
@@ -99,7 +99,7 @@ async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(
     ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It waits for the end of a request, the client for a certificate.
-    monkeypatch.setattr(session_module, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
     with anyio.fail_after(20), SocketServer(serve_well) as server:
         async with AsyncClient(f"https://{server.api_host}", verify=ca_file) as client:
             with pytest.raises(LMStudioUnreachableError, match="did not let us in"):

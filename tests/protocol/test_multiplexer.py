@@ -52,6 +52,9 @@ class Listener:
     def feed(self, packet: Any) -> None:
         self.told.append(packet)
 
+    def give_up(self, error: LMStudioError) -> None:
+        self.told.append(error)
+
     def end(self, error: LMStudioError | None) -> None:
         self.told.append(error or "closed")
 

@@ -13,10 +13,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to
 
 #: Whoever waits for the end of one of the core's limits is still waiting when `Program` has had enough.
 ENDLESS = """
-from lmstudio_async import _operations, _session
+from lmstudio_async import _connection, _operations, _session
 from lmstudio_sync import _bridge
 
-_operations.STOP_SECONDS = _session.GOODBYE_SECONDS = _session.CONNECT_SECONDS = 3600.0
+_operations.STOP_SECONDS = _connection.CONNECT_SECONDS = 3600.0
+_connection.FAREWELL_SECONDS = _session.FAREWELL_SECONDS = 3600.0
 _bridge.FAREWELL_SECONDS = 3600.0
 """
 

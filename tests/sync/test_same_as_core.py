@@ -43,8 +43,13 @@ def here(name: str) -> str:
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """The methods and properties of a class's own, without those that no user calls by name."""
+    """The methods and properties of a class's own, without those that no user calls by name.
+
+    An async constructor has no twin either: a plain one may block.
+    """
     for name, member in vars(cls).items():
+        if isinstance(member, classmethod) and "Self" in str(member.__func__.__annotations__["return"]):
+            continue
         if name in {*SPECIAL, *SPECIAL.values()} or not name.startswith("_"):
             yield name, member
 

@@ -265,7 +265,8 @@ async def test_cancellation_stops_the_answer_on_the_server(llm: AsyncLLM, server
 async def test_closing_the_client_ends_an_act_with_one_error(llm: AsyncLLM, server: ScriptedServer) -> None:
     async with acting(llm, [add]) as outcome:
         await answer(server, "on and on")
-        await llm._session.aclose()
+        llm._session.close_soon()
+        await llm._session.wait_closed()
 
     assert isinstance(outcome.error, LMStudioConnectionClosedError)
 

@@ -1,0 +1,257 @@
+"""One connection to a namespace of the server, from connecting to hanging up."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from lmstudio_async._protocol._auth import Credentials, check_authentication_result
+from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
+from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
+from lmstudio_async._wire._json import dumps, loads
+from lmstudio_async.errors import (
+    LMStudioClientError,
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioError,
+    LMStudioProtocolError,
+    LMStudioUnreachableError,
+    LMStudioWebsocketError,
+)
+
+if TYPE_CHECKING:
+    from lmstudio_async._transport import Connector, FrameTransport
+    from lmstudio_async._wire._struct import WireObject
+
+__all__ = ["FAREWELL_SECONDS", "Connection", "OperationReceiver", "Unclaimed"]
+
+CONNECT_SECONDS = 10.0
+FAREWELL_SECONDS = 2.0
+
+logger = logging.getLogger("lmstudio_async")
+
+
+class OperationReceiver(ChannelReceiver, Protocol):
+    """The receiver of a channel that may make something on the server, such as a new instance."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the end of its channel has not come yet."""
+        ...
+
+    @property
+    def may_need_undoing(self) -> bool:
+        """Whether it has made something, or may yet, that its consumer has not taken."""
+        ...
+
+    def attach(self, connection: Connection, number: int) -> None:
+        """The channel is about to be opened."""
+
+    def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
+        """The call that undoes what it has made; None if there is nothing to undo."""
+
+    def settle(self) -> None:
+        """It is undone, or cannot be."""
+
+
+class Unclaimed:
+    """The operations of a namespace whose results may stay on the server without an owner."""
+
+    def __init__(self) -> None:
+        self._receivers: list[OperationReceiver] = []
+
+    def add(self, receiver: OperationReceiver) -> None:
+        """Watch an operation until its consumer has the result, or there is none."""
+        self._receivers = [*self, receiver]
+
+    def __iter__(self) -> Iterator[OperationReceiver]:
+        return iter([each for each in self._receivers if each.may_need_undoing])
+
+
+class Connection:
+    """One connection. `run` is its life, in a task of the client's own; it never raises.
+
+    :param namespace: such as ``llm``.
+    :param connector: where the transport comes from.
+    :param credentials: what they present.
+    :param unclaimed: the operations to undo when the client goes, unless their consumers have the results.
+    """
+
+    def __init__(
+        self, namespace: str, connector: Connector, credentials: Credentials, unclaimed: Unclaimed
+    ) -> None:
+        self.multiplexer = Multiplexer()
+        self.transport: FrameTransport
+        self.scope = anyio.CancelScope()
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self.error: LMStudioError | None = None
+        self.was_connected = False
+        self._namespace = namespace
+        self._connector = connector
+        self._credentials = credentials
+        self._unclaimed = unclaimed
+        # Frames that receivers have the receive loop send, once it has dispatched what has arrived.
+        self._replies: list[str] = []
+
+    async def run(self) -> None:
+        try:
+            with self.scope:
+                await self._connect_and_receive()
+        except Exception as error:  # noqa: BLE001 - nobody else could tell those who wait
+            self.fail(error)
+        finally:
+            self.fail(_closed())
+            self.ready.set()
+            self.ended.set()
+
+    async def send(self, *frames: str) -> None:
+        """Send frames.
+
+        :raises LMStudioWebsocketError: the connection is lost or closed.
+        """
+        try:
+            await self.transport.send(*frames)
+        except LMStudioWebsocketError as error:
+            # Fail the waiters now: the receive loop may hear of it later than new callers, who must reconnect.
+            self.fail(error)
+            raise copy_of(self.error or error) from error
+
+    def open_channel(
+        self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: OperationReceiver
+    ) -> tuple[int, str]:
+        """Number a channel; its number, and the frame that opens it: empty if it has ended already."""
+        number, frame = self.multiplexer.open_channel(endpoint, creation, receiver)
+        receiver.attach(self, number)
+        self._unclaimed.add(receiver)
+        return number, frame
+
+    def cancel_frame(self, number: int) -> str | None:
+        """The frame that asks the server to stop; None if that channel is over."""
+        from lmstudio_async._wire._models import Cancel
+
+        return self.multiplexer.packet(number, Cancel())
+
+    def cancel_later(self, number: int) -> None:
+        """Cancel a channel once the packets that have arrived are dispatched. For receivers."""
+        frame = self.cancel_frame(number)
+        if frame is not None:
+            self._replies.append(frame)
+
+    def undo_later(self, receiver: OperationReceiver) -> None:
+        """Undo what a channel has made once the packets that have arrived are dispatched. For receivers."""
+        self._replies += self._undo_frames(receiver)
+
+    def fail(self, error: Exception) -> None:
+        """Tell all waiters that this is the end, and why; the first reason stands."""
+        if self.error is not None:
+            return
+        where = self._connector.address
+        if not isinstance(error, LMStudioError):
+            self.error = LMStudioProtocolError(f"The connection to {where} failed: {error!r}")
+        elif isinstance(error, LMStudioConnectionBrokenError) and not self.was_connected:
+            self.error = LMStudioUnreachableError(f"{where} did not let us in: {error}")
+        else:
+            self.error = error
+        if self.error is not error:
+            self.error.__cause__ = error
+        self.multiplexer.fail_all(self.error)
+
+    async def _connect_and_receive(self) -> None:
+        connecting = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_SECONDS)
+        with connecting:
+            async with self._connector.connect(self._namespace) as transport:
+                self.transport = transport
+                await transport.send(dumps(self._credentials.packet()))
+                first, *rest = await transport.receive()
+                check_authentication_result(_json_or_none(first))
+                connecting.deadline = math.inf
+                self.was_connected = True
+                self.ready.set()
+                try:
+                    await self._dispatch(rest)
+                    while True:
+                        await self._dispatch(await transport.receive())
+                except Exception as error:
+                    # Fail the waiters now: closing takes a while, and new callers must reconnect.
+                    self.fail(error)
+                    raise
+                finally:
+                    await self._bid_farewell()
+        if connecting.cancelled_caught:
+            raise LMStudioUnreachableError(
+                f"{self._connector.address} did not let us in within {CONNECT_SECONDS:g} seconds. "
+                "Is this LM Studio's address?"
+            )
+
+    async def _dispatch(self, frames: Sequence[str]) -> None:
+        for frame in frames:
+            self.multiplexer.receive(frame)
+        if self._replies:
+            replies, self._replies = self._replies, []
+            await self.transport.send(*replies)
+
+    async def _bid_farewell(self) -> None:
+        """Leave nothing behind on the server: cancel what runs, and undo what has come up without an owner.
+
+        The server may go on with what its client has left, and a load may succeed while its cancel is on the way. So
+        the connection goes on receiving until such channels are closed and such instances unloaded.
+        """
+        if self.error is not None:
+            # The connection is lost.
+            return
+        cancels = list(filter(None, map(self.cancel_frame, self.multiplexer.open_channels)))
+        self.error = _closed()
+        self.multiplexer.give_up_all(self.error)
+        for receiver in self._unclaimed:
+            receiver.give_up(_closed())
+        with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
+            try:
+                if cancels:
+                    await self.transport.send(*cancels)
+                while any(receiver.is_open for receiver in self._unclaimed):
+                    await self._dispatch(await self.transport.receive())
+                undo = [frame for receiver in self._unclaimed for frame in self._undo_frames(receiver)]
+                if undo:
+                    await self.transport.send(*undo)
+                while self.multiplexer.has_calls:
+                    await self._dispatch(await self.transport.receive())
+            except LMStudioClientError:
+                logger.debug("a connection ended before what runs there could be cancelled")
+
+    def _undo_frames(self, receiver: OperationReceiver) -> list[str]:
+        undoing = receiver.undoing()
+        if undoing is None:
+            return []
+        receiver.settle()
+        endpoint, parameter = undoing
+        _, frame = self.multiplexer.call(endpoint, parameter, _IGNORED)
+        return [frame] if frame else []
+
+
+class _Ignored:
+    """The receiver of an answer that no task waits for."""
+
+    def succeed(self, result: Any) -> None:
+        pass
+
+    def fail(self, error: LMStudioError) -> None:
+        logger.debug("what was left on the server could not be undone: %s", error)
+
+
+_IGNORED = _Ignored()
+
+
+def _closed() -> LMStudioConnectionClosedError:
+    return LMStudioConnectionClosedError("The client was closed.")
+
+
+def _json_or_none(frame: str) -> Any:
+    try:
+        return loads(frame)
+    except ValueError:
+        return None

@@ -1,0 +1,176 @@
+"""How a client reaches its server: found when the client is opened, on first use at the latest."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import anyio
+
+from lmstudio_async._call_site import call_site
+from lmstudio_async._owned_task_group import OwnedTaskGroup
+from lmstudio_async._protocol._auth import Credentials
+from lmstudio_async._transport import parse_api_host
+from lmstudio_async.errors import (
+    LMStudioConnectionClosedError,
+    LMStudioMissingRuntimeError,
+    LMStudioUnreachableError,
+    LMStudioValueError,
+)
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from lmstudio_async._transport import Connector, WebSocketConnector
+    from lmstudio_async.embedded import EmbeddedServer
+
+__all__ = ["ServerAccess"]
+
+HOST_VARIABLE = "LMSTUDIO_HOST"
+EMBEDDED = "embedded"
+
+
+class ServerAccess:
+    """The server of one client, and the task group in which the client's connections live.
+
+    :param host: the client's ``api_host``.
+    :param credentials: what connections present.
+    :param verify: the client's ``verify``.
+    :raises LMStudioValueError: if the host makes no sense.
+    """
+
+    tasks: OwnedTaskGroup
+
+    def __init__(
+        self, host: str | EmbeddedServer | None, credentials: Credentials, verify: SSLContext | str | None
+    ) -> None:
+        self.credentials = credentials
+        #: Whether connections can be made: the client was opened, and not closed since.
+        self.is_open = False
+        self.connector: Connector | None = None
+        self._host = _check_host(host)
+        self._verify = verify
+        self._made_at = call_site()
+        self._opening = anyio.Lock()
+        self._is_closed = False
+        self._own_connector: WebSocketConnector | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for people."""
+        server = self.connector or self._host
+        return str(getattr(server, "address", server))
+
+    def check_not_closed(self) -> None:
+        """Make sure that the client may be used.
+
+        :raises LMStudioConnectionClosedError: the client was closed.
+        """
+        if self._is_closed:
+            raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
+
+    async def open(self) -> None:
+        """Find the server, if that has not been done. If it fails, nothing is left, and the next use tries again.
+
+        :raises LMStudioUnreachableError: no server was named and none was found.
+        """
+        async with self._opening:
+            self.check_not_closed()
+            if self.is_open:
+                self.tasks.check()
+                return
+            tasks = OwnedTaskGroup("client", f"AsyncClient({self.address!r})", self._made_at)
+            await tasks.open()
+            try:
+                connector = await self._find_server(tasks)
+                # Another task may have closed the client meanwhile.
+                self.check_not_closed()
+            except BaseException:
+                await tasks.aclose()
+                raise
+            self.tasks, self.connector, self.is_open = tasks, connector, True
+
+    def is_in_this_loop(self) -> bool:
+        """Whether the client was opened in the event loop that the caller runs in."""
+        return self.connector is not None and self.tasks.is_in_this_loop()
+
+    def refuse(self) -> None:
+        """Make no new connections from now on."""
+        self._is_closed = True
+        self.is_open = False
+
+    async def aclose(self) -> None:
+        """End the task group, and the server if it is the client's own, once all connections have ended."""
+        try:
+            async with self._opening:
+                if self._own_connector is not None:
+                    await self._own_connector.aclose()
+                if self.connector is not None:
+                    await self.tasks.aclose()
+        finally:
+            if self.connector is not None:
+                # Interrupted half-way, the rest ends by itself.
+                self.tasks.close_soon()
+
+    async def _find_server(self, tasks: OwnedTaskGroup) -> Connector:
+        host = self._host
+        if host is None:
+            host = _host_from_environment() or None
+        if host is None:
+            from lmstudio_async._transport import DEFAULT_API_PORTS, find_default_local_api_host
+
+            host = await find_default_local_api_host()
+            if host is None:
+                raise LMStudioUnreachableError(
+                    "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
+                    f"{', '.join(map(str, (*DEFAULT_API_PORTS, 1234)))}.\n"
+                    "Start LM Studio and its server, or say where it is: api_host='host:port', or LMSTUDIO_HOST.\n"
+                    'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
+                )
+        if host == EMBEDDED:
+            from lmstudio_async.embedded import EmbeddedServer
+
+            if find_spec("xllamacpp") is None:
+                raise LMStudioMissingRuntimeError(
+                    "The embedded server's engine is not installed.\n"
+                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of an LM Studio.'
+                )
+            host = EmbeddedServer()
+        if isinstance(host, str):
+            from lmstudio_async._transport import WebSocketConnector
+
+            address = parse_api_host(host)
+            self._check_verifiable(address, secure=address.secure)
+            self._own_connector = WebSocketConnector(address, verify=self._verify)
+            return self._own_connector
+        self._check_verifiable("an embedded server", secure=False)
+        if not host.is_running:
+            # It ends with the task group.
+            await tasks.start(host.run)
+        return host
+
+    def _check_verifiable(self, where: object, *, secure: bool) -> None:
+        if self._verify is not None and not secure:
+            raise LMStudioValueError(
+                f"verify is for https and wss, but {where} is spoken to without TLS. Leave it out, or write the "
+                "api_host as https://..."
+            )
+
+
+def _host_from_environment() -> str | None:
+    host = os.environ.get(HOST_VARIABLE)
+    if host and host != EMBEDDED:
+        try:
+            parse_api_host(host)
+        except LMStudioValueError as error:
+            raise LMStudioValueError(f"{HOST_VARIABLE} is wrong: {error}") from error
+    return host
+
+
+def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | None:
+    if isinstance(host, str) and host != EMBEDDED:
+        parse_api_host(host)
+    if host is None or isinstance(host, str) or hasattr(host, "is_running"):
+        return host
+    raise LMStudioValueError(f"api_host must be a text or an EmbeddedServer, not {host!r:.80}")
