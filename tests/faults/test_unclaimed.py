@@ -1,0 +1,267 @@
+"""A load that has come to its end without its consumer having seen that: the instance has no owner, and goes again."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import pytest
+
+from lmstudio_async import (
+    AsyncClient,
+    AsyncLLM,
+    AsyncLoadStream,
+    LMStudioCancelledError,
+    LMStudioConnectionClosedError,
+)
+from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+UNLOAD = ("unloadModel", {"identifier": "qwen3-4b"})
+
+
+async def sees_unload(server: ScriptedServer) -> None:
+    """The server is asked to unload the instance, and does."""
+    unload = await server.next_message()
+    assert (unload["endpoint"], unload["parameter"]) == UNLOAD
+    await server.answer(unload)
+
+
+async def loading(client: AsyncClient, server: ScriptedServer) -> tuple[AsyncLoadStream[AsyncLLM], Any]:
+    """A load that has begun, and its channel."""
+    stream = await client.llm.load_new_instance_stream("qwen3-4b")
+    return stream, await server.next_message()
+
+
+async def unseen(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream[AsyncLLM]:
+    """A load that has succeeded, which its consumer has not seen."""
+    stream, channel = await loading(client, server)
+    await server.packet(channel, type="progress", progress=0.5)
+    await server.packet(channel, type="success", info=INSTANCE)
+    await server.close(channel)
+    await until(lambda: stream._feed.done and not stream._feed.is_open)
+    return stream
+
+
+async def nothing_is_unloaded(client: AsyncClient, server: ScriptedServer) -> bool:
+    """Whether the next message after an exit is that of a call made then."""
+    await loaded_llm(client, server)
+    await client.aclose()
+    return await server.nothing_more()
+
+
+# -- exits before the end was seen
+
+
+async def test_breaking_out_before_the_last_item_unloads_the_instance(both: Both) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    async for progress in stream:
+        assert progress.phase == "loading"
+        break
+    with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - and nothing holds it any more
+        del stream
+        gc.collect()
+
+    await sees_unload(server)
+
+
+async def test_dropping_a_load_that_has_succeeded_unseen_unloads_the_instance(both: Both) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031
+        del stream
+        gc.collect()
+
+    await sees_unload(server)
+
+
+@pytest.mark.parametrize("way", ["leave", "raise", "aclose", "cancel"])
+async def test_leaving_a_load_that_has_succeeded_unseen_unloads_the_instance(both: Both, way: str) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sees_unload, server)
+        match way:
+            case "leave":
+                async with stream:
+                    pass
+            case "raise":
+                with pytest.raises(ZeroDivisionError):
+                    async with stream:
+                        raise ZeroDivisionError
+            case "aclose":
+                await stream.aclose()
+            case "cancel":
+                await stream.cancel()
+
+    with pytest.raises(LMStudioCancelledError):
+        await stream.wait_for_result()
+    with pytest.raises(LMStudioCancelledError):
+        stream.result()
+
+
+async def test_callback_raising_at_the_end_unloads_the_instance(both: Both) -> None:
+    client, server = both
+
+    def refuse(fraction: float) -> None:
+        assert fraction < 1
+
+    async with anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(AssertionError):
+                await client.llm.load_new_instance("qwen3-4b", on_progress=refuse)
+
+        tasks.start_soon(load)
+        channel = await server.next_message()
+        await server.packet(channel, type="success", info=INSTANCE)
+        await server.close(channel)
+        await sees_unload(server)
+
+
+async def test_item_of_a_load_that_another_task_has_cancelled_is_an_error(both: Both) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    assert (await anext(stream)).phase == "loading"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sees_unload, server)
+        tasks.start_soon(stream.cancel)
+
+    with pytest.raises(LMStudioCancelledError):
+        await anext(stream)
+
+
+async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succeeds(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = both
+    await loaded_llm(client, server)
+    scope = anyio.CancelScope()
+    link = client.llm._session._link
+    assert link is not None
+    send = link.send
+
+    async def send_and_stall(*frames: str) -> None:
+        await send(*frames)
+        if any("channelCreate" in frame for frame in frames):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(link, "send", send_and_stall)
+    with scope:
+        await client.llm.load_new_instance("qwen3-4b")
+    assert scope.cancelled_caught
+    channel = await server.next_message()
+    assert (await server.next_message())["message"] == {"type": "cancel"}
+    await server.packet(channel, type="success", info=INSTANCE)
+    await server.close(channel)
+
+    await sees_unload(server)
+
+
+# -- exits after it
+
+
+@pytest.mark.parametrize("seen_by", ["items", "result"])
+async def test_instance_whose_load_was_seen_to_its_end_stays(both: Both, seen_by: str) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    async with stream:
+        if seen_by == "items":
+            assert [progress.phase async for progress in stream] == ["loading", "loaded"]
+        else:
+            stream.result()
+    del stream
+    gc.collect()
+
+    assert await nothing_is_unloaded(client, server)
+
+
+async def test_instance_that_is_shared_stays_however_its_load_is_left(both: Both) -> None:
+    client, server = both
+    async with client.llm.model_stream("qwen3-4b") as stream:
+        channel = await server.next_message()
+        await server.packet(channel, type="loadSuccess", info=INSTANCE)
+        await server.close(channel)
+        await until(lambda: stream._feed.done)
+
+    assert await nothing_is_unloaded(client, server)
+
+
+# -- closing the client
+
+
+async def test_closing_unloads_an_instance_that_comes_up_while_its_cancel_is_on_the_way(both: Both) -> None:
+    client, server = both
+    stream, channel = await loading(client, server)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.aclose)
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.packet(channel, type="success", info=INSTANCE)
+        await server.close(channel)
+        await sees_unload(server)
+
+    assert await server.nothing_more()
+    with pytest.raises(LMStudioConnectionClosedError):
+        stream.result()
+
+
+async def test_closing_unloads_an_instance_whose_load_has_succeeded_unseen(both: Both) -> None:
+    client, server = both
+    stream = await unseen(client, server)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.aclose)
+        await sees_unload(server)
+
+    with pytest.raises(LMStudioConnectionClosedError):
+        await stream.wait_for_result()
+
+
+async def test_closing_waits_for_the_end_of_a_load_but_not_for_ever(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 0.05)
+    client, server = both
+    stream, _ = await loading(client, server)
+
+    await client.aclose()
+
+    with pytest.raises(LMStudioConnectionClosedError):
+        stream.result()
+
+
+async def test_closing_waits_for_no_answer_to_end(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 3600)
+    client, server = both
+    llm = await loaded_llm(client, server)
+    stream = await llm.respond_stream("Hello")
+    await server.next_message()
+
+    await client.aclose()
+
+    assert (await server.next_message())["message"] == {"type": "cancel"}
+    with pytest.raises(LMStudioConnectionClosedError):
+        stream.result()
+
+
+async def test_forgotten_client_cancels_its_load_and_unloads_what_came_up() -> None:
+    server = ScriptedServer()
+    with anyio.fail_after(20):
+        client = await AsyncClient.open(server)  # type: ignore[arg-type]
+        stream, channel = await loading(client, server)
+        # A warning that is recorded keeps its source: the load is let go of before the client.
+        with pytest.warns(ResourceWarning, match="Model load: dropped half-way"):  # noqa: PT031
+            del stream
+            gc.collect()
+        with pytest.warns(ResourceWarning, match=rf"AsyncClient\('scripted'\), made at {__file__}:"):  # noqa: PT031
+            del client
+            assert (await server.next_message())["message"] == {"type": "cancel"}
+            await server.packet(channel, type="success", info=INSTANCE)
+            await server.close(channel)
+            unload = await server.next_message()
+            assert (unload["endpoint"], unload["parameter"]) == UNLOAD
+            # The connection waits for no answer if it had asked before the client was collected.
+            assert await server.nothing_more()
