@@ -127,6 +127,7 @@ class SocketServer:
     :param port: where it listens; 0 for any free one.
     :param host: the address that it listens at.
     :param tls: what it shows its clients, if it speaks TLS.
+    :param faulty_connections: how many connections are the fault's before the good ones.
     """
 
     def __init__(
@@ -136,8 +137,10 @@ class SocketServer:
         *,
         host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
+        faulty_connections: float = 1,
     ) -> None:
         self.connections = 0
+        self._faulty_connections = faulty_connections
         self._closing = False
         self._fault = fault
         self._tls = tls
@@ -194,7 +197,7 @@ class SocketServer:
                 )
             self._open.append(connection)
             self.connections += 1
-            serve = self._fault if self.connections == 1 else serve_well
+            serve = self._fault if self.connections <= self._faulty_connections else serve_well
             self._threads.append(threading.Thread(target=self._run, args=(connection, serve)))
             self._threads[-1].start()
 

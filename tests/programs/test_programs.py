@@ -1,0 +1,129 @@
+"""Programs as users run them leave nothing behind on the server, however they leave an answer or a load.
+
+Each runs in a process of its own, for the tests' own event loop is one that users seldom have: anyio's pytest plugin
+tells sniffio which library runs, which `asyncio.run` does not. sniffio itself is installed, as with openai or trio.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lmstudio_async
+import lmstudio_sync
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder, served
+from tests.faults.socket_server import Peer, SocketServer
+from tests.processes import hold_loads, needs_proc, workers
+from tests.programs.runners import RUNNERS, interpreter_options, why_not
+from tests.scripted_server import INSTANCE
+
+pytestmark = needs_proc
+
+PROGRAM = Path(__file__).with_name("run.py")
+#: The library first: beside the tests stands a checkout, which need not be what is tested.
+PLACES = [Path(lmstudio_async.__file__).parent.parent, Path(__file__).parent.parent.parent]
+
+EVERYTHING = ["answers", "loads", "interrupts"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("talker", script="on and on ", endless=True, context_length=65536)
+    folder.add_llm("big", padding_mb=64)
+    return folder.folder
+
+
+@pytest.fixture(scope="module")
+def client(models: Path) -> Iterator[lmstudio_sync.Client]:
+    """A client of a server behind a port, where a model is loaded that talks for minutes."""
+    with (
+        served(EmbeddedServer(models, threads=1)) as host,
+        lmstudio_sync.Client(host) as client,
+    ):
+        client.llm.load_new_instance("talker", config={"context_length": 65536})
+        yield client
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request: pytest.FixtureRequest) -> str:
+    reason = why_not(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    return str(request.param)
+
+
+def play(runner: str, place: object, *parts: str) -> None:
+    """Run the scenes of a program. None may leave anything on the server, and the program has nothing to say of it."""
+    assert importlib.util.find_spec("sniffio"), "without sniffio, anyio never asks it"
+    done = subprocess.run(
+        [sys.executable, *interpreter_options(runner), str(PROGRAM), runner, str(place), *parts],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PLACES))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    *_, last = done.stdout.splitlines() or ["no scene"]
+    assert (done.returncode, done.stderr) == (0, ""), f"{last}\n{done.stderr}"
+    assert last != "no scene"
+
+
+def test_work_on_another_server_ends_when_a_program_leaves_it(
+    runner: str, client: lmstudio_sync.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = workers()
+    hold_loads(monkeypatch)
+
+    play(runner, f"{client.api_host}@{os.getpid()}", *EVERYTHING)
+
+    (talker,) = client.llm.list_loaded()
+    assert talker.get_processing_state().status == "idle"
+    assert workers() == before
+
+
+def test_work_on_the_server_of_a_program_ends_when_the_program_leaves_it(runner: str, models: Path) -> None:
+    play(runner, models, *EVERYTHING)
+
+
+def test_an_instance_that_comes_up_too_late_is_unloaded(runner: str) -> None:
+    with SocketServer(succeed_late(), faulty_connections=math.inf) as server:
+        play(runner, f"{server.api_host}@{os.getpid()}", "late_loads")
+
+
+class succeed_late:  # noqa: N801 - used as a function
+    """A server whose loads succeed when they are cancelled. It lists what is loaded and what is about to be."""
+
+    def __init__(self) -> None:
+        self._loaded: list[Any] = []
+
+    def __call__(self, peer: Peer) -> None:
+        peer.accept()
+        while True:
+            self._answer(peer, peer.next_message())
+
+    def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
+        match message:
+            case {"type": "channelCreate", "endpoint": "loadModel", "channelId": channel}:
+                self._loaded.append(INSTANCE)
+                packet = {"type": "progress", "progress": 0.5}
+                peer.say(json.dumps({"type": "channelSend", "channelId": channel, "message": packet}))
+            case {"type": "channelSend", "channelId": channel, "message": {"type": "cancel"}}:
+                packet = {"type": "success", "info": INSTANCE}
+                peer.say(json.dumps({"type": "channelSend", "channelId": channel, "message": packet}))
+                peer.say(json.dumps({"type": "channelClose", "channelId": channel}))
+            case {"type": "rpcCall", "endpoint": "unloadModel", "callId": call}:
+                self._loaded.clear()
+                peer.say(json.dumps({"type": "rpcResult", "callId": call}))
+            case {"type": "rpcCall", "endpoint": "listLoaded", "callId": call}:
+                peer.say(json.dumps({"type": "rpcResult", "callId": call, "result": self._loaded}))
