@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 
+import anyio
 import pytest
 
 from lmstudio_async import AsyncClient
-from tests.scripted_server import ScriptedServer
+from tests.scripted_server import ScriptedServer, until
 from tests.soak import register_profiles
 
 pytest_plugins = ["lmstudio_async.testing.plugin"]
 
 register_profiles()
+
+#: What the SDK names its tasks.
+OURS = re.compile("lmstudio|AsyncClient|EmbeddedServer")
 
 for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
     # What is in the environment here must not decide where the tests connect to, nor the programs that they start.
@@ -53,3 +58,17 @@ async def both() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
     """A client, and a server that does what the test tells it to."""
     async with ScriptedServer().client() as both:
         yield both
+
+
+@pytest.fixture
+async def no_task_is_left() -> AsyncIterator[None]:
+    """The tasks that a test has the SDK start end with the test, in a moment at most."""
+
+    def running() -> set[tuple[int, str]]:
+        tasks = {(task.id, str(task.name)) for task in anyio.get_running_tasks()}
+        return {(number, name) for number, name in tasks if OURS.search(name)}
+
+    before = running()
+    yield
+    with anyio.fail_after(10):
+        await until(lambda: running() <= before)
