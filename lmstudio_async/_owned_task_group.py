@@ -185,8 +185,7 @@ class _Host:
                     await self._woken.wait()
                     self._woken = self.event_loop.new_event()
                     while self.work and not self.is_closing:
-                        work, args = self.work.popleft()
-                        self.tasks.start_soon(self.event_loop.protect(work), *args)
+                        self._start(*self.work.popleft())
                 self.tasks.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             raise
@@ -196,6 +195,10 @@ class _Host:
             self.is_closing = True
             self.opened.set()
             self.ended.set()
+
+    def _start(self, work: Work, args: tuple[Any, ...]) -> None:
+        """Start a task. A method of its own, because a variable of `run` would keep the last work, and with it its client."""
+        self.tasks.start_soon(self.event_loop.protect(work), *args)
 
     def _take_note_of(self, error: BaseException) -> None:
         """Remember why the group has ended, and pass an interrupt on."""

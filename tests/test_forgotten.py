@@ -1,0 +1,73 @@
+"""Clients and servers that are forgotten: warned of, and nothing of them goes on."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lmstudio_async import AsyncClient, EmbeddedServer
+from tests.scripted_server import ScriptedServer, list_nothing, until
+
+
+async def test_a_forgotten_client_is_warned_of_with_the_place_where_it_was_made(
+    no_task_is_left: None,
+) -> None:
+    server = ScriptedServer()
+    with pytest.warns(ResourceWarning, match="was not closed") as warned:  # noqa: PT031 - and nothing holds it any more
+        client, line = AsyncClient(server), line_here()  # type: ignore[arg-type]
+        await list_nothing(client, server)
+        del client
+        gc.collect()
+
+    assert [f"{__file__}:{line}" in str(each.message) for each in warned] == [True]
+    assert await server.nothing_more()
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped half-way:ResourceWarning")
+async def test_a_forgotten_client_cancels_the_load_that_was_under_way(no_task_is_left: None) -> None:
+    server = ScriptedServer()
+    client = AsyncClient(server)  # type: ignore[arg-type]
+    load = await client.llm.load_new_instance_stream("qwen3-4b")
+    channel = await server.next_message()
+    with anyio.fail_after(10):
+        # A warning that is recorded keeps the load that it is about.
+        del load
+        gc.collect()
+        assert (await server.next_message())["message"] == {"type": "cancel"}
+        await server.fail(channel, "Load was cancelled")
+        await anyio.wait_all_tasks_blocked()
+        with pytest.warns(ResourceWarning, match="was not closed"):  # noqa: PT031 - and nothing holds it any more
+            del client
+            gc.collect()
+        assert await server.nothing_more()
+
+
+async def test_a_forgotten_client_ends_the_server_that_it_has_started(
+    tmp_path: Path, no_task_is_left: None
+) -> None:
+    server = EmbeddedServer(tmp_path, threads=1)
+    with pytest.warns(ResourceWarning, match="was not closed"):  # noqa: PT031 - and nothing holds it any more
+        client = await AsyncClient.open(server)
+        await client.llm.list_loaded()
+        del client
+        gc.collect()
+
+    with anyio.fail_after(10):
+        await until(lambda: not server.is_running)
+
+
+def test_a_client_that_was_never_used_may_be_forgotten() -> None:
+    AsyncClient("localhost:1234")
+    gc.collect()
+
+
+def line_here() -> int:
+    """The line that calls this."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back.f_lineno
