@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import pytest
 
 import lmstudio_async
@@ -23,7 +24,7 @@ import lmstudio_sync
 from lmstudio_async import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, served
 from tests.faults.socket_server import Peer, SocketServer
-from tests.processes import hold_loads, needs_proc, workers
+from tests.processes import hold_loads, needs_proc, wait_gone, workers
 from tests.programs.runners import RUNNERS, interpreter_options, why_not
 from tests.scripted_server import INSTANCE
 
@@ -63,17 +64,21 @@ def runner(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def play(runner: str, place: object, *parts: str) -> None:
-    """Run the scenes of a program. None may leave anything on the server, and the program has nothing to say of it."""
+def run(options: list[str], program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     assert importlib.util.find_spec("sniffio"), "without sniffio, anyio never asks it"
-    done = subprocess.run(
-        [sys.executable, *interpreter_options(runner), str(PROGRAM), runner, str(place), *parts],
+    return subprocess.run(
+        [sys.executable, *options, str(program), *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PLACES))},
         capture_output=True,
         text=True,
         check=False,
         timeout=150,
     )
+
+
+def play(runner: str, place: object, *parts: str) -> None:
+    """Run the scenes of a program. None may leave anything on the server, and the program has nothing to say of it."""
+    done = run(interpreter_options(runner), PROGRAM, runner, str(place), *parts)
     *_, last = done.stdout.splitlines() or ["no scene"]
     assert (done.returncode, done.stderr) == (0, ""), f"{last}\n{done.stderr}"
     assert last != "no scene"
@@ -99,6 +104,33 @@ def test_work_on_the_server_of_a_program_ends_when_the_program_leaves_it(runner:
 def test_an_instance_that_comes_up_too_late_is_unloaded(runner: str) -> None:
     with SocketServer(succeed_late(), faulty_connections=math.inf) as server:
         play(runner, f"{server.api_host}@{os.getpid()}", "late_loads")
+
+
+@pytest.mark.parametrize("runner", ["asyncio.run", "trio.run"], indirect=True)
+@pytest.mark.parametrize("where", ["in the loop", "at the end"])
+@pytest.mark.parametrize("is_own_server", [False, True], ids=["another server", "its own server"])
+def test_a_client_that_a_program_forgets_is_warned_of_and_leaves_nothing(
+    runner: str,
+    where: str,
+    is_own_server: bool,
+    models: Path,
+    client: lmstudio_sync.Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = workers()
+    hold_loads(monkeypatch)
+    forgotten = Path(__file__).with_name("forgotten.py")
+    place = str(models) if is_own_server else client.api_host
+    done = run(["-W", "always::ResourceWarning"], forgotten, runner, place, where)
+
+    assert done.returncode == 0, done.stderr
+    line = forgotten.read_text(encoding="utf-8").split("AsyncClient.open")[0].count("\n") + 1
+    assert f"made at {forgotten}:{line}, was not closed" in done.stderr
+    for noise in ("Traceback", "Exception", "never awaited", "destroyed"):
+        assert noise not in done.stderr
+    with anyio.from_thread.start_blocking_portal() as portal:
+        for worker in workers() - before:
+            portal.call(wait_gone, worker)
 
 
 class succeed_late:  # noqa: N801 - used as a function
