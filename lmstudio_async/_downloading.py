@@ -79,8 +79,9 @@ class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
     def _tell(self, update: DownloadProgressUpdate) -> None:
         self.latest = update
         if self.items and self.items[-1].phase == update.phase:
-            self.items.pop()
-        self.items.append(update)
+            self.items[-1] = update
+        else:
+            self.queue(update, 0)
 
 
 class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):

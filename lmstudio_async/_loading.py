@@ -48,6 +48,8 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
 HandleT = TypeVar("HandleT")
 
 LOOK_SECONDS = 10.0
+#: What the description of a model takes in memory.
+INFO_BYTES = 2048
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -141,25 +143,30 @@ class LoadFeed(OperationFeed[LoadProgress]):
                     logger.warning(
                         "the model key is ambiguous, took %s of %s", packet.info.model_key, ambiguous
                     )
-                self.items.append(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
+                self._enter(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
             case StartLoading():
                 self.model = packet.info
-                self.items.append(LoadProgress("resolved", self.fraction, packet.info))
+                self._enter(LoadProgress("resolved", self.fraction, packet.info))
             case UnloadingOtherJITModel():
-                self.items.append(LoadProgress("evicting", self.fraction, packet.info))
+                self._enter(LoadProgress("evicting", self.fraction, packet.info))
             case Success() | LoadSuccess() | AlreadyLoaded():
                 self.finish(packet.info)
             case _:
                 logger.debug("%s: ignored a packet of an unknown type", self.label)
+
+    def _enter(self, phase: LoadProgress) -> None:
+        self.queue(phase, INFO_BYTES)
 
     def _advance(self, fraction: float) -> None:
         # 1.0 is kept for the moment when the instance is there, and nothing goes back.
         if not self.fraction < fraction < 1.0:
             return
         self.fraction = fraction
+        progress = LoadProgress("loading", fraction, self.model)
         if self.items and self.items[-1].phase == "loading":
-            self.items.pop()
-        self.items.append(LoadProgress("loading", fraction, self.model))
+            self.items[-1] = progress
+        else:
+            self.queue(progress, 0)
 
     def finish(self, info: ModelInstanceInfo) -> None:
         """The instance is there."""

@@ -23,6 +23,7 @@ from lmstudio_async._protocol._multiplexer import closed_without_result
 from lmstudio_async._session import Channel, Session
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
+    LMStudioBacklogError,
     LMStudioCancelledError,
     LMStudioError,
     LMStudioRuntimeError,
@@ -38,6 +39,10 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 STOP_SECONDS = 5.0
+#: How much may wait for a consumer that does not read: hundreds of thousands of fragments.
+MAX_UNREAD_BYTES = 67_108_864
+#: What an item takes in memory, beside its text.
+ITEM_BYTES = 256
 
 #: While it holds a list, each operation whose consumer gets something new in this context appends itself. So the caller
 #: of a task can have that undone which the task was given, but the caller did not get.
@@ -58,6 +63,7 @@ class OperationFeed(ABC, Generic[ItemT]):
     def __init__(self, label: str) -> None:
         self.label = label
         self.items: deque[ItemT] = deque()
+        self._unread_bytes = 0
         #: Whether the server has said anything yet.
         self.heard: bool = False
         self.done: bool = False
@@ -107,6 +113,29 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     def settle(self) -> None:
         """It is undone, or cannot be."""
+
+    def queue(self, item: ItemT, size: int) -> None:
+        """Keep an item for the consumer. If there are too many, the operation fails and is cancelled on the server.
+
+        :param size: how much memory the item refers to, in bytes, roughly.
+        """
+        self.items.append(item)
+        self._unread_bytes += ITEM_BYTES + size
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.items.clear()
+            self.fail(
+                LMStudioBacklogError(
+                    f"{self.label}: more than {MAX_UNREAD_BYTES >> 20} MiB of items came that were not read, and it was "
+                    "cancelled. Read them as they come, or await wait_for_result() from the beginning, which keeps none."
+                )
+            )
+            self._connection.cancel_later(self._number)
+
+    def take_items(self) -> deque[ItemT]:
+        """Hand over all items that the consumer has not seen."""
+        items, self.items = self.items, deque()
+        self._unread_bytes = 0
+        return items
 
     def succeed(self) -> None:
         """The result is there."""
@@ -228,7 +257,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             )
         await self._wait_for_news()
         if feed.items:
-            self._taken, feed.items = feed.items, deque()
+            self._taken = feed.take_items()
             return self._taken.popleft()
         if feed.error is not None and not self._cancelling:
             raise feed.error
@@ -252,9 +281,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         await self.start()
         self._taken.clear()
         while not self._feed.done:
-            self._feed.items.clear()
+            self._feed.take_items()
             await self._wait_for_news()
-        self._feed.items.clear()
+        self._feed.take_items()
         return self.result()
 
     def result(self) -> ResultT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
 from weakref import WeakSet
@@ -82,13 +81,11 @@ class PredictionCallbacks:
         check_callbacks(self)
 
 
-class PredictionFeed(OperationFeed[LlmPredictionFragment]):
+class PredictionFeed(OperationFeed[Any]):
     """What has become of an answer: its fragments queue, and its text grows.
 
     :param watches_prompt: whether how much of the prompt is processed queues as well, as plain numbers.
     """
-
-    items: deque[Any]
 
     def __init__(self, label: str, *, watches_prompt: bool = False) -> None:
         super().__init__(label)
@@ -134,13 +131,13 @@ class PredictionFeed(OperationFeed[LlmPredictionFragment]):
             self.answer.append(fragment.content)
         if fragment.tokens:
             self.tokens += fragment.tokens
-        self.items.append(fragment)
+        self.queue(fragment, len(fragment.content))
 
     def _advance(self, progress: float) -> None:
         if self.prompt_progress < progress <= 1.0:
             self.prompt_progress = progress
             if self._watches_prompt:
-                self.items.append(float(progress))
+                self.queue(float(progress), 0)
 
 
 class AsyncPredictionStream(

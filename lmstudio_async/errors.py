@@ -23,6 +23,7 @@
     │  └─ LMStudioProtocolError                   the server said something that cannot be understood
     └─ LMStudioClientError
        ├─ LMStudioCancelledError                  you cancelled or left the operation
+       ├─ LMStudioBacklogError                    you left too many items of a stream unread
        ├─ LMStudioUnknownMessageWarning (UserWarning)
        └─ LMStudioWebsocketError                  the connection
           ├─ LMStudioUnreachableError             could not be made
@@ -193,6 +194,10 @@ class LMStudioClientError(LMStudioError):
 
 class LMStudioCancelledError(LMStudioClientError):
     """The operation was cancelled, or left before its end, by this program."""
+
+
+class LMStudioBacklogError(LMStudioClientError):
+    """More items of a stream came than its consumer may leave unread; the operation was cancelled."""
 
 
 class LMStudioUnknownMessageWarning(LMStudioClientError, UserWarning):

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._usage import ProcessingState as ProcessingState
     from lmstudio_async.embedded._server import EmbeddedServer as EmbeddedServer
     from lmstudio_async.errors import LMStudioAuthenticationError as LMStudioAuthenticationError
+    from lmstudio_async.errors import LMStudioBacklogError as LMStudioBacklogError
     from lmstudio_async.errors import LMStudioCancelledError as LMStudioCancelledError
     from lmstudio_async.errors import LMStudioChannelClosedError as LMStudioChannelClosedError
     from lmstudio_async.errors import LMStudioClientError as LMStudioClientError
@@ -184,6 +185,7 @@ __all__ = [
     "GuardToolCallHandler",
     "InvalidToolRequestHandler",
     "LMStudioAuthenticationError",
+    "LMStudioBacklogError",
     "LMStudioCancelledError",
     "LMStudioChannelClosedError",
     "LMStudioClientError",

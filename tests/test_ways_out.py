@@ -262,3 +262,42 @@ async def test_a_failed_answer_raises_where_it_is_iterated_over(both: Both) -> N
     with pytest.raises(LMStudioServerError, match="Chat response error: The engine broke"):
         async for _ in stream:
             pass
+
+
+async def test_next_item_after_a_timeout_around_the_last_one_is_an_error(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    with anyio.fail_after(20):
+        stream = await llm.respond_stream("Hello")
+        channel = await server.next_message()
+        async with anyio.create_task_group() as tasks:
+
+            async def confirm() -> None:
+                assert (await server.next_message())["message"] == {"type": "cancel"}
+                await server.packet(channel, type="fragment", fragment={"content": "Hi"})
+                await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
+
+            tasks.start_soon(confirm)
+            with anyio.move_on_after(0.01) as scope:
+                await anext(stream)
+        assert scope.cancelled_caught
+        # An item that came meanwhile is not lost.
+        assert (await anext(stream)).content == "Hi"
+        with pytest.raises(LMStudioCancelledError, match=r"asyncio\.wait"):
+            await anext(stream)
+
+    assert (await stream.wait_for_result()).content == "Hi"
+
+
+async def test_loop_after_cancel_ends_quietly(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    with anyio.fail_after(20):
+        stream = await llm.respond_stream("Hello")
+        channel = await server.next_message()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.cancel)
+            await server.next_message()
+            await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
+
+        assert [fragment async for fragment in stream] == []
