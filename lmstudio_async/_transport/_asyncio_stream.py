@@ -33,10 +33,12 @@ class AsyncioStream(asyncio.BufferedProtocol):
         self._at_eof = False
         self._is_lost = False
         self._error: Exception | None = None
-        # Who waits for something to read, until when, and what looks at the clock.
+        # The task that waits for something to read, until when, and the timer that looks at the clock.
         self._reader: asyncio.Future[None] | None = None
         self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        # Event loops promise no more of a timer than that it can be cancelled (qasync's has no `when()`).
+        self._timer: asyncio.Handle | None = None
+        self._timer_deadline = 0.0
         self._is_answered = True
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
@@ -61,7 +63,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
         if not self._unread and not self._at_eof:
             self._deadline = self._loop.time() + seconds
             # A timer costs more than to see, when it is due, that it is not needed any more.
-            if self._timer is None or self._deadline < self._timer.when():
+            if self._timer is None or self._deadline < self._timer_deadline:
                 self._set_timer()
             self._reader = self._loop.create_future()
             try:
@@ -111,6 +113,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer_deadline = self._deadline
         self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
 
     def _look_at_the_clock(self) -> None:
