@@ -21,6 +21,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # \w lets internationalised names through.
 _NAME = re.compile(r"(?!\d+\Z)[\w-]+(\.[\w-]+)*\.?")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+# Where LM Studio has its OpenAI-compatible API and its own REST API: what every other client is given as a base URL.
+_REST_PATH = re.compile(r"(/v1|/api/v[01])\Z")
 _FORMS = (
     'Write "host", "host:port", "[ipv6]:port", or a URL such as "http://host:port" or "https://host/prefix" '
     "(ws:// and wss:// mean the same as http:// and https://)."
@@ -98,7 +100,9 @@ class ServerAddress(NamedTuple):
 def parse_api_host(text: str) -> ServerAddress:
     """Understand what a person wrote for a server.
 
-    A host alone means LM Studio's own port, 1234; a URL without a port means its scheme's port, 80 or 443.
+    A host alone means LM Studio's own port, 1234; a URL without a port means its scheme's port, 80 or 443. The base
+    URL of LM Studio's OpenAI-compatible or REST API, which ends in ``/v1``, ``/api/v1`` or ``/api/v0``, means the
+    server that has it.
 
     :param text: ``host``, ``host:port``, ``[ipv6]:port``, each with or without a path prefix, or the same as an
         ``http``, ``https``, ``ws`` or ``wss`` URL.
@@ -108,6 +112,7 @@ def parse_api_host(text: str) -> ServerAddress:
     ::
 
         str(parse_api_host("http://127.0.0.1:1234/"))  # 127.0.0.1:1234
+        str(parse_api_host("http://127.0.0.1:1234/v1"))  # 127.0.0.1:1234
     """
     if not isinstance(text, str):
         raise LMStudioValueError(f"api_host must be a string, not {type(text).__name__}. {_FORMS}")
@@ -131,7 +136,7 @@ def parse_api_host(text: str) -> ServerAddress:
     host, port = _split_authority(text, authority)
     if not _PATH.fullmatch(path):
         raise _refusal(text, "its path has characters that must be percent-encoded")
-    prefix = (slash + path).rstrip("/")
+    prefix = _REST_PATH.sub("", (slash + path).rstrip("/")).rstrip("/")
     return ServerAddress(secure, host, default_port if port is None else _parse_port(text, port), prefix)
 
 

@@ -115,8 +115,11 @@ def test_a_host_that_makes_no_sense_is_refused_at_once(host: Any) -> None:
         AsyncClient(host)
 
 
-async def test_the_host_comes_from_the_environment(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LMSTUDIO_HOST", f"http://{address}/")
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/api/v1"])
+async def test_the_host_comes_from_the_environment(
+    address: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", f"http://{address}{path}")
 
     async with AsyncClient() as client:
         assert client.api_host == address

@@ -36,6 +36,29 @@ def test_every_usual_form_is_understood(text: str, expected: ServerAddress) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://host:1234/v1", "host:1234"),
+        ("http://host:1234/v1/", "host:1234"),
+        ("host:1234/v1", "host:1234"),
+        ("ws://host:1234/api/v0", "host:1234"),
+        ("http://host:1234/api/v1/", "host:1234"),
+        ("http://[::1]:1234/v1", "[::1]:1234"),
+        ("https://lm.example/v1", "https://lm.example"),
+        ("https://lm.example/lm/v1", "https://lm.example/lm"),
+        ("https://lm.example/lm/api/v1", "https://lm.example/lm"),
+        # A prefix that only begins or ends like one of those paths is a prefix.
+        ("https://lm.example/v1/lm", "https://lm.example/v1/lm"),
+        ("https://lm.example/dev1", "https://lm.example/dev1"),
+        ("https://lm.example/api", "https://lm.example/api"),
+        ("https://lm.example/v2", "https://lm.example/v2"),
+    ],
+)
+def test_an_address_of_the_rest_api_means_its_server(text: str, expected: str) -> None:
+    assert str(parse_api_host(text)) == expected
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "", "  ", ":1234", "http://", "http:///llm", "1234", "host:", "host:0", "host:65536", "host:-1", "host:+1",
