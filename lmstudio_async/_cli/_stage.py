@@ -112,8 +112,8 @@ async def _check_it_answers(client: AsyncClient) -> None:
         await client.llm.list_loaded()
     except LMStudioUnreachableError as error:
         raise LMStudioUnreachableError(
-            f"No LM Studio answers at {client.api_host}. Start its server there (lms server start), "
-            f"or try the embedded server: python -m lmstudio_async demo --host {EMBEDDED}"
+            f"No LM Studio answers at {client.api_host}. {error}\n"
+            f"Or try the embedded server: python -m lmstudio_async demo --host {EMBEDDED}"
         ) from error
 
 

@@ -54,6 +54,8 @@ class RequestSockets:
 
     def __init__(self) -> None:
         self._streams: list[httpcore.AsyncNetworkStream] = []
+        # The host that was last connected to: the server, or a proxy before it.
+        self._host: str | None = None
 
     @property
     def extensions(self) -> dict[str, Any]:
@@ -61,8 +63,14 @@ class RequestSockets:
         return {"trace": self._note}
 
     async def _note(self, event: str, info: dict[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        if event == "connection.connect_tcp.started":
+            self._host = info["host"]
+        elif event == "connection.connect_tcp.complete":
             self._streams.append(info["return_value"])
+
+    def proxy_before(self, url: str) -> str | None:
+        """Give the host of the proxy that the request for this URL went to; None if it went to the server itself."""
+        return None if self._host == httpx.URL(url).raw_host.decode() else self._host
 
     async def aclose(self) -> None:
         """Close them. Idempotent, shielded from cancellation, and bounded in time."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import httpx
 import httpx_ws
 
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
+from lmstudio_async._transport._connect_failure import connect_failure, not_a_websocket_server, without_traces
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
 from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async._transport._link import WebSocketTransport
@@ -28,14 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketConnector"]
 
-E = TypeVar("E", bound=BaseException)
-
 _CLOSE_LIMIT_SECONDS = 2.0
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_CURE = (
-    "Start LM Studio and its server (`lms server start`), or check api_host; without LM Studio, "
-    '`pip install "lmstudio-async[embedded]"` and use api_host "embedded".'
-)
 
 
 class WebSocketConnector:
@@ -115,8 +110,8 @@ class WebSocketConnector:
         except Exception as exc:
             if self._closed:
                 raise _closed_error() from exc
-            message = f"{_what_happened(url, exc, self._connect_timeout)} {_CURE}"
-            raise LMStudioUnreachableError(message) from _without_traces(exc)
+            message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
+            raise LMStudioUnreachableError(message) from without_traces(exc)
         transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
         try:
             _check_accept(url, session.response)
@@ -188,51 +183,4 @@ def _check_accept(url: str, response: httpx.Response | None) -> None:
     key = response.request.headers["sec-websocket-key"].encode()
     expected = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID).digest()).decode()  # noqa: S324
     if response.headers.get("sec-websocket-accept", "").strip() != expected:
-        raise LMStudioUnreachableError(f"{url} answered, but not as a websocket server does. {_CURE}")
-
-
-def _what_happened(url: str, exc: Exception, timeout: float) -> str:
-    """Put a failure to connect into words."""
-    if isinstance(exc, httpx_ws.WebSocketUpgradeError):
-        return f"{url} refused the websocket with HTTP status {exc.response.status_code}."
-    if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
-        return f"{url} did not answer within {timeout:g} seconds."
-    if isinstance(exc, httpx.ProxyError):
-        return f"{url} could not be reached through the proxy that the environment names ({exc})."
-    if (untrusted := _find_cause(exc, ssl.SSLCertVerificationError)) is not None:
-        return (
-            f"{url} has a certificate that is not trusted ({untrusted.verify_message}). If it is yours, give the "
-            "certificate of the authority that signed it as verify."
-        )
-    if (no_tls := _find_cause(exc, ssl.SSLError)) is not None and no_tls.reason == "WRONG_VERSION_NUMBER":
-        return f"{url} could not be reached: what is there has no TLS. Write http:// instead of https://."
-    if isinstance(exc, httpx.ConnectError):
-        return f"{url} could not be reached ({_describe(exc)})."
-    if isinstance(exc, (httpx.RemoteProtocolError, httpx.ReadError)):
-        return f"{url} answered, but not as LM Studio does ({_describe(exc)})."
-    return f"{url} could not be reached ({type(exc).__name__}: {exc})."
-
-
-def _without_traces(exc: Exception) -> Exception:
-    """An expected failure without where it was raised: that fills screens, and the words above say it all."""
-    if isinstance(exc, (httpx.HTTPError, httpx_ws.HTTPXWSException, TimeoutError)):
-        exc.__cause__ = exc.__context__ = None
-        return exc.with_traceback(None)
-    return exc
-
-
-def _describe(exc: Exception) -> str:
-    """Give the text of an error, or of the first of its causes that has one: on trio, httpx's own is empty."""
-    return next(filter(None, map(str, _causes(exc))), type(exc).__name__)
-
-
-def _find_cause(exc: Exception, kind: type[E]) -> E | None:
-    return next((each for each in _causes(exc) if isinstance(each, kind)), None)
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Give an error and what led to it, the latest first."""
-    cause: BaseException | None = exc
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+        raise LMStudioUnreachableError(not_a_websocket_server(url))

@@ -11,6 +11,7 @@ import pytest
 from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import run
+from tests.faults.socket_server import Peer, SocketServer
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +135,18 @@ def test_a_host_where_nothing_answers_is_named(capsys: pytest.CaptureFixture[str
     said = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}")
     assert said.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
     assert said.endswith("python -m lmstudio_async demo --host embedded\n")
+
+
+def test_a_host_that_refuses_is_not_to_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.read_request()
+        peer.socket.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    with SocketServer(refuse) as server:
+        said = failure(capsys, "demo", "--host", server.api_host)
+    assert "HTTP status 502" in said
+    assert "proxy or gateway" in said
+    assert "lms server start" not in said
 
 
 def test_a_host_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,8 +76,9 @@ def test_a_blocking_client_trusts_it_too(authority: trustme.CA, ca_file: Path, b
 async def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(authority: trustme.CA) -> None:
     with anyio.fail_after(20), SocketServer(serve_well, tls=shown_by(authority)) as server:
         async with AsyncClient(f"https://{server.api_host}") as client:
-            with pytest.raises(LMStudioUnreachableError, match="not trusted.*as verify"):
+            with pytest.raises(LMStudioUnreachableError, match="not trusted.*as verify") as caught:
                 await client.llm.list_loaded()
+    assert "Start LM Studio" not in str(caught.value)
 
 
 async def test_a_certificate_of_another_authority_is_refused(authority: trustme.CA, ca_file: Path) -> None:
@@ -91,8 +92,10 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     tls = shown_by(authority, "elsewhere.example")
     with anyio.fail_after(20), SocketServer(serve_well, tls=tls) as server:
         async with AsyncClient(f"https://{server.api_host}", verify=ca_file) as client:
-            with pytest.raises(LMStudioUnreachableError, match="not trusted.*127.0.0.1"):
+            with pytest.raises(LMStudioUnreachableError, match="not trusted.*127.0.0.1") as caught:
                 await client.llm.list_loaded()
+    assert "a name in api_host that the certificate is for" in str(caught.value)
+    assert "Start LM Studio" not in str(caught.value)
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(

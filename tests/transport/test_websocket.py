@@ -1,15 +1,13 @@
-"""Websockets: how connecting fails, what a server may do to a connection, and how one ends."""
+"""Websockets: what a server may do to a connection, and how one ends."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,7 +24,6 @@ from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
     LMStudioUnreachableError,
-    LMStudioValueError,
 )
 from tests.clock import let_pass
 
@@ -41,80 +38,6 @@ async def a_connector(api_host: str, **options: Any) -> AsyncGenerator[WebSocket
         yield connector
     finally:
         await connector.aclose()
-
-
-async def why_unreachable(api_host: str, **options: Any) -> str:
-    async with a_connector(api_host, **options) as connector:
-        with pytest.raises(LMStudioUnreachableError) as caught:
-            async with connector.connect("llm"):
-                pytest.fail("connected to nothing")
-    message = str(caught.value)
-    assert "/llm" in message
-    assert "Start LM Studio" in message
-    assert '"embedded"' in message
-    return message
-
-
-def replying(data: bytes) -> Callable[[anyio.abc.SocketStream], Any]:
-    async def handler(stream: anyio.abc.SocketStream) -> None:
-        await stream.receive()
-        await stream.send(data)
-
-    return handler
-
-
-async def silence(stream: anyio.abc.SocketStream) -> None:
-    while True:
-        await stream.receive()
-
-
-async def test_a_port_where_nobody_listens(closed_port: int) -> None:
-    assert "could not be reached" in await why_unreachable(f"127.0.0.1:{closed_port}")
-
-
-async def test_a_name_that_does_not_exist() -> None:
-    with anyio.fail_after(30):
-        await why_unreachable("nowhere.invalid", connect_timeout=5)
-
-
-async def test_a_server_that_accepts_and_says_nothing(raw_server: RawServer) -> None:
-    async with raw_server(silence) as api_host:
-        assert "did not answer within 0.1 seconds" in await why_unreachable(api_host, connect_timeout=0.1)
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "HTTP status 403"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "HTTP status 200"),
-        (
-            b"HTTP/1.1 101 Yes\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-            "not as a websocket server does",
-        ),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "not as LM Studio does"),
-        (b"\x00\xff" * 40, "not as LM Studio does"),
-        (b"", "not as LM Studio does"),
-    ],
-)
-async def test_a_server_that_is_something_else(raw_server: RawServer, reply: bytes, expected: str) -> None:
-    async with raw_server(replying(reply)) as api_host:
-        assert expected in await why_unreachable(api_host)
-
-
-async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
-    async with raw_server(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as api_host:
-        message = await why_unreachable(f"wss://{api_host}", verify=ssl.create_default_context())
-    assert "could not be reached" in message
-    assert "Write http:// instead of https://" in message
-
-
-@pytest.mark.parametrize("name", ["missing.pem", "garbage.pem"])
-async def test_certificates_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    (tmp_path / "garbage.pem").write_text("no certificate")
-    async with a_connector("wss://127.0.0.1", verify=str(tmp_path / name)) as connector:
-        with pytest.raises(LMStudioValueError, match="PEM"):
-            async with connector.connect("llm"):
-                pytest.fail("connected")
 
 
 async def test_the_namespace_is_asked_for_below_the_prefix(raw_server: RawServer, server_end: Any) -> None:
