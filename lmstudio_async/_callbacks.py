@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
-
-import attrs
+from typing import TYPE_CHECKING, Any
 
 from lmstudio_async.errors import LMStudioValueError
+
+if TYPE_CHECKING:
+    import attrs
 
 __all__ = ["check_callback", "check_callbacks", "tell"]
 
@@ -24,6 +25,8 @@ def check_callback(callback: object, name: str) -> None:
 
 def check_callbacks(callbacks: attrs.AttrsInstance) -> None:
     """The same for every member of a class of callbacks."""
+    import attrs
+
     for field in attrs.fields(type(callbacks)):
         check_callback(getattr(callbacks, field.name), field.name)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import anyio
 
 from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._server_access import ServerAccess
 from lmstudio_async._session import Session, refuse_to_pickle
@@ -299,6 +300,7 @@ class AsyncClient:
             for engine in await client.call("runtime", "listEngines"):
                 print(engine["name"], engine["version"])
         """
+        await preload("_calling")
         from lmstudio_async._calling import any_call, check_session
 
         session = self._session(check_session(namespace))
@@ -312,6 +314,7 @@ class AsyncClient:
         :return: whether it does.
         :raises LMStudioValueError: if the place is written wrongly.
         """
+        await preload("_transport._discovery")
         from lmstudio_async._transport import is_valid_api_host
 
         return await is_valid_api_host(api_host)
@@ -322,6 +325,7 @@ class AsyncClient:
 
         :return: ``host:port`` of the first that answers, or None.
         """
+        await preload("_transport._discovery")
         from lmstudio_async._transport import find_default_local_api_host
 
         return await find_default_local_api_host()

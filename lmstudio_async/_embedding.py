@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast, overload
 
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, to_texts
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:
     from lmstudio_async._config import (
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDownloadedEmbeddingModel", "AsyncEmbeddingModel", "AsyncEmbeddingNamespace"]
 
+_EMBEDDING = ("_protocol._endpoints.embedding", "_wire._models", "_wire._texts")
+
 
 class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
     """A loaded instance of an embedding model."""
@@ -32,9 +35,10 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
         :return: the settings.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        fields = await self._load_config_fields()
         from lmstudio_async._config import load_config_from_fields
 
-        return load_config_from_fields(await self._load_config_fields(), "embedding")
+        return load_config_from_fields(fields, "embedding")
 
     @overload
     async def embed(self, input: str) -> Sequence[float]: ...  # type: ignore[overload-overlap]
@@ -53,6 +57,7 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
 
             vector = await embedding_model.embed("Hello, world!")
         """
+        await preload(*_EMBEDDING)
         from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING
         from lmstudio_async._wire._texts import EmbedStringParameter
 
@@ -84,6 +89,7 @@ class AsyncEmbeddingNamespace(
     """The embedding models of a server: `AsyncClient.embedding`."""
 
     _domain: ClassVar[Literal["llm", "embedding"]] = "embedding"
+    _handle_modules = _EMBEDDING
 
     def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> AsyncEmbeddingModel:
         return AsyncEmbeddingModel(self._session, cast("EmbeddingModelInstanceInfo | UnreadInfo", info))

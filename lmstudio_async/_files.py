@@ -7,16 +7,18 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import anyio.to_thread
 
 from lmstudio_async._arguments import check_name
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.files import UPLOAD_FILE_BASE64
 from lmstudio_async._session import Session
-from lmstudio_async._wire._files import UploadFileBase64Parameter
-from lmstudio_async._wire._history import FileHandle
 from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._history import FileHandle
 
 __all__ = ["AsyncFilesNamespace", "LocalFileInput"]
 
@@ -73,6 +75,10 @@ class AsyncFilesNamespace:
             ) from error
         if not encoded:
             raise LMStudioValueError(f"{name} is empty")
+        await preload("_wire._files", "_wire._history")
+        from lmstudio_async._wire._files import UploadFileBase64Parameter
+        from lmstudio_async._wire._history import FileHandle
+
         parameter = UploadFileBase64Parameter(name=name, content_base64=encoded)
         info = await self._session.call(UPLOAD_FILE_BASE64, parameter)
         return FileHandle(

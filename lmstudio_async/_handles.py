@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from lmstudio_async._arguments import check_text
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
     COUNT_TOKENS,
     GET_INSTANCE_PROCESSING_STATE,
@@ -111,6 +112,7 @@ class AsyncModelHandle(Generic[InfoT]):
             info = await llm.get_info()
             print(info.identifier, info.context_length, info.ttl, info.last_used)
         """
+        await preload("_wire._infos", "_wire._models")
         from lmstudio_async._wire._models import GetModelInfoParameter
 
         parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
@@ -139,6 +141,7 @@ class AsyncModelHandle(Generic[InfoT]):
             state = await llm.get_processing_state()
             print(state.status, state.queued)
         """
+        await preload("_wire._models", "_wire._usage")
         from lmstudio_async._wire._models import GetModelInfoParameter
 
         parameter = GetModelInfoParameter(specifier=self._specifier, throw_if_not_found=True)
@@ -154,6 +157,7 @@ class AsyncModelHandle(Generic[InfoT]):
             llm = await client.llm.model()
             await llm.unload()
         """
+        await preload("_wire._infos", "_wire._models")
         from lmstudio_async._wire._models import UnloadModelParameter
 
         # The server unloads by identifier, which another instance may have by now, or one on another device.
@@ -182,6 +186,7 @@ class AsyncModelHandle(Generic[InfoT]):
 
             tokens = await llm.tokenize("Hello, world!")
         """
+        await preload("_wire._models", "_wire._texts")
         from lmstudio_async._wire._texts import InputStringParameter
 
         texts = to_texts(input)
@@ -197,6 +202,7 @@ class AsyncModelHandle(Generic[InfoT]):
         :return: how many tokens it is.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        await preload("_wire._models", "_wire._texts")
         from lmstudio_async._wire._texts import InputStringParameter
 
         text = check_text(input, "input")
@@ -204,6 +210,7 @@ class AsyncModelHandle(Generic[InfoT]):
         return (await self._session.call(COUNT_TOKENS, parameter)).token_count
 
     async def _load_config_fields(self) -> dict[str, Any]:
+        await preload("_wire._models", "_wire._predict", "_config")
         from lmstudio_async._wire._models import SpecifierParameter
         from lmstudio_async._wire._struct import write
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 from lmstudio_async._arguments import check_name
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo
 from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:
     from lmstudio_async._acting import (
@@ -52,9 +53,10 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
         :return: the settings.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        fields = await self._load_config_fields()
         from lmstudio_async._config import load_config_from_fields
 
-        return load_config_from_fields(await self._load_config_fields(), "llm")
+        return load_config_from_fields(fields, "llm")
 
     async def respond(
         self,
@@ -91,6 +93,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             print(await llm.respond("What is the meaning of life?", config={"max_tokens": 50}))
         """
+        await preload("_asking", "_prediction_result")
         async with self.respond_stream(
             history,
             response_format=response_format,
@@ -179,6 +182,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             print(await llm.complete("Once upon a time", config={"max_tokens": 50}))
         """
+        await preload("_asking", "_prediction_result", "_prompting")
         async with self.complete_stream(
             prompt,
             response_format=response_format,
@@ -255,6 +259,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             prompt = await llm.apply_prompt_template("Hello")
             print(prompt, await llm.count_tokens(prompt))
         """
+        await preload("_asking", "_config", "_prompting", "_wire._prompts")
         from lmstudio_async._asking import prompt_parameter
         from lmstudio_async._protocol._endpoints.llm import APPLY_PROMPT_TEMPLATE
 
@@ -273,6 +278,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             await llm.preload_draft_model("qwen3-0.6b")
             await llm.respond("Tell me a story", config={"draft_model": "qwen3-0.6b"})
         """
+        await preload("_wire._models", "_wire._predict")
         from lmstudio_async._protocol._endpoints.llm import PRELOAD_DRAFT_MODEL
         from lmstudio_async._wire._predict import PreloadDraftModelParameter
 
@@ -350,6 +356,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             await llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
         """
+        await preload("_acting")
         from lmstudio_async._acting import Act, ActCallbacks
 
         callbacks = ActCallbacks(
@@ -392,6 +399,7 @@ class AsyncLlmNamespace(
     """The language models of a server: `AsyncClient.llm`."""
 
     _domain: ClassVar[Literal["llm", "embedding"]] = "llm"
+    _handle_modules = ("_asking",)
 
     def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> AsyncLLM:
         return AsyncLLM(self._session, cast("LlmInstanceInfo | UnreadInfo", info))

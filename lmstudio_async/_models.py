@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
 from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
     GET_MODEL_INFO,
@@ -45,6 +46,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
 
     _domain: ClassVar[Literal["llm", "embedding"]]
+    # Modules that a handle of this kind is going to need: loaded while the server loads the model.
+    _handle_modules: ClassVar[tuple[str, ...]]
 
     def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
         self._session = session
@@ -96,6 +99,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             llm = await client.llm.model("llama-3.2-1b-instruct", ttl=3600)
         """
+        await self._preload_loading(config)
         if model_key is None:
             return await self._any_loaded_model(device)
         stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
@@ -166,6 +170,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             llama = await client.llm.load_new_instance("llama-3.2-1b-instruct")
             another = await client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama", ttl=7200)
         """
+        await self._preload_loading(config)
         stream = self.load_new_instance_stream(
             model_key, instance_identifier, ttl=ttl, config=config, device=device
         )
@@ -222,6 +227,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """
         if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
+        await preload("_wire._models")
         from lmstudio_async._wire._models import UnloadModelParameter
 
         parameter = UnloadModelParameter(
@@ -253,6 +259,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for model in await client.llm.list_downloaded():
                 print(model.model_key, model.info.size_bytes)
         """
+        await preload("_protocol._endpoints.system", "_wire._infos")
         from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
 
         infos = await self._system.call(LIST_DOWNLOADED_MODELS)
@@ -272,6 +279,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             info = await client.llm.get_model_info("second-llama")
         """
+        await preload("_specifiers", "_wire._infos", "_wire._models")
         from lmstudio_async._specifiers import to_specifier
         from lmstudio_async._wire._models import GetModelInfoParameter
 
@@ -302,6 +310,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             usage = await client.llm.estimate_resources("qwen3-4b", {"context_length": 32768})
             print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
         """
+        await preload("_config", "_wire._kv", "_wire._usage")
         from lmstudio_async._wire._usage import EstimateModelUsageParameter
 
         parameter = EstimateModelUsageParameter(
@@ -310,6 +319,11 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             device_identifier=optional_name(device, "device"),
         )
         return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
+
+    async def _preload_loading(self, config: ConfigT | None) -> None:
+        await preload("_loading", "_wire._kv", *self._handle_modules)
+        if config is not None:
+            await preload("_config")
 
     def _config_stack(self, config: ConfigT | None) -> dict[str, Any]:
         from lmstudio_async._wire._kv import stack, to_fields

@@ -11,6 +11,7 @@ import attrs
 
 from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
@@ -258,6 +259,7 @@ class AsyncPredictionStream(
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
         """
+        await preload("_prediction_result")
         if self._is_silent or self._was_left:
             if self._other_way is not None:
                 await self.start()

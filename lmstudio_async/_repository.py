@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._callbacks import check_callback, tell
-from lmstudio_async._downloading import AsyncDownloadStream, DownloadProgressUpdate
+from lmstudio_async._preload import preload
 from lmstudio_async._session import Session
-from lmstudio_async._wire._repository import (
-    DownloadOption,
-    DownloadOptionsParameter,
-    SearchModelsOptions,
-    SearchModelsParameter,
-    SearchResult,
-)
 from lmstudio_async.errors import LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._downloading import AsyncDownloadStream, DownloadProgressUpdate
+    from lmstudio_async._wire._repository import DownloadOption, SearchResult
 
 __all__ = [
     "AsyncAvailableModel",
@@ -25,7 +23,7 @@ __all__ = [
     "DownloadProgressCallback",
 ]
 
-DownloadProgressCallback = Callable[[DownloadProgressUpdate], Awaitable[object] | object]
+DownloadProgressCallback = Callable[["DownloadProgressUpdate"], Awaitable[object] | object]
 """Told how far a download has come. May be plain or async; what it raises ends the download."""
 
 DownloadFinalizedCallback = Callable[[], Awaitable[object] | object]
@@ -59,7 +57,9 @@ class AsyncRepositoryNamespace:
             for model in await client.repository.search_models("llama 3.2 1b", limit=5):
                 print(model.search_result.name)
         """
+        await preload("_protocol._endpoints.repository", "_wire._repository")
         from lmstudio_async._protocol._endpoints.repository import SEARCH_MODELS
+        from lmstudio_async._wire._repository import SearchModelsOptions, SearchModelsParameter
 
         options = SearchModelsOptions(
             search_term=None if search_term is None else check_text(search_term, "search_term"),
@@ -96,7 +96,9 @@ class AsyncAvailableModel:
             best = next((option for option in options if option.info.recommended), options[0])
             print(await best.download())
         """
+        await preload("_downloading", "_protocol._endpoints.repository")
         from lmstudio_async._protocol._endpoints.repository import GET_MODEL_DOWNLOAD_OPTIONS
+        from lmstudio_async._wire._repository import DownloadOptionsParameter
 
         parameter = DownloadOptionsParameter(model_search_result_identifier=self._search_result.identifier)
         found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
@@ -157,6 +159,8 @@ class AsyncModelDownloadOption:
                     print(f"{update.phase}: {update.fraction:.0%}")
                 key = await download.wait_for_result()
         """
+        from lmstudio_async._downloading import AsyncDownloadStream
+
         return AsyncDownloadStream(self._session, self._info.download_identifier)
 
     def __repr__(self) -> str:

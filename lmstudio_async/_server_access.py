@@ -7,9 +7,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from lmstudio_async._call_site import call_site
 from lmstudio_async._owned_task_group import OwnedTaskGroup
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import (
@@ -114,10 +116,9 @@ class ServerAccess:
                 self.tasks.close_soon()
 
     async def _find_server(self, tasks: OwnedTaskGroup) -> Connector:
-        host = self._host
+        host = (_host_from_environment() or None) if self._host is None else self._host
         if host is None:
-            host = _host_from_environment() or None
-        if host is None:
+            await preload("_transport._discovery")
             from lmstudio_async._transport import DEFAULT_API_PORTS, find_default_local_api_host
 
             host = await find_default_local_api_host()
@@ -129,15 +130,17 @@ class ServerAccess:
                     'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
                 )
         if host == EMBEDDED:
+            await preload("embedded._server")
             from lmstudio_async.embedded import EmbeddedServer
 
-            if find_spec("xllamacpp") is None:
+            if await anyio.to_thread.run_sync(find_spec, "xllamacpp") is None:
                 raise LMStudioMissingRuntimeError(
                     "The embedded server's engine is not installed.\n"
                     'Install it with pip install "lmstudio-async[embedded]", or give the api_host of an LM Studio.'
                 )
             host = EmbeddedServer()
         if isinstance(host, str):
+            await preload("_transport._websocket", "_llm")
             from lmstudio_async._transport import WebSocketConnector
 
             address = parse_api_host(host)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_name, check_text
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.system import (
     GET_EXPERIMENT_FLAGS,
     INFO,
@@ -19,20 +20,13 @@ from lmstudio_async._protocol._endpoints.system import (
     VERSION,
 )
 from lmstudio_async._session import Session
-from lmstudio_async._wire._infos import ModelInfo
-from lmstudio_async._wire._system import (
-    ListVariantsParameter,
-    NotifyParameter,
-    ServerInfo,
-    ServerVersion,
-    SetExperimentFlagParameter,
-    StartHttpServerParameter,
-)
 from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel, AsyncEmbeddingNamespace
     from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLlmNamespace
+    from lmstudio_async._wire._infos import ModelInfo
+    from lmstudio_async._wire._system import ServerInfo, ServerVersion
 
 __all__ = ["AsyncSystemNamespace"]
 
@@ -58,6 +52,7 @@ class AsyncSystemNamespace:
             for model in await client.system.list_downloaded_models():
                 print(model.type, model.model_key)
         """
+        await preload("_wire._infos")
         infos = await self._session.call(LIST_DOWNLOADED_MODELS)
         return self._downloaded(infos)
 
@@ -75,6 +70,9 @@ class AsyncSystemNamespace:
             for variant in await client.system.list_downloaded_model_variants("qwen3-4b"):
                 print(variant.model_key, variant.info.quantization)
         """
+        await preload("_wire._infos", "_wire._system")
+        from lmstudio_async._wire._system import ListVariantsParameter
+
         parameter = ListVariantsParameter(model_key=check_name(model_key, "the model key"))
         infos = await self._session.call(LIST_DOWNLOADED_MODEL_VARIANTS, parameter)
         return self._downloaded(infos)
@@ -88,6 +86,7 @@ class AsyncSystemNamespace:
 
             print((await client.system.version()).version)
         """
+        await preload("_wire._system")
         return await self._session.call(VERSION)
 
     async def info(self) -> ServerInfo:
@@ -99,6 +98,7 @@ class AsyncSystemNamespace:
 
             print((await client.system.info()).pid)
         """
+        await preload("_wire._system")
         return await self._session.call(INFO)
 
     async def notify(
@@ -115,6 +115,9 @@ class AsyncSystemNamespace:
 
             await client.system.notify("The translation is done", "See translation.txt")
         """
+        await preload("_wire._system")
+        from lmstudio_async._wire._system import NotifyParameter
+
         parameter = NotifyParameter(
             title=check_text(title, "title"),
             description=None if description is None else check_text(description, "description"),
@@ -140,6 +143,9 @@ class AsyncSystemNamespace:
         """
         if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
             raise LMStudioValueError(f"port must be a whole number from 1 to 65535, not {port!r:.80}")
+        await preload("_wire._system")
+        from lmstudio_async._wire._system import StartHttpServerParameter
+
         parameter = StartHttpServerParameter(
             port=port,
             cors=None if cors is None else bool(cors),
@@ -166,6 +172,9 @@ class AsyncSystemNamespace:
         :param code: which one.
         :param value: True for on.
         """
+        await preload("_wire._system")
+        from lmstudio_async._wire._system import SetExperimentFlagParameter
+
         parameter = SetExperimentFlagParameter(code=check_text(code, "code"), value=bool(value))
         await self._session.call(SET_EXPERIMENT_FLAG, parameter)
 

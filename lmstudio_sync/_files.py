@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
-from lmstudio_async._wire._history import FileHandle
 from lmstudio_sync._facade import Facade
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._history import FileHandle
 
 __all__ = ["FilesNamespace"]
 

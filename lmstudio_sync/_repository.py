@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from lmstudio_async._repository import (
     AsyncAvailableModel,
@@ -13,9 +14,11 @@ from lmstudio_async._repository import (
     DownloadFinalizedCallback,
     DownloadProgressCallback,
 )
-from lmstudio_async._wire._repository import DownloadOption, SearchResult
-from lmstudio_sync._downloading import DownloadStream
 from lmstudio_sync._facade import Facade
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._repository import DownloadOption, SearchResult
+    from lmstudio_sync._downloading import DownloadStream
 
 __all__ = ["AvailableModel", "ModelDownloadOption", "RepositoryNamespace"]
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._system import AsyncSystemNamespace
-from lmstudio_async._wire._system import ServerInfo, ServerVersion
 from lmstudio_sync._facade import Facade
 
 if TYPE_CHECKING:
+    from lmstudio_async._wire._system import ServerInfo, ServerVersion
     from lmstudio_sync._embedding import DownloadedEmbeddingModel
     from lmstudio_sync._llm import DownloadedLlm
 

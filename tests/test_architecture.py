@@ -24,6 +24,7 @@ HEIGHTS = {
     "errors": 0,
     "_call_site": 1,
     "_event_loop": 1,
+    "_preload": 1,
     "_transport": 1,
     "_wire": 1,
     "_protocol": 2,

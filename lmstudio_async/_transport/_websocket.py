@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +15,6 @@ import httpx
 import httpx_ws
 
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
-from lmstudio_async._transport._connect_failure import connect_failure, not_a_websocket_server, without_traces
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
 from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async._transport._link import WebSocketTransport
@@ -26,6 +26,10 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async._transport._address import ServerAddress
     from lmstudio_async._transport._base import FrameTransport
+
+if "asyncio" in sys.modules:
+    # Loaded here, in a worker thread, and not at the first connection. Programs on trio do without asyncio.
+    import lmstudio_async._transport._asyncio_stream  # noqa: F401
 
 __all__ = ["WebSocketConnector"]
 
@@ -110,6 +114,8 @@ class WebSocketConnector:
         except Exception as exc:
             if self._closed:
                 raise _closed_error() from exc
+            from lmstudio_async._transport._connect_failure import connect_failure, without_traces
+
             message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
             raise LMStudioUnreachableError(message) from without_traces(exc)
         transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
@@ -183,4 +189,6 @@ def _check_accept(url: str, response: httpx.Response | None) -> None:
     key = response.request.headers["sec-websocket-key"].encode()
     expected = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID).digest()).decode()  # noqa: S324
     if response.headers.get("sec-websocket-accept", "").strip() != expected:
+        from lmstudio_async._transport._connect_failure import not_a_websocket_server
+
         raise LMStudioUnreachableError(not_a_websocket_server(url))
