@@ -24,7 +24,7 @@ from lmstudio_async._wire._history import (
 from lmstudio_async._wire._struct import read
 from lmstudio_async.embedded._clients import UploadedFile
 from lmstudio_async.embedded._file_content import decode, sniff
-from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._versions import engine_version
 
 __all__ = ["ToolNames", "has_images", "manual_prompt", "messages_of", "plain_text"]
 

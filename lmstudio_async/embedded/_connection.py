@@ -51,7 +51,7 @@ _ENDINGS = frozenset({"cancel", "stop", "cancelPlan", "cancelDownload"})
 
 #: Makes the object whose methods answer a namespace's endpoints. They are named like them, in snake_case:
 #: a call's is ``async def (parameter) -> result``, a channel's ``async def (creation, channel) -> None``.
-Handlers = Callable[[str, Client], object]
+Handlers = Callable[[str, Client], Awaitable[object]]
 
 
 class Channel:
@@ -201,12 +201,13 @@ class Connection:
         return None, []
 
     async def _serve(self, client: Client, frames: list[str]) -> None:
-        handlers = self._make_handlers(self._namespace, client)
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._write)
             self._tasks.start_soon(self._break_silence)
             self._tasks.start_soon(self._watch_reading)
             try:
+                # Not before `_write` has begun: while modules are imported, the client knows that it is admitted.
+                handlers = await self._make_handlers(self._namespace, client)
                 while True:
                     for frame in frames:
                         self._dispatch(self.serving.receive(frame), len(frame), handlers)

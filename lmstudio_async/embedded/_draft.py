@@ -18,7 +18,7 @@ from lmstudio_async._wire._kv import default
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine_spec import EngineSpec
 from lmstudio_async.embedded._gguf import GgufArray, GgufError, GgufHeader, read_header
-from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioModelNotFoundError
 
 __all__ = ["find_draft", "with_draft"]

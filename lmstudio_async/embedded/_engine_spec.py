@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -91,8 +92,11 @@ class EngineSpec:
                 return -2 if ratio == 1 else round(ratio * (self.block_count or 0))
 
 
+@cache
 def default_threads() -> int:
     """Physical cores that this process may use, but one, which the rest of the machine needs; at least one.
+
+    Counted once, from files: the server does it in a thread when it starts.
 
     More threads than free cores make the engine many times slower, not a little: it spins at barriers.
     """

@@ -26,9 +26,8 @@ from lmstudio_async.embedded._clients import Client, Clients, UploadedFile
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._file_content import decode, sniff
 from lmstudio_async.embedded._instances import Instances
-from lmstudio_async.embedded._load_config import engine_version
-from lmstudio_async.embedded._misc import package_version
 from lmstudio_async.embedded._retrieval import RetrievalSettings, retrieve
+from lmstudio_async.embedded._versions import engine_version, package_version
 
 __all__ = ["FileHandlers"]
 

@@ -20,8 +20,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._limits import ServerLimits
-from lmstudio_async.embedded._misc import package_version
 from lmstudio_async.embedded._rest import RestError, list_models, load_model, unload_model
+from lmstudio_async.embedded._versions import package_version
 from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnectionClosedError
 
 if TYPE_CHECKING:

@@ -260,6 +260,9 @@ async def _library() -> Any:
         import huggingface_hub.constants
         import huggingface_hub.errors
 
+        # It loads these, too, only when they are asked for.
+        for name in ("get_async_session", "get_token", "hf_hub_url", "hf_raise_for_status"):
+            getattr(huggingface_hub, name)
         return huggingface_hub
 
     try:

@@ -18,9 +18,10 @@ from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec, default_threads
+from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
-__all__ = ["MOST_THREADS", "LoadPlan", "draft_model_key", "engine_version", "plan_load"]
+__all__ = ["MOST_THREADS", "LoadPlan", "draft_model_key", "may_lock_all_memory", "plan_load"]
 
 _DEFAULT_CONTEXT = 4096
 # Between two batches the engine looks whether the request was cancelled: on a CPU, bigger ones are seconds.
@@ -224,17 +225,6 @@ def _unsupported(key: str, reason: str) -> LMStudioServerError:
     return unsupported_feature(key, engine_version(), reason)
 
 
-@cache
-def engine_version() -> str:
-    """The version of the engine's package, for error messages."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("xllamacpp")
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _checkbox(value: Any, filler: Any) -> dict[str, Any]:
     return {"checked": value is not None, "value": filler if value is None else value}
 
@@ -387,11 +377,15 @@ def _can_lock(size: int) -> bool:
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    if limit in (resource.RLIM_INFINITY, -1) or limit >= size:
-        return True
+    return limit in (resource.RLIM_INFINITY, -1) or limit >= size or may_lock_all_memory()
+
+
+@cache
+def may_lock_all_memory() -> bool:
+    """Whether this process has the right that lifts the limit. Read from a file, once."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         capabilities = int(status.split("CapEff:", 1)[1].split(None, 1)[0], 16)
     except (OSError, ValueError, IndexError):
         return False
-    return bool(capabilities >> 14 & 1)  # CAP_IPC_LOCK lifts the limit
+    return bool(capabilities >> 14 & 1)  # CAP_IPC_LOCK

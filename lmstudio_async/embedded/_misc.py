@@ -24,20 +24,11 @@ from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._instance import model_info
 from lmstudio_async.embedded._logs import Logs
+from lmstudio_async.embedded._versions import package_version
 
-__all__ = ["DiagnosticsHandlers", "SystemHandlers", "package_version"]
+__all__ = ["DiagnosticsHandlers", "SystemHandlers"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
-
-
-def package_version() -> str:
-    """The version of this package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("lmstudio-async")
-    except PackageNotFoundError:
-        return "0.0.0"
 
 
 class SystemHandlers:

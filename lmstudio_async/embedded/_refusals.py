@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lmstudio_async._protocol._errors import unsupported_feature
-from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioUnsupportedFeatureError
 
 __all__ = ["is_refused", "refusal"]

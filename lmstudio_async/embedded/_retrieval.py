@@ -27,8 +27,8 @@ from lmstudio_async._wire._files import (
 from lmstudio_async._wire._kv import KEYS, check, default, from_fields
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._engine import Engine
-from lmstudio_async.embedded._load_config import engine_version
 from lmstudio_async.embedded._passages import Passage, cut
+from lmstudio_async.embedded._versions import engine_version
 
 __all__ = ["RetrievalSettings", "retrieve"]
 

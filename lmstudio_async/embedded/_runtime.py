@@ -33,8 +33,8 @@ from lmstudio_async._wire._runtime import (
     SurveyOutcome,
 )
 from lmstudio_async.embedded._hardware import Gpu, Hardware, Processors
-from lmstudio_async.embedded._load_config import engine_version
 from lmstudio_async.embedded._memory import total_memory
+from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["RuntimeHandlers"]

@@ -13,9 +13,10 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
-from lmstudio_async.embedded._load_config import MOST_THREADS, engine_version
+from lmstudio_async.embedded._load_config import MOST_THREADS
 from lmstudio_async.embedded._structured import structure
 from lmstudio_async.embedded._thoughts import thought_tags
+from lmstudio_async.embedded._versions import engine_version
 
 __all__ = ["Sampling", "base_config", "read_sampling"]
 

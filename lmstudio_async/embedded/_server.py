@@ -17,16 +17,20 @@ import anyio.to_thread
 
 from lmstudio_async._call_site import call_site
 from lmstudio_async._owned_task_group import OwnedTaskGroup
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._connection import Connection
+from lmstudio_async.embedded._engine_spec import default_threads
 from lmstudio_async.embedded._instances import Instances
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._load_config import may_lock_all_memory
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
+from lmstudio_async.embedded._versions import engine_version, package_version
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
@@ -34,6 +38,15 @@ if TYPE_CHECKING:
     from lmstudio_async.embedded._repository import RepositoryHandlers
 
 __all__ = ["EmbeddedServer"]
+
+#: The modules with the handlers of a namespace; those of the others are in `_misc`.
+_HANDLERS = {
+    "llm": "embedded._predict",
+    "embedding": "embedded._models",
+    "files": "embedded._files",
+    "repository": "embedded._repository",
+    "runtime": "embedded._runtime",
+}
 
 
 class EmbeddedServer:
@@ -169,7 +182,7 @@ class EmbeddedServer:
         :raises LMStudioRuntimeError: if it runs already.
         """
         self._check_not_running()
-        catalog = Catalog(await anyio.to_thread.run_sync(lambda: self.models_folder))
+        catalog = Catalog(await anyio.to_thread.run_sync(self._look_around))
         instances = Instances(
             catalog,
             auto_evict=self._auto_evict,
@@ -239,13 +252,20 @@ class EmbeddedServer:
             finally:
                 running.served.discard(scope)
 
+    def _look_around(self) -> Path:
+        """Read in a thread what is in files and asked for in the event loop later; give the models folder."""
+        for find in (default_threads, engine_version, may_lock_all_memory, package_version):
+            find()
+        return self.models_folder
+
     @property
     def _state(self) -> _Running:
         if self._running is None:
             raise LMStudioUnreachableError("The embedded server does not run any more.")
         return self._running
 
-    def _handlers(self, namespace: str, client: Client) -> object:
+    async def _handlers(self, namespace: str, client: Client) -> object:
+        await preload(_HANDLERS.get(namespace, "embedded._misc"))
         running = self._state
         if namespace == "llm":
             from lmstudio_async.embedded._predict import LlmHandlers

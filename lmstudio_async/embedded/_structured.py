@@ -10,7 +10,7 @@ from typing import Any, Final
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._json_grammar import json_grammar
-from lmstudio_async.embedded._load_config import engine_version
+from lmstudio_async.embedded._versions import engine_version
 
 __all__ = ["followed_grammar", "structure"]
 

@@ -43,7 +43,11 @@ async def served_by(
     """A client whose requests are answered by these handlers."""
     theirs, ours = memory_pair(max_unread=max_unread)
     clients = Clients((), ServerLimits(**limits))
-    connection = Connection(ours, namespace, clients, lambda *_: handlers, ServerLimits(**limits))
+
+    async def handlers_of(*_: object) -> object:
+        return handlers
+
+    connection = Connection(ours, namespace, clients, handlers_of, ServerLimits(**limits))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(connection.run)
         raw = RawClient(theirs)

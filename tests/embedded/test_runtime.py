@@ -12,8 +12,8 @@ import pytest
 from lmstudio_async._wire._runtime import AllEngines, EngineSpecifier, SuperJson
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._hardware import Cpu, Gpu, Hardware, Processors
-from lmstudio_async.embedded._load_config import engine_version
 from lmstudio_async.embedded._runtime import RuntimeHandlers
+from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 from tests.embedded.raw_client import RawClient, Refused, connected
 
