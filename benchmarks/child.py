@@ -16,6 +16,7 @@ __all__ = ["MODULES"]
 MODULES = {
     "ours": ("lmstudio_async", False),
     "ours, orjson": ("lmstudio_async", False),
+    "ours, trio": ("lmstudio_async", False),
     "ours, blocking": ("lmstudio_sync", True),
     "official": ("lmstudio", False),
     "official, blocking": ("lmstudio", True),
@@ -37,6 +38,11 @@ def _measure(name: str, contender: str, host: str) -> dict[str, float]:
         return asyncio.run(_measure_plain(path, contender, host))
     package, is_blocking = MODULES[contender]
     lms = importlib.import_module(package)
+    if contender == "ours, trio":
+        import trio
+
+        on_trio: dict[str, float] = trio.run(path.measure_trio, lms, host)
+        return on_trio
     figures: dict[str, float] = (
         path.measure_sync(lms, host) if is_blocking else asyncio.run(path.measure_async(lms, host))
     )

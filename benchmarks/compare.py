@@ -33,6 +33,7 @@ _PLAIN = ("httpx-ws", "websockets")
 _FREE = ", free cores"
 PATHS: dict[str, tuple[str, ...]] = {
     "startup": startup.CONTENDERS,
+    "first_use": (*_BOTH, "ours, trio"),
     "connecting": (*_BOTH, *_BLOCKING),
     "calls": (*_BOTH, *_BLOCKING, *_PLAIN, "node"),
     "loading": (*_BOTH, *_BLOCKING, "node"),
@@ -99,6 +100,8 @@ class Comparison:
         if name == "node":
             return self._sdk is not None
         if name == "ours, orjson" and importlib.util.find_spec("orjson") is None:
+            return False
+        if name == "ours, trio" and importlib.util.find_spec("trio") is None:
             return False
         package = MODULES.get(name, ("sys", False))[0]
         return importlib.util.find_spec(package) is not None

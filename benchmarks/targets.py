@@ -65,6 +65,8 @@ class Row:
 _A, _S = "ours", "ours, blocking"
 _OA, _OS = "official", "official, blocking"
 _J = "ours, orjson"
+# Its target is the official client's gap on asyncio.
+_T = "ours, trio"
 _FREE, _OFREE = "ours, blocking, free cores", "official, blocking, free cores"
 
 TARGETS = (
@@ -79,6 +81,9 @@ TARGETS = (
         0,
         "",
     ),
+    Target("longest gap of the event loop at first use", "first_use", "first.gap", _A, _OA, 1.0),
+    Target("longest gap at first use, on trio", "first_use", "first.gap", _T, _OA, 1.0),
+    Target("longest gap at second use", "first_use", "second.gap", _A, _OA, 0.25),
     Target("whole script, list loaded models: async", "startup", "list.cpu", _A, _OA, 0.50),
     Target("whole script, list loaded models: blocking", "startup", "list.cpu", _S, _OS, 0.62),
     Target("its peak memory: async", "startup", "list.peak", _A, _OA, 0.85),

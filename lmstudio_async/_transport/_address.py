@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import NamedTuple
 
@@ -49,6 +48,8 @@ class ServerAddress(NamedTuple):
         name = self.host.rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):
             return True
+        import ipaddress
+
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
@@ -160,6 +161,8 @@ def _split_authority(text: str, authority: str) -> tuple[str, str | None]:
 
 
 def _parse_ipv6(text: str, host: str) -> str:
+    import ipaddress
+
     try:
         return str(ipaddress.IPv6Address(host))
     except ValueError as exc:
