@@ -6,13 +6,16 @@ import hmac
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 
 from lmstudio_async._protocol._errors import server_error
-from lmstudio_async._wire._messages import Authentication
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.errors import LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._messages import Authentication
 
 __all__ = ["Client", "Clients", "UploadedFile"]
 

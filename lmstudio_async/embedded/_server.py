@@ -21,20 +21,16 @@ from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
-from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._clients import Client, Clients
-from lmstudio_async.embedded._connection import Connection
-from lmstudio_async.embedded._engine_spec import default_threads
-from lmstudio_async.embedded._instances import Instances
 from lmstudio_async.embedded._limits import ServerLimits
-from lmstudio_async.embedded._load_config import may_lock_all_memory
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
-from lmstudio_async.embedded._versions import engine_version, package_version
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
+    from lmstudio_async.embedded._catalog import Catalog
     from lmstudio_async.embedded._hardware import Hardware
+    from lmstudio_async.embedded._instances import Instances
     from lmstudio_async.embedded._repository import RepositoryHandlers
 
 __all__ = ["EmbeddedServer"]
@@ -182,7 +178,11 @@ class EmbeddedServer:
         :raises LMStudioRuntimeError: if it runs already.
         """
         self._check_not_running()
-        catalog = Catalog(await anyio.to_thread.run_sync(self._look_around))
+        models_folder = await anyio.to_thread.run_sync(self._look_around)
+        from lmstudio_async.embedded._catalog import Catalog
+        from lmstudio_async.embedded._instances import Instances
+
+        catalog = Catalog(models_folder)
         instances = Instances(
             catalog,
             auto_evict=self._auto_evict,
@@ -245,6 +245,8 @@ class EmbeddedServer:
         if running is None:
             await transport.aclose()
             return
+        from lmstudio_async.embedded._connection import Connection
+
         with anyio.CancelScope() as scope:
             running.served.add(scope)
             try:
@@ -253,7 +255,13 @@ class EmbeddedServer:
                 running.served.discard(scope)
 
     def _look_around(self) -> Path:
-        """Read in a thread what is in files and asked for in the event loop later; give the models folder."""
+        """Give the models folder. In the same thread, import the server, and read once what else is in files."""
+        import lmstudio_async.embedded._connection
+        import lmstudio_async.embedded._instances  # noqa: F401
+        from lmstudio_async.embedded._engine_spec import default_threads
+        from lmstudio_async.embedded._load_config import may_lock_all_memory
+        from lmstudio_async.embedded._versions import engine_version, package_version
+
         for find in (default_threads, engine_version, may_lock_all_memory, package_version):
             find()
         return self.models_folder
