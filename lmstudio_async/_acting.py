@@ -13,6 +13,7 @@ from lmstudio_async._arguments import optional_name
 from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
+from lmstudio_async._messages import Answer, answer_message
 from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._predicting import AsyncPredictionStream, PredictionFeed
 from lmstudio_async._prediction_result import PredictionResult
@@ -22,13 +23,7 @@ from lmstudio_async._session import Session
 from lmstudio_async._tool_call_progress import ToolCallProgressCallback, ToolCallReporter, WritingPacket
 from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler, ToolCalls
 from lmstudio_async._tools import ToolDefinition, prepare_tools
-from lmstudio_async._wire._history import (
-    AssistantResponse,
-    TextData,
-    ToolCallRequestData,
-    ToolCallResultData,
-    ToolResultMessage,
-)
+from lmstudio_async._wire._history import AssistantResponse, ToolCallResultData, ToolResultMessage
 from lmstudio_async._wire._kv import from_fields, stack
 from lmstudio_async._wire._models import ModelSpecifier
 from lmstudio_async._wire._predict import (
@@ -157,13 +152,13 @@ class Act:
             self._tools, self._limit, self._on.handle_invalid_tool_request, self._guard_of(index), reporter
         )
         error: BaseException | None = None
-        content = ""
+        answer: Answer | None = None
         # The tools begin while the model goes on. Errors are carried past the group, which would wrap them.
         async with anyio.create_task_group() as tasks:
             try:
-                content = await self._predict(index, calls, reporter, tasks, is_last=is_last)
+                answer = await self._predict(index, calls, reporter, tasks, is_last=is_last)
                 if self._on.guard_tool_call is None:
-                    await self._add_answer(content, calls)
+                    await self._add(answer_message(answer, calls.requests))
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as raised:  # noqa: BLE001 - raised again below
@@ -179,7 +174,8 @@ class Act:
         self._next_call_id = reporter.next_id
         if self._on.guard_tool_call is not None:
             # Not before: it may have changed the arguments, and what is in the chat is what was done.
-            await self._add_answer(content, calls)
+            assert answer is not None
+            await self._add(answer_message(answer, calls.requests))
         if not calls.requests:
             return False
         parts = [
@@ -191,8 +187,8 @@ class Act:
 
     async def _predict(
         self, index: int, calls: ToolCalls, reporter: ToolCallReporter, tasks: TaskGroup, *, is_last: bool
-    ) -> str:
-        """One answer, whose tools have begun; its text."""
+    ) -> PredictionResult:
+        """One answer, whose tools have begun."""
         creation = PredictCreation(
             model_specifier=self._specifier,
             history={"messages": self._messages},
@@ -219,15 +215,11 @@ class Act:
             answer = await stream.wait_for_result()
         members = {field.name: getattr(answer, field.name) for field in attrs.fields(type(answer))}
         await tell(self._on.on_prediction_completed, PredictionRoundResult(**members, round_index=index))
-        return answer.content
+        return answer
 
     def _guard_of(self, index: int) -> Callable[[ToolCallRequest], Any] | None:
         guard = self._on.guard_tool_call
         return None if guard is None else lambda request: guard(request, index)
-
-    async def _add_answer(self, content: str, calls: ToolCalls) -> None:
-        requests = [ToolCallRequestData(tool_call_request=request) for request in calls.requests]
-        await self._add(AssistantResponse(content=[TextData(text=content), *requests]))
 
     async def _refuse(self, message: str, raw_content: str | None, reporter: ToolCallReporter) -> None:
         """Nothing can be told to the model any more."""

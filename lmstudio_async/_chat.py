@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, overload, runtime_checkable
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import attrs
 
 from lmstudio_async._messages import (
+    Answer,
     AnyChatMessage,
+    answer_message,
     made_message,
     show_message,
     to_message,
@@ -38,15 +40,6 @@ PartInput: TypeAlias = str | TextData | FileHandle | Mapping[str, Any]
 FileInput: TypeAlias = FileHandle | Mapping[str, Any]
 ToolRequestInput: TypeAlias = ToolCallRequest | ToolCallRequestData | Mapping[str, Any]
 ToolResultInput: TypeAlias = ToolCallResultData | Mapping[str, Any]
-
-
-@runtime_checkable
-class Answer(Protocol):
-    """What has the text of an answer, such as a `PredictionResult`."""
-
-    @property
-    def content(self) -> str:
-        """All of the text."""
 
 
 class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has none
@@ -183,18 +176,19 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
     ) -> AssistantResponse:
         """Add what the model says, which tools it wants to be called, or both.
 
+        An empty answer is an answer. Reasoning stays in the text if it stands between the model's own tags, and is
+        left out if only LM Studio's internal marker tells it from the answer.
+
         :param response: a text, or an answer such as a `PredictionResult`. None for tool calls alone.
         :param tool_call_requests: the tool calls, as objects or dicts. Those of an answer come by themselves.
         :return: the message, as it is in the chat.
         :raises LMStudioValueError: if there is nothing in it, or something that a model cannot say.
         :raises LMStudioRuntimeError: if the last message is the model's, too.
         """
-        parts: list[MessagePart] = []
         if isinstance(response, Answer) and isinstance(response.content, str):
-            parts += to_parts("assistant", response.content or ())
-            tool_call_requests = (*getattr(response, "tool_call_requests", ()), *tool_call_requests)
-        elif response is not None:
-            parts += to_parts("assistant", response)
+            requests = (*getattr(response, "tool_call_requests", ()), *tool_call_requests)
+            return self._add(answer_message(response, requests))
+        parts: list[MessagePart] = [] if response is None else to_parts("assistant", response)
         parts += [ToolCallRequestData(tool_call_request=to_tool_request(each)) for each in tool_call_requests]
         return self._add(AssistantResponse(content=parts))
 
@@ -253,8 +247,8 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
             self._messages[-1] = message
             return message
         if isinstance(message, (SystemPrompt, AssistantResponse)) and type(message) is type(last):
-            who = "system prompt" if isinstance(message, SystemPrompt) else "answer of the assistant's"
-            raise LMStudioRuntimeError(f"a {who} cannot follow another one: add something in between")
+            kind = "a system prompt" if isinstance(message, SystemPrompt) else "an assistant response"
+            raise LMStudioRuntimeError(f"{kind} cannot follow another one: add a message in between")
         self._messages.append(message)
         return message
 

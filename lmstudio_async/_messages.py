@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -24,10 +24,20 @@ from lmstudio_async._wire._history import (
     UserMessage,
 )
 from lmstudio_async._wire._predict import ToolCallRequest
+from lmstudio_async._wire._reasoning_marker import after_marker
 from lmstudio_async._wire._struct import MalformedError, WireObject, camel, read, write
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["AnyChatMessage", "made_message", "show_message", "to_message", "to_parts", "to_tool_request"]
+__all__ = [
+    "Answer",
+    "AnyChatMessage",
+    "answer_message",
+    "made_message",
+    "show_message",
+    "to_message",
+    "to_parts",
+    "to_tool_request",
+]
 
 W = TypeVar("W", bound=WireObject)
 
@@ -84,8 +94,39 @@ def made_message(
     return _MESSAGES[role](content=list(parts), extra=copy.deepcopy(dict(extra or {})))
 
 
+@runtime_checkable
+class Answer(Protocol):
+    """An answer's text, as a `PredictionResult` has it."""
+
+    @property
+    def content(self) -> str:
+        """All of the text."""
+
+
+def answer_message(answer: Answer, requests: Iterable[Any]) -> AssistantResponse:
+    """Make the message of a chat that an answer is: its text, even an empty one, and tool calls.
+
+    Reasoning between tags is part of the text, which the server takes apart again. Reasoning without tags is left
+    out, because nothing would tell it from the answer, unless the model said nothing else.
+
+    :param answer: the text; its own tool calls are not looked at.
+    :param requests: the tool calls, in any form.
+    :raises LMStudioValueError: if one of them is no tool call.
+    """
+    text = answer.content
+    reasoning, rest = getattr(answer, "reasoning_content", ""), getattr(answer, "non_reasoning_content", "")
+    if reasoning and rest.strip() and text == reasoning + rest:
+        text = rest
+    parts = to_parts("assistant", text)
+    return AssistantResponse(
+        content=[*parts, *(ToolCallRequestData(tool_call_request=to_tool_request(each)) for each in requests)]
+    )
+
+
 def to_parts(role: Any, content: Any, where: str = "the message") -> list[MessagePart]:
     """Make the parts of a message out of one part or several.
+
+    The assistant's texts lose LM Studio's reasoning marker, and the reasoning that nothing else marks.
 
     :raises LMStudioValueError: if there is no such role, or the role cannot say such a thing.
     """
@@ -104,7 +145,11 @@ def to_parts(role: Any, content: Any, where: str = "the message") -> list[Messag
             raise LMStudioValueError(
                 f"{where} has the role {role!r} and a part of type '{part.TAG}'; it can have {allowed}"
             )
-    return parts
+    return [_answered(part) for part in parts] if role == "assistant" else parts
+
+
+def _answered(part: MessagePart) -> MessagePart:
+    return attrs.evolve(part, text=after_marker(part.text)) if isinstance(part, TextData) else part
 
 
 def _part(value: Any, role: str, where: str) -> Any:

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import attrs
 
 from lmstudio_async._callbacks import check_callbacks, tell
+from lmstudio_async._messages import answer_message
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
@@ -17,7 +18,7 @@ from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._session import Session
 from lmstudio_async._structured import ParsedT, ResponseReader
-from lmstudio_async._wire._history import AssistantResponse, TextData, ToolCallRequestData
+from lmstudio_async._wire._history import AssistantResponse
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import (
     FragmentPacket,
@@ -31,6 +32,7 @@ from lmstudio_async._wire._predict import (
     ToolCallGenerationFailed,
     ToolCallRequest,
 )
+from lmstudio_async._wire._reasoning_marker import has_marker, without_marker
 from lmstudio_async._wire._struct import WireObject, write
 from lmstudio_async.errors import (
     LMStudioCancelledError,
@@ -101,8 +103,23 @@ class PredictionFeed(OperationFeed[Any]):
         if watches_prompt:
             self.items.append(0.0)
 
+    @property
+    def content(self) -> str:
+        """All of the text."""
+        return "".join(self.texts)
+
+    @property
+    def non_reasoning_content(self) -> str:
+        """The answer alone."""
+        return "".join(self.answer)
+
+    @property
+    def reasoning_content(self) -> str:
+        """The reasoning alone."""
+        return "".join(self.reasoning)
+
     def fail(self, error: LMStudioError) -> None:
-        error.content = "".join(self.texts)
+        error.content = self.content
         super().fail(error)
 
     def take(self, packet: Any) -> None:
@@ -125,6 +142,9 @@ class PredictionFeed(OperationFeed[Any]):
                 logger.debug("%s: ignored a packet of another type", self.label)
 
     def _add(self, fragment: LlmPredictionFragment) -> None:
+        if has_marker(fragment.content):
+            # The fragment stays: its type tells where the reasoning ends.
+            fragment = attrs.evolve(fragment, content=without_marker(fragment.content))
         self.texts.append(fragment.content)
         if fragment.reasoning_type == "reasoning":
             self.reasoning.append(fragment.content)
@@ -181,8 +201,8 @@ class AsyncPredictionStream(
 
     @property
     def content(self) -> str:
-        """The text so far."""
-        return "".join(self._prediction.texts)
+        """The text so far, reasoning included."""
+        return self._prediction.content
 
     @property
     def prompt_progress(self) -> float:
@@ -297,9 +317,7 @@ class AsyncPredictionStream(
         if not self._feed.succeeded or self._has_told_message:
             return
         self._has_told_message = True
-        requests = [ToolCallRequestData(tool_call_request=each) for each in self.tool_call_requests]
-        texts = [TextData(text=self.content)] if self.content or not requests else []
-        await tell(self._on.on_message, AssistantResponse(content=[*texts, *requests]))
+        await tell(self._on.on_message, answer_message(self._prediction, self.tool_call_requests))
 
     def _result(self) -> PredictionResult[ParsedT]:
         if self._made is None:
@@ -309,15 +327,17 @@ class AsyncPredictionStream(
             feed = self._prediction
             success = feed.success
             assert success is not None
-            content, answer = self.content, "".join(feed.answer)
+            content, answer, reasoning = feed.content, feed.non_reasoning_content, feed.reasoning_content
             # What the user cut short, or what calls tools first, is not of any form yet.
             stop_reason = success.stats.stop_reason
             is_whole = stop_reason != "userStopped" and not feed.tool_call_requests
-            parsed: Any = self._reader.read(content, answer, stop_reason) if is_whole else content
+            # Where the chat template begins the reasoning, LM Studio takes an answer under a grammar for reasoning.
+            read = answer if answer.strip() else reasoning
+            parsed: Any = self._reader.read(content, read, stop_reason) if is_whole else content
             self._made = PredictionResult(
                 content=content,
                 non_reasoning_content=answer,
-                reasoning_content="".join(feed.reasoning),
+                reasoning_content=reasoning,
                 parsed=parsed,
                 tool_call_requests=tuple(feed.tool_call_requests),
                 tokens=tuple(feed.tokens),

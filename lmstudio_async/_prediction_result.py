@@ -18,9 +18,12 @@ __all__ = ["PredictionResult"]
 
 @attrs.frozen(kw_only=True)
 class PredictionResult(Generic[ParsedT]):
-    """An answer, and how it came about. ``str()`` of it is its text, or indented JSON if it is `structured`.
+    """An answer, and how it came about.
 
-    :param content: all of the text, reasoning included.
+    ``str()`` of it is the answer: without the model's reasoning, and as indented JSON if it is `structured`.
+
+    :param content: all of the text that the model wrote: its reasoning, the tags around that, and the answer. LM
+        Studio's internal marker for the end of reasoning, which no model wrote, is left out.
     :param non_reasoning_content: the answer alone, without the model's reasoning.
     :param reasoning_content: the model's reasoning alone; empty if there was none, or the model's way to mark it is
         unknown.
@@ -36,7 +39,7 @@ class PredictionResult(Generic[ParsedT]):
     ::
 
         result = await llm.respond("What is the meaning of life?")
-        print(result.content, result.stats.stop_reason)
+        print(result, result.stats.stop_reason)
     """
 
     content: str
@@ -44,7 +47,9 @@ class PredictionResult(Generic[ParsedT]):
     model_info: LlmInstanceInfo
     load_config: LlmLoadModelConfig = attrs.field(repr=False)
     prediction_config: LlmPredictionConfig = attrs.field(repr=False)
-    non_reasoning_content: str = attrs.field(default="", repr=False)
+    non_reasoning_content: str = attrs.field(
+        default=attrs.Factory(lambda self: self.content, takes_self=True), repr=False
+    )
     reasoning_content: str = attrs.field(default="", repr=False)
     parsed: ParsedT = attrs.field(
         default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False
@@ -59,8 +64,8 @@ class PredictionResult(Generic[ParsedT]):
 
     def __str__(self) -> str:
         if not self.structured:
-            return self.content
+            return self.non_reasoning_content
         try:
             return json.dumps(jsonable(self.parsed), indent=2, ensure_ascii=False)
         except TypeError:
-            return self.content
+            return self.non_reasoning_content

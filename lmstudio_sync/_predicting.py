@@ -37,7 +37,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
 
     @property
     def content(self) -> str:
-        """The text so far."""
+        """The text so far, reasoning included."""
         return self._core.content
 
     @property

@@ -135,6 +135,21 @@ async def test_a_chat_grows_with_the_answers(client: AsyncClient) -> None:
     assert [message.text for message in chat] == ["Be brief.", "Hi", HELLO, "And?", HELLO]
 
 
+@pytest.mark.parametrize("way", ["append", "add_assistant_response", "on_message"])
+async def test_a_chat_goes_on_after_an_empty_answer(client: AsyncClient, way: str) -> None:
+    llm = await client.llm.model("hello")
+    chat = Chat.from_history("Hi")
+    on_message = chat.append if way == "on_message" else None
+    result = await llm.respond(chat, config={"stop_strings": ["Hello"]}, on_message=on_message)
+    assert result.content == ""
+    if way != "on_message":
+        getattr(chat, way)(result)
+
+    assert list(chat)[1:] == [AssistantResponse(content=[TextData(text="")])]
+    chat.add_user_message("Are you there?")
+    assert (await llm.respond(chat)).content == HELLO
+
+
 async def test_a_completion_goes_on_with_a_text(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     told: list[float] = []
@@ -152,6 +167,7 @@ async def test_thoughts_are_told_from_the_answer(client: AsyncClient) -> None:
     assert result.content == "<think>Hm, 42</think>Yes"
     assert result.reasoning_content == "Hm, 42"
     assert result.non_reasoning_content == "Yes"
+    assert str(result) == "Yes"
 
 
 async def test_tokens_come_with_their_probabilities(client: AsyncClient) -> None:

@@ -185,6 +185,61 @@ def test_neither_two_prompts_nor_two_answers_follow_each_other(role: str) -> Non
     assert len(chat) == 1
 
 
+def test_an_empty_answer_is_an_answer() -> None:
+    chat = Chat.from_history("Hello")
+    chat.add_assistant_response("")
+
+    assert chat[1] == AssistantResponse(content=[TextData(text="")])
+
+
+def test_the_error_for_two_answers_in_a_row_says_what_is_missing() -> None:
+    chat = Chat.from_history("Hello")
+    chat.add_assistant_response("One")
+
+    with pytest.raises(LMStudioRuntimeError, match="an assistant response cannot follow another one: add a"):
+        chat.add_assistant_response("Two")
+
+
+# -- LM Studio's marker at the end of reasoning
+
+MARKER = "__LM_STUDIO_INTERNAL_LSEP_SYNTHETIC_REASONING_END_f4e9a8d2c6b14d0c9e5f3a7b8c1d2e6a__"
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda chat, text: chat.add_assistant_response(text),
+        lambda chat, text: chat.add_entry("assistant", [text]),
+        lambda chat, text: chat.append({"role": "assistant", "content": text}),
+        lambda chat, text: chat.append(AssistantResponse(content=[TextData(text=text)])),
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"The user greets me.\n{MARKER}\n\nHello!", "\n\nHello!"),
+        (f"One.{MARKER}Two.{MARKER}Hello!", "Hello!"),
+        # All of the answer counted as reasoning, as an answer under a grammar may.
+        (f"Hello!{MARKER}\n", "Hello!\n"),
+        ("<think>Hm</think>Hello!", "<think>Hm</think>Hello!"),
+    ],
+)
+def test_reasoning_that_only_the_marker_tells_from_the_answer_is_not_kept(
+    add: Any, text: str, kept: str
+) -> None:
+    chat = Chat.from_history("Hello")
+    add(chat, text)
+
+    assert chat[1].text == kept
+    assert Chat.from_history([{"role": "assistant", "content": text}])[0].text == kept
+
+
+def test_the_user_may_ask_about_the_marker() -> None:
+    question = f"Why does your answer say {MARKER}?"
+
+    assert Chat.from_history(question)[0].text == question
+
+
 # -- out of histories
 
 

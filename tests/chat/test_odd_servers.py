@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -10,7 +9,6 @@ import pytest
 
 from lmstudio_async import (
     AssistantResponse,
-    AsyncClient,
     AsyncLLM,
     Chat,
     LMStudioPredictionError,
@@ -18,58 +16,9 @@ from lmstudio_async import (
     LMStudioStructuredOutputError,
     PredictionResult,
 )
+from tests.chat.asking import Asked, Both, ask, hello, say_and_end
 from tests.chat.shapes import Person
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
-
-Both = tuple[AsyncClient, ScriptedServer]
-Server = Callable[[dict[str, Any]], Awaitable[None]]
-
-STATS = {"stopReason": "eosFound"}
-
-
-class Asked:
-    """One answer, with the server's part played by the test."""
-
-    def __init__(self, server: ScriptedServer) -> None:
-        self.server = server
-        self.message: dict[str, Any] = {}
-        self.result: PredictionResult | None = None
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        layers = self.message["creationParameter"]["predictionConfigStack"]["layers"]
-        return {field["key"]: field["value"] for layer in layers for field in layer["config"]["fields"]}
-
-    async def say(self, *contents: str, **members: Any) -> None:
-        for content in contents:
-            await self.server.packet(self.message, type="fragment", fragment={"content": content, **members})
-
-    async def end(self, **success: Any) -> None:
-        await self.server.packet(self.message, type="success", **({"stats": STATS} | success))
-        await self.server.close(self.message)
-
-
-async def ask(both: Both, ask_it: Callable[[AsyncLLM], Awaitable[PredictionResult]], play: Any) -> Asked:
-    """Let a model be asked something, and the test play the server."""
-    client, server = both
-    llm = await loaded_llm(client, server)
-    asked = Asked(server)
-
-    async def run() -> None:
-        asked.result = await ask_it(llm)
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run)
-            asked.message = await server.next_message()
-            await play(asked)
-    return asked
-
-
-async def hello(asked: Asked) -> None:
-    await asked.say("Hel", "lo")
-    await asked.end()
-
 
 # -- what is sent
 
@@ -103,11 +52,6 @@ async def test_settings_are_sent_as_the_protocol_has_them(both: Both) -> None:
     }
     assert asked.result is not None
     assert asked.result.parsed == Person(name="Ada")
-
-
-async def say_and_end(asked: Asked, *contents: str) -> None:
-    await asked.say(*contents)
-    await asked.end()
 
 
 async def test_a_template_and_its_options_are_sent(both: Both) -> None:
