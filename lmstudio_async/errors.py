@@ -75,7 +75,12 @@ class LMStudioError(Exception):
     """Base of everything this SDK raises."""
 
     #: What had arrived of the answer that this ended, whichever way it ended it; empty if it ended none.
-    content: str = ""
+    content: str
+
+    def __init__(self, *_args: object) -> None:
+        super().__init__(*_args)
+        # Not a default of the class: libraries that wrap errors ask the original only for what the wrapper lacks.
+        self.content = ""
 
 
 class LMStudioValueError(LMStudioError, ValueError):

@@ -1,0 +1,73 @@
+"""Errors as values: what they carry survives being copied, sent to another process, and wrapped by a library."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+import lmstudio_async as lms
+from lmstudio_async import errors
+
+CARRIED = ("content", "server_error", "title", "display_data", "candidates")
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+
+
+def carrying(kind: type[lms.LMStudioError]) -> lms.LMStudioError:
+    """An error with something in each of its attributes."""
+    if issubclass(kind, lms.LMStudioServerError):
+        data = {"code": "generic.pathNotFound", "availablePathsSample": ["qwen3-4b"]}
+        error: lms.LMStudioError = kind("half-way", {"title": "Not found", "displayData": data})
+    else:
+        error = kind("half-way")
+    error.content = "Half of an ans"
+    error.add_note("a note")
+    return error
+
+
+def carried(error: Any) -> dict[str, Any]:
+    return {name: getattr(error, name) for name in CARRIED if hasattr(error, name)}
+
+
+class TaskError(Exception):
+    """What a library raises in one process for an error of another: all but its class comes from the cause.
+
+    It is an instance of the cause's class too, whose ``__init__`` never ran. Ray does this.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cause, name)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_wrapped_by_a_library_keeps_its_attributes(kind: type[lms.LMStudioError]) -> None:
+    error = carrying(kind)
+    wrapped: Any = type("Wrapped", (TaskError, kind), {})(error)
+
+    with pytest.raises(kind) as caught:
+        raise wrapped
+    assert carried(caught.value) == carried(error)
+    assert caught.value.content == "Half of an ans"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
+)
+def test_a_copy_of_an_error_keeps_its_attributes(kind: type[lms.LMStudioError], copied: Any) -> None:
+    error = carrying(kind)
+    other = copied(error)
+
+    assert type(other) is kind
+    assert (str(other), other.args, other.__notes__) == (str(error), error.args, ["a note"])
+    assert carried(other) == carried(error)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_new_error_carries_no_answer(kind: type[lms.LMStudioError]) -> None:
+    assert kind("no news").content == ""
