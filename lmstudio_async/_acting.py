@@ -139,9 +139,9 @@ class Act:
         began = anyio.current_time()
         index, more = 0, True
         while more:
-            await tell(self._on.on_round_start, index)
+            await tell("on_round_start", self._on.on_round_start, index)
             more = await self._round(index, is_last=self._rounds is not None and index + 1 >= self._rounds)
-            await tell(self._on.on_round_end, index)
+            await tell("on_round_end", self._on.on_round_end, index)
             index += 1
         return ActResult(index, anyio.current_time() - began)
 
@@ -214,7 +214,11 @@ class Act:
                         await reporter.is_written(event)
             answer = await stream.wait_for_result()
         members = {field.name: getattr(answer, field.name) for field in attrs.fields(type(answer))}
-        await tell(self._on.on_prediction_completed, PredictionRoundResult(**members, round_index=index))
+        await tell(
+            "on_prediction_completed",
+            self._on.on_prediction_completed,
+            PredictionRoundResult(**members, round_index=index),
+        )
         return answer
 
     def _guard_of(self, index: int) -> Callable[[ToolCallRequest], Any] | None:
@@ -225,12 +229,12 @@ class Act:
         """Nothing can be told to the model any more."""
         error = LMStudioPredictionError(message)
         await reporter.was_not_written(raw_content, error)
-        await tell(self._on.handle_invalid_tool_request, error, None)
+        await tell("handle_invalid_tool_request", self._on.handle_invalid_tool_request, error, None)
         raise error
 
     async def _add(self, message: AssistantResponse | ToolResultMessage) -> None:
         self._messages.append(write(message))
-        await tell(self._on.on_message, message)
+        await tell("on_message", self._on.on_message, message)
 
 
 class RoundFeed(PredictionFeed):
@@ -266,13 +270,15 @@ class _Watch:
 
     async def see(self, event: Any) -> None:
         if isinstance(event, float):
-            await tell(self._on.on_prompt_processing_progress, event, self._index)
+            await tell(
+                "on_prompt_processing_progress", self._on.on_prompt_processing_progress, event, self._index
+            )
             return
         if not self._has_begun:
             self._has_begun = True
-            await tell(self._on.on_first_token, self._index)
+            await tell("on_first_token", self._on.on_first_token, self._index)
         if isinstance(event, LlmPredictionFragment):
-            await tell(self._on.on_prediction_fragment, event, self._index)
+            await tell("on_prediction_fragment", self._on.on_prediction_fragment, event, self._index)
 
 
 def _check_count(value: object, what: str) -> int | None:

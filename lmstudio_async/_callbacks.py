@@ -11,7 +11,7 @@ from lmstudio_async.errors import LMStudioValueError
 if TYPE_CHECKING:
     import attrs
 
-__all__ = ["check_callback", "check_callbacks", "tell"]
+__all__ = ["call_plain", "check_callback", "check_callbacks", "tell"]
 
 
 def check_callback(callback: object, name: str) -> None:
@@ -31,7 +31,29 @@ def check_callbacks(callbacks: attrs.AttrsInstance) -> None:
         check_callback(getattr(callbacks, field.name), field.name)
 
 
-async def tell(callback: Callable[..., Any] | None, *args: Any) -> Any:
-    """Call a callback, plain or async, if there is one, and give what it gives."""
-    outcome = None if callback is None else callback(*args)
-    return await outcome if inspect.isawaitable(outcome) else outcome
+async def tell(name: str, callback: Callable[..., Any] | None, *args: Any) -> Any:
+    """Call a callback, plain or async, if there is one, and give what it gives.
+
+    :param name: the parameter that the callback was given as: a note of what it raises.
+    """
+    try:
+        outcome = None if callback is None else callback(*args)
+        return await outcome if inspect.isawaitable(outcome) else outcome
+    except Exception as error:
+        _name(error, name)
+        raise
+
+
+def call_plain(name: str, callback: Callable[..., Any], *args: Any) -> Any:
+    """Call a callback and give what it gives, also something to be awaited: what `tell` does in a plain function."""
+    try:
+        return callback(*args)
+    except Exception as error:
+        _name(error, name)
+        raise
+
+
+def _name(error: Exception, name: str) -> None:
+    note = f"Raised by the callback {name}."
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

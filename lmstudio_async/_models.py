@@ -446,5 +446,5 @@ async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCall
         async for progress in loading:
             if progress.fraction > told:
                 told = progress.fraction
-                await tell(on_progress, told)
+                await tell("on_progress", on_progress, told)
         return await loading.wait_for_result()

@@ -253,12 +253,12 @@ class AsyncPredictionStream(
                 break
             try:
                 if isinstance(item, float):
-                    await tell(self._on.on_prompt_processing_progress, item)
+                    await tell("on_prompt_processing_progress", self._on.on_prompt_processing_progress, item)
                     continue
                 if not self._has_begun:
                     self._has_begun = True
-                    await tell(self._on.on_first_token)
-                await tell(self._on.on_prediction_fragment, item)
+                    await tell("on_first_token", self._on.on_first_token)
+                await tell("on_prediction_fragment", self._on.on_prediction_fragment, item)
             except BaseException:
                 await self._abandon()
                 raise
@@ -317,7 +317,9 @@ class AsyncPredictionStream(
         if not self._feed.succeeded or self._has_told_message:
             return
         self._has_told_message = True
-        await tell(self._on.on_message, answer_message(self._prediction, self.tool_call_requests))
+        await tell(
+            "on_message", self._on.on_message, answer_message(self._prediction, self.tool_call_requests)
+        )
 
     def _result(self) -> PredictionResult[ParsedT]:
         if self._made is None:

@@ -142,9 +142,9 @@ class AsyncModelDownloadOption:
         async with self.download_stream() as download:
             async for update in download:
                 if update.phase == "finalizing":
-                    await tell(on_finalize)
+                    await tell("on_finalize", on_finalize)
                 else:
-                    await tell(on_progress, update)
+                    await tell("on_progress", on_progress, update)
             return await download.wait_for_result()
 
     def download_stream(self) -> AsyncDownloadStream:

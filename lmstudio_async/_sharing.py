@@ -98,7 +98,7 @@ class _SharedLoad(Generic[HandleT]):
                 changed = self._changed
                 if unseen < len(self._fractions):
                     fraction, unseen = self._fractions[unseen], unseen + 1
-                    await tell(on_progress, fraction)
+                    await tell("on_progress", on_progress, fraction)
                     # What came meanwhile conflates: the latest counts.
                     unseen = max(unseen, len(self._fractions) - 1)
                 elif self._ended.is_set():

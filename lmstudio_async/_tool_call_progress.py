@@ -143,4 +143,4 @@ class ToolCallReporter:
             progress = ToolCallProgress(
                 phase=phase, call_id=call_id, round_index=self._round_index, **members
             )
-            await tell(self._callback, progress)
+            await tell("on_tool_call", self._callback, progress)

@@ -116,7 +116,7 @@ class ToolCalls:
         except ValueError as error:
             return await self._fail(request, f"These are no arguments for {request.name!r}: {error}", error)
         if self._guard is not None:
-            verdict = await tell(self._guard, request)
+            verdict = await tell("guard_tool_call", self._guard, request)
             if isinstance(verdict, Mapping):
                 request = self.requests[index] = attrs.evolve(request, arguments=dict(verdict))
                 arguments = _checked(tool, verdict)
@@ -152,7 +152,7 @@ class ToolCalls:
     ) -> _Answer:
         error = LMStudioPredictionError(message)
         error.__cause__ = cause
-        text = await tell(self._handler, error, request)
+        text = await tell("handle_invalid_tool_request", self._handler, error, request)
         if text is not None:
             return check_text(text, "what handle_invalid_tool_request returns"), error
         return answer or message, error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import anyio
 
+from lmstudio_async._callbacks import call_plain
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import SLICE_SECONDS, Loop, Workers, closed
 
@@ -110,16 +111,17 @@ class Bridge:
         else:
             coroutine.close()
 
-    def callback(self, function: Callable[..., Any] | None) -> Any:
+    def callback(self, name: str, function: Callable[..., Any] | None) -> Any:
         """Make a function that runs in the thread that waits for the call in which the core calls it.
 
-        What it raises ends that call and comes out of it. An awaitable that it returns is awaited in the loop.
+        What it raises ends that call and comes out of it, with a note of the name. An awaitable that it returns is
+        awaited in the loop.
         """
         if not callable(function):
             return function
 
         async def told(*args: Any) -> Any:
-            outcome = await _current_call.get().ask(function, args)
+            outcome = await _current_call.get().ask(call_plain, (name, function, *args))
             return await outcome if inspect.isawaitable(outcome) else outcome
 
         return told

@@ -99,10 +99,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
                 response_format=response_format,
                 config=config,
                 preset=preset,
-                on_message=self._bridge.callback(on_message),
-                on_first_token=self._bridge.callback(on_first_token),
-                on_prediction_fragment=self._bridge.callback(on_prediction_fragment),
-                on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
+                on_message=self._bridge.callback("on_message", on_message),
+                on_first_token=self._bridge.callback("on_first_token", on_first_token),
+                on_prediction_fragment=self._bridge.callback(
+                    "on_prediction_fragment", on_prediction_fragment
+                ),
+                on_prompt_processing_progress=self._bridge.callback(
+                    "on_prompt_processing_progress", on_prompt_processing_progress
+                ),
             )
         )
 
@@ -143,10 +147,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
                 response_format=response_format,
                 config=config,
                 preset=preset,
-                on_message=self._bridge.callback(on_message),
-                on_first_token=self._bridge.callback(on_first_token),
-                on_prediction_fragment=self._bridge.callback(on_prediction_fragment),
-                on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
+                on_message=self._bridge.callback("on_message", on_message),
+                on_first_token=self._bridge.callback("on_first_token", on_first_token),
+                on_prediction_fragment=self._bridge.callback(
+                    "on_prediction_fragment", on_prediction_fragment
+                ),
+                on_prompt_processing_progress=self._bridge.callback(
+                    "on_prompt_processing_progress", on_prompt_processing_progress
+                ),
             )
         )
 
@@ -190,10 +198,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
                 response_format=response_format,
                 config=config,
                 preset=preset,
-                on_message=self._bridge.callback(on_message),
-                on_first_token=self._bridge.callback(on_first_token),
-                on_prediction_fragment=self._bridge.callback(on_prediction_fragment),
-                on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
+                on_message=self._bridge.callback("on_message", on_message),
+                on_first_token=self._bridge.callback("on_first_token", on_first_token),
+                on_prediction_fragment=self._bridge.callback(
+                    "on_prediction_fragment", on_prediction_fragment
+                ),
+                on_prompt_processing_progress=self._bridge.callback(
+                    "on_prompt_processing_progress", on_prompt_processing_progress
+                ),
             )
         )
 
@@ -233,10 +245,14 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
                 response_format=response_format,
                 config=config,
                 preset=preset,
-                on_message=self._bridge.callback(on_message),
-                on_first_token=self._bridge.callback(on_first_token),
-                on_prediction_fragment=self._bridge.callback(on_prediction_fragment),
-                on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
+                on_message=self._bridge.callback("on_message", on_message),
+                on_first_token=self._bridge.callback("on_first_token", on_first_token),
+                on_prediction_fragment=self._bridge.callback(
+                    "on_prediction_fragment", on_prediction_fragment
+                ),
+                on_prompt_processing_progress=self._bridge.callback(
+                    "on_prompt_processing_progress", on_prompt_processing_progress
+                ),
             )
         )
 
@@ -357,16 +373,24 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
                 max_parallel_tool_calls=max_parallel_tool_calls,
                 config=config,
                 preset=preset,
-                on_message=self._bridge.callback(on_message),
-                on_first_token=self._bridge.callback(on_first_token),
-                on_prediction_fragment=self._bridge.callback(on_prediction_fragment),
-                on_round_start=self._bridge.callback(on_round_start),
-                on_round_end=self._bridge.callback(on_round_end),
-                on_prediction_completed=self._bridge.callback(on_prediction_completed),
-                on_prompt_processing_progress=self._bridge.callback(on_prompt_processing_progress),
-                on_tool_call=self._bridge.callback(on_tool_call),
-                guard_tool_call=self._bridge.callback(guard_tool_call),
-                handle_invalid_tool_request=self._bridge.callback(handle_invalid_tool_request),
+                on_message=self._bridge.callback("on_message", on_message),
+                on_first_token=self._bridge.callback("on_first_token", on_first_token),
+                on_prediction_fragment=self._bridge.callback(
+                    "on_prediction_fragment", on_prediction_fragment
+                ),
+                on_round_start=self._bridge.callback("on_round_start", on_round_start),
+                on_round_end=self._bridge.callback("on_round_end", on_round_end),
+                on_prediction_completed=self._bridge.callback(
+                    "on_prediction_completed", on_prediction_completed
+                ),
+                on_prompt_processing_progress=self._bridge.callback(
+                    "on_prompt_processing_progress", on_prompt_processing_progress
+                ),
+                on_tool_call=self._bridge.callback("on_tool_call", on_tool_call),
+                guard_tool_call=self._bridge.callback("guard_tool_call", guard_tool_call),
+                handle_invalid_tool_request=self._bridge.callback(
+                    "handle_invalid_tool_request", handle_invalid_tool_request
+                ),
             )
         )
 

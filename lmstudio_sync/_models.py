@@ -76,7 +76,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                     ttl=ttl,
                     config=config,
                     device=device,
-                    on_progress=self._bridge.callback(on_progress),
+                    on_progress=self._bridge.callback("on_progress", on_progress),
                 )
             )
         )
@@ -145,7 +145,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                     ttl=ttl,
                     config=config,
                     device=device,
-                    on_progress=self._bridge.callback(on_progress),
+                    on_progress=self._bridge.callback("on_progress", on_progress),
                 )
             )
         )
@@ -300,7 +300,10 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         return self._wrap(
             self._bridge.call(
                 self._core.model(
-                    ttl=ttl, config=config, device=device, on_progress=self._bridge.callback(on_progress)
+                    ttl=ttl,
+                    config=config,
+                    device=device,
+                    on_progress=self._bridge.callback("on_progress", on_progress),
                 )
             )
         )
@@ -330,7 +333,7 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
                     ttl=ttl,
                     config=config,
                     device=device,
-                    on_progress=self._bridge.callback(on_progress),
+                    on_progress=self._bridge.callback("on_progress", on_progress),
                 )
             )
         )

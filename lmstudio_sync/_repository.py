@@ -110,7 +110,10 @@ class ModelDownloadOption(Facade):
             llm = client.llm.model(key)
         """
         return self._bridge.call(
-            self._core.download(self._bridge.callback(on_progress), self._bridge.callback(on_finalize))
+            self._core.download(
+                self._bridge.callback("on_progress", on_progress),
+                self._bridge.callback("on_finalize", on_finalize),
+            )
         )
 
     def download_stream(self) -> DownloadStream:

@@ -278,7 +278,7 @@ class Writer:
 
     def argument(self, argument: ast.arg) -> str:
         is_callback = any(name.endswith(("Callback", "Handler")) for name in names_in(argument.annotation))
-        return f"self._bridge.callback({argument.arg})" if is_callback else argument.arg
+        return f'self._bridge.callback("{argument.arg}", {argument.arg})' if is_callback else argument.arg
 
     def type_comment(self, node: ast.AST) -> str:
         """Give the comment for type checkers that a definition ends with."""

@@ -69,7 +69,7 @@ def function_head(name: str, method: Method, writer: Writer, values: Mapping[str
 
 def uncalled(call: str) -> str:
     """The default client's own methods see to the callbacks."""
-    return re.sub(r"self\._bridge\.callback\((\w+)\)", r"\1", call)
+    return re.sub(r'self\._bridge\.callback\("\w+", (\w+)\)', r"\1", call)
 
 
 def find_method(

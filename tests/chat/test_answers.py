@@ -110,9 +110,23 @@ async def test_what_a_callback_raises_comes_out(client: AsyncClient, name: str, 
     async def coroutine(*_: object) -> None:
         raise OverflowError("no room")
 
-    with pytest.raises(OverflowError, match="no room"):
+    with pytest.raises(OverflowError, match="no room") as caught:
         await llm.respond("Hi", **{name: coroutine if is_async else plain})  # type: ignore[arg-type]
+    assert caught.value.__notes__ == [f"Raised by the callback {name}."]
     assert (await llm.respond("Hi")).content == HELLO
+
+
+async def test_an_error_raised_by_a_callback_twice_names_it_once(client: AsyncClient) -> None:
+    llm = await client.llm.model("hello")
+    error = OverflowError("no room")
+
+    def refuse(_: object) -> None:
+        raise error
+
+    for _ in range(2):
+        with pytest.raises(OverflowError):
+            await llm.respond("Hi", on_message=refuse)
+    assert error.__notes__ == ["Raised by the callback on_message."]
 
 
 async def test_a_callback_that_cannot_be_called_is_refused_at_once(client: AsyncClient) -> None:

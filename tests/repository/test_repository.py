@@ -266,8 +266,9 @@ async def test_what_a_progress_callback_raises_comes_out_and_cancels_the_downloa
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
-            with pytest.raises(KeyError):
+            with pytest.raises(KeyError) as caught:
                 await option.download(refuse)
+    assert caught.value.__notes__ == ["Raised by the callback on_progress."]
 
 
 @pytest.mark.parametrize("name", ["on_progress", "on_finalize"])

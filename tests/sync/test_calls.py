@@ -139,6 +139,7 @@ def test_what_a_callback_raises_comes_out_and_cancels_the_load() -> None:
         with pytest.raises(StopIteration) as caught:
             client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
         assert isinstance(caught.value.__cause__, KeyError)
+        assert caught.value.__notes__ == ["Raised by the callback on_progress."]
         assert server.was_told("cancel")
 
 
@@ -223,6 +224,16 @@ def test_what_a_callback_raises_while_a_model_acts_comes_out_alone(client: lms.C
             handle_invalid_tool_request=on_invalid,
         )
     assert isinstance(caught.value.__cause__, lms.LMStudioPredictionError)
+    assert caught.value.__notes__ == ["Raised by the callback handle_invalid_tool_request."]
+
+
+def test_an_error_out_of_an_async_callback_names_the_callback(client: lms.Client) -> None:
+    async def on_progress(fraction: float) -> None:
+        raise KeyError(fraction)
+
+    with pytest.raises(KeyError) as caught:
+        client.llm.load_new_instance(KEY, on_progress=on_progress)
+    assert caught.value.__notes__ == ["Raised by the callback on_progress."]
 
 
 # -- threads and loops

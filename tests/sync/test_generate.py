@@ -159,7 +159,7 @@ def test_letting_go_is_no_error_after_the_client_was_closed() -> None:
 
 def test_callbacks_are_called_over_the_bridge() -> None:
     made = body('async def ask(self, *, on_word: WordCallback | None = None) -> None:\n    """Ask."""\n')
-    assert "self._core.ask(on_word=self._bridge.callback(on_word))" in made
+    assert 'self._core.ask(on_word=self._bridge.callback("on_word", on_word))' in made
 
 
 def test_overloads_are_kept_with_what_type_checkers_must_ignore() -> None:

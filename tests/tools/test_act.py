@@ -258,6 +258,25 @@ async def test_what_a_callback_raises_comes_out_as_itself(
         tasks.cancel_scope.cancel()
 
     assert outcome.error is error
+    assert error.__notes__ == [f"Raised by the callback {name}."]
+
+
+@pytest.mark.parametrize("name", ["guard_tool_call", "handle_invalid_tool_request", "on_tool_call"])
+async def test_an_error_out_of_a_callback_about_a_tool_call_names_the_callback(
+    llm: AsyncLLM, server: ScriptedServer, name: str
+) -> None:
+    error = KeyError("mine")
+
+    async def refuse(*about: Any) -> None:
+        if name != "on_tool_call" or about[0].phase == "running":
+            raise error
+
+    async with acting(llm, [boom], **{name: refuse}) as outcome, anyio.create_task_group() as tasks:
+        await answer_and_close(server, call("boom"))
+        tasks.cancel_scope.cancel()
+
+    assert outcome.error is error
+    assert error.__notes__ == [f"Raised by the callback {name}."]
 
 
 # -- tools that fail
