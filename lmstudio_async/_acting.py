@@ -9,7 +9,7 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from lmstudio_async._arguments import optional_name
+from lmstudio_async._arguments import check_whole_number, optional_name
 from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
@@ -121,8 +121,8 @@ class Act:
         self._messages: list[dict[str, Any]] = list(chat_to_wire(chat)["messages"])
         self._tools = prepare_tools(tools)
         self._preset = optional_name(preset, "preset")
-        self._limit = _check_count(limit, "max_parallel_tool_calls")
-        self._rounds = _check_count(rounds, "max_prediction_rounds")
+        self._limit = check_whole_number(limit, "max_parallel_tool_calls", 1, none="no limit")
+        self._rounds = check_whole_number(rounds, "max_prediction_rounds", 1, none="no limit")
         self._on = callbacks
         self._next_call_id = 0
         if "llm.prediction.tools" in from_fields(prediction_config_fields(config)):
@@ -279,13 +279,3 @@ class _Watch:
             await tell("on_first_token", self._on.on_first_token, self._index)
         if isinstance(event, LlmPredictionFragment):
             await tell("on_prediction_fragment", self._on.on_prediction_fragment, event, self._index)
-
-
-def _check_count(value: object, what: str) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise LMStudioValueError(
-            f"{what} must be a whole number of at least 1, or None for no limit, not {value!r:.80}"
-        )
-    return value

@@ -6,6 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "check_text",
     "check_timeout",
     "check_verify",
+    "check_whole_number",
     "optional_name",
     "ttl_to_ms",
 ]
@@ -56,25 +58,44 @@ def ttl_to_ms(ttl: float | None) -> int | None:
     """Seconds -> the wire's milliseconds; None stays None: never."""
     if ttl is None:
         return None
-    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
+    seconds = real_number(ttl)
+    if seconds is None:
         raise LMStudioValueError(f"ttl must be a number of seconds, or None for no limit, not {ttl!r:.80}")
-    if not 0.001 <= ttl <= _LONGEST_TTL:
+    if not 0.001 <= seconds <= _LONGEST_TTL:
         raise LMStudioValueError(
             f"ttl must be from 0.001 to {_LONGEST_TTL} seconds, not {ttl!r:.80}. For a model that is never unloaded when "
             "idle, give None."
         )
-    return round(ttl * 1000)
+    return round(seconds * 1000)
 
 
 def check_timeout(timeout: object) -> float | None:
     """Make sure that it is a number of seconds, or None for no limit."""
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+    seconds = real_number(timeout)
+    if seconds is None or not 0 < seconds < math.inf:
         raise LMStudioValueError(
-            f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
+            f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r:.80}"
         )
-    return timeout
+    return seconds
+
+
+def check_whole_number(
+    value: object, what: str, least: int, most: int | None = None, none: str = ""
+) -> int | None:
+    """Make sure that it is a whole number of that range, or None.
+
+    :param none: what None stands for, to complete the sentence of the error.
+    """
+    if value is None:
+        return None
+    number = whole_number(value)
+    if number is None or number < least or (most is not None and number > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        alternative = f", or None for {none}" if none else ""
+        raise LMStudioValueError(f"{what} must be a whole number {span}{alternative}, not {value!r:.80}")
+    return number
 
 
 def check_verify(verify: Any) -> SSLContext | str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import json
 import types
 import typing
 import uuid
@@ -16,6 +17,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 
+from lmstudio_async._wire._json import real_number
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = [
@@ -102,6 +104,8 @@ def members_of(kind: Any) -> list[Member] | None:
 def jsonable(value: Any) -> Any:
     """The value as plain JSON: of scalars, containers, enums, dates, attrs objects, dataclasses, pydantic models.
 
+    Numbers are those of other libraries too. Keys that are no texts become some, as `json.dumps` has them.
+
     :raises TypeError: if it is anything else.
     """
     if value is None or type(value) in (str, bool, int, float):
@@ -122,16 +126,22 @@ def jsonable(value: Any) -> Any:
         return value.model_dump(mode="json")
     members = members_of(type(value))
     if members is None:
-        raise TypeError(f"{type(value).__name__} has no JSON form")
+        number = real_number(value)
+        if number is None:
+            raise TypeError(f"{type(value).__name__} has no JSON form")
+        return number
     return {member.name: jsonable(_attribute(value, member.name)) for member in members}
 
 
 def jsonable_key(key: Any) -> str:
-    """The key of a JSON object."""
-    key = jsonable(key)
-    if not isinstance(key, str):
+    """The key of a JSON object.
+
+    :raises TypeError: if it is neither a text nor a number, True, False or None.
+    """
+    plain = jsonable(key)
+    if isinstance(plain, (list, dict)):
         raise TypeError(f"the keys of a JSON object are texts, not {key!r:.80}")
-    return key
+    return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 def _attribute(value: Any, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lmstudio_async._arguments import check_text
+from lmstudio_async._arguments import check_text, check_whole_number
 from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._preload import preload
 from lmstudio_async._session import Session
@@ -63,7 +63,7 @@ class AsyncRepositoryNamespace:
 
         options = SearchModelsOptions(
             search_term=None if search_term is None else check_text(search_term, "search_term"),
-            limit=_check_limit(limit),
+            limit=check_whole_number(limit, "limit", 1, MOST_RESULTS),
             compatibility_types=_check_formats(compatibility_types),
         )
         found = await self._session.call(SEARCH_MODELS, SearchModelsParameter(opts=options))
@@ -165,14 +165,6 @@ class AsyncModelDownloadOption:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self._info.name!r}, quantization={self._info.quantization!r})"
-
-
-def _check_limit(limit: object) -> int | None:
-    if limit is None:
-        return None
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_RESULTS:
-        raise LMStudioValueError(f"limit must be a whole number from 1 to {MOST_RESULTS}, not {limit!r:.80}")
-    return limit
 
 
 def _check_formats(formats: Iterable[str] | None) -> list[str] | None:

@@ -30,6 +30,7 @@ from lmstudio_async._json_types import (
     own_schema,
     unwrap,
 )
+from lmstudio_async._wire._json import real_number
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = [
@@ -275,11 +276,12 @@ def structure_members(members: Iterable[Member], value: Any, where: str = "$") -
 def _scalar(kind: Any, value: Any, where: str) -> Any:
     if type(value) is kind:
         return value
+    number = real_number(value) if kind in (int, float) else None
     # JSON knows one kind of number: 3.0 is a whole one, and 3 is one with a fraction of nothing.
-    if kind is int and type(value) is float and value.is_integer():
-        return int(value)
-    if kind is float and type(value) is int:
-        return _checked(float, where, "expected a smaller number", value)
+    if kind is int and (type(number) is int or (type(number) is float and number.is_integer())):
+        return int(number)
+    if kind is float and number is not None:
+        return _checked(float, where, "expected a smaller number", number)
     raise _misfit(SCALARS[kind][1], value, where)
 
 

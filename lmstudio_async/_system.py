@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lmstudio_async._arguments import check_name, check_text
+from lmstudio_async._arguments import check_name, check_text, check_whole_number
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.system import (
     GET_EXPERIMENT_FLAGS,
@@ -20,7 +20,6 @@ from lmstudio_async._protocol._endpoints.system import (
     VERSION,
 )
 from lmstudio_async._session import Session
-from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel, AsyncEmbeddingNamespace
@@ -141,13 +140,11 @@ class AsyncSystemNamespace:
 
             await client.system.start_http_server(1234)
         """
-        if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
-            raise LMStudioValueError(f"port must be a whole number from 1 to 65535, not {port!r:.80}")
         await preload("_wire._system")
         from lmstudio_async._wire._system import StartHttpServerParameter
 
         parameter = StartHttpServerParameter(
-            port=port,
+            port=check_whole_number(port, "port", 1, 65535),
             cors=None if cors is None else bool(cors),
             network_interface=None
             if network_interface is None

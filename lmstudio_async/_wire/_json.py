@@ -1,14 +1,46 @@
-"""Text <-> plain JSON, by orjson where the user has it."""
+"""Text <-> plain JSON, by orjson where the user has it; and which values are numbers."""
 
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["dumps", "loads"]
+__all__ = ["dumps", "loads", "real_number", "whole_number"]
 
-_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+def whole_number(value: Any) -> int | None:
+    """The value as an ``int``, if it is a whole number, also of another library; None of anything else, bools included."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def real_number(value: Any) -> int | float | None:
+    """The value as an ``int`` or a ``float``, if it is a number, also of another library; None of anything else.
+
+    Whatever has a ``__float__`` would be too much: numpy's bools have one, and its durations count as whole numbers.
+    """
+    whole = whole_number(value)
+    if whole is not None:
+        return whole
+    return float(value) if isinstance(value, Real) and not isinstance(value, Integral) else None
+
+
+def _number(value: Any) -> int | float:
+    """What the encoder asks for what it does not know."""
+    number = real_number(value)
+    if number is None:
+        raise TypeError(f"an object of type {type(value).__name__} is not JSON serializable")
+    return number
+
+
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_number)
 
 
 def _make_encode() -> Callable[[Any], str]:
@@ -68,7 +100,7 @@ def dumps(value: Any) -> str:
     return (
         text
         if text.isascii() or _is_utf8(text)
-        else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        else json.dumps(value, separators=(",", ":"), allow_nan=False, default=_number)
     )
 
 

@@ -12,6 +12,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from lmstudio_async._wire._json import real_number
 from lmstudio_async._wire._kv_keys import KEYS, Kind
 
 __all__ = [
@@ -143,14 +144,15 @@ def _fits(kind: Kind, value: Any) -> bool:
         case "str":
             return isinstance(value, str)
         case "int" | "num":
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            number = real_number(value)
+            if number is None:
                 return False
-            if isinstance(value, float) and (not math.isfinite(value) or (kind[0] == "int" and value % 1)):
+            if isinstance(number, float) and (not math.isfinite(number) or (kind[0] == "int" and number % 1)):
                 return False
-            return (kind[1] is None or value >= kind[1]) and (kind[2] is None or value <= kind[2])
+            return (kind[1] is None or number >= kind[1]) and (kind[2] is None or number <= kind[2])
         case "enum":
             # bool is excluded because True equals 1.
-            return isinstance(value, str | int | float) and not isinstance(value, bool) and value in kind[1]
+            return (isinstance(value, str) or real_number(value) is not None) and value in kind[1]
         case "either":
             return any(_fits(option, value) for option in kind[1:])
         case "pair":
@@ -209,11 +211,14 @@ def _json_misfit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
             if found := _json_misfit(item, f"{place}.{name}", depth + 1):
                 return found
         return None
+    number = real_number(value)
+    if number is not None:
+        return _json_misfit(number, place, depth)
     return place, f"must be something that JSON can say, not {show(value)}"
 
 
 def plain(kind: Kind, value: Any) -> Any:
-    """A value that fits, made of plain dicts, lists and (for integers) ints: what the JSON encoder can take."""
+    """A value that fits, made of plain dicts, lists and numbers (ints for integers): what the JSON encoder can take."""
     if isinstance(value, Mapping):
         members = kind[1] if kind[0] == "object" else {}
         return {name: plain(members.get(name, ("json",)), item) for name, item in value.items()}
@@ -222,7 +227,8 @@ def plain(kind: Kind, value: Any) -> Any:
     if kind[0] == "enum":
         # The table's own member: an 8 for an 8.0, a plain string for a member of an Enum.
         return kind[1][kind[1].index(value)]
-    return _whole(kind, value)
+    number = None if isinstance(value, str | bool) else real_number(value)
+    return _whole(kind, value if number is None else number)
 
 
 def _tidy(key: str, value: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 
 import attrs
 
+from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["ServerLimits"]
@@ -60,8 +61,10 @@ class ServerLimits:
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(ServerLimits):
             value = getattr(self, field.name)
-            whole = isinstance(field.default, int)
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise LMStudioValueError(f"{field.name} is a {'whole ' * whole}number, not {value!r:.60}")
-            if not 0 < value < math.inf:
+            is_whole = isinstance(field.default, int)
+            number = whole_number(value) if is_whole else real_number(value)
+            if number is None:
+                raise LMStudioValueError(f"{field.name} is a {'whole ' * is_whole}number, not {value!r:.60}")
+            if not 0 < number < math.inf:
                 raise LMStudioValueError(f"{field.name} must be above 0, not {value!r:.60}")
+            object.__setattr__(self, field.name, number)

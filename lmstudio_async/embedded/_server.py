@@ -21,6 +21,7 @@ from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
+from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._logs import Logs
@@ -84,9 +85,10 @@ class EmbeddedServer:
             raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
         if models is not None and "\0" in os.fsdecode(models):
             raise LMStudioValueError("models is the path of a folder, and no path has a zero byte")
-        if jit_ttl is not None and not (_is_number(jit_ttl) and 0 < jit_ttl < float("inf")):
+        seconds, count = real_number(jit_ttl), whole_number(threads)
+        if jit_ttl is not None and (seconds is None or not 0 < seconds < float("inf")):
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        if threads is not None and (count is None or count < 1):
             raise LMStudioValueError(
                 "threads is a whole number of at least 1, or None for the physical cores but one"
             )
@@ -95,8 +97,8 @@ class EmbeddedServer:
         self._limits = ServerLimits() if limits is None else limits
         self._models = None if models is None else Path(models).expanduser()
         self._auto_evict = auto_evict
-        self._jit_ttl_ms = None if jit_ttl is None else max(round(jit_ttl * 1000), 1)
-        self._threads = threads
+        self._jit_ttl_ms = None if seconds is None else max(round(seconds * 1000), 1)
+        self._threads = count
         self._clients = Clients(api_tokens, self._limits)
         self._logs = Logs()
         self._running: _Running | None = None
@@ -333,5 +335,3 @@ class _Running:
             await self.repository.aclose()
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -252,7 +252,7 @@ def test_values_become_plain_json() -> None:
     with pytest.raises(TypeError, match="complex has no JSON form"):
         jsonable([1j])
     with pytest.raises(TypeError, match="keys"):
-        jsonable({1: 2})
+        jsonable({(1, 2): 3})
 
 
 def test_what_is_no_class_of_members_has_none() -> None:

@@ -279,6 +279,18 @@ async def test_an_error_out_of_a_callback_about_a_tool_call_names_the_callback(
     assert error.__notes__ == [f"Raised by the callback {name}."]
 
 
+async def test_a_tool_may_give_a_dict_by_number(llm: AsyncLLM, server: ScriptedServer) -> None:
+    def menu() -> dict[int, str]:
+        """Tell what there is."""
+        return {1: "tea", 2: "cake"}
+
+    async with acting(llm, [menu]):
+        await answer_and_close(server, call("menu"))
+        second = await answer_and_close(server, "Tea, please.")
+
+    assert results_of(second) == ['{"1": "tea", "2": "cake"}']
+
+
 # -- tools that fail
 
 
