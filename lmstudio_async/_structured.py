@@ -114,7 +114,8 @@ ResponseFormat: TypeAlias = type[ParsedT] | DictSchema | GbnfGrammar
 
 An attrs class, a dataclass, a `TypedDict`, a pydantic model, or any other type that JSON can hold: ``result.parsed``
 is an instance of it. A JSON schema as a dict: ``result.parsed`` is plain JSON. A `GbnfGrammar`: it is the text.
-``{"type": "json", "jsonSchema": {...}}`` and ``{"type": "gbnf", "gbnfGrammar": "..."}`` do as well.
+``{"type": "json", "jsonSchema": {...}}`` and ``{"type": "gbnf", "gbnfGrammar": "..."}`` do as well, and so do the forms
+of OpenAI, such as ``{"type": "json_schema", "json_schema": {"schema": {...}}}``.
 """
 
 
@@ -207,8 +208,14 @@ def _schema_of(kind: Any) -> dict[str, Any]:
 
 
 def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole setting as it is; anything else is a JSON schema."""
+    """A whole setting as it is, LM Studio's or OpenAI's; anything else is a JSON schema."""
     kind = given.get("type")
+    if kind == "text":
+        return {"type": "none"}
+    if kind == "json_object":
+        return {"type": "json"}
+    if kind == "json_schema":
+        return {"type": "json", "jsonSchema": copy.deepcopy(dict(_schema_of_openai(given)))}
     if not isinstance(kind, str) or kind not in _FORMATS:
         return {"type": "json", "jsonSchema": copy.deepcopy(dict(given))}
     spellings = _FORMATS[kind]
@@ -227,6 +234,18 @@ def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "gbnf":
         check_text(setting.get("gbnfGrammar"), "the grammar")
     return setting
+
+
+def _schema_of_openai(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    # The older API has the schema and its name in an object of their own, the newer one beside the type.
+    described = given.get("json_schema", given)
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if not isinstance(schema, Mapping):
+        raise LMStudioValueError(
+            "response_format of type 'json_schema' needs the schema as {'type': 'json_schema', 'json_schema': "
+            f"{{'schema': {{...}}}}}}, not {given!r:.80}"
+        )
+    return schema
 
 
 def _excerpt(text: str, width: int = 200) -> str:

@@ -252,6 +252,12 @@ async def test_an_answer_becomes_an_instance(client: AsyncClient) -> None:
     assert str(result).count("\n") > 3
 
 
+async def test_any_json_can_be_asked_for_as_openai_has_it(client: AsyncClient) -> None:
+    llm = await client.llm.model("librarian")
+    json_object: Any = {"type": "json_object"}
+    assert (await llm.respond("Which book?", response_format=json_object)).parsed == json.loads(EMMA)
+
+
 @pytest.mark.parametrize("through_config", [False, True])
 async def test_an_answer_follows_a_schema(lone_client: AsyncClient, *, through_config: bool) -> None:
     llm = await lone_client.llm.model("decider", config={"seed": 7})

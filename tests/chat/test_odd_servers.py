@@ -14,6 +14,7 @@ from lmstudio_async import (
     LMStudioPredictionError,
     LMStudioProtocolError,
     LMStudioStructuredOutputError,
+    LMStudioValueError,
     PredictionResult,
 )
 from tests.chat.asking import Asked, Both, ask, hello, say_and_end
@@ -52,6 +53,53 @@ async def test_settings_are_sent_as_the_protocol_has_them(both: Both) -> None:
     }
     assert asked.result is not None
     assert asked.result.parsed == Person(name="Ada")
+
+
+NAMED: Any = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+
+@pytest.mark.parametrize(
+    ("response_format", "setting"),
+    [
+        (
+            {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": NAMED}},
+            {"type": "json", "jsonSchema": NAMED},
+        ),
+        ({"type": "json_schema", "name": "person", "schema": NAMED}, {"type": "json", "jsonSchema": NAMED}),
+        ({"type": "json_object"}, {"type": "json"}),
+    ],
+)
+async def test_the_response_formats_of_openai_are_understood(
+    both: Both, response_format: Any, setting: Any
+) -> None:
+    asked = await ask(
+        both,
+        lambda llm: llm.respond("Hi", response_format=response_format),
+        lambda asked: say_and_end(asked, '{"name": "Ada"}'),
+    )
+
+    assert asked.fields == {"llm.prediction.structured": setting}
+    assert asked.result is not None
+    assert asked.result.parsed == {"name": "Ada"}
+
+
+async def test_the_response_format_text_of_openai_asks_for_nothing(both: Both) -> None:
+    text: Any = {"type": "text"}
+    asked = await ask(both, lambda llm: llm.respond("Hi", response_format=text), hello)
+
+    assert asked.fields == {"llm.prediction.structured": {"type": "none"}}
+    assert asked.result is not None
+    assert asked.result.parsed == "Hello"
+
+
+@pytest.mark.parametrize("described", [{}, {"json_schema": None}, {"json_schema": {"schema": "object"}}])
+async def test_a_response_format_of_openai_without_a_schema_says_what_is_missing(
+    both: Both, described: Any
+) -> None:
+    llm = await loaded_llm(*both)
+
+    with pytest.raises(LMStudioValueError, match="needs the schema as {'type': 'json_schema'"):
+        llm.respond_stream("Hi", response_format={"type": "json_schema", **described})
 
 
 async def test_a_template_and_its_options_are_sent(both: Both) -> None:
