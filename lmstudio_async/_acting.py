@@ -202,7 +202,7 @@ class Act:
                 match event:
                     case ToolCallGenerationEnd() if is_last:
                         name = event.tool_call_request.name
-                        message = f"The model asked for the tool {name!r} in the last round."
+                        message = f"The model asked for the tool {name!r:.200} in the last round."
                         await self._refuse(message, event.raw_content, reporter)
                     case ToolCallGenerationEnd():
                         await reporter.was_written(event)

@@ -10,6 +10,7 @@ import anyio
 import attrs
 
 from lmstudio_async._operations import AsyncOperation, OperationFeed, deliveries
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._endpoints.models import (
     GET_MODEL_INFO,
@@ -141,7 +142,9 @@ class LoadFeed(OperationFeed[LoadProgress]):
                 ambiguous = tuple(packet.ambiguous or ())
                 if ambiguous:
                     logger.warning(
-                        "the model key is ambiguous, took %s of %s", packet.info.model_key, ambiguous
+                        "the model key is ambiguous, took %s of %s",
+                        printable(packet.info.model_key),
+                        printable(str(ambiguous)),
                     )
                 self._enter(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
             case StartLoading():

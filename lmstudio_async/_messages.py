@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
+from lmstudio_async._printable import printable
 from lmstudio_async._wire._history import (
     AssistantResponse,
     FileHandle,
@@ -229,14 +230,14 @@ def _show_part(part: MessagePart, width: int) -> str:
         case TextData():
             return repr(part.text if len(part.text) <= width else part.text[: width - 1] + "…")
         case FileHandle():
-            return f"[{part.file_type} {part.name or part.identifier}]"
+            return f"[{printable(part.file_type, width)} {printable(part.name or part.identifier, width)}]"
         case ToolCallRequestData():
             request = part.tool_call_request
             arguments = ", ".join(
                 f"{name}={value!r:.30}" for name, value in (request.arguments or {}).items()
             )
-            return f"-> {request.name}({arguments})"
+            return f"-> {printable(f'{request.name}({arguments})', 4 * width)}"
         case ToolCallResultData():
-            return f"<- {part.content:.{width}}"
+            return f"<- {printable(part.content[:width], width)}"
         case _:
             return "[unknown]"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, dataclass_transform,
 import attrs
 
 from lmstudio_async._arguments import check_text
+from lmstudio_async._printable import printable, printable_lines
 from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
 
@@ -168,13 +169,15 @@ class ResponseReader:
         except (ValueError, RecursionError) as error:
             cut_off = _CUT_OFF.get(stop_reason)
             raise LMStudioStructuredOutputError(
-                f"The answer {cut_off or f'is not JSON ({error})'}: {_excerpt(answer)}", content=content
+                f"The answer {cut_off or f'is not JSON ({printable(str(error))})'}: {_excerpt(answer)}",
+                content=content,
             ) from (None if cut_off else error)
         try:
             return self._read(value)
         except MisfitError as error:
             raise LMStudioStructuredOutputError(
-                f"The answer does not fit {self._read}: {error}: {_excerpt(answer)}", content=content
+                f"The answer does not fit {self._read}: {printable_lines(str(error))}: {_excerpt(answer)}",
+                content=content,
             ) from error
 
 

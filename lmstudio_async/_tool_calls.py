@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._callbacks import tell
+from lmstudio_async._printable import printable_lines
 from lmstudio_async._tool_call_progress import ToolCallReporter
 from lmstudio_async._tools import PreparedTool, plain_function, result_text
 from lmstudio_async._wire._predict import ToolCallRequest
@@ -110,11 +111,14 @@ class ToolCalls:
         tool = self._tools.get(request.name)
         if tool is None:
             names = ", ".join(self._tools)
-            return await self._fail(request, f"There is no tool called {request.name!r}. There are: {names}.")
+            return await self._fail(
+                request, f"There is no tool called {request.name!r:.200}. There are: {names}."
+            )
         try:
             arguments = tool.arguments(request.arguments)
         except ValueError as error:
-            return await self._fail(request, f"These are no arguments for {request.name!r}: {error}", error)
+            reason = printable_lines(str(error))
+            return await self._fail(request, f"These are no arguments for {request.name!r}: {reason}", error)
         if self._guard is not None:
             verdict = await tell("guard_tool_call", self._guard, request)
             if isinstance(verdict, Mapping):

@@ -106,8 +106,9 @@ class LMStudioTimeoutError(LMStudioError, TimeoutError):
 class LMStudioServerError(LMStudioError):
     """The server refused a request, or failed while working on it.
 
-    :param message: what a person should read.
-    :param server_error: the error object as the server sent it, without its stack.
+    :param message: what a person should read. Texts of the server's are escaped in it where they are not printable,
+        and cut where they are long.
+    :param server_error: the error object as the server sent it, without its stack: neither escaped nor cut.
     """
 
     def __init__(self, message: str, server_error: Mapping[str, Any] | None = None) -> None:
@@ -116,8 +117,10 @@ class LMStudioServerError(LMStudioError):
 
     @property
     def title(self) -> str:
-        """The server's one-line headline."""
-        return str(self.server_error.get("title") or self)
+        """The server's headline, escaped where it is not printable, and cut where it is long."""
+        from lmstudio_async._printable import printable_lines
+
+        return printable_lines(str(self.server_error.get("title") or self))
 
     @property
     def display_data(self) -> Mapping[str, Any]:
@@ -141,7 +144,7 @@ class LMStudioModelNotFoundError(LMStudioServerError):
         """
         data = self.display_data
         names = data.get("availablePathsSample") or data.get("loadedModelsSample") or ()
-        return [str(name) for name in names] if isinstance(names, Sequence) else []
+        return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
 class LMStudioIdentifierInUseError(LMStudioServerError):

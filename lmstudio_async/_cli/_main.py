@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import anyio
 
 from lmstudio_async._cli._interrupts import INTERRUPTED, patient_interrupts
+from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import LMStudioError
 
 __all__ = ["main"]
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except LMStudioError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read the output has left, as `head` does: there is nobody to talk to any more.
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
         return 1
 
 

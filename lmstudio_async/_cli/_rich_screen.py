@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lmstudio_async import AsyncLLM
 from lmstudio_async._cli._screen import COLUMNS, INDENT, WIDEST, Bar, Screen, row
+from lmstudio_async._printable import printable
 
 __all__ = ["RichScreen"]
 
@@ -33,7 +34,7 @@ class RichScreen(Screen):
 
     def title(self, text: str) -> None:
         """What all of it is about."""
-        self._console.print(Text(text, "bold"))
+        self._console.print(Text(printable(text), "bold"))
         self._console.print()
 
     def fact(self, name: str, value: str) -> None:
@@ -41,17 +42,17 @@ class RichScreen(Screen):
         line = Table.grid(padding=0)
         line.add_column(width=8, style="dim")
         line.add_column(overflow="fold")
-        line.add_row(name, Text(value))
+        line.add_row(name, Text(printable(value)))
         self._console.print(line)
 
     def heading(self, text: str) -> None:
         """The next step."""
         self._console.print()
-        self._console.print(Text(text, "bold cyan"))
+        self._console.print(Text(printable(text), "bold cyan"))
 
     def note(self, text: str) -> None:
         """A remark on what was shown last."""
-        self._console.print(Text(INDENT + text, "dim"))
+        self._console.print(Text(INDENT + printable(text), "dim"))
 
     def progress(self, label: str) -> AbstractContextManager[Bar]:
         """A progress bar."""
@@ -81,7 +82,7 @@ class RichScreen(Screen):
 class _LiveBar:
     def __init__(self, progress: Progress, label: str) -> None:
         self._progress = progress
-        self._task = progress.add_task(label, total=1.0, note="")
+        self._task = progress.add_task(printable(label), total=1.0, note="")
 
     def show(self, fraction: float, note: str) -> None:
         self._progress.update(self._task, completed=fraction, note=note)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lmstudio_async import AsyncLLM
+from lmstudio_async._printable import printable
 
 __all__ = ["COLUMNS", "INDENT", "Bar", "Screen", "row"]
 
@@ -76,7 +77,7 @@ class Screen:
         self._line(f"Done. How it was done: {source}")
 
     def _line(self, text: str = "") -> None:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 class Paragraph:
@@ -126,7 +127,7 @@ class _LineBar:
         tenth = int(fraction * 10)
         if tenth > self._shown:
             self._shown = tenth
-            print(f"{INDENT}{self._label}: {tenth * 10} % ({note})", flush=True)
+            print(printable(f"{INDENT}{self._label}: {tenth * 10} % ({note})"), flush=True)
 
 
 @contextmanager
@@ -137,4 +138,5 @@ def _lines(label: str) -> Iterator[Bar]:
 def row(llm: AsyncLLM) -> tuple[str, ...]:
     """What the table says about an instance, by `COLUMNS`."""
     ttl = "never" if llm.info.ttl is None else f"{llm.info.ttl:g} s"
-    return llm.identifier, llm.info.model_key, ttl, f"{llm.info.context_length:,} tokens"
+    names = (printable(name, 200) for name in (llm.identifier, llm.info.model_key))
+    return *names, ttl, f"{llm.info.context_length:,} tokens"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._embedded import check_folder, models_in
+from lmstudio_async._printable import printable
 from lmstudio_async.embedded._extra import check_extra
 from lmstudio_async.errors import LMStudioValueError
 
@@ -42,13 +43,14 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
 
     def announce(host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
-        print(f"Serving at http://{address}:{port} with {names} from {folder}. Ctrl-C stops it.", flush=True)
+        shown = printable(f"{names} from {folder}")
+        print(f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it.", flush=True)
         if not found:
             print(
                 "Put GGUF files there, as publisher/repository/file.gguf: they need no restart.", flush=True
             )
         for path, reason in skipped.items():
-            print(f"Skipped {path}: {reason}.", flush=True)
+            print(printable(f"Skipped {path}: {reason}."), flush=True)
 
     async with server:
         await listen(server, host, port, ready=announce)

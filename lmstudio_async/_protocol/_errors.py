@@ -7,8 +7,10 @@ functions at the end, and sends the error object that they carry.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from lmstudio_async._printable import printable, printable_lines
 from lmstudio_async.errors import (
     LMStudioAuthenticationError,
     LMStudioDomainMismatchError,
@@ -50,12 +52,17 @@ _BY_CODE: dict[str, type[LMStudioServerError]] = {
 }
 
 _SAMPLE = 10
+# Characters of a name that are shown, and names among which the closest is looked for.
+_LONGEST_NAME = 200
+_MOST_NAMES = 200
 
 
 def error_from_wire(
     error: Any, label: str, default: type[LMStudioServerError] = LMStudioServerError
 ) -> LMStudioServerError:
     """Make an exception out of an error object, or of whatever came in its place.
+
+    Its message has only printable texts of the server's, each of them cut short; ``server_error`` has them as they are.
 
     :param error: what the server sent; a bare text is taken as its title.
     :param label: what was attempted, for the message: ``Model load``.
@@ -88,15 +95,18 @@ def _asked_and_there(error: LMStudioModelNotFoundError) -> Iterator[str]:
     query = data.get("query")
     if isinstance(query, Mapping) and query:
         # The title speaks of "the query", which whoever gave an identifier has never seen.
-        yield "Asked for: " + ", ".join(f"{key} {value!r:.80}" for key, value in query.items())
+        asked = islice(query.items(), _SAMPLE)
+        yield "Asked for: " + ", ".join(f"{printable(str(key), 80)} {value!r:.80}" for key, value in asked)
     else:
         query = data
     if names := error.candidates:
         wanted = _text(query.get("path")) or _text(query.get("identifier"))
-        meant = f"Did you mean {close[0]!r}? " if (close := _closest(wanted, names, 1)) else ""
+        near = [name for name in names[:_MOST_NAMES] if len(name) <= _LONGEST_NAME]
+        meant = f"Did you mean {close[0]!r}? " if (close := _closest(wanted[:_LONGEST_NAME], near, 1)) else ""
         total = data.get("totalModels", data.get("totalLoadedModels"))
-        others = total - len(names) if isinstance(total, int) else 0
-        yield f"{meant}There are: {', '.join(names)}" + (f", and {others} more" if others > 0 else "")
+        shown = [printable(name, _LONGEST_NAME) for name in names[:_SAMPLE]]
+        others = max(len(names), total if isinstance(total, int) else 0) - len(shown)
+        yield f"{meant}There are: {', '.join(shown)}" + (f", and {others} more" if others > 0 else "")
     elif data.get("totalLoadedModels") == 0:
         yield "None is loaded."
 
@@ -135,7 +145,7 @@ def only_one(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    return printable_lines(value.strip()) if isinstance(value, str) else ""
 
 
 # -- what a server answers
@@ -262,7 +272,7 @@ def missing_runtime(reason: str, suggestion: str) -> LMStudioMissingRuntimeError
 def authentication_refused(reason: str) -> LMStudioAuthenticationError:
     """The client may not use this server."""
     return LMStudioAuthenticationError(
-        f"The server refused this client: {reason}\n"
+        f"The server refused this client: {printable_lines(reason)}\n"
         "Give the API token that LM Studio shows under Developer > Server settings, as api_token or in LM_API_TOKEN.",
         {"title": reason, "rootTitle": reason},
     )

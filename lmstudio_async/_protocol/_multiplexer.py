@@ -10,8 +10,8 @@ import copy
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lmstudio_async._printable import printable, printable_lines
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
 
@@ -197,7 +197,9 @@ class Multiplexer:
             # It may be news that we can live without. If it was the result, the channel will close without one.
             label = channel.endpoint.label
             logger.warning("%s: dropped a packet: %s", label, printable(str(error)))
-            channel.misread = LMStudioProtocolError(f"{label}: what the server sent cannot be read: {error}")
+            channel.misread = LMStudioProtocolError(
+                f"{label}: what the server sent cannot be read: {printable(str(error))}"
+            )
             channel.misread.__cause__ = error
             return
         channel.receiver.feed(packet)
@@ -223,7 +225,9 @@ class Multiplexer:
         try:
             call.receiver.succeed(endpoint.read_result(result))
         except Exception as error:  # noqa: BLE001 - likewise
-            failure = LMStudioProtocolError(f"{endpoint.label}: the server's answer cannot be read: {error}")
+            failure = LMStudioProtocolError(
+                f"{endpoint.label}: the server's answer cannot be read: {printable(str(error))}"
+            )
             failure.__cause__ = error
             call.receiver.fail(failure)
 
@@ -243,19 +247,20 @@ class Multiplexer:
         text = text if isinstance(text, str) else "no reason given"
         kind = kind if isinstance(kind, str) else ""
         logger.warning("the server warns: %s", printable(text))
+        said = printable_lines(text)
         suspects = [Suspect("call", number, call.endpoint.name) for number, call in self._calls.items()]
         for number, channel in self._channels.items():
             if not channel.heard:
                 suspects.append(Suspect("channel", number, channel.endpoint.name))
         for suspect in concerned(text, kind, suspects):
             if is_unknown_endpoint(suspect.endpoint, text, kind):
-                self._unknown[suspect.primitive, suspect.endpoint] = text
+                self._unknown[suspect.primitive, suspect.endpoint] = said
             if suspect.primitive == "call":
                 call = self._calls.pop(suspect.number)
-                call.receiver.fail(_not_handled(call.endpoint.label, text))
+                call.receiver.fail(_not_handled(call.endpoint.label, said))
             else:
                 channel = self._channels.pop(suspect.number)
-                channel.receiver.end(_not_handled(channel.endpoint.label, text))
+                channel.receiver.end(_not_handled(channel.endpoint.label, said))
 
     @staticmethod
     def _find(table: dict[int, Any], message: dict[str, Any], key: str, *, remove: bool = False) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 
 import attrs
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint, endpoints
 from lmstudio_async._protocol._errors import error_to_wire, server_error
-from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async._wire._messages import (
     Authentication,

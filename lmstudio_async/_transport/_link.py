@@ -14,6 +14,7 @@ from wsproto.connection import Connection, ConnectionState
 from wsproto.events import CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
+from lmstudio_async._printable import printable
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
 from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
@@ -181,9 +182,10 @@ class WebSocketTransport:
     async def _answer_end(self, end: FrameEnd) -> None:
         """Do this side's part of the goodbye, and remember the end."""
         if end.by_peer:
-            said = f"the server closed it with code {end.code}" + (f": {end.reason}" if end.reason else "")
+            reason = f": {printable(end.reason)}" if end.reason else ""
+            said = f"the server closed it with code {end.code}{reason}"
         else:
-            said = f"the server broke the websocket protocol: {end.reason} (code {end.code})"
+            said = f"the server broke the websocket protocol: {printable(end.reason)} (code {end.code})"
         code = CloseReason.PROTOCOL_ERROR
         if end.by_peer:
             # 1005 stands for "no code was sent" and must not be sent itself.
@@ -281,4 +283,4 @@ class WebSocketTransport:
 
 
 def _describe(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
+    return printable(str(exc), 300) or type(exc).__name__

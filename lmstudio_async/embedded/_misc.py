@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio.to_thread
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._errors import server_error
-from lmstudio_async._protocol._printable import printable
 from lmstudio_async._wire._diagnostics import LogEvent, LogPacket
 from lmstudio_async._wire._infos import ModelInfo
 from lmstudio_async._wire._struct import read

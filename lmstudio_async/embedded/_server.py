@@ -333,5 +333,3 @@ class _Running:
         """Let go of what the tasks used, which have ended."""
         if "repository" in vars(self):
             await self.repository.aclose()
-
-

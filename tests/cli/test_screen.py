@@ -47,6 +47,31 @@ def test_a_plain_screen_prints_a_line_for_every_ten_percent(capsys: pytest.Captu
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize("rich", [False, True])
+def test_a_screen_shows_what_a_server_wrote_escaped(
+    capsys: pytest.CaptureFixture[str], *, rich: bool
+) -> None:
+    evil = "tiny\x1b[2J"
+    screen = Screen()
+    if rich:
+        pytest.importorskip("rich")
+        from lmstudio_async._cli._rich_screen import RichScreen
+
+        screen = RichScreen()
+    screen.title(evil)
+    screen.fact("Server", evil)
+    screen.heading(evil)
+    screen.note(evil)
+    with screen.progress(evil) as bar:
+        bar.show(0.5, "loading")
+    screen.table([handle(evil, None)])
+    screen.end(Path("somewhere"))
+
+    shown = capsys.readouterr().out
+    assert r"tiny\x1b[2J" in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_rich_screen_keeps_to_the_width_and_shows_brackets_as_they_are(width: int) -> None:
     pytest.importorskip("rich")

@@ -97,11 +97,14 @@ async def why_broken(transport: Any) -> str:
     return str(caught.value)
 
 
-async def test_the_code_and_reason_of_the_servers_goodbye_are_told(connected: Connected) -> None:
+@pytest.mark.parametrize(("reason", "told"), [("out of memory", "out of memory"), ("\x1b[2J", r"\x1b[2J")])
+async def test_the_code_and_reason_of_the_servers_goodbye_are_told(
+    connected: Connected, reason: str, told: str
+) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
-            await server.stream.send(bytes(server.connection.send(CloseConnection(1011, "out of memory"))))
-            assert "code 1011: out of memory" in await why_broken(transport)
+            await server.stream.send(bytes(server.connection.send(CloseConnection(1011, reason))))
+            assert f"code 1011: {told}" in await why_broken(transport)
             answer = await server.next_event()
             assert isinstance(answer, CloseConnection)
 
