@@ -82,7 +82,11 @@ def error_from_wire(
     exception = (kind or default)(f"{label} error: {title}", wire)
     lines = [title, _text(wire.get("cause")), _text(wire.get("suggestion"))]
     if isinstance(exception, LMStudioInstanceUnloadedError):
-        lines.append("Its handle is of no use any more: get another one with model() or load_new_instance().")
+        lines.append(
+            "The instance of this handle was unloaded by a program, idle for its TTL, or evicted by another model that "
+            "was loaded on demand, as model() does. Get a new handle with model(). An instance of load_new_instance() is "
+            "never evicted."
+        )
     elif isinstance(exception, LMStudioModelNotFoundError):
         lines += _asked_and_there(exception)
     exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)

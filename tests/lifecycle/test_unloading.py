@@ -54,6 +54,17 @@ async def test_unloading_twice_says_that_the_instance_is_gone(client: AsyncClien
         await client.llm.unload(LLAMA)
 
 
+async def test_the_error_of_an_evicted_instance_says_how_to_keep_it(client: AsyncClient) -> None:
+    llm = await client.llm.model(LLAMA)
+    await client.embedding.model(NOMIC)
+
+    with pytest.raises(
+        LMStudioInstanceUnloadedError, match=r"evicted by another model that was loaded on demand"
+    ) as caught:
+        await llm.respond("Why?")
+    assert "load_new_instance() is never evicted" in str(caught.value)
+
+
 async def test_an_identifier_that_nothing_has_names_those_that_there_are(client: AsyncClient) -> None:
     await client.llm.load_new_instance(LLAMA, "second-llama")
 
