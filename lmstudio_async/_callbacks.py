@@ -11,7 +11,7 @@ from lmstudio_async.errors import LMStudioValueError
 if TYPE_CHECKING:
     import attrs
 
-__all__ = ["call_plain", "check_callback", "check_callbacks", "tell"]
+__all__ = ["call_plain", "check_callback", "check_callbacks", "note_origin", "tell"]
 
 
 def check_callback(callback: object, name: str) -> None:
@@ -40,7 +40,7 @@ async def tell(name: str, callback: Callable[..., Any] | None, *args: Any) -> An
         outcome = None if callback is None else callback(*args)
         return await outcome if inspect.isawaitable(outcome) else outcome
     except Exception as error:
-        _name(error, name)
+        note_origin(error, f"the callback {name}")
         raise
 
 
@@ -49,11 +49,12 @@ def call_plain(name: str, callback: Callable[..., Any], *args: Any) -> Any:
     try:
         return callback(*args)
     except Exception as error:
-        _name(error, name)
+        note_origin(error, f"the callback {name}")
         raise
 
 
-def _name(error: Exception, name: str) -> None:
-    note = f"Raised by the callback {name}."
+def note_origin(error: BaseException, origin: str) -> None:
+    """Note in a user's exception, which comes out as it is, which of the user's functions raised it."""
+    note = f"Raised by {origin}."
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

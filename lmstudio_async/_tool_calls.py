@@ -15,7 +15,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from lmstudio_async._arguments import check_text
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import note_origin, tell
 from lmstudio_async._printable import printable_lines
 from lmstudio_async._tool_call_progress import ToolCallReporter
 from lmstudio_async._tools import PreparedTool, plain_function, result_text
@@ -148,6 +148,7 @@ class ToolCalls:
         return await outcome if inspect.isawaitable(outcome) else outcome
 
     async def _tell_failure(self, request: ToolCallRequest, error: BaseException) -> _Answer:
+        note_origin(error, f"the tool {request.name!r}")
         answer = json.dumps(f"Unhandled Python exception: {error!r}", ensure_ascii=False)
         return await self._fail(request, f"The tool {request.name!r} failed: {error!r}", error, answer)
 

@@ -99,7 +99,7 @@ class TokenInfo(WireObject):
 class LlmPredictionFragment(WireObject):
     """A piece of an answer.
 
-    :param content: the text.
+    :param content: the text; empty if it is LM Studio's internal marker for the end of reasoning.
     :param tokens_count: how many tokens it is.
     :param contains_drafted: some of it was proposed by a draft model.
     :param reasoning_type: ``none`` for the answer itself, ``reasoning`` for thoughts, ``reasoningStartTag`` and

@@ -327,6 +327,7 @@ async def test_a_handler_can_tell_the_model_something_else(llm: AsyncLLM, server
     assert results_of(second) == ["Use your head.", "There is no tool called 'other'. There are: boom, add."]
     assert [request.name for _, request in errors if request] == ["boom", "other"]
     assert isinstance(errors[0][0].__cause__, ZeroDivisionError)
+    assert errors[0][0].__cause__.__notes__ == ["Raised by the tool 'boom'."]
 
 
 async def test_what_a_handler_raises_comes_out_and_ends_everything(
