@@ -23,6 +23,7 @@ from lmstudio_async._protocol._errors import (
 )
 from lmstudio_async._wire._kv import collapse
 from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadModelCreation, ModelSpecifier
+from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._engine import Engine, EngineFailure
@@ -82,7 +83,7 @@ class Instances:
                 self._tasks = tasks
                 task_status.started()
                 try:
-                    await anyio.sleep_forever()
+                    await wait_until_cancelled()
                 finally:
                     self._tasks = None
         finally:

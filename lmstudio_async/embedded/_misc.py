@@ -20,6 +20,7 @@ from lmstudio_async._wire._system import (
     ServerVersion,
     SetExperimentFlagParameter,
 )
+from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._instance import model_info
@@ -52,7 +53,7 @@ class SystemHandlers:
         return [model_info(entry) for entry in variants]
 
     async def alive(self, _: None, __: Channel) -> None:
-        await anyio.sleep_forever()
+        await wait_until_cancelled()
 
     async def notify(self, parameter: NotifyParameter) -> None:
         # There is no window to show it in.

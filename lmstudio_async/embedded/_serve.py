@@ -14,6 +14,7 @@ import anyio.to_thread
 import uvicorn
 
 from lmstudio_async._protocol._errors import only_one
+from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._http import create_app, is_loopback
 from lmstudio_async.embedded._server import EmbeddedServer
 from lmstudio_async.embedded._sockets import limited
@@ -77,7 +78,7 @@ async def serve(
 
             tasks.start_soon(run)
             try:
-                await anyio.sleep_forever()
+                await wait_until_cancelled()
             finally:
                 runner.should_exit = True
     except BaseExceptionGroup as group:

@@ -22,6 +22,7 @@ from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
+from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._logs import Logs
@@ -199,7 +200,7 @@ class EmbeddedServer:
                 clean_up.push_async_callback(running.aclose)
                 task_status.started()
                 try:
-                    await anyio.sleep_forever()
+                    await wait_until_cancelled()
                 finally:
                     self._running = None
                     # Those that other people's tasks serve are not in the task group.
