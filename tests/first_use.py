@@ -60,7 +60,7 @@ def blocking_calls(found: list[str]) -> Iterator[None]:
         yield
 
 
-# -- what a program does first
+# -- the first steps of programs
 
 
 async def list_loaded(client: AsyncClient) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_async import EmbeddedServer
+from lmstudio_async import AsyncClient, EmbeddedServer, _preload
 from lmstudio_async.testing import ModelsFolder, served
 from tests.first_use import STEPS
 
@@ -79,3 +79,14 @@ def test_first_use_on_trio_keeps_the_loop_free(address: str, models: Path) -> No
     steps = ",".join(STEPS)
     assert waits_of_the_loop("trio", steps, address) == NONE
     assert waits_of_the_loop("trio", steps, str(models)) == NONE
+
+
+async def test_second_use_starts_no_thread(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use() -> None:
+        async with AsyncClient(address) as client:
+            llm = await client.llm.model("tiny")
+            assert str(await llm.respond("Hello")) == "Hello there"
+
+    await use()
+    monkeypatch.setattr(_preload, "_load", lambda names: pytest.fail(f"imports {names} once more"))
+    await use()

@@ -70,7 +70,7 @@ def not_a_websocket_server(url: str) -> str:
 
 
 def without_traces(exc: Exception) -> Exception:
-    """An expected failure without where it was raised: that fills screens, and the message says it all."""
+    """Return an expected failure without its traceback, which fills screens: the message says it all."""
     if isinstance(exc, (httpx.HTTPError, httpx_ws.HTTPXWSException, TimeoutError)):
         exc.__cause__ = exc.__context__ = None
         return exc.with_traceback(None)
@@ -78,7 +78,7 @@ def without_traces(exc: Exception) -> Exception:
 
 
 def _status_cure(status: int) -> str:
-    """Give the cure for an HTTP status in place of a websocket: whatever sent it runs already."""
+    """Give the cure for an HTTP status in place of a websocket. Its sender runs: starting one is no cure."""
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return (

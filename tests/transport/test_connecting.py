@@ -104,7 +104,7 @@ async def test_a_server_that_runs_but_refuses_is_not_to_be_started(
     assert "Start LM Studio" not in message
 
 
-async def test_what_a_stranger_says_is_cut_in_the_error(raw_server: RawServer) -> None:
+async def test_the_words_of_a_stranger_are_cut_in_the_error(raw_server: RawServer) -> None:
     async with raw_server(replying(b"\x1b[2J" + b"x" * 60_000 + b"\r\n")) as api_host:
         message = await why_unreachable(api_host)
     assert message.isprintable()
