@@ -7,14 +7,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TypeVar
 
 import httpx
 import httpx_ws
 
 __all__ = ["connect_failure", "not_a_websocket_server", "without_traces"]
-
-E = TypeVar("E", bound=BaseException)
 
 _START = (
     "Start LM Studio and its server (`lms server start`), or check api_host; without LM Studio, "
@@ -42,15 +39,15 @@ def connect_failure(url: str, exc: Exception, timeout: float, proxy: str | None)
         return f"{url} refused the websocket with HTTP status {status}. {_status_cure(status)}"
     if isinstance(exc, httpx.ProxyError):
         return f"{url} could not be reached through the proxy that the environment names ({_describe(exc)}). {_CHECK_PROXY}"
-    if proxy is not None and isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout)):
-        return f"{url} could not be reached: the proxy {proxy} does not answer ({_describe(exc)}). {_CHECK_PROXY}"
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
         return (
             f"{url} did not answer within {timeout:g} seconds. Check the host and port in api_host, that the machine "
             "is on, and that no firewall is in between."
         )
-    if (tls := _find_cause(exc, ssl.SSLError)) is not None:
+    if (tls := _tls_error(exc)) is not None:
         return _tls_failure(url, tls)
+    if proxy is not None and isinstance(exc, httpx.ConnectError):
+        return f"{url} could not be reached: the proxy {proxy} does not answer ({_describe(exc)}). {_CHECK_PROXY}"
     if isinstance(exc, (httpx.ConnectError, UnicodeError)):
         return _network_failure(url, exc)
     if isinstance(exc, (httpx.RemoteProtocolError, httpx.NetworkError)):
@@ -120,8 +117,8 @@ def _tls_failure(url: str, error: ssl.SSLError) -> str:
     if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return f"{url} could not be reached: the server there has no TLS. Write http:// instead of https://."
     return (
-        f"{url} could not be reached: TLS failed ({error.reason or error}). If the server wants a certificate of its "
-        "clients or an old version of TLS, give an ssl.SSLContext as verify that has it."
+        f"{url} could not be reached: TLS failed ({error.reason or error}). Write http:// if the server has no TLS; if "
+        "it wants a certificate of its clients or an old version of TLS, give an ssl.SSLContext that has it as verify."
     )
 
 
@@ -148,8 +145,11 @@ def _describe(exc: Exception) -> str:
     return next(filter(None, map(str, _causes(exc))), type(exc).__name__)[:200]
 
 
-def _find_cause(exc: Exception, kind: type[E]) -> E | None:
-    return next((each for each in _causes(exc) if isinstance(each, kind)), None)
+def _tls_error(exc: Exception) -> ssl.SSLError | None:
+    # A handshake that has to wait for the network raises these, and goes on: they may be the context of anything.
+    waits = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    errors = (each for each in _causes(exc) if isinstance(each, ssl.SSLError) and not isinstance(each, waits))
+    return next(errors, None)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -119,6 +119,14 @@ async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
     assert "Start LM Studio" not in message
 
 
+async def test_a_server_that_ends_the_tls_handshake(raw_server: RawServer) -> None:
+    async with raw_server(replying(b"")) as api_host:
+        message = await why_unreachable(f"https://{api_host}", verify=ssl.create_default_context())
+    assert "TLS" in message
+    assert "http://" in message
+    assert "Start LM Studio" not in message
+
+
 @pytest.mark.parametrize("host", ["lm.example", "https://lm.example"])
 async def test_a_proxy_that_is_down_is_named(
     closed_port: int, monkeypatch: pytest.MonkeyPatch, host: str
