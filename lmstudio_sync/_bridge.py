@@ -6,7 +6,6 @@ import contextvars
 import importlib.util
 import inspect
 import warnings
-import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
@@ -17,7 +16,8 @@ import anyio
 
 from lmstudio_async._callbacks import call_plain
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
-from lmstudio_sync._loop import SLICE_SECONDS, Loop, Workers, closed
+from lmstudio_sync._loop import Loop, Workers, closed
+from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
 
 if TYPE_CHECKING:
     from lmstudio_async._operations import AsyncOperation
@@ -131,6 +131,11 @@ class Bridge:
         """Whether it was used, here and not in the process that this one was forked from, and not closed since."""
         return self._loop.is_open
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more: it was closed, or could not be opened."""
+        return self._loop.is_closed
+
     def close(self) -> None:
         """Leave the owner and end the thread. Idempotent."""
         self._loop.close()
@@ -146,7 +151,7 @@ class Bridge:
 
     def close_at_exit(self) -> None:
         """Close at the end of the interpreter, which waits for what goes on at the server, but not for ever."""
-        if self._loop.is_open:
+        if self._loop.is_alive:
             try:
                 self._warn()
             finally:
@@ -154,26 +159,28 @@ class Bridge:
                 self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
-        if not self.is_shared:
+        if not self.is_shared and not self._loop.is_closed:
             message = f"{self._loop} was not closed. Use it in a 'with' block, or call its close()."
             warn(message, ResourceWarning, stacklevel=3, source=self)
 
     def __del__(self) -> None:
         # A constructor that failed may have come only half-way.
         loop = getattr(self, "_loop", None)
-        if loop is not None and loop.is_open:
-            # Before the warning: where warnings are errors, it ends this.
-            loop.close(0)
-            self._warn()
+        if loop is not None and loop.is_alive:
+            try:
+                self._warn()
+            finally:
+                # Also where warnings are errors.
+                loop.close(0)
 
 
-_bridges: weakref.WeakSet[Bridge] = weakref.WeakSet()
+_bridges: WeakMembers[Bridge] = WeakMembers()
 
 
 def close_all() -> None:
     """Close what is still open when the interpreter ends."""
     with ExitStack() as stack:
-        for bridge in list(_bridges):
+        for bridge in _bridges:
             # One that raises must not keep the others open.
             stack.callback(bridge.close_at_exit)
 

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import os
-import threading
 
 from lmstudio_async.errors import LMStudioClientError
 from lmstudio_sync._client import Client
 
 __all__ = ["close_default_client", "configure_default_client", "get_default_client"]
 
-_lock = threading.RLock()
-_client: Client | None = None
-_settings: tuple[str | None, str | None] = (None, None)
+
+class _Default:
+    """What the default client connects to, and the client, once it is made.
+
+    It needs no lock, which an interrupt could leave taken: threads that come first at the same time may make a client
+    each, and all of them use the first one.
+    """
+
+    def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
+        self.settings = (api_host, api_token)
+        #: A dict is the set that keeps its order.
+        self.clients: dict[Client, None] = {}
+
+    def client(self) -> Client:
+        """Give the client; make it if there is none."""
+        while (client := self.existing()) is None:
+            made = Client(*self.settings)
+            made._bridge.is_shared = True
+            self.clients[made] = None
+        return client
+
+    def existing(self) -> Client | None:
+        """Give the client if there is one, and forget those that were closed."""
+        for client in list(self.clients):
+            if not client._bridge.is_closed:
+                return client
+            self.clients.pop(client, None)
+        return None
+
+
+_default = _Default()
 
 
 def get_default_client(api_host: str | None = None) -> Client:
@@ -30,16 +57,9 @@ def get_default_client(api_host: str | None = None) -> Client:
         client = lms.get_default_client()
         print(client.api_host)
     """
-    global _client  # noqa: PLW0603 - there is one default client
-    with _lock:
-        if api_host is not None:
-            configure_default_client(api_host)
-        if not _is_usable(_client):
-            made = Client(*_settings)
-            made._bridge.is_shared = True
-            _client = made.__enter__()
-        assert _client is not None
-        return _client
+    if api_host is not None:
+        configure_default_client(api_host)
+    return _default.client().__enter__()
 
 
 def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
@@ -55,16 +75,16 @@ def configure_default_client(api_host: str | None = None, api_token: str | None 
         lms.configure_default_client("192.168.1.20:1234")
         llm = lms.llm("llama-3.2-1b-instruct")
     """
-    global _settings  # noqa: PLW0603 - there is one default client
-    with _lock:
-        if _is_usable(_client):
-            raise LMStudioClientError(
-                "The default client has been made already. Configure it before its first use, or close it first: "
-                "close_default_client()"
-            )
-        # Complains if they make no sense.
-        Client(api_host, api_token)
-        _settings = (api_host, api_token)
+    global _default  # noqa: PLW0603 - there is one default client
+    client = _default.existing()
+    if client is not None and client._bridge.is_open:
+        raise LMStudioClientError(
+            "The default client has been made already. Configure it before its first use, or close it first: "
+            "close_default_client()"
+        )
+    # Complains if they make no sense.
+    Client(api_host, api_token)
+    _default = _Default(api_host, api_token)
 
 
 def close_default_client() -> None:
@@ -78,21 +98,15 @@ def close_default_client() -> None:
         lms.configure_default_client("192.168.1.21:1234")
         print(lms.list_loaded_models())
     """
-    global _client, _settings
-    with _lock:
-        closing, _client, _settings = _client, None, (None, None)
-    if closing is not None:
-        closing.close()
-
-
-def _is_usable(client: Client | None) -> bool:
-    return client is not None and client._bridge.is_open
+    global _default
+    closing, _default = _default, _Default()
+    for client in list(closing.clients):
+        client.close()
 
 
 def _forget_after_fork() -> None:
-    """A forked process has the default client's object, but not its thread; and perhaps a lock that nobody frees."""
-    global _client, _lock
-    _client, _lock = None, threading.RLock()
+    """A forked process has the default client's object, but not its thread."""
+    _default.clients.clear()
 
 
 if hasattr(os, "register_at_fork"):

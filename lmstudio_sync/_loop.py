@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -18,11 +18,9 @@ from anyio.abc import TaskGroup
 
 from lmstudio_async._event_loop import EventLoop
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioRuntimeError
+from lmstudio_sync._signal_safe import Latch
 
-__all__ = ["SLICE_SECONDS", "Loop", "Workers", "closed"]
-
-#: How often whoever waits looks up. On some systems a Ctrl-C is noticed only then.
-SLICE_SECONDS = 0.1
+__all__ = ["Loop", "Workers", "closed"]
 
 #: Threads that call at the same time have a task each; a few of these are kept.
 MOST_IDLE_WORKERS = 8
@@ -34,23 +32,32 @@ logger = logging.getLogger("lmstudio_async")
 
 
 class Loop:
-    """The thread and its event loop. It does not know its bridge, so that one which nobody holds can be noticed."""
+    """The thread and its event loop. It does not know its bridge, so that one which nobody holds can be noticed.
+
+    Its state is a few flags, each of which is set once, so that it needs no lock: an interrupt in a thread that holds
+    one could leave it taken.
+    """
 
     def __init__(self, owner: AbstractAsyncContextManager[Any], backend: str) -> None:
         self.in_a_hurry = False
+        #: Whether it is of no use any more.
+        self.is_closed = False
         self._owner = owner
         self._backend = backend
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        #: The first thread that takes it starts the loop's thread. Never freed.
+        self._claim = threading.Lock()
         self._thread: threading.Thread | None = None
         self._event_loop: EventLoop | None = None
         self._workers: Workers | None = None
         self._scope: anyio.CancelScope
         self._leaving: anyio.Event
-        self._is_usable = False
-        self._is_closed = False
+        self._is_begun = False
+        self._is_entered = False
         #: Entered, or never to be.
-        self._is_decided = threading.Event()
+        self._decided = Latch()
+        #: The thread has nothing more to do.
+        self._ended = Latch()
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
@@ -62,12 +69,12 @@ class Loop:
     @property
     def is_open(self) -> bool:
         """Whether somebody must close it."""
-        return self._thread is not None and not self._is_closed and self._process == os.getpid()
+        return self.is_alive and not self.is_closed
 
     @property
     def is_alive(self) -> bool:
-        """Whether what it was given can still be done."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether its thread works, or is about to."""
+        return self._is_begun and not self._ended.is_set and self._process == os.getpid()
 
     def open(self) -> None:
         """Start the thread and enter the owner, if that was not done yet."""
@@ -80,41 +87,33 @@ class Loop:
                 "A blocking call from this client's own event loop would wait for itself. "
                 "Make it in a plain function instead of an async one."
             )
-        if self._is_usable:
+        if self._is_entered and not self.is_closed:
             return
         try:
-            self._start_thread()
-            while not self._is_decided.wait(SLICE_SECONDS):
-                pass
+            if not self.is_closed:
+                self._start()
+                self._decided.wait()
         except BaseException:
             # Half-open, it is of no use to anybody.
             self.close()
             raise
         if self._error is not None:
             raise self._error.with_traceback(self._traceback)
-        if not self._is_usable:
+        if self.is_closed:
             raise closed()
 
-    def _start_thread(self) -> None:
-        with self._lock:
-            if self._thread is not None or self._is_closed:
-                return
-            # In a context of its own: the caller's may say that another event loop runs.
-            thread = threading.Thread(
-                target=contextvars.Context().run, args=(self._live,), name="lmstudio", daemon=True
-            )
-            # Before it starts: a Ctrl-C may come when it has, and whoever started it has not heard of that yet.
-            self._thread = thread
-            try:
-                thread.start()
-            except RuntimeError as error:
-                self._thread = None
-                self._is_closed = True
-                self._is_decided.set()
-                raise LMStudioRuntimeError(
-                    f"No thread could be started for this client: {error}. "
-                    "When the interpreter is about to end, use a client that was opened before."
-                ) from error
+    def _start(self) -> None:
+        """Have the thread started by a helper thread, which no signal interrupts.
+
+        `threading.Thread.start` waits for the new thread with a `threading.Event`. An interrupt there can keep the
+        thread from ever running.
+        """
+        if self._is_begun:
+            return
+        try:
+            _thread.start_new_thread(self._start_thread, ())
+        except RuntimeError as error:
+            raise _no_thread(error) from error
 
     def start(self, begin: Callable[[Workers | None], None]) -> bool:
         """Have something begin in one of the tasks that live as long as the owner; in none if that is over."""
@@ -124,28 +123,46 @@ class Loop:
         """Run a function in the loop, and do not wait for it. Give whether it could be scheduled."""
         return self._event_loop is not None and self._event_loop.soon(function, *args)
 
-    def close(self, seconds: float | None = None) -> None:
+    def close(self, seconds: float = math.inf) -> None:
         """Leave the owner, end the thread, and wait for that, for so many seconds at most."""
         if self._process != os.getpid():
             return
-        with self._lock:
-            self._is_closed = True
-            self._is_usable = False
-        thread = self._thread
-        if thread is None or thread.ident is None:
-            # If it starts after all, it ends at once.
-            self._is_decided.set()
+        self.is_closed = True
+        self._decided.set()
+        if not self._is_begun:
+            # If it begins after all, it ends at once.
             return
         self.soon(self._leave)
-        if self.in_a_hurry or thread.ident == threading.get_ident():
+        if self.in_a_hurry or (self._thread is not None and self._thread.ident == threading.get_ident()):
             return
-        deadline = math.inf if seconds is None else time.monotonic() + seconds
         try:
-            while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-                thread.join(min(SLICE_SECONDS, left))
+            if self._ended.wait(seconds) and self._thread is not None:
+                self._thread.join()
         except BaseException:
             self.in_a_hurry = True
             raise
+
+    # -- in the helper thread
+
+    def _start_thread(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        # First of all: `close` waits for the end of what has begun.
+        self._is_begun = True
+        if self.is_closed:
+            self._end()
+            return
+        # In a context of its own: the caller's may say that another event loop runs.
+        thread = threading.Thread(
+            target=contextvars.Context().run, args=(self._live,), name="lmstudio", daemon=True
+        )
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            self._error = _no_thread(error)
+            self._end()
 
     # -- in its own thread
 
@@ -155,16 +172,19 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
             self._fail(error)
         finally:
-            self._is_usable = False
-            self._is_closed = True
-            self._is_decided.set()
+            self._end()
+
+    def _end(self) -> None:
+        self.is_closed = True
+        self._decided.set()
+        self._ended.set()
 
     async def _serve(self) -> None:
         self._leaving = anyio.Event()
         async with anyio.create_task_group() as tasks:
             with anyio.CancelScope() as self._scope:
                 self._event_loop = EventLoop()
-                if self._is_closed:
+                if self.is_closed:
                     self._leave()
                 try:
                     await self._own(tasks)
@@ -177,9 +197,8 @@ class Loop:
     async def _own(self, tasks: TaskGroup) -> None:
         async with self._owner:
             self._workers = Workers(tasks)
-            with self._lock:
-                self._is_usable = not self._is_closed
-            self._is_decided.set()
+            self._is_entered = True
+            self._decided.set()
             await self._leaving.wait()
 
     def _begin(self, begin: Callable[[Workers | None], None]) -> None:
@@ -193,7 +212,7 @@ class Loop:
             self._leaving.set()
 
     def _fail(self, error: BaseException) -> None:
-        if self._is_decided.is_set():
+        if self._decided.is_set:
             logger.debug("the client's end failed", exc_info=error)
         else:
             self._error, self._traceback = error, error.__traceback__
@@ -238,3 +257,10 @@ class _IdleWorker:
 
 def closed() -> LMStudioConnectionClosedError:
     return LMStudioConnectionClosedError("This client is closed. Make a new one.")
+
+
+def _no_thread(error: RuntimeError) -> LMStudioRuntimeError:
+    return LMStudioRuntimeError(
+        f"No thread could be started for this client: {error}. "
+        "When the interpreter is about to end, use a client that was opened before."
+    )

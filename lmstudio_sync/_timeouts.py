@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import Literal
 
 from lmstudio_async._client import AsyncClient
+from lmstudio_sync._signal_safe import WeakMembers
 
 __all__ = ["get_sync_api_timeout", "set_sync_api_timeout", "with_timeout"]
 
-_lock = threading.Lock()
-_followers: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
+_followers: WeakMembers[AsyncClient] = WeakMembers()
 _timeout: float | None = 60.0
 
 
@@ -35,19 +33,26 @@ def set_sync_api_timeout(timeout: float | None) -> None:
         lms.set_sync_api_timeout(300)
     """
     global _timeout  # noqa: PLW0603 - the documented pair of functions has this one value
-    with _lock:
-        # A client knows best what a timeout may be, and complains before anything is changed.
-        AsyncClient(timeout=timeout)
-        _timeout = timeout
-        for client in list(_followers):
-            client._set_timeout(timeout)
+    # A client knows best what a timeout may be, and complains before anything is changed.
+    AsyncClient(timeout=timeout)
+    _timeout = timeout
+    for client in _followers:
+        _follow(client)
 
 
 def with_timeout(client: AsyncClient, timeout: float | Literal["default"] | None) -> AsyncClient:
     """Give a new client its timeout: now, and if it is the default, whenever that changes."""
-    with _lock:
-        if timeout == "default":
-            _followers.add(client)
-            timeout = _timeout
+    if timeout == "default":
+        _followers.add(client)
+        _follow(client)
+    else:
         client._set_timeout(timeout)
     return client
+
+
+def _follow(client: AsyncClient) -> None:
+    """Give a client the default timeout, again if another thread has changed that meanwhile."""
+    given: object = ...
+    while given is not (timeout := _timeout):
+        client._set_timeout(timeout)
+        given = timeout

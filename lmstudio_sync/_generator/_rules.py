@@ -10,7 +10,15 @@ __all__ = ["BY_HAND", "CONSTRUCTOR", "CONVENIENCE", "CORE", "FACADE", "GenerateE
 CORE, FACADE = "lmstudio_async", "lmstudio_sync"
 
 #: Written by hand. All else in the package is generated.
-BY_HAND = {"_bridge.py", "_default_client.py", "_facade.py", "_generate.py", "_loop.py", "_timeouts.py"}
+BY_HAND = {
+    "_bridge.py",
+    "_default_client.py",
+    "_facade.py",
+    "_generate.py",
+    "_loop.py",
+    "_signal_safe.py",
+    "_timeouts.py",
+}
 
 #: What docstrings say of one world and not of the other. Each must be found somewhere.
 PROSE = {

@@ -148,23 +148,23 @@ def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
 
 def test_ctrl_c_while_its_thread_is_being_started_leaves_no_thread() -> None:
     code = """
+        import anyio
         from lmstudio_sync import _loop
 
         lives = threading.Event()
-        own = _loop.Loop._own
 
-        async def own_and_tell(loop, tasks):
+        async def tell_and_stay(loop, tasks):
             lives.set()
-            await own(loop, tasks)
+            await anyio.sleep_forever()
 
         class Thread(threading.Thread):
             def start(self):
                 super().start()
-                # It lives, and whoever started it has not heard of that yet.
+                # The thread lives, and the client is not open yet.
                 lives.wait()
                 signal.raise_signal(signal.SIGINT)
 
-        _loop.Loop._own = own_and_tell
+        _loop.Loop._own = tell_and_stay
         threading.Thread = Thread
         client = client_of(QuietServer())
         try:
