@@ -224,9 +224,9 @@ def _without_unique_items(schema: Any) -> Any:
 def _members(kind: type) -> tuple[Member, ...]:
     try:
         annotations = typing.get_type_hints(kind, include_extras=True)
-    except NameError as error:
+    except (AttributeError, NameError) as error:
         raise LMStudioValueError(
-            f"an annotation of {kind.__name__} names {error.name!r}, which is not defined at the top of its module"
+            f"an annotation of {kind.__name__} cannot be found: {error}. Define what it names at module level."
         ) from error
     if typing.is_typeddict(kind):
         return tuple(

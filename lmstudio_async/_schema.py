@@ -30,6 +30,7 @@ from lmstudio_async._json_types import (
     own_schema,
     unwrap,
 )
+from lmstudio_async._tool_docs import docstring_of
 from lmstudio_async._wire._json import real_number
 from lmstudio_async.errors import LMStudioValueError
 
@@ -166,8 +167,8 @@ class _Definitions:
 
     def _described(self, kind: type, members: list[Member]) -> JsonSchema:
         # What a dataclass without a docstring says of itself is its signature.
-        text = kind.__dict__.get("__doc__") or ""
-        described = text.strip() and not text.startswith(f"{kind.__name__}(")
+        text = docstring_of(kind)
+        described = text and not text.startswith(f"{kind.__name__}(")
         return ({"description": _paragraph(text)} if described else {}) | self.object(members)
 
     def _own(self, kind: Any) -> JsonSchema:

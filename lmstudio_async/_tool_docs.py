@@ -1,18 +1,29 @@
-"""What a function's docstring says about its parameters, in any of the three usual styles."""
+"""Docstrings: that of a class or function, and what it says about parameters, in any of the three usual styles."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["parameter_docs"]
+__all__ = ["docstring_of", "parameter_docs"]
 
 _FIELD = re.compile(r":param(?:eter)?\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)")
 _GOOGLE_SECTION = re.compile(r"(?:Args|Arguments|Parameters|Params):\s*")
 _GOOGLE = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?\s*:\s*(.*)")
 _NUMPY_SECTION = re.compile(r"Parameters\s*")
 _NUMPY = re.compile(r"\*{0,2}(\w+)\s*(?::.*)?")
+
+
+def docstring_of(documented: Any) -> str:
+    """Return the docstring that a class or function has of its own, "" if there is none.
+
+    A ``__doc__`` can be any object. Python 3.15 puts one into the ``__dict__`` of a dataclass that makes the text only
+    when the class is asked for it.
+    """
+    docstring = documented.__doc__
+    return inspect.cleandoc(docstring) if isinstance(docstring, str) else ""
 
 
 def parameter_docs(docstring: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import attrs
 from lmstudio_async._arguments import check_name, check_text
 from lmstudio_async._json_types import REQUIRED, Member, jsonable
 from lmstudio_async._schema import members_schema, structure_members
-from lmstudio_async._tool_docs import parameter_docs
+from lmstudio_async._tool_docs import docstring_of, parameter_docs
 from lmstudio_async._wire._kv import misfit
 from lmstudio_async.errors import LMStudioValueError
 
@@ -102,7 +102,7 @@ class ToolFunctionDef:
         name = name or owner.__name__
         if name == "<lambda>":
             raise LMStudioValueError("a lambda has no name to call it by: use ToolFunctionDef, or def")
-        docstring = inspect.cleandoc(plain.__doc__ or owner.__doc__ or "")
+        docstring = docstring_of(plain) or docstring_of(owner)
         description = description or docstring
         if not description:
             raise LMStudioValueError(
@@ -254,7 +254,7 @@ def _parameters(
     try:
         signature = inspect.signature(function)
         hints = typing.get_type_hints(plain, include_extras=True)
-    except NameError as error:
+    except (AttributeError, NameError) as error:
         raise LMStudioValueError(
             f"an annotation of {name}() cannot be found: {error}. Define what it names at module level."
         ) from error

@@ -143,7 +143,7 @@ def test_an_annotation_that_cannot_be_found_is_named() -> None:
     class Holder:
         local: Local
 
-    with pytest.raises(LMStudioValueError, match="'Local'.*top of its module"):
+    with pytest.raises(LMStudioValueError, match="'Local'.*at module level"):
         json_schema_of(Holder)
 
 

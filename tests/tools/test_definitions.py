@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 import attrs
@@ -227,6 +227,52 @@ def test_only_what_is_documentation_of_parameters_is_taken_for_it(
     assert parameter_docs(docstring) == docs
 
 
+class LazyDocstring:
+    """A docstring as Python 3.15 gives it to dataclasses: made when the class is asked for it."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, instance: object, owner: type) -> str | None:
+        return self._text
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        ("A place on the map.\n\nMore.", {"description": "A place on the map."}),
+        ("Place(x: int)", {}),
+        (None, {}),
+    ],
+)
+def test_a_class_of_a_parameter_may_have_a_lazy_docstring(
+    text: str | None, described: dict[str, str]
+) -> None:
+    place = make_dataclass("Place", [("x", int)])
+    place.__doc__ = LazyDocstring(text)  # type: ignore[assignment]
+
+    def visit(place: object) -> None:
+        """Go there."""
+
+    visit.__annotations__["place"] = place
+    assert schema_of(visit)["$defs"]["Place"] == {
+        "type": "object",
+        **described,
+        "properties": {"x": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_function_with_a_docstring_that_is_no_text_needs_a_description() -> None:
+    def visit(x: int) -> None: ...
+
+    visit.__doc__ = LazyDocstring("Go there.")  # type: ignore[assignment]
+    with pytest.raises(LMStudioValueError, match="give it a docstring"):
+        ToolFunctionDef.from_callable(visit)
+    assert ToolFunctionDef.from_callable(visit, description="Go there.").parameters == {"x": {"type": int}}
+
+
 def test_arguments_of_any_name_and_number_are_not_offered() -> None:
     def log(text: str, *more: str, **fields: str) -> None:
         """Log."""
@@ -330,6 +376,10 @@ def lost(a: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
     """Do nothing."""
 
 
+def lost_in_a_module(a: enum.Nowhere) -> None:  # type: ignore[name-defined]
+    """Do nothing."""
+
+
 def strange(a: Callable[..., Any]) -> None:
     """Do nothing."""
 
@@ -346,6 +396,7 @@ def strange(a: Callable[..., Any]) -> None:
         ([unannotated], "'a' of unannotated"),
         ([by_position], "by name"),
         ([lost], "Nowhere"),
+        ([lost_in_a_module], "an annotation of lost_in_a_module.*Nowhere"),
         ([strange], "cannot be described"),
         ([lambda a: a], "lambda"),
         ([Point], "a tool is a function"),
