@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import importlib.util
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
@@ -33,6 +34,9 @@ _BRIDGE = (__name__, "lmstudio_sync._loop")
 FAREWELL_SECONDS = 5.0
 
 _current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
+
+#: By this variable sniffio, and with it anyio, knows which event loop runs. It says so of the caller's, if of any.
+_of_the_loop = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
 
 
 class Bridge:
@@ -191,6 +195,7 @@ class _Call:
     __slots__ = (
         "_asked",
         "_begun",
+        "_context",
         "_coroutine",
         "_ended",
         "_interrupted",
@@ -204,6 +209,7 @@ class _Call:
         self.result: Any = None
         self.error: BaseException | None = None
         self._coroutine = coroutine
+        self._context = contextvars.copy_context()
         self._news: SimpleQueue[_Question | None] = SimpleQueue()
         self._scope: anyio.CancelScope | None = None
         self._begun = self._interrupted = self._ended = self._asked = False
@@ -239,7 +245,7 @@ class _Call:
             workers.start(self._run)
 
     async def _run(self, scope: anyio.CancelScope) -> bool:
-        token = _current_call.set(self)
+        tokens = self._set_variables()
         self._scope = scope
         try:
             if self._interrupted:
@@ -254,9 +260,24 @@ class _Call:
         finally:
             self._scope = None
             self._end()
-            _current_call.reset(token)
+            for token in reversed(tokens):
+                token.var.reset(token)
         # What users' coroutines did to the context of this task, and a cancellation of it, is nothing to the next call.
         return not self._asked and not self._interrupted
+
+    def _set_variables(self) -> list[contextvars.Token[Any]]:
+        """Have callbacks and tools see the context variables of the thread that waits.
+
+        What the loop has set itself stays: it says which event loop this is.
+        """
+        own = contextvars.copy_context()
+        tokens: list[contextvars.Token[Any]] = [
+            variable.set(value)
+            for variable, value in self._context.items()
+            if variable not in own and variable is not _of_the_loop
+        ]
+        tokens.append(_current_call.set(self))
+        return tokens
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Have the thread that waits call a function."""
