@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextvars
 import importlib.util
 import inspect
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import anyio
 
 from lmstudio_async._callbacks import call_plain
-from lmstudio_async.errors import LMStudioRuntimeError, LMStudioValueError
+from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
 from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
 
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 T = TypeVar("T")
+Undo: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 
 #: Modules whose frames are of no interest to users.
 _BRIDGE = (__name__, "lmstudio_sync._loop")
 
 #: How long the end of the interpreter waits for a client that nobody closed.
 FAREWELL_SECONDS = 5.0
+
+#: How long an interrupt waits for taking back what it has kept from its receiver.
+UNDO_SECONDS = 10.0
+
+logger = logging.getLogger("lmstudio_async")
 
 _current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
 
@@ -60,11 +67,24 @@ class Bridge:
         self._loop = Loop(owner or nullcontext(), backend)
         _bridges.add(self)
 
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    @overload
+    def call(self, coroutine: Coroutine[Any, Any, T], *, undo: Undo | None = None) -> T: ...
+    @overload
+    def call(self, coroutine: Coroutine[Any, Any, Any], wrap: Callable[[Any], T]) -> T: ...
+    def call(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        wrap: Callable[[Any], Any] | None = None,
+        *,
+        undo: Undo | None = None,
+    ) -> Any:
         """Run a coroutine and wait for what it gives or raises.
 
         An interrupt, or what a callback raises, cancels it, waits for its clean-up and comes out. The next interrupt
-        does not wait.
+        does not wait. If the coroutine has come to its end all the same, what it gives reaches nobody and is undone.
+
+        :param wrap: makes what is returned out of what the coroutine gives.
+        :param undo: undoes what the coroutine has done, besides taking back what operations have handed over.
         """
         call = _Call(coroutine)
         try:
@@ -72,22 +92,37 @@ class Bridge:
             if not self._loop.start(call.begin):
                 call.abandon()
             call.wait(self._loop)
+            if call.error is None:
+                # Wrapped in here, because an interrupt may come then. Python looks for signals where a function begins,
+                # after each call of one that is written in C, and in loops: not from here to the caller's assignment.
+                return call.result if wrap is None else wrap(call.result)
         except BaseException as error:
             try:
                 call.interrupt(self._loop)
+                if call.error is None:
+                    self._undo(call.delivered, undo)
             except BaseException:
                 self._loop.in_a_hurry = True
                 raise
             error.__traceback__ = _without_bridge(error)
             raise
         raised = call.error
-        if raised is None:
-            return cast("T", call.result)
         try:
             raise raised.with_traceback(_without_bridge(raised))
         finally:
             # A frame that holds an error that holds the frame is garbage only to the cycle collector.
             del raised, call
+
+    def _undo(self, delivered: Sequence[AsyncOperation[Any, Any]], undo: Undo | None) -> None:
+        """Take back results that reach nobody, and wait for that, but not for ever."""
+        steps = [each._take_back for each in delivered]  # type: ignore[attr-defined]
+        if undo is not None:
+            steps.append(undo)
+        if steps:
+            call = _Call(_run_all(steps))
+            if not self._loop.start(call.begin):
+                call.abandon()
+            call.wait(self._loop)
 
     def next(self, operation: AsyncOperation[T, Any]) -> T:
         """Give an operation's next item. Those that have come together are fetched together."""
@@ -95,7 +130,7 @@ class Bridge:
         if item is not None:
             return item
         try:
-            return self.call(operation.__anext__())
+            return self.call(operation.__anext__(), undo=operation._abandon)
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -201,6 +236,7 @@ class _Call:
         "_interrupted",
         "_news",
         "_scope",
+        "delivered",
         "error",
         "result",
     )
@@ -208,6 +244,8 @@ class _Call:
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
+        #: The operations that have handed their result over to it.
+        self.delivered: list[AsyncOperation[Any, Any]] = []
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._news: SimpleQueue[_Question | None] = SimpleQueue()
@@ -277,6 +315,8 @@ class _Call:
             if variable not in own and variable is not _of_the_loop
         ]
         tokens.append(_current_call.set(self))
+        if (deliveries := _deliveries()) is not None:
+            tokens.append(deliveries.set(self.delivered))
         return tokens
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -321,6 +361,22 @@ class _Question:
     def answer(self, loop: Loop) -> None:
         self.outcome = self._function(*self._args)
         loop.soon(self.answered.set)
+
+
+def _deliveries() -> contextvars.ContextVar[Any] | None:
+    """The core's variable for the list of operations that have handed something over; None if it has none yet."""
+    # Not imported for that: a call that only asks for a list needs no operations.
+    return getattr(sys.modules.get("lmstudio_async._operations"), "deliveries", None)
+
+
+async def _run_all(steps: Sequence[Undo]) -> None:
+    """Run each step, whatever becomes of the others, within a limit."""
+    with anyio.move_on_after(UNDO_SECONDS):
+        for step in steps:
+            try:
+                await step()
+            except LMStudioError as error:
+                logger.debug("could not undo what an interrupt has kept from its receiver", exc_info=error)
 
 
 def _without_bridge(error: BaseException) -> TracebackType | None:

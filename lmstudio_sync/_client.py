@@ -146,7 +146,7 @@ class Client(Facade):
             for model in client.list_loaded_models():
                 print(model.identifier)
         """
-        return self._wrap(self._bridge.call(self._core.list_loaded_models(namespace)))
+        return self._bridge.call(self._core.list_loaded_models(namespace), self._wrap)
 
     @overload
     def list_downloaded_models(self, namespace: Literal["llm"]) -> list[DownloadedLlm]: ...
@@ -172,7 +172,7 @@ class Client(Facade):
             for model in client.list_downloaded_models("llm"):
                 print(model.model_key)
         """
-        return self._wrap(self._bridge.call(self._core.list_downloaded_models(namespace)))
+        return self._bridge.call(self._core.list_downloaded_models(namespace), self._wrap)
 
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.

@@ -69,16 +69,15 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             llm = client.llm.model("llama-3.2-1b-instruct", ttl=3600)
         """
-        return self._wrap(
-            self._bridge.call(
-                self._core.model(
-                    model_key,
-                    ttl=ttl,
-                    config=config,
-                    device=device,
-                    on_progress=self._bridge.callback("on_progress", on_progress),
-                )
-            )
+        return self._bridge.call(
+            self._core.model(
+                model_key,
+                ttl=ttl,
+                config=config,
+                device=device,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+            ),
+            self._wrap,
         )
 
     def model_stream(
@@ -137,17 +136,16 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             llama = client.llm.load_new_instance("llama-3.2-1b-instruct")
             another = client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama", ttl=7200)
         """
-        return self._wrap(
-            self._bridge.call(
-                self._core.load_new_instance(
-                    model_key,
-                    instance_identifier,
-                    ttl=ttl,
-                    config=config,
-                    device=device,
-                    on_progress=self._bridge.callback("on_progress", on_progress),
-                )
-            )
+        return self._bridge.call(
+            self._core.load_new_instance(
+                model_key,
+                instance_identifier,
+                ttl=ttl,
+                config=config,
+                device=device,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+            ),
+            self._wrap,
         )
 
     def load_new_instance_stream(
@@ -205,7 +203,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for llm in client.llm.list_loaded():
                 print(llm.identifier, llm.info.ttl)
         """
-        return self._wrap(self._bridge.call(self._core.list_loaded()))
+        return self._bridge.call(self._core.list_loaded(), self._wrap)
 
     def list_downloaded(self) -> Sequence[DownloadedT]:
         """List the models that are there to be loaded.
@@ -217,7 +215,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for model in client.llm.list_downloaded():
                 print(model.model_key, model.info.size_bytes)
         """
-        return self._wrap(self._bridge.call(self._core.list_downloaded()))
+        return self._bridge.call(self._core.list_downloaded(), self._wrap)
 
     def get_model_info(
         self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None
@@ -297,15 +295,14 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
         :return: the handle.
         """
-        return self._wrap(
-            self._bridge.call(
-                self._core.model(
-                    ttl=ttl,
-                    config=config,
-                    device=device,
-                    on_progress=self._bridge.callback("on_progress", on_progress),
-                )
-            )
+        return self._bridge.call(
+            self._core.model(
+                ttl=ttl,
+                config=config,
+                device=device,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+            ),
+            self._wrap,
         )
 
     def load_new_instance(
@@ -326,16 +323,15 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
         :return: a handle of the new instance.
         """
-        return self._wrap(
-            self._bridge.call(
-                self._core.load_new_instance(
-                    instance_identifier=instance_identifier,
-                    ttl=ttl,
-                    config=config,
-                    device=device,
-                    on_progress=self._bridge.callback("on_progress", on_progress),
-                )
-            )
+        return self._bridge.call(
+            self._core.load_new_instance(
+                instance_identifier=instance_identifier,
+                ttl=ttl,
+                config=config,
+                device=device,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+            ),
+            self._wrap,
         )
 
     def __eq__(self, other: object) -> bool:

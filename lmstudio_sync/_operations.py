@@ -41,11 +41,11 @@ class Operation(Facade, Generic[ItemT, ResultT]):
         :return: the operation itself, so that ``stream = model.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
         """
-        self._bridge.call(self._core.start())
+        self._bridge.call(self._core.start(), undo=self._core._abandon)
         return self
 
     def __enter__(self) -> Self:
-        self._bridge.call(self._core.__aenter__())
+        self._bridge.call(self._core.__aenter__(), undo=self._core._abandon)
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class Operation(Facade, Generic[ItemT, ResultT]):
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
         """
-        return self._wrap(self._bridge.call(self._core.wait_for_result()))
+        return self._bridge.call(self._core.wait_for_result(), self._wrap)
 
     def result(self) -> ResultT:
         """Give the result without waiting.

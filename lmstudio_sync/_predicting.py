@@ -66,7 +66,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
         :return: the stream itself, so that ``stream = llm.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
         """
-        self._bridge.call(self._core.start())
+        self._bridge.call(self._core.start(), undo=self._core._abandon)
         return self
 
     def __next__(self) -> LlmPredictionFragment:

@@ -47,8 +47,8 @@ class RepositoryNamespace(Facade):
             for model in client.repository.search_models("llama 3.2 1b", limit=5):
                 print(model.search_result.name)
         """
-        return self._wrap(
-            self._bridge.call(self._core.search_models(search_term, limit, compatibility_types))
+        return self._bridge.call(
+            self._core.search_models(search_term, limit, compatibility_types), self._wrap
         )
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class AvailableModel(Facade):
             best = next((option for option in options if option.info.recommended), options[0])
             print(best.download())
         """
-        return self._wrap(self._bridge.call(self._core.get_download_options()))
+        return self._bridge.call(self._core.get_download_options(), self._wrap)
 
     def __repr__(self) -> str:
         return repr(self._core).removeprefix("Async")

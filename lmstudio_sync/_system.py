@@ -36,7 +36,7 @@ class SystemNamespace(Facade):
             for model in client.system.list_downloaded_models():
                 print(model.type, model.model_key)
         """
-        return self._wrap(self._bridge.call(self._core.list_downloaded_models()))
+        return self._bridge.call(self._core.list_downloaded_models(), self._wrap)
 
     def list_downloaded_model_variants(
         self, model_key: str
@@ -52,7 +52,7 @@ class SystemNamespace(Facade):
             for variant in client.system.list_downloaded_model_variants("qwen3-4b"):
                 print(variant.model_key, variant.info.quantization)
         """
-        return self._wrap(self._bridge.call(self._core.list_downloaded_model_variants(model_key)))
+        return self._bridge.call(self._core.list_downloaded_model_variants(model_key), self._wrap)
 
     def version(self) -> ServerVersion:
         """Ask which version of LM Studio this is.

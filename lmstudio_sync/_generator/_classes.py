@@ -174,16 +174,21 @@ class Writer:
         value = f"{core}.{node.name}"
         if "property" not in decorators:
             value += f"({self.arguments(node.args)})"
-        if waits:
-            way = "finish" if node.name in ("aclose", "cancel") else "call"
-            value = f"self._bridge.{way}({value})"
         assert node.returns is not None
         match ast.unparse(node.returns):
+            case "None" if waits:
+                return [f"self._bridge.{'finish' if node.name in ('aclose', 'cancel') else 'call'}({value})"]
             case "None":
                 return [value]
+            case "Self" if waits:
+                # An interrupt after its end leaves nothing that was started.
+                return [f"self._bridge.call({value}, undo={core}._abandon)", "return self"]
             case "Self":
                 return [value, "return self"]
-        return [f"return self._wrap({value})" if self.module.may_be_core(node.returns) else f"return {value}"]
+        is_core = self.module.may_be_core(node.returns)
+        if waits:
+            return [f"return self._bridge.call({value}{', self._wrap' if is_core else ''})"]
+        return [f"return self._wrap({value})" if is_core else f"return {value}"]
 
     def special(self, node: Method, owner: ast.ClassDef) -> list[str]:
         """Write a method that Python calls."""
@@ -197,7 +202,7 @@ class Writer:
                 enter = (
                     "self._bridge.entered(self._core)"
                     if is_client
-                    else "self._bridge.call(self._core.__aenter__())"
+                    else "self._bridge.call(self._core.__aenter__(), undo=self._core._abandon)"
                 )
                 statements = [enter, "return self"]
             case "__aexit__":

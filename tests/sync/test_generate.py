@@ -142,12 +142,12 @@ def test_a_property_and_a_plain_method_need_no_bridge() -> None:
 def test_what_may_be_an_object_of_the_core_becomes_its_twin() -> None:
     made = body('async def others(self) -> list[AsyncThing]:\n    """All."""\n')
     assert "def others(self) -> list[Thing]:" in made
-    assert "return self._wrap(self._bridge.call(self._core.others()))" in made
+    assert "return self._bridge.call(self._core.others(), self._wrap)" in made
 
 
 def test_a_coroutine_that_gives_itself_gives_the_twin() -> None:
     assert body('async def start(self) -> Self:\n    """Begin."""\n').endswith(
-        "    self._bridge.call(self._core.start())\n    return self\n"
+        "    self._bridge.call(self._core.start(), undo=self._core._abandon)\n    return self\n"
     )
 
 
@@ -229,7 +229,7 @@ def test_classes_keep_their_bases_and_type_variables() -> None:
     assert "Unused" not in made
     assert "from lmstudio_async._far import Value\n" in made
     assert "from lmstudio_sync._far import Far\n" in made
-    assert "return self._wrap(self._bridge.call(self._core.give()))" in made
+    assert "return self._bridge.call(self._core.give(), self._wrap)" in made
     assert "return self._bridge.call(self._core.value())" in made
 
 

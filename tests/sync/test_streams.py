@@ -111,10 +111,10 @@ def test_what_comes_together_is_fetched_in_one_trip() -> None:
         trips = 0
         call = llm._bridge.call
 
-        def counting(*args: object) -> object:
+        def counting(*args: object, **named: object) -> object:
             nonlocal trips
             trips += 1
-            return call(*args)  # type: ignore[arg-type]
+            return call(*args, **named)  # type: ignore[call-overload]
 
         with llm.respond_stream("hi") as answer:
             llm._bridge.call = counting  # type: ignore[method-assign,assignment]

@@ -1,0 +1,203 @@
+"""An interrupt between the end of a call and its return: what reaches nobody is undone."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import lmstudio_async
+import lmstudio_sync as lms
+from lmstudio_async import _operations
+from lmstudio_sync import _bridge
+from tests.sync.interruption import is_interrupted
+from tests.sync.programs import program
+from tests.sync.quiet_server import QuietServer, client_of
+
+deliveries: contextvars.ContextVar[list[Any] | None]
+
+#: An interrupt that comes first of all keeps the coroutine from ever being run.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
+
+
+@pytest.fixture(autouse=True)
+def core_reports_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core says which operations have handed over their results."""
+    global deliveries  # noqa: PLW0603 - the tests' own name for it
+    deliveries = contextvars.ContextVar("deliveries", default=None)
+    monkeypatch.setattr(_operations, "deliveries", deliveries, raising=False)
+
+
+class Load:
+    """As much of an operation as the bridge needs."""
+
+    def __init__(self, take_back: Callable[[], Any] = anyio.lowlevel.checkpoint) -> None:
+        self.is_handed_over = False
+        self.times_taken_back = 0
+        self._undo = take_back
+
+    async def hand_over(self) -> str:
+        """Come to the end; the consumer has the result."""
+        await anyio.lowlevel.checkpoint()
+        delivered = deliveries.get()
+        assert delivered is not None
+        delivered.append(self)
+        self.is_handed_over = True
+        return "the handle"
+
+    async def _take_back(self) -> None:
+        self.times_taken_back += 1
+        await self._undo()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_result_that_an_interrupt_keeps_from_its_receiver_is_taken_back(backend: str) -> None:
+    interrupts = after_the_end = 0
+    with client_of(QuietServer(), backend=backend) as client:
+        client.llm.list_loaded()
+        while True:
+            load = Load()
+            received: list[str] = []
+            bridge = client._bridge
+
+            def call() -> str:
+                # As in the methods of the facade: no interrupt can come between this return and the assignment.
+                return bridge.call(load.hand_over(), str.upper)  # noqa: B023
+
+            if not is_interrupted(interrupts + 1, lambda: received.append(call()), {"lmstudio_sync._bridge"}):  # noqa: B023
+                break
+            interrupts += 1
+            assert received == []
+            assert load.times_taken_back == load.is_handed_over
+            after_the_end += load.is_handed_over
+    assert received == ["THE HANDLE"]
+    assert load.times_taken_back == 0
+    assert interrupts > after_the_end > 5
+
+
+def test_what_cannot_be_taken_back_does_not_hide_the_interrupt() -> None:
+    async def fail() -> None:
+        raise lms.LMStudioServerError("gone")
+
+    first, second = Load(fail), Load()
+
+    async def hand_over_both() -> None:
+        await first.hand_over()
+        await second.hand_over()
+
+    with client_of(QuietServer()) as client, pytest.raises(KeyboardInterrupt):
+        client._bridge.call(hand_over_both(), interrupt)
+    assert (first.times_taken_back, second.times_taken_back) == (1, 1)
+
+
+def test_taking_back_is_not_waited_for_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bridge, "UNDO_SECONDS", 0)
+    load = Load(anyio.sleep_forever)
+    with client_of(QuietServer()) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client._bridge.call(load.hand_over(), interrupt)
+        assert len(client.llm.list_loaded()) == 1
+
+
+def test_a_call_that_fails_hands_over_nothing() -> None:
+    load = Load()
+
+    async def hand_over_and_fail() -> None:
+        await load.hand_over()
+        raise ZeroDivisionError
+
+    with client_of(QuietServer()) as client, pytest.raises(ZeroDivisionError):
+        client._bridge.call(hand_over_and_fail())
+    assert load.times_taken_back == 0
+
+
+def interrupt(_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@needs_signals
+def test_a_second_ctrl_c_does_not_wait_for_taking_back() -> None:
+    code = """
+        import anyio, contextvars
+        from lmstudio_async import _operations
+        from lmstudio_sync import _bridge
+
+        deliveries = _operations.deliveries = contextvars.ContextVar("deliveries", default=None)
+        _bridge.UNDO_SECONDS = 3600
+
+        class Load:
+            async def hand_over(self):
+                deliveries.get().append(self)
+
+            async def _take_back(self):
+                say("taking back")
+                await anyio.sleep_forever()
+
+        client = client_of(QuietServer())
+        try:
+            client._bridge.call(Load().hand_over(), lambda _: signal.raise_signal(signal.SIGINT))
+        except KeyboardInterrupt:
+            client.close()
+            say("interrupted")
+    """
+    with program(code) as running:
+        running.wait_for("taking back")
+        running.interrupt()
+        running.wait_for("interrupted")
+        assert running.finish() == (0, []), running.errors()
+
+
+STREAMS = [
+    pytest.param(lambda client: client.llm.load_new_instance_stream("qwen3-4b"), id="load"),
+    pytest.param(lambda client: client.llm.list_loaded()[0].respond_stream("hi"), id="answer"),
+]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+@pytest.mark.parametrize(
+    "use",
+    [next, lambda stream: stream.start(), lambda stream: stream.__enter__()],
+    ids=["next", "start", "enter"],
+)
+def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_begin(
+    make: Callable[[lms.Client], Any], use: Callable[[Any], object]
+) -> None:
+    step, done = 0, False
+    while not done:
+        step += 1
+        server = QuietServer()
+        with client_of(server) as client:
+            stream = make(client)
+            done = not is_interrupted(step, lambda: use(stream), {"lmstudio_sync._bridge"})  # noqa: B023
+            has_begun = bool({"loadModel", "predict"} & set(server.calls()))
+            assert server.was_told("cancel") == (has_begun and not done)
+    assert step > 10
+
+
+@pytest.mark.skipif(
+    not isinstance(vars(lmstudio_async._operations).get("deliveries"), contextvars.ContextVar),
+    reason="the core does not report deliveries",
+)
+def test_a_load_that_an_interrupt_keeps_from_its_receiver_is_unloaded(
+    client: lms.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    step = 0
+    while True:
+        step += 1
+        loaded: list[lms.LLM] = []
+
+        def load() -> lms.LLM:
+            return client.llm.load_new_instance("llama-3.2-1b-instruct")
+
+        is_over = not is_interrupted(step, lambda: loaded.append(load()), {"lmstudio_sync._bridge"})  # noqa: B023
+        assert client.llm.list_loaded() == loaded
+        if is_over:
+            break
+    loaded[0].unload()
