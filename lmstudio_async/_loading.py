@@ -253,7 +253,6 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             delivered.append(self)
 
     async def _take_back(self) -> None:
-        """Undo the hand-over: what was given to a task did not reach its caller."""
         self._progress.is_claimed = False
         with anyio.CancelScope(shield=True):
             await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")

@@ -344,6 +344,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             self._feed.give_up(LMStudioCancelledError(reason))
             await self._session.undo(self._feed)
 
+    async def _take_back(self) -> None:
+        """Undo the hand-over of something that was given to a task and did not reach the task's caller."""
+
     async def _wait_for_news(self) -> None:
         """Wait until there is an item or the end."""
         if self._has_consumer:

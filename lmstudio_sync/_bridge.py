@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import anyio
 
+from lmstudio_async._call_site import call_site
 from lmstudio_async._callbacks import call_plain
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
@@ -64,6 +65,7 @@ class Bridge:
             raise LMStudioRuntimeError('trio is not installed: pip install "lmstudio-async[trio]"')
         #: Nobody else is to close it: its end, at the latest that of the interpreter, is nothing to warn of.
         self.is_shared = False
+        self._made_at = call_site()
         self._loop = Loop(owner or nullcontext(), backend)
         _bridges.add(self)
 
@@ -115,7 +117,7 @@ class Bridge:
 
     def _undo(self, delivered: Sequence[AsyncOperation[Any, Any]], undo: Undo | None) -> None:
         """Take back results that reach nobody, and wait for that, but not for ever."""
-        steps = [each._take_back for each in delivered]  # type: ignore[attr-defined]
+        steps = [each._take_back for each in delivered]
         if undo is not None:
             steps.append(undo)
         if steps:
@@ -199,7 +201,9 @@ class Bridge:
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared and not self._loop.is_closed:
-            message = f"{self._loop} was not closed. Use it in a 'with' block, or call its close()."
+            message = (
+                f"{self._loop} was not closed. It was made at {self._made_at}. Use it in a 'with' block, or call its close()."
+            )
             warn(message, ResourceWarning, stacklevel=3, source=self)
 
     def __del__(self) -> None:
