@@ -86,6 +86,40 @@ async def test_a_server_is_entered_by_one_task_and_left_by_another(
     assert not server.is_running
 
 
+async def test_a_server_is_started_by_one_task_and_closed_by_another(
+    tmp_path: Path, no_task_is_left: None
+) -> None:
+    server = await in_another_task(EmbeddedServer(tmp_path, threads=1).start)
+    async with AsyncClient(server) as client:
+        assert await client.llm.list_loaded() == []
+        await in_another_task(server.aclose)
+        await server.aclose()
+
+    assert not server.is_running
+
+
+async def test_the_server_that_was_started_first_is_closed_first(
+    tmp_path: Path, no_task_is_left: None
+) -> None:
+    first = await EmbeddedServer(tmp_path, threads=1).start()
+    second = await EmbeddedServer(tmp_path, threads=1).start()
+    await first.aclose()
+    async with AsyncClient(second) as client:
+        assert await client.llm.list_loaded() == []
+        await second.aclose()
+
+    assert not second.is_running
+
+
+async def test_a_server_that_was_closed_is_started_again(tmp_path: Path, no_task_is_left: None) -> None:
+    server = EmbeddedServer(tmp_path, threads=1)
+    for _ in range(2):
+        await server.start()
+        async with AsyncClient(server) as client:
+            assert await client.llm.list_loaded() == []
+        await server.aclose()
+
+
 async def test_the_client_that_was_opened_first_is_closed_first(
     server: EmbeddedServer, no_task_is_left: None
 ) -> None:

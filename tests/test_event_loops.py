@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +18,7 @@ import pytest
 import lmstudio_async
 from lmstudio_async import AsyncClient, AsyncLLM, EmbeddedServer, LMStudioRuntimeError
 from lmstudio_async.testing import ModelsFolder, served
+from tests.call_site import line_here
 
 Cell: TypeAlias = Callable[[Awaitable[Any]], Any]
 
@@ -172,3 +175,31 @@ def test_a_client_with_a_server_of_its_own_in_a_second_loop_says_to_make_one_in_
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
         anyio.run(use, client, backend=backend)
     anyio.run(client.aclose, backend=backend)
+
+
+async def start_and_use(server: EmbeddedServer) -> None:
+    await server.start()
+    async with AsyncClient(server) as client:
+        await use(client)
+
+
+async def start_use_and_close(server: EmbeddedServer) -> None:
+    await start_and_use(server)
+    await server.aclose()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_server_that_was_closed_is_started_again_in_a_second_loop(models: Path, backend: str) -> None:
+    server = EmbeddedServer(models, threads=1)
+    anyio.run(start_use_and_close, server, backend=backend)
+    anyio.run(start_use_and_close, server, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_forgotten_server_ends_with_its_loop_and_is_warned_of(models: Path, backend: str) -> None:
+    server, line = EmbeddedServer(models, threads=1), line_here()
+    anyio.run(start_and_use, server, backend=backend)
+    assert not server.is_running
+    with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - and nothing holds it any more
+        del server
+        gc.collect()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import inspect
 from pathlib import Path
 
 import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer
+from tests.call_site import line_here
 from tests.scripted_server import ScriptedServer, list_nothing, until
 
 
@@ -63,11 +63,3 @@ async def test_a_forgotten_client_ends_the_server_that_it_has_started(
 def test_a_client_that_was_never_used_may_be_forgotten() -> None:
     AsyncClient("localhost:1234")
     gc.collect()
-
-
-def line_here() -> int:
-    """The line that calls this."""
-    frame = inspect.currentframe()
-    assert frame is not None
-    assert frame.f_back is not None
-    return frame.f_back.f_lineno
