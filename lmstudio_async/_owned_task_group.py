@@ -120,14 +120,15 @@ class OwnedTaskGroup:
         host = self._host
         if host is None:
             return
-        if not host.ended.is_set() and not host.event_loop.is_current():
-            if host.event_loop.soon(host.close):
-                raise self._in_another_loop()
-            # The event loop was closed without cancelling its tasks: nothing is left that could clean up.
-            return
-        host.close()
-        with anyio.CancelScope(shield=True):
-            await host.ended.wait()
+        if not host.ended.is_set():
+            if not host.event_loop.is_current():
+                if host.event_loop.soon(host.close):
+                    raise self._in_another_loop()
+                # The event loop was closed without cancelling its tasks: nothing is left that could clean up.
+                return
+            host.close()
+            with anyio.CancelScope(shield=True):
+                await host.ended.wait()
         crash, host.crash = host.crash, None
         if crash is not None:
             raise crash

@@ -104,6 +104,10 @@ class ServerAccess:
 
     async def aclose(self) -> None:
         """End the task group, and the server if it is the client's own, once all connections have ended."""
+        if self.connector is not None and not self.tasks.is_in_this_loop():
+            # The lock and the connector belong to the other event loop, which may be another library's.
+            await self.tasks.aclose()
+            return
         try:
             async with self._opening:
                 if self._own_connector is not None:

@@ -150,12 +150,15 @@ def test_a_client_in_a_second_loop_says_to_make_one_in_each(host: str, backend: 
     anyio.run(client.aclose, backend=backend)
 
 
-def test_a_client_in_a_second_loop_of_another_kind_says_to_make_one_in_each(host: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [("asyncio", "trio"), ("trio", "asyncio")])
+def test_a_client_in_a_loop_of_another_library_says_to_make_one_in_each(
+    host: str, first: str, second: str
+) -> None:
     client = AsyncClient(host)
-    asyncio.run(use(client))
+    anyio.run(use, client, backend=first)
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
-        anyio.run(use, client, backend="trio")
-    asyncio.run(client.aclose())
+        anyio.run(use, client, backend=second)
+    anyio.run(client.aclose, backend=second)
 
 
 def test_a_client_whose_first_loop_is_only_paused_says_to_make_one_in_each(host: str, cell: Cell) -> None:
@@ -188,11 +191,14 @@ async def start_use_and_close(server: EmbeddedServer) -> None:
     await server.aclose()
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_server_that_was_closed_is_started_again_in_a_second_loop(models: Path, backend: str) -> None:
+@pytest.mark.parametrize("first", ["asyncio", "trio"])
+@pytest.mark.parametrize("second", ["asyncio", "trio"])
+def test_a_server_that_was_closed_is_started_again_in_a_second_loop(
+    models: Path, first: str, second: str
+) -> None:
     server = EmbeddedServer(models, threads=1)
-    anyio.run(start_use_and_close, server, backend=backend)
-    anyio.run(start_use_and_close, server, backend=backend)
+    anyio.run(start_use_and_close, server, backend=first)
+    anyio.run(start_use_and_close, server, backend=second)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
