@@ -23,7 +23,7 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
     looks for signals. Of what is called by it, they are only where a function begins and ends: Python does look there,
     and not between taking a lock by ``with`` and the body.
 
-    :param step: which one, from 1.
+    :param step: which one, from 1; 0 interrupts none.
     :param modules: count only steps of these; None counts those of all.
     :return: whether there was such a step; if not, the function came to its end, or to a typed error.
     """
