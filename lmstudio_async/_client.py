@@ -48,7 +48,8 @@ class AsyncClient:
     Enter it, or open it with `open`; one that is used before opens itself.
 
     :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
-        with a path if it is behind a proxy; ``"embedded"`` for a server in this process; or an `EmbeddedServer`.
+        with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
+        this process; or an `EmbeddedServer`.
         None takes what ``LMSTUDIO_HOST`` says, else the first local server found on LM Studio's ports.
     :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None, the

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
@@ -152,7 +153,7 @@ class Connection:
             return
         where = self._connector.address
         if not isinstance(error, LMStudioError):
-            self.error = LMStudioProtocolError(f"The connection to {where} failed: {error!r}")
+            self.error = LMStudioProtocolError(f"The connection to {where} failed: {printable(repr(error))}")
         elif isinstance(error, LMStudioConnectionBrokenError) and not self.was_connected:
             self.error = LMStudioUnreachableError(f"{where} did not let us in: {error}")
         else:

@@ -276,7 +276,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                 if certain and len(found) == 1:
                     feed.finish(found[0])
                     return
-                names = ", ".join(repr(info.identifier) for info in found)
+                names = printable(", ".join(repr(info.identifier) for info in found))
                 why = "No such instance has come up. Load it again."
                 if found:
                     why = (

@@ -201,9 +201,7 @@ class Bridge:
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared and not self._loop.is_closed:
-            message = (
-                f"{self._loop} was not closed. It was made at {self._made_at}. Use it in a 'with' block, or call its close()."
-            )
+            message = f"{self._loop} was not closed. It was made at {self._made_at}. Use it in a 'with' block, or call its close()."
             warn(message, ResourceWarning, stacklevel=3, source=self)
 
     def __del__(self) -> None:

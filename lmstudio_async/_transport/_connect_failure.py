@@ -11,6 +11,8 @@ from http import HTTPStatus
 import httpx
 import httpx_ws
 
+from lmstudio_async._printable import printable
+
 __all__ = ["connect_failure", "not_a_websocket_server", "without_traces"]
 
 _START = (
@@ -142,7 +144,7 @@ def _network_failure(url: str, exc: Exception) -> str:
 def _describe(exc: Exception) -> str:
     """Give the text of an error, or of the first of its causes that has one: on trio, httpx's own is empty."""
     # An error of HTTP's may quote a whole line of what the server said.
-    return next(filter(None, map(str, _causes(exc))), type(exc).__name__)[:200]
+    return printable(next(filter(None, map(str, _causes(exc))), type(exc).__name__), 200)
 
 
 def _tls_error(exc: Exception) -> ssl.SSLError | None:

@@ -410,7 +410,9 @@ def test_a_client_that_is_dropped_warns_and_closes(threads: None) -> None:
     client = client_of(server)
     client.llm.list_loaded()
     (thread,) = [each for each in threading.enumerate() if each.name == "lmstudio" and each.daemon][-1:]
-    with pytest.warns(ResourceWarning, match=r"Client\(api_host='quiet'\) was not closed\. It was made at \S+\.py:\d+\."):
+    with pytest.warns(
+        ResourceWarning, match=r"Client\(api_host='quiet'\) was not closed\. It was made at \S+\.py:\d+\."
+    ):
         del client
     thread.join(20)
 
