@@ -115,16 +115,19 @@ class WorkerProcess:
         The caller shields this; it returns when the process is reaped.
         """
         process = self._process
-        if grace:
-            assert process.stdin is not None
-            await process.stdin.aclose()
-            with anyio.move_on_after(grace):
-                await process.wait()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
-        await process.aclose()
+        try:
+            if grace:
+                assert process.stdin is not None
+                await process.stdin.aclose()
+                with anyio.move_on_after(grace):
+                    await process.wait()
+        finally:
+            # Also when asyncio.run() ends its event loop: it cancels each task once, in a shielded scope too.
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            # This waits for the process, and once more if it is cancelled meanwhile.
+            await process.aclose()
 
 
 class _Log:

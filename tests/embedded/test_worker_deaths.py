@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 from lmstudio_async._wire._models import Progress, Resolved
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
@@ -210,3 +212,27 @@ async def test_leaving_the_server_ends_workers_that_do_not_listen(models: Path, 
         if state == "standing still":
             os.kill(pid, signal.SIGSTOP)
     assert list(workers()) == []
+
+
+@pytest.mark.parametrize("grace", [0, 5])
+def test_a_worker_is_reaped_although_the_event_loop_comes_to_its_end(grace: float) -> None:
+    async def main() -> None:
+        worker = await WorkerProcess.spawn()
+        started.append(worker)
+
+        async def end() -> None:
+            with anyio.CancelScope(shield=True):
+                ending.set()
+                await worker.end(grace=grace)
+
+        ending = asyncio.Event()
+        tasks.append(asyncio.create_task(end()))
+        # asyncio.run() then cancels the task, in a shielded scope too.
+        await ending.wait()
+
+    started: list[WorkerProcess] = []
+    tasks: list[asyncio.Task[None]] = []
+    asyncio.run(main())
+
+    assert started[0].returncode is not None
+    assert tasks[0].cancelled()
