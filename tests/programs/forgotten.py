@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from lmstudio_async import AsyncClient, EmbeddedServer
+from tests.processes import workers
 from tests.programs.runners import RUNNERS
 
 runner, place, where = sys.argv[1:]
@@ -44,3 +45,5 @@ async def main() -> None:
 
 
 RUNNERS[runner](main)
+# Whatever is kept until the interpreter ends, the loads have ended with the event loop.
+print("worker processes:", len(workers()))  # noqa: T201 - what the test reads

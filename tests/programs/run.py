@@ -120,11 +120,12 @@ class Program:
                 tell(scene, await self._new_workers(client, before))
 
     async def _late_loads(self) -> None:
-        async with AsyncClient(self._host) as client, AsyncClient(self._host) as observer:
+        async with AsyncClient(self._host) as client:
             for scene in scenes("late_loads"):
                 with anyio.move_on_after(SECONDS):
                     await scene(client, self._host)
-                tell(scene, await loaded(observer))
+                # The same client, so that the server hears of the load before it is asked.
+                tell(scene, await loaded(client))
 
     def _interrupted(self, scene: Scene) -> None:
         self._is_holding = "load" in scene.__name__

@@ -102,7 +102,7 @@ def test_work_on_the_server_of_a_program_ends_when_the_program_leaves_it(runner:
 
 
 def test_an_instance_that_comes_up_too_late_is_unloaded(runner: str) -> None:
-    with SocketServer(succeed_late(), faulty_connections=math.inf) as server:
+    with SocketServer(LateSuccess(), faulty_connections=math.inf) as server:
         play(runner, f"{server.api_host}@{os.getpid()}", "late_loads")
 
 
@@ -123,7 +123,7 @@ def test_a_client_that_a_program_forgets_is_warned_of_and_leaves_nothing(
     place = str(models) if is_own_server else client.api_host
     done = run(["-W", "always::ResourceWarning"], forgotten, runner, place, where)
 
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stdout) == (0, "worker processes: 0\n"), done.stderr
     line = forgotten.read_text(encoding="utf-8").split("AsyncClient.open")[0].count("\n") + 1
     assert f"made at {forgotten}:{line}, was not closed" in done.stderr
     for noise in ("Traceback", "Exception", "never awaited", "destroyed"):
@@ -133,8 +133,8 @@ def test_a_client_that_a_program_forgets_is_warned_of_and_leaves_nothing(
             portal.call(wait_gone, worker)
 
 
-class succeed_late:  # noqa: N801 - used as a function
-    """A server whose loads succeed when they are cancelled. It lists what is loaded and what is about to be."""
+class LateSuccess:
+    """The fault of a server whose loads succeed when they are cancelled. It lists an instance from the load on."""
 
     def __init__(self) -> None:
         self._loaded: list[Any] = []
