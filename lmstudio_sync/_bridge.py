@@ -36,14 +36,14 @@ _BRIDGE = (__name__, "lmstudio_sync._loop")
 #: How long the end of the interpreter waits for a client that nobody closed.
 FAREWELL_SECONDS = 5.0
 
-#: How long an interrupt waits for taking back what it has kept from its receiver.
+#: How long an interrupt waits for taking back a result that it has kept from the caller.
 UNDO_SECONDS = 10.0
 
 logger = logging.getLogger("lmstudio_async")
 
 _current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
 
-#: By this variable sniffio, and with it anyio, knows which event loop runs. It says so of the caller's, if of any.
+#: sniffio, and with it anyio, knows by this variable which event loop runs: in the caller's context, another one.
 _of_the_loop = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
 
 
@@ -83,10 +83,10 @@ class Bridge:
         """Run a coroutine and wait for what it gives or raises.
 
         An interrupt, or what a callback raises, cancels it, waits for its clean-up and comes out. The next interrupt
-        does not wait. If the coroutine has come to its end all the same, what it gives reaches nobody and is undone.
+        does not wait. If the coroutine has come to its end all the same, its result cannot reach the caller and is undone.
 
         :param wrap: makes what is returned out of what the coroutine gives.
-        :param undo: undoes what the coroutine has done, besides taking back what operations have handed over.
+        :param undo: undoes the coroutine's work, besides taking back the results that operations have handed over.
         """
         call = _Call(coroutine)
         try:
@@ -116,7 +116,7 @@ class Bridge:
             del raised, call
 
     def _undo(self, delivered: Sequence[AsyncOperation[Any, Any]], undo: Undo | None) -> None:
-        """Take back results that reach nobody, and wait for that, but not for ever."""
+        """Take back results that do not reach the caller, and wait for that, but not for ever."""
         steps = [each._take_back for each in delivered]
         if undo is not None:
             steps.append(undo)
@@ -174,7 +174,7 @@ class Bridge:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is of no use any more: it was closed, or could not be opened."""
+        """Whether the bridge is of no use any more: it was closed, or could not be opened."""
         return self._loop.is_closed
 
     def close(self) -> None:
@@ -308,7 +308,7 @@ class _Call:
     def _set_variables(self) -> list[contextvars.Token[Any]]:
         """Have callbacks and tools see the context variables of the thread that waits.
 
-        What the loop has set itself stays: it says which event loop this is.
+        Variables that the loop has set stay: they say which event loop this is.
         """
         own = contextvars.copy_context()
         tokens: list[contextvars.Token[Any]] = [
@@ -378,7 +378,9 @@ async def _run_all(steps: Sequence[Undo]) -> None:
             try:
                 await step()
             except LMStudioError as error:
-                logger.debug("could not undo what an interrupt has kept from its receiver", exc_info=error)
+                logger.debug(
+                    "could not take back a result that an interrupt has kept from the caller", exc_info=error
+                )
 
 
 def _without_bridge(error: BaseException) -> TracebackType | None:

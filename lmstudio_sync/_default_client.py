@@ -11,7 +11,7 @@ __all__ = ["close_default_client", "configure_default_client", "get_default_clie
 
 
 class _Default:
-    """What the default client connects to, and the client, once it is made.
+    """The settings of the default client, and the client, once it is made.
 
     It needs no lock, which an interrupt could leave taken: threads that come first at the same time may make a client
     each, and all of them use the first one.

@@ -1,8 +1,9 @@
-"""What threads share although a signal may interrupt them at any moment: nothing here can be left locked.
+"""State that threads share although a signal may interrupt them at any moment: nothing here can be left locked.
 
-Python raises `KeyboardInterrupt` between any two bytecodes of the main thread. `threading.Event` and
-`threading.Condition` are written in Python: an interrupt inside them can leave their lock taken, and then every thread
-waits for ever. The classes here are made of single operations that are written in C.
+Python raises `KeyboardInterrupt` between two bytecodes of the main thread. `threading.Event` and `threading.Condition`
+are written in Python: an interrupt inside them can leave their lock taken, and then every thread waits for ever. On
+Python 3.14.10 even ``with lock:`` of a lock that is written in C does that. The classes here are made of single
+operations that are written in C.
 """
 
 from __future__ import annotations

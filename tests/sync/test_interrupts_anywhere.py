@@ -33,7 +33,7 @@ def answer(function):
 
 def interrupt_each_step(function, make, check):
     '''Call the function with something new, interrupted one step later each time; check what is left of it.'''
-    # Once to its end: what it imports is there then, for Python's own import may be left locked by an interrupt.
+    # Once to its end. Nothing is left to import then: an interrupt may leave Python's own import locked.
     made = make()
     is_interrupted(0, lambda: function(made))
     check(made)
@@ -185,7 +185,7 @@ def test_a_storm_of_interrupts_hangs_no_client(backend: str) -> None:
                     pass
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-        # What that imports is there then, for Python's own import may be left locked by an interrupt.
+        # Nothing is left to import then: an interrupt may leave Python's own import locked.
         open_client().close()
         signal.signal(signal.SIGALRM, strike)
         for _ in range(3):
