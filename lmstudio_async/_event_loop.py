@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Coroutine
+from functools import wraps
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -101,10 +102,11 @@ class EventLoop:
             return function
         from trio.lowlevel import enable_ki_protection
 
+        @enable_ki_protection
         async def protected(*args: Any, **kwargs: Any) -> Any:
             return await function(*args, **kwargs)
 
-        return enable_ki_protection(protected)
+        return wraps(function)(protected)
 
     def new_event(self) -> Event:
         """Make a native event."""

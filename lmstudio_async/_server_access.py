@@ -54,7 +54,7 @@ class ServerAccess:
         self._host = _check_host(host)
         self._verify = verify
         self._made_at = call_site()
-        self._opening = anyio.Lock()
+        self._attempt: anyio.Event | None = None
         self._is_closed = False
         self._own_connector: WebSocketConnector | None = None
 
@@ -77,21 +77,32 @@ class ServerAccess:
 
         :raises LMStudioUnreachableError: no server was named and none was found.
         """
-        async with self._opening:
+        while not self.is_open and self._attempt is not None:
+            # Another task opens it.
+            await self._attempt.wait()
+        self.check_not_closed()
+        if self.is_open:
+            self.tasks.check()
+            return
+        # Not a lock: that would belong to the library, asyncio or trio, of the first attempt.
+        self._attempt = attempt = anyio.Event()
+        try:
+            await self._find_and_open()
+        finally:
+            self._attempt = None
+            attempt.set()
+
+    async def _find_and_open(self) -> None:
+        tasks = OwnedTaskGroup("client", f"AsyncClient({self.address!r})", self._made_at)
+        await tasks.open()
+        try:
+            connector = await self._find_server(tasks)
+            # Another task may have closed the client meanwhile.
             self.check_not_closed()
-            if self.is_open:
-                self.tasks.check()
-                return
-            tasks = OwnedTaskGroup("client", f"AsyncClient({self.address!r})", self._made_at)
-            await tasks.open()
-            try:
-                connector = await self._find_server(tasks)
-                # Another task may have closed the client meanwhile.
-                self.check_not_closed()
-            except BaseException:
-                await tasks.aclose()
-                raise
-            self.tasks, self.connector, self.is_open = tasks, connector, True
+        except BaseException:
+            await tasks.aclose()
+            raise
+        self.tasks, self.connector, self.is_open = tasks, connector, True
 
     def is_in_this_loop(self) -> bool:
         """Whether the client was opened in the event loop that the caller runs in."""
@@ -104,20 +115,18 @@ class ServerAccess:
 
     async def aclose(self) -> None:
         """End the task group, and the server if it is the client's own, once all connections have ended."""
-        if self.connector is not None and not self.tasks.is_in_this_loop():
-            # The lock and the connector belong to the other event loop, which may be another library's.
-            await self.tasks.aclose()
+        if self._attempt is not None:
+            # It sees that the client was closed.
+            await self._attempt.wait()
+        if self.connector is None:
             return
         try:
-            async with self._opening:
-                if self._own_connector is not None:
-                    await self._own_connector.aclose()
-                if self.connector is not None:
-                    await self.tasks.aclose()
+            if self._own_connector is not None and self.tasks.is_in_this_loop():
+                await self._own_connector.aclose()
+            await self.tasks.aclose()
         finally:
-            if self.connector is not None:
-                # Interrupted half-way, the rest ends by itself.
-                self.tasks.close_soon()
+            # Interrupted half-way, the rest ends by itself.
+            self.tasks.close_soon()
 
     async def _find_server(self, tasks: OwnedTaskGroup) -> Connector:
         host = (_host_from_environment() or None) if self._host is None else self._host

@@ -348,3 +348,58 @@ async def test_a_client_is_entered_once(server: EmbeddedServer) -> None:
     async with AsyncClient(server) as client:
         with pytest.raises(LMStudioRuntimeError, match="entered once"):
             await client.__aenter__()
+
+
+# -- a server that several tasks start and close
+
+
+async def test_server_closed_by_two_tasks_has_ended_for_both(tmp_path: Path, no_task_is_left: None) -> None:
+    server = await EmbeddedServer(tmp_path, threads=1).start()
+    ended: list[bool] = []
+
+    async def close() -> None:
+        await server.aclose()
+        ended.append(not server.is_running)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(close)
+        tasks.start_soon(close)
+
+    assert ended == [True, True]
+
+
+async def test_server_started_by_two_tasks_runs_for_one(tmp_path: Path, no_task_is_left: None) -> None:
+    server = EmbeddedServer(tmp_path, threads=1)
+    refusals: list[LMStudioRuntimeError] = []
+
+    async def start() -> None:
+        try:
+            await server.start()
+        except LMStudioRuntimeError as error:
+            refusals.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(start)
+        tasks.start_soon(start)
+
+    assert len(refusals) == 1
+    assert server.is_running
+    await server.aclose()
+
+
+async def test_server_closed_while_it_is_started_does_not_run(tmp_path: Path, no_task_is_left: None) -> None:
+    server = EmbeddedServer(tmp_path, threads=1)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+
+            async def start() -> None:
+                with pytest.raises(LMStudioConnectionClosedError):
+                    await server.start()
+
+            tasks.start_soon(start)
+            await until(lambda: server._tasks is not None)
+            await server.aclose()
+
+    assert not server.is_running
+    await server.start()
+    await server.aclose()

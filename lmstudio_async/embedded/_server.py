@@ -143,21 +143,29 @@ class EmbeddedServer:
             await server.aclose()
         """
         self._check_not_running()
-        tasks = OwnedTaskGroup("server", repr(self), self._made_at)
-        await tasks.open()
+        if self._tasks is not None:
+            raise LMStudioRuntimeError("this server is being started or closed by another task")
+        tasks = self._tasks = OwnedTaskGroup("server", repr(self), self._made_at)
         try:
+            await tasks.open()
             await tasks.start(self.run)
+            # Another task may have closed the server meanwhile.
+            tasks.check()
         except BaseException:
-            await tasks.aclose()
+            await self.aclose()
             raise
-        self._tasks = tasks
         return self
 
     async def aclose(self) -> None:
         """End everything: connections, answers on their way, and every loaded model. Idempotent, legal from any task."""
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
+        tasks = self._tasks
+        if tasks is None:
+            return
+        try:
             await tasks.aclose()
+        finally:
+            if self._tasks is tasks:
+                self._tasks = None
 
     async def __aenter__(self) -> Self:
         return await self.start()
