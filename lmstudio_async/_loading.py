@@ -9,7 +9,8 @@ from typing import Any, Generic, Literal, TypeVar
 import anyio
 import attrs
 
-from lmstudio_async._operations import AsyncOperation, OperationFeed, deliveries
+from lmstudio_async._deliveries import deliveries
+from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._endpoints.models import (
@@ -86,7 +87,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
 
     def __init__(self, label: str, *, makes_instance: bool) -> None:
         super().__init__(label)
-        self._makes_instance = makes_instance
+        self.makes_instance = makes_instance
         #: Whether the consumer has the instance, so that it stays.
         self.is_claimed = False
         self.fraction = 0.0
@@ -97,11 +98,11 @@ class LoadFeed(OperationFeed[LoadProgress]):
     @property
     def may_need_undoing(self) -> bool:
         is_over = self.done and not self.is_open
-        return self._makes_instance and not self.is_claimed and not (is_over and self.instance is None)
+        return self.makes_instance and not self.is_claimed and not (is_over and self.instance is None)
 
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], UnloadModelParameter] | None:
         info = self.instance
-        if info is None or self.is_claimed or not self._makes_instance:
+        if info is None or self.is_claimed or not self.makes_instance:
             return None
         parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
         return UNLOAD_MODEL, parameter
@@ -227,8 +228,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         return self._delivered(await super().__anext__())
 
     def _take_nowait(self) -> LoadProgress | None:
-        item = super()._take_nowait()
-        return None if item is None else self._delivered(item)
+        if self._taken and self._taken[0].phase == "loaded":
+            # With this one the instance is handed over, which the event loop takes note of.
+            return None
+        return super()._take_nowait()
 
     def _delivered(self, item: LoadProgress) -> LoadProgress:
         """Hand an item over: with the last one the instance is the consumer's."""
@@ -247,10 +250,11 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         return self._handle
 
     def _claim(self) -> None:
+        if self._progress.makes_instance and not self._progress.is_claimed:
+            delivered = deliveries.get()
+            if delivered is not None:
+                delivered.append(self)
         self._progress.is_claimed = True
-        delivered = deliveries.get()
-        if delivered is not None:
-            delivered.append(self)
 
     async def _take_back(self) -> None:
         self._progress.is_claimed = False

@@ -11,7 +11,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -33,7 +32,7 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async._connection import Connection
 
-__all__ = ["AsyncOperation", "OperationFeed", "deliveries"]
+__all__ = ["AsyncOperation", "OperationFeed"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -43,12 +42,6 @@ STOP_SECONDS = 5.0
 MAX_UNREAD_BYTES = 67_108_864
 #: What an item takes in memory, beside its text.
 ITEM_BYTES = 256
-
-#: While it holds a list, each operation whose consumer gets something new in this context appends itself. So the caller
-#: of a task can have that undone which the task was given, but the caller did not get.
-deliveries: ContextVar[list[AsyncOperation[Any, Any]] | None] = ContextVar(
-    "lmstudio_deliveries", default=None
-)
 
 # For all operations that have nothing yet: an empty deque takes as much memory as one of sixty items.
 _NOTHING: deque[Any] = deque(maxlen=0)
@@ -265,10 +258,13 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     def _take_nowait(self) -> ItemT | None:
         """An item that needs no event loop: for the blocking facade, whose trips to the loop are dear."""
-        try:
-            return self._taken.popleft()
-        except IndexError:
+        taken = self._taken
+        if not taken:
             return None
+        # Not popleft(): Python looks for interrupts after a call, when the item would be in no variable yet.
+        item = taken[0]
+        del taken[0]
+        return item
 
     async def wait_for_result(self) -> ResultT:
         """Wait for the end and give the result. What is in between is skipped.

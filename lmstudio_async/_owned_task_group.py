@@ -20,6 +20,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -86,7 +87,8 @@ class OwnedTaskGroup:
         """Start a task. Legal in a task of the same event loop."""
         self.check()
         assert self._host is not None
-        self._host.tasks.start_soon(self._host.event_loop.protect(work), *args)
+        # In an empty context: the task outlives the call that starts it, and would keep what its variables hold.
+        Context().run(self._host.tasks.start_soon, self._host.event_loop.protect(work), *args)
 
     async def start(self, work: Work) -> Any:
         """Start a task, and wait until it says that it has started. See `anyio.abc.TaskGroup.start`."""

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._callbacks import note_origin, tell
+from lmstudio_async._deliveries import deliveries
 from lmstudio_async._printable import printable_lines
 from lmstudio_async._tool_call_progress import ToolCallReporter
 from lmstudio_async._tools import PreparedTool, plain_function, result_text
@@ -88,6 +89,8 @@ class ToolCalls:
             tasks.start_soon(self._work, tasks.cancel_scope)
 
     async def _work(self, scope: anyio.CancelScope) -> None:
+        # Tools are users' code: they have got what they load, whatever becomes of this call.
+        deliveries.set(None)
         try:
             while self._waiting:
                 index = self._waiting.popleft()

@@ -18,6 +18,7 @@ import anyio
 
 from lmstudio_async._call_site import call_site
 from lmstudio_async._callbacks import call_plain
+from lmstudio_async._deliveries import Delivery, deliveries
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
 from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
@@ -115,7 +116,7 @@ class Bridge:
             # A frame that holds an error that holds the frame is garbage only to the cycle collector.
             del raised, call
 
-    def _undo(self, delivered: Sequence[AsyncOperation[Any, Any]], undo: Undo | None) -> None:
+    def _undo(self, delivered: Sequence[Delivery], undo: Undo | None) -> None:
         """Take back results that do not reach the caller, and wait for that, but not for ever."""
         steps = [each._take_back for each in delivered]
         if undo is not None:
@@ -247,7 +248,7 @@ class _Call:
         self.result: Any = None
         self.error: BaseException | None = None
         #: The operations that have handed their result over to it.
-        self.delivered: list[AsyncOperation[Any, Any]] = []
+        self.delivered: list[Delivery] = []
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._news: SimpleQueue[_Question | None] = SimpleQueue()
@@ -316,9 +317,7 @@ class _Call:
             for variable, value in self._context.items()
             if variable not in own and variable is not _of_the_loop
         ]
-        tokens.append(_current_call.set(self))
-        if (deliveries := _deliveries()) is not None:
-            tokens.append(deliveries.set(self.delivered))
+        tokens += [_current_call.set(self), deliveries.set(self.delivered)]
         return tokens
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -363,12 +362,6 @@ class _Question:
     def answer(self, loop: Loop) -> None:
         self.outcome = self._function(*self._args)
         loop.soon(self.answered.set)
-
-
-def _deliveries() -> contextvars.ContextVar[Any] | None:
-    """The core's variable for the list of operations that have handed something over; None if it has none yet."""
-    # Not imported for that: a call that only asks for a list needs no operations.
-    return getattr(sys.modules.get("lmstudio_async._operations"), "deliveries", None)
 
 
 async def _run_all(steps: Sequence[Undo]) -> None:

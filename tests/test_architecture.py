@@ -24,6 +24,7 @@ HEIGHTS = {
     "_printable": -1,
     "errors": 0,
     "_call_site": 1,
+    "_deliveries": 1,
     "_event_loop": 1,
     "_preload": 1,
     "_transport": 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,28 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
-import lmstudio_async
 import lmstudio_sync as lms
-from lmstudio_async import _operations
+from lmstudio_async._deliveries import deliveries
 from lmstudio_sync import _bridge
 from tests.sync.interruption import is_interrupted
 from tests.sync.programs import program
 from tests.sync.quiet_server import QuietServer, client_of
 
-deliveries: contextvars.ContextVar[list[Any] | None]
-
 #: An interrupt that comes first of all keeps the coroutine from ever being run.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
-
-
-@pytest.fixture(autouse=True)
-def core_reports_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The core says which operations have handed over their results."""
-    global deliveries  # noqa: PLW0603 - the tests' own name for it
-    deliveries = contextvars.ContextVar("deliveries", default=None)
-    monkeypatch.setattr(_operations, "deliveries", deliveries, raising=False)
 
 
 class Load:
@@ -124,11 +112,10 @@ def interrupt(_: object) -> None:
 @needs_signals
 def test_a_second_ctrl_c_does_not_wait_for_taking_back() -> None:
     code = """
-        import anyio, contextvars
-        from lmstudio_async import _operations
+        import anyio
+        from lmstudio_async._deliveries import deliveries
         from lmstudio_sync import _bridge
 
-        deliveries = _operations.deliveries = contextvars.ContextVar("deliveries", default=None)
         _bridge.UNDO_SECONDS = 3600
 
         class Load:
@@ -180,14 +167,9 @@ def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_begin(
     assert step > 10
 
 
-@pytest.mark.skipif(
-    not isinstance(vars(lmstudio_async._operations).get("deliveries"), contextvars.ContextVar),
-    reason="the core does not report deliveries",
-)
 def test_a_load_that_an_interrupt_keeps_from_its_receiver_is_unloaded(
-    client: lms.Client, monkeypatch: pytest.MonkeyPatch
+    client: lms.Client,
 ) -> None:
-    monkeypatch.undo()
     step = 0
     while True:
         step += 1
