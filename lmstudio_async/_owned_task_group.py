@@ -24,6 +24,7 @@ from contextvars import Context
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from lmstudio_async._event_loop import EventLoop
@@ -122,14 +123,16 @@ class OwnedTaskGroup:
         host = self._host
         if host is None:
             return
-        if not host.ended.is_set():
-            if not host.event_loop.is_current():
-                if host.event_loop.soon(host.close):
-                    raise self._in_another_loop()
-                # The event loop was closed without cancelling its tasks: nothing is left that could clean up.
-                return
-            host.close()
-            with anyio.CancelScope(shield=True):
+        if not host.ended.is_set() and not host.event_loop.is_current():
+            if host.event_loop.soon(host.close):
+                raise self._in_another_loop()
+            # The event loop was closed without cancelling its tasks: nothing is left that could clean up.
+            return
+        host.close()
+        with anyio.CancelScope(shield=True):
+            # An interrupt that was passed on comes out here at the latest.
+            await anyio.lowlevel.checkpoint()
+            if not host.ended.is_set():
                 await host.ended.wait()
         crash, host.crash = host.crash, None
         if crash is not None:
