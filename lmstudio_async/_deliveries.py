@@ -1,4 +1,4 @@
-"""What operations have handed over to the code that awaits them, so that the blocking facade can take it back."""
+"""Record of what operations hand over to the code that awaits them: the blocking facade can take it back."""
 
 from __future__ import annotations
 

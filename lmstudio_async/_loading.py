@@ -50,7 +50,7 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
 HandleT = TypeVar("HandleT")
 
 LOOK_SECONDS = 10.0
-#: What the description of a model takes in memory.
+#: Memory that the description of a model takes.
 INFO_BYTES = 2048
 
 logger = logging.getLogger("lmstudio_async")
@@ -258,8 +258,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     async def _take_back(self) -> None:
         self._progress.is_claimed = False
-        with anyio.CancelScope(shield=True):
-            await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")
+        await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")
 
     async def _next_change(self) -> None:
         if self._progress.lost is None:

@@ -40,7 +40,7 @@ ResultT = TypeVar("ResultT")
 STOP_SECONDS = 5.0
 #: How much may wait for a consumer that does not read: hundreds of thousands of fragments.
 MAX_UNREAD_BYTES = 67_108_864
-#: What an item takes in memory, beside its text.
+#: Memory that an item takes, beside its text.
 ITEM_BYTES = 256
 
 # For all operations that have nothing yet: an empty deque takes as much memory as one of sixty items.
@@ -338,7 +338,8 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         """Undo what has come up on the server without its consumer having taken it."""
         if self._feed.undoing() is not None:
             self._feed.give_up(LMStudioCancelledError(reason))
-            await self._session.undo(self._feed)
+            with anyio.CancelScope(shield=True):
+                await self._session.undo(self._feed)
 
     async def _take_back(self) -> None:
         """Undo the hand-over of something that was given to a task and did not reach the task's caller."""

@@ -161,7 +161,7 @@ class OwnedTaskGroup:
 
 
 class _Host:
-    """What the task holds. It does not know its `OwnedTaskGroup`, so that one which is forgotten can be collected."""
+    """The state that the task holds. It has no reference to its `OwnedTaskGroup`, so that a forgotten one is collected."""
 
     def __init__(self, owner: str) -> None:
         self.event_loop = EventLoop()

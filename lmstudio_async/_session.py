@@ -1,4 +1,4 @@
-"""What goes over one namespace's connection, which is made on first use, and made again after a loss."""
+"""Calls and channels of one namespace, over a connection that is made on first use, and made again after a loss."""
 
 from __future__ import annotations
 

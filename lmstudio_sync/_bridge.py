@@ -156,8 +156,8 @@ class Bridge:
     def callback(self, name: str, function: Callable[..., Any] | None) -> Any:
         """Make a function that runs in the thread that waits for the call in which the core calls it.
 
-        What it raises ends that call and comes out of it, with a note of the name. An awaitable that it returns is
-        awaited in the loop.
+        An exception of the function ends that call and comes out of it, with a note of the name. An awaitable that the
+        function returns is awaited in the loop.
         """
         if not callable(function):
             return function

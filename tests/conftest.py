@@ -20,7 +20,7 @@ pytest_plugins = ["lmstudio_async.testing.plugin"]
 
 register_profiles()
 
-#: What the SDK names its tasks.
+#: The names that the SDK gives its tasks.
 OURS = re.compile("lmstudio|AsyncClient|EmbeddedServer")
 
 for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):

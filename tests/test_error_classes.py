@@ -32,7 +32,7 @@ def carried(error: Any) -> dict[str, Any]:
 
 
 class TaskError(Exception):
-    """What a library raises in one process for an error of another: all but its class comes from the cause.
+    """The error that a library raises in one process for an error of another: all but its class comes from the cause.
 
     It is an instance of the cause's class too, whose ``__init__`` never ran. Ray does this.
     """

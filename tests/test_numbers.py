@@ -44,7 +44,7 @@ class Whole:
 
 
 class Duration(Whole):
-    """What numpy counts among the whole numbers, although it is none."""
+    """A value that numpy counts among the whole numbers, although it is none."""
 
     __index__: Any = None
 

@@ -101,7 +101,7 @@ async def test_names_in_an_error_are_printable_and_few(both: Both, data: dict[st
     assert isinstance(error, LMStudioModelNotFoundError)
     assert_fit(str(error))
     names = data.get("availablePathsSample") or data.get("loadedModelsSample") or []
-    # What a program goes on with is not touched.
+    # The texts that a program goes on with are not touched.
     assert error.candidates == (names if isinstance(names, list) else [])
 
 

@@ -24,7 +24,7 @@ def whole_number(value: Any) -> int | None:
 def real_number(value: Any) -> int | float | None:
     """The value as an ``int`` or a ``float``, if it is a number, also of another library; None of anything else.
 
-    Whatever has a ``__float__`` would be too much: numpy's bools have one, and its durations count as whole numbers.
+    A ``__float__`` is not enough: numpy's bools have one, and its durations count as whole numbers.
     """
     whole = whole_number(value)
     if whole is not None:
@@ -33,7 +33,7 @@ def real_number(value: Any) -> int | float | None:
 
 
 def _number(value: Any) -> int | float:
-    """What the encoder asks for what it does not know."""
+    """Give the encoder a JSON value in place of one that it does not know."""
     number = real_number(value)
     if number is None:
         raise TypeError(f"an object of type {type(value).__name__} is not JSON serializable")

@@ -14,7 +14,7 @@ Place = str | EmbeddedServer
 
 
 class FoundItError(Exception):
-    """What a program raises to leave its loops."""
+    """The exception by which a program leaves its loops."""
 
 
 async def words(llm: AsyncLLM) -> AsyncIterator[str]:

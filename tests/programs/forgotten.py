@@ -45,5 +45,5 @@ async def main() -> None:
 
 
 RUNNERS[runner](main)
-# Whatever is kept until the interpreter ends, the loads have ended with the event loop.
+# The loads have ended with the event loop, even if the interpreter keeps their objects until its end.
 print("worker processes:", len(workers()))  # noqa: T201 - what the test reads
