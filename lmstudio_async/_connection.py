@@ -85,13 +85,13 @@ class Connection:
     def __init__(
         self, namespace: str, connector: Connector, credentials: Credentials, unclaimed: Unclaimed
     ) -> None:
-        self.multiplexer = Multiplexer()
+        self.multiplexer: Multiplexer = Multiplexer()
         self.transport: FrameTransport
-        self.scope = anyio.CancelScope()
-        self.ready = anyio.Event()
-        self.ended = anyio.Event()
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.ready: anyio.Event = anyio.Event()
+        self.ended: anyio.Event = anyio.Event()
         self.error: LMStudioError | None = None
-        self.was_connected = False
+        self.was_connected: bool = False
         self._namespace = namespace
         self._connector = connector
         self._credentials = credentials

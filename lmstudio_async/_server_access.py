@@ -49,7 +49,7 @@ class ServerAccess:
     ) -> None:
         self.credentials = credentials
         #: Whether connections can be made: the client was opened, and not closed since.
-        self.is_open = False
+        self.is_open: bool = False
         self.connector: Connector | None = None
         self._host = _check_host(host)
         self._verify = verify
