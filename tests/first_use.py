@@ -19,8 +19,17 @@ from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioServerError
 
 __all__ = ["STEPS"]
 
-#: Small ones: anyio's own backend, which anything async begins with, and what the standard library loads of itself.
-SMALL = ("anyio.", "encodings.", "lmstudio_async.", "_queue", "queue", "stringprep")
+#: Small ones: anyio's own backend, which anything async begins with, and what that and the standard library load.
+SMALL = (
+    "anyio.",
+    "encodings.",
+    "ipaddress",
+    "lmstudio_async.",
+    "_queue",
+    "queue",
+    "stringprep",
+    "typing_extensions",
+)
 
 
 class ImportSpy:
