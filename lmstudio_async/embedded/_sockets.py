@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,6 +28,10 @@ class _HttpConnection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # asyncio does so only for sockets that know that they are TCP's, which those of `create_server` do not.
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and accepted.family in (socket.AF_INET, socket.AF_INET6):
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Those that have not said yet who they are count here too, and so do websockets.
         if len(self.connections) > 2 * self.limits.connections:
             transport.write(_refusal(503, "Service Unavailable", "This server has too many connections."))

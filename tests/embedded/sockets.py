@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from httpx import Response
 
-__all__ = ["CREDENTIALS", "answer", "frame", "plain_socket", "raw_websocket", "read_frame", "upgrade"]
+__all__ = [
+    "CREDENTIALS",
+    "answer",
+    "frame",
+    "other_end",
+    "plain_socket",
+    "raw_websocket",
+    "read_frame",
+    "upgrade",
+]
 
 CREDENTIALS = b'{"authVersion":1,"clientIdentifier":"guest:raw","clientPasskey":"b"}'
 
@@ -81,6 +92,24 @@ def answer(connection: socket.socket) -> Response:
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     return Response(int(head.split()[1]), content=body)
+
+
+def other_end(connection: socket.socket) -> socket.socket:
+    """Return a duplicate of the other end of a connection whose ends are both in this process (Linux only)."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+        except OSError:
+            continue  # closed meanwhile
+        end = socket.socket(fileno=os.dup(int(name)))
+        try:
+            if end.getpeername() == connection.getsockname():
+                return end
+        except OSError:
+            pass  # not connected
+        end.close()
+    raise AssertionError("this process has no other end of the connection")
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from tests.embedded.sockets import (
     CREDENTIALS,
     answer,
     frame,
+    other_end,
     plain_socket,
     raw_websocket,
     read_frame,
@@ -57,6 +59,15 @@ def greeting(host: str = "localhost") -> bytes:
 def is_served(address: str) -> bool:
     with plain_socket(address, greeting()) as connection:
         return connection.recv(12) == b"HTTP/1.1 200"
+
+
+# -- too slow on the way
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the server's end in /proc")
+def test_accepted_sockets_have_tcp_nodelay_set(address: str) -> None:
+    with raw_websocket(address) as connection, other_end(connection) as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # -- too many
