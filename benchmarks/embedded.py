@@ -4,6 +4,7 @@ The same model, request and settings go through the whole stack (client, protoco
 engine in a process of its own, which is asked over a plain socket. In each round both load the model, then they
 answer in turn. Compared are the rate of a long answer, the time to the first token of short ones, the load and the
 memory; and it is looked how late the event loop was, in answers that are not timed, because looking takes time too.
+`model()` and a short answer take two ways to the same server: a port of `serve`, and without a socket.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from benchmarks import report, results
 from benchmarks.bare_engine import Answered, BareEngine
@@ -38,6 +39,7 @@ __all__ = ["main"]
 _CONTEXT = 2048
 _TOKENS = 128
 _SHORT_ANSWERS = 10
+_CALLS = 40
 _WATCHED_LOADS = 3
 _PACKAGES = ("lmstudio-async", "xllamacpp", "anyio", "h11", "attrs", "orjson")
 
@@ -83,9 +85,10 @@ class _Lag:
 class _Comparison:
     """Both sides in turn, and all figures of all rounds."""
 
-    def __init__(self, client: Any, model: Path, threads: int) -> None:
+    def __init__(self, clients: _Clients, model: Path, threads: int, *, socket: bool) -> None:
         self.figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        self._client = client
+        self._clients = clients
+        self._client = clients.over_port if socket else clients.in_process
         self._spec = EngineSpec(model_path=model, kind="llm", context_length=_CONTEXT, threads=threads)
         self._ear = _Ear()
         self._asked = 0
@@ -108,6 +111,7 @@ class _Comparison:
                 ours = _memory(worker) + _memory(os.getpid()) - before
                 self._keep("instance.MiB", ours=ours, alone=_memory(bare.pid))
                 await self._compare_answers(llm, bare)
+                await self._compare_ways(downloaded.model_key)
             finally:
                 await llm.unload()
         finally:
@@ -134,6 +138,22 @@ class _Comparison:
         pairs = await self._answer(llm, bare, " is a number: odd?", 2, count=_SHORT_ANSWERS)
         first = [statistics.median(side.first for side in sides) for sides in zip(*pairs, strict=True)]
         self._keep("first.wall", ours=first[0], alone=first[1])
+
+    async def _compare_ways(self, key: str) -> None:
+        """Use the loaded model over a port and in this process."""
+        for way, client in self._clients._asdict().items():
+            walls: dict[str, list[float]] = defaultdict(list)
+            # In a row: a pause lets acknowledgements through that a socket without TCP_NODELAY waits for.
+            for _ in range(_CALLS):
+                began = time.perf_counter()
+                llm = await client.llm.model(key)
+                walls["model.wall"].append(time.perf_counter() - began)
+            for _ in range(_SHORT_ANSWERS):
+                began = time.perf_counter()
+                await llm.respond(self._question(" is a number: odd?"), config=_config(2))
+                walls["short.wall"].append(time.perf_counter() - began)
+            for metric, each in walls.items():
+                self.figures[way][metric].append(statistics.median(each))
 
     async def _answer(
         self, llm: Any, bare: BareEngine, words: str, tokens: int, *, count: int
@@ -165,10 +185,13 @@ class _Comparison:
 
 
 async def _ask(llm: Any, question: str, tokens: int) -> Answered:
-    config = {"temperature": 0.0, "max_tokens": tokens}
     began = time.perf_counter()
-    stream = llm.respond_stream(question, config=config)
+    stream = llm.respond_stream(question, config=_config(tokens))
     return Answered.since(began, [time.perf_counter() async for fragment in stream if fragment.content])
+
+
+def _config(tokens: int) -> dict[str, Any]:
+    return {"temperature": 0.0, "max_tokens": tokens}
 
 
 def _memory(process: int) -> float:
@@ -182,18 +205,21 @@ def _children() -> set[int]:
     return {int(child) for task in tasks for child in (task / "children").read_text("ascii").split()}
 
 
+class _Clients(NamedTuple):
+    """Clients of one server."""
+
+    in_process: Any
+    over_port: Any
+
+
 @asynccontextmanager
-async def _client(folder: str, threads: int, *, socket: bool) -> AsyncIterator[Any]:
-    if not socket:
-        async with AsyncClient(EmbeddedServer(folder, threads=threads)) as client:
-            yield client
-        return
+async def _serving(folder: str, threads: int) -> AsyncIterator[_Clients]:
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with EmbeddedServer(folder, threads=threads) as server:
+    async with EmbeddedServer(folder, threads=threads) as server, AsyncClient(server) as in_process:
         serving = asyncio.create_task(serve(server, port=0, ready=lambda _, port: listening.set_result(port)))
         try:
-            async with AsyncClient(f"127.0.0.1:{await listening}") as client:
-                yield client
+            async with AsyncClient(f"127.0.0.1:{await listening}") as over_port:
+                yield _Clients(in_process, over_port)
         finally:
             serving.cancel()
             await asyncio.wait([serving])
@@ -205,8 +231,8 @@ async def _measure(options: argparse.Namespace) -> dict[str, dict[str, list[floa
         place.mkdir(parents=True)
         # A server follows no links out of its folder.
         copy = await asyncio.to_thread(shutil.copy, options.model, place)
-        async with _client(folder, options.threads, socket=options.socket) as client:
-            comparison = _Comparison(client, Path(copy), options.threads)
+        async with _serving(folder, options.threads) as clients:
+            comparison = _Comparison(clients, Path(copy), options.threads, socket=options.socket)
             # Modules are imported, and the file read, in a round that does not count.
             await comparison.run_round()
             comparison.figures.clear()

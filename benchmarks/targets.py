@@ -129,12 +129,17 @@ TARGETS = (
 
 
 _ALONE, _OWN = "engine alone", "engine's own work"
+_WAYS = "over_port", "in_process"
 EMBEDDED_TARGETS = (
     Target("tokens per second", "embedded", "answer.rate", _A, _ALONE, 0.97, is_floor=True),
     Target("request to first token", "embedded", "first.wall", _A, _ALONE, 0.010, "ms"),
     Target("load, to the engine in a bare process", "embedded", "load.wall", _A, _ALONE, 0.025, "ms"),
     Target("load, to what the engine itself does", "embedded", "load.wall", _A, _OWN, 0.050, "ms"),
     Target("memory of a loaded instance", "embedded", "instance.MiB", _A, _ALONE, 4, "MiB"),
+    Target(
+        "model() of a loaded model over a port, to in-process", "embedded", "model.wall", *_WAYS, 0.003, "ms"
+    ),
+    Target("short answer over a port, to in-process", "embedded", "short.wall", *_WAYS, 0.010, "ms"),
     Target("event loop late while loading, p99", "embedded", "loading.late", _A, None, 0.010, "ms"),
     Target("event loop late while generating, p99", "embedded", "generating.late", _A, None, 0.010, "ms"),
 )
