@@ -44,6 +44,8 @@ _UNSENT = 64
 _FRAME_BYTES = 64
 #: Credentials are two keys of 256 characters; nothing that is much longer is looked at before somebody is let in.
 _LONGEST_CREDENTIALS = 1 << 14
+#: Frames before the credentials that are ignored; one more ends the connection.
+_IGNORED_FRAMES = 64
 #: Packets of a client that may wait for the handler of their channel. Nobody asks for so much at once.
 _UNREAD = 100
 #: What a client says when it wants no more.
@@ -181,6 +183,7 @@ class Connection:
 
     async def _authenticate(self) -> tuple[Client | None, list[str]]:
         """The client, and what it sent behind its credentials."""
+        ignored = 0
         with anyio.move_on_after(self._limits.authentication_seconds):
             while True:
                 frames = list(await self._transport.receive())
@@ -188,7 +191,12 @@ class Connection:
                     frame = frames.pop(0)
                     credentials = authentication(frame) if len(frame) <= _LONGEST_CREDENTIALS else None
                     if credentials is None:
-                        logger.warning("%s: a frame before the credentials was ignored", self._namespace)
+                        ignored += 1
+                        if ignored > _IGNORED_FRAMES:
+                            await self._transport.send(verdict("None of the first frames were credentials"))
+                            return None, []
+                        if ignored == 1:
+                            logger.warning("%s: frames before the credentials are ignored", self._namespace)
                         continue
                     answer = self._clients.admit(credentials)
                     if isinstance(answer, str):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
-from wsproto.events import Ping
+from wsproto.events import CloseConnection, Ping
 
 from lmstudio_async.embedded._limits import ServerLimits
 
@@ -17,6 +17,12 @@ __all__ = ["limited"]
 #: Seconds for a client to read what is left when its connection is over, and when all are.
 _GOODBYE_SECONDS = 2
 _SHUTDOWN_SECONDS = 1
+#: Bytes that a websocket may send before the server admits its client: credentials have two keys of 256 characters.
+_STRANGER_BYTES = 1 << 15
+#: Seconds of parsing after which other connections have their turn: one read may give 40,000 frames without content.
+_TURN_SECONDS = 0.005
+#: Bytes that are parsed before the first look at the clock.
+_FIRST_PIECE_BYTES = 1 << 10
 
 
 class _HttpConnection(H11Protocol):
@@ -81,6 +87,84 @@ class _WebSocket(WSProtocol):
     """A websocket that ends when it is over, also if its client reads nothing any more."""
 
     limits: ClassVar[ServerLimits]
+    _is_upgraded = False
+    _is_admitted = False
+    _stranger_bytes = 0
+    _parsing: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._unparsed = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_upgraded:
+            self._is_upgraded = True
+            super().data_received(data)
+            return
+        self._unparsed += data
+        if self._parsing is None:
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parse what was received, as much as one turn of the event loop allows; read no more until all is parsed."""
+        self._parsing = None
+        turn_ends = self.loop.time() + _TURN_SECONDS
+        size = _FIRST_PIECE_BYTES
+        # A whole message waits for the app, which decides whether its client is admitted.
+        while self._unparsed and not self.read_paused and not self.transport.is_closing():
+            piece = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
+            # Twice as much takes about as long as everything before.
+            size *= 2
+            if not self._is_admitted:
+                self._stranger_bytes += len(piece)
+                if self._stranger_bytes > _STRANGER_BYTES:
+                    self._refuse_stranger()
+                    return
+            super().data_received(piece)
+            if self.loop.time() >= turn_ends and not self.read_paused:
+                self._parse_soon()
+                break
+        if self._unparsed:
+            self.transport.pause_reading()
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _parse_soon(self) -> None:
+        if self._parsing is None:
+            self._parsing = self.loop.call_soon(self._parse)
+
+    def _refuse_stranger(self) -> None:
+        reason = f"More than {_STRANGER_BYTES} bytes came before the credentials"
+        self._unparsed.clear()
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.transport.write(self.conn.send(CloseConnection(code=1008, reason=reason)))
+        self.transport.close()
+
+    async def receive(self) -> Any:
+        self._read_on()
+        message = await self.queue.get()
+        # Nothing that stands behind credentials is read before the verdict on them.
+        if self._is_admitted:
+            self._read_on()
+        return message
+
+    def _read_on(self) -> None:
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if self._unparsed:
+                self._parse_soon()
+            else:
+                self.transport.resume_reading()
+
+    async def send(self, message: Any) -> None:
+        # The first message of the server is its verdict on the credentials. It closes the connections of the others.
+        self._is_admitted |= message["type"] == "websocket.send"
+        await super().send(message)
+        if self.close_sent and self._unparsed:
+            # The answer to the close frame may be among it.
+            self._parse_soon()
 
     def handle_ping(self, event: Ping) -> None:
         super().handle_ping(event)

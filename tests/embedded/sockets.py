@@ -21,6 +21,7 @@ __all__ = [
     "raw_websocket",
     "read_frame",
     "upgrade",
+    "upgraded",
 ]
 
 CREDENTIALS = b'{"authVersion":1,"clientIdentifier":"guest:raw","clientPasskey":"b"}'
@@ -52,13 +53,18 @@ def upgrade(namespace: str, host: str = "localhost") -> bytes:
 def raw_websocket(address: str, namespace: str = "system") -> Iterator[socket.socket]:
     """A websocket that was let in, to send bytes of any kind over."""
     with plain_socket(address, upgrade(namespace)) as connection:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += connection.recv(1)
-        assert head.startswith(b"HTTP/1.1 101 ")
+        upgraded(connection)
         connection.sendall(frame(CREDENTIALS))
         assert read_frame(connection) == (1, b'{"success":true}')
         yield connection
+
+
+def upgraded(connection: socket.socket) -> None:
+    """Read the server's consent to the websocket that was asked for."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 ")
 
 
 def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,8 +13,9 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from starlette.types import Message
+from wsproto.connection import Connection
 
-from lmstudio_async.embedded import EmbeddedServer, ServerLimits, create_app
+from lmstudio_async.embedded import EmbeddedServer, ServerLimits, _sockets, create_app
 from lmstudio_async.testing import served
 from tests.embedded.sockets import (
     CREDENTIALS,
@@ -24,8 +26,11 @@ from tests.embedded.sockets import (
     raw_websocket,
     read_frame,
     upgrade,
+    upgraded,
 )
 
+#: Bytes that may come before the server admits a client.
+STRANGER_BYTES = 32_768
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
 
@@ -142,6 +147,70 @@ def test_a_message_that_is_too_long_is_answered_with_the_limit(address: str) -> 
     with raw_websocket(address) as connection:
         connection.sendall(frame(b" " * 60_000, fin=False) + frame(b" " * 60_000, 0))
         assert read_frame(connection)[1][:2] == b"\x03\xf1"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(b"", fin=False) + frame(b"", 0, fin=False) * 10_000,
+        frame(b"x" * 125, 9) * 1000,
+        frame(b" " * 40_000),
+    ],
+    ids=["fragments", "pings", "message"],
+)
+def test_a_connection_is_closed_before_credentials_when_it_sends_much(address: str, sent: bytes) -> None:
+    with plain_socket(address, upgrade("llm")) as connection:
+        upgraded(connection)
+        # No byte is left unread when the server closes: its close frame would be lost.
+        connection.sendall(sent[: STRANGER_BYTES + 1])
+        while (closed := read_frame(connection))[0] == 10:
+            pass
+    assert closed[0] == 8
+    assert closed[1][:2] == b"\x03\xf0"  # 1008
+    assert b"before the credentials" in closed[1]
+
+
+def test_credentials_may_be_followed_at_once_by_a_long_message(address: str) -> None:
+    with plain_socket(address, upgrade("llm")) as connection:
+        upgraded(connection)
+        call = b'{"type":"rpcCall","endpoint":"listLoaded","callId":7%s}' % (b" " * 90_000)
+        connection.sendall(frame(CREDENTIALS) + frame(call))
+        assert read_frame(connection) == (1, b'{"success":true}')
+        assert b'"callId":7' in read_frame(connection)[1]
+
+
+def test_frames_that_are_no_credentials_end_the_connection_after_a_while(address: str) -> None:
+    with plain_socket(address, upgrade("llm")) as connection:
+        upgraded(connection)
+        connection.sendall(frame(b"{}") * 65)
+        assert b"credentials" in read_frame(connection)[1]
+        assert read_frame(connection)[0] == 8
+
+
+def test_a_flood_of_frames_is_parsed_in_many_turns_of_the_event_loop(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = 0
+    parsed: list[tuple[int, int]] = []
+    receive_data = Connection.receive_data
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+
+    def receive(self: Connection, data: bytes | None) -> None:
+        parsed.append((turn, len(data or b"")))
+        asyncio.get_running_loop().call_soon(next_turn)
+        receive_data(self, data)
+
+    with raw_websocket(address) as connection:
+        monkeypatch.setattr(_sockets, "_TURN_SECONDS", 0)
+        monkeypatch.setattr(Connection, "receive_data", receive)
+        connection.sendall(frame(b"", fin=False) + frame(b"", 0, fin=False) * 20_000 + frame(b"end", 9))
+        assert read_frame(connection) == (10, b"end")
+    turns = [turn for turn, _ in parsed]
+    assert len(set(turns)) == len(turns)
+    assert max(size for _, size in parsed) <= 1024
 
 
 def test_a_body_that_is_too_long_is_refused(address: str) -> None:
