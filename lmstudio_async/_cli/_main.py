@@ -64,7 +64,7 @@ async def _serve(given: argparse.Namespace) -> None:
 
     with patient_interrupts():
         tokens = [*given.token, *(token for file in given.token_file for token in tokens_in(file))]
-        await serve(given.models, given.host, given.port, tokens, not given.no_auto_evict)
+        await serve(given.models, given.host, given.port, tokens, not given.no_auto_evict, given.allow_origin)
 
 
 async def _demo(given: argparse.Namespace) -> None:
@@ -127,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FILE",
         help="a file of such tokens, one in a line, which only who may read the file can see; can be repeated",
+    )
+    serve.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="web pages that may use the server besides those of this machine, such as https://chat.example or "
+        "app://obsidian; can be repeated",
     )
     serve.add_argument(
         "--no-auto-evict",

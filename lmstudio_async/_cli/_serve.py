@@ -16,7 +16,14 @@ __all__ = ["serve", "tokens_in"]
 NAMES_SHOWN = 12
 
 
-async def serve(models: str | None, host: str, port: int, tokens: Sequence[str], auto_evict: bool) -> None:
+async def serve(
+    models: str | None,
+    host: str,
+    port: int,
+    tokens: Sequence[str],
+    auto_evict: bool,
+    allowed_origins: Sequence[str] = (),
+) -> None:
     """Run the server until Ctrl-C or SIGTERM; on asyncio only.
 
     :param models: the models folder; None for the usual one.
@@ -24,10 +31,11 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
     :param port: the port; 0 for a free one.
     :param tokens: API tokens, one of which each client must have; none lets everybody in.
     :param auto_evict: whether models that were loaded on demand make room for each other.
+    :param allowed_origins: web pages that may use the server besides those of this machine.
     :raises LMStudioError: if it cannot run like that.
     """
     check_extra()
-    from lmstudio_async.embedded._http import is_loopback
+    from lmstudio_async.embedded._origins import is_loopback
     from lmstudio_async.embedded._serve import serve as listen
 
     if not tokens and not is_loopback(host):
@@ -36,7 +44,7 @@ async def serve(models: str | None, host: str, port: int, tokens: Sequence[str],
             "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file of "
             "such lines with --token-file."
         )
-    server = EmbeddedServer(models, api_tokens=tokens, auto_evict=auto_evict)
+    server = EmbeddedServer(models, api_tokens=tokens, auto_evict=auto_evict, allowed_origins=allowed_origins)
     folder = check_folder(server.models_folder)
     found, skipped = await models_in(folder)
     names = _names([model.model_key for model in found])

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._origins import host_of, ip_address, is_loopback
 from lmstudio_async.embedded._rest import RestError, list_models, load_model, unload_model
 from lmstudio_async.embedded._versions import package_version
 from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnectionClosedError
@@ -27,7 +27,7 @@ from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnect
 if TYPE_CHECKING:
     from lmstudio_async.embedded._server import EmbeddedServer
 
-__all__ = ["create_app", "is_loopback"]
+__all__ = ["create_app"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
@@ -43,8 +43,8 @@ def create_app(server: EmbeddedServer) -> Starlette:
     The app does not start the server: run it inside the server's block, in the same event loop. How long a message
     may be, and how many sockets there may be, is up to the ASGI server that runs it.
 
-    Web pages from elsewhere are refused: no page that somebody looks at is to use the models. Without ``api_tokens``
-    so is what comes from another machine, or asks for another name than this machine's own.
+    Web pages from elsewhere are refused, but for those in ``allowed_origins``: no page that somebody looks at is to
+    use the models. Without ``api_tokens`` so is what comes from another machine, or asks for another name than this machine's own.
 
     :param server: what it serves.
     :return: the app.
@@ -98,31 +98,43 @@ def create_app(server: EmbeddedServer) -> Starlette:
 
 
 class _Doorkeeper:
-    """Keeps out what a browser sends on behalf of a page that is not from this machine."""
+    """Refuses what a browser sends on behalf of a page that is not allowed, and tells browsers of those that are."""
 
     def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
         self._app = app
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            problem = self._problem(HTTPConnection(scope))
-            if problem is not None:
-                logger.warning("refused: %s", problem)
-                response = _refusal(403, "invalid_request", problem)
-                if scope["type"] == "http":
-                    await response(scope, receive, send)
-                else:
-                    await WebSocket(scope, receive, send).send_denial_response(response)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        problem = self._problem(connection)
+        if problem is not None:
+            logger.warning("refused: %s", problem)
+            response = _refusal(403, "invalid_request", problem)
+            if scope["type"] == "http":
+                await response(scope, receive, send)
+            else:
+                await WebSocket(scope, receive, send).send_denial_response(response)
+        elif scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        elif (origin := connection.headers.get("origin")) is None:
+            await self._app(scope, receive, _with_headers(send, {"Vary": "Origin"}))
+        else:
+            send = _with_headers(send, {"Vary": "Origin", "Access-Control-Allow-Origin": origin})
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in connection.headers:
+                await _preflight_answer(connection)(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
     def _problem(self, connection: HTTPConnection) -> str | None:
         for origin in connection.headers.getlist("origin"):
-            scheme, name = _split(origin)
-            # Apps have schemes of their own, such as app://.
-            if not scheme or (scheme in ("http", "https") and not is_loopback(name)):
-                return f"web pages of {origin[:100]!r} may not use this server"
+            if not self._server._origins.allow(origin):
+                return (
+                    f"web pages of {origin[:100]!r} may not use this server; its owner can allow them by "
+                    "allowed_origins, or serve --allow-origin"
+                )
         if self._server._clients.need_tokens:
             return None
         local = connection.scope.get("server")
@@ -130,42 +142,36 @@ class _Doorkeeper:
             return "whoever connects from elsewhere needs an API token, and this server has none: give it api_tokens"
         # A page can have its own name point to this machine, but cannot change under which name it asks.
         host = connection.headers.get("host", "")
-        if is_loopback(_split(f"//{host}")[1]):
+        if is_loopback(host_of(f"//{host}")):
             return None
         return f"this server is not called {host[:100]!r}; use localhost"
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Scheme and host."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme.lower(), parts.hostname or ""
-    except ValueError:
-        return "", ""
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    address = _address(name)
-    return address is not None and address.is_loopback
+def _preflight_answer(connection: HTTPConnection) -> Response:
+    """Answer a browser that asks whether a page may send a request. Its question has no token."""
+    headers = {
+        "Access-Control-Allow-Methods": "GET, HEAD, POST",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Max-Age": "600",
+    }
+    if connection.headers.get("access-control-request-private-network") == "true":
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return Response(status_code=204, headers=headers)
 
 
 def _is_open_to_others(listening: str) -> bool:
     """Whether an address that the app is served at is one of a network; a Unix socket has a path."""
-    address = _address(listening)
+    address = ip_address(listening)
     return address is not None and not address.is_loopback
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # What a socket for both families calls 127.0.0.1.
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 class _SocketTransport:

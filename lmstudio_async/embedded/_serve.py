@@ -15,7 +15,8 @@ import uvicorn
 
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
-from lmstudio_async.embedded._http import create_app, is_loopback
+from lmstudio_async.embedded._http import create_app
+from lmstudio_async.embedded._origins import is_loopback
 from lmstudio_async.embedded._server import EmbeddedServer
 from lmstudio_async.embedded._sockets import limited
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError

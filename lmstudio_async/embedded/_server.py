@@ -27,6 +27,7 @@ from lmstudio_async.embedded._clients import Client, Clients
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
+from lmstudio_async.embedded._origins import Origins
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class EmbeddedServer:
         own folder if there is one, else a folder of this package's.
     :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) one of which every client must have;
         none: everybody may connect.
+    :param allowed_origins: web pages and apps that may use the server besides pages of this machine, by the origins
+        that browsers send: ``https://chat.example``, ``app://obsidian``. Programs have no origin and need none.
     :param auto_evict: before a model is loaded on demand (JIT), unload those that were loaded that way before.
         Models that were loaded explicitly stay.
     :param jit_ttl: idle seconds after which a model that was loaded on demand is unloaded, unless the client says
@@ -77,6 +80,7 @@ class EmbeddedServer:
         models: str | os.PathLike[str] | None = None,
         *,
         api_tokens: Collection[str] = (),
+        allowed_origins: Collection[str] = (),
         auto_evict: bool = True,
         jit_ttl: float | None = 3600,
         threads: int | None = None,
@@ -101,6 +105,7 @@ class EmbeddedServer:
         self._jit_ttl_ms = None if seconds is None else max(round(seconds * 1000), 1)
         self._threads = count
         self._clients = Clients(api_tokens, self._limits)
+        self._origins = Origins(allowed_origins)
         self._logs = Logs()
         self._running: _Running | None = None
         self._tasks: OwnedTaskGroup | None = None

@@ -293,6 +293,7 @@ def test_frames_that_break_the_rules_end_their_connection_alone(address: str, da
         ("[::]", False),
         ("[::1", False),
         ("localhost evil", False),
+        ("localhost:80.evil.example", False),
         ("2130706433", False),
     ],
 )

@@ -1,0 +1,83 @@
+"""The web pages that may use a server, by the origin that a browser names for them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from lmstudio_async.errors import LMStudioValueError
+
+__all__ = ["Origins", "host_of", "ip_address", "is_loopback"]
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class Origins:
+    """The allow list: pages of this machine (``http`` and ``https``), and those that the owner names.
+
+    :param named: origins as browsers send them, such as ``https://chat.example`` or ``app://obsidian``.
+    :raises LMStudioValueError: if one of them is none.
+    """
+
+    def __init__(self, named: Collection[str]) -> None:
+        if isinstance(named, str):
+            raise LMStudioValueError(
+                "allowed_origins is a list of origins, not a single text: write allowed_origins=[origin]"
+            )
+        self._named = {_checked(origin) for origin in named}
+
+    def allow(self, origin: str) -> bool:
+        """Whether a page of this origin may use the server."""
+        text = origin.lower()
+        if not _ORIGIN.fullmatch(text):
+            return False
+        return _normal(text) in self._named or (
+            text.startswith(("http://", "https://")) and is_loopback(host_of(text))
+        )
+
+
+def _checked(origin: str) -> str:
+    text = origin.lower().removesuffix("/") if isinstance(origin, str) else ""
+    if not _ORIGIN.fullmatch(text) or not host_of(text):
+        raise LMStudioValueError(
+            f"an allowed origin is a scheme and a host, such as https://chat.example or http://10.0.0.5:3000, "
+            f"not {origin!r:.100}"
+        )
+    return _normal(text)
+
+
+def _normal(origin: str) -> str:
+    """Leave out the port that the scheme implies: browsers do."""
+    return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0], "\n"))
+
+
+def host_of(url: str) -> str:
+    """Return the host in a URL; an empty text if there is none, or what stands behind it is no port."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    return host or ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = ip_address(name)
+    return address is not None and address.is_loopback
+
+
+def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a text is; None if it is a name or a path."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # What a socket for both families calls 127.0.0.1.
+    return getattr(address, "ipv4_mapped", None) or address
