@@ -99,7 +99,12 @@ class _WebSocket(WSProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._is_upgraded:
             self._is_upgraded = True
-            super().data_received(data)
+            try:
+                super().data_received(data)
+            except UnicodeError:
+                # Not left to asyncio, which would drop the transport and not tell this protocol: it would count for ever.
+                self.transport.write(_refusal(400, "Bad Request", "A header is no text, or Host is no name."))
+                self.transport.close()
             return
         self._unparsed += data
         if self._parsing is None:

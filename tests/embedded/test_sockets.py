@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -269,6 +270,29 @@ def test_frames_that_break_the_rules_end_their_connection_alone(address: str, da
                 assert read_frame(connection)[0] == 8
         other.sendall(frame(b'{"type":"keepAlive"}'))
         assert read_frame(other) == (1, b'{"type":"keepAliveAck"}')
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Host: localhost", b"Host: xn--a-.localhost"),
+        (b"Host: localhost", b"Host: xn--\xc2\x80"),
+        (b"Connection: Upgrade", b"Connection: Upgrade, \xff"),
+        (b"Sec-WebSocket-V", b"Sec-WebSocket-Protocol: \xff\r\nSec-WebSocket-V"),
+        (b"Sec-WebSocket-V", b"Sec-WebSocket-Extensions: \xff\r\nSec-WebSocket-V"),
+    ],
+)
+def test_an_upgrade_with_an_unreadable_header_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, old: bytes, new: bytes
+) -> None:
+    limits = ServerLimits(connections=1)
+    with served(EmbeddedServer(tmp_path, limits=limits, threads=1)) as address:
+        # More often than there may be sockets: none of them is counted any more.
+        for _ in range(4):
+            with plain_socket(address, upgrade("llm").replace(old, new)) as connection:
+                assert answer(connection).status_code == 400
+        assert is_served(address)
+    assert not caplog.records
 
 
 # -- from where, and under which name
