@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -56,15 +57,15 @@ def create_app(server: EmbeddedServer) -> Starlette:
     """
 
     async def greeting(_: Request) -> Response:
-        return JSONResponse({"lmstudio": True})
+        return _JsonResponse({"lmstudio": True})
 
     async def status(_: Request) -> Response:
-        return JSONResponse({"package": "lmstudio-async", "version": package_version()})
+        return _JsonResponse({"package": "lmstudio-async", "version": package_version()})
 
     async def websocket(socket: WebSocket) -> None:
         namespace = socket.path_params["namespace"]
         if namespace not in NAMESPACES:
-            await socket.send_denial_response(JSONResponse({"error": "no such namespace"}, status_code=404))
+            await socket.send_denial_response(_JsonResponse({"error": "no such namespace"}, status_code=404))
             return
         await socket.accept()
         await server.serve(_SocketTransport(socket), namespace)
@@ -76,7 +77,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
             try:
                 _check_token(server, request)
                 body = await _body(request, server.limits) if request.method == "POST" else None
-                return JSONResponse(await _unless_left(request, call(server, body)))
+                return _JsonResponse(await _unless_left(request, call(server, body)))
             except RestError as error:
                 return _refusal(error.status, error.type, str(error), error.param)
 
@@ -249,8 +250,6 @@ async def _body(request: Request, limits: ServerLimits) -> Any:
     except ClientDisconnect:
         raise RestError(400, "invalid_request", "The body of the request has no end.") from None
     try:
-        import json
-
         return json.loads(content)
     except (ValueError, RecursionError):
         raise RestError(400, "invalid_request", "The body of the request is no JSON.") from None
@@ -275,12 +274,24 @@ async def _unless_left(request: Request, call: Coroutine[Any, Any, dict[str, Any
     raise RestError(499, "invalid_request", "The client has left.")
 
 
-def _refusal(status: int, kind: str, message: str, param: str | None = None) -> Response:
+class _JsonResponse(Response):
+    """JSON in ASCII: a text that came from a client may have half a character (a lone surrogate), which UTF-8 has not."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def _refusal(
+    status: int, kind: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
     error = {"type": kind, "message": message}
     if param is not None:
         error["param"] = param
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+    if status == 401:
+        headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
+    return _JsonResponse({"error": error}, status_code=status, headers=headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -288,7 +299,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     message = error.detail
     if error.status_code in (404, 405):
         message = f"There is no {request.method} {request.url.path[:200]} here. {_WHAT_THERE_IS}"
-    return _refusal(error.status_code, "invalid_request", message)
+    return _refusal(error.status_code, "invalid_request", message, headers=error.headers)
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:

@@ -45,8 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
-    allowed = ["https://Chat.example:443/", "obsidian://vault"]
-    with served(EmbeddedServer(models, threads=1, allowed_origins=allowed)) as place:
+    with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 
@@ -195,91 +194,6 @@ def test_a_namespace_that_does_not_exist_is_not_found(address: str, namespace: s
 
 
 @pytest.mark.parametrize(
-    "origin",
-    [
-        "https://evil.example",
-        "http://127.0.0.1.evil.example",
-        "http://localhost:80.evil.example",
-        "http://localhost@evil.example",
-        "ftp://localhost",
-        "chrome-extension://abcdefgh",
-        "app://obsidian",
-        "https://chat.example.evil.example",
-        "http://chat.example",
-        "blob:http://localhost",
-        "null",
-    ],
-)
-def test_an_origin_that_is_not_allowed_is_refused(address: str, http: httpx.Client, origin: str) -> None:
-    for answer in (
-        http.get("/lmstudio-greeting", headers={"Origin": origin}),
-        http.options("/api/v1/models", headers={"Origin": origin, **PREFLIGHT}),
-    ):
-        assert answer.status_code == 403
-        assert not any(name.startswith("access-control-") for name in answer.headers)
-    with pytest.raises(HTTPXWSException) as refused, websocket(address, headers={"Origin": origin}):
-        pass
-    assert refused.value.response.status_code == 403  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "http://localhost:3000",
-        "http://127.0.0.1:8080",
-        "http://[::1]",
-        "https://app.localhost",
-        "https://chat.example",
-        "obsidian://vault",
-    ],
-)
-def test_an_allowed_origin_is_served_with_cors_headers(address: str, http: httpx.Client, origin: str) -> None:
-    for path, status in (("/lmstudio-greeting", 200), ("/api/v1/nothing", 404)):
-        answer = http.get(path, headers={"Origin": origin})
-        assert answer.status_code == status
-        assert answer.headers["Access-Control-Allow-Origin"] == origin
-        assert answer.headers["Vary"] == "Origin"
-    with websocket(address, headers={"Origin": origin}):
-        pass
-
-
-PREFLIGHT = {
-    "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "authorization,content-type",
-    "Access-Control-Request-Private-Network": "true",
-}
-
-
-def test_a_preflight_of_an_allowed_origin_is_answered(http: httpx.Client) -> None:
-    origin = {"Origin": "https://chat.example"}
-    answer = http.options("/api/v1/models/load", headers={**origin, **PREFLIGHT})
-
-    assert answer.status_code == 204
-    assert answer.headers["Access-Control-Allow-Origin"] == "https://chat.example"
-    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
-    assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
-    assert http.options("/api/v1/models/load", headers=origin).status_code == 405
-
-
-def test_a_program_gets_no_cors_headers(http: httpx.Client) -> None:
-    answer = http.get("/lmstudio-greeting")
-
-    assert "Access-Control-Allow-Origin" not in answer.headers
-    assert answer.headers["Vary"] == "Origin"
-
-
-@pytest.mark.parametrize(
-    "origin", ["*", "chat.example", "https://", "https://a/b", "https://a:port", "null", "", 5]
-)
-def test_an_allowed_origin_that_is_none_is_an_error(origin: Any) -> None:
-    with pytest.raises(LMStudioValueError, match=r"https://chat\.example"):
-        EmbeddedServer(allowed_origins=[origin])
-    with pytest.raises(LMStudioValueError, match="list"):
-        EmbeddedServer(allowed_origins="https://chat.example")
-
-
-@pytest.mark.parametrize(
     ("host", "status"), [("evil.example:1234", 403), ("localhost:1234", 200), ("[::1]:1234", 200), ("", 403)]
 )
 def test_a_name_that_only_points_here_is_no_name_of_this_machine(
@@ -337,6 +251,14 @@ def test_a_load_that_cannot_be_is_refused_with_a_reason(
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == kind
     assert words in answer.json()["error"]["message"]
+
+
+def test_a_method_that_a_path_has_not_is_told_those_that_it_has(http: httpx.Client) -> None:
+    answer = http.delete("/api/v1/models/load")
+
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "POST"
+    assert http.head("/api/v1/models").status_code == 200
 
 
 @needs_proc
