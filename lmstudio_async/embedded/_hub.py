@@ -35,6 +35,8 @@ _CHUNK: Final = 1 << 20
 _CHUNK_SECONDS: Final = 0.02
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
+#: Of git, and of large files.
+_DIGEST: Final = (re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}"))
 _WORTH_REPEATING: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -296,7 +298,10 @@ def _hub_file(item: Any) -> HubFile | None:
     large = large if isinstance(large, Mapping) else None
     path, size = item.get("rfilename"), (large or item).get("size")
     digest = large.get("sha256") if large else item.get("blobId")
-    if not isinstance(path, str) or not isinstance(size, int) or not isinstance(digest, str) or size < 0:
+    # The digest becomes a part of a file's name.
+    if not isinstance(path, str) or not isinstance(digest, str) or not _DIGEST[bool(large)].fullmatch(digest):
+        return None
+    if type(size) is not int or size < 0:
         return None
     return HubFile(path, size, digest if large else None, None if large else digest)
 
