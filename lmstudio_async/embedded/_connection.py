@@ -70,6 +70,7 @@ class Channel:
         self._dropped = False
         self._last_sent = anyio.current_time()
         self._repeated: WireObject | None = None
+        self._is_well: Callable[[], bool] | None = None
         self._unread: deque[WireObject] = deque()
         self._has_unread = anyio.Event()
 
@@ -87,6 +88,10 @@ class Channel:
     def repeat_when_silent(self, packet: WireObject | None) -> None:
         """What to send when there was nothing else for long, so that the client knows that all is well."""
         self._repeated = packet
+
+    def repeat_only_while(self, is_well: Callable[[], bool]) -> None:
+        """Repeat nothing while this is false, so that the client notices."""
+        self._is_well = is_well
 
     @contextmanager
     def cancellable(self, *events: anyio.Event) -> Iterator[anyio.CancelScope]:
@@ -119,7 +124,9 @@ class Channel:
 
     def break_silence(self) -> None:
         """Say something if nothing was said for long."""
-        if self._repeated is not None and anyio.current_time() - self._last_sent > _SILENCE_SECONDS:
+        if self._repeated is None or anyio.current_time() - self._last_sent <= _SILENCE_SECONDS:
+            return
+        if self._is_well is None or self._is_well():
             self.post(self._repeated)
 
     def drop(self) -> None:

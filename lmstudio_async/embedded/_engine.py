@@ -17,13 +17,12 @@ from lmstudio_async._wire._json import loads
 from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken, request_error
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
+from lmstudio_async.embedded._load_progress import LoadProgress
+from lmstudio_async.embedded._pulse import Pulse
 from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
 
 __all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "EngineStream", "default_threads"]
 
-# The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
-_READ_SHARE: Final = 0.8
-_ALMOST: Final = 0.99
 # Schemas of answers that are remembered as understood or not.
 _REMEMBERED: Final = 256
 
@@ -55,47 +54,30 @@ class EngineFailure(Exception):
         self.missing_engine = missing_engine
 
 
-class _Progress:
-    """One fraction out of the worker's events: never falling, and never 1."""
-
-    def __init__(self, report: Callable[[float], None]) -> None:
-        self._report = report
-        self._read_share = 0.0
-        self._last = -1.0
-        self.reach(0.0)
-
-    def feed(self, event: ReadAhead | Loading) -> None:
-        if isinstance(event, ReadAhead):
-            self._read_share = _READ_SHARE
-            self.reach(_READ_SHARE * event.fraction)
-        else:
-            loaded = (event.stage + event.fraction) / event.stages
-            self.reach(self._read_share + (_ALMOST - self._read_share) * loaded)
-
-    def reach(self, fraction: float) -> None:
-        if fraction > self._last:
-            self._last = fraction
-            self._report(fraction)
-
-
 class Engine:
     """One worker process with one loaded model. Every method may be used from any task."""
 
-    def __init__(self, spec: EngineSpec, worker: WorkerProcess) -> None:
+    def __init__(self, spec: EngineSpec, worker: WorkerProcess, pulse: Pulse | None = None) -> None:
         self._spec = spec
         self._worker = worker
         self._link: Link | None = None
         self._has_gpu = False
+        self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
+        self._pulse = Pulse() if pulse is None else pulse
+        self._standstill: EngineFailure | None = None
         self._closing = False
         self._closed = anyio.Event()
 
     @classmethod
-    async def start(cls, spec: EngineSpec, on_progress: Callable[[float], None]) -> Engine:
+    async def start(
+        cls, spec: EngineSpec, on_progress: Callable[[float], None], pulse: Pulse | None = None
+    ) -> Engine:
         """Start a worker and load the model. Cancelled, it leaves nothing behind.
 
         :param on_progress: gets fractions from 0 on, and 1 when the engine answers.
-        :raises EngineFailure: with the engine's reason if the model cannot be loaded.
+        :param pulse: tells for how long the worker may stand still, and whether it does; None for the defaults.
+        :raises EngineFailure: with the engine's reason if the model cannot be loaded, or the worker stands still.
         """
         refusal = spec.refusal()
         if refusal is not None:
@@ -104,10 +86,10 @@ class Engine:
             worker = await WorkerProcess.spawn()
         except OSError as error:
             raise EngineFailure(f"no worker process can be started: {error}") from error
-        engine = cls(spec, worker)
+        engine = cls(spec, worker, pulse)
         try:
-            progress = _Progress(on_progress)
-            await engine._load(progress)
+            progress = LoadProgress(on_progress)
+            await engine._load_watched(progress)
             progress.reach(1.0)
         except BaseException:
             await engine._end(grace=0)
@@ -118,6 +100,11 @@ class Engine:
     def spec(self) -> EngineSpec:
         """What it was started with."""
         return self._spec
+
+    @property
+    def pulse(self) -> Pulse:
+        """Whether its worker moves."""
+        return self._pulse
 
     @property
     def pid(self) -> int:
@@ -134,6 +121,26 @@ class Engine:
         """The last lines of the engine's log; see ``EngineSpec.verbose``."""
         return self._worker.log
 
+    async def watch(self) -> str:
+        """Wait until the process has ended, and give how, for a message. End it if it stands still.
+
+        One task of the registry runs this as long as the engine is used.
+        """
+
+        async def watch_pulse() -> None:
+            seconds = self._pulse.answer_seconds
+            state = await self._pulse.wait_standstill(self.pid, self._used_link, seconds)
+            await self._end_standstill(state, seconds, "answer_stall_seconds")
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_pulse)
+            await self._worker.wait()
+            tasks.cancel_scope.cancel()
+        if self._standstill is not None:
+            return self._standstill.reason.removeprefix("the engine ")
+        return f"crashed ({self._worker.ending()})"
+
     async def wait_exit(self) -> int:
         """Wait until the process has ended, and give its exit code, negative for a signal."""
         return await self._worker.wait()
@@ -143,11 +150,14 @@ class Engine:
         if self._closing:
             await self._closed.wait()
         else:
-            await self._end(grace=2)
+            # One that stands still hears nothing.
+            await self._end(grace=2 if self._standstill is None else 0)
 
     async def properties(self) -> dict[str, Any]:
         """What the engine says of the model: its chat template's abilities, its modalities and more."""
-        return await self._call("GET", "/props")
+        if self._properties is None:
+            self._properties = await self._call("GET", "/props")
+        return self._properties
 
     async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
         """The tokens of a text, with or without those that the model wants at the beginning and the end."""
@@ -211,7 +221,38 @@ class Engine:
         """Answer a conversation: llama-server's ``/v1/chat/completions``."""
         return EngineStream(self, "/v1/chat/completions", {**body, "stream": True, "return_progress": True})
 
-    async def _load(self, progress: _Progress) -> None:
+    async def _load_watched(self, progress: LoadProgress) -> None:
+        """Load, as long as the worker moves."""
+
+        async def watch_pulse() -> None:
+            seconds = self._pulse.load_seconds
+            state = await self._pulse.wait_standstill(self.pid, self._worker, seconds)
+            await self._end_standstill(state, seconds, "load_stall_seconds")
+            tasks.cancel_scope.cancel()
+
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_pulse)
+            try:
+                await self._load(progress)
+            except Exception as error:  # noqa: BLE001 - the task group would make a group of it
+                failure = error
+            tasks.cancel_scope.cancel()
+        failure = self._standstill or failure
+        if failure is not None:
+            raise failure
+
+    async def _end_standstill(self, state: str, seconds: float, limit: str) -> None:
+        """End a worker that stands still. Killing it need not help: requests are told at once."""
+        self._standstill = EngineFailure(
+            f"the engine did not move for {seconds:g} seconds and was ended: {state}. See to that and load the model "
+            f"again; where it is usual, raise {limit} in ServerLimits"
+        )
+        self._worker.kill()
+        if self._link is not None:
+            await self._link.aclose()
+
+    async def _load(self, progress: LoadProgress) -> None:
         api_key = secrets.token_hex(16)
         await self._worker.send(json.dumps(self._instructions(api_key)).encode() + b"\n")
         while (lines := await self._worker.receive()) is not None:
@@ -224,6 +265,8 @@ class Engine:
                         self._link = Link(address, api_key)
                         await self._call("GET", "/health")
                         self._refuse_to_go_without_draft()
+                        if self._spec.kind == "llm":
+                            await self.properties()
                         return
                     case ReadAhead() | Loading() as event:
                         progress.feed(event)
@@ -265,22 +308,27 @@ class Engine:
 
     # --- requests ---
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    @property
+    def _used_link(self) -> Link:
         assert self._link is not None
+        return self._link
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
-            return await self._link.call(method, path, body)
+            return await self._used_link.call(method, path, body)
         except LinkBroken as error:
             await self._raise_gone(error)
 
     async def _open(self, path: str, body: Mapping[str, Any]) -> Exchange:
-        assert self._link is not None
         try:
-            return await self._link.open("POST", path, body)
+            return await self._used_link.open("POST", path, body)
         except LinkBroken as error:
             await self._raise_gone(error)
 
     async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
         """Raise for a connection that ended before its time."""
+        if self._standstill is not None and not self._closing:
+            raise EngineFailure(self._standstill.reason, None, self._worker.log) from cause
         # A dying process closes its sockets before it can be waited for: a moment, or seconds on a busy machine.
         with anyio.move_on_after(5):
             await self._worker.wait()

@@ -8,7 +8,6 @@ take the new engine together. It stays until somebody needs it otherwise.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +16,7 @@ import anyio
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._engine_spec import EngineSpec
+from lmstudio_async.embedded._pulse import Pulse
 
 __all__ = ["EngineKeeper"]
 
@@ -87,9 +87,9 @@ class EngineKeeper:
         while True:
             engine = self._engine
             assert engine is not None
-            code = await self._watch(engine)
-            if code is not None:
-                how = f"crashed ({_ending(code)})"
+            ending = await self._watch(engine)
+            if ending is not None:
+                how = ending
                 break
             try:
                 await self._start_anew(engine)
@@ -167,21 +167,21 @@ class EngineKeeper:
 
     # -- the engine
 
-    async def _watch(self, engine: Engine) -> int | None:
-        """Wait until the engine has ended, and give its exit code; or until it has to be started anew."""
-        code = None
+    async def _watch(self, engine: Engine) -> str | None:
+        """Wait until the engine has ended, and give how; or until it has to be started anew."""
+        ending = None
 
-        async def wait_exit() -> None:
-            nonlocal code
-            code = await engine.wait_exit()
+        async def watch() -> None:
+            nonlocal ending
+            ending = await engine.watch()
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait_exit)
+            tasks.start_soon(watch)
             await self._look_again.wait()
             tasks.cancel_scope.cancel()
         self._look_again = anyio.Event()
-        return code
+        return ending
 
     async def _start_anew(self, engine: Engine) -> None:
         """Replace the engine by one as the longest waiting request needs it; if there is none, do nothing."""
@@ -193,22 +193,22 @@ class EngineKeeper:
             self._engine = None
             with anyio.CancelScope() as self._change:
                 await engine.aclose()
-                await self._start_as(wanted, engine.spec)
+                await self._start_as(wanted, engine.spec, engine.pulse)
             self._change = None
         self._look()
 
-    async def _start_as(self, wanted: EngineSpec, usual: EngineSpec) -> None:
+    async def _start_as(self, wanted: EngineSpec, usual: EngineSpec, pulse: Pulse) -> None:
         refusal = None
         with anyio.CancelScope() as scope:
             self._start = wanted, scope
             self._give_up_start()
             try:
-                self._engine = await Engine.start(wanted, _tell_nobody)
+                self._engine = await Engine.start(wanted, _tell_nobody, pulse)
             except EngineFailure as failure:
                 refusal = failure
         self._start = None
         if self._engine is None:
-            self._engine = await Engine.start(usual, _tell_nobody)
+            self._engine = await Engine.start(usual, _tell_nobody, pulse)
         if refusal is not None:
             self._refuse(wanted, usual, refusal)
 
@@ -245,10 +245,3 @@ def _difference(wanted: EngineSpec, usual: EngineSpec) -> str:
     if wanted.chat_template != usual.chat_template:
         new.append("this prompt template")
     return " and ".join(new) or "these settings"
-
-
-def _ending(code: int) -> str:
-    try:
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    except ValueError:
-        return f"signal {-code}"

@@ -6,7 +6,8 @@ Not httpx: its bodies are async generators, which complain on trio whenever an a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -46,10 +47,17 @@ class Link:
     """The way to one worker.
 
     :param address: ``http://<host>:<port>``.
+    :ivar waiting: the tasks that wait for the worker at this moment. An exchange whose reader pauses is not counted.
+    :ivar heard: the pieces of answers that have come so far.
     """
 
     def __init__(self, address: str, api_key: str) -> None:
+        self.waiting = 0
+        self.heard = 0
         self._address = address
+        self._api_key = api_key
+        self._exchanges: set[Exchange] = set()
+        self._used = anyio.Event()
         self._headers = [
             ("Host", "engine"),
             ("Authorization", f"Bearer {api_key}"),
@@ -71,7 +79,9 @@ class Link:
         outgoing = b"".join(
             http.send(part) or b"" for part in (head, h11.Data(data=content), h11.EndOfMessage())
         )
-        exchange = Exchange(await self._connect(), http)
+        with self.counted_as_waiting():
+            socket = await self._connect()
+        exchange = Exchange(self, socket, http)
         try:
             status = await exchange.begin(outgoing)
             if status == 200:
@@ -98,6 +108,50 @@ class Link:
             raise request_error(200, content)
         return answer
 
+    async def answers(self) -> bool:
+        """Whether the worker's HTTP server answers, asked apart from the requests that are counted here."""
+        apart = Link(self._address, self._api_key)
+        try:
+            await apart.call("GET", "/health")
+        except (LinkBroken, EngineRequestError):
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """Close all connections: every task that waits on one of them gets `LinkBroken`."""
+        for exchange in tuple(self._exchanges):
+            await exchange.aclose()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits for the worker at this moment."""
+        return self.waiting > 0
+
+    async def wait_used(self) -> None:
+        """Wait until a request is under way."""
+        while not self._exchanges and not self.waiting:
+            self._used = anyio.Event()
+            await self._used.wait()
+
+    @contextmanager
+    def counted_as_waiting(self) -> Iterator[None]:
+        """Count the block as a wait for the worker."""
+        self.waiting += 1
+        self._used.set()
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    def opened(self, exchange: Exchange) -> None:
+        """Note a new connection."""
+        self._exchanges.add(exchange)
+        self._used.set()
+
+    def closed(self, exchange: Exchange) -> None:
+        """Forget a connection."""
+        self._exchanges.discard(exchange)
+
     async def _connect(self) -> anyio.abc.SocketStream:
         try:
             with anyio.fail_after(10):
@@ -110,15 +164,18 @@ class Link:
 class Exchange:
     """One request on its way: the body of its answer is read piece by piece."""
 
-    def __init__(self, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
+    def __init__(self, link: Link, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
+        self._link = link
         self._socket = socket
         self._http = http
         self._chunks: _Chunks | None = None
+        link.opened(self)
 
     async def begin(self, request: bytes) -> int:
         """Send the request, and give the status of the answer."""
         try:
-            await self._socket.send(request)
+            with self._link.counted_as_waiting():
+                await self._socket.send(request)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise LinkBroken("the connection was lost") from error
         event = await self._next_event()
@@ -149,6 +206,7 @@ class Exchange:
 
     async def aclose(self) -> None:
         """Close the connection; the engine stops working for it. Idempotent, shielded, bounded in time."""
+        self._link.closed(self)
         with anyio.move_on_after(2, shield=True):
             await self._socket.aclose()
 
@@ -157,10 +215,20 @@ class Exchange:
             while not (content := chunks.take()):
                 if chunks.ended:
                     return None
-                chunks.feed(await self._socket.receive())
+                chunks.feed(await self._receive())
         except (ValueError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise LinkBroken("the connection was lost") from error
         return content
+
+    async def _receive(self) -> bytes:
+        link = self._link
+        link.waiting += 1
+        try:
+            data = await self._socket.receive()
+        finally:
+            link.waiting -= 1
+        link.heard += 1
+        return data
 
     async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
         try:
@@ -169,7 +237,7 @@ class Exchange:
                 if event is not h11.NEED_DATA:
                     return event  # type: ignore[return-value]
                 try:
-                    data = await self._socket.receive()
+                    data = await self._receive()
                 except anyio.EndOfStream:
                     data = b""
                 self._http.receive_data(data)

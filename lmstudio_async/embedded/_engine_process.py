@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -19,16 +20,25 @@ from lmstudio_async.embedded import _worker
 
 __all__ = ["WorkerProcess"]
 
+logger = logging.getLogger("lmstudio_async.embedded")
+
+# A killed process takes milliseconds to end, and seconds if it has much memory to give back.
+_KILL_SECONDS: Final = 5.0
+
 _ERROR_LINE: Final = re.compile(r"^[\d.]+ E (?:\w+ +)?\S*: (?P<reason>.+)$")
 
 
 class WorkerProcess:
-    """A running worker. Whoever has one must :meth:`end` it."""
+    """A running worker. Whoever has one must :meth:`end` it.
+
+    :ivar heard: the pieces of output that have come so far.
+    """
 
     def __init__(self, process: anyio.abc.Process, log: _Log) -> None:
         self._process = process
         self._log = log
         self._pending = b""
+        self.heard = 0
 
     @classmethod
     async def spawn(cls) -> WorkerProcess:
@@ -95,6 +105,7 @@ class WorkerProcess:
             self._pending += await self._process.stdout.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return None
+        self.heard += 1
         *lines, self._pending = self._pending.split(b"\n")
         return [line.decode("utf-8", "replace") for line in lines]
 
@@ -109,10 +120,33 @@ class WorkerProcess:
             await self._log.finish()
         return self._log.reason()
 
+    # -- for the watch over a load
+
+    @property
+    def is_awaited(self) -> bool:
+        """A load is waited for until it is over."""
+        return True
+
+    async def wait_used(self) -> None:
+        """Return at once: it is used for the load."""
+
+    async def answers(self) -> bool:
+        """A worker that loads has no HTTP server yet."""
+        return False
+
+    # -- the end
+
+    def kill(self) -> None:
+        """End the process at once. This returns before it has ended."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def end(self, *, grace: float) -> None:
         """End the process: by closing its standard input if it has ``grace`` seconds, else at once.
 
-        The caller shields this; it returns when the process is reaped.
+        The caller shields this; it returns when the process is reaped. A process that waits for a disk or a driver
+        ends when that answers: after some seconds it is left to the system.
         """
         process = self._process
         try:
@@ -123,11 +157,23 @@ class WorkerProcess:
                     await process.wait()
         finally:
             # Also when asyncio.run() ends its event loop: it cancels each task once, in a shielded scope too.
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            # This waits for the process, and once more if it is cancelled meanwhile.
-            await process.aclose()
+            self.kill()
+            patience = anyio.CancelScope(deadline=anyio.current_time() + _KILL_SECONDS)
+            try:
+                with patience:
+                    await process.wait()
+            finally:
+                if patience.cancelled_caught:
+                    await self._leave()
+                else:
+                    # This waits for the process, and once more if it is cancelled meanwhile.
+                    await process.aclose()
+
+    async def _leave(self) -> None:
+        logger.warning("The worker process %d does not end: it is left to the system", self.pid)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                await stream.aclose()
 
 
 class _Log:

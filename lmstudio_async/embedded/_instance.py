@@ -23,6 +23,7 @@ from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._engine_keeper import EngineKeeper
 from lmstudio_async.embedded._engine_spec import EngineSpec
+from lmstudio_async.embedded._pulse import Pulse
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["Domain", "Instance", "State", "Use", "model_info"]
@@ -84,6 +85,7 @@ class Instance:
     :ivar unloaded: set when it is being unloaded, or has crashed: whoever uses it finishes at once.
     :ivar failure: why it is gone, if it crashed.
     :ivar gone: set when its process is, and its identifier is free.
+    :ivar pulse: tells whether its engine moves.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Instance:
         ttl_ms: int | None,
         just_in_time: bool,
         queued_predictions: int,
+        pulse: Pulse,
     ) -> None:
+        self.pulse = pulse
         self.identifier = identifier
         self.reference = secrets.token_urlsafe(18)
         self.entry = entry

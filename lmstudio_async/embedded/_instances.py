@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
@@ -32,6 +33,7 @@ from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
 from lmstudio_async.embedded._loading import Load, Report, Watcher
 from lmstudio_async.embedded._naming import is_sound_key
+from lmstudio_async.embedded._pulse import Pulse
 from lmstudio_async.embedded._specifiers import select
 from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioServerError
 
@@ -55,6 +57,7 @@ class Instances:
     :param default_jit_ttl_ms: the TTL of those, if the request gives none; None for no TTL.
     :param threads: of an engine, if the load config says nothing; None for the engine's own default.
     :param queued_predictions: that may wait for one instance.
+    :param new_pulse: makes what tells whether the engine of a new instance moves.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Instances:
         default_jit_ttl_ms: int | None = 3_600_000,
         threads: int | None = None,
         queued_predictions: int = 256,
+        new_pulse: Callable[[], Pulse] = Pulse,
     ) -> None:
         self._catalog = catalog
         self._auto_evict = auto_evict
         self._default_jit_ttl_ms = default_jit_ttl_ms
         self._threads = threads
         self._queued_predictions = queued_predictions
+        self._new_pulse = new_pulse
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
         self._jit_turn = anyio.Lock()
@@ -254,6 +259,7 @@ class Instances:
             queued_predictions=self._queued_predictions,
             ttl_ms=ttl_ms,
             just_in_time=just_in_time,
+            pulse=self._new_pulse(),
         )
         load = Load(instance)
         self._by_identifier[identifier] = instance
@@ -315,7 +321,7 @@ class Instances:
         load.starting()
         instance = load.instance
         try:
-            engine = await Engine.start(plan.spec, load.progress)
+            engine = await Engine.start(plan.spec, load.progress, instance.pulse)
             try:
                 context_length = await _context_length(engine)
             except BaseException:

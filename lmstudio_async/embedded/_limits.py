@@ -58,6 +58,15 @@ class ServerLimits:
     body_bytes: int = 1_000_000
     """Length of a REST request's body. A longer one is answered with status 413."""
 
+    load_stall_seconds: float = 300.0
+    """Seconds for which the engine may stand still while it loads a model: it computes nothing, reads nothing and says
+    nothing. Then its process is killed, and the load ends with an error. A slow load does not stand still. Seconds in
+    which the server itself was stopped, or the machine suspended, do not count."""
+    answer_stall_seconds: float = 30.0
+    """The same for an engine that owes an answer to a prediction or a call. One whose HTTP server still answers, as
+    while it waits for a GPU, has ``load_stall_seconds``. All requests to the model end with an error, and it is
+    unloaded."""
+
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(ServerLimits):
             value = getattr(self, field.name)

@@ -151,14 +151,20 @@ class Load:
         self.done.set()
 
     async def break_silence(self, interval: float) -> None:
-        """Repeat the last report whenever there was none for so many seconds, until the load is over."""
+        """Repeat the last report whenever there was none for so many seconds, until the load is over.
+
+        Not while the engine stands still: the watchers are to notice.
+        """
         self._told_at = anyio.current_time()
         while not self.done.is_set():
             with anyio.CancelScope(deadline=self._told_at + interval):
                 await self.done.wait()
                 return
             if anyio.current_time() >= self._told_at + interval:
-                self._tell(self._repeat)
+                if self.instance.pulse.is_felt:
+                    self._tell(self._repeat)
+                else:
+                    self._told_at = anyio.current_time()
 
     def _repeat(self, watcher: Watcher) -> None:
         if self._fraction is not None:

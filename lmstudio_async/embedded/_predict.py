@@ -165,6 +165,7 @@ class LlmHandlers(ModelHandlers):
         drafts = False
         channel.post(answer.begin())
         channel.repeat_when_silent(answer.begin())
+        channel.repeat_only_while(lambda: instance.pulse.is_felt)
         with instance.predict() as use:
             try:
                 with channel.cancellable(instance.unloaded):

@@ -197,6 +197,7 @@ class EmbeddedServer:
         models_folder = await anyio.to_thread.run_sync(self._look_around)
         from lmstudio_async.embedded._catalog import Catalog
         from lmstudio_async.embedded._instances import Instances
+        from lmstudio_async.embedded._pulse import Pulse
 
         catalog = Catalog(models_folder)
         instances = Instances(
@@ -205,6 +206,10 @@ class EmbeddedServer:
             default_jit_ttl_ms=self._jit_ttl_ms,
             threads=self._threads,
             queued_predictions=self._limits.queued_predictions,
+            new_pulse=lambda: Pulse(
+                load_seconds=self._limits.load_stall_seconds,
+                answer_seconds=self._limits.answer_stall_seconds,
+            ),
         )
         try:
             async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -314,8 +313,8 @@ def held_start(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
     starting = anyio.Event()
     start = Engine.start
 
-    async def begin_and_wait(spec: EngineSpec, on_progress: Callable[[float], None]) -> Engine:
-        engine = await start(spec, on_progress)
+    async def begin_and_wait(spec: EngineSpec, *more: Any) -> Engine:
+        engine = await start(spec, *more)
         if spec.draft_model_path is None:
             return engine
         starting.set()

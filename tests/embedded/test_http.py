@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ def endless_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """The big model never gets ready, however long somebody takes to leave."""
     start = Engine.start
 
-    async def start_and_wait(spec: EngineSpec, on_progress: Callable[[float], None]) -> Engine:
-        engine = await start(spec, on_progress)
+    async def start_and_wait(spec: EngineSpec, *more: Any) -> Engine:
+        engine = await start(spec, *more)
         if not spec.model_path.name.startswith("big"):
             return engine
         try:

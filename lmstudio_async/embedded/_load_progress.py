@@ -1,0 +1,37 @@
+"""How far a load is: one fraction out of all that a worker reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from lmstudio_async.embedded._worker import Loading, ReadAhead
+
+__all__ = ["LoadProgress"]
+
+# The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
+_READ_SHARE: Final = 0.8
+_ALMOST: Final = 0.99
+
+
+class LoadProgress:
+    """One fraction out of the worker's events: never falling, and never 1."""
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self._report = report
+        self._read_share = 0.0
+        self._last = -1.0
+        self.reach(0.0)
+
+    def feed(self, event: ReadAhead | Loading) -> None:
+        if isinstance(event, ReadAhead):
+            self._read_share = _READ_SHARE
+            self.reach(_READ_SHARE * event.fraction)
+        else:
+            loaded = (event.stage + event.fraction) / event.stages
+            self.reach(self._read_share + (_ALMOST - self._read_share) * loaded)
+
+    def reach(self, fraction: float) -> None:
+        if fraction > self._last:
+            self._last = fraction
+            self._report(fraction)

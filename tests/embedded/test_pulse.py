@@ -1,0 +1,115 @@
+"""A worker that computes, reads or says something does not stand still, and one that only answers does in the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import pytest
+
+from lmstudio_async.embedded._pulse import Pulse
+from tests.processes import needs_proc
+
+#: No process has it.
+NOBODY = 2**30
+LOOKS = 20
+
+
+class Awaited:
+    """A worker that a task waits for.
+
+    :param says: it says something between two looks.
+    :param answers: so does its HTTP server.
+    """
+
+    def __init__(self, *, says: bool = False, answers: bool = False) -> None:
+        self.heard = 0
+        self.looks = 0
+        self.enough = anyio.Event()
+        self._says = says
+        self._answers = answers
+
+    @property
+    def is_awaited(self) -> bool:
+        self.heard += self._says
+        self.looks += 1
+        if self.looks == LOOKS:
+            self.enough.set()
+        return True
+
+    async def wait_used(self) -> None:
+        pass
+
+    async def answers(self) -> bool:
+        return self._answers
+
+
+@contextmanager
+def running(program: str) -> Iterator[int]:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", f"print(flush=True)\n{program}"], stdout=-1
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process.pid
+        finally:
+            process.kill()
+
+
+SLEEP = "import time; time.sleep(60)"
+COMPUTE = "while True: pass"
+READ = f"import time\nwhile True: open({__file__!r}, 'rb').read(); time.sleep(0.0001)"
+
+
+async def is_ended_after(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
+    """How it stands still, None if it does not."""
+    found = None
+
+    async def watch() -> None:
+        nonlocal found
+        found = await pulse.wait_standstill(pid, worker, 0.06)
+        tasks.cancel_scope.cancel()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await worker.enough.wait()
+            tasks.cancel_scope.cancel()
+    return found
+
+
+@needs_proc
+@pytest.mark.parametrize("program", [COMPUTE, READ])
+async def test_a_worker_that_works_in_silence_does_not_stand_still(program: str) -> None:
+    with running(program) as pid:
+        assert await is_ended_after(Pulse(load_seconds=0.06), pid, Awaited()) is None
+
+
+async def test_a_worker_that_says_something_does_not_stand_still() -> None:
+    assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(says=True)) is None
+
+
+async def test_an_answer_is_enough_where_the_system_tells_nothing() -> None:
+    assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
+
+
+@needs_proc
+async def test_a_worker_that_only_answers_has_the_long_fuse() -> None:
+    worker = Awaited(answers=True)
+    with running(SLEEP) as pid:
+        state = await is_ended_after(Pulse(load_seconds=0.12), pid, worker)
+    assert state is not None
+    assert "neither computes" in state
+    assert 12 <= worker.looks < LOOKS
+
+
+@needs_proc
+async def test_a_worker_that_does_nothing_stands_still() -> None:
+    worker, pulse = Awaited(), Pulse()
+    with running(SLEEP) as pid:
+        assert await is_ended_after(pulse, pid, worker) is not None
+    assert worker.looks < LOOKS

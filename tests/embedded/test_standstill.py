@@ -1,0 +1,223 @@
+"""Workers that live and do not move: they are ended, their requests end with an error, and nothing else is harmed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from lmstudio_async import AsyncClient
+from lmstudio_async.embedded import EmbeddedServer, ServerLimits
+from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioServerError
+from lmstudio_async.testing import ModelsFolder
+from tests.clock import let_pass
+from tests.embedded.asking import begin, first_fragment
+from tests.embedded.raw_client import Refused, connected, stack, text_of
+from tests.processes import hold_loads, needs_proc, wait_gone, workers
+
+pytestmark = needs_proc
+
+LONG = stack({"llm.load.contextLength": 20_000})
+#: One look at a worker that is used.
+LOOK = 5.1
+#: Short enough to wait for. Only a worker that is stopped may be asked: one that works may be slower than this.
+SHORT = ServerLimits(answer_stall_seconds=0.06)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there my friend")
+    folder.add_llm("acme/endless-GGUF/endless-F32.gguf", script="on ", endless=True, context_length=600_000)
+    folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    return folder.folder
+
+
+async def pass_until(is_so: Callable[[], bool]) -> None:
+    """Let time pass, look by look, until something is so."""
+    while not is_so():
+        await let_pass(LOOK)
+        # Before more of it passes, the looks of this time.
+        await anyio.wait_all_tasks_blocked()
+
+
+def is_stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+    except OSError:
+        return False
+
+
+Ask = Callable[[AsyncClient], Awaitable[object]]
+
+
+async def respond(client: AsyncClient) -> object:
+    return await (await client.llm.model()).respond("hi")
+
+
+async def complete(client: AsyncClient) -> object:
+    return await (await client.llm.model()).complete("hi")
+
+
+async def count_tokens(client: AsyncClient) -> object:
+    return await (await client.llm.model()).count_tokens("hi")
+
+
+async def apply_prompt_template(client: AsyncClient) -> object:
+    return await (await client.llm.model()).apply_prompt_template("hi")
+
+
+async def respond_in_json(client: AsyncClient) -> object:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    return await (await client.llm.model()).respond("hi", response_format=schema)
+
+
+async def embed(client: AsyncClient) -> object:
+    return await (await client.embedding.model()).embed("hi")
+
+
+@pytest.mark.parametrize(
+    "ask", [respond, complete, count_tokens, apply_prompt_template, respond_in_json, embed]
+)
+async def test_a_request_to_a_stopped_worker_ends_with_an_error(models: Path, ask: Ask) -> None:
+    async with EmbeddedServer(models, threads=1, limits=SHORT) as server, AsyncClient(server) as client:
+        if ask is embed:
+            await client.embedding.load_new_instance("text-embedding-embed", "mine")
+        else:
+            await client.llm.load_new_instance("tiny", "mine")
+        (pid,) = workers()
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(LMStudioServerError, match="did not move for 0.06 seconds .* is stopped"):
+            await ask(client)
+        await wait_gone(pid)
+        assert await client.llm.list_loaded() == []
+        # The name is free.
+        await client.llm.load_new_instance("tiny", "mine")
+
+
+async def test_all_answers_of_a_stopped_worker_end_and_the_other_instance_goes_on(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+        await raw.load("tiny", "bystander")
+        await raw.load("endless", loadConfigStack=LONG)
+        channels = [await begin(raw, "endless") for _ in range(6)]
+        await first_fragment(raw, channels[0])
+        (instance,) = (each for each in server._state.instances.loaded() if each.identifier == "endless")
+        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await pass_until(instance.unloaded.is_set)
+        for channel in channels:
+            with pytest.raises(Refused, match="did not move for 30 seconds") as refused:
+                await raw.packets(channel)
+            assert "answer_stall_seconds" in refused.value.error["title"]
+        assert text_of(await raw.packets(await begin(raw, "bystander"))) == "Hello there my friend"
+
+
+async def test_a_load_whose_worker_is_stopped_ends_with_an_error(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ServerLimits(load_stall_seconds=20)
+    async with EmbeddedServer(models, threads=1, limits=limits) as server, AsyncClient(server) as client:
+        with monkeypatch.context() as patch:
+            hold_loads(patch)
+            async with client.llm.load_new_instance_stream("tiny", "mine") as loading:
+                while not any(map(is_stopped, workers())):
+                    await anyio.lowlevel.checkpoint()
+                await pass_until(lambda: not workers())
+                with pytest.raises(LMStudioServerError) as caught:
+                    await loading.wait_for_result()
+        assert 'The model "tiny" cannot be loaded: the engine did not move for 20 seconds' in str(
+            caught.value
+        )
+        assert "load_stall_seconds" in str(caught.value)
+        await client.llm.load_new_instance("tiny", "mine")
+
+
+async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+        await raw.load("tiny")
+        (instance,) = server._state.instances.loaded()
+        (pid,) = workers()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            channel = await begin(raw, "tiny")
+            await pass_until(lambda: not instance.pulse.is_felt)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert text_of(await raw.packets(channel)) == "Hello there my friend"
+        assert workers() == {pid}
+
+
+async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+        await raw.load("tiny")
+        (instance,) = server._state.instances.loaded()
+        os.kill(instance.engine.pid, signal.SIGSTOP)
+        channel = await begin(raw, "tiny")
+        await pass_until(lambda: not instance.pulse.is_felt)
+        await raw.silence()
+        await pass_until(instance.unloaded.is_set)
+        # The error is next: there were 25 seconds without a heartbeat.
+        with pytest.raises(Refused, match="did not move for 30 seconds"):
+            await raw.packet(channel)
+
+
+async def test_a_suspended_server_ends_no_worker(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+        await raw.load("tiny")
+        (instance,) = server._state.instances.loaded()
+        (pid,) = workers()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            channel = await begin(raw, "tiny")
+            await let_pass(3600)
+            await pass_until(lambda: not instance.pulse.is_felt)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert text_of(await raw.packets(channel)) == "Hello there my friend"
+        assert workers() == {pid}
+
+
+async def test_a_worker_that_nobody_reads_from_may_stand_still(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+        await raw.load("endless", loadConfigStack=LONG)
+        channel = await begin(raw, "endless")
+        await first_fragment(raw, channel)
+        (instance,) = server._state.instances.loaded()
+        # The client reads nothing, so that the server does not read from the worker either.
+        while True:
+            await anyio.wait_all_tasks_blocked()
+            if not instance.engine._used_link.is_awaited:
+                break
+        os.kill(instance.engine.pid, signal.SIGSTOP)
+        for _ in range(8):
+            await let_pass(LOOK)
+            await anyio.wait_all_tasks_blocked()
+        os.kill(instance.engine.pid, signal.SIGCONT)
+        await raw.cancel(channel)
+        assert (await raw.packets(channel))[-1]["type"] == "success"
+
+
+async def test_a_worker_that_cannot_be_killed_holds_up_nothing(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async.embedded._engine_process._KILL_SECONDS", 0.05)
+    async with EmbeddedServer(models, threads=1, limits=SHORT) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("tiny", "mine")
+        (instance,) = server._state.instances.loaded()
+        worker = instance.engine._worker
+        os.kill(worker.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "kill", lambda _: None)
+            with pytest.raises(LMStudioServerError, match="did not move"):
+                await llm.respond("hi")
+            with anyio.fail_after(20):
+                await instance.gone.wait()
+        with pytest.raises(LMStudioInstanceUnloadedError):
+            await llm.respond("hi")
+        await worker.end(grace=0)
+        assert workers() == set()
