@@ -85,7 +85,7 @@ class Engine:
         try:
             worker = await WorkerProcess.spawn()
         except OSError as error:
-            raise EngineFailure(f"no worker process can be started: {error}") from error
+            raise EngineFailure(f"no worker process can be started: {error.strerror or error}") from error
         engine = cls(spec, worker, pulse)
         try:
             progress = LoadProgress(on_progress)

@@ -5,6 +5,7 @@ Not httpx: its bodies are async generators, which complain on trio whenever an a
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ class Link:
 
         :raises EngineRequestError: if the answer is a refusal.
         :raises LinkBroken: if there is none.
+        :raises OSError: if this process can open no more connections.
         """
         content = b"" if body is None else json.dumps(body).encode()
         http = h11.Connection(h11.CLIENT)
@@ -158,6 +160,10 @@ class Link:
                 host, _, port = self._address.rpartition("//")[2].partition(":")
                 return await anyio.connect_tcp(host, int(port))
         except (OSError, anyio.BrokenResourceError) as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+                # It is the server that lacks descriptors, and not the worker that is gone.
+                raise cause from None
             raise LinkBroken(str(error)) from error
 
 

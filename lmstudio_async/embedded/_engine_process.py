@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -62,6 +63,9 @@ class WorkerProcess:
                     if sys.platform == "win32"
                     else 0,  # own group, no console window
                 )
+        except RuntimeError as error:
+            # Processes are started, or waited for, in threads of the event loop's own.
+            raise OSError(errno.EAGAIN, str(error)) from error
         finally:
             os.close(log.write_end)
         return cls(process, log)
@@ -181,13 +185,20 @@ class _Log:
 
     An engine that writes much must not stop at a full pipe, and no task of the server has to live as long as the
     engine for that.
+
+    :raises OSError: if there can be no new pipe or thread.
     """
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=200)
         self._read_end, self.write_end = os.pipe()
         self._thread = threading.Thread(target=self._run, name="engine log", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            os.close(self._read_end)
+            os.close(self.write_end)
+            raise OSError(errno.EAGAIN, f"its log has no thread to read it: {error}") from error
 
     def _run(self) -> None:
         with os.fdopen(self._read_end, encoding="utf-8", errors="replace") as pipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from lmstudio_async._protocol._errors import instance_unloaded, missing_runtime, server_error
@@ -66,4 +67,18 @@ def explain(error: Exception) -> Exception:
             return server_error(f"The model's chat template refuses this chat: {found[1].strip()}")
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return server_error(
+                f"The server can open no more files and connections: {error.strerror}.",
+                "Unload models or close connections, or raise the limit of open files where the server runs (ulimit -n).",
+            )
+        case OSError(errno=errno.ENOMEM) | MemoryError():
+            return server_error(
+                "The server has no memory left for this.", "Unload models, or give the server more memory."
+            )
+        case RuntimeError() if "can't start new thread" in str(error):
+            return server_error(
+                "The server can start no more threads.",
+                "Raise the limit of processes and threads where the server runs (ulimit -u, or pids.max of its container).",
+            )
     return error

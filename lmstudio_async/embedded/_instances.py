@@ -305,9 +305,13 @@ class Instances:
                     await self._start(load, plan)
         except LMStudioError as reason:
             error = reason
-        except Exception:
+        except Exception as reason:
             logger.exception("Loading %r failed", load.instance.identifier)
-            error = server_error("Internal server error")
+            explained = explain(reason)
+            if isinstance(explained, LMStudioError):
+                error = explained
+            else:
+                error = server_error("Internal server error")
         finally:
             if load.instance.state == "loading":
                 self._forget(load.instance)

@@ -1,0 +1,135 @@
+"""A start that fails half-way, for lack of threads or descriptors, leaks nothing and says what was lacking."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from lmstudio_async import AsyncClient
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._failures import explain
+from lmstudio_async.errors import LMStudioServerError
+from lmstudio_async.testing import ModelsFolder
+from tests.processes import needs_proc, workers
+
+pytestmark = needs_proc
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello")
+    return folder.folder
+
+
+def descriptors() -> set[str]:
+    """The open ones, without the one that this is read through."""
+    return {name for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
+
+
+async def wait_closed(before: set[str]) -> None:
+    """Wait until no more are open than before: the thread of a log closes its pipe in its own time."""
+    with anyio.fail_after(20):
+        while descriptors() - before:
+            await anyio.lowlevel.checkpoint()
+
+
+@contextmanager
+def no_new_thread(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None]:
+    """Threads of these names cannot be started, as at the limit of a container; none given: no thread at all."""
+    start = threading.Thread.start
+
+    def start_or_fail(thread: threading.Thread) -> None:
+        if not names or thread.name in names:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_or_fail)
+        yield
+
+
+@contextmanager
+def free_descriptors(count: int) -> Iterator[None]:
+    """Only so many descriptors are left to this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        # The lowest numbers are taken first: then the limit is what is left.
+        last = os.open(os.devnull, os.O_RDONLY)
+        held.callback(os.close, last)
+        highest = max(map(int, descriptors()))
+        while last < highest:
+            last = os.open(os.devnull, os.O_RDONLY)
+            held.callback(os.close, last)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + count, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_load_without_a_thread_for_the_log_leaks_nothing_and_says_so(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        # What is opened once and kept is open from here on.
+        await (await client.llm.load_new_instance("tiny")).unload()
+        before = descriptors()
+        for _ in range(3):
+            with no_new_thread(monkeypatch, "engine log"), pytest.raises(LMStudioServerError) as caught:
+                await client.llm.load_new_instance("tiny")
+            assert "no worker process can be started" in str(caught.value)
+            assert "can't start new thread" in str(caught.value)
+        await wait_closed(before)
+        assert workers() == set()
+        await client.llm.load_new_instance("tiny")
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+async def test_a_load_with_few_descriptors_leaks_nothing_and_says_so(models: Path, count: int) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        await (await client.llm.load_new_instance("tiny")).unload()
+        before = descriptors()
+        with free_descriptors(count):
+            try:
+                llm = await client.llm.load_new_instance("tiny")
+            except LMStudioServerError as error:
+                reason = str(error)
+            else:
+                reason = ""
+                await llm.unload()
+        assert not reason or "Too many open files" in reason
+        await wait_closed(before)
+        assert workers() == set()
+        await client.llm.load_new_instance("tiny")
+
+
+async def test_a_call_without_a_descriptor_says_so_and_harms_nothing(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("tiny")
+        with free_descriptors(0), pytest.raises(LMStudioServerError, match="open no more files"):
+            await llm.count_tokens("abc")
+        assert await llm.count_tokens("abc") == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(24, "Too many open files"), "open no more files"),
+        (OSError(23, "Too many open files in system"), "open no more files"),
+        (RuntimeError("can't start new thread"), "start no more threads"),
+        (MemoryError(), "no memory"),
+    ],
+)
+def test_a_lack_of_resources_is_explained(error: Exception, words: str) -> None:
+    explained = explain(error)
+    assert isinstance(explained, LMStudioServerError)
+    assert words in str(explained)
