@@ -18,6 +18,7 @@ import anyio.abc
 import anyio.to_thread
 
 from lmstudio_async.embedded import _worker
+from lmstudio_async.embedded._worker_environment import worker_environment
 
 __all__ = ["WorkerProcess"]
 
@@ -56,7 +57,7 @@ class WorkerProcess:
                     # it from standing in for those of the standard library.
                     [sys.executable, "-P", _worker.__file__],
                     stderr=log.write_end,
-                    env={**os.environ, "LLAMA_SERVER_ROUTER_PORT": "1"},
+                    env={**worker_environment(os.environ), "LLAMA_SERVER_ROUTER_PORT": "1"},
                     # Ctrl-C in the terminal is for the server, which ends its workers in its own time.
                     start_new_session=sys.platform != "win32",
                     creationflags=0x08000200

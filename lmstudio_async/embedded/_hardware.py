@@ -13,6 +13,7 @@ import anyio.to_thread
 import attrs
 
 from lmstudio_async.embedded._memory import available_memory
+from lmstudio_async.embedded._worker_environment import worker_environment
 
 __all__ = ["Cpu", "Gpu", "Hardware", "Memory", "Processors"]
 
@@ -112,7 +113,7 @@ async def _ask_engine() -> Processors | None:
                 check=False,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=dict(os.environ),
+                env=worker_environment(os.environ),
                 creationflags=0x08000000 if sys.platform == "win32" else 0,  # no console window
             )
             found: Any = json.loads(answer.stdout)

@@ -54,7 +54,8 @@ _NEEDS_MORE = {
     "llm.load.vllm.reasoningParser": "this is a setting of the vLLM engine, and this model runs on llama.cpp",
     "llm.load.vllm.toolCallParser": "this is a setting of the vLLM engine, and this model runs on llama.cpp",
     "load.gpuStrictVramCap": "the engine has no limit for the memory of a GPU",
-    "envVars": "this server sets no environment variables for its engine; set them for the server itself",
+    "envVars": "this server sets no environment variables for its engine; set them for the server itself, and name "
+    "them in LMSTUDIO_WORKER_ENV",
 }
 
 _SHARED = frozenset({"load.gpuSplitConfig", "load.gpuStrictVramCap", "envVars"})

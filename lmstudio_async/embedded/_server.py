@@ -60,6 +60,10 @@ class EmbeddedServer:
     Leaving the block ends everything: connections, answers on their way, and every loaded model. For objects that keep
     a server there are `start` and `aclose`. A server that is never closed ends with its event loop.
 
+    The processes of the models get the environment variables that Python, the engine and the drivers of GPUs look at,
+    and no tokens or passwords. ``LMSTUDIO_WORKER_ENV`` names more variables that they are to get, with commas between
+    them: ``LMSTUDIO_WORKER_ENV=MY_DRIVER_PATH,ASAN_OPTIONS``.
+
     :param models: the models folder, laid out as LM Studio's: ``publisher/repository/file.gguf``. None: LM Studio's
         own folder if there is one, else a folder of this package's.
     :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) one of which every client must have;
