@@ -190,6 +190,8 @@ def _take_stdin() -> int:
 def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
     """Have the kernel end this process as soon as the parent closes the pipe, or ends, however it ends; or not.
 
+    On Linux the kernel kills it then, whatever is asked for, because a process that is stopped runs no code of its own.
+
     PR_SET_PDEATHSIG is no alternative: it fires when the *thread* that started the process ends, and trio starts
     processes in threads that it lets go after ten idle seconds.
     """
@@ -198,21 +200,28 @@ def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
     import fcntl
 
     flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-    if not at_once:
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    elif at_once:
+        _leave_at(signal.SIGIO)
+    else:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags & ~os.O_ASYNC)
         return
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(0)
+
+
+def _leave_at(number: signal.Signals) -> None:
     import ctypes
 
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     libc.signal.restype = ctypes.c_void_p
     # A C function as the handler: a Python one would have to wait for the GIL, that is for the end of the load.
-    libc.signal(signal.SIGIO, ctypes.cast(libc._exit, ctypes.c_void_p))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:
-        os._exit(0)
+    libc.signal(number, ctypes.cast(libc._exit, ctypes.c_void_p))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
 
 def _wait_for_parent(lifeline: int, parent_pid: int) -> None:

@@ -186,8 +186,9 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("what", ["idle", "answering", "embedding"])
+@pytest.mark.parametrize("what", ["idle", "answering", "embedding", "stopped"])
 async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, models: Path, what: str) -> None:
+    is_stopped, what = what == "stopped", "idle" if what == "stopped" else what
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), anyio_backend, str(models), what],
         stdout=subprocess.PIPE,
@@ -198,6 +199,9 @@ async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, mode
             assert process.stdout.readline() == b"ready\n"
             left = list(workers(process.pid))
             assert len(left) == 2
+            if is_stopped:
+                for worker in left:
+                    os.kill(worker, signal.SIGSTOP)
         finally:
             process.kill()
     for worker in left:
