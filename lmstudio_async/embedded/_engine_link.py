@@ -156,9 +156,9 @@ class Link:
 
     async def _connect(self) -> anyio.abc.SocketStream:
         try:
-            with anyio.fail_after(10):
-                host, _, port = self._address.rpartition("//")[2].partition(":")
-                return await anyio.connect_tcp(host, int(port))
+            # Without a deadline: the watch over the worker ends a wait that is in vain.
+            host, _, port = self._address.rpartition("//")[2].partition(":")
+            return await anyio.connect_tcp(host, int(port))
         except (OSError, anyio.BrokenResourceError) as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):

@@ -74,26 +74,23 @@ class Pulse:
         # Its HTTP server may answer although the engine behind it hangs in a driver. It may also compute on a GPU
         # without any work for the CPU. The long fuse is for both.
         most_idle = math.ceil(max(seconds, self.load_seconds) / interval)
+        self.is_felt = True
         silent = idle = 0
-        try:
-            while silent < most_silent and idle < most_idle:
-                if silent == 0:
-                    await talk.wait_used()
-                    signs, heard, looked_at = _Signs.of(pid), talk.heard, anyio.current_time()
-                await anyio.sleep_until(looked_at + interval)
-                looked_at = anyio.current_time()
-                before, signs = signs, _Signs.of(pid)
-                if not talk.is_awaited or talk.heard != heard or signs.show_work_since(before):
-                    silent = idle = 0
-                else:
-                    # Where the system tells nothing of processes, an answer is all the evidence that there can be.
-                    idle += signs.is_known
-                    silent = 0 if await _answers(talk, signs, interval) else silent + 1
-                self.is_felt = not silent
-            return signs.standstill()
-        finally:
-            # It is not for the next worker to begin without one.
-            self.is_felt = True
+        while silent < most_silent and idle < most_idle:
+            if silent == 0:
+                await talk.wait_used()
+                signs, heard, looked_at = _Signs.of(pid), talk.heard, anyio.current_time()
+            await anyio.sleep_until(looked_at + interval)
+            looked_at = anyio.current_time()
+            before, signs = signs, _Signs.of(pid)
+            if not talk.is_awaited or talk.heard != heard or signs.show_work_since(before):
+                silent = idle = 0
+            else:
+                # Where the system tells nothing of processes, an answer is all the evidence that there can be.
+                idle += signs.is_known
+                silent = 0 if await _answers(talk, signs, interval) else silent + 1
+            self.is_felt = not silent
+        return signs.standstill()
 
 
 async def _answers(talk: Talk, signs: _Signs, seconds: float) -> bool:
