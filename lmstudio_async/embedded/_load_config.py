@@ -26,6 +26,8 @@ __all__ = ["MOST_THREADS", "LoadPlan", "draft_model_key", "may_lock_all_memory",
 _DEFAULT_CONTEXT = 4096
 # Between two batches the engine looks whether the request was cancelled: on a CPU, bigger ones are seconds.
 _DEFAULT_BATCH = 256
+# Texts that an embedding model works on at once.
+_EMBEDDING_SESSIONS = 4
 _MOST = 2**31 - 1
 # The engine's own limit.
 MOST_THREADS = 512
@@ -271,7 +273,13 @@ def _batches(given: _Given, entry: CatalogEntry) -> dict[str, Any]:
                 f"must be at least the context length, {context}, because a text has to fit into one batch, "
                 f"not {logical}",
             )
-        return {"eval_batch_size": logical or max(context, _DEFAULT_BATCH)}
+        # The engine reckons with the same number of tokens for each session: a batch that its sessions do not divide
+        # ends the load.
+        share = -(-(logical or max(context, _DEFAULT_BATCH)) // _EMBEDDING_SESSIONS)
+        return {
+            "eval_batch_size": share * _EMBEDDING_SESSIONS,
+            "parallel_sessions": _EMBEDDING_SESSIONS,
+        }
     sessions = max(given.get("numParallelSessions", 4), 2)
     if logical is not None and logical < sessions:
         raise given.wrong(

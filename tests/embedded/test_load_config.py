@@ -281,6 +281,14 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
     assert word in refusal(llm, values)
 
 
+def test_embedding_batch_is_shared_evenly_by_the_sessions(embedding: CatalogEntry) -> None:
+    for context in range(2, 513):
+        planned = spec(embedding, {"embedding.load.contextLength": context})
+        assert planned.eval_batch_size % planned.parallel_sessions == 0
+        assert planned.eval_batch_size >= context
+    assert spec(embedding, {"embedding.load.llama.evalBatchSize": 1001}).eval_batch_size == 1004
+
+
 def test_an_embedding_s_batch_holds_the_longest_text(embedding: CatalogEntry) -> None:
     assert "512" in refusal(embedding, {"embedding.load.llama.evalBatchSize": 128})
 
