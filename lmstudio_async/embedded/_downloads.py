@@ -166,11 +166,12 @@ class Downloads:
     def _check_room(self, model: HubModel) -> None:
         folder = self._catalog.folder
         folder.mkdir(parents=True, exist_ok=True)
-        missing = sum(
-            file.size - max(_size(self._partial(model, file)), 0)
-            for file in model.files
-            if _size(self._place(model, file)) != file.size
-        )
+        missing = 0
+        for file in model.files:
+            place, partial = self._place(model, file), self._partial(model, file)
+            if _size(place) != file.size:
+                self._refuse_links(place.parent, partial.parent)
+                missing += file.size - max(_size(partial), 0)
         free = shutil.disk_usage(folder).free
         if missing > free:
             raise server_error(
@@ -200,20 +201,26 @@ class Downloads:
         return found
 
     def _move(self, model: HubModel, files: list[HubFile]) -> None:
-        root = self._catalog.folder.resolve()
         # Without its first part a model is none: that one comes last.
         for file in reversed(files):
             place, partial = self._place(model, file), self._partial(model, file)
+            self._refuse_links(place.parent)
             place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.parent.resolve().is_relative_to(root):
-                raise server_error(
-                    f'"{place.parent}" is a link to a folder outside of the models folder.',
-                    "Remove the link.",
-                )
             partial.replace(place)
             for old in partial.parent.glob(f"{_literally(place.name)}.*.part"):
                 old.unlink(missing_ok=True)
             self._tidy(partial.parent)
+
+    def _refuse_links(self, *folders: Path) -> None:
+        """Refuse to write through a link: models are read through links, and another program keeps them there."""
+        root = self._catalog.folder.resolve()
+        for folder in folders:
+            if not (leads_to := folder.resolve()).is_relative_to(root):
+                raise server_error(
+                    f'The download would be written through a link: "{folder}" leads to "{leads_to}", outside of the '
+                    "models folder.",
+                    "Remove the link, or download the model with the program that keeps its models there.",
+                )
 
     def _tidy(self, folder: Path) -> None:
         """Remove the folders that have nothing in them any more."""
