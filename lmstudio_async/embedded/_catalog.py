@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Final, Literal
 
 import attrs
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._errors import domain_mismatch, path_not_found
 from lmstudio_async.embedded._gguf import GgufError, GgufHeader, read_header
 from lmstudio_async.embedded._models_folder import default_models_folder, gguf_files
@@ -27,6 +29,8 @@ from lmstudio_async.embedded._naming import (
 
 __all__ = ["Catalog", "CatalogEntry", "default_models_folder"]
 
+logger = logging.getLogger("lmstudio_async.embedded")
+
 _LARGEST_SIZE: Final = (1 << 31) - 1
 _EMBEDDING_ARCHITECTURES: Final = frozenset(
     {
@@ -42,6 +46,8 @@ _EMBEDDING_ARCHITECTURES: Final = frozenset(
         "t5encoder",
     }
 )
+# Skipped files that an error names.
+_MOST_SKIPPED: Final = 3
 # What to take when nobody says which quantization: the nearest to four bits, rather more than fewer.
 _BITS_LIKED: Final = (4, 5, 6, 8, 3, 2, 16, 32, 1)
 
@@ -127,9 +133,14 @@ class Catalog:
             header = headers[path][1]
             if isinstance(header, GgufError):
                 broken[path] = str(header)
+                if isinstance(header.__cause__, OSError):
+                    # A matter of this moment, not of what is in the file.
+                    del headers[path]
             else:
                 found[path] = _File(path, file, status.st_size, header)
         entries = list(_entries(found, broken))
+        for path in sorted(broken.keys() - self.broken.keys()):
+            logger.info("skipped %s in the models folder: %s", printable(path), printable(broken[path]))
         self._headers, self.broken = headers, dict(sorted(broken.items()))
         return _with_unique_keys(entries)
 
@@ -156,8 +167,14 @@ class Catalog:
     def _why_not(self, key: str, domain: str, keys: Sequence[str]) -> str:
         """What its user cannot see from elsewhere: that the file is there, or that the folder is empty."""
         for path, reason in self.broken.items():
-            if key in (path, _key_of_file(path)):
+            if folded(key) in (folded(path), _key_of_file(path), EMBEDDING_PREFIX + _key_of_file(path)):
                 return f"The file {path} is there, and skipped: {reason}."
+        if self.broken:
+            some = [f"{path} ({reason})" for path, reason in self.broken.items()][:_MOST_SKIPPED]
+            return (
+                f"Skipped in the models folder: {len(self.broken)} of its files and folders, such as "
+                f"{', '.join(some)}."
+            )
         if keys:
             return ""
         kind = "model" if domain == "llm" else "embedding model"
@@ -194,6 +211,8 @@ class _File:
 def _key_of_file(path: str) -> str:
     """The key of a model in a file that cannot be read."""
     folder, _, name = path.rpartition("/")
+    if not name.lower().endswith(".gguf"):
+        return folded(path)  # A folder, or a link that may have been to one.
     stem = name[: -len(".gguf")]
     part = split_part(stem)
     return base_key(without_quantization(part[0] if part else stem, folder.rpartition("/")[2]))

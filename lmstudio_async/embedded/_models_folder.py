@@ -7,13 +7,17 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+
+import attrs
 
 from lmstudio_async.embedded._naming import is_sound_key
 
 __all__ = ["default_models_folder", "gguf_files"]
 
-_DEEPEST: Final = 6
+_Identity: TypeAlias = tuple[int, int] | str
+
+_UNSOUND: Final = "its path is too long or has control characters"
 
 
 def default_models_folder() -> Path:
@@ -40,41 +44,82 @@ def default_models_folder() -> Path:
 
 
 def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """Every GGUF file below the folder: its relative path, where it is, and what is wrong with it, if anything."""
-    root = Path(os.path.realpath(folder))
-    waiting = [(root, "", 0)]
+    """Yield every GGUF file below a folder: its relative path, its place, and the reason to skip it, if any.
+
+    Links to files and to folders are followed, because people share models between programs by links. A model that
+    two paths lead to comes under both, with two limits: no folder comes again within itself, and below a link to a
+    folder each folder comes once, or a few links to each other would make endless paths.
+
+    Folders that cannot be read and links that lead nowhere come too, with the reason; a folder's path ends in ``/``.
+    """
+    root = _Folder(Path(os.path.realpath(folder)), "", (), None)
+    waiting = [root]
     while waiting:
-        place, prefix, depth = waiting.pop()
+        here = waiting.pop()
         try:
-            with os.scandir(place) as listing:
+            with os.scandir(here.place) as listing:
                 items = sorted(listing, key=lambda item: item.name)
-        except OSError:
+        except OSError as error:
+            if here is not root or not isinstance(error, FileNotFoundError):
+                yield here.path or "./", here.place, _unreadable(error)
             continue
         for item in items:
             if item.name.startswith("."):
                 continue
-            path = prefix + item.name
+            path = here.path + item.name
             try:
-                if item.is_dir(follow_symlinks=False):
-                    # Windows has links to folders that do not count as links; they may lead anywhere.
-                    if depth < _DEEPEST and _is_inside(root, place / item.name):
-                        waiting.append((place / item.name, f"{path}/", depth + 1))
+                if item.is_dir():
+                    if not is_sound_key(path):
+                        yield f"{path}/", here.place / item.name, _UNSOUND
+                    elif inner := here.inner(item):
+                        waiting.append(inner)
                 elif item.name.lower().endswith(".gguf"):
-                    yield path, place / item.name, _problem(root, item, path)
+                    yield path, here.place / item.name, _problem(item, path)
+                elif item.is_symlink():
+                    item.stat()  # A link to a folder on a disk that is not there looks like any file.
             except OSError as error:
-                yield path, place / item.name, f"it cannot be read: {error.strerror or error}"
+                yield path, here.place / item.name, _unreadable(error, item)
 
 
-def _problem(root: Path, item: os.DirEntry[str], path: str) -> str:
+@attrs.frozen
+class _Folder:
+    place: Path
+    path: str
+    """Relative to the models folder: empty, or with a slash at its end."""
+    above: tuple[_Identity, ...]
+    """The folders that the path leads through."""
+    below_link: set[_Identity] | None
+    """All folders that came below the link that the path leads through; None if it leads through none."""
+
+    def inner(self, item: os.DirEntry[str]) -> _Folder | None:
+        """A folder in this one; None if it has come already."""
+        place = self.place / item.name
+        above = (*self.above, _identity(self.place))
+        identity = _identity(place)
+        below_link = self.below_link
+        if identity in above or (below_link is not None and identity in below_link):
+            return None
+        if below_link is not None:
+            below_link.add(identity)
+        elif item.is_symlink():
+            below_link = {identity}
+        return _Folder(place, f"{self.path}{item.name}/", above, below_link)
+
+
+def _identity(place: Path) -> _Identity:
+    status = place.stat()
+    # Some network file systems number no files.
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(place)
+
+
+def _problem(item: os.DirEntry[str], path: str) -> str:
     if not is_sound_key(path):
-        return "its path is too long or has control characters"
-    if item.is_symlink() and not _is_inside(root, item.path):
-        return "it is a link to a file outside of the models folder"
+        return _UNSOUND
     # Opening a pipe or a device could wait for ever.
     return "" if stat.S_ISREG(item.stat().st_mode) else "it is no file"
 
 
-def _is_inside(root: Path, path: str | Path) -> bool:
-    # Path.resolve() does not take links that lead round in circles, which some versions of Python tell with an
-    # exception that is no OSError.
-    return Path(os.path.realpath(path)).is_relative_to(root)
+def _unreadable(error: OSError, item: os.DirEntry[str] | None = None) -> str:
+    if item is not None and item.is_symlink() and isinstance(error, FileNotFoundError):
+        return f"it is a link to {Path(item).readlink()}, where nothing is"
+    return f"it cannot be read: {error.strerror or error}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from lmstudio_async import AsyncClient
+from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._catalog import Catalog, default_models_folder
+from lmstudio_async.errors import LMStudioModelNotFoundError
 from lmstudio_async.testing import ModelsFolder
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
@@ -28,28 +34,167 @@ def keys(catalog: Catalog) -> list[str]:
     return [entry.model_key for entry in catalog.scan()]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right that not every user has")
-def test_links_lead_no_further_than_the_folder(models: ModelsFolder, catalog: Catalog) -> None:
-    outside = ModelsFolder(models.folder.parent / "outside").add_llm("x/y/z.gguf")
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a right that not every user has")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelsFolder:
+    """The models of another program, outside of the models folder."""
+    return ModelsFolder(tmp_path / "store")
+
+
+@needs_links
+def test_link_to_a_file_is_followed_whatever_the_file_is_called(
+    models: ModelsFolder, store: ModelsFolder, catalog: Catalog
+) -> None:
     inside = models.add_llm(TINY)
-    (models.folder / "acme" / "leads-out.gguf").symlink_to(outside)
-    (models.folder / "acme" / "leads-nowhere.gguf").symlink_to("nowhere")
-    (models.folder / "acme" / "round").symlink_to(models.folder)
-    (models.folder / "acme" / "out").symlink_to(outside.parent)
+    blob = store.add_llm("blobs/sha256-0a1b.gguf").rename(store.folder / "sha256-0a1b")
+    (models.folder / "acme" / "shared-Q8_0.gguf").symlink_to(blob)
     (models.folder / "acme" / "second-Q8_0.gguf").symlink_to(inside)
-    assert keys(catalog) == ["second", "tiny"]
-    assert "outside of the models folder" in catalog.broken["acme/leads-out.gguf"]
-    assert "acme/leads-nowhere.gguf" in catalog.broken
+    assert keys(catalog) == ["second", "shared", "tiny"]
+    assert catalog.broken == {}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right that not every user has")
-def test_links_that_lead_round_in_circles_are_left_out(models: ModelsFolder, catalog: Catalog) -> None:
+@needs_links
+def test_link_to_a_folder_is_followed(models: ModelsFolder, store: ModelsFolder, catalog: Catalog) -> None:
+    store.add_llm("other/big-GGUF/big-Q8_0.gguf")
+    models.folder.mkdir()
+    (models.folder / "other").symlink_to(store.folder / "other")
+    (entry,) = catalog.scan()
+    assert entry.path == "other/big-GGUF/big-Q8_0.gguf"
+    assert (entry.publisher, entry.repository) == ("other", "other/big-GGUF")
+
+
+@needs_links
+def test_model_in_parts_is_found_through_links_to_its_parts(
+    models: ModelsFolder, store: ModelsFolder, catalog: Catalog
+) -> None:
+    (models.folder / "acme").mkdir(parents=True)
+    for number in (1, 2):
+        part = store.add_llm(f"part{number}.gguf")
+        (models.folder / "acme" / f"big-Q8_0-0000{number}-of-00002.gguf").symlink_to(part)
+    (entry,) = catalog.scan()
+    # The engine finds the second part by the name of the first one.
+    assert [part.parent for part in entry.parts] == [models.folder / "acme"] * 2
+
+
+@needs_links
+def test_folder_linked_into_itself_is_listed_once(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY)
-    (models.folder / "acme" / "loop.gguf").symlink_to("loop.gguf")
-    (models.folder / "acme" / "ring").symlink_to("ring")
+    (models.folder / "acme" / "round").symlink_to(models.folder)
+    (models.folder / "again").symlink_to(models.folder / "acme")
+    assert [entry.path for entry in catalog.scan()] == [TINY, TINY.replace("acme", "again")]
+    assert catalog.broken == {}
+
+
+@needs_links
+def test_folders_linked_to_each_other_are_each_listed_once_below_a_link(
+    models: ModelsFolder, store: ModelsFolder, catalog: Catalog
+) -> None:
+    names = [f"folder{number}" for number in range(8)]
+    for name in names:
+        store.add_llm(f"{name}/{name}.gguf")
+    for name in names:
+        for other in names:
+            (store.folder / name / f"to-{other}").symlink_to(store.folder / other)
+    models.folder.mkdir()
+    (models.folder / "linked").symlink_to(store.folder)
+    assert len(keys(catalog)) == 8
+
+
+@needs_links
+def test_link_that_leads_nowhere_is_told(models: ModelsFolder, catalog: Catalog) -> None:
+    models.add_llm(TINY)
+    folder = models.folder / "acme"
+    (folder / "gone-Q8_0.gguf").symlink_to(folder / "nowhere")
+    (models.folder / "unplugged").symlink_to("/media/nobody/disk")
+    (folder / "loop.gguf").symlink_to("loop.gguf")
+    (folder / "ring").symlink_to("ring")
     assert keys(catalog) == ["tiny"]
-    assert list(catalog.broken) == ["acme/loop.gguf"]
-    assert Catalog(models.folder / "acme" / "ring").scan() == []
+    assert catalog.broken["acme/gone-Q8_0.gguf"] == f"it is a link to {folder / 'nowhere'}, where nothing is"
+    assert catalog.broken["unplugged"] == "it is a link to /media/nobody/disk, where nothing is"
+    assert sorted(catalog.broken) == ["acme/gone-Q8_0.gguf", "acme/loop.gguf", "acme/ring", "unplugged"]
+    assert Catalog(folder / "ring").scan() == []
+
+
+@needs_links
+async def test_model_of_a_linked_folder_loads(models: ModelsFolder, store: ModelsFolder) -> None:
+    store.add_llm("other/big-GGUF/big-Q8_0.gguf", script="Far away")
+    models.folder.mkdir()
+    (models.folder / "other").symlink_to(store.folder / "other")
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        model = await client.llm.model("big")
+        assert (await model.respond("Where?")).content == "Far away"
+
+
+def test_model_in_many_folders_is_found(models: ModelsFolder, catalog: Catalog) -> None:
+    models.add_llm("a/b/c/d/e/f/g/h/i/j/deep-Q8_0.gguf")
+    assert keys(catalog) == ["deep"]
+
+
+def test_folder_with_too_long_a_path_is_told(models: ModelsFolder, catalog: Catalog) -> None:
+    models.add_llm(TINY)
+    folder = "/".join(["x" * 200] * 6)
+    models.add_llm(f"{folder}/deep.gguf")
+    assert keys(catalog) == ["tiny"]
+    assert catalog.broken == {f"{folder}/": "its path is too long or has control characters"}
+
+
+def test_folder_that_cannot_be_read_is_told(
+    models: ModelsFolder, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.add_llm(TINY)
+    scandir = os.scandir
+
+    for name, path in (("tiny-GGUF", "acme/tiny-GGUF/"), (models.folder.name, "./")):
+
+        def refuse(place: Path, shut: str = name) -> Iterator[os.DirEntry[str]]:
+            if place.name == shut:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return scandir(place)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert keys(catalog) == []
+        assert catalog.broken == {path: "it cannot be read: Too many open files"}
+        with pytest.raises(LMStudioModelNotFoundError) as caught:
+            catalog.resolve("tiny", "llm")
+        assert "Too many open files" in caught.value.server_error["suggestion"]
+
+
+def test_file_that_could_not_be_read_once_is_read_again(
+    models: ModelsFolder, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.add_llm(TINY)
+    with monkeypatch.context() as shut:
+        shut.setattr(Path, "open", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        assert keys(catalog) == []
+    assert catalog.broken == {TINY: "it cannot be read: Too many open files"}
+    assert keys(catalog) == ["tiny"]
+
+
+def test_skipped_files_are_logged_once(
+    models: ModelsFolder, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.add_broken("acme/a/a-Q8_0.gguf", "bad magic")
+    with caplog.at_level("INFO", "lmstudio_async.embedded"):
+        catalog.scan()
+        catalog.scan()
+    assert [record.getMessage() for record in caplog.records] == [
+        "skipped acme/a/a-Q8_0.gguf in the models folder: it does not begin with the letters GGUF"
+    ]
+
+
+def test_error_about_an_unknown_model_names_the_skipped_files(models: ModelsFolder, catalog: Catalog) -> None:
+    models.add_llm(TINY)
+    for number in range(5):
+        models.add_broken(f"acme/file-{number}.gguf", "bad magic")
+    with pytest.raises(LMStudioModelNotFoundError) as caught:
+        catalog.resolve("other", "llm")
+    suggestion = caught.value.server_error["suggestion"]
+    assert suggestion.startswith(
+        "Skipped in the models folder: 5 of its files and folders, such as acme/file-0"
+    )
+    assert len(suggestion) < 400
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
