@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -22,9 +22,14 @@ from lmstudio_async.embedded._naming import (
     without_quantization,
 )
 
-__all__ = ["CatalogEntry", "ModelFile", "entries_of"]
+__all__ = ["CatalogEntry", "ModelFile", "Pooling", "entries_of"]
+
+Pooling: TypeAlias = Literal["mean", "last"]
 
 _LARGEST_SIZE: Final = (1 << 31) - 1
+# Pooling types, as files number them.
+_NONE: Final = 0
+_RANK: Final = 4
 _EMBEDDING_ARCHITECTURES: Final = frozenset(
     {
         "bert",
@@ -78,6 +83,10 @@ class CatalogEntry:
     value_length: int
     expert_count: int
     """0 of a model that is no mixture of experts."""
+    pooling: Pooling | None
+    """How an embedding model makes one vector of its tokens' vectors, where the file does not say."""
+    vector_length: int
+    """The numbers of an embedding."""
 
     @property
     def repository(self) -> str:
@@ -169,7 +178,7 @@ def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile
             f"it lacks a size that every language model has: it may be another kind of {architecture}"
         )
     heads = _size(header, "attention.head_count") or 1
-    embedding = _is_embedding(header, architecture)
+    embedding, pooling = _embedding_kind(parts, architecture)
     folders = first.folder.split("/")
     name = without_quantization(stem, folders[-1])
     key = base_key(name)
@@ -210,6 +219,8 @@ def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile
         key_length=_size(header, "attention.key_length") or width // heads,
         value_length=_size(header, "attention.value_length") or width // heads,
         expert_count=_size(header, "expert_count"),
+        pooling=pooling,
+        vector_length=_size(header, "embedding_length_out") or width,
     )
 
 
@@ -219,12 +230,28 @@ def _size(header: GgufHeader, key: str) -> int:
     return number if 0 < number <= _LARGEST_SIZE else 0
 
 
-def _is_embedding(header: GgufHeader, architecture: str) -> bool:
-    return (
+def _embedding_kind(parts: Sequence[ModelFile], architecture: str) -> tuple[bool, Pooling | None]:
+    """Tell whether a model is an embedding model, and its pooling where the file does not say.
+
+    :raises GgufError: it gives no vectors of texts, though it is no language model either.
+    """
+    header = parts[0].header
+    pooling = header.number(f"{architecture}.pooling_type")
+    if pooling == _RANK or (pooling is None and any(part.header.has_classifier for part in parts)):
+        raise GgufError(
+            "it is a reranker or another classifier, which scores texts: it neither embeds nor answers"
+        )
+    if pooling:
+        return True, None
+    if not (
         architecture in _EMBEDDING_ARCHITECTURES
-        or bool(header.number(f"{architecture}.pooling_type"))
         or header.metadata.get(f"{architecture}.attention.causal") is False
-    )
+    ):
+        return False, None
+    if pooling == _NONE:
+        raise GgufError("it gives a vector for each token and none for a text (its pooling type is none)")
+    # As sentence-transformers does with a model that says nothing of its pooling.
+    return True, "mean"
 
 
 def _has_tools(header: GgufHeader, template: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections import deque
@@ -165,9 +166,25 @@ class Engine:
         return [int(token) for token in answer["tokens"]]
 
     async def embed(self, text: str) -> list[float]:
-        """The vector of a text, of length one."""
+        """Return the vector of a text, of length one.
+
+        :raises EngineFailure: the engine gave something else.
+        """
         answer = await self._call("POST", "/v1/embeddings", {"input": text})
-        return [float(value) for value in answer["data"][0]["embedding"]]
+        vector = answer["data"][0]["embedding"]
+        expected = self._spec.vector_length or len(vector)
+        if len(vector) != expected:
+            raise EngineFailure(
+                f"the engine gave a vector of {len(vector)} numbers, and those of this model have {expected}: the file "
+                "may be damaged, or of another kind of model"
+            )
+        # JSON has no infinite numbers: null stands for them.
+        if any(value is None or not math.isfinite(value) for value in vector):
+            raise EngineFailure(
+                "the engine gave a vector with infinite or undefined numbers in it: the weights in the file may be "
+                "damaged"
+            )
+        return [float(value) for value in vector]
 
     async def apply_template(
         self,

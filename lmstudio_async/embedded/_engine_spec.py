@@ -24,6 +24,10 @@ class EngineSpec:
     projector_path: Path | None = None
     context_length: int = 4096
     """Tokens that one session can have, prompt and answer together."""
+    pooling: Literal["mean", "last"] | None = None
+    """How one vector is made of those of a text's tokens; ``None`` is as the file says."""
+    vector_length: int | None = None
+    """Numbers that an embedding has; ``None`` is any number."""
     parallel_sessions: int = 4
     unified_kv_cache: bool = True
     """Whether the sessions share one context; if not, each has ``context_length`` tokens of its own."""

@@ -148,6 +148,8 @@ class GgufHeader:
     parameter_count: int
     tensor_bytes: int
     main_tensor_type: str | None
+    has_classifier: bool = False
+    """Whether its last tensors make labels or scores of a text."""
 
     def text(self, key: str) -> str | None:
         """The value, if it is a string that is not empty."""
@@ -243,9 +245,11 @@ class _Reader:
 
     def _tensors(self, metadata: dict[str, Any], count: int) -> GgufHeader:
         parameters = end = 0
+        has_classifier = False
         numbers_by_type: Counter[int] = Counter()
         for _ in range(count):
             name = self._string(_MAX_KEY_LENGTH)
+            has_classifier |= name.startswith("cls.")
             dimensions = _U32.unpack(self._take(4))[0]
             if dimensions > 4:
                 _fail(f"tensor {name[:80]!r} has {dimensions} dimensions")
@@ -271,6 +275,7 @@ class _Reader:
             tensor_count=count,
             parameter_count=parameters,
             tensor_bytes=end,
+            has_classifier=has_classifier,
             main_tensor_type=None if main is None or main not in _TENSOR_TYPES else _TENSOR_TYPES[main][0],
         )
 

@@ -178,6 +178,8 @@ def plan_load(
         fields |= _llm_only(given, threads)
         fields |= _drafting(values, draft)
         fields["projector_path"] = entry.projector
+    else:
+        fields |= {"pooling": entry.pooling, "vector_length": entry.vector_length}
     spec = EngineSpec(model_path=entry.file, kind=entry.type, block_count=entry.block_count or None, **fields)
     if reason := spec.refusal():
         raise server_error(f"The model cannot be loaded like this: {reason}.")

@@ -299,7 +299,7 @@ def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
     params.cache_idle_slots = False
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = spec["threads"]
-    _set_context(params, spec)
+    _set_context(engine, params, spec)
     _set_memory(engine, params, spec)
     _set_gpu(engine, params, spec)
     if spec["seed"] is not None:
@@ -314,7 +314,7 @@ def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
     return params
 
 
-def _set_context(params: Any, spec: Mapping[str, Any]) -> None:
+def _set_context(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
     params.n_parallel = spec["parallel_sessions"]
     params.kv_unified = spec["unified_kv_cache"]
     # Without the unified cache the engine divides the context among its slots; each one is to have all of it.
@@ -324,6 +324,8 @@ def _set_context(params: Any, spec: Mapping[str, Any]) -> None:
     params.n_ubatch = min(spec["physical_batch_size"] or spec["eval_batch_size"], spec["eval_batch_size"])
     if spec["kind"] == "embedding":
         params.embedding = True
+        if spec["pooling"] is not None:
+            params.pooling_type = engine.llama_pooling_type[f"LLAMA_POOLING_TYPE_{spec['pooling'].upper()}"]
         # A text must fit into one batch: an embedding cannot be continued in the next one.
         params.n_batch = params.n_ubatch = max(spec["context_length"], spec["eval_batch_size"])
     if spec["context_checkpoints"] is not None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from pathlib import Path
 
 import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._engine import EngineFailure
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
+from tests.embedded.engines import loaded
 
 
 @pytest.fixture
@@ -25,3 +31,51 @@ async def test_embedding_model_loads_with_a_context_that_is_no_multiple_of_its_s
             model = await client.embedding.load_new_instance("long", config={"context_length": context})
             # [CLS] and [SEP] stand around each text.
             assert len(await model.embed("a " * (context - 2))) == 16
+
+
+@pytest.mark.parametrize("key", ["rr", "text-embedding-rr", "test/rr-GGUF/rr-Q4_K_M.gguf"])
+async def test_reranker_is_neither_listed_nor_loaded(models: ModelsFolder, key: str) -> None:
+    models.add_embedding("rr", metadata={"bert.pooling_type": 4})
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        assert await client.list_downloaded_models() == []
+        for namespace in (client.llm, client.embedding):
+            with pytest.raises(LMStudioModelNotFoundError, match="it is a reranker"):
+                await namespace.model(key)
+
+
+def test_classifier_without_pooling_is_known_by_its_tensors(models: ModelsFolder) -> None:
+    file = models.add_embedding("old-reranker")
+    data = file.read_bytes().replace(b"bert.pooling_type", b"bert.pooling_kind")
+    file.write_bytes(data.replace(b"token_embd_norm.bias", b"cls.output.weight.--"))
+    catalog = Catalog(models.folder)
+    assert catalog.scan() == []
+    assert "it is a reranker" in catalog.broken["test/old-reranker-GGUF/old-reranker-Q4_K_M.gguf"]
+
+
+async def test_embedding_model_without_a_pooling_gives_the_mean(models: ModelsFolder) -> None:
+    file = models.add_embedding("plain")
+    silent = models.add_embedding("silent")
+    silent.write_bytes(file.read_bytes().replace(b"bert.pooling_type", b"bert.pooling_kind"))
+    models.add_embedding("none", metadata={"bert.pooling_type": 0})
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        plain, other = [await client.embedding.load_new_instance(key) for key in ("plain", "silent")]
+        assert await other.embed("a b") == await plain.embed("a b")
+        with pytest.raises(LMStudioModelNotFoundError, match="pooling type is none"):
+            await client.embedding.load_new_instance("none")
+
+
+async def test_vector_with_undefined_numbers_is_an_error(models: ModelsFolder) -> None:
+    file = models.add_embedding("damaged")
+    ones, undefined = (struct.pack("<16f", *[value] * 16) for value in (1.0, math.nan))
+    file.write_bytes(file.read_bytes().replace(ones, undefined))
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        model = await client.embedding.model("damaged")
+        with pytest.raises(LMStudioServerError, match="infinite or undefined numbers"):
+            await model.embed("a")
+
+
+async def test_vector_of_another_length_is_an_error(models: ModelsFolder) -> None:
+    file = models.add_embedding("short", dimensions=16)
+    async with loaded(file, kind="embedding", vector_length=32) as engine:
+        with pytest.raises(EngineFailure, match="a vector of 16 numbers, and those of this model have 32"):
+            await engine.embed("a")
