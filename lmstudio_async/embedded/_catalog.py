@@ -21,6 +21,7 @@ from lmstudio_async.embedded._naming import (
     folded,
     is_sound_key,
     split_part,
+    split_variant,
     without_quantization,
 )
 
@@ -175,10 +176,8 @@ def _preference(entry: CatalogEntry) -> tuple[int, bool, str]:
 def _rules(key: str, entries: Sequence[CatalogEntry]) -> Iterator[list[list[CatalogEntry]]]:
     """The models that a key means by each of the rules, the exacter rules first; rules that rank alike together."""
     wanted = folded(key)
-    name, _, variant = wanted.rpartition("@")
-    if not name or "/" in variant:
-        name, variant = wanted, ""
-    chosen = [e for e in entries if not variant or (e.quantization and e.quantization[0].lower() == variant)]
+    name, variant = split_variant(wanted)
+    chosen = [e for e in entries if variant is None or (e.quantization and variant in e.quantization)]
     yield [
         # Not every file system takes names that differ only in case for the same.
         [entry for entry in entries if entry.path == key],

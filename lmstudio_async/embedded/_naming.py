@@ -17,16 +17,19 @@ __all__ = [
     "parameters_text",
     "quantization_of",
     "split_part",
+    "split_variant",
     "without_quantization",
 ]
 
 EMBEDDING_PREFIX: Final = "text-embedding-"
 """Begins the key of every embedding model, which is how programs tell them apart in a list of keys."""
 
-_QUANTIZATION: Final = re.compile(
-    r"(?:^|[-._])(?:UD-)?(?P<name>(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|(?:BF|FP|F)(?:16|32)|(?:MX|NV)FP4(?:_MOE)?)$",
-    re.IGNORECASE,
-)
+_NAME: Final = r"(?:UD-)?(?P<name>(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|(?:BF|FP|F)(?:16|32)|(?:MX|NV)FP4(?:_MOE)?)"
+_QUANTIZATION: Final = re.compile(rf"(?:^|[-._]){_NAME}$", re.IGNORECASE)
+# LM Studio writes "@q8_0" and "@4bit", the tools of llama.cpp and Ollama ":Q8_0".
+_VARIANT: Final = re.compile(rf"(?P<model>.+)[@:](?:{_NAME}|(?P<bits>\d{{1,2}})-?bits?)", re.IGNORECASE)
+# The mark of an importance matrix, which is part of the model's name.
+_IMATRIX: Final = re.compile(r"\.(?=i\d$)", re.IGNORECASE)
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 # What turns the order of characters round: "fdp.exe" is shown as something else than it is.
 _DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -45,9 +48,21 @@ def quantization_of(stem: str) -> tuple[str, int] | None:
     found = _QUANTIZATION.search(stem)
     if found is None:
         return None
-    name = re.sub("^FP", "F", found["name"].upper())
+    name = _quantization_name(found["name"])
     bits = quantization_bits(name)
     return (name, bits) if bits else None
+
+
+def split_variant(key: str) -> tuple[str, str | int | None]:
+    """Return a key without the quantization that it ends with, and the name or the bits of that, if there is one."""
+    found = _VARIANT.fullmatch(key)
+    if found is None:
+        return key, None
+    return found["model"], int(found["bits"]) if found["bits"] else _quantization_name(found["name"])
+
+
+def _quantization_name(text: str) -> str:
+    return re.sub("^FP", "F", text.upper())
 
 
 def without_quantization(stem: str, repository: str) -> str:
@@ -55,7 +70,7 @@ def without_quantization(stem: str, repository: str) -> str:
     name = _QUANTIZATION.sub("", stem)
     if _NAMELESS.fullmatch(name):
         name = repository
-    return re.sub(r"[-._]gguf$", "", name, flags=re.IGNORECASE) or stem
+    return _IMATRIX.sub("-", re.sub(r"[-._]gguf$", "", name, flags=re.IGNORECASE)) or stem
 
 
 def base_key(name: str) -> str:

@@ -199,6 +199,10 @@ def test_a_key_with_quantization_is_not_ambiguous(models: ModelsFolder, catalog:
     "key",
     [
         "absent",
+        "tiny:2",
+        "tiny@5bit",
+        "tiny@bit",
+        ":Q8_0",
         "tiny@q2_k",
         "acme",
         "acme/tiny-GGUF/tiny-Q",

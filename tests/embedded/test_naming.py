@@ -34,6 +34,8 @@ from lmstudio_async.embedded._naming import (
         ("model", "repository", None),
         ("My model@home", "my-model-home", None),
         ("tiny-GGUF", "tiny", None),
+        ("Foo-v1.5.i1-Q4_K_S", "foo-v1.5-i1", ("Q4_K_S", 4)),
+        ("Foo.i1-IQ2_M", "foo-i1", ("IQ2_M", 2)),
     ],
 )
 def test_a_file_name_gives_key_and_quantization(
