@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeAlias
 
 import anyio
+import attrs
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._errors import instance_unloaded, server_error
 from lmstudio_async._wire._infos import (
     EmbeddingModelInfo,
@@ -27,6 +30,8 @@ from lmstudio_async.embedded._pulse import Pulse
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["Domain", "Instance", "State", "Use", "model_info"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
 
 Domain: TypeAlias = Literal["llm", "embedding"]
 State: TypeAlias = Literal["loading", "ready", "unloading", "gone"]
@@ -82,6 +87,7 @@ class Instance:
     :ivar ttl_ms: idle time after which it is unloaded.
     :ivar just_in_time: loaded because somebody wanted to use it, so that the next one of these takes its place.
     :ivar config: the load config that really applies, by wire key.
+    :ivar blindness: why the engine runs without the model's vision projector; empty if it does not.
     :ivar unloaded: set when it is being unloaded, or has crashed: whoever uses it finishes at once.
     :ivar failure: why it is gone, if it crashed.
     :ivar gone: set when its process is, and its identifier is free.
@@ -111,6 +117,7 @@ class Instance:
         self.last_used_ms: int | None = None
         self.state: State = "loading"
         self.failure: LMStudioServerError | None = None
+        self.blindness = ""
         self.unloaded = anyio.Event()
         self.gone = anyio.Event()
         self._parallel_sessions = parallel_sessions
@@ -235,6 +242,21 @@ class Instance:
             yield engine
 
     # -- for the registry
+
+    def become_blind(self, reason: str) -> None:
+        """Take the vision from it: the engine runs without the projector.
+
+        :param reason: of the engine.
+        """
+        assert self.entry.projector is not None
+        logger.warning(
+            "%s has no vision: the engine cannot use %s: %s",
+            self.entry.path,
+            self.entry.projector.name,
+            printable(reason),
+        )
+        self.entry = attrs.evolve(self.entry, vision=False, projector=None)
+        self.blindness = reason
 
     def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
         """The engine answers."""

@@ -28,6 +28,7 @@ from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._engine import Engine, EngineFailure
+from lmstudio_async.embedded._engine_start import start_engine
 from lmstudio_async.embedded._failures import explain
 from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
@@ -325,7 +326,7 @@ class Instances:
         load.starting()
         instance = load.instance
         try:
-            engine = await Engine.start(plan.spec, load.progress, instance.pulse)
+            engine, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
             try:
                 context_length = await _context_length(engine)
             except BaseException:
@@ -336,6 +337,8 @@ class Instances:
                 raise explain(failure) from failure
             key, reason = instance.entry.model_key, failure.reason.rstrip(".")
             raise server_error(f'The model "{key}" cannot be loaded: {reason}.') from failure
+        if blindness:
+            instance.become_blind(blindness)
         instance.context_length = context_length
         instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
         if self._tasks is not None:

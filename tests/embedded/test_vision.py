@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lmstudio_async import AsyncClient, Chat
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, text_of
@@ -69,3 +71,31 @@ async def test_an_image_of_a_kind_that_the_engine_does_not_read_is_refused(clien
         await ask(client, "seer", {}, message("user", "What?", part(f"base64:{webp}")))
     assert refused.value.code == "generic.engineDoesNotSupportFeature"
     assert "PNG or JPEG" in refused.value.error["suggestion"]
+
+
+async def test_model_with_a_projector_of_another_model_answers_without_vision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = ModelsFolder(tmp_path / "models")
+    models.add_llm("acme/eye-GGUF/eye-Q8_0.gguf", script="In words")
+    models.add_projector("acme/eye-GGUF/mmproj-F16.gguf", metadata={"clip.projector_type": "of the future"})
+    fractions: list[float] = []
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        model = await client.llm.load_new_instance("eye", on_progress=fractions.append)
+        assert (await model.get_info()).vision is False
+        assert (await model.respond("What?")).content == "In words"
+        chat = Chat()
+        chat.add_user_message("What?", images=[await client.prepare_image(png(255, 0, 0), "a.png")])
+        with pytest.raises(LMStudioServerError, match="projector does not work: .*mmproj-F16"):
+            await model.respond(chat)
+    assert fractions == sorted(fractions)
+    assert "acme/eye-GGUF/eye-Q8_0.gguf has no vision" in caplog.text
+
+
+async def test_model_with_a_projector_that_is_broken_itself_does_not_load(tmp_path: Path) -> None:
+    models = ModelsFolder(tmp_path / "models")
+    models.add_broken("acme/eye-GGUF/eye-Q8_0.gguf", "missing tensor")
+    models.add_projector("acme/eye-GGUF/mmproj-F16.gguf")
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        with pytest.raises(LMStudioServerError, match="attn_k_norm.weight' not found"):
+            await client.llm.load_new_instance("eye")
