@@ -10,13 +10,37 @@ from lmstudio_async._wire._struct import MalformedError
 from lmstudio_async.embedded._engine import EngineFailure, EngineRequestError
 from lmstudio_async.errors import LMStudioError
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_load"]
 
 # An embedding is computed in one batch, which is as long as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
 # A template ends with an error of its own where the model was not trained for a chat like this.
 _TEMPLATE_SAYS = re.compile(r"Jinja Exception: (.+)")
+
+
+# Stands in the engine's log before it gives a load up.
+_TEMPLATE_FAILS = "chat template parsing error"
+
+
+def explain_load(key: str, failure: EngineFailure) -> Exception:
+    """Make the error for a model that the engine cannot load.
+
+    :param key: the model's.
+    """
+    if failure.missing_engine:
+        return explain(failure)
+    reason = failure.reason
+    if not any(_TEMPLATE_FAILS in line for line in failure.log):
+        return server_error(f'The model "{key}" cannot be loaded: {reason.rstrip(".")}.')
+    # A template that cannot be run has its reason some lines below the headline.
+    for line in failure.log:
+        if line.startswith("Error: "):
+            reason = line.removeprefix("Error: ")
+    return server_error(
+        f'The model "{key}" cannot be loaded, because the engine cannot use its chat template: {reason.rstrip(".")}.',
+        "Give another template in the load config: prompt_template, such as the one of a newer conversion of the model.",
+    )
 
 
 def explain(error: Exception) -> Exception:

@@ -29,7 +29,7 @@ from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._draft import find_draft
 from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._engine_start import start_engine
-from lmstudio_async.embedded._failures import explain
+from lmstudio_async.embedded._failures import explain_load
 from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
 from lmstudio_async.embedded._loading import Load, Report, Watcher
@@ -333,10 +333,7 @@ class Instances:
                 await engine.aclose()
                 raise
         except EngineFailure as failure:
-            if failure.missing_engine:
-                raise explain(failure) from failure
-            key, reason = instance.entry.model_key, failure.reason.rstrip(".")
-            raise server_error(f'The model "{key}" cannot be loaded: {reason}.') from failure
+            raise explain_load(instance.entry.model_key, failure) from failure
         if blindness:
             instance.become_blind(blindness)
         instance.context_length = context_length

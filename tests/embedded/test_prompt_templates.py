@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,24 @@ async def test_a_template_works_through_the_client(models: Path) -> None:
         config: Any = {"prompt_template": jinja(SHOUTING)}
         assert await model.apply_prompt_template("hi") != "HI! >"
         assert (await model.respond("hi", config=config)).content == "Hello there my friend"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% sorcery %}", "Unknown statement: sorcery"),
+        (SHOUTING.replace("upper", "sorcery"), "Unknown (built-in) filter 'sorcery' for type String"),
+    ],
+)
+async def test_load_error_for_a_template_that_the_engine_cannot_parse_names_prompt_template(
+    tmp_path: Path, template: str, reason: str
+) -> None:
+    models = ModelsFolder(tmp_path / "models")
+    models.add_llm("odd", script="Hello there", chat_template=template)
+    async with lms.AsyncClient(EmbeddedServer(models.folder, threads=1)) as client:
+        with pytest.raises(lms.LMStudioServerError, match=re.escape(reason)) as caught:
+            await client.llm.load_new_instance("odd")
+        assert "prompt_template" in str(caught.value)
+        config: Any = {"prompt_template": {"type": "jinja", "jinja_prompt_template": {"template": CHATML}}}
+        model = await client.llm.load_new_instance("odd", config=config)
+        assert (await model.respond("Hi")).content == "Hello there"
