@@ -202,8 +202,8 @@ class _Given:
     def get(self, name: str, otherwise: Any = None) -> Any:
         return self._values.get(self._prefix + name, otherwise)
 
-    def wrong(self, name: str, reason: str) -> LMStudioServerError:
-        return server_error(f"{self._prefix}{name} {reason}")
+    def wrong(self, name: str, reason: str, suggestion: str = "") -> LMStudioServerError:
+        return server_error(f"{self._prefix}{name} {reason}", suggestion)
 
 
 def _refuse_what_cannot_be_done(domain: str, key: str, value: Any) -> None:
@@ -235,7 +235,7 @@ def _checkbox(value: Any, filler: Any) -> dict[str, Any]:
 
 
 def _context_length(given: _Given, entry: CatalogEntry) -> int:
-    # The engine itself would quietly give less than it was asked for.
+    # The engine itself would quietly give less than it was asked for: it cuts each session to what the file says.
     most = entry.max_context_length or _MOST
     asked = given.get("contextLength")
     if asked is None:
@@ -246,7 +246,13 @@ def _context_length(given: _Given, entry: CatalogEntry) -> int:
         )
     if asked > most:
         raise given.wrong(
-            "contextLength", f"must be at most {most}, which this model was made for, not {asked}"
+            "contextLength",
+            f"must be at most {most}, which this model was made for, not {asked}",
+            f"The engine cuts a longer context to that, with RoPE scaling too. To extend it all the same, have the "
+            f"file claim more: gguf-set-metadata {entry.file.name} {entry.architecture}.context_length {asked} (a "
+            "command of the package gguf); then load it with ropeFrequencyScale as the model needs it."
+            if entry.type == "llm"
+            else "",
         )
     return int(asked)
 
