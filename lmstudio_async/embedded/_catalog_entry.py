@@ -30,6 +30,10 @@ _LARGEST_SIZE: Final = (1 << 31) - 1
 # Pooling types, as files number them.
 _NONE: Final = 0
 _RANK: Final = 4
+# Families of embedding models that are LLMs by their architecture: Qwen3-Embedding, e5-mistral, gte-Qwen2, ...
+_EMBEDDING_NAME: Final = re.compile(
+    r"(?:^|[\s/_.-])(?:embed|embedding|embeddings|e5|gte|bge)(?=$|[\s/_.-])", re.IGNORECASE
+)
 _EMBEDDING_ARCHITECTURES: Final = frozenset(
     {
         "bert",
@@ -178,9 +182,9 @@ def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile
             f"it lacks a size that every language model has: it may be another kind of {architecture}"
         )
     heads = _size(header, "attention.head_count") or 1
-    embedding, pooling = _embedding_kind(parts, architecture)
     folders = first.folder.split("/")
     name = without_quantization(stem, folders[-1])
+    embedding, pooling = _embedding_kind(parts, architecture, (name, header.text("general.name") or ""))
     key = base_key(name)
     if embedding and not key.startswith(EMBEDDING_PREFIX):
         key = EMBEDDING_PREFIX + key
@@ -230,9 +234,12 @@ def _size(header: GgufHeader, key: str) -> int:
     return number if 0 < number <= _LARGEST_SIZE else 0
 
 
-def _embedding_kind(parts: Sequence[ModelFile], architecture: str) -> tuple[bool, Pooling | None]:
+def _embedding_kind(
+    parts: Sequence[ModelFile], architecture: str, names: Sequence[str]
+) -> tuple[bool, Pooling | None]:
     """Tell whether a model is an embedding model, and its pooling where the file does not say.
 
+    :param names: of the model: by its file, and by what it says itself.
     :raises GgufError: it gives no vectors of texts, though it is no language model either.
     """
     header = parts[0].header
@@ -247,7 +254,9 @@ def _embedding_kind(parts: Sequence[ModelFile], architecture: str) -> tuple[bool
         architecture in _EMBEDDING_ARCHITECTURES
         or header.metadata.get(f"{architecture}.attention.causal") is False
     ):
-        return False, None
+        # Without a pooling type the file of an embedding model that was made of an LLM is like any LLM's. Such models
+        # are trained to say all with the last token.
+        return (True, "last") if any(map(_EMBEDDING_NAME.search, names)) else (False, None)
     if pooling == _NONE:
         raise GgufError("it gives a vector for each token and none for a text (its pooling type is none)")
     # As sentence-transformers does with a model that says nothing of its pooling.

@@ -79,3 +79,33 @@ async def test_vector_of_another_length_is_an_error(models: ModelsFolder) -> Non
     async with loaded(file, kind="embedding", vector_length=32) as engine:
         with pytest.raises(EngineFailure, match="a vector of 16 numbers, and those of this model have 32"):
             await engine.embed("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Qwen3-Embedding-0.6B", "text-embedding-qwen3-embedding-0.6b"),
+        ("e5-mistral-7b-instruct", "text-embedding-e5-mistral-7b-instruct"),
+        ("gte-Qwen2-1.5B-instruct", "text-embedding-gte-qwen2-1.5b-instruct"),
+        ("NV-Embed-v2", "text-embedding-nv-embed-v2"),
+    ],
+)
+def test_llm_by_architecture_is_an_embedding_model_by_its_name(
+    models: ModelsFolder, name: str, key: str
+) -> None:
+    models.add_llm(f"acme/{name}-GGUF/{name}-Q8_0.gguf", architecture="qwen2")
+    models.add_llm("acme/embedded-chat-GGUF/embedded-chat-Q8_0.gguf")
+    kinds = {entry.model_key: entry.type for entry in Catalog(models.folder).scan()}
+    assert kinds == {key: "embedding", "embedded-chat": "llm"}
+
+
+async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: ModelsFolder) -> None:
+    models.add_llm("tiny-embedding")
+    models.add_llm("other", metadata={"llama.pooling_type": 3})
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        by_name, by_key = [
+            await client.embedding.load_new_instance(key) for key in ("tiny-embedding", "other")
+        ]
+        vector = await by_name.embed("first last")
+        assert len(vector) == 64
+        assert vector == await by_key.embed("first last")
