@@ -52,16 +52,21 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
     Folders that cannot be read and links that lead nowhere come too, with the reason; a folder's path ends in ``/``.
     """
-    root = _Folder(Path(os.path.realpath(folder)), "", (), None)
-    waiting = [root]
+    root = Path(os.path.realpath(folder))
+    try:
+        waiting = [_Folder(root, "", (_identity(root),), None)]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield "./", root, _unreadable(error)
+        return
     while waiting:
         here = waiting.pop()
         try:
             with os.scandir(here.place) as listing:
                 items = sorted(listing, key=lambda item: item.name)
         except OSError as error:
-            if here is not root or not isinstance(error, FileNotFoundError):
-                yield here.path or "./", here.place, _unreadable(error)
+            yield here.path or "./", here.place, _unreadable(error)
             continue
         for item in items:
             if item.name.startswith("."):
@@ -87,23 +92,22 @@ class _Folder:
     path: str
     """Relative to the models folder: empty, or with a slash at its end."""
     above: tuple[_Identity, ...]
-    """The folders that the path leads through."""
+    """The folders that the path leads through, from the models folder to this one."""
     below_link: set[_Identity] | None
     """All folders that came below the link that the path leads through; None if it leads through none."""
 
     def inner(self, item: os.DirEntry[str]) -> _Folder | None:
         """A folder in this one; None if it has come already."""
         place = self.place / item.name
-        above = (*self.above, _identity(self.place))
         identity = _identity(place)
         below_link = self.below_link
-        if identity in above or (below_link is not None and identity in below_link):
+        if identity in self.above or (below_link is not None and identity in below_link):
             return None
         if below_link is not None:
             below_link.add(identity)
         elif item.is_symlink():
             below_link = {identity}
-        return _Folder(place, f"{self.path}{item.name}/", above, below_link)
+        return _Folder(place, f"{self.path}{item.name}/", (*self.above, identity), below_link)
 
 
 def _identity(place: Path) -> _Identity:
