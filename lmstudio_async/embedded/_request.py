@@ -17,6 +17,7 @@ from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.embedded._thoughts import USUAL_TAGS, speaks_in_channels, thought_tags
+from lmstudio_async.embedded._tool_schemas import loosened, tool_fields
 
 __all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
 
@@ -138,8 +139,7 @@ async def chat_request(
         "timings_per_token": True,
         "reasoning_format": "deepseek" if splits else "none",
     }
-    if sampling.template_variables:
-        body["chat_template_kwargs"] = sampling.template_variables
+    body |= tool_fields(tools, sampling.template_variables)
     if sampling.candidates is not None:
         body |= {"logprobs": True, "top_logprobs": max(sampling.candidates, 1)}
     if sampling.budget is not None:
@@ -147,7 +147,7 @@ async def chat_request(
         if sampling.budget_message:
             body["reasoning_budget_message"] = sampling.budget_message
     if tools:
-        body |= {"tools": tools, "tool_choice": sampling.tool_choice, "parallel_tool_calls": True}
+        body |= {"tool_choice": sampling.tool_choice, "parallel_tool_calls": True}
     answer = Answer(
         limit=sampling.limit,
         candidates=sampling.candidates,
@@ -172,7 +172,7 @@ async def with_tools_told(
     if not tools or sampling.tool_choice == "none":
         return with_tools(messages, []), [], sampling, None
     rules = grammar(
-        tools, required=sampling.tool_choice == "required", end=str(properties.get("eos_token", ""))
+        loosened(tools), required=sampling.tool_choice == "required", end=str(properties.get("eos_token", ""))
     )
     sampling = attrs.evolve(sampling, body={**sampling.body, "grammar": rules})
     return with_tools(messages, tools), [], sampling, RequestScanner()
@@ -182,8 +182,9 @@ async def template_prompt(
     engine: Engine, messages: list[dict[str, Any]], tools: list[dict[str, Any]], sampling: Sampling
 ) -> str:
     """What the model's chat template makes of a chat."""
+    fields = tool_fields(tools, sampling.template_variables)
     return await engine.apply_template(
-        messages, tools=tools or None, template_kwargs=sampling.template_variables or None
+        messages, tools=fields.get("tools"), template_kwargs=fields.get("chat_template_kwargs")
     )
 
 
