@@ -46,7 +46,7 @@ from lmstudio_async.embedded._request import (
     template_prompt,
     with_tools_told,
 )
-from lmstudio_async.embedded._sampling import Sampling, base_config, read_sampling
+from lmstudio_async.embedded._sampling import Sampling, base_config, check_tools_size, read_sampling
 from lmstudio_async.embedded._structured import followed_grammar
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.errors import LMStudioPresetNotFoundError
@@ -112,6 +112,7 @@ class LlmHandlers(ModelHandlers):
         tools = list(opts.tool_definitions or sampling.tools)
         if problem := check("llm.prediction.tools", {"type": "toolArray", "tools": tools}):
             raise server_error(problem)
+        check_tools_size(tools)
         names = ToolNames(tools, sampling.tool_naming)
         messages = self._messages(parameter.history, instance, sampling, names)
         spec = _with_template(instance.spec, sampling, instance)

@@ -13,12 +13,13 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
+from lmstudio_async.embedded._json_bounds import size_problem
 from lmstudio_async.embedded._load_config import MOST_THREADS
 from lmstudio_async.embedded._structured import structure
 from lmstudio_async.embedded._thoughts import thought_tags
 from lmstudio_async.embedded._versions import engine_version
 
-__all__ = ["Sampling", "base_config", "read_sampling"]
+__all__ = ["Sampling", "base_config", "check_tools_size", "read_sampling"]
 
 _PREFIX = "llm.prediction."
 
@@ -159,6 +160,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
             _PREFIX + "reasoning.enableThinking", "the chat template of this model has no switch for thinking"
         )
     definitions = list(tools.get("tools") or []) if tools["type"] == "toolArray" else []
+    check_tools_size(definitions)
     if definitions and get("structured")["type"] != "none":
         raise server_error("Structured output and tools cannot be combined: leave one of them out.")
     if definitions and candidates is not None:
@@ -183,6 +185,15 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         draft_key=given.get(_PREFIX + "speculativeDecoding.draftModel") or None,
         threads=_threads(given),
     )
+
+
+def check_tools_size(definitions: list[dict[str, Any]]) -> None:
+    """Refuse tools whose definitions are too large to be walked.
+
+    :raises LMStudioServerError: they are.
+    """
+    if problem := size_problem(definitions):
+        raise server_error(f"The definitions of the tools cannot be used: {problem}.")
 
 
 def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._json_bounds import count_problem, grammar_problem, size_problem
 from lmstudio_async.embedded._json_grammar import json_grammar
 from lmstudio_async.embedded._versions import engine_version
 
@@ -39,14 +40,16 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
         case "json":
             schema = structured.get("jsonSchema")
             schema = {} if schema is None else schema
-            if not isinstance(schema, dict) or (problem := _problem(schema)):
-                problem = problem if isinstance(schema, dict) else "it is no object"
+            # The size comes first: all else walks the whole schema.
+            if problem := size_problem(schema) or count_problem(schema) or _problem_of_root(schema):
                 raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
             return {"json_schema": _without_unknown_formats(schema)}
         case "gbnf":
             grammar = structured.get("gbnfGrammar")
             if not grammar:
                 raise server_error("Structured output of type gbnf needs a gbnfGrammar.")
+            if problem := grammar_problem(grammar):
+                raise server_error(f"The gbnfGrammar cannot be used: {problem}.")
             if grammar.startswith("%llguidance"):
                 # The engine has another notation too, and goes without a grammar if it does not understand one of it.
                 raise server_error("The gbnfGrammar is not in GBNF: it begins with %llguidance.")
@@ -85,6 +88,10 @@ def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
         if text.startswith(found["schema"][:200]):
             return ": " + re.sub(r"\s+", " ", found["reason"]).rstrip(".")
     return ""
+
+
+def _problem_of_root(schema: Any) -> str | None:
+    return _problem(schema) if isinstance(schema, dict) else "it is no object"
 
 
 def _problem(schema: Any, place: str = "the schema") -> str | None:
