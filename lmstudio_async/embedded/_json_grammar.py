@@ -29,7 +29,9 @@ _REMARKS: Final = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"}
     | {"deprecated", "readOnly", "writeOnly"}
 )
-_OF_OBJECTS: Final = frozenset({"properties", "required", "additionalProperties"})
+_OF_OBJECTS: Final = frozenset({"properties", "required", "additionalProperties", "propertyNames"}) | {
+    "patternProperties"
+}
 _OF_ARRAYS: Final = frozenset({"items", "minItems", "maxItems"})
 _OF_SCALARS: Final = frozenset(
     {"minLength", "maxLength", "pattern", "format"}
@@ -37,7 +39,7 @@ _OF_SCALARS: Final = frozenset(
 )
 # Of what kind a keyword's value must be for us to look into it.
 _SHAPES: Final[dict[str, Any]] = (
-    {"$ref": str, "anyOf": list, "type": str | list, "properties": dict, "required": list}
+    {"$ref": str, "anyOf": list, "oneOf": list, "patternProperties": dict, "type": str | list, "properties": dict, "required": list}
     | {"minItems": int, "maxItems": int}
 )  # fmt: skip
 _LIMITED: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
@@ -108,6 +110,8 @@ class _Rules:
             return self._referred(schema["$ref"])
         if keywords == {"anyOf"}:
             return self._one_of(schema["anyOf"])
+        if keywords in ({"oneOf"}, {"oneOf", "discriminator"}) and self._are_told_apart(schema["oneOf"]):
+            return self._one_of(schema["oneOf"])
         if keywords & {"enum", "const"}:
             return self._leaf(schema)
         kinds = schema.get("type")
@@ -128,6 +132,20 @@ class _Rules:
             raise _NotCoveredError
         return self._rule(" | ".join(map(self._value, schemas)))
 
+    def _are_told_apart(self, schemas: list[Any]) -> bool:
+        """Whether no answer fits two of these objects, for a member that each must have is a constant of its own."""
+        constants: dict[str, list[str]] = {}
+        for schema in map(self._without_reference, schemas):
+            if not isinstance(schema, dict) or schema.get("type") != "object":
+                return False
+            members, required = schema.get("properties"), schema.get("required")
+            if not isinstance(members, dict) or not isinstance(required, list):
+                return False
+            for name, member in members.items():
+                if name in required and isinstance(member, dict) and isinstance(member.get("const"), str):
+                    constants.setdefault(name, []).append(member["const"])
+        return any(len({*found}) == len(schemas) for found in constants.values())
+
     def _anything(self) -> str:
         if not self._any:
             self._any = self._reserve()
@@ -145,25 +163,34 @@ class _Rules:
 
     def _referred(self, reference: str) -> str:
         if reference not in self._references:
-            target: Any = self._root
-            if reference != "#":
-                for escaped in reference.removeprefix("#/").split("/"):
-                    step = escaped.replace("~1", "/").replace("~0", "~")
-                    if not isinstance(target, dict) or step not in target:
-                        raise _NotCoveredError
-                    target = target[step]
+            target = self._target(reference)
             name = self._references[reference] = self._reserve()
             self._bodies[name] = self._value(target)
         return self._references[reference]
 
+    def _target(self, reference: str) -> Any:
+        target: Any = self._root
+        if reference != "#":
+            for escaped in reference.removeprefix("#/").split("/"):
+                step = escaped.replace("~1", "/").replace("~0", "~")
+                if not isinstance(target, dict) or step not in target:
+                    raise _NotCoveredError
+                target = target[step]
+        return target
+
     def _object(self, schema: Mapping[str, Any]) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", ())
         further = schema.get("additionalProperties", not properties)
+        patterns = schema.get("patternProperties", {})
+        if properties and schema.keys() & {"propertyNames", "patternProperties"}:
+            raise _NotCoveredError
+        if patterns:
+            return self._map(*self._patterned(schema, patterns))
         is_named = all(isinstance(name, str) and name in properties for name in required)
         if not is_named or (properties and further is not False):
             raise _NotCoveredError
         if further is not False:
-            return self._map(further)
+            return self._map(further, schema.get("propertyNames"))
         # From the last member to the first one: how the members from here on may begin, and how they may go on.
         starts: list[str] = []
         rest = ""
@@ -176,9 +203,45 @@ class _Rules:
             rest = self._rule(f"{further_one if is_required else f'({further_one})?'} {rest}")
         return self._bracketed("{", " | ".join(starts), "}", may_be_empty=may_be_empty)
 
-    def _map(self, schema: Any) -> str:
-        member = self._rule(f'{self._leaf({"type": "string"})} ":" BLANK? {self._value(schema)}')
+    def _patterned(self, schema: Mapping[str, Any], patterns: dict[str, Any]) -> tuple[Any, Any]:
+        """The values and the names of a mapping whose keys match one pattern, as of a `dict` of constrained texts."""
+        if (
+            len(patterns) > 1
+            or schema.get("additionalProperties", False)
+            or schema.keys() & {"propertyNames", "required"}
+        ):
+            raise _NotCoveredError
+        ((pattern, values),) = patterns.items()
+        return values, {"pattern": pattern}
+
+    def _map(self, schema: Any, names: Any) -> str:
+        name = self._leaf({"type": "string"}) if names in (None, True) else self._name(names)
+        member = self._rule(f'{name} ":" BLANK? {self._value(schema)}')
         return self._bracketed("{", f'{member} ("," BLANK? {member})*', "}", may_be_empty=True)
+
+    def _without_reference(self, schema: Any) -> Any:
+        for _ in range(_DEEPEST):
+            if not (isinstance(schema, dict) and isinstance(schema.get("$ref"), str)):
+                break
+            if schema.keys() - _REMARKS != {"$ref"}:
+                break
+            schema = self._target(schema["$ref"])
+        return schema
+
+    def _name(self, schema: Any) -> str:
+        """A rule for a member's name: a string, whatever else the schema allows."""
+        schema = self._without_reference(schema)
+        if not isinstance(schema, dict) or schema.get("type", "string") != "string":
+            raise _NotCoveredError
+        keywords = schema.keys() - _REMARKS - {"type"}
+        if keywords in ({"enum"}, {"const"}):
+            choices = schema["enum"] if keywords == {"enum"} else [schema["const"]]
+            texts = [name for name in choices if isinstance(name, str)] if isinstance(choices, list) else []
+            if texts:
+                return self._leaf({"enum": texts})
+        elif keywords <= {"minLength", "maxLength", "pattern", "format"}:
+            return self._leaf({**schema, "type": "string"})
+        raise _NotCoveredError
 
     def _array(self, schema: Mapping[str, Any]) -> str:
         least, most = schema.get("minItems", 0), schema.get("maxItems", _MOST_ITEMS)

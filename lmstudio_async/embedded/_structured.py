@@ -22,7 +22,8 @@ _FORMATS: Final = frozenset(
 )
 # Where a schema has other ones: by name, or one or several of them.
 _NAMED: Final = ("properties", "$defs", "definitions", "patternProperties")
-_NESTED: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties")
+_NESTED: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties", "propertyNames")
+_OF_WRAPPER: Final = frozenset({"name", "description", "strict", "schema"})
 _REASON: Final = re.compile(
     r"llg error: .*?failed to compile JSON schema: (?P<reason>(?:(?!llg error: ).)+?)\n *1 \| "
     r"[^\n]*\n *2 \| start: %json (?P<schema>[^\n]*)",
@@ -91,7 +92,14 @@ def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
 
 
 def _problem_of_root(schema: Any) -> str | None:
-    return _problem(schema) if isinstance(schema, dict) else "it is no object"
+    if not isinstance(schema, dict):
+        return "it is no object"
+    if isinstance(schema.get("schema"), dict) and schema.keys() <= _OF_WRAPPER:
+        return (
+            "it is the object that OpenAI's API has around a schema, and says nothing itself: give the object under "
+            "its key 'schema'"
+        )
+    return _problem(schema)
 
 
 def _problem(schema: Any, place: str = "the schema") -> str | None:

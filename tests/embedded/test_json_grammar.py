@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -218,6 +219,43 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "type": "object",
+            "propertyNames": {"enum": ["a", "b"]},
+            "additionalProperties": {"type": "integer"},
+        },
+        {"type": "object", "propertyNames": {"const": "é\n"}, "additionalProperties": {"type": "boolean"}},
+        {"type": "object", "propertyNames": {"$ref": "#/$defs/k"}, "$defs": {"k": {"enum": ["x", 1]}}},
+        {"type": "object", "propertyNames": {"maxLength": 3}, "additionalProperties": {"type": "null"}},
+        {"type": "object", "patternProperties": {"^[a-c]{2}$": {"type": "boolean"}}},
+        {
+            "oneOf": [
+                an_object({"kind": ({"const": "cat"}, True), "lives": ({"enum": [7, 9]}, True)}, True),
+                an_object({"kind": ({"const": "dog"}, True)}, True),
+            ],
+            "discriminator": {"propertyName": "kind"},
+        },
+    ],
+)
+def test_names_and_kinds_of_objects_are_kept_to(client: lms.Client, schema: Json) -> None:
+    assert json_grammar(schema) is not None
+    bounds = {
+        "type": "array",
+        "items": schema,
+        "minItems": 4,
+        "maxItems": 4,
+        "$defs": schema.get("$defs", {}),
+    }
+    with suppress(lms.LMStudioStructuredOutputError):
+        result = client.llm.model("dice").respond("Hi", response_format=bounds, config={"max_tokens": 400})
+        Draft202012Validator(bounds).validate(json.loads(result.content))
+    stammered = client.llm.model("stammers").respond("Hi", response_format=schema, config={"max_tokens": 400})
+    Draft202012Validator(schema).validate(json.loads(stammered.content))
+
+
 @given(st.dictionaries(st.sampled_from(KEYWORDS), anything, max_size=4))
 def test_what_is_no_schema_at_all_raises_nothing(nonsense: Json) -> None:
     grammar = json_grammar(nonsense)
@@ -229,7 +267,9 @@ def test_what_is_no_schema_at_all_raises_nothing(nonsense: Json) -> None:
     [
         {"allOf": [TWO]},
         {"oneOf": [TWO, {"type": "null"}]},
-        {"type": "object", "patternProperties": {"a": {"type": "integer"}}},
+        {"type": "object", "patternProperties": {"a": {"type": "integer"}, "b": {}}},
+        {"type": "object", "properties": {"a": {}}, "propertyNames": {"minLength": 1}},
+        {"oneOf": [an_object({"kind": ({"const": "a"}, True)}, True), an_object({"kind": ({}, True)}, True)]},
         {"type": "object", "properties": {"a": {}}, "required": ["b"]},
         {"type": "object", "properties": {"a\n": {}}},
         {"type": "array", "prefixItems": [{"type": "integer"}]},

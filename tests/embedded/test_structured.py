@@ -135,3 +135,25 @@ async def test_a_pydantic_model_with_a_set_and_a_secret_is_answered(models: Path
         result = await model.respond("Go", response_format=page, config={"max_tokens": 1000})
     assert result.parsed.tags in ({"a"}, {"b"})
     assert isinstance(result.parsed.secret, pydantic.SecretStr)
+
+
+async def test_a_mapping_with_named_keys_and_a_tagged_union_are_answered(models: Path) -> None:
+    pydantic = pytest.importorskip("pydantic")
+    cat: Any = pydantic.create_model("Cat", kind=(Literal["cat"], ...), lives=(Literal[7, 9], ...))
+    dog: Any = pydantic.create_model("Dog", kind=(Literal["dog"], ...))
+    page: Any = pydantic.create_model(
+        "Page",
+        found=(dict[Literal["a", "b"], Literal[1, 2]], ...),
+        pet=(cat | dog, pydantic.Field(discriminator="kind")),
+    )
+    async with lms.AsyncClient(EmbeddedServer(models, threads=1)) as client:
+        model = await client.llm.model("dice")
+        result = await model.respond("Go", response_format=page, config={"max_tokens": 1000})
+    assert result.parsed.found.keys() <= {"a", "b"}
+    assert isinstance(result.parsed.pet, cat | dog)
+
+
+async def test_the_wrapper_of_openai_is_refused_by_name(client: RawClient) -> None:
+    wrapper = {"name": "answer", "strict": True, "schema": {"type": "integer"}}
+    with pytest.raises(Refused, match="give the object under its key 'schema'"):
+        await ask(client, "dice", held_to(wrapper))
