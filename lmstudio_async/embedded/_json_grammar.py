@@ -12,6 +12,7 @@ where it was not built, as ours is, with another library for them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -52,14 +53,15 @@ class _NotCoveredError(Exception):
     """The schema has something that is left to the engine."""
 
 
-def json_grammar(schema: Mapping[str, Any]) -> str | None:
+def json_grammar(schema: Mapping[str, Any], thought: tuple[str, str] | None = None) -> str | None:
     """Give the grammar, in the engine's notation, of what a schema allows.
 
+    :param thought: the tags of a thought that the answer may begin with.
     :return: None for a schema with something in it, such as ``allOf``, that only the engine knows how to follow.
         Whether what is in there makes sense shows when the engine reads the grammar.
     """
     try:
-        return _Rules(schema).text()
+        return _Rules(schema).text(thought)
     except _NotCoveredError:
         return None
 
@@ -73,9 +75,13 @@ class _Rules:
         self._any = ""
         self._depth = 0
 
-    def text(self) -> str:
+    def text(self, thought: tuple[str, str] | None) -> str:
         start = self._value(self._root)
         rules = [f"{name}: {body}" for name, body in self._bodies.items()]
+        if thought is not None:
+            begin, end = (re.escape(tag).replace("/", r"\/") for tag in thought)
+            start = rf"(thought /\s{{0,4}}/)? {start}"
+            rules.append(f"thought[lazy]: /{begin}(?s:.*){end}/")
         return _HEAD + "\n".join([f"start: {start}", *rules]) + "\n"
 
     def _rule(self, body: str) -> str:

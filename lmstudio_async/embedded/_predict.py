@@ -91,7 +91,9 @@ class LlmHandlers(ModelHandlers):
                 return await raw_request(instance, sampling, prompt)
             return await chat_request(instance, sampling, messages, names)
 
-        await self._run(instance, given, sampling, prepare, channel)
+        is_chat = not formatted_by_client and sampling.manual_template is None
+        thought = sampling.own_thought if is_chat else None
+        await self._run(instance, given, sampling, prepare, channel, thought)
 
     async def complete_raw_text(self, creation: CompleteRawTextCreation, channel: Channel) -> None:
         _refuse_preset(creation.fuzzy_preset_identifier)
@@ -173,6 +175,7 @@ class LlmHandlers(ModelHandlers):
         sampling: Sampling,
         prepare: Callable[[Sampling], Awaitable[Request]],
         channel: Channel,
+        thought: tuple[str, str] | None = None,
     ) -> None:
         """Have the engine answer, and tell the client what it says."""
         answer = Answer(limit=None, candidates=None, reasoning=ReasoningParser(None), names=NO_TOOLS)
@@ -186,7 +189,7 @@ class LlmHandlers(ModelHandlers):
                     spec = await self._spec(instance, given, sampling)
                     drafts = spec.draft_model_path is not None
                     async with instance.lend(use, spec) as engine:
-                        grammar = await followed_grammar(engine, sampling.body)
+                        grammar = await followed_grammar(engine, sampling.body, thought)
                         request = await prepare(attrs.evolve(sampling, schema_grammar=grammar))
                         answer = request.answer
                         if request.prompt is not None:

@@ -88,6 +88,13 @@ class Sampling:
         """How many tokens the answer may have."""
         return self.body.get("n_predict")
 
+    @property
+    def own_thought(self) -> tuple[str, str] | None:
+        """The tags of the thoughts that the model may begin an answer with by itself; None if it has none."""
+        if self.reasoning is None or self.template_variables.get("enable_thinking") is False:
+            return None
+        return self.reasoning if all(tag and tag in self.chat_template for tag in self.reasoning) else None
+
     def refuse_what_only_chats_have(self) -> None:
         """A prompt that the client has made itself is not changed any more."""
         for name, is_set in (

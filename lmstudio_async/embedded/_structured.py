@@ -58,18 +58,21 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-async def followed_grammar(engine: Engine, body: Mapping[str, Any]) -> str | None:
+async def followed_grammar(
+    engine: Engine, body: Mapping[str, Any], thought: tuple[str, str] | None = None
+) -> str | None:
     """Give the grammar that holds an answer to its schema, if there is a better one than the engine's own.
 
     A schema that the engine does not understand is refused: it would quietly go on without any.
 
     :param body: what it is going to be asked.
+    :param thought: the tags of a thought that may stand before the answer.
     :raises LMStudioUnsupportedFeatureError: it has such a schema.
     """
     schema = body.get("json_schema")
     if schema is None:
         return None
-    grammar = json_grammar(schema)
+    grammar = json_grammar(schema, thought)
     if grammar is not None and await engine.follows({"grammar": grammar}):
         return grammar
     if await engine.follows({"json_schema": schema}):

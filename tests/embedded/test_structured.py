@@ -30,6 +30,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         script=["Hm", "</think>", '{"a": ', "1}"],
         chat_template=THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1),
     )
+    folder.add_llm(
+        "acme/thinks-GGUF/thinks-Q8_0.gguf",
+        script=["<think>", "Hm {", "</think>", "\n\n", '{"a": ', "1}"],
+        chat_template=THINKING,
+        # The tags are tokens of their own (type 4), as in models that were trained to think.
+        metadata={"tokenizer.ggml.token_type": [1] * 256 + [3] * 3 + [4, 1, 4, 1, 1, 1]},
+    )
     return folder.folder
 
 
@@ -82,6 +89,17 @@ async def test_a_model_that_always_thinks_does_so_before_it_keeps_to_the_schema(
     thought = "".join(each["content"] for each in found if each["reasoningType"] == "reasoning")
     answer = "".join(each["content"] for each in found if each["reasoningType"] == "none")
     assert (thought, answer) == ("Hm", '{"a": 1}')
+
+
+async def test_a_model_that_opens_its_thought_itself_thinks_before_it_keeps_to_the_schema(
+    client: RawClient,
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    packets = await ask(client, "thinks", held_to(schema))
+    found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    thought = "".join(each["content"] for each in found if each["reasoningType"] == "reasoning")
+    answer = "".join(each["content"] for each in found if each["reasoningType"] == "none")
+    assert (thought, answer.strip()) == ("Hm {", '{"a": 1}')
 
 
 async def test_what_a_grammar_makes_is_the_answer_though_the_model_always_thinks(client: RawClient) -> None:
