@@ -54,6 +54,8 @@ from lmstudio_async.errors import LMStudioPresetNotFoundError
 __all__ = ["LlmHandlers"]
 
 _FORMATTED_BY_CLIENT = "completeModeFormatting"
+#: The engine needs about a second and 40 MB for each million characters, also of a prompt that it is going to shorten.
+_LONGEST_PROMPT = 16_000_000
 _TEMPLATE = "llm.prediction.promptTemplate"
 
 
@@ -97,6 +99,7 @@ class LlmHandlers(ModelHandlers):
 
     async def complete_raw_text(self, creation: CompleteRawTextCreation, channel: Channel) -> None:
         _refuse_preset(creation.fuzzy_preset_identifier)
+        _refuse_too_long(len(creation.raw_prompt))
         instance = self._find(creation.model_specifier)
         given = _prediction_values(creation.prediction_config_stack)
         sampling = _sampling(given, instance)
@@ -160,13 +163,16 @@ class LlmHandlers(ModelHandlers):
                 "Put the projector that belongs to the model beside it and load the model again, or leave the images "
                 "out.",
             )
-        return messages_of(
+        messages = messages_of(
             history,
             self._client.files,
             names,
             system_prompt=sampling.system_prompt,
             vision=instance.entry.vision,
         )
+        contents = (message["content"] for message in messages)
+        _refuse_too_long(sum(len(content) for content in contents if isinstance(content, str)))
+        return messages
 
     async def _run(
         self,
@@ -294,6 +300,14 @@ def _refuse_preset(preset: str | None) -> None:
                     "totalAvailablePresets": 0,
                 },
             },
+        )
+
+
+def _refuse_too_long(length: int) -> None:
+    if length > _LONGEST_PROMPT:
+        raise server_error(
+            f"The prompt has {length} characters, and {_LONGEST_PROMPT} is the most that this server reads.",
+            "Leave some of it out.",
         )
 
 

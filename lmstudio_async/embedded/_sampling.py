@@ -50,6 +50,9 @@ _REFUSED = {
 #: The engine counts with 32 bits, and takes the highest seed as "a random one".
 _MOST_TOKENS = 2**31 - 1
 _SEEDS = 2**32 - 1
+#: Every fragment of an answer is compared with all of them.
+_MOST_STOP_STRINGS = 1000
+_LONGEST_STOP_STRINGS = 100_000
 
 
 @attrs.frozen(kw_only=True)
@@ -152,7 +155,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     tools = get("tools")
     thinking = given.get(_PREFIX + "reasoning.enableThinking")
     body = _sampler(get)
-    body["stop"] = [text for text in [*get("stopStrings"), *(own or {}).get("stopStrings", [])] if text]
+    body["stop"] = _stop_strings([*get("stopStrings"), *(own or {}).get("stopStrings", [])])
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
     body |= structure(get("structured"))
@@ -201,6 +204,15 @@ def check_tools_size(definitions: list[dict[str, Any]]) -> None:
     """
     if problem := size_problem(definitions):
         raise server_error(f"The definitions of the tools cannot be used: {problem}.")
+
+
+def _stop_strings(texts: list[str]) -> list[str]:
+    if len(texts) > _MOST_STOP_STRINGS or sum(map(len, texts)) > _LONGEST_STOP_STRINGS:
+        raise server_error(
+            f"There are {len(texts)} stop strings of {sum(map(len, texts))} characters all together; the most are "
+            f"{_MOST_STOP_STRINGS} and {_LONGEST_STOP_STRINGS}."
+        )
+    return [text for text in texts if text]
 
 
 def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:

@@ -97,3 +97,17 @@ def test_tools_too_large_to_be_walked_are_refused(llm: lms.LLM) -> None:
         llm.respond("Hi", config={"raw_tools": {"type": "toolArray", "tools": [tool]}})
     with pytest.raises(lms.LMStudioServerError, match="definitions of the tools.*more than 10000 values"):
         llm.apply_prompt_template("Hi", {"tool_definitions": [tool]})
+
+
+def test_stop_strings_above_a_bound_are_refused_with_the_bound(llm: lms.LLM) -> None:
+    for texts in (["x"] * 1001, ["x" * 100_001]):
+        with pytest.raises(lms.LMStudioServerError, match="stop strings.*1000 and 100000"):
+            llm.respond("Hi", config={"stop_strings": texts})
+
+
+def test_a_prompt_above_the_bound_is_refused_with_the_bound(llm: lms.LLM) -> None:
+    text = "x" * 16_000_001
+    with pytest.raises(lms.LMStudioServerError, match="16000001 characters, and 16000000 is the most"):
+        llm.complete(text)
+    with pytest.raises(lms.LMStudioServerError, match="16000001 characters, and 16000000 is the most"):
+        llm.respond(text)
