@@ -98,6 +98,19 @@ class Answer:
         """How many tokens the model has said."""
         return self._predicted
 
+    @property
+    def prompt_length(self) -> int:
+        """The tokens of the prompt; 0 as long as the engine has not told."""
+        return self._prompt.total_prompt_token_count
+
+    def go_on_after(self, predicted: int) -> None:
+        """Take what is fed from here on as the continuation of the first so many tokens of the answer."""
+        repeated = self._predicted - predicted
+        self._predicted = self._predicted_before = predicted
+        self._uncounted = max(self._uncounted - repeated, 0)
+        self._untold = self._untold[: len(self._untold) - repeated]
+        self._accepted = 0
+
     def feed(self, frame: Frame) -> Iterator[WireObject]:
         """Take one frame of either of the engine's endpoints."""
         self._timings = frame.get("timings") or self._timings
@@ -110,6 +123,8 @@ class Answer:
             yield from self._completion(frame)
 
     def _prompt_progress(self, told: Frame) -> Iterator[WireObject]:
+        if self.generating:
+            return  # The engine reads again what it has said.
         total, done = int(told["total"]), int(told["processed"])
         self._prompt = PromptProcessingDetails(
             cached_token_count=int(told["cache"]),

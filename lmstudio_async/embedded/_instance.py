@@ -27,6 +27,7 @@ from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._engine_keeper import EngineKeeper
 from lmstudio_async.embedded._engine_spec import EngineSpec
 from lmstudio_async.embedded._pulse import Pulse
+from lmstudio_async.embedded._token_budget import TokenBudget
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["Domain", "Instance", "State", "Use", "model_info"]
@@ -122,6 +123,7 @@ class Instance:
         self.gone = anyio.Event()
         self._parallel_sessions = parallel_sessions
         self._keeper: EngineKeeper | None = None
+        self._budget: TokenBudget | None = None
         self._spec: EngineSpec | None = None
         self._most_predictions = parallel_sessions + queued_predictions
         self._predictions = 0
@@ -157,6 +159,16 @@ class Instance:
         if self._spec is None:
             raise instance_unloaded()
         return self._spec
+
+    @property
+    def budget(self) -> TokenBudget:
+        """The tokens that its predictions share.
+
+        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        """
+        if self._budget is None:
+            raise instance_unloaded()
+        return self._budget
 
     @property
     def chat_template(self) -> str:
@@ -261,6 +273,8 @@ class Instance:
     def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
         """The engine answers."""
         self._keeper = EngineKeeper(engine)
+        shared = engine.spec.unified_kv_cache and engine.spec.kind == "llm"
+        self._budget = TokenBudget(self.context_length if shared else None, self._parallel_sessions)
         self._spec = engine.spec
         self.config = config
         self.state = "ready"

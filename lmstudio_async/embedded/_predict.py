@@ -32,12 +32,13 @@ from lmstudio_async.embedded._chat import ToolNames, manual_prompt, messages_of,
 from lmstudio_async.embedded._clients import Client
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._draft import find_draft, with_draft
-from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError, EngineStream
+from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
-from lmstudio_async.embedded._instance import Domain, Instance, Use
+from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._instances import Instances
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models import ModelHandlers
+from lmstudio_async.embedded._prediction import Prediction
 from lmstudio_async.embedded._request import (
     NO_TOOLS,
     Request,
@@ -200,7 +201,10 @@ class LlmHandlers(ModelHandlers):
                         answer = request.answer
                         if request.prompt is not None:
                             self._log_input(instance, request.prompt)
-                        await _ask(engine, request, use, channel)
+                        prediction = Prediction(
+                            engine, request, use=use, budget=instance.budget, channel=channel
+                        )
+                        await prediction.run()
             except EngineFailure as failure:
                 if not failure.unloaded:
                     raise instance.failure or failure from None
@@ -237,44 +241,6 @@ class LlmHandlers(ModelHandlers):
             modelPath=instance.entry.path,
             modelIdentifier=instance.identifier,
         )
-
-
-async def _ask(engine: Engine, request: Request, use: Use, channel: Channel) -> None:
-    stream = engine.chat(request.body) if request.is_chat else engine.complete(request.body)
-    try:
-        await _pass_on(stream, request.answer, use, channel)
-    except EngineRequestError as error:
-        if error.context_is_full and request.answer.generating:
-            await _end(request.answer, "contextLengthReached", channel)
-            return
-        body = request.after_broken_call(error)
-        if body is None:
-            raise
-        if body:
-            await _pass_on(engine.complete(body), request.answer, use, channel)
-        else:
-            await _end(request.answer, "failed", channel)
-
-
-async def _end(answer: Answer, reason: str, channel: Channel) -> None:
-    """End an answer that the engine has broken off."""
-    for packet in answer.stop(reason):
-        await channel.send(packet)
-    answer.finished = True
-
-
-async def _pass_on(stream: EngineStream, answer: Answer, use: Use, channel: Channel) -> None:
-    async with stream as frames:
-        async for frame in frames:
-            was_reading = not answer.generating
-            for packet in answer.feed(frame):
-                await channel.send(packet)
-            if was_reading:
-                channel.repeat_when_silent(answer.latest_progress)
-                if answer.generating:
-                    use.status = "generating"
-            if answer.finished:
-                break
 
 
 def _prediction_values(stack: Mapping[str, Any]) -> dict[str, Any]:

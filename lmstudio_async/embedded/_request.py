@@ -43,6 +43,15 @@ class Request:
     prompt: str | None
     sampling: Sampling
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the engine can go on with an answer of which it has said a part.
+
+        It cannot where the part has told it more than the text says: how far a grammar is, or how a chat is read.
+        """
+        held = "grammar" in self.body or "json_schema" in self.body
+        return not self.is_chat and not held and not self.body.get("mirostat")
+
     def after_broken_call(self, error: EngineRequestError) -> dict[str, Any] | None:
         """How to hear what the model says where the engine cannot follow a tool call of it.
 

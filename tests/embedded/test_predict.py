@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine
-from lmstudio_async.embedded._engine_link import Exchange
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -131,29 +128,6 @@ async def test_an_answer_ends_at_the_end_of_the_context(client: RawClient) -> No
     packets = await ask(client, "talker")
     assert packets[-1]["stats"]["stopReason"] == "contextLengthReached"
     assert packets[-1]["stats"]["totalTokensCount"] in (512, 513)
-
-
-async def test_answers_that_share_a_context_end_when_it_is_full(
-    client: RawClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_stream, waiting, both = Engine._open, 0, anyio.Event()
-
-    async def open_together(engine: Engine, path: str, body: Mapping[str, Any]) -> Exchange:
-        nonlocal waiting
-        waiting += 1
-        if waiting == 2:
-            both.set()
-        # One alone could come to the end before the other one begins.
-        await both.wait()
-        return await open_stream(engine, path, body)
-
-    monkeypatch.setattr(Engine, "_open", open_together)
-    await client.load("endless", loadConfigStack=stack({"llm.load.contextLength": 2_000}))
-    channels = [await begin(client, "endless") for _ in range(2)]
-    ends = [(await client.packets(channel))[-1] for channel in channels]
-    assert [end["stats"]["stopReason"] for end in ends] == ["contextLengthReached"] * 2
-    # Each of them had only a part of it.
-    assert sum(end["stats"]["totalTokensCount"] for end in ends) < 4_000
 
 
 async def test_a_cancelled_answer_succeeds_with_what_there_is(client: RawClient) -> None:

@@ -1,0 +1,210 @@
+"""One prediction under way: asks the engine when there is room, and asks on until the answer is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lmstudio_async.embedded._answer import Answer
+from lmstudio_async.embedded._connection import Channel
+from lmstudio_async.embedded._engine import Engine, EngineRequestError, EngineStream
+from lmstudio_async.embedded._instance import Use
+from lmstudio_async.embedded._request import Request
+from lmstudio_async.embedded._token_budget import TokenBudget
+
+__all__ = ["Prediction"]
+
+Frame = Mapping[str, Any]
+
+# Tokens beyond prompt and answer: the marks around a prompt, and the token that the engine works on.
+_MARGIN: Final = 4
+
+
+class Prediction:
+    """One request to the engine, from its place in the queue to the last packet of its answer.
+
+    A request reserves its prompt and its limit. One without a limit reserves a share of the context, and the engine
+    is told to stop there. The prediction then reserves more and has the engine go on with what was said, which is
+    still in its cache unless another prediction needed the room meanwhile. Answers that the engine cannot go on with
+    (it holds them to a grammar, or reads tool calls out of them) reserve all that they may ever need.
+    """
+
+    def __init__(
+        self, engine: Engine, request: Request, *, use: Use, budget: TokenBudget, channel: Channel
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._answer = request.answer
+        self._use = use
+        self._budget = budget
+        self._channel = channel
+        self._reservation = budget.reservation()
+        self._said = _Said()
+        self._prompt_length: int | None = None
+        self._alone = False
+
+    async def run(self) -> None:
+        """Have the engine answer, and send the client what it says.
+
+        :raises EngineRequestError: the engine refused the request.
+        """
+        with self._reservation:
+            while not self._answer.finished:
+                body = self._request.body
+                if self._said.length:
+                    body = self._said.continued(body, self._answer)
+                body, is_part = await self._admit(body)
+                try:
+                    await self._ask(body, is_part=is_part)
+                except EngineRequestError as error:
+                    if not self._recovers_from(error):
+                        await self._end_broken(error)
+
+    # -- admission
+
+    async def _admit(self, body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Wait until there is room, and give what to ask for, and whether that is less than the whole answer."""
+        capacity = self._budget.capacity
+        if capacity is None:
+            return body, False
+        length, share = await self._length(), self._budget.share
+        margin = _MARGIN + self._draft_length()
+        limit: int | None = body.get("n_predict")
+        whole = capacity if length is None or limit is None else length + limit + margin
+        least = most = min(whole, capacity)
+        if least == capacity and length is not None and self._request.can_go_on and not self._alone:
+            least, most = length + share // 4 + margin, max(share, length + share // 2) + margin
+        self._use.waits = True
+        await self._reservation.take(least, most)
+        self._use.waits = False
+        held = self._reservation.tokens
+        if length is None or held >= min(whole, capacity):
+            return body, False
+        return {**body, "n_predict": held - length - margin}, True
+
+    async def _length(self) -> int | None:
+        """The tokens of prompt and answer so far, or somewhat more; None if only the engine can tell."""
+        if self._prompt_length is None:
+            prompt = self._request.prompt if self._request.is_chat else self._request.body["prompt"]
+            if prompt is None:
+                return None
+            # A token has at least one byte. An exact number is worth a call only for long prompts.
+            most = len(prompt) if isinstance(prompt, list) else len(prompt.encode(errors="replace"))
+            if isinstance(prompt, str) and most > self._budget.share // 2:
+                most = len(await self._engine.tokenize(prompt, add_special=True))
+            self._prompt_length = most
+        return self._prompt_length + self._said.length
+
+    def _draft_length(self) -> int:
+        spec = self._engine.spec
+        return 0 if spec.draft_model_path is None else spec.draft_max_tokens
+
+    # -- the answer
+
+    async def _ask(self, body: dict[str, Any], *, is_part: bool) -> None:
+        engine = self._engine
+        stream = engine.chat(body) if self._request.is_chat else engine.complete(body)
+        await self._pass_on(stream, body, is_part=is_part)
+
+    async def _pass_on(self, stream: EngineStream, body: Mapping[str, Any], *, is_part: bool) -> None:
+        answer, was_told = self._answer, False
+        async with stream as frames:
+            async for frame in frames:
+                if is_part and frame.get("stop") and frame.get("stop_type") == "limit":
+                    break
+                was_reading = not answer.generating
+                for packet in answer.feed(frame):
+                    await self._channel.send(packet)
+                self._said.feed(frame)
+                if not was_told and answer.generating:
+                    was_told = True
+                    self._learn_length(body)
+                if was_reading:
+                    self._channel.repeat_when_silent(answer.latest_progress)
+                    if answer.generating:
+                        self._use.status = "generating"
+                if answer.finished:
+                    break
+
+    def _learn_length(self, body: Mapping[str, Any]) -> None:
+        """Give back what was reserved for a longer prompt than the engine has seen."""
+        if told := self._answer.prompt_length:
+            self._prompt_length = told
+            limit = body.get("n_predict")
+            if limit is not None:
+                margin = _MARGIN + self._draft_length()
+                self._reservation.keep(told + self._said.length + limit + margin)
+
+    # -- what goes wrong
+
+    def _recovers_from(self, error: EngineRequestError) -> bool:
+        """Whether the answer can be had all the same: alone, if others had a part of the context."""
+        if not error.context_is_full or self._has_all():
+            return False
+        self._alone = True
+        return self._request.can_go_on or not self._answer.generating
+
+    def _has_all(self) -> bool:
+        """Whether no other prediction has a part of the context."""
+        capacity = self._budget.capacity
+        return capacity is None or self._reservation.tokens >= capacity
+
+    async def _end_broken(self, error: EngineRequestError) -> None:
+        request, answer = self._request, self._answer
+        if error.context_is_full and answer.generating and self._has_all():
+            await self._end("contextLengthReached")
+            return
+        body = request.after_broken_call(error)
+        if body is None:
+            raise error
+        if body:
+            await self._pass_on(self._engine.complete(body), body, is_part=False)
+        else:
+            await self._end("failed")
+
+    async def _end(self, reason: str) -> None:
+        for packet in self._answer.stop(reason):
+            await self._channel.send(packet)
+        self._answer.finished = True
+
+
+class _Said:
+    """The part of an answer that the client has got, as the engine has to be told it to go on from there.
+
+    :ivar length: its tokens.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._text = ""
+        self._tokens: list[int] = []
+        self._held: list[int] = []
+        self._before = 0
+
+    def feed(self, frame: Frame) -> None:
+        """Take a frame of ``/completion``; those of chats are of no use here."""
+        if "choices" in frame or "prompt_progress" in frame:
+            return
+        self._held += frame.get("tokens", ())
+        if text := frame.get("content"):
+            # The engine holds text back while it may become a stop string, and then sends all of it.
+            self._text += text
+            self._tokens += self._held
+            self._held = []
+            self.length = self._before + int(frame.get("tokens_predicted", 0))
+
+    def continued(self, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+        """What to ask for the rest of an answer."""
+        self._before, self._held = self.length, []
+        answer.go_on_after(self.length)
+        # The engine does not tell the tokens of half a character. Then the text has to do.
+        exact = len(self._tokens) == self.length
+        said = self._tokens if exact else [self._text]
+        prompt = body["prompt"]
+        more: dict[str, Any] = {"prompt": [*(prompt if isinstance(prompt, list) else [prompt]), *said]}
+        if (limit := body.get("n_predict")) is not None:
+            more["n_predict"] = max(limit - self.length, 1)
+        if (seed := body.get("seed")) is not None:
+            # Not the same dice again, but the same ones whenever it is asked.
+            more["seed"] = (seed + self.length) % (2**32 - 1)
+        return {**body, **more}

@@ -1,0 +1,152 @@
+"""Predictions that run at once share the context of their instance, and none takes anything from another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lmstudio_async as lms
+from lmstudio_async import LlmPredictionConfigDict
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder
+from tests.embedded.asking import ENDLESS
+from tests.soak import bounded
+
+Question = tuple[str, LlmPredictionConfigDict]
+Ending = tuple[str, str]
+
+#: Longer than a quarter of the context, so that one without a limit outgrows its share.
+SCRIPT = [f" w{number}" for number in range(250)]
+
+#: Holds a model to nothing, but keeps the engine from going on with a part of an answer.
+HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("talk", script=SCRIPT)
+    folder.add_llm("endless", script="on and on ", endless=True)
+    folder.add_llm("long", script="on and on ", endless=True, context_length=ENDLESS)
+    return folder.folder
+
+
+@pytest.fixture(scope="module")
+async def client(models: Path) -> AsyncIterator[lms.AsyncClient]:
+    async with (
+        EmbeddedServer(models, threads=1, auto_evict=False) as server,
+        lms.AsyncClient(server) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def alone() -> Alone:
+    return Alone()
+
+
+class Alone:
+    """The answers that questions get when nothing else runs, each asked once."""
+
+    def __init__(self) -> None:
+        self._endings: dict[str, Ending] = {}
+
+    async def __call__(self, llm: lms.AsyncLLM, question: Question) -> Ending:
+        if repr(question) not in self._endings:
+            [self._endings[repr(question)]] = await at_once(llm, question)
+        return self._endings[repr(question)]
+
+
+async def load(client: lms.AsyncClient, key: str, context_length: int = 512) -> lms.AsyncLLM:
+    """Load a model if it is not loaded."""
+    return await client.llm.model(key, config={"context_length": context_length}, ttl=None)
+
+
+async def at_once(llm: lms.AsyncLLM, *questions: Question) -> list[Ending]:
+    """The answers and how they ended."""
+    endings: dict[int, Ending] = {}
+
+    async def ask(number: int, prompt: str, config: LlmPredictionConfigDict) -> None:
+        result = await llm.complete(prompt, config=config)
+        endings[number] = result.content, result.stats.stop_reason
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for number, (prompt, config) in enumerate(questions):
+                tasks.start_soon(ask, number, prompt, config)
+    return [endings[number] for number in range(len(questions))]
+
+
+async def wait_until_queued(llm: lms.AsyncLLM, count: int) -> None:
+    with anyio.fail_after(30):
+        while (await llm.get_processing_state()).queued != count:
+            pass
+
+
+async def test_two_long_requests_both_get_their_whole_answers(client: lms.AsyncClient) -> None:
+    llm = await load(client, "endless")
+    question: Question = ("x" * 300, {"max_tokens": 120})
+    first, second = await at_once(llm, question, question)
+    assert first == second
+    assert first[1] == "maxPredictedTokensReached"
+    assert len(first[0].split()) >= 120
+
+
+async def test_two_endless_answers_both_reach_the_end_of_the_context(client: lms.AsyncClient) -> None:
+    llm = await load(client, "endless")
+    (first, why), (second, _) = await at_once(llm, ("x" * 50, {}), ("x" * 50, {}))
+    assert first == second
+    assert why == "contextLengthReached"
+    assert len(first.split()) > 400
+
+
+async def test_a_request_that_does_not_fit_waits_visibly_and_can_be_cancelled(
+    client: lms.AsyncClient,
+) -> None:
+    llm = await load(client, "long", ENDLESS)
+    async with llm.complete_stream("x", config=HELD) as running:
+        await running.__anext__()
+        async with llm.complete_stream("x", config=HELD) as waiting, anyio.create_task_group() as tasks:
+            tasks.start_soon(waiting.wait_for_result)
+            await wait_until_queued(llm, 1)
+            await waiting.cancel()
+        assert waiting.result().stats.stop_reason == "userStopped"
+        await wait_until_queued(llm, 0)
+        await running.cancel()
+
+
+async def test_unloading_ends_a_request_that_waits(client: lms.AsyncClient) -> None:
+    llm = await client.llm.load_new_instance("long", "to unload", config={"context_length": ENDLESS})
+    reasons = []
+
+    async def ask() -> None:
+        reasons.append((await llm.complete("x", config=HELD)).stats.stop_reason)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        tasks.start_soon(ask)
+        await wait_until_queued(llm, 1)
+        await llm.unload()
+    assert reasons == ["modelUnloaded"] * 2
+
+
+lengths = st.sampled_from([1, 40, 100, 200, 350, 480])
+configs = st.sampled_from(
+    [{}, {"max_tokens": 20}, {"max_tokens": 150}, {"max_tokens": 600}, {"stop_strings": [" w60 w61"]}, HELD]
+)
+
+
+@given(questions=st.lists(st.tuples(lengths.map("x".__mul__), configs), min_size=2, max_size=8))
+@bounded(8)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_requests_of_any_lengths_end_as_if_each_were_alone(
+    client: lms.AsyncClient, alone: Alone, questions: list[Question]
+) -> None:
+    llm = await load(client, "talk")
+    answers = await at_once(llm, *questions)
+    assert answers == [await alone(llm, question) for question in questions]
