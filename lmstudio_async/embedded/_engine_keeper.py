@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._engine import Engine, EngineFailure
 from lmstudio_async.embedded._engine_spec import EngineSpec
 from lmstudio_async.embedded._pulse import Pulse
+from lmstudio_async.embedded._worker import model_files
 
 __all__ = ["EngineKeeper"]
 
@@ -185,10 +187,18 @@ class EngineKeeper:
 
     async def _start_anew(self, engine: Engine) -> None:
         """Replace the engine by one as the longest waiting request needs it; if there is none, do nothing."""
-        if self._users or not self._waiting or self._waiting[0].fits(engine) or self._over is not None:
+        wanted = self._wanted_instead_of(engine)
+        if wanted is None:
             return
-        wanted = self._waiting[0].spec
-        assert wanted is not None
+        # Without its files neither the new engine nor the old one could start.
+        unreadable = await anyio.to_thread.run_sync(_unreadable, wanted)
+        if unreadable is not None:
+            self._refuse(wanted, engine.spec, EngineFailure(unreadable))
+            self._look()
+            return
+        wanted = self._wanted_instead_of(engine)
+        if wanted is None:
+            return
         async with self._changing:
             self._engine = None
             with anyio.CancelScope() as self._change:
@@ -196,6 +206,12 @@ class EngineKeeper:
                 await self._start_as(wanted, engine.spec, engine.pulse)
             self._change = None
         self._look()
+
+    def _wanted_instead_of(self, engine: Engine) -> EngineSpec | None:
+        """How the longest waiting request needs the engine, if that is otherwise and nothing uses the engine."""
+        if self._users or not self._waiting or self._waiting[0].fits(engine) or self._over is not None:
+            return None
+        return self._waiting[0].spec
 
     async def _start_as(self, wanted: EngineSpec, usual: EngineSpec, pulse: Pulse) -> None:
         refusal = None
@@ -235,6 +251,18 @@ def _tell_nobody(_: float) -> None:
 def _again(failure: EngineFailure) -> EngineFailure:
     """One for each who hears of it: a traceback belongs to one of them."""
     return EngineFailure(failure.reason, unloaded=failure.unloaded)
+
+
+def _unreadable(spec: EngineSpec) -> str | None:
+    """Why the files of an engine cannot be read; None if they can."""
+    for path in (spec.model_path, spec.projector_path, spec.draft_model_path):
+        for part in () if path is None else model_files(str(path)):
+            try:
+                with open(part, "rb"):
+                    pass
+            except OSError as error:
+                return f'the file "{part}" cannot be read ({error.strerror or error})'
+    return None
 
 
 def _difference(wanted: EngineSpec, usual: EngineSpec) -> str:

@@ -221,6 +221,17 @@ async def test_a_prediction_can_have_its_own_number_of_threads(
     assert engine_of(server).spec.threads == 1
 
 
+async def test_an_instance_whose_file_is_gone_refuses_another_engine_and_stays(tmp_path: Path) -> None:
+    folder = ModelsFolder(tmp_path)
+    path = folder.add_llm("tiny", script="Hello there")
+    async with EmbeddedServer(tmp_path, threads=1) as server, lms.AsyncClient(server) as client:
+        llm = await client.llm.model("tiny")
+        path.unlink()
+        with pytest.raises(lms.LMStudioServerError, match=r"(?s)tiny.*cannot be read .*stays loaded"):
+            await llm.respond("Go", config={"cpu_threads": 2})
+        assert (await llm.respond("Go")).content == "Hello there"
+
+
 async def test_tokens_are_counted_by_whatever_engine_there_is(
     server: EmbeddedServer, client: RawClient
 ) -> None:
