@@ -196,8 +196,9 @@ class EngineKeeper:
             self._refuse(wanted, engine.spec, EngineFailure(unreadable))
             self._look()
             return
-        wanted = self._wanted_instead_of(engine)
-        if wanted is None:
+        if self._wanted_instead_of(engine) != wanted:
+            # The request went meanwhile; the next one may need other files.
+            self._look()
             return
         async with self._changing:
             self._engine = None

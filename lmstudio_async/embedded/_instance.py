@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeAlias
@@ -130,6 +131,8 @@ class Instance:
         self._uses: list[Use] = []
         self._idle = anyio.Event()
         self._idle_since = 0.0
+        self._handouts: deque[float] = deque()
+        self._handout_used = anyio.Event()
 
     def __repr__(self) -> str:
         return f"<Instance {self.identifier!r} {self.state}>"
@@ -210,6 +213,10 @@ class Instance:
         if self.state != "ready":
             raise self.failure or instance_unloaded()
         use = Use(status)
+        if self._handouts:
+            self._handouts.popleft()
+        self._handout_used.set()
+        self._handout_used = anyio.Event()
         if not self._uses:
             self._idle = anyio.Event()
         self._uses.append(use)
@@ -286,6 +293,7 @@ class Instance:
         self.state = "unloading"
         self.failure = failure
         self.unloaded.set()
+        self._handout_used.set()
         if self._keeper is not None:
             self._keeper.retire()
 
@@ -295,6 +303,22 @@ class Instance:
         self.unloaded.set()
         self.gone.set()
         self._idle.set()
+
+    def hand_out(self, seconds: float) -> None:
+        """Keep it for a client that gets it just now, until its first use or for so many seconds."""
+        self._handouts.append(anyio.current_time() + seconds)
+
+    async def wait_handed_out(self, latest: float) -> None:
+        """Wait until the clients that have got it have used it, or had their time.
+
+        :param latest: the time on the event loop's clock after which later handouts do not matter.
+        """
+        while self.state == "ready" and self._handouts:
+            deadline = min(self._handouts[-1], latest)
+            if anyio.current_time() >= deadline:
+                return
+            with anyio.CancelScope(deadline=deadline):
+                await self._handout_used.wait()
 
     async def wait_idle(self) -> None:
         """Wait until no request uses it, or it is gone."""

@@ -27,11 +27,12 @@ from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadM
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._draft import find_draft
-from lmstudio_async.embedded._engine import Engine, EngineFailure
+from lmstudio_async.embedded._engine import EngineFailure
 from lmstudio_async.embedded._engine_start import start_engine
-from lmstudio_async.embedded._failures import explain_load
+from lmstudio_async.embedded._failures import explain, explain_load
 from lmstudio_async.embedded._instance import Domain, Instance
 from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.embedded._load_request import check_load_request
 from lmstudio_async.embedded._loading import Load, Report, Watcher
 from lmstudio_async.embedded._naming import is_sound_key
 from lmstudio_async.embedded._pulse import Pulse
@@ -47,8 +48,6 @@ _SILENCE_SECONDS: Final = 15.0
 # How long the requests to an instance may take to say that it is being unloaded.
 _GOODBYE_SECONDS: Final = 1.0
 _SHUTDOWN_SECONDS: Final = 10.0
-# Integers above this are no integers any more in a JavaScript client.
-_LONGEST_TTL_MS: Final = 2**53
 
 
 class Instances:
@@ -59,6 +58,8 @@ class Instances:
     :param threads: of an engine, if the load config says nothing; None for the engine's own default.
     :param queued_predictions: that may wait for one instance.
     :param new_pulse: makes what tells whether the engine of a new instance moves.
+    :param handout_seconds: that a client has to use an instance that it has got just in time, before another load may
+        take its place.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Instances:
         threads: int | None = None,
         queued_predictions: int = 256,
         new_pulse: Callable[[], Pulse] = Pulse,
+        handout_seconds: float = 2.0,
     ) -> None:
         self._catalog = catalog
         self._auto_evict = auto_evict
@@ -77,6 +79,7 @@ class Instances:
         self._threads = threads
         self._queued_predictions = queued_predictions
         self._new_pulse = new_pulse
+        self._handout_seconds = handout_seconds
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
         self._jit_turn = anyio.Lock()
@@ -124,7 +127,7 @@ class Instances:
 
         :raises LMStudioServerError: it cannot be loaded, or not like this.
         """
-        _check_creation(creation, creation.ttl_ms)
+        check_load_request(creation, creation.ttl_ms)
         if creation.identifier is not None:
             if not is_sound_key(creation.identifier):
                 raise server_error(
@@ -149,7 +152,7 @@ class Instances:
 
         :raises LMStudioServerError: it cannot be loaded, or not like this.
         """
-        _check_creation(creation, creation.load_ttl_ms)
+        check_load_request(creation, creation.load_ttl_ms)
         key = creation.identifier
         watcher = Watcher(report, get_or_load=True)
         entry: CatalogEntry | None = None
@@ -159,6 +162,7 @@ class Instances:
             found = self._loaded_or_loading(domain, key, entry)
             if found is not None and found.state == "ready":
                 self._loads[found].claimed = True
+                found.hand_out(self._handout_seconds)
                 report(AlreadyLoaded(info=found.info()))
                 return found
             if found is not None:
@@ -326,18 +330,14 @@ class Instances:
         load.starting()
         instance = load.instance
         try:
-            engine, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
-            try:
-                context_length = await _context_length(engine)
-            except BaseException:
-                await engine.aclose()
-                raise
+            engine, context_length, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
         except EngineFailure as failure:
             raise explain_load(instance.entry.model_key, failure) from failure
         if blindness:
             instance.become_blind(blindness)
         instance.context_length = context_length
         instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
+        load.hand_out(self._handout_seconds)
         if self._tasks is not None:
             self._tasks.start_soon(self._watch_engine, instance)
             if instance.ttl_ms is not None:
@@ -349,7 +349,8 @@ class Instances:
         ]
 
     async def _make_room(self, load: Load) -> None:
-        """Unload the other JIT instances; busy ones when they are idle."""
+        """Unload the other JIT instances; busy ones when they are idle, and handed out ones when they were used."""
+        latest = anyio.current_time() + self._handout_seconds
         while True:
             victims = [
                 other
@@ -360,6 +361,7 @@ class Instances:
                 return
             for victim in victims:
                 load.evicting(victim)
+                await victim.wait_handed_out(latest)
                 if victim.state == "ready" and not victim.busy:
                     self._begin_unload(victim)
             if victims[0].state == "ready":
@@ -421,28 +423,3 @@ class Instances:
         async with anyio.create_task_group() as tasks:
             for instance in instances:
                 tasks.start_soon(self._stop, instance)
-
-
-def _check_creation(creation: LoadModelCreation | GetOrLoadCreation, ttl_ms: int | None) -> None:
-    """Refuse what cannot be meant, rather than load something else than was wanted."""
-    for name in ("identifier", "deviceIdentifier", "ttlMs", "loadTtlMs", "loadConfigStack"):
-        if name in creation.extra:
-            # The reader puts there what has a known name and a wrong type.
-            raise server_error(f"{name} cannot be {creation.extra[name]!r:.60}.")
-    if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
-        raise server_error(
-            f"The TTL must be a whole number of milliseconds from 1 to {_LONGEST_TTL_MS}, not {ttl_ms!r:.60}.",
-            "Leave it out for a model that is not to be unloaded when idle.",
-        )
-    if creation.device_identifier is not None:
-        raise server_error(
-            f"There is no LM Link device {creation.device_identifier!r:.60}.", "This server is alone."
-        )
-
-
-async def _context_length(engine: Engine) -> int:
-    """The tokens that a session really has: the engine rounds the number that it is given."""
-    if engine.spec.kind == "embedding":
-        # What it rounds up is of no use: a text has to fit into a batch, which is exactly as long as asked for.
-        return engine.spec.context_length
-    return int((await engine.properties())["default_generation_settings"]["n_ctx"])

@@ -99,6 +99,11 @@ class Load:
         """Whether anybody waits for it."""
         return bool(self._watchers)
 
+    def hand_out(self, seconds: float) -> None:
+        """Keep the instance for each request that waits for it; see :meth:`Instance.hand_out`."""
+        for _ in self._watchers:
+            self.instance.hand_out(seconds)
+
     def join(self, watcher: Watcher) -> None:
         """Wait for it too; what happened so far is told first."""
         for victim in self._evicting:

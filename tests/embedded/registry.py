@@ -47,6 +47,8 @@ def three_models(folder: Path) -> ModelsFolder:
 
 @asynccontextmanager
 async def running(models: ModelsFolder, **settings: Any) -> AsyncIterator[Instances]:
+    # Most tests use nothing that they load, and no test waits for the time that a client has.
+    settings = {"handout_seconds": 0, **settings}
     instances = Instances(Catalog(models.folder), threads=1, **settings)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(60):

@@ -11,6 +11,7 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
+import lmstudio_async as lms
 import lmstudio_async.embedded._instances as instances_module
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
@@ -23,10 +24,12 @@ from lmstudio_async._wire._models import (
     UnloadingOtherJITModel,
 )
 from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
 )
 from lmstudio_async.testing import ModelsFolder
+from tests.clock import let_pass
 from tests.embedded.registry import (
     TINY,
     Reports,
@@ -318,3 +321,44 @@ async def test_of_several_loads_just_in_time_one_stays(models: ModelsFolder) -> 
         loaded = [await each.result() for each in asking]
         assert [each for each in loaded if each.state == "ready"] == instances.loaded()
         assert len(instances.loaded()) == 1
+
+
+async def test_an_instance_that_was_handed_out_stays_until_its_first_use(models: ModelsFolder) -> None:
+    async with running(models, handout_seconds=20) as instances, anyio.create_task_group() as tasks:
+        handed_out = await get(instances, "other")
+        asking = ask_get(tasks, instances)
+        await asking.reports.first(UnloadingOtherJITModel)
+        await anyio.wait_all_tasks_blocked()
+        assert not handed_out.unloaded.is_set()
+        with handed_out.use():
+            assert await handed_out.engine.tokenize("a", add_special=False) == [97]
+        await asking.result()
+        assert handed_out.gone.is_set()
+
+
+async def test_an_instance_that_is_never_used_stays_for_some_seconds(models: ModelsFolder) -> None:
+    async with running(models, handout_seconds=20) as instances, anyio.create_task_group() as tasks:
+        handed_out = await get(instances, "other")
+        asking = ask_get(tasks, instances)
+        await asking.reports.first(UnloadingOtherJITModel)
+        await let_pass(20)
+        await asking.result()
+        assert handed_out.gone.is_set()
+
+
+async def test_tasks_that_take_turns_with_three_models_are_all_answered(tmp_path: Path) -> None:
+    folder = ModelsFolder(tmp_path)
+    for key in ("a", "b", "c"):
+        folder.add_llm(key, script=f"Answer of {key}")
+    answers = []
+
+    async def ask(client: lms.AsyncClient, key: str) -> None:
+        llm = await client.llm.model(key)
+        answers.append((await llm.respond("x")).content)
+
+    async with EmbeddedServer(tmp_path, threads=1) as server, lms.AsyncClient(server) as client:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for number in range(24):
+                    tasks.start_soon(ask, client, "abc"[number % 3])
+    assert sorted(answers) == sorted(["Answer of a", "Answer of b", "Answer of c"] * 8)

@@ -1,0 +1,34 @@
+"""The check of requests that load a model, before anything is done for them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._wire._models import GetOrLoadCreation, LoadModelCreation
+
+__all__ = ["check_load_request"]
+
+# Integers above this are no integers any more in a JavaScript client.
+_LONGEST_TTL_MS: Final = 2**53
+
+
+def check_load_request(creation: LoadModelCreation | GetOrLoadCreation, ttl_ms: int | None) -> None:
+    """Check the members of a request that loads a model, rather than load something else than was wanted.
+
+    :param ttl_ms: the TTL that the request gives.
+    :raises LMStudioServerError: a member has a value that this server cannot follow.
+    """
+    for name in ("identifier", "deviceIdentifier", "ttlMs", "loadTtlMs", "loadConfigStack"):
+        if name in creation.extra:
+            # The reader puts there what has a known name and a wrong type.
+            raise server_error(f"{name} cannot be {creation.extra[name]!r:.60}.")
+    if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
+        raise server_error(
+            f"The TTL must be a whole number of milliseconds from 1 to {_LONGEST_TTL_MS}, not {ttl_ms!r:.60}.",
+            "Leave it out for a model that is not to be unloaded when idle.",
+        )
+    if creation.device_identifier is not None:
+        raise server_error(
+            f"There is no LM Link device {creation.device_identifier!r:.60}.", "This server is alone."
+        )
