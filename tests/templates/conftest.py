@@ -32,6 +32,7 @@ class Speaker:
     name: str
     template: str
     _scripts: Scripts
+    _lengths: dict[bool, int] = attrs.Factory(dict)
 
     @property
     def family(self) -> Family:
@@ -44,10 +45,16 @@ class Speaker:
         return "" if self.family.thought is None else THOUGHT
 
     def question(self, script: str, tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """Make the question that the model answers with a script, if it is offered these tools."""
-        options: Any = {"tool_definitions": tools}
-        length = self.llm.count_tokens(self.llm.apply_prompt_template("Go", options))
-        return "Go" + "o" * self._scripts.padding(script, length)
+        """Make the question that the model answers with a script.
+
+        :param script: its name.
+        :param tools: those offered, always the same ones if any.
+        """
+        if bool(tools) not in self._lengths:
+            options: Any = {"tool_definitions": tools}
+            prompt = self.llm.apply_prompt_template("Go", options)
+            self._lengths[bool(tools)] = self.llm.count_tokens(prompt)
+        return "Go" + "o" * self._scripts.padding(script, self._lengths[bool(tools)])
 
     def ask(self, script: str, tools: Sequence[Mapping[str, Any]] = ()) -> lms.PredictionResult:
         """Have the model answer with a script.

@@ -51,24 +51,27 @@ KNOWN_FAULTS: Faults = {
 }
 
 _ONE_CALL = "The engine's parser for this template knows no second call."
-#: The same, where the engine alone fails in the same way.
+#: The same, where the engine's own parser or grammar stands in the way.
 ENGINE_FAULTS: Faults = {
     "GigaChat3-10B-A1.8B": ("call", "The engine drops the mark before a call if it is a control token."),
     "MiniMax-M1": ("calls", _ONE_CALL),
     "MiniMax-M2": ("calls", _ONE_CALL),
     "google-gemma-4-31B-it": (
         "call calls",
-        'Of a call that comes byte by byte the engine says "Invalid diff".',
+        'The engine ends the answer after a call with "Invalid diff".',
     ),
     "google-gemma-4-31B-it-interleaved": (
         "call calls",
-        'Of a call that comes byte by byte the engine says "Invalid diff".',
+        'The engine ends the answer after a call with "Invalid diff".',
     ),
     "ibm-granite-granite-3.3-2B-Instruct": (
         "call calls",
         "Only the words of the template say how to call, which the engine does not read.",
     ),
-    "llama-cpp-deepseek-r1": ("call calls", "The engine's grammar for this template allows no call."),
+    "llama-cpp-deepseek-r1": (
+        "call calls",
+        "The engine's parser gives up on a call in the form of the template.",
+    ),
     "meetkai-functionary-medium-v3.2": ("calls", _ONE_CALL),
 }
 
