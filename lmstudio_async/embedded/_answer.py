@@ -34,15 +34,13 @@ __all__ = ["Answer"]
 
 Frame = Mapping[str, Any]
 
-_STOP_REASONS = {"eos": "eosFound", "word": "stopStringFound"}
-
 
 class Answer:
     """One answer under way. Feed it the engine's frames, and send what it gives.
 
     :param limit: how many tokens it may have.
     :param candidates: how many tokens to tell of at each place; None for none, not even the chosen ones.
-    :param stop_strings: those that end it, if the engine does not look for them itself.
+    :param stop_strings: end the answer, but not a thought: the engine would not tell these two apart.
     :param requests: finds the tool calls, if the engine does not look for them itself.
     :ivar generating: the prompt is done.
     :ivar finished: nothing more is needed from the engine.
@@ -121,6 +119,10 @@ class Answer:
                 yield from self._chat(choice)
         else:
             yield from self._completion(frame)
+        if self._stop_string is not None and self.stop_reason != "stopStringFound":
+            self.finished = True
+            self.stop_reason = "stopStringFound"
+            yield from self._tool_calls.finish()
 
     def _prompt_progress(self, told: Frame) -> Iterator[WireObject]:
         if self.generating:
@@ -145,8 +147,7 @@ class Answer:
         yield from self._content(frame.get("content", ""))
         if frame.get("stop"):
             self.finished = True
-            self._stop_string = frame.get("stopping_word") or None
-            self.stop_reason = _STOP_REASONS.get(frame.get("stop_type", ""), "") or self._limit_reached()
+            self.stop_reason = "eosFound" if frame.get("stop_type") == "eos" else self._limit_reached()
             yield from self._flush()
 
     def _chat(self, choice: Frame) -> Iterator[WireObject]:
@@ -160,19 +161,14 @@ class Answer:
             yield from self._tokens(int(timings.get("predicted_n", self._predicted + 1)), logprobs)
         if thought:
             self._thoughts_apart = True
-            yield from self._say(self._reasoning.feed_thought(thought))
+            yield from self._read(self._reasoning.feed_thought(thought))
         if content:
             yield from self._end_thought()
-            said, self._stop_string = self._stops.feed(content)
-            yield from self._content(said)
-            if self._stop_string is not None:
-                self.finished = True
-                self.stop_reason = "stopStringFound"
-                yield from self._flush()
-                return
+            yield from self._content(content)
         if delta.get("tool_calls"):
             yield from self._end_thought()
-            yield from self._say(self._reasoning.flush())
+            yield from self._read(self._reasoning.flush())
+            yield from self._say_held()
             yield from self._tool_calls.feed(delta["tool_calls"])
         if reason := choice.get("finish_reason"):
             self.finished = True
@@ -180,7 +176,6 @@ class Answer:
             self.stop_reason = {"stop": "eosFound", "tool_calls": "toolCalls"}.get(
                 reason
             ) or self._limit_reached()
-            yield from self._content(self._stops.flush())
             yield from self._flush()
 
     def _content(self, text: str) -> Iterator[WireObject]:
@@ -188,20 +183,36 @@ class Answer:
         if self._broken_call is not None:
             self._broken_call += text
             return
-        if self._requests is None:
-            yield from self._say(self._reasoning.feed(text))
-            return
-        text, calls = self._requests.feed(text)
-        yield from self._say(self._reasoning.feed(text))
+        calls: list[dict[str, Any]] = []
+        if self._requests is not None:
+            text, calls = self._requests.feed(text)
+        yield from self._read(self._reasoning.feed(text))
         yield from self._tool_calls.feed(calls)
+
+    def _read(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
+        """Say pieces of thoughts and of the answer; a stop string ends the answer, but no thought."""
+        for text, kind in pieces:
+            if self._stop_string is not None:
+                return
+            if kind == "none":
+                said, self._stop_string = self._stops.feed(text)
+                yield from self._say([(said, kind)])
+            else:
+                yield from self._say_held()
+                yield from self._say([(text, kind)])
+
+    def _say_held(self) -> Iterator[WireObject]:
+        """Say what was held back of the answer, because it has no stop string after all."""
+        yield from self._say([(self._stops.flush(), "none")])
 
     def _flush(self) -> Iterator[WireObject]:
         """What was held back, now that nothing more comes."""
         if self._requests is not None:
-            yield from self._say(self._reasoning.feed(self._requests.flush()))
+            yield from self._read(self._reasoning.feed(self._requests.flush()))
             if self._requests.found_any and self.stop_reason == "eosFound":
                 self.stop_reason = "toolCalls"
-        yield from self._say(self._reasoning.flush())
+        yield from self._read(self._reasoning.flush())
+        yield from self._say_held()
         yield from self._tool_calls.finish()
         if self._broken_call is not None:
             problem = server_error(
@@ -212,7 +223,7 @@ class Answer:
 
     def _end_thought(self) -> Iterator[WireObject]:
         if self._thoughts_apart:
-            yield from self._say(self._reasoning.end_thought())
+            yield from self._read(self._reasoning.end_thought())
 
     @property
     def has_called(self) -> bool:
@@ -232,7 +243,6 @@ class Answer:
     def stop(self, reason: str) -> Iterator[WireObject]:
         """It was ended from outside."""
         self.stop_reason = reason
-        yield from self._content(self._stops.flush())
         yield from self._flush()
 
     def _limit_reached(self) -> str:
@@ -263,6 +273,8 @@ class Answer:
 
     def _say(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
         for text, kind in pieces:
+            if not text:
+                continue
             structural = kind.endswith("Tag")
             self.text += text
             yield FragmentPacket(

@@ -75,7 +75,8 @@ class Request:
         if tag := _opened_thought(self.prompt, self.sampling):
             said = said.removeprefix(tag)
         self.answer.break_call(None)
-        body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
+        body = {name: value for name, value in self.sampling.body.items() if name != "stop"}
+        body |= {"prompt": self.prompt + said, "return_tokens": True}
         if self.sampling.limit is not None:
             body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
         return body
@@ -100,6 +101,7 @@ async def raw_request(
         candidates=sampling.candidates,
         reasoning=ReasoningParser(sampling.reasoning, thinking=thinking),
         names=names,
+        stop_strings=_stop_strings(sampling),
         requests=requests,
     )
     if not prompt and not await instance.engine.tokenize("", add_special=True):
@@ -107,7 +109,8 @@ async def raw_request(
             "There is nothing to complete: the text is empty, and this model has no token that begins a text."
         )
     fitting = await shorten_prompt(instance, prompt, sampling)
-    body = {**sampling.body, "prompt": fitting, "return_tokens": True}
+    body = {name: value for name, value in sampling.body.items() if name != "stop"}
+    body |= {"prompt": fitting, "return_tokens": True}
     if sampling.schema_grammar is not None:
         del body["json_schema"]
         body["grammar"] = sampling.schema_grammar
@@ -162,7 +165,7 @@ async def chat_request(
         candidates=sampling.candidates,
         reasoning=ReasoningParser(sampling.reasoning, thinking=thinking and not splits),
         names=names,
-        stop_strings=sampling.body["stop"],
+        stop_strings=_stop_strings(sampling),
         requests=requests,
     )
     return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling)
@@ -195,6 +198,22 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=fields.get("tools"), template_kwargs=fields.get("chat_template_kwargs")
     )
+
+
+def _stop_strings(sampling: Sampling) -> list[str]:
+    """Return the stop strings.
+
+    :raises LMStudioServerError: one has a lone surrogate, which the engine, that never sees them, would refuse.
+    """
+    stop_strings: list[str] = sampling.body["stop"]
+    try:
+        "".join(stop_strings).encode()
+    except UnicodeEncodeError:
+        raise server_error(
+            "A stop string has half a character in it (a lone surrogate), which no answer can have.",
+            "Leave it out.",
+        ) from None
+    return stop_strings
 
 
 def _has_own_tags(sampling: Sampling) -> bool:

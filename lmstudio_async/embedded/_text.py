@@ -11,7 +11,8 @@ __all__ = ["ReasoningParser", "StopScanner", "beginning_at_end"]
 class ReasoningParser:
     """Tells thoughts from the answer. Pieces come out as ``(text, reasoning type)``.
 
-    Thoughts stand before the answer: a start tag in the middle of it is only text.
+    Like LM Studio, it splits at the first start tag wherever that stands: after other text, and within a word, too.
+    Only the first block is a thought.
 
     :param tags: what stands before and after thoughts; None to take everything for the answer.
     :param thinking: the prompt has the start tag already.
@@ -34,34 +35,32 @@ class ReasoningParser:
             pieces.append((self._start, "reasoningStartTag"))
             self._state = "inside"
         if self._state == "before":
-            begun = text.lstrip()
-            if begun.startswith(self._start):
-                pieces += [(text[: len(text) - len(begun)], "none"), (self._start, "reasoningStartTag")]
-                text = begun[len(self._start) :]
-                self._state = "inside"
-            elif self._start.startswith(begun):
-                self._held, text = text, ""
-            else:
-                self._state = "after"
-        if self._state == "inside":
-            thought, tag, rest = text.partition(self._end)
+            said, tag, text = self._split(text, self._start)
+            pieces += [(said, "none"), (tag, "reasoningStartTag")]
             if tag:
-                pieces += [(thought, "reasoning"), (tag, "reasoningEndTag")]
-                text = rest
+                self._state = "inside"
+        if self._state == "inside":
+            thought, tag, text = self._split(text, self._end)
+            pieces += [(thought, "reasoning"), (tag, "reasoningEndTag")]
+            if tag:
                 self._state = "after"
-            else:
-                keep = beginning_at_end(text, (self._end,))
-                pieces.append((text[: len(text) - keep], "reasoning"))
-                self._held, text = text[len(text) - keep :], ""
         pieces.append((text, "none"))
         return [piece for piece in pieces if piece[0]]
+
+    def _split(self, text: str, tag: str) -> tuple[str, str, str]:
+        """What stands before the tag, the tag if it is there, and the rest; the beginning of a tag is held back."""
+        before, found, rest = text.partition(tag)
+        if not found:
+            keep = beginning_at_end(text, (tag,))
+            before, self._held = text[: len(text) - keep], text[len(text) - keep :]
+        return before, found, rest
 
     def feed_thought(self, text: str) -> list[tuple[str, str]]:
         """A piece of a thought that the engine itself has told from the answer, tags left out."""
         pieces = [(text, "reasoning")]
         if self._state in ("before", "opened"):
+            pieces = [*self.flush(), (self._start, "reasoningStartTag"), *pieces]
             self._state = "inside"
-            pieces.insert(0, (self._start, "reasoningStartTag"))
         return pieces
 
     def end_thought(self) -> list[tuple[str, str]]:

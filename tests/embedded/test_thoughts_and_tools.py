@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
 from tests.embedded.asking import ADD, PREFIX, ask, begin, checked, message, need, user
-from tests.embedded.raw_client import RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 
@@ -58,6 +59,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chat_template=THINKING,
         # The tags are tokens of their own (type 4), as in models that were trained to think.
         metadata={"tokenizer.ggml.token_type": [1] * 256 + [3] * 3 + [4, 1, 1, 1, 1, 4, 1]},
+    )
+    folder.add_llm(
+        "acme/both-GGUF/both-Q8_0.gguf",
+        script=["<thi", "nk>", "Hm", " hm</", "think>", "Yes", " you"],
+        chat_template=HERMES,
     )
     for family, (template, script) in INVENTED.items():
         folder.add_llm(f"acme/{family}-GGUF/{family}-Q8_0.gguf", script=script, chat_template=template)
@@ -119,6 +125,39 @@ async def test_other_tags_can_stand_around_thoughts(client: RawClient) -> None:
         ("reasoningEndTag", "my"),
         ("none", " friend"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ("the", "my", [("none", "Hello "), ("reasoning", "re "), ("none", " friend")]),
+        ("lo th", "fri", [("none", "Hel"), ("reasoning", "ere my "), ("none", "end")]),
+        ("Hello", "nowhere", [("reasoning", " there my friend")]),
+    ],
+)
+async def test_a_thought_begins_at_its_first_start_tag_wherever_it_stands(
+    client: RawClient, start: str, end: str, expected: list[tuple[str, str]]
+) -> None:
+    parsing = {"enabled": True, "startString": start, "endString": end}
+    packets = await ask(client, "tiny", {"reasoning.parsing": parsing})
+    pieces = [p["fragment"] for p in packets if p["type"] == "fragment"]
+    joined = [
+        (kind, "".join(piece["content"] for piece in group))
+        for kind, group in groupby(pieces, lambda piece: piece["reasoningType"])
+    ]
+    assert [piece for piece in joined if piece[0] in ("none", "reasoning")] == expected
+
+
+@pytest.mark.parametrize(("key", "tools"), [("thinker", {}), ("both", {}), ("both", TOOLS)])
+@pytest.mark.parametrize("stop", ["m", "Yes", "m</"])
+async def test_a_stop_string_ends_no_thought(client: RawClient, key: str, tools: Json, stop: str) -> None:
+    packets = await ask(client, key, {**tools, "stopStrings": [stop]})
+    pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
+    assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning") == "Hm hm"
+    answer = "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none")
+    stopped = stop == "Yes"
+    assert answer == ("" if stopped else "Yes you")
+    assert packets[-1]["stats"]["stopReason"] == ("stopStringFound" if stopped else "eosFound")
 
 
 @pytest.mark.parametrize(("budget", "thought"), [(2, " hm hmm"), (0, "")])
