@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from lmstudio_async import LMStudioError, LMStudioInstanceUnloadedError
-from tests.chaos.models import EMBEDDING, LLMS, VECTOR_LENGTH, may_say
+from lmstudio_async import LMStudioError, LMStudioInstanceUnloadedError, LMStudioModelNotFoundError
+from tests.chaos.models import EMBEDDING, LINKED, LLMS, RANKER, VECTOR_LENGTH, may_say
 from tests.chaos.plan import Intent
 from tests.chaos.record import Wrong
 
@@ -94,6 +94,14 @@ class Actor:
         namespace, key, _ = self._wanted(intent)
         await _settle(namespace.unload(self._identifier(intent) or key))
 
+    async def _load_reranker(self, _: Intent) -> None:
+        try:
+            await _settle(self._client.embedding.load_new_instance(RANKER))
+        except LMStudioModelNotFoundError as error:
+            _check("it is a reranker" in str(error), f"a reranker was refused with {error}")
+        else:
+            raise Wrong("a reranker was loaded")
+
     async def _make_room(self, handles: deque[Any]) -> None:
         while len(handles) >= MOST_HANDLES:
             try:
@@ -167,7 +175,7 @@ class Actor:
         else:
             downloaded = await _settle(self._client.list_downloaded_models())
             keys = {model.model_key for model in downloaded}
-            _check(keys == {*LLMS, EMBEDDING}, f"these models: {keys}")
+            _check(keys | {LINKED} == {*LLMS, EMBEDDING}, f"these models: {keys}")
 
     async def _ask_about(self, intent: Intent) -> None:
         async with self._some_llm(intent) as llm:

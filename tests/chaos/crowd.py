@@ -17,6 +17,7 @@ import attrs
 import lmstudio_async as lms
 import lmstudio_sync
 from tests.chaos.acting import Actor, run_blocking
+from tests.chaos.models import LIMITS
 from tests.chaos.plan import intents
 from tests.chaos.record import CLOSED, UNREACHABLE, Record
 
@@ -145,7 +146,9 @@ class Crowd:
         async with AsyncExitStack() as stack:
             server = None
             if any(member.address is None for member in members):
-                server = await stack.enter_async_context(lms.EmbeddedServer(self._models, threads=1))
+                server = await stack.enter_async_context(
+                    lms.EmbeddedServer(self._models, threads=1, limits=LIMITS)
+                )
             async with anyio.create_task_group() as tasks:
                 for member in members:
                     tasks.start_soon(self._be_member, member, member.address or server)
@@ -180,7 +183,7 @@ class Crowd:
 
     def _live_blocking(self, member: Member) -> None:
         while not self._is_over:
-            host = member.address or lms.EmbeddedServer(self._models, threads=1)
+            host = member.address or lms.EmbeddedServer(self._models, threads=1, limits=LIMITS)
             with lmstudio_sync.Client(host, timeout=member.timeout, backend=member.backend) as client:
                 others = [
                     threading.Thread(

@@ -26,6 +26,7 @@ INTENTS: Mapping[str, int] = {
     "ask_about": 4,
     "unload": 3,
     "unload_by_name": 1,
+    "load_reranker": 2,
 }
 #: What goes wrong.
 FAULTS: Mapping[str, int] = {
@@ -38,6 +39,8 @@ FAULTS: Mapping[str, int] = {
     "kill_worker": 6,
     "crash_worker": 3,
     "stop_worker": 2,
+    "stop_worker_for_good": 2,
+    "break_link": 2,
     "restart": 1,
     "kill_server": 1,
 }

@@ -47,13 +47,16 @@ EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-#: What the server says when an engine was killed. Otherwise a server error of no more special type is amiss.
-OF_A_KILLED_ENGINE = (
+#: What the server says when an engine was killed or stood still, or a link was broken. Otherwise a server error of no
+#: more special type is amiss.
+OF_A_FAULT = (
     "crashed",
     "broke off",
     "ended while it was loading",
     "shutting down",
     "The load was cancelled",
+    "did not move for",
+    "failed to open GGUF file",
 )
 
 
@@ -151,7 +154,7 @@ class Operation:
             return CANCELLED
         kind = type(error)
         expected = kind in EXPECTED or (
-            kind is LMStudioServerError and any(words in str(error) for words in OF_A_KILLED_ENGINE)
+            kind is LMStudioServerError and any(words in str(error) for words in OF_A_FAULT)
         )
         if not expected:
             text = "".join(traceback.format_exception(error))

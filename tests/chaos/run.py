@@ -57,7 +57,7 @@ class Run:
         _note_what_nobody_would_hear(self._record)
         async with self._server:
             async with Proxy(self._server.port, self._seed) as proxy:
-                saboteur = Saboteur(proxy, self._server)
+                saboteur = Saboteur(proxy, self._server, self._models)
                 await self._let_them(proxy, min(max(seconds / 6, 3), 30), self._seed + 1)
                 await self._calm_down()
                 before = await held_by(self._server)

@@ -7,9 +7,11 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import anyio
 
+from tests.chaos.models import linked_file
 from tests.chaos.plan import Fault
 from tests.chaos.proxy import Proxy
 from tests.chaos.server import ServerProcess
@@ -21,14 +23,17 @@ __all__ = ["Saboteur"]
 class Saboteur:
     """Sees to it that planned faults happen.
 
+    :param models: the models folder.
     :ivar done: how often which fault happened.
     """
 
-    def __init__(self, proxy: Proxy, server: ServerProcess) -> None:
+    def __init__(self, proxy: Proxy, server: ServerProcess, models: Path) -> None:
         self.done: Counter[str] = Counter()
         self._proxy = proxy
         self._server = server
+        self._link = linked_file(models)
         self._restarting = anyio.Lock()
+        self._linking = anyio.Lock()
 
     async def run(self, planned: Sequence[Fault]) -> None:
         """Have them all happen, each at its time."""
@@ -77,6 +82,10 @@ class Saboteur:
         if stopped is not None:
             _signal(stopped, signal.SIGKILL)
 
+    async def _stop_worker_for_good(self, fault: Fault) -> None:
+        """Nothing here ends it: that is for its server."""
+        self._signal_worker(fault, signal.SIGSTOP)
+
     def _signal_worker(self, fault: Fault, number: signal.Signals) -> int | None:
         # The servers in this process have some too. Just started, the server itself looks like one.
         them = sorted({*self._server.workers, *workers()} - {self._server.pid})
@@ -85,6 +94,18 @@ class Saboteur:
         one = them[int(fault.pick * len(them))]
         _signal(one, number)
         return one
+
+    # -- files
+
+    async def _break_link(self, fault: Fault) -> None:
+        async with self._linking:
+            target = self._link.readlink()
+            broken = self._link.with_suffix(".broken")
+            broken.symlink_to(target.with_name("nothing"))
+            broken.replace(self._link)
+            await anyio.sleep(fault.seconds)
+            broken.symlink_to(target)
+            broken.replace(self._link)
 
     # -- the server
 
