@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, Self
 
 import anyio
+import anyio.to_thread
 
 __all__ = ["Pulse", "Talk"]
 
@@ -61,6 +62,8 @@ class Pulse:
         self.load_seconds = load_seconds
         self.answer_seconds = answer_seconds
         self.is_felt = True
+        # Its own, because the shared threads may all wait for the disk that makes the worker stand still.
+        self._thread = anyio.CapacityLimiter(1)
 
     async def wait_standstill(self, pid: int, talk: Talk, seconds: float) -> str:
         """Wait until a worker has stood still for so many seconds while it was waited for.
@@ -79,10 +82,11 @@ class Pulse:
         while silent < most_silent and idle < most_idle:
             if silent == 0:
                 await talk.wait_used()
-                signs, heard, looked_at = _Signs.of(pid), talk.heard, anyio.current_time()
+                heard, looked_at = talk.heard, anyio.current_time()
+                signs = await self._look_at(pid)
             await anyio.sleep_until(looked_at + interval)
             looked_at = anyio.current_time()
-            before, signs = signs, _Signs.of(pid)
+            before, signs = signs, await self._look_at(pid)
             if not talk.is_awaited or talk.heard != heard or signs.show_work_since(before):
                 silent = idle = 0
             else:
@@ -91,6 +95,9 @@ class Pulse:
                 silent = 0 if await _answers(talk, signs, interval) else silent + 1
             self.is_felt = not silent
         return signs.standstill()
+
+    async def _look_at(self, pid: int) -> _Signs:
+        return await anyio.to_thread.run_sync(_Signs.of, pid, limiter=self._thread)
 
 
 async def _answers(talk: Talk, signs: _Signs, seconds: float) -> bool:
