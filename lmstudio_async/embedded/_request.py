@@ -96,6 +96,7 @@ async def raw_request(
     :param thinking: it ends with the tag that begins thoughts.
     :param requests: finds the tool calls in what comes.
     """
+    prompt = await _without_second_bos(instance.engine, prompt)
     answer = Answer(
         limit=sampling.limit,
         candidates=sampling.candidates,
@@ -121,6 +122,14 @@ async def raw_request(
         # They tell which tokens were drafted.
         body["timings_per_token"] = True
     return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling)
+
+
+async def _without_second_bos(engine: Engine, prompt: str) -> str:
+    """Drop the BOS that a prompt begins with, as one of ``applyPromptTemplate`` does, if the tokenizer adds one too."""
+    begin = str((await engine.properties()).get("bos_token", ""))
+    if begin and prompt.startswith(begin) and await engine.tokenize("", add_special=True):
+        return prompt.removeprefix(begin)
+    return prompt
 
 
 async def chat_request(

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
@@ -364,6 +365,22 @@ async def test_the_mark_of_the_beginning_can_be_left_out(client: RawClient, mode
         }
         formatted = (await client.call("applyPromptTemplate", parameter))["formatted"]
         assert formatted.startswith("<|endoftext|>") is begins
+
+
+async def test_completing_a_formatted_prompt_gives_the_engine_one_bos(
+    server: EmbeddedServer, models: Path
+) -> None:
+    ModelsFolder(models).add_llm(
+        "acme/marked-GGUF/marked-Q8_0.gguf", metadata={"tokenizer.ggml.add_bos_token": True}
+    )
+    async with lms.AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("marked")
+        answer = await llm.respond("hi")
+        prompt = await llm.apply_prompt_template("hi")
+        assert prompt.startswith("<|endoftext|>")
+        for text in (prompt, prompt.removeprefix("<|endoftext|>")):
+            completion = await llm.complete(text)
+            assert completion.stats.prompt_tokens_count == answer.stats.prompt_tokens_count
 
 
 async def test_an_image_for_a_model_without_eyes_is_an_error(
