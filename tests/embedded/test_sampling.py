@@ -125,6 +125,17 @@ async def test_probabilities_come_with_the_tokens_if_asked_for(client: RawClient
         assert len(info.get("candidates", [])) == count
 
 
+async def test_tokens_that_only_begin_a_stop_string_have_probabilities(client: RawClient) -> None:
+    packets = await ask(
+        client, "tiny", {"logProbs": checked(0), "stopStrings": [" there is", "lo there, you"]}
+    )
+    infos = [
+        info for packet in packets if packet["type"] == "fragment" for info in packet["fragment"]["tokens"]
+    ]
+    assert [info["text"] for info in infos] == ["Hello", " there", " my", " friend"]
+    assert text_of(packets) == "Hello there my friend"
+
+
 async def test_an_answer_follows_a_json_schema(client: RawClient) -> None:
     schema = {
         "type": "object",
