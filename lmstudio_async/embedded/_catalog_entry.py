@@ -67,7 +67,7 @@ class CatalogEntry:
     parts: tuple[Path, ...]
     """All files of the model, ``file`` first."""
     projector: Path | None
-    """What makes an LLM see: its mmproj file."""
+    """The mmproj file, with which an LLM sees."""
     size_bytes: int
     params_string: str | None
     parameter_count: int

@@ -31,7 +31,7 @@ _ERROR_LINE: Final = re.compile(r"^[\d.]+ E (?:\w+ +)?\S*: (?P<reason>.+)$")
 
 
 class WorkerProcess:
-    """A running worker. Whoever has one must :meth:`end` it.
+    """A running worker. Its owner must :meth:`end` it.
 
     :ivar heard: the pieces of output that have come so far.
     """

@@ -53,6 +53,6 @@ async def start_engine(
 async def _context_length(engine: Engine) -> int:
     """The tokens that a session really has: the engine rounds the number that it is given."""
     if engine.spec.kind == "embedding":
-        # What it rounds up is of no use: a text has to fit into a batch, which is exactly as long as asked for.
+        # The tokens that it rounds up are of no use: a text has to fit into a batch, which is as long as asked for.
         return engine.spec.context_length
     return int((await engine.properties())["default_generation_settings"]["n_ctx"])

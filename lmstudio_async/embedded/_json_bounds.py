@@ -31,7 +31,7 @@ def size_problem(value: Any) -> str | None:
     """Return what makes JSON too large, None if nothing does. The work is bounded, too."""
     values, characters = 1, 0
     for key, inner, depth in _walk(value):
-        # What a container has in it counts before it is walked.
+        # The members of a container count before it is walked.
         values += len(inner) if isinstance(inner, dict | list) else 0
         characters += len(key) + (len(inner) if isinstance(inner, str) else 0)
         if values > _MOST_VALUES:

@@ -79,5 +79,5 @@ def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # What a socket for both families calls 127.0.0.1.
+    # The name of 127.0.0.1 on a socket for both families.
     return getattr(address, "ipv4_mapped", None) or address

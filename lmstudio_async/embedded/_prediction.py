@@ -194,7 +194,7 @@ class _Said:
             self.length = self._before + int(frame.get("tokens_predicted", 0))
 
     def continued(self, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """What to ask for the rest of an answer."""
+        """The request for the rest of an answer."""
         self._before, self._held = self.length, []
         answer.go_on_after(self.length)
         # The engine does not tell the tokens of half a character. Then the text has to do.

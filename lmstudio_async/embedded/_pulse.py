@@ -33,7 +33,7 @@ _STANDSTILLS: Final = {
 
 
 class Talk(Protocol):
-    """What goes between the server and a worker."""
+    """The traffic between the server and a worker."""
 
     @property
     def heard(self) -> int:
@@ -109,7 +109,7 @@ async def _answers(talk: Talk, signs: _Signs, seconds: float) -> bool:
 
 
 class _Signs(NamedTuple):
-    """What the system tells of a process. On Linux that is in ``/proc``; elsewhere nothing is known."""
+    """Numbers that the system has of a process. On Linux that is in ``/proc``; elsewhere nothing is known."""
 
     states: frozenset[str] = frozenset()
     """Of its threads."""

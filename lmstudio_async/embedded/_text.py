@@ -48,7 +48,7 @@ class ReasoningParser:
         return [piece for piece in pieces if piece[0]]
 
     def _split(self, text: str, tag: str) -> tuple[str, str, str]:
-        """What stands before the tag, the tag if it is there, and the rest; the beginning of a tag is held back."""
+        """Give the text before the tag, the tag if it is there, and the rest; hold the beginning of a tag back."""
         before, found, rest = text.partition(tag)
         if not found:
             keep = beginning_at_end(text, (tag,))

@@ -47,7 +47,7 @@ EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-#: What the server says when an engine was killed or stood still, or a link was broken. Otherwise a server error of no
+#: Words of the server when an engine was killed or stood still, or a link was broken. Otherwise a server error of no
 #: more special type is amiss.
 OF_A_FAULT = (
     "crashed",

@@ -80,7 +80,7 @@ async def test_a_load_without_a_thread_for_the_log_leaks_nothing_and_says_so(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
-        # What is opened once and kept is open from here on.
+        # A descriptor that is opened once and kept is open from here on.
         await (await client.llm.load_new_instance("tiny")).unload()
         before = descriptors()
         for _ in range(3):

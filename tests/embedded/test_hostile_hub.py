@@ -1,4 +1,4 @@
-"""What a hub says of its files cannot lead out of the models folder, or break the server."""
+"""Names and digests that a hub gives cannot lead out of the models folder, or break the server."""
 
 from __future__ import annotations
 
