@@ -151,7 +151,8 @@ async def test_a_load_whose_worker_is_stopped_ends_with_an_error(
         await client.llm.load_new_instance("tiny", "mine")
 
 
-async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path) -> None:
+@pytest.mark.parametrize("suspended_seconds", [0, 3600])
+async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path, suspended_seconds: float) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
@@ -159,6 +160,7 @@ async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path) -> Non
         os.kill(pid, signal.SIGSTOP)
         try:
             channel = await begin(raw, "tiny")
+            await let_pass(suspended_seconds)
             await pass_until(lambda: not instance.pulse.is_felt)
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -178,22 +180,6 @@ async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None
         # The error is next: there were 25 seconds without a heartbeat.
         with pytest.raises(Refused, match="did not move for 30 seconds"):
             await raw.packet(channel)
-
-
-async def test_a_suspended_server_ends_no_worker(models: Path) -> None:
-    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
-        await raw.load("tiny")
-        (instance,) = server._state.instances.loaded()
-        (pid,) = workers()
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            channel = await begin(raw, "tiny")
-            await let_pass(3600)
-            await pass_until(lambda: not instance.pulse.is_felt)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        assert text_of(await raw.packets(channel)) == "Hello there my friend"
-        assert workers() == {pid}
 
 
 async def test_a_worker_that_nobody_reads_from_may_stand_still(models: Path) -> None:
