@@ -1,4 +1,4 @@
-"""The embedded server with a module's own ``models``, a client that it has let in, and a hub to download from."""
+"""The embedded server with a module's own ``models``, their catalog, a client that it has let in, and a hub to download from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected
+
+
+@pytest.fixture
+def catalog(models: ModelsFolder) -> Catalog:
+    return Catalog(models.folder)
 
 
 @pytest.fixture

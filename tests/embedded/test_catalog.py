@@ -23,11 +23,6 @@ def models(tmp_path: Path) -> ModelsFolder:
     return ModelsFolder(tmp_path / "models")
 
 
-@pytest.fixture
-def catalog(models: ModelsFolder) -> Catalog:
-    return Catalog(models.folder)
-
-
 def only(catalog: Catalog) -> CatalogEntry:
     (entry,) = catalog.scan()
     return entry

@@ -18,11 +18,6 @@ def models(tmp_path: Path) -> ModelsFolder:
     return ModelsFolder(tmp_path / "models")
 
 
-@pytest.fixture
-def catalog(models: ModelsFolder) -> Catalog:
-    return Catalog(models.folder)
-
-
 @pytest.mark.parametrize(
     "key",
     [

@@ -25,11 +25,6 @@ def models(tmp_path: Path) -> ModelsFolder:
     return ModelsFolder(tmp_path / "models")
 
 
-@pytest.fixture
-def catalog(models: ModelsFolder) -> Catalog:
-    return Catalog(models.folder)
-
-
 def keys(catalog: Catalog) -> list[str]:
     return [entry.model_key for entry in catalog.scan()]
 
