@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -32,17 +33,18 @@ SHORT = ServerLimits(answer_stall_seconds=0.06)
 
 
 @pytest.fixture(autouse=True)
-def looks_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at workers in the event loop.
+def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at workers in the event loop, and wait for killed ones without a limit.
 
-    A task that waits for a thread counts as blocked, so the clock would jump on while a look is under way: past the time
-    that a client may read nothing, for one.
+    The clock jumps whenever all tasks wait, be it for a thread or for the system. Then it would go on while a look is
+    under way, past the time that a client may read nothing, and past the time that a killed process has to end.
     """
 
     async def look_at(_: Pulse, pid: int) -> object:
         return _Signs.of(pid)
 
     monkeypatch.setattr(Pulse, "_look_at", look_at)
+    monkeypatch.setattr("lmstudio_async.embedded._engine_process._KILL_SECONDS", math.inf)
 
 
 @pytest.fixture(scope="module")
