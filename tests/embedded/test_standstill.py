@@ -65,10 +65,19 @@ async def pass_until(is_so: Callable[[], bool]) -> None:
 
 
 def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+        stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return False
+    return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
+
+
+async def stop(pid: int) -> None:
+    """Stop a worker. The signal takes a moment, in which a thread of it can still answer."""
+    os.kill(pid, signal.SIGSTOP)
+    while not is_stopped(pid):
+        await anyio.lowlevel.checkpoint()
 
 
 Ask = Callable[[AsyncClient], Awaitable[object]]
@@ -109,7 +118,7 @@ async def test_a_request_to_a_stopped_worker_ends_with_an_error(models: Path, as
         else:
             await client.llm.load_new_instance("tiny", "mine")
         (pid,) = workers()
-        os.kill(pid, signal.SIGSTOP)
+        await stop(pid)
         with pytest.raises(LMStudioServerError, match="did not move for 0.06 seconds .* is stopped"):
             await ask(client)
         await wait_gone(pid)
@@ -123,7 +132,7 @@ async def test_all_answers_of_a_stopped_worker_end_and_the_other_instance_goes_o
         await raw.load("tiny", "bystander")
         await raw.load("tiny", "stopped")
         (instance,) = (each for each in server._state.instances.loaded() if each.identifier == "stopped")
-        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await stop(instance.engine.pid)
         channels = [await begin(raw, "stopped") for _ in range(6)]
         await pass_until(instance.unloaded.is_set)
         for channel in channels:
@@ -159,7 +168,7 @@ async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path, suspen
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
         (pid,) = workers()
-        os.kill(pid, signal.SIGSTOP)
+        await stop(pid)
         try:
             channel = await begin(raw, "tiny")
             await let_pass(suspended_seconds)
@@ -174,7 +183,7 @@ async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
-        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await stop(instance.engine.pid)
         channel = await begin(raw, "tiny")
         await pass_until(lambda: not instance.pulse.is_felt)
         await raw.silence()
@@ -195,7 +204,7 @@ async def test_a_worker_that_nobody_reads_from_may_stand_still(models: Path) -> 
             await anyio.wait_all_tasks_blocked()
             if not instance.engine._used_link.is_awaited:
                 break
-        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await stop(instance.engine.pid)
         for _ in range(8):
             await let_pass(LOOK)
             await anyio.wait_all_tasks_blocked()
@@ -212,7 +221,7 @@ async def test_a_worker_that_cannot_be_killed_holds_up_nothing(
         llm = await client.llm.load_new_instance("tiny", "mine")
         (instance,) = server._state.instances.loaded()
         worker = instance.engine._worker
-        os.kill(worker.pid, signal.SIGSTOP)
+        await stop(worker.pid)
         with monkeypatch.context() as patch:
             patch.setattr(WorkerProcess, "kill", lambda _: None)
             with pytest.raises(LMStudioServerError, match="did not move"):
