@@ -19,7 +19,7 @@ from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, L
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._load_progress import LoadProgress
-from lmstudio_async.embedded._pulse import Pulse
+from lmstudio_async.embedded._pulse import Pulse, Talk
 from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
 
 __all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "EngineStream", "default_threads"]
@@ -127,15 +127,9 @@ class Engine:
 
         One task of the registry runs this as long as the engine is used.
         """
-
-        async def watch_pulse() -> None:
-            seconds = self._pulse.answer_seconds
-            state = await self._pulse.wait_standstill(self.pid, self._used_link, seconds)
-            await self._end_standstill(state, seconds, "answer_stall_seconds")
-            tasks.cancel_scope.cancel()
-
+        limit = "answer_stall_seconds", self._pulse.answer_seconds
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_pulse)
+            tasks.start_soon(self._end_standstill, self._used_link, *limit, tasks.cancel_scope)
             await self._worker.wait()
             tasks.cancel_scope.cancel()
         if self._standstill is not None:
@@ -240,16 +234,10 @@ class Engine:
 
     async def _load_watched(self, progress: LoadProgress) -> None:
         """Load, as long as the worker moves."""
-
-        async def watch_pulse() -> None:
-            seconds = self._pulse.load_seconds
-            state = await self._pulse.wait_standstill(self.pid, self._worker, seconds)
-            await self._end_standstill(state, seconds, "load_stall_seconds")
-            tasks.cancel_scope.cancel()
-
+        limit = "load_stall_seconds", self._pulse.load_seconds
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_pulse)
+            tasks.start_soon(self._end_standstill, self._worker, *limit, tasks.cancel_scope)
             try:
                 await self._load(progress)
             except Exception as error:  # noqa: BLE001 - the task group would make a group of it
@@ -259,8 +247,15 @@ class Engine:
         if failure is not None:
             raise failure
 
-    async def _end_standstill(self, state: str, seconds: float, limit: str) -> None:
-        """End a worker that stands still. Killing it need not help: requests are told at once."""
+    async def _end_standstill(
+        self, talk: Talk, limit: str, seconds: float, watched: anyio.CancelScope
+    ) -> None:
+        """Wait until the worker stands still, and end it. Killing it need not help: requests are told at once.
+
+        :param limit: the name of the server limit that gives the seconds.
+        :param watched: is cancelled then.
+        """
+        state = await self._pulse.wait_standstill(self.pid, talk, seconds)
         self._standstill = EngineFailure(
             f"the engine did not move for {seconds:g} seconds and was ended: {state}. See to that and load the model "
             f"again; where it is usual, raise {limit} in ServerLimits"
@@ -268,6 +263,7 @@ class Engine:
         self._worker.kill()
         if self._link is not None:
             await self._link.aclose()
+        watched.cancel()
 
     async def _load(self, progress: LoadProgress) -> None:
         api_key = secrets.token_hex(16)
