@@ -75,8 +75,7 @@ class Request:
         if tag := _opened_thought(self.prompt, self.sampling):
             said = said.removeprefix(tag)
         self.answer.break_call(None)
-        body = {name: value for name, value in self.sampling.body.items() if name != "stop"}
-        body |= {"prompt": self.prompt + said, "return_tokens": True}
+        body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
         if self.sampling.limit is not None:
             body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
         return body
@@ -110,8 +109,7 @@ async def raw_request(
             "There is nothing to complete: the text is empty, and this model has no token that begins a text."
         )
     fitting = await shorten_prompt(instance, prompt, sampling)
-    body = {name: value for name, value in sampling.body.items() if name != "stop"}
-    body |= {"prompt": fitting, "return_tokens": True}
+    body = {**sampling.body, "prompt": fitting, "return_tokens": True}
     if sampling.schema_grammar is not None:
         del body["json_schema"]
         body["grammar"] = sampling.schema_grammar
@@ -154,7 +152,7 @@ async def chat_request(
                 instance, fitting, prompt, thinking=thinking, names=names, requests=requests
             )
     splits = _has_own_tags(sampling) or _is_in_channels(sampling)
-    body = {name: value for name, value in sampling.body.items() if name not in ("stop", "n_probs")}
+    body = {name: value for name, value in sampling.body.items() if name != "n_probs"}
     body |= {
         "messages": messages,
         "timings_per_token": True,
@@ -214,15 +212,14 @@ def _stop_strings(sampling: Sampling) -> list[str]:
 
     :raises LMStudioServerError: one has a lone surrogate, which the engine, that never sees them, would refuse.
     """
-    stop_strings: list[str] = sampling.body["stop"]
     try:
-        "".join(stop_strings).encode()
+        "".join(sampling.stop_strings).encode()
     except UnicodeEncodeError:
         raise server_error(
             "A stop string has half a character in it (a lone surrogate), which no answer can have.",
             "Leave it out.",
         ) from None
-    return stop_strings
+    return sampling.stop_strings
 
 
 def _has_own_tags(sampling: Sampling) -> bool:

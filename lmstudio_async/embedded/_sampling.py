@@ -61,6 +61,7 @@ class Sampling:
 
     :ivar values: the config that applies, by wire key.
     :ivar body: for the engine.
+    :ivar stop_strings: end the answer. They are not in the body, because the engine would look for them in thoughts too.
     :ivar chat_template: the Jinja template that makes the prompt.
     :ivar manual_template: what stands around the messages of each role, instead.
     :ivar draft_key: the model that is to draft, if the request names one.
@@ -70,6 +71,7 @@ class Sampling:
 
     values: dict[str, Any]
     body: dict[str, Any]
+    stop_strings: list[str]
     candidates: int | None
     reasoning: tuple[str, str] | None
     budget: int | None
@@ -155,7 +157,6 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     tools = get("tools")
     thinking = given.get(_PREFIX + "reasoning.enableThinking")
     body = _sampler(get)
-    body["stop"] = _stop_strings([*get("stopStrings"), *(own or {}).get("stopStrings", [])])
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
     body |= structure(get("structured"))
@@ -180,6 +181,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     return Sampling(
         values=values,
         body=body,
+        stop_strings=_stop_strings([*get("stopStrings"), *(own or {}).get("stopStrings", [])]),
         candidates=candidates,
         reasoning=(parsing["startString"], parsing["endString"]) if parsing["enabled"] else None,
         budget=budget,
