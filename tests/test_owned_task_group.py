@@ -22,6 +22,13 @@ async def fail() -> None:
     raise ZeroDivisionError
 
 
+async def live(ended: anyio.Event) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        ended.set()
+
+
 async def test_group_is_opened_and_closed_by_different_tasks() -> None:
     one, other = group(), group()
     cleaned_up: list[str] = []
@@ -56,14 +63,7 @@ async def test_failed_task_is_logged_and_raised_by_check_and_aclose(caplog: pyte
     tasks = group()
     await tasks.open()
     ended = anyio.Event()
-
-    async def live() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
-    tasks.start_soon(live)
+    tasks.start_soon(live, ended)
     with caplog.at_level(logging.ERROR, logger="lmstudio_async"):
         tasks.start_soon(fail)
         # A task that fails takes the others with it.
@@ -99,14 +99,7 @@ async def test_forgotten_group_ends_its_tasks() -> None:
     tasks = group()
     await tasks.open()
     ended = anyio.Event()
-
-    async def live() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
-    tasks.start_soon(live)
+    tasks.start_soon(live, ended)
     await anyio.wait_all_tasks_blocked()
     with pytest.warns(ResourceWarning, match=r"Owner\('here'\), made at program\.py:1, was not closed"):  # noqa: PT031
         del tasks
