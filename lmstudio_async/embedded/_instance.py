@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 import attrs
@@ -37,6 +37,8 @@ logger = logging.getLogger("lmstudio_async.embedded")
 
 Domain: TypeAlias = Literal["llm", "embedding"]
 State: TypeAlias = Literal["loading", "ready", "unloading", "gone"]
+
+_MOST_HANDOUTS: Final = 1024
 
 
 def model_info(entry: CatalogEntry) -> LlmInfo | EmbeddingModelInfo:
@@ -131,7 +133,8 @@ class Instance:
         self._uses: list[Use] = []
         self._idle = anyio.Event()
         self._idle_since = 0.0
-        self._handouts: deque[float] = deque()
+        # Bounded for clients that get it again and again and never use it.
+        self._handouts: deque[float] = deque(maxlen=_MOST_HANDOUTS)
         self._handout_used = anyio.Event()
 
     def __repr__(self) -> str:
