@@ -210,7 +210,7 @@ class _Loosening:
         return own
 
     def _bound(self, name: str, value: Any) -> Any:
-        number = None if isinstance(value, bool) else real_number(value)
+        number = real_number(value)
         if number is None or not -_HIGHEST_INTEGER <= number <= _HIGHEST_INTEGER or number % 1:
             return None
         if name in _COUNTS and (number < 0 or not self._room.for_counts(int(number))):
