@@ -25,6 +25,7 @@ from lmstudio_async._wire._struct import read
 from lmstudio_async.embedded._clients import UploadedFile
 from lmstudio_async.embedded._file_content import decode, sniff
 from lmstudio_async.embedded._versions import engine_version
+from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["ToolNames", "has_images", "manual_prompt", "messages_of", "plain_text"]
 
@@ -85,13 +86,13 @@ def messages_of(
     names: ToolNames,
     *,
     system_prompt: str,
-    vision: bool,
+    blindness: str | None,
 ) -> list[Message]:
     """The messages of a chat, in the form of OpenAI's chat completions.
 
     :param files: what the client has uploaded, by identifier.
     :param system_prompt: put before them, unless empty.
-    :param vision: whether the model sees images.
+    :param blindness: the reason why the model sees no images; None if it does, empty if it was not made to.
     :raises LMStudioServerError: the history has something that this server or the model cannot read.
     """
     messages: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -99,10 +100,10 @@ def messages_of(
         match message:
             case SystemMessage() | UserMessage():
                 messages.append(
-                    {"role": message.TAG, "content": _content(message.content, files, vision=vision)}
+                    {"role": message.TAG, "content": _content(message.content, files, blindness=blindness)}
                 )
             case AssistantMessage():
-                messages.append(_assistant(message.content, files, names, vision=vision))
+                messages.append(_assistant(message.content, files, names, blindness=blindness))
             case ToolMessage():
                 messages += [_tool_result(part, names) for part in message.content]
             case _:
@@ -112,7 +113,9 @@ def messages_of(
     return messages
 
 
-def _content(parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, vision: bool) -> Any:
+def _content(
+    parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, blindness: str | None
+) -> Any:
     texts: list[str] = []
     images: list[Message] = []
     for part in parts:
@@ -120,14 +123,14 @@ def _content(parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *,
             case TextPart():
                 texts.append(part.text)
             case FilePart():
-                images.append(_image(part, files, vision=vision))
+                images.append(_image(part, files, blindness=blindness))
             case _:
                 raise server_error("A message has a part that its role cannot have.")
     text = "".join(texts)
     return [{"type": "text", "text": text}, *images] if images else text
 
 
-def _image(part: FilePart, files: Mapping[str, UploadedFile], *, vision: bool) -> Message:
+def _image(part: FilePart, files: Mapping[str, UploadedFile], *, blindness: str | None) -> Message:
     if part.identifier.startswith("base64:"):
         try:
             content = decode(part.identifier.removeprefix("base64:"))
@@ -145,10 +148,8 @@ def _image(part: FilePart, files: Mapping[str, UploadedFile], *, vision: bool) -
         raise server_error(
             f'The file "{part.name[:100]}" is no image (JPEG or PNG), and only images can be read.'
         )
-    if not vision:
-        raise server_error(
-            "This model cannot see images.", "Load a model with vision, or leave the image out."
-        )
+    if blindness is not None:
+        raise _cannot_see(blindness)
     if mime_type == "image/webp":
         raise unsupported_feature(
             mime_type,
@@ -162,12 +163,27 @@ def _image(part: FilePart, files: Mapping[str, UploadedFile], *, vision: bool) -
     }
 
 
+def _cannot_see(blindness: str) -> LMStudioServerError:
+    if not blindness:
+        return server_error(
+            "This model cannot see images.", "Load a model with vision, or leave the image out."
+        )
+    return server_error(
+        f"This model cannot see images, because its vision projector does not work: {blindness}.",
+        "Put the projector that belongs to the model beside it and load the model again, or leave the images out.",
+    )
+
+
 def _assistant(
-    parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], names: ToolNames, *, vision: bool
+    parts: Sequence[MessagePart],
+    files: Mapping[str, UploadedFile],
+    names: ToolNames,
+    *,
+    blindness: str | None,
 ) -> Message:
     calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestPart)]
     others = [part for part in parts if not isinstance(part, ToolCallRequestPart)]
-    message: Message = {"role": "assistant", "content": _content(others, files, vision=vision)}
+    message: Message = {"role": "assistant", "content": _content(others, files, blindness=blindness)}
     if calls:
         message["tool_calls"] = [
             {

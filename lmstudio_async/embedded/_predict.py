@@ -8,13 +8,6 @@ from typing import Any
 import attrs
 
 from lmstudio_async._protocol._errors import server_error
-from lmstudio_async._wire._history import (
-    AssistantMessage,
-    ChatHistory,
-    FilePart,
-    SystemMessage,
-    UserMessage,
-)
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._kv import check, collapse, layer, to_fields
 from lmstudio_async._wire._models import SpecifierParameter
@@ -158,18 +151,12 @@ class LlmHandlers(ModelHandlers):
     def _messages(
         self, history: Mapping[str, Any], instance: Instance, sampling: Sampling, names: ToolNames
     ) -> list[dict[str, Any]]:
-        if instance.blindness and _has_files(history):
-            raise server_error(
-                f"This model cannot see images, because its vision projector does not work: {instance.blindness}.",
-                "Put the projector that belongs to the model beside it and load the model again, or leave the images "
-                "out.",
-            )
         messages = messages_of(
             history,
             self._client.files,
             names,
             system_prompt=sampling.system_prompt,
-            vision=instance.entry.vision,
+            blindness=None if instance.entry.vision else instance.blindness,
         )
         contents = (message["content"] for message in messages)
         _refuse_too_long(sum(len(content) for content in contents if isinstance(content, str)))
@@ -297,17 +284,6 @@ async def _with_marks(engine: Engine, prompt: str, *, bos: bool, eos: bool) -> s
     if begin and not bos:
         prompt = prompt.removeprefix(begin)
     return prompt if eos or not end else prompt.removesuffix(end)
-
-
-def _has_files(history: Mapping[str, Any]) -> bool:
-    """Tell whether a message of a chat has a file with it, which can only be an image."""
-    messages = read(ChatHistory, dict(history)).messages
-    return any(
-        isinstance(part, FilePart)
-        for message in messages
-        if isinstance(message, UserMessage | SystemMessage | AssistantMessage)
-        for part in message.content
-    )
 
 
 def _gpu_layers(instance: Instance) -> float:
