@@ -71,9 +71,10 @@ def test_a_client_lives_from_cell_to_cell_of_a_notebook(host: str, cell: Cell) -
     cell(wait_until_idle(llm))
 
     stream = cell(llm.respond_stream("Go"))
-    assert cell(anext(stream)).content
+    first = cell(anext(stream)).content
     cell(stream.cancel())
-    assert "on and on" in stream.result().content
+    assert first
+    assert stream.result().content.startswith(first)
     cell(wait_until_idle(llm))
 
     cell(llm.unload())
