@@ -52,7 +52,8 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) 
                 told.append({"role": "user", "content": text, "is_result": True})
         elif calls := message.get("tool_calls"):
             texts = [_request(call["function"]["name"], call["function"]["arguments"]) for call in calls]
-            told.append({"role": role, "content": "\n".join(filter(None, [message["content"], *texts]))})
+            others = {key: value for key, value in message.items() if key != "tool_calls"}
+            told.append({**others, "content": "\n".join(filter(None, [message["content"], *texts]))})
         else:
             told.append(dict(message))
     for message in told:

@@ -20,6 +20,7 @@ from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._load_progress import LoadProgress
 from lmstudio_async.embedded._pulse import Pulse, Talk
+from lmstudio_async.embedded._thoughts import ThoughtForm
 from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
 
 __all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "EngineStream", "default_threads"]
@@ -65,6 +66,7 @@ class Engine:
         self._has_gpu = False
         self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
+        self.thought_form: ThoughtForm | None = None
         self._pulse = Pulse() if pulse is None else pulse
         self._standstill: EngineFailure | None = None
         self._closing = False

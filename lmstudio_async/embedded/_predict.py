@@ -42,7 +42,9 @@ from lmstudio_async.embedded._request import (
 )
 from lmstudio_async.embedded._sampling import Sampling, base_config, check_tools_size, read_sampling
 from lmstudio_async.embedded._structured import followed_grammar
+from lmstudio_async.embedded._template_form import with_thought_form
 from lmstudio_async.embedded._text import ReasoningParser
+from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.errors import LMStudioPresetNotFoundError
 
 __all__ = ["LlmHandlers"]
@@ -88,8 +90,7 @@ class LlmHandlers(ModelHandlers):
             return await chat_request(instance, sampling, messages, names)
 
         is_chat = not formatted_by_client and sampling.manual_template is None
-        thought = sampling.own_thought if is_chat else None
-        await self._run(instance, given, sampling, prepare, channel, thought)
+        await self._run(instance, given, sampling, prepare, channel, is_chat=is_chat)
 
     async def complete_raw_text(self, creation: CompleteRawTextCreation, channel: Channel) -> None:
         _refuse_preset(creation.fuzzy_preset_identifier)
@@ -102,7 +103,7 @@ class LlmHandlers(ModelHandlers):
         async def prepare(sampling: Sampling) -> Request:
             return await raw_request(instance, sampling, creation.raw_prompt)
 
-        await self._run(instance, given, sampling, prepare, channel)
+        await self._run(instance, given, sampling, prepare, channel, is_chat=False)
 
     async def apply_prompt_template(self, parameter: ApplyPromptTemplateParameter) -> FormattedPrompt:
         instance = self._find(parameter.specifier)
@@ -121,6 +122,8 @@ class LlmHandlers(ModelHandlers):
             if sampling.manual_template is not None:
                 return FormattedPrompt(formatted=manual_prompt(messages, sampling.manual_template))
             async with instance.lend(use, spec, only_template=True) as engine:
+                sampling = await with_thought_form(engine, sampling)
+                messages = with_thoughts_apart(messages, sampling.reasoning)
                 messages, told, _, _ = await with_tools_told(
                     engine, messages, names, attrs.evolve(sampling, tools=tools)
                 )
@@ -169,7 +172,8 @@ class LlmHandlers(ModelHandlers):
         sampling: Sampling,
         prepare: Callable[[Sampling], Awaitable[Request]],
         channel: Channel,
-        thought: tuple[str, str] | None = None,
+        *,
+        is_chat: bool,
     ) -> None:
         """Have the engine answer, and tell the client what it says."""
         answer = Answer(limit=None, candidates=None, reasoning=ReasoningParser(None), names=NO_TOOLS)
@@ -183,6 +187,8 @@ class LlmHandlers(ModelHandlers):
                     spec = await self._spec(instance, given, sampling)
                     drafts = spec.draft_model_path is not None
                     async with instance.lend(use, spec) as engine:
+                        sampling = await with_thought_form(engine, sampling)
+                        thought = sampling.own_thought if is_chat else None
                         grammar = await followed_grammar(engine, sampling.body, thought)
                         request = await prepare(attrs.evolve(sampling, schema_grammar=grammar))
                         answer = request.answer

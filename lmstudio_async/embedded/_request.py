@@ -16,7 +16,7 @@ from lmstudio_async.embedded._instance import Instance
 from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
 from lmstudio_async.embedded._text import ReasoningParser
-from lmstudio_async.embedded._thoughts import USUAL_TAGS, speaks_in_channels, thought_tags
+from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.embedded._tool_schemas import loosened, tool_fields
 
 __all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
@@ -135,6 +135,7 @@ async def chat_request(
 ) -> Request:
     """Have a chat answered."""
     engine = instance.engine
+    messages = with_thoughts_apart(messages, sampling.reasoning)
     messages, tools, sampling, requests = await with_tools_told(engine, messages, names, sampling)
 
     async def formatted(some: list[dict[str, Any]]) -> str:
@@ -151,7 +152,7 @@ async def chat_request(
             return await raw_request(
                 instance, fitting, prompt, thinking=thinking, names=names, requests=requests
             )
-    splits = _has_own_tags(sampling) or _is_in_channels(sampling)
+    splits = sampling.thought_form is not None
     body = {name: value for name, value in sampling.body.items() if name != "n_probs"}
     body |= {
         "messages": messages,
@@ -222,26 +223,17 @@ def _stop_strings(sampling: Sampling) -> list[str]:
     return sampling.stop_strings
 
 
-def _has_own_tags(sampling: Sampling) -> bool:
-    """Whether thoughts are to be told apart by the tags that the model has, which the engine knows too."""
-    return sampling.reasoning in (USUAL_TAGS, thought_tags(sampling.chat_template))
-
-
 def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
     """Whether the engine is to make the prompt itself, and to read what the model says.
 
     It ends thoughts, and where they are begun already it has a schema apply to the answer behind them only.
     """
+    form = sampling.thought_form
     return (
         sampling.budget is not None
-        or _is_in_channels(sampling)
+        or (form is not None and form.needs_parser)
         or (thinking and "json_schema" in sampling.body)
     )
-
-
-def _is_in_channels(sampling: Sampling) -> bool:
-    """Whether only the engine can tell thoughts from the answer."""
-    return sampling.reasoning == USUAL_TAGS and speaks_in_channels(sampling.chat_template)
 
 
 def _opened_thought(prompt: str, sampling: Sampling) -> str:

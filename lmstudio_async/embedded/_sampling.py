@@ -16,12 +16,13 @@ from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._json_bounds import size_problem
 from lmstudio_async.embedded._load_config import MOST_THREADS
 from lmstudio_async.embedded._structured import structure
-from lmstudio_async.embedded._thoughts import thought_tags
+from lmstudio_async.embedded._thoughts import ThoughtForm, thought_tags
 from lmstudio_async.embedded._versions import engine_version
 
-__all__ = ["Sampling", "base_config", "check_tools_size", "read_sampling"]
+__all__ = ["PARSING", "Sampling", "base_config", "check_tools_size", "read_sampling"]
 
 _PREFIX = "llm.prediction."
+PARSING = _PREFIX + "reasoning.parsing"
 
 #: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
 #: is an error here unless the client asks for some of it to be left out, and for the tags of a model's thoughts.
@@ -66,6 +67,9 @@ class Sampling:
     :ivar manual_template: what stands around the messages of each role, instead.
     :ivar draft_key: the model that is to draft, if the request names one.
     :ivar threads: for the engine, if the request says.
+    :ivar reasoning: the tags around thoughts; None if thoughts are not told apart.
+    :ivar thought_form: how the chat template marks thoughts; None as long as it is not known, or if the client has
+        named other tags.
     :ivar schema_grammar: for a prompt, instead of the JSON schema in the body, whose grammar the engine would make.
     """
 
@@ -86,6 +90,7 @@ class Sampling:
     overflow: str
     draft_key: str | None
     threads: int | None
+    thought_form: ThoughtForm | None = None
     schema_grammar: str | None = None
 
     @property
@@ -123,7 +128,7 @@ def base_config(template: str) -> dict[str, Any]:
     start, end = thought_tags(template)
     return base | {
         _PREFIX + "contextOverflowPolicy": "stopAtLimit",
-        _PREFIX + "reasoning.parsing": {"enabled": True, "startString": start, "endString": end},
+        PARSING: {"enabled": True, "startString": start, "endString": end},
     }
 
 

@@ -63,12 +63,14 @@ class Family:
         does not think, or its template cannot say how.
     :param answer: ``ANSWER`` and the marks around it.
     :param marks: more tokens that only steer, beside those in the template.
+    :param thought_is_block: the template takes an old thought as a block of the content.
     """
 
     calls: Calls | None
     thought: str | None = None
     answer: str = "ANSWER"
     marks: str = ""
+    thought_is_block: bool = False
 
     def write(self, answer: str = "", *calls: ToolCall, thought: str | None = None) -> str:
         """Write a whole answer.
@@ -267,7 +269,9 @@ FAMILIES: Mapping[str, Family] = {
     "meta-llama-Llama-3.2-3B-Instruct": Family(LLAMA),
     "meta-llama-Llama-3.3-70B-Instruct": Family(LLAMA),
     "microsoft-Phi-3.5-mini-instruct": Family(None),
-    "mistralai-Ministral-3-14B-Reasoning-2512": Family(MISTRAL, "[THINK]THOUGHT[/THINK]"),
+    "mistralai-Ministral-3-14B-Reasoning-2512": Family(
+        MISTRAL, "[THINK]THOUGHT[/THINK]", thought_is_block=True
+    ),
     "mistralai-Mistral-Nemo-Instruct-2407": Family(
         Calls(
             '{"name": "NAME", "arguments": ARGUMENTS, "id": "call0000NEXT"}',

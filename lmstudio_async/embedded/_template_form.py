@@ -1,0 +1,36 @@
+"""The form in which a model thinks and answers, as the engine renders it with the chat template."""
+
+from __future__ import annotations
+
+import attrs
+
+from lmstudio_async.embedded._engine import Engine, EngineRequestError
+from lmstudio_async.embedded._sampling import PARSING, Sampling
+from lmstudio_async.embedded._thoughts import SAMPLE, USUAL_TAGS, ThoughtForm, read_form, thought_tags
+
+__all__ = ["with_thought_form"]
+
+
+async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
+    """Have thoughts read in the form that the chat template shows, unless the client has named other tags."""
+    if sampling.reasoning not in (USUAL_TAGS, thought_tags(sampling.chat_template)):
+        return sampling
+    if engine.thought_form is None:
+        engine.thought_form = await _read_form(engine)
+    form = engine.thought_form
+    if form.tags is None:
+        return attrs.evolve(sampling, thought_form=form)
+    start, end = form.tags
+    parsing = {"enabled": True, "startString": start, "endString": end}
+    values = {**sampling.values, PARSING: parsing}
+    return attrs.evolve(sampling, thought_form=form, reasoning=form.tags, values=values)
+
+
+async def _read_form(engine: Engine) -> ThoughtForm:
+    question, answer = SAMPLE
+    try:
+        prompt = await engine.apply_template([question])
+        return read_form(prompt, await engine.apply_template([question, answer]))
+    except EngineRequestError:
+        # The template refuses the sample: it may want tools, or a message to the system.
+        return ThoughtForm()
