@@ -159,7 +159,8 @@ class Engine:
     async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
         """The tokens of a text, with or without those that the model wants at the beginning and the end."""
         answer = await self._call("POST", "/tokenize", {"content": text, "add_special": add_special})
-        return [int(token) for token in answer["tokens"]]
+        tokens: list[int] = answer["tokens"]
+        return tokens
 
     async def embed(self, text: str) -> list[float]:
         """Return the vector of a text, of length one.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import attrs
 
 from lmstudio_async._protocol._errors import server_error
@@ -52,6 +54,8 @@ __all__ = ["LlmHandlers"]
 _FORMATTED_BY_CLIENT = "completeModeFormatting"
 #: The engine needs about a second and 40 MB for each million characters, also of a prompt that it is going to shorten.
 _LONGEST_PROMPT = 16_000_000
+#: It takes some 10 ms to convert as many, in which the event loop would serve no other client.
+_MANY_MESSAGES = 500
 _TEMPLATE = "llm.prediction.promptTemplate"
 
 
@@ -79,7 +83,7 @@ class LlmHandlers(ModelHandlers):
         if formatted_by_client or sampling.manual_template is not None:
             attrs.evolve(sampling, system_prompt="").refuse_what_only_chats_have()
         names = ToolNames(sampling.tools, sampling.tool_naming)
-        messages = self._messages(creation.history, instance, sampling, names)
+        messages = await self._messages(creation.history, instance, sampling, names)
 
         async def prepare(sampling: Sampling) -> Request:
             if formatted_by_client:
@@ -114,7 +118,7 @@ class LlmHandlers(ModelHandlers):
             raise server_error(problem)
         check_tools_size(tools)
         names = ToolNames(tools, sampling.tool_naming)
-        messages = self._messages(parameter.history, instance, sampling, names)
+        messages = await self._messages(parameter.history, instance, sampling, names)
         spec = _with_template(instance.spec, sampling, instance)
         with instance.use() as use:
             if layer(stack, _FORMATTED_BY_CLIENT) is not None:
@@ -151,16 +155,20 @@ class LlmHandlers(ModelHandlers):
             draft = await find_draft(self._instances.catalog, instance.entry, key)
         return with_draft(spec, given, draft)
 
-    def _messages(
+    async def _messages(
         self, history: Mapping[str, Any], instance: Instance, sampling: Sampling, names: ToolNames
     ) -> list[dict[str, Any]]:
-        messages = messages_of(
+        convert = partial(
+            messages_of,
             history,
             self._client.files,
             names,
             system_prompt=sampling.system_prompt,
             blindness=None if instance.entry.vision else instance.blindness,
         )
+        told = history.get("messages")
+        is_long = isinstance(told, list) and len(told) > _MANY_MESSAGES
+        messages = await anyio.to_thread.run_sync(convert) if is_long else convert()
         contents = (message["content"] for message in messages)
         _refuse_too_long(sum(len(content) for content in contents if isinstance(content, str)))
         return messages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._chat import messages_of
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -281,6 +283,25 @@ async def test_a_history_that_cannot_be_read_is_refused_in_words(
         await ask(client, "tiny", history={"messages": messages})
     with pytest.raises(Refused, match="messages"):
         await ask(client, "tiny", history={"messages": 5})
+
+
+async def test_a_long_history_of_one_client_does_not_hold_up_another(
+    server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    turns = [user("hi") if turn % 2 == 0 else message("assistant", "ho") for turn in range(701)]
+
+    def convert(history: Json, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
+        assert len(history["messages"]) == 1 or answered.wait(30)
+        return messages_of(history, *arguments, **options)
+
+    monkeypatch.setattr("lmstudio_async.embedded._predict.messages_of", convert)
+    async with connected(server) as other:
+        channel = await begin(client, "tiny", {"contextOverflowPolicy": "rollingWindow"}, *turns)
+        await anyio.wait_all_tasks_blocked()
+        assert text_of(await ask(other, "tiny")) == "Hello there my friend"
+        answered.set()
+        assert text_of(await client.packets(channel)) == "Hello there my friend"
 
 
 async def test_tool_definitions_that_are_none_are_refused_in_words(client: RawClient) -> None:
