@@ -6,12 +6,14 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 import anyio
+import anyio.to_thread
 import attrs
 
 from lmstudio_async._wire._json import loads
@@ -19,6 +21,7 @@ from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, L
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._load_progress import LoadProgress
+from lmstudio_async.embedded._main_memory import available_memory
 from lmstudio_async.embedded._pulse import Pulse, Talk
 from lmstudio_async.embedded._thoughts import ThoughtForm
 from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
@@ -270,7 +273,8 @@ class Engine:
 
     async def _load(self, progress: LoadProgress) -> None:
         api_key = secrets.token_hex(16)
-        await self._worker.send(json.dumps(self._instructions(api_key)).encode() + b"\n")
+        instructions = await anyio.to_thread.run_sync(self._instructions, api_key)
+        await self._worker.send(json.dumps(instructions).encode() + b"\n")
         while (lines := await self._worker.receive()) is not None:
             for line in lines:
                 match read_event(line):
@@ -296,6 +300,7 @@ class Engine:
                 raise EngineFailure(reason, None, self._worker.log)
 
     def _instructions(self, api_key: str) -> dict[str, Any]:
+        """Return the line for the worker. This reads files about the machine."""
         spec = attrs.asdict(self._spec)
         for name in ("model_path", "projector_path", "draft_model_path"):
             spec[name] = None if spec[name] is None else str(spec[name])
@@ -303,10 +308,16 @@ class Engine:
             **spec,
             "threads": self._spec.threads or default_threads(),
             "gpu_layers": self._spec.gpu_layers,
-            "read_ahead": self._spec.mmap and not self._spec.direct_io,
+            "read_ahead_bytes": self._read_ahead_bytes(),
             "api_key": api_key,
             "parent_pid": os.getpid(),
         }
+
+    def _read_ahead_bytes(self) -> int:
+        if self._spec.direct_io or not self._spec.mmap:
+            return 0
+        free = available_memory()
+        return sys.maxsize if free is None else free
 
     async def _load_failure(self, worker_says: str | None, *, missing_engine: bool = False) -> EngineFailure:
         reason = await self._worker.reason() or worker_says

@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
+from lmstudio_async.embedded._control_groups import cpu_quota
+
 __all__ = ["CacheType", "EngineSpec", "default_threads"]
 
 CacheType: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -112,10 +114,6 @@ def default_threads() -> int:
             cores.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
         except OSError:
             cores.add(str(cpu))
-    count = len(cores)
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, max(int(quota) // int(period), 1))
-    except (OSError, ValueError):
-        pass  # no such control group, or no limit in it
+    quota = cpu_quota()
+    count = len(cores) if quota is None else min(len(cores), int(quota))
     return max(count - 1, 1)

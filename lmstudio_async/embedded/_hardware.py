@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from lmstudio_async.embedded._memory import available_memory
+from lmstudio_async.embedded._main_memory import available_memory
 from lmstudio_async.embedded._worker_environment import worker_environment
 
 __all__ = ["Cpu", "Gpu", "Hardware", "Memory", "Processors"]

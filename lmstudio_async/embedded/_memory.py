@@ -1,11 +1,9 @@
-"""How much memory a load would take, reckoned from the file's header; and how much this machine has to spare."""
+"""How much memory a load would take, reckoned from the file's header."""
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +11,7 @@ from lmstudio_async._wire._usage import MemoryEstimate, ModelUsage
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec
 
-__all__ = ["available_memory", "estimate", "total_memory"]
+__all__ = ["estimate"]
 
 # The engine's blocks of 32 numbers: bytes of one block.
 _BLOCK_BYTES: Final = {
@@ -120,59 +118,6 @@ def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
             total_bytes=model_bytes + context_bytes,
         )
     )
-
-
-def total_memory() -> int | None:
-    """The bytes of memory that this process could have at most, None if the system does not tell."""
-    if sys.platform == "win32":
-        return _windows_memory()[0]
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return None
-    limit = _control_group("memory.max")
-    return total if limit is None else min(total, limit)
-
-
-def available_memory() -> int | None:
-    """The bytes of memory that are free, or would be if they were asked for; None if the system does not tell."""
-    if sys.platform == "win32":
-        return _windows_memory()[1]
-    total = total_memory()
-    try:
-        status = Path("/proc/meminfo").read_text("ascii", "replace")
-    except OSError:
-        # macOS counts in a way that only its own tools understand, and makes room by compressing.
-        return None if total is None else total * 3 // 4
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", status, re.MULTILINE)
-    available = int(found[1]) * 1024 if found else total
-    limit, used = _control_group("memory.max"), _control_group("memory.current")
-    if available is None or limit is None:
-        return available
-    return min(available, max(limit - (used or 0), 0))
-
-
-def _control_group(name: str) -> int | None:
-    try:
-        return int(Path("/sys/fs/cgroup", name).read_text("ascii"))
-    except (OSError, ValueError):
-        return None  # no such control group, or no limit in it
-
-
-def _windows_memory() -> tuple[int | None, int | None]:
-    import ctypes
-
-    class Status(ctypes.Structure):
-        _fields_ = (
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "available", "a", "b", "c", "d", "e")),
-        )
-
-    status = Status(length=ctypes.sizeof(Status))
-    if not getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # noqa: B009 - Windows only
-        return None, None
-    return int(status.total), int(status.available)
 
 
 def _size(path: Path) -> int:

@@ -33,7 +33,7 @@ from lmstudio_async._wire._runtime import (
     SurveyOutcome,
 )
 from lmstudio_async.embedded._hardware import Gpu, Hardware, Processors
-from lmstudio_async.embedded._memory import total_memory
+from lmstudio_async.embedded._main_memory import total_memory
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 

@@ -133,9 +133,9 @@ def main() -> NoReturn:
         os._exit(1)
     try:
         params = _engine_params(xllamacpp, spec)
-        if spec["read_ahead"]:
+        if spec["read_ahead_bytes"]:
             files = [part for file in _all_paths(spec) for part in model_files(file)]
-            _read_ahead(files, lambda fraction: tell("read", value=fraction))
+            _read_ahead(files, spec["read_ahead_bytes"], lambda fraction: tell("read", value=fraction))
         server = xllamacpp.Server(params)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent is to hear it
         tell("failed", reason=str(error))
@@ -239,16 +239,15 @@ def _all_paths(spec: Mapping[str, Any]) -> list[str]:
     return [path for path in paths if path is not None]
 
 
-def _read_ahead(files: Sequence[str], report: Callable[[float], None]) -> None:
-    """Read the files into the page cache, telling how far it is.
+def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float], None]) -> None:
+    """Read the files into the page cache, telling how far it is, unless they are too large to stay there.
 
     A memory-mapped load reports nothing between its beginning and its end, and its time is mostly that of reading
     the file: here the time is spent where it can be seen.
     """
     try:
         total = sum(os.path.getsize(file) for file in files)
-        free = _free_memory()
-        if total == 0 or (free is not None and total > free):
+        if not 0 < total <= most_bytes:
             return
         buffer = memoryview(bytearray(min(max(total // 256, 1 << 20), 1 << 26)))
         done = 0
@@ -268,17 +267,6 @@ def _read_away(source: io.FileIO, nowhere: io.FileIO, buffer: memoryview) -> int
         # The kernel drops them itself. Of a file that is in the cache already, copying would be all the work.
         return os.sendfile(nowhere.fileno(), source.fileno(), None, len(buffer))
     return source.readinto(buffer)
-
-
-def _free_memory() -> int | None:
-    try:
-        with open("/proc/meminfo", "rb") as source:
-            for line in source:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
 
 
 def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:

@@ -8,19 +8,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from lmstudio_async._wire._usage import MemoryEstimate
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._engine import Engine, EngineSpec
-from lmstudio_async.embedded._memory import available_memory, estimate, total_memory
+from lmstudio_async.embedded._memory import estimate
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import CHAT, loaded
 from tests.processes import needs_proc
 from tests.real.minilm import write_minilm
-
-MB = 10**6
 
 
 @pytest.fixture
@@ -181,10 +178,3 @@ def test_a_file_that_has_gone_in_the_meantime_lowers_the_confidence(models: Mode
     entry = entry_of_llm(models)
     entry.file.unlink()
     assert reckoned(entry, draft_model_path=entry.file).confidence == "low"
-
-
-async def test_the_memory_of_this_machine_is_known() -> None:
-    total = await anyio.to_thread.run_sync(total_memory)
-    available = await anyio.to_thread.run_sync(available_memory)
-    assert total and available
-    assert 10 * MB < available <= total
