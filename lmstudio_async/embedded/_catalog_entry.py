@@ -21,6 +21,7 @@ from lmstudio_async.embedded._naming import (
     split_part,
     without_quantization,
 )
+from lmstudio_async.embedded._rope import Rope
 
 __all__ = ["CatalogEntry", "ModelFile", "Pooling", "entries_of"]
 
@@ -78,6 +79,7 @@ class CatalogEntry:
     trained_for_tool_use: bool
     chat_template: str | None
     max_context_length: int
+    rope: Rope
     block_count: int
     embedding_length: int
     head_count: int
@@ -216,6 +218,7 @@ def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile
         trained_for_tool_use=not embedding and _has_tools(header, template),
         chat_template=template,
         max_context_length=context_length,
+        rope=Rope.read(header, context_length),
         block_count=blocks,
         embedding_length=width,
         head_count=heads,

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, get_args
 import attrs
 
 from lmstudio_async.embedded._control_groups import cpu_quota
+from lmstudio_async.embedded._rope import RopeExtension
 
 __all__ = ["CacheType", "EngineSpec", "default_threads"]
 
@@ -54,6 +55,8 @@ class EngineSpec:
     direct_io: bool = False
     rope_frequency_base: float | None = None
     rope_frequency_scale: float | None = None
+    rope_extension: RopeExtension | None = None
+    """Given if ``context_length`` is more than the file says; its scale stands for ``rope_frequency_scale``."""
     seed: int | None = None
     """For requests that bring no seed of their own; ``None`` is a new one each time."""
     num_experts: int | None = None

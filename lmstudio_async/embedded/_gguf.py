@@ -150,6 +150,8 @@ class GgufHeader:
     main_tensor_type: str | None
     has_classifier: bool = False
     """Whether its last tensors make labels or scores of a text."""
+    has_position_table: bool = False
+    """Whether it has a learned vector for each position."""
 
     def text(self, key: str) -> str | None:
         """The value, if it is a string that is not empty."""
@@ -245,11 +247,12 @@ class _Reader:
 
     def _tensors(self, metadata: dict[str, Any], count: int) -> GgufHeader:
         parameters = end = 0
-        has_classifier = False
+        has_classifier = has_position_table = False
         numbers_by_type: Counter[int] = Counter()
         for _ in range(count):
             name = self._string(_MAX_KEY_LENGTH)
             has_classifier |= name.startswith("cls.")
+            has_position_table |= name == "position_embd.weight"
             dimensions = _U32.unpack(self._take(4))[0]
             if dimensions > 4:
                 _fail(f"tensor {name[:80]!r} has {dimensions} dimensions")
@@ -276,6 +279,7 @@ class _Reader:
             parameter_count=parameters,
             tensor_bytes=end,
             has_classifier=has_classifier,
+            has_position_table=has_position_table,
             main_tensor_type=None if main is None or main not in _TENSOR_TYPES else _TENSOR_TYPES[main][0],
         )
 

@@ -335,6 +335,13 @@ class Instances:
             raise explain_load(instance.entry.model_key, failure) from failure
         if blindness:
             instance.become_blind(blindness)
+        if plan.spec.rope_extension is not None:
+            logger.warning(
+                "%r has a context of %d tokens, and its model was made for %d: its answers may get worse",
+                instance.identifier,
+                context_length,
+                instance.entry.max_context_length,
+            )
         instance.context_length = context_length
         instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
         load.hand_out(self._handout_seconds)

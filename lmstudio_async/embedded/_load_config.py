@@ -18,6 +18,7 @@ from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._catalog import CatalogEntry
 from lmstudio_async.embedded._engine import EngineSpec, default_threads
+from lmstudio_async.embedded._rope import CannotExtend
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
@@ -164,10 +165,9 @@ def plan_load(
     fields: dict[str, Any] = {
         "context_length": _context_length(given, entry),
         "gpu_ratio": given.get("llama.acceleration.offloadRatio", "max"),
-        "rope_frequency_base": checked(given.get("llama.ropeFrequencyBase")) or None,
-        "rope_frequency_scale": checked(given.get("llama.ropeFrequencyScale")) or None,
         "seed": _seed(given),
         "threads": threads,
+        **_rope(given, entry),
         **_batches(given, entry),
         **_memory(given),
     }
@@ -235,26 +235,33 @@ def _checkbox(value: Any, filler: Any) -> dict[str, Any]:
 
 
 def _context_length(given: _Given, entry: CatalogEntry) -> int:
-    # The engine itself would quietly give less than it was asked for: it cuts each session to what the file says.
-    most = entry.max_context_length or _MOST
     asked = given.get("contextLength")
     if asked is None:
-        return min(_DEFAULT_CONTEXT, most)
+        return min(_DEFAULT_CONTEXT, entry.max_context_length or _MOST)
     if asked < 2:
         raise given.wrong(
             "contextLength", f"must be at least 2, a token of a prompt and one of an answer, not {asked}"
         )
-    if asked > most:
-        raise given.wrong(
-            "contextLength",
-            f"must be at most {most}, which this model was made for, not {asked}",
-            f"The engine cuts a longer context to that, with RoPE scaling too. To extend it all the same, have the "
-            f"file claim more: gguf-set-metadata {entry.file.name} {entry.architecture}.context_length {asked} (a "
-            "command of the package gguf); then load it with ropeFrequencyScale as the model needs it."
-            if entry.type == "llm"
-            else "",
-        )
+    if asked > _MOST:
+        raise given.wrong("contextLength", f"must be at most {_MOST}, not {asked}")
     return int(asked)
+
+
+def _rope(given: _Given, entry: CatalogEntry) -> dict[str, Any]:
+    base = checked(given.get("llama.ropeFrequencyBase")) or None
+    scale = checked(given.get("llama.ropeFrequencyScale")) or None
+    extension = None
+    asked = _context_length(given, entry)
+    if asked > (entry.max_context_length or _MOST):
+        try:
+            extension = entry.rope.extend(asked, scale=scale, base=base)
+        except CannotExtend as reason:
+            raise given.wrong(
+                "contextLength",
+                f"must be at most {entry.max_context_length}, which this model was made for, not {asked}",
+                str(reason),
+            ) from None
+    return {"rope_frequency_base": base, "rope_frequency_scale": scale, "rope_extension": extension}
 
 
 def _seed(given: _Given) -> int | None:

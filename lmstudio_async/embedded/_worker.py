@@ -322,6 +322,12 @@ def _set_context(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
         params.rope_freq_base = spec["rope_frequency_base"]
     if spec["rope_frequency_scale"] is not None:
         params.rope_freq_scale = spec["rope_frequency_scale"]
+    if spec["rope_extension"] is not None:
+        extension = spec["rope_extension"]
+        params.rope_scaling_type = engine.llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_YARN
+        params.rope_freq_scale = extension["scale"]
+        params.yarn_orig_ctx = extension["yarn_original_context_length"]
+        params.yarn_ext_factor = extension["yarn_extrapolation"]
 
 
 def _set_memory(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
