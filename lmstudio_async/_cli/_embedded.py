@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._embedding_names import EmbeddingNames
 from lmstudio_async.errors import LMStudioError, LMStudioValueError
 
 __all__ = ["check_folder", "has_llm", "models_in"]
@@ -23,9 +24,14 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
-async def models_in(folder: Path) -> tuple[Sequence[CatalogEntry], Mapping[str, str]]:
-    """The models of a folder, and by path why other files were skipped."""
-    catalog = Catalog(folder)
+async def models_in(
+    folder: Path, embedding_models: Sequence[str] = ()
+) -> tuple[Sequence[CatalogEntry], Mapping[str, str]]:
+    """The models of a folder, and by path why other files were skipped.
+
+    :param embedding_models: as for ``EmbeddedServer``.
+    """
+    catalog = Catalog(folder, EmbeddingNames(embedding_models))
     return await anyio.to_thread.run_sync(catalog.scan), catalog.broken
 
 

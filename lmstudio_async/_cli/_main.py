@@ -64,7 +64,15 @@ async def _serve(given: argparse.Namespace) -> None:
 
     with patient_interrupts():
         tokens = [*given.token, *(token for file in given.token_file for token in tokens_in(file))]
-        await serve(given.models, given.host, given.port, tokens, not given.no_auto_evict, given.allow_origin)
+        await serve(
+            given.models,
+            given.host,
+            given.port,
+            tokens,
+            not given.no_auto_evict,
+            given.allow_origin,
+            given.embedding_model,
+        )
 
 
 async def _demo(given: argparse.Namespace) -> None:
@@ -135,6 +143,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="web pages that may use the server besides those of this machine, such as https://chat.example or "
         "app://obsidian; can be repeated",
+    )
+    serve.add_argument(
+        "--embedding-model",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="models that embed texts, though their files are like those of any LLM: a key or a path, which may have "
+        "* and ? in it, such as '*-encoder'; can be repeated",
     )
     serve.add_argument(
         "--no-auto-evict",

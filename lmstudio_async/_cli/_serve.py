@@ -23,6 +23,7 @@ async def serve(
     tokens: Sequence[str],
     auto_evict: bool,
     allowed_origins: Sequence[str] = (),
+    embedding_models: Sequence[str] = (),
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; on asyncio only.
 
@@ -32,6 +33,7 @@ async def serve(
     :param tokens: API tokens, one of which each client must have; none lets everybody in.
     :param auto_evict: whether models that were loaded on demand make room for each other.
     :param allowed_origins: web pages that may use the server besides those of this machine.
+    :param embedding_models: keys or patterns of models that embed, though their files are like those of any LLM.
     :raises LMStudioError: if it cannot run like that.
     """
     check_extra()
@@ -44,9 +46,15 @@ async def serve(
             "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file of "
             "such lines with --token-file."
         )
-    server = EmbeddedServer(models, api_tokens=tokens, auto_evict=auto_evict, allowed_origins=allowed_origins)
+    server = EmbeddedServer(
+        models,
+        api_tokens=tokens,
+        auto_evict=auto_evict,
+        allowed_origins=allowed_origins,
+        embedding_models=embedding_models,
+    )
     folder = check_folder(server.models_folder)
-    found, skipped = await models_in(folder)
+    found, skipped = await models_in(folder, embedding_models)
     names = _names([model.model_key for model in found])
 
     def announce(host: str, port: int) -> None:

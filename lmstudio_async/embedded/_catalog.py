@@ -13,6 +13,7 @@ import attrs
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._errors import domain_mismatch, path_not_found
 from lmstudio_async.embedded._catalog_entry import CatalogEntry, ModelFile, entries_of
+from lmstudio_async.embedded._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._gguf import GgufError, GgufHeader, read_header
 from lmstudio_async.embedded._models_folder import default_models_folder, gguf_files
 from lmstudio_async.embedded._naming import (
@@ -39,10 +40,13 @@ class Catalog:
     """The models of one folder. Its methods block: call them in a thread.
 
     What a file says is remembered until the file changes, so looking again costs one ``stat`` a file.
+
+    :param embedding_names: those of embedding models whose files do not say so; None for those of known families.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, embedding_names: EmbeddingNames | None = None) -> None:
         self._folder = folder
+        self._embedding_names = EmbeddingNames() if embedding_names is None else embedding_names
         self._headers: dict[str, tuple[tuple[int, int, int], GgufHeader | GgufError]] = {}
         self.broken: dict[str, str] = {}
         """Path -> why this GGUF file is not among the models, as of the last scan."""
@@ -77,7 +81,7 @@ class Catalog:
                     del headers[path]
             else:
                 found[path] = ModelFile(path, file, status.st_size, header)
-        entries = list(entries_of(found, broken))
+        entries = list(entries_of(found, broken, self._embedding_names))
         for path in sorted(broken.keys() - self.broken.keys()):
             logger.info("skipped %s in the models folder: %s", printable(path), printable(broken[path]))
         self._headers, self.broken = headers, dict(sorted(broken.items()))

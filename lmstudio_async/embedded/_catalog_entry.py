@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from lmstudio_async.embedded._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._gguf import GgufError, GgufHeader
 from lmstudio_async.embedded._naming import (
     EMBEDDING_PREFIX,
@@ -31,10 +32,6 @@ _LARGEST_SIZE: Final = (1 << 31) - 1
 # Pooling types, as files number them.
 _NONE: Final = 0
 _RANK: Final = 4
-# Families of embedding models that are LLMs by their architecture: Qwen3-Embedding, e5-mistral, gte-Qwen2, ...
-_EMBEDDING_NAME: Final = re.compile(
-    r"(?:^|[\s/_.-])(?:embed|embedding|embeddings|e5|gte|bge)(?=$|[\s/_.-])", re.IGNORECASE
-)
 _EMBEDDING_ARCHITECTURES: Final = frozenset(
     {
         "bert",
@@ -126,11 +123,14 @@ class ModelFile:
         )
 
 
-def entries_of(found: dict[str, ModelFile], broken: dict[str, str]) -> Iterator[CatalogEntry]:
+def entries_of(
+    found: dict[str, ModelFile], broken: dict[str, str], embedding_names: EmbeddingNames
+) -> Iterator[CatalogEntry]:
     """Yield the models of the files, with keys that need not be unique.
 
     :param found: the files by their paths.
     :param broken: gets the reason by the path of each file that is part of no model.
+    :param embedding_names: those of embedding models whose files do not say so.
     """
     projectors: dict[str, list[ModelFile]] = defaultdict(list)
     for file in found.values():
@@ -148,7 +148,8 @@ def entries_of(found: dict[str, ModelFile], broken: dict[str, str]) -> Iterator[
             continue
         try:
             parts = _all_parts(file, found) if part else [file]
-            yield _entry(parts, part[0] if part else file.stem, projectors[file.folder])
+            stem = part[0] if part else file.stem
+            yield _entry(parts, stem, projectors[file.folder], embedding_names)
         except GgufError as error:
             broken[path] = str(error)
 
@@ -163,7 +164,9 @@ def _all_parts(first: ModelFile, found: dict[str, ModelFile]) -> list[ModelFile]
     return present
 
 
-def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile]) -> CatalogEntry:
+def _entry(
+    parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile], embedding_names: EmbeddingNames
+) -> CatalogEntry:
     first = parts[0]
     header = first.header
     architecture = header.architecture
@@ -186,8 +189,9 @@ def _entry(parts: Sequence[ModelFile], stem: str, projectors: Sequence[ModelFile
     heads = _size(header, "attention.head_count") or 1
     folders = first.folder.split("/")
     name = without_quantization(stem, folders[-1])
-    embedding, pooling = _embedding_kind(parts, architecture, (name, header.text("general.name") or ""))
     key = base_key(name)
+    has_name = embedding_names.has(key, first.path, (name, header.text("general.name") or ""))
+    embedding, pooling = _embedding_kind(parts, architecture, has_name=has_name)
     if embedding and not key.startswith(EMBEDDING_PREFIX):
         key = EMBEDDING_PREFIX + key
     if not is_sound_key(key):
@@ -238,11 +242,11 @@ def _size(header: GgufHeader, key: str) -> int:
 
 
 def _embedding_kind(
-    parts: Sequence[ModelFile], architecture: str, names: Sequence[str]
+    parts: Sequence[ModelFile], architecture: str, *, has_name: bool
 ) -> tuple[bool, Pooling | None]:
     """Tell whether a model is an embedding model, and its pooling where the file does not say.
 
-    :param names: of the model: by its file, and by what it says itself.
+    :param has_name: whether its name is that of an embedding model.
     :raises GgufError: it gives no vectors of texts, though it is no language model either.
     """
     header = parts[0].header
@@ -259,7 +263,7 @@ def _embedding_kind(
     ):
         # Without a pooling type the file of an embedding model that was made of an LLM is like any LLM's. Such models
         # are trained to say all with the last token.
-        return (True, "last") if any(map(_EMBEDDING_NAME.search, names)) else (False, None)
+        return (True, "last") if has_name else (False, None)
     if pooling == _NONE:
         raise GgufError("it gives a vector for each token and none for a text (its pooling type is none)")
     # As sentence-transformers does with a model that says nothing of its pooling.

@@ -24,6 +24,7 @@ from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._clients import Client, Clients
+from lmstudio_async.embedded._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._logs import Logs
 from lmstudio_async.embedded._models_folder import default_models_folder
@@ -70,6 +71,9 @@ class EmbeddedServer:
         none: everybody may connect.
     :param allowed_origins: web pages and apps that may use the server besides pages of this machine, by the origins
         that browsers send: ``https://chat.example``, ``app://obsidian``. Programs have no origin and need none.
+    :param embedding_models: models that embed texts, though their files are like those of any LLM: model keys or paths,
+        with ``*`` and ``?``, such as ``*-encoder`` or ``acme/*``. They embed with their last token unless the file says
+        otherwise. Names such as Qwen3-Embedding, e5-mistral and gte-Qwen2 are known.
     :param auto_evict: before a model is loaded on demand (JIT), unload those that were loaded that way before.
         Models that were loaded explicitly stay.
     :param jit_ttl: idle seconds after which a model that was loaded on demand is unloaded, unless the client says
@@ -85,6 +89,7 @@ class EmbeddedServer:
         *,
         api_tokens: Collection[str] = (),
         allowed_origins: Collection[str] = (),
+        embedding_models: Collection[str] = (),
         auto_evict: bool = True,
         jit_ttl: float | None = 3600,
         threads: int | None = None,
@@ -110,6 +115,7 @@ class EmbeddedServer:
         self._threads = count
         self._clients = Clients(api_tokens, self._limits)
         self._origins = Origins(allowed_origins)
+        self._embedding_names = EmbeddingNames(embedding_models)
         self._logs = Logs()
         self._running: _Running | None = None
         self._tasks: OwnedTaskGroup | None = None
@@ -203,7 +209,7 @@ class EmbeddedServer:
         from lmstudio_async.embedded._instances import Instances
         from lmstudio_async.embedded._pulse import Pulse
 
-        catalog = Catalog(models_folder)
+        catalog = Catalog(models_folder, self._embedding_names)
         instances = Instances(
             catalog,
             auto_evict=self._auto_evict,

@@ -68,6 +68,17 @@ async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models:
     assert not any(map(is_running, loaded))
 
 
+async def test_embedding_model_is_served_if_an_option_says_that_it_is_one(models: Path) -> None:
+    options = ("--models", str(models), "--port", "0", "--embedding-model", "ti*")
+    with command("serve", *options) as server:
+        line = read_until(server, "Serving at")
+        assert "with 1 model (text-embedding-tiny)" in line
+        async with lms.AsyncClient(address(line)) as client:
+            model = await client.embedding.model("text-embedding-tiny")
+            assert len(await model.embed("Hello")) == 64
+        interrupt(server, signal.SIGINT)
+
+
 async def test_tokens_in_a_file_are_not_in_the_list_of_processes(models: Path, tmp_path: Path) -> None:
     other = TOKEN.replace("a", "b")
     file = tmp_path / "tokens"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._engine import EngineFailure
-from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError, LMStudioValueError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import loaded
 
@@ -100,8 +102,9 @@ def test_llm_by_architecture_is_an_embedding_model_by_its_name(
 
 
 async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: ModelsFolder) -> None:
-    models.add_llm("tiny-embedding")
-    models.add_llm("other", metadata={"llama.pooling_type": 3})
+    # Each letter has a vector of its own here: the mean of them is another one than the last.
+    models.add_llm("tiny-embedding", script=None)
+    models.add_llm("other", script=None, metadata={"llama.pooling_type": 3})
     async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
         by_name, by_key = [
             await client.embedding.load_new_instance(key) for key in ("tiny-embedding", "other")
@@ -109,3 +112,55 @@ async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: Mo
         vector = await by_name.embed("first last")
         assert len(vector) == 64
         assert vector == await by_key.embed("first last")
+
+
+async def test_llm_by_all_signs_embeds_if_the_owner_of_the_server_says_so(models: ModelsFolder) -> None:
+    # Each letter has a vector of its own here.
+    models.add_llm("acme/Encoder-GGUF/Encoder-Q8_0.gguf", script=None)
+    models.add_llm("acme/chatty-GGUF/chatty-Q8_0.gguf", script=None)
+    models.add_llm("last", script=None, metadata={"llama.pooling_type": 3})
+    models.add_llm("mean", script=None, metadata={"llama.pooling_type": 1})
+    async with (
+        EmbeddedServer(models.folder, threads=1, embedding_models=["enco*"]) as server,
+        AsyncClient(server) as client,
+    ):
+        assert [llm.model_key for llm in await client.list_downloaded_models("llm")] == ["chatty"]
+        encoder, last, mean = [
+            await client.embedding.load_new_instance(key)
+            for key in ("text-embedding-encoder", "last", "mean")
+        ]
+        vector = await encoder.embed("first and last")
+        assert len(vector) == 64
+        assert vector == await last.embed("first and last")
+        assert vector != await mean.embed("first and last")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_met"),
+    [
+        ("enc-v2", True),
+        ("ENC-V2", True),
+        ("*-v?", True),
+        ("acme/*", True),
+        ("acme/Enc-GGUF/enc-v2-Q8_0.gguf", True),
+        ("enc", False),
+        ("text-embedding-*", False),
+    ],
+)
+def test_pattern_of_embedding_models_fits_a_whole_key_or_path(
+    models: ModelsFolder, pattern: str, is_met: bool
+) -> None:
+    models.add_llm("acme/Enc-GGUF/Enc-v2-Q8_0.gguf")
+    (entry,) = Catalog(models.folder, EmbeddingNames([pattern])).scan()
+    assert (entry.type == "embedding") == is_met
+
+
+def test_reranker_stays_one_whatever_it_is_said_to_be(models: ModelsFolder) -> None:
+    models.add_llm("rr", metadata={"llama.pooling_type": 4})
+    assert Catalog(models.folder, EmbeddingNames(["*"])).scan() == []
+
+
+@pytest.mark.parametrize("patterns", ["bge", [""], [" "], [None], [b"bge"]])
+def test_embedding_models_that_are_no_patterns_are_an_error(patterns: Any) -> None:
+    with pytest.raises(LMStudioValueError, match="embedding_models"):
+        EmbeddedServer(embedding_models=patterns)
