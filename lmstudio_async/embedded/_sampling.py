@@ -16,6 +16,7 @@ from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._json_bounds import size_problem
 from lmstudio_async.embedded._load_config import MOST_THREADS
 from lmstudio_async.embedded._structured import structure
+from lmstudio_async.embedded._thinking_switch import ThinkingSwitch, thinking_switch
 from lmstudio_async.embedded._thoughts import ThoughtForm, thought_tags
 from lmstudio_async.embedded._versions import engine_version
 
@@ -65,6 +66,7 @@ class Sampling:
     :ivar stop_strings: end the answer. They are not in the body, because the engine would look for them in thoughts too.
     :ivar chat_template: the Jinja template that makes the prompt.
     :ivar manual_template: what stands around the messages of each role, instead.
+    :ivar thinking: whether the model is to think, if the request says.
     :ivar draft_key: the model that is to draft, if the request names one.
     :ivar threads: for the engine, if the request says.
     :ivar reasoning: the tags around thoughts; None if thoughts are not told apart.
@@ -85,6 +87,7 @@ class Sampling:
     tool_naming: str
     chat_template: str
     manual_template: Mapping[str, str] | None
+    thinking: bool | None
     template_variables: dict[str, Any]
     system_prompt: str
     overflow: str
@@ -101,7 +104,7 @@ class Sampling:
     @property
     def own_thought(self) -> tuple[str, str] | None:
         """The tags of the thoughts that the model may begin an answer with by itself; None if it has none."""
-        if self.reasoning is None or self.template_variables.get("enable_thinking") is False:
+        if self.reasoning is None or self.thinking is False:
             return None
         return self.reasoning if all(tag and tag in self.chat_template for tag in self.reasoning) else None
 
@@ -111,7 +114,7 @@ class Sampling:
             ("tools", self.tools),
             ("systemPrompt", self.system_prompt),
             ("reasoning.budgetTokens", self.budget is not None),
-            ("reasoning.enableThinking", self.template_variables.get("enable_thinking") is False),
+            ("reasoning.enableThinking", self.thinking is False),
         ):
             if is_set:
                 raise server_error(
@@ -171,7 +174,8 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
             _PREFIX + "reasoning.budgetTokens",
             f"the chat template of this model knows no {parsing['startString']!r}",
         )
-    if thinking is False and "enable_thinking" not in jinja:
+    switch = thinking_switch(jinja)
+    if thinking is False and switch is None:
         raise _unsupported(
             _PREFIX + "reasoning.enableThinking", "the chat template of this model has no switch for thinking"
         )
@@ -196,7 +200,8 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         tool_naming=get("toolNaming"),
         chat_template=jinja,
         manual_template=manual,
-        template_variables={} if thinking is None else {"enable_thinking": thinking},
+        thinking=thinking,
+        template_variables=_thinking_variables(switch, thinking=thinking),
         system_prompt=get("systemPrompt"),
         overflow=get("contextOverflowPolicy"),
         draft_key=given.get(_PREFIX + "speculativeDecoding.draftModel") or None,
@@ -270,6 +275,16 @@ def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping
     if not template:
         raise server_error(f"{key} of type jinja must have a jinjaPromptTemplate with a template.")
     return template, None
+
+
+def _thinking_variables(switch: ThinkingSwitch | None, *, thinking: bool | None) -> dict[str, Any]:
+    if thinking is None:
+        return {}
+    # The engine reads this one too, whatever the template has, to know how the answer begins.
+    variables: dict[str, Any] = {"enable_thinking": thinking}
+    if switch is not None:
+        variables[switch.name] = switch.on if thinking else switch.off
+    return variables
 
 
 def _threads(given: Mapping[str, Any]) -> int | None:

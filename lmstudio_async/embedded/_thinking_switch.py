@@ -1,0 +1,52 @@
+"""The variable by which a chat template lets a model think or not."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+__all__ = ["ThinkingSwitch", "thinking_switch"]
+
+
+class ThinkingSwitch(NamedTuple):
+    """The variable by which a chat template lets a model think or not."""
+
+    name: str
+    on: object
+    off: object
+
+
+_SWITCHES: Final = (
+    ThinkingSwitch("enable_thinking", on=True, off=False),
+    # Granite 3.3, Kimi K3, DeepSeek V3.1 and V3.2.
+    ThinkingSwitch("thinking", on=True, off=False),
+    # Of MiniMax M3, of Cohere's mixtures of experts, of Seed-OSS and of Hunyuan 3.
+    ThinkingSwitch("thinking_mode", on="enabled", off="disabled"),
+    ThinkingSwitch("reasoning", on=True, off=False),
+    ThinkingSwitch("thinking_budget", on=-1, off=0),
+    ThinkingSwitch("reasoning_effort", on="high", off="no_think"),
+)
+_CODE: Final = re.compile(r"\{#.*?#\}|\{%(?P<statement>.*?)%\}|\{\{(?P<expression>.*?)\}\}", re.DOTALL)
+_STRING: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+
+
+@lru_cache(maxsize=32)
+def thinking_switch(template: str) -> ThinkingSwitch | None:
+    """Return the switch for thinking that a chat template has, None if it has none."""
+    pieces = [found["statement"] or found["expression"] or "" for found in _CODE.finditer(template)]
+    words = {found[0][1:-1] for piece in pieces for found in _STRING.finditer(piece)}
+    code = "\n".join(_STRING.sub("''", piece) for piece in pieces)
+    for switch in _SWITCHES:
+        values = {value for value in (switch.on, switch.off) if isinstance(value, str)}
+        if _is_parameter(switch.name, code) and values <= words:
+            return switch
+    return None
+
+
+def _is_parameter(name: str, code: str) -> bool:
+    """Whether a template takes the value of a variable from outside: it asks whether there is one, or never sets it."""
+    if re.search(rf"(?<![\w.]){name}\s*(?:\|\s*default|\bis\s+(?:not\s+)?(?:un)?defined)\b", code):
+        return True
+    is_read = re.search(rf"(?<![\w.]){name}\b(?!\s*=[^=])", code)
+    return is_read is not None and not re.search(rf"\b(?:set|for|macro\s+\w+\([^)]*)\s*\b{name}\b", code)
