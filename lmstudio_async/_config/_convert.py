@@ -95,7 +95,9 @@ def _given(config: object, cls: type[Settings]) -> dict[str, Any]:
     if isinstance(config, Mapping):
         config = cls.from_dict(config)
     if not isinstance(config, cls):
-        raise LMStudioConfigError(f"The {cls._title} is a mapping or a {cls.__name__}, not {show(config)}.")
+        raise LMStudioConfigError(
+            f"The {cls._title} is a mapping or an instance of {cls.__name__}, not {show(config)}."
+        )
     return settings_of(config)
 
 

@@ -55,7 +55,9 @@ class Settings:
             LlmLoadModelConfig.from_dict({"contextLength": 8192})
         """
         if not isinstance(data, Mapping):
-            raise LMStudioConfigError(f"The {cls._title} is a mapping or a {cls.__name__}, not {show(data)}.")
+            raise LMStudioConfigError(
+                f"The {cls._title} is a mapping or an instance of {cls.__name__}, not {show(data)}."
+            )
         return cls(**spell(data, _names(cls), cls._title, cls._place))
 
     def to_dict(self) -> dict[str, Any]:

@@ -170,7 +170,9 @@ class Serving:
         if value is None and (call.endpoint.result is None or call.endpoint.optional_result):
             return encode(RpcResult(call_id=call.call_id))
         if not _fits(value, call.endpoint.result):
-            raise TypeError(f"{call.endpoint.name} must not answer with a {type(value).__name__}")
+            raise TypeError(
+                f"{call.endpoint.name} must not answer with an instance of {type(value).__name__}"
+            )
         return encode(RpcResult(call_id=call.call_id, result=write(value)))
 
     def call_failed(self, call: Call, error: BaseException) -> str:
@@ -186,7 +188,7 @@ class Serving:
         if endpoint is None:
             return None
         if not _fits(packet, endpoint.to_client):
-            raise TypeError(f"{endpoint.name} must not send a {type(packet).__name__}")
+            raise TypeError(f"{endpoint.name} must not send an instance of {type(packet).__name__}")
         return encode(ChannelSend(channel_id=channel_id, message=write(packet)))
 
     def close(self, channel_id: int, error: BaseException | None = None) -> str | None:

@@ -118,7 +118,7 @@ def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str
     match kind[0]:
         case "object" if isinstance(value, Mapping):
             for name in sorted(kind[2] - value.keys()):
-                return place, f"must have a {name!r}"
+                return place, f"must have the member {name!r}"
             for name, member in kind[1].items():
                 if name in value and (found := misfit(member, value[name], f"{place}.{name}")):
                     return found

@@ -114,7 +114,7 @@ def test_a_value_that_fits_its_key_passes(key: str, value: object) -> None:
         ("llm.load.seed", on(-2), ".value must be a whole number of at least -1, not -2"),
         ("llm.load.seed", {"checked": True}, ".value must be"),
         ("llm.load.llama.kCacheQuantizationType", on("q9"), ".value must be 'f32', 'f16'"),
-        ("llm.load.mlx.kvCacheQuantization", {"enabled": True}, "must have a 'bits'"),
+        ("llm.load.mlx.kvCacheQuantization", {"enabled": True}, "must have the member 'bits'"),
         ("llm.load.mlx.kvCacheQuantization", 8, "must be an object with 'enabled', 'bits'"),
         (
             "load.gpuSplitConfig",
