@@ -27,8 +27,11 @@ _SWITCHES: Final = (
     ThinkingSwitch("thinking_budget", on=-1, off=0),
     ThinkingSwitch("reasoning_effort", on="high", off="no_think"),
 )
-_CODE: Final = re.compile(r"\{#.*?#\}|\{%(?P<statement>.*?)%\}|\{\{(?P<expression>.*?)\}\}", re.DOTALL)
-_STRING: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+# Without its end, a piece goes on to the end of all: the search must not begin anew at each mark.
+_CODE: Final = re.compile(
+    r"\{#.*?(?:#\}|\Z)|\{%(?P<statement>.*?)(?:%\}|\Z)|\{\{(?P<expression>.*?)(?:\}\}|\Z)", re.DOTALL
+)
+_STRING: Final = re.compile(r"'(?:[^'\\]|\\.)*(?:'|\\?\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)", re.DOTALL)
 
 
 @lru_cache(maxsize=32)
@@ -49,4 +52,4 @@ def _is_parameter(name: str, code: str) -> bool:
     if re.search(rf"(?<![\w.]){name}\s*(?:\|\s*default|\bis\s+(?:not\s+)?(?:un)?defined)\b", code):
         return True
     is_read = re.search(rf"(?<![\w.]){name}\b(?!\s*=[^=])", code)
-    return is_read is not None and not re.search(rf"\b(?:set|for|macro\s+\w+\([^)]*)\s*\b{name}\b", code)
+    return is_read is not None and not re.search(rf"\b(?:set|for|macro\s+\w+\([^()]*)\s*\b{name}\b", code)

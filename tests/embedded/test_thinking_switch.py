@@ -72,3 +72,11 @@ async def test_thinking_cannot_be_turned_off_without_a_switch(shared_server: Emb
 @pytest.mark.parametrize("template", NO_SWITCHES.values(), ids=NO_SWITCHES)
 def test_the_name_alone_makes_no_switch(template: str) -> None:
     assert thinking_switch(template + CHATML) is None
+
+
+@pytest.mark.parametrize(
+    "piece", ["{%", "{{", "{#", "{% '\\", "{{ ''' \"", "{% macro a(", "{% set thinking = "]
+)
+def test_search_for_a_switch_does_not_begin_anew_at_each_mark(piece: str) -> None:
+    # Were it so, this would take minutes.
+    assert thinking_switch(piece * 200_000) is None
