@@ -167,6 +167,8 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     body = _sampler(get)
     if candidates is not None:
         body["n_probs"] = max(candidates, 1)
+    if _is_reproducible(checked(get("seed")), loaded):
+        body["cache_prompt"] = False
     body |= structure(get("structured"))
     budget = checked(get("reasoning.budgetTokens"))
     if budget is not None and (not parsing["startString"] or parsing["startString"] not in jinja):
@@ -275,6 +277,17 @@ def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping
     if not template:
         raise server_error(f"{key} of type jinja must have a jinjaPromptTemplate with a template.")
     return template, None
+
+
+def _is_reproducible(seed: int | None, loaded: Mapping[str, Any]) -> bool:
+    """Whether the same request is to have the same answer: a seed is set, and no other request is computed with it.
+
+    The engine rounds in another way when it finds a part of a prompt in its cache, or computes requests together.
+    """
+    if seed is None:
+        seed = checked(loaded.get("llm.load.seed"))
+    # A seed of -1 is a new one each time.
+    return loaded.get("llm.load.numParallelSessions") == 1 and seed not in (None, -1)
 
 
 def _thinking_variables(switch: ThinkingSwitch | None, *, thinking: bool | None) -> dict[str, Any]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import random
-from array import array
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._catalog import Catalog
 from lmstudio_async.embedded._engine import Engine, EngineSpec
 from lmstudio_async.embedded._load_config import plan_load
-from lmstudio_async.testing import ModelsFolder, _tiny_models
-from lmstudio_async.testing._gguf_writer import Tensor, Value, write_gguf
+from lmstudio_async.testing import ModelsFolder
+from tests.embedded.attentive_models import add_attentive_llm
 
 #: Of every model here.
 TRAINED = 128
@@ -129,13 +126,9 @@ async def test_an_embedding_model_with_learned_positions_is_not_extended(client:
         await client.embedding.load_new_instance("bert", config=config)
 
 
-async def test_extended_positions_are_scaled_as_within_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_extended_positions_are_scaled_as_within_the_training(tmp_path: Path) -> None:
     """The way that lifts the engine's limit changes nothing else: the same text has the same next tokens."""
-    with monkeypatch.context() as patch:
-        patch.setattr(_tiny_models, "write_gguf", write_attentive_gguf)
-        ModelsFolder(tmp_path).add_llm("attentive", script=None, context_length=TRAINED)
+    add_attentive_llm(ModelsFolder(tmp_path), "attentive", context_length=TRAINED)
     (entry,) = Catalog(tmp_path).scan()
 
     def planned(context_length: int, scale: float | None) -> EngineSpec:
@@ -148,20 +141,6 @@ async def test_extended_positions_are_scaled_as_within_the_training(
     assert usual != pytest.approx(scaled, abs=1e-3)
     assert await next_tokens(planned(LONG, 0.25)) == pytest.approx(scaled, abs=1e-4)
     assert await next_tokens(planned(LONG, 1.0)) == pytest.approx(usual, abs=1e-4)
-
-
-def write_attentive_gguf(path: Path, keys: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> Path:
-    """Write a model whose attention has weights, so that it matters where a token stands."""
-    filled = {
-        name: (shape, noise(name, math.prod(shape)) if numbers is None else numbers)
-        for name, (shape, numbers) in tensors.items()
-    }
-    return write_gguf(path, keys, filled)
-
-
-def noise(name: str, count: int) -> array[float]:
-    dice = random.Random(name)
-    return array("f", (dice.gauss(0, 0.4) for _ in range(count)))
 
 
 async def next_tokens(spec: EngineSpec) -> dict[int, float]:

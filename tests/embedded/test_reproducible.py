@@ -1,0 +1,74 @@
+"""The same request has the same answer, to the last bit, if the load config says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import lmstudio_async as lms
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._sampling import read_sampling
+from lmstudio_async.testing import ModelsFolder
+from tests.embedded.attentive_models import add_attentive_llm
+
+REPRODUCIBLE: lms.LlmLoadModelConfigDict = {"max_parallel_predictions": 1, "seed": 7}
+
+#: Some are beginnings of others, which the engine finds in its cache.
+PROMPTS = ["bano kola " * count for count in (5, 20, 20, 60, 40)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    add_attentive_llm(folder, "attentive")
+    return folder.folder
+
+
+async def complete(llm: lms.AsyncLLM, prompt: str) -> tuple[lms.TokenInfo, ...]:
+    """Return the tokens of the answer, with the probabilities of what might have come instead."""
+    result = await llm.complete(prompt, config={"temperature": 1.0, "max_tokens": 12, "log_probs": 3})
+    assert result.tokens
+    return result.tokens
+
+
+async def test_one_session_and_a_seed_make_the_same_answer_each_time(shared_server: EmbeddedServer) -> None:
+    async with lms.AsyncClient(shared_server) as client:
+        llm = await client.llm.load_new_instance("attentive", config=REPRODUCIBLE)
+        first = {prompt: await complete(llm, prompt) for prompt in PROMPTS}
+        for prompt in [*PROMPTS, *reversed(PROMPTS)]:
+            assert await complete(llm, prompt) == first[prompt]
+
+        async def ask(prompt: str) -> None:
+            assert await complete(llm, prompt) == first[prompt]
+
+        async with anyio.create_task_group() as tasks:
+            for prompt in PROMPTS:
+                tasks.start_soon(ask, prompt)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "loaded_seed", "seed", "is_reproducible"),
+    [
+        (1, 7, None, True),
+        (1, None, 7, True),
+        (1, 0, None, True),
+        # Without a seed the cache of prompts is worth more.
+        (1, None, None, False),
+        (1, -1, None, False),
+        (1, 7, -1, False),
+        # Requests that are computed together change each other.
+        (4, 7, 7, False),
+    ],
+)
+def test_prompts_are_computed_anew_if_answers_are_to_be_the_same(
+    sessions: int, loaded_seed: int | None, seed: int | None, is_reproducible: bool
+) -> None:
+    def checkbox(value: int | None) -> dict[str, Any]:
+        return {"checked": value is not None, "value": -1 if value is None else value}
+
+    loaded = {"llm.load.numParallelSessions": sessions, "llm.load.seed": checkbox(loaded_seed)}
+    body = read_sampling({"llm.prediction.seed": checkbox(seed)}, template="", loaded=loaded).body
+    assert (body.get("cache_prompt") is False) == is_reproducible
