@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import anyio
 
 from lmstudio_async._cli._interrupts import INTERRUPTED, patient_interrupts
+from lmstudio_async._cli._output import discard_output
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import LMStudioError
 
@@ -39,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # Whoever read the output has left, as `head` does: there is nobody to talk to any more.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout)
         return 1
     except OSError as error:
         print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)

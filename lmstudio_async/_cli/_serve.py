@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._embedded import check_folder, models_in
+from lmstudio_async._cli._output import discard_output
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded._extra import check_extra
 from lmstudio_async.errors import LMStudioValueError
@@ -60,13 +63,11 @@ async def serve(
     def announce(host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
         shown = printable(f"{names} from {folder}")
-        print(f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it.", flush=True)
+        lines = [f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it."]
         if not found:
-            print(
-                "Put GGUF files there, as publisher/repository/file.gguf: they need no restart.", flush=True
-            )
-        for path, reason in skipped.items():
-            print(printable(f"Skipped {path}: {reason}."), flush=True)
+            lines.append("Put GGUF files there, as publisher/repository/file.gguf: they need no restart.")
+        lines += [printable(f"Skipped {path}: {reason}.") for path, reason in skipped.items()]
+        _say(lines)
 
     async with server:
         await listen(server, host, port, ready=announce)
@@ -87,6 +88,19 @@ def tokens_in(file: str) -> list[str]:
     if not tokens:
         raise LMStudioValueError(f"There is no API token in {file}: write one in a line of its own")
     return tokens
+
+
+def _say(lines: Sequence[str]) -> None:
+    """Write to standard output, else to standard error, else nowhere: a full disk must not end the server."""
+    text = "\n".join(lines)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(sys.stdout)
+        with contextlib.suppress(OSError):
+            print(f"Standard output cannot be written: {error.strerror}.\n{text}", file=sys.stderr)
 
 
 def _names(keys: Sequence[str]) -> str:

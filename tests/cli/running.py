@@ -8,22 +8,31 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 __all__ = ["command", "interrupt", "read_until", "run"]
 
 
 @contextmanager
-def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command, and end it in the end, whatever happens."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, **environment},
-    ) as process:
+def command(
+    *arguments: str, full: Literal["stdout", "stderr"] | None = None, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command, and end it in the end, whatever happens.
+
+    :param full: the output that is on a full disk; the other one is what can be read then.
+    """
+    with (
+        open("/dev/full" if full else os.devnull, "w") as disk,
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments],
+            stdout=disk if full == "stdout" else subprocess.PIPE,
+            stderr=disk if full == "stderr" else subprocess.PIPE if full else subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **environment},
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -32,16 +41,17 @@ def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
     """Run a command to its end: its exit code and its output."""
-    with command(*arguments, **environment) as process:
+    with command(*arguments, full=None, **environment) as process:
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
     """Read its output up to the line that has the text."""
-    assert process.stdout is not None
+    output = process.stdout or process.stderr
+    assert output is not None
     lines = []
-    for line in process.stdout:
+    for line in output:
         lines.append(line)
         if text in line:
             return "".join(lines)
@@ -51,4 +61,5 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
     """Do what Ctrl-C does, and give the output from then on."""
     process.send_signal(number)
-    return process.communicate(timeout=30)[0]
+    output, errors = process.communicate(timeout=30)
+    return output or errors or ""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import anyio.to_thread
 import pytest
@@ -77,6 +78,27 @@ async def test_embedding_model_is_served_if_an_option_says_that_it_is_one(models
             model = await client.embedding.model("text-embedding-tiny")
             assert len(await model.embed("Hello")) == 64
         interrupt(server, signal.SIGINT)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+async def test_full_disk_under_its_output_does_not_end_it(
+    models: Path, full: Literal["stdout", "stderr"]
+) -> None:
+    options = ("--models", str(models), "--port", "0", "--token", TOKEN)
+    with command("serve", *options, full=full) as server:
+        lines = read_until(server, "Serving at")
+        assert ("Standard output cannot be written: No space left on device." in lines) == (full == "stdout")
+        # The log of the server has to say something about this one.
+        with pytest.raises(lms.LMStudioAuthenticationError):
+            async with lms.AsyncClient(address(lines)) as stranger:
+                await stranger.llm.list_loaded()
+        async with lms.AsyncClient(address(lines), TOKEN) as client:
+            llm = await client.llm.model("tiny")
+            assert str(await llm.respond("Hello")) == "One, two and three good reasons."
+        rest = interrupt(server, signal.SIGTERM)
+        assert ("llm: refused: " in rest) == (full == "stdout")
+        assert server.returncode == 0
 
 
 async def test_tokens_in_a_file_are_not_in_the_list_of_processes(models: Path, tmp_path: Path) -> None:
