@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 import anyio
@@ -44,7 +45,6 @@ class Answer:
     :param requests: finds the tool calls, if the engine does not look for them itself.
     :ivar generating: the prompt is done.
     :ivar finished: nothing more is needed from the engine.
-    :ivar text: everything that was said.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Answer:
     ) -> None:
         self.generating = False
         self.finished = False
-        self.text = ""
+        # A string would be copied for each token that it grows by.
+        self._text = StringIO()
         self.stop_reason = "failed"
         self._limit = limit
         self._candidates = candidates
@@ -80,6 +81,8 @@ class Answer:
         self._broken_call: str | None = None
         self._predicted_before = 0
         self._accepted = 0
+        self._accepted_before = 0
+        self._drafted_before = 0
         self._drafted_left = 0
 
     def begin(self) -> PromptProcessingProgressPacket:
@@ -90,6 +93,11 @@ class Answer:
     def latest_progress(self) -> PromptProcessingProgressPacket:
         """How far the prompt is."""
         return PromptProcessingProgressPacket(progress=self._progress, details=self._prompt)
+
+    @property
+    def text(self) -> str:
+        """Everything that was said."""
+        return self._text.getvalue()
 
     @property
     def predicted(self) -> int:
@@ -107,7 +115,10 @@ class Answer:
         self._predicted = self._predicted_before = predicted
         self._uncounted = max(self._uncounted - repeated, 0)
         self._untold = self._untold[: len(self._untold) - repeated]
-        self._accepted = 0
+        # Each request of the engine's counts drafts from 0 on.
+        self._drafted_before += int(self._timings.get("draft_n", 0))
+        self._accepted_before += int(self._timings.get("draft_n_accepted", 0))
+        self._accepted, self._timings = 0, {}
 
     def feed(self, frame: Frame) -> Iterator[WireObject]:
         """Take one frame of either of the engine's endpoints."""
@@ -276,7 +287,7 @@ class Answer:
             if not text:
                 continue
             structural = kind.endswith("Tag")
-            self.text += text
+            self._text.write(text)
             yield FragmentPacket(
                 fragment=LlmPredictionFragment(
                     content=text,
@@ -303,8 +314,8 @@ class Answer:
         drafts: dict[str, Any] = {}
         if draft_key is not None:
             # The engine leaves the numbers out if there was no draft.
-            drafted = int(self._timings.get("draft_n", 0))
-            accepted = int(self._timings.get("draft_n_accepted", 0))
+            drafted = self._drafted_before + int(self._timings.get("draft_n", 0))
+            accepted = self._accepted_before + int(self._timings.get("draft_n_accepted", 0))
             drafts = {
                 "used_draft_model_key": draft_key,
                 "total_draft_tokens_count": drafted,

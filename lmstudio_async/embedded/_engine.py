@@ -165,6 +165,11 @@ class Engine:
         tokens: list[int] = answer["tokens"]
         return tokens
 
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones included."""
+        answer = await self._call("POST", "/detokenize", {"tokens": list(tokens)})
+        return str(answer["content"])
+
     async def embed(self, text: str) -> list[float]:
         """Return the vector of a text, of length one.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._engine import Engine, EngineRequestError, EngineStream
 from lmstudio_async.embedded._instance import Use
 from lmstudio_async.embedded._request import Request
+from lmstudio_async.embedded._said import Said
 from lmstudio_async.embedded._token_budget import TokenBudget
 
 __all__ = ["Prediction"]
 
-Frame = Mapping[str, Any]
+Frame: TypeAlias = Mapping[str, Any]
 
 # Tokens beyond prompt and answer: the marks around a prompt, and the token that the engine works on.
 _MARGIN: Final = 4
@@ -27,6 +27,9 @@ class Prediction:
     is told to stop there. The prediction then reserves more and has the engine go on with what was said, which is
     still in its cache unless another prediction needed the room meanwhile. Answers that the engine cannot go on with
     (it holds them to a grammar, or reads tool calls out of them) reserve all that they may ever need.
+
+    An answer that reaches the end of the context ends there, or goes on from what its window keeps. Such an answer may
+    never end; but whenever it reserves anew, predictions that wait have their turn.
     """
 
     def __init__(
@@ -35,13 +38,16 @@ class Prediction:
         self._engine = engine
         self._request = request
         self._answer = request.answer
+        self._body = request.body
+        self._window = request.window if request.can_go_on else None
         self._use = use
         self._budget = budget
         self._channel = channel
         self._reservation = budget.reservation()
-        self._said = _Said()
+        self._said = Said()
         self._prompt_length: int | None = None
         self._alone = False
+        self._is_full = False
 
     async def run(self) -> None:
         """Have the engine answer, and send the client what it says.
@@ -50,15 +56,21 @@ class Prediction:
         """
         with self._reservation:
             while not self._answer.finished:
-                body = self._request.body
-                if self._said.length:
-                    body = self._said.continued(body, self._answer)
+                body, said = self._body, self._said.total
+                if said:
+                    body = self._said.continued(body)
+                    self._answer.go_on_after(said)
                 body, is_part = await self._admit(body)
                 try:
                     await self._ask(body, is_part=is_part)
                 except EngineRequestError as error:
                     if not self._recovers_from(error):
                         await self._end_broken(error)
+                if self._is_full:
+                    await self._go_on_in_window()
+                elif is_part and self._said.total == said:
+                    # It has said less than a character: to ask for as much again would give as little.
+                    self._alone = True
 
     # -- admission
 
@@ -85,7 +97,7 @@ class Prediction:
     async def _length(self) -> int | None:
         """The tokens of prompt and answer so far, or somewhat more; None if only the engine can tell."""
         if self._prompt_length is None:
-            prompt = self._request.prompt if self._request.is_chat else self._request.body["prompt"]
+            prompt = self._request.prompt if self._request.is_chat else self._body["prompt"]
             if prompt is None:
                 return None
             # A token has at least one byte. An exact number is worth a call only for long prompts.
@@ -110,8 +122,10 @@ class Prediction:
         answer, was_told = self._answer, False
         async with stream as frames:
             async for frame in frames:
-                if is_part and frame.get("stop") and frame.get("stop_type") == "limit":
-                    break
+                if frame.get("stop") and frame.get("stop_type") == "limit":
+                    self._is_full = self._window is not None and _ends_at_context(frame, body)
+                    if is_part or self._is_full:
+                        break
                 was_reading = not answer.generating
                 for packet in answer.feed(frame):
                     await self._channel.send(packet)
@@ -128,12 +142,29 @@ class Prediction:
 
     def _learn_length(self, body: Mapping[str, Any]) -> None:
         """Give back what was reserved for a longer prompt than the engine has seen."""
-        if told := self._answer.prompt_length:
+        told = self._answer.prompt_length
+        if told and self._body is self._request.body:
             self._prompt_length = told
-            limit = body.get("n_predict")
-            if limit is not None:
-                margin = _MARGIN + self._draft_length()
-                self._reservation.keep(told + self._said.length + limit + margin)
+        limit = body.get("n_predict")
+        if self._prompt_length is not None and limit is not None:
+            margin = _MARGIN + self._draft_length()
+            self._reservation.keep(self._prompt_length + self._said.length + limit + margin)
+
+    # -- the end of the context
+
+    async def _go_on_in_window(self) -> None:
+        """Leave out the oldest of prompt and answer; or end the answer, if that gives no room."""
+        self._is_full = False
+        said = await self._said.seen(self._engine)
+        # An answer has to grow between two times, or it would not end.
+        rolled = await self._window.roll(said) if self._window is not None and self._said.new else None
+        if rolled is None:
+            await self._end("contextLengthReached")
+            return
+        prompt, said = rolled
+        self._body = {**self._body, "prompt": prompt}
+        self._prompt_length = len(prompt)
+        self._said.leave_out_all_but(said)
 
     # -- what goes wrong
 
@@ -152,7 +183,7 @@ class Prediction:
     async def _end_broken(self, error: EngineRequestError) -> None:
         request, answer = self._request, self._answer
         if error.context_is_full and answer.generating and self._has_all():
-            await self._end("contextLengthReached")
+            self._is_full = True
             return
         body = request.after_broken_call(error)
         if body is None:
@@ -168,43 +199,7 @@ class Prediction:
         self._answer.finished = True
 
 
-class _Said:
-    """The part of an answer that the client has got, as the engine has to be told it to go on from there.
-
-    :ivar length: its tokens.
-    """
-
-    def __init__(self) -> None:
-        self.length = 0
-        self._text = ""
-        self._tokens: list[int] = []
-        self._held: list[int] = []
-        self._before = 0
-
-    def feed(self, frame: Frame) -> None:
-        """Take a frame of ``/completion``; those of chats are of no use here."""
-        if "choices" in frame or "prompt_progress" in frame:
-            return
-        self._held += frame.get("tokens", ())
-        if text := frame.get("content"):
-            # The engine holds text back while it may become a stop string, and then sends all of it.
-            self._text += text
-            self._tokens += self._held
-            self._held = []
-            self.length = self._before + int(frame.get("tokens_predicted", 0))
-
-    def continued(self, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The request for the rest of an answer."""
-        self._before, self._held = self.length, []
-        answer.go_on_after(self.length)
-        # The engine does not tell the tokens of half a character. Then the text has to do.
-        exact = len(self._tokens) == self.length
-        said = self._tokens if exact else [self._text]
-        prompt = body["prompt"]
-        more: dict[str, Any] = {"prompt": [*(prompt if isinstance(prompt, list) else [prompt]), *said]}
-        if (limit := body.get("n_predict")) is not None:
-            more["n_predict"] = max(limit - self.length, 1)
-        if (seed := body.get("seed")) is not None:
-            # Not the same dice again, but the same ones whenever it is asked.
-            more["seed"] = (seed + self.length) % (2**32 - 1)
-        return {**body, **more}
+def _ends_at_context(frame: Frame, body: Frame) -> bool:
+    """Whether an answer has come to the end of the context, and not to its limit."""
+    limit = body.get("n_predict")
+    return bool(frame.get("truncated")) and (limit is None or int(frame["tokens_predicted"]) < limit)

@@ -18,6 +18,7 @@ from lmstudio_async.embedded._sampling import Sampling
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.embedded._tool_schemas import loosened, tool_fields
+from lmstudio_async.embedded._window import ChatWindow, TextWindow, Window
 
 __all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
 
@@ -35,6 +36,7 @@ class Request:
     """What to ask the engine: a prompt to continue (``/completion``) or a chat to answer.
 
     :ivar prompt: what the model reads; None if it has images, which are no text.
+    :ivar window: what stays of prompt and answer where they reach the end of the context; None to end there.
     """
 
     body: dict[str, Any]
@@ -42,6 +44,7 @@ class Request:
     is_chat: bool
     prompt: str | None
     sampling: Sampling
+    window: Window | None = None
 
     @property
     def can_go_on(self) -> bool:
@@ -89,11 +92,13 @@ async def raw_request(
     thinking: bool = False,
     names: ToolNames = NO_TOOLS,
     requests: RequestScanner | None = None,
+    window: Window | None = None,
 ) -> Request:
     """Have a prompt continued.
 
     :param thinking: it ends with the tag that begins thoughts.
     :param requests: finds the tool calls in what comes.
+    :param window: for a prompt that was made of a chat, and fits.
     """
     prompt = await _without_second_bos(instance.engine, prompt)
     answer = Answer(
@@ -108,7 +113,10 @@ async def raw_request(
         raise server_error(
             "There is nothing to complete: the text is empty, and this model has no token that begins a text."
         )
-    fitting = await shorten_prompt(instance, prompt, sampling)
+    fitting: str | list[int] = prompt
+    if window is None and sampling.overflow != "stopAtLimit":
+        fitting = await shorten_prompt(instance, prompt, sampling)
+        window = TextWindow(instance, sampling, fitting)
     body = {**sampling.body, "prompt": fitting, "return_tokens": True}
     if sampling.schema_grammar is not None:
         del body["json_schema"]
@@ -119,7 +127,7 @@ async def raw_request(
     if instance.engine.spec.draft_model_path is not None:
         # They tell which tokens were drafted.
         body["timings_per_token"] = True
-    return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling)
+    return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window)
 
 
 async def _without_second_bos(engine: Engine, prompt: str) -> str:
@@ -146,11 +154,19 @@ async def chat_request(
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
         thinking = bool(_opened_thought(prompt, sampling))
         if not tools and (requests or not _needs_engine(sampling, thinking=thinking)):
-            fitting = attrs.evolve(sampling, overflow="stopAtLimit")
+            window = None
+            if sampling.overflow != "stopAtLimit":
+                window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
             # A grammar of the client's is one of the answer: nothing is thought under it.
             thinking = thinking and (requests is not None or "grammar" not in sampling.body)
             return await raw_request(
-                instance, fitting, prompt, thinking=thinking, names=names, requests=requests
+                instance,
+                sampling,
+                prompt,
+                thinking=thinking,
+                names=names,
+                requests=requests,
+                window=window,
             )
     splits = sampling.thought_form is not None
     body = {name: value for name, value in sampling.body.items() if name != "n_probs"}

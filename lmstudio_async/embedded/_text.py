@@ -23,7 +23,8 @@ class ReasoningParser:
         self._state: Literal["before", "opened", "inside", "after"] = (
             "before" if all((self._start, self._end)) else "after"
         )
-        if thinking and self._state == "before":
+        self._was_opened = thinking and self._state == "before"
+        if self._was_opened:
             self._state = "opened"
         self._held = ""
 
@@ -69,6 +70,16 @@ class ReasoningParser:
             return []
         self._state = "after"
         return [(self._end, "reasoningEndTag")]
+
+    @property
+    def lead_in(self) -> str:
+        """The text that tells a reader who knows only the prompt and what comes next whether that is a thought."""
+        tag = ""
+        if self._state == "inside" and not self._was_opened:
+            tag = self._start
+        elif self._state == "after" and self._was_opened:
+            tag = self._end
+        return tag + self._held
 
     def flush(self) -> list[tuple[str, str]]:
         """What was held back, now that nothing more comes."""

@@ -22,6 +22,8 @@ from tests.embedded.raw_client import Json, RawClient, Refused, connected, query
 COUNT = "one two three four five six seven eight nine ten eleven twelve"
 WORDS = "on and on and so "
 DRAFT = "speculativeDecoding."
+#: Longer than the context, each piece another token.
+STORY = [f" w{number}" for number in range(1200)]
 UNSUPPORTED = "generic.engineDoesNotSupportFeature"
 LOADED_DRAFT = "llm.load.llama.speculativeDecoding."
 DRAFTED = {DRAFT + "draftModel": "helper", "temperature": 0}
@@ -38,6 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_llm("acme/unloadable-GGUF/unloadable-Q8_0.gguf", script=COUNT, architecture="unheard-of")
     folder.add_llm("acme/endless-GGUF/endless-Q8_0.gguf", script=WORDS, endless=True, context_length=ENDLESS)
     folder.add_llm("acme/chatty-GGUF/chatty-Q8_0.gguf", script=WORDS, endless=True)
+    folder.add_llm("acme/story-GGUF/story-Q8_0.gguf", script=STORY)
+    folder.add_llm("acme/story-helper-GGUF/story-helper-Q8_0.gguf", script=STORY)
     folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None, endless=True)
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     return folder.folder
@@ -84,6 +88,18 @@ async def test_a_prediction_with_a_draft_model_says_the_same_and_tells_of_the_dr
     flags = [packet["fragment"]["containsDrafted"] for packet in packets if packet["type"] == "fragment"]
     assert flags.count(True) == found["acceptedDraftTokensCount"]
     assert not flags[0]
+
+
+async def test_drafts_are_counted_in_all_of_an_answer_that_is_longer_than_the_context(
+    client: RawClient,
+) -> None:
+    config = {**DRAFTED, DRAFT + "draftModel": "story-helper", "contextOverflowPolicy": "rollingWindow"}
+    packets = await ask(client, "story", config)
+    assert text_of(packets) == "".join(STORY)
+    assert packets[-1]["stats"]["stopReason"] == "eosFound"
+    found = drafts(packets)
+    flags = [packet["fragment"]["containsDrafted"] for packet in packets if packet["type"] == "fragment"]
+    assert flags.count(True) == found["acceptedDraftTokensCount"] > len(STORY) // 2
 
 
 async def test_the_draft_model_stays_until_a_prediction_wants_none(

@@ -22,6 +22,10 @@ Ending = tuple[str, str]
 
 #: Longer than a quarter of the context, so that one without a limit outgrows its share.
 SCRIPT = [f" w{number}" for number in range(250)]
+#: Longer than the context.
+STORY = [f" w{number}" for number in range(1200)]
+
+ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
 #: Holds a model to nothing, but keeps the engine from going on with a part of an answer.
 HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
@@ -31,6 +35,7 @@ HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": 
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("talk", script=SCRIPT)
+    folder.add_llm("story", script=STORY)
     folder.add_llm("endless", script="on and on ", endless=True)
     folder.add_llm("long", script="on and on ", endless=True, context_length=ENDLESS)
     return folder.folder
@@ -105,6 +110,25 @@ async def test_two_endless_answers_both_reach_the_end_of_the_context(client: lms
     assert len(first.split()) > 400
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+async def test_answers_beyond_the_context_all_end_whole(client: lms.AsyncClient, count: int) -> None:
+    llm = await load(client, "story")
+    questions: list[Question] = [("x" * length, ROLLING) for length in (1, 100, 200, 300)[:count]]
+    assert await at_once(llm, *questions) == [("".join(STORY), "eosFound")] * count
+
+
+async def test_an_endless_answer_gives_others_their_turn(client: lms.AsyncClient) -> None:
+    llm = await load(client, "endless")
+    # Each of the others needs all of the context.
+    async with llm.complete_stream("x", config=ROLLING) as endless, anyio.create_task_group() as tasks:
+        await endless.__anext__()
+        tasks.start_soon(endless.wait_for_result)
+        first, second = await at_once(llm, ("x", HELD), ("x" * 50, {}))
+        await endless.cancel()
+    assert first[1] == second[1] == "contextLengthReached"
+    assert endless.result().stats.stop_reason == "userStopped"
+
+
 async def test_a_request_that_does_not_fit_waits_visibly_and_can_be_cancelled(
     client: lms.AsyncClient,
 ) -> None:
@@ -137,7 +161,17 @@ async def test_unloading_ends_a_request_that_waits(client: lms.AsyncClient) -> N
 
 lengths = st.sampled_from([1, 40, 100, 200, 350, 480])
 configs = st.sampled_from(
-    [{}, {"max_tokens": 20}, {"max_tokens": 150}, {"max_tokens": 600}, {"stop_strings": [" w60 w61"]}, HELD]
+    [
+        {},
+        {"max_tokens": 20},
+        {"max_tokens": 150},
+        {"max_tokens": 600},
+        {"stop_strings": [" w60 w61"]},
+        HELD,
+        ROLLING,
+        {**ROLLING, "max_tokens": 600},
+        {"context_overflow_policy": "truncateMiddle"},
+    ]
 )
 
 

@@ -1,0 +1,283 @@
+"""Answers that are longer than the context, and go on because the client's overflow policy says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import lmstudio_async as lms
+from lmstudio_async._config._types import ContextOverflowPolicy
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._engine import Engine, EngineStream
+from lmstudio_async.testing import THINKING, ModelsFolder
+from tests.embedded.asking import PREFIX, checked
+from tests.embedded.raw_client import connected, query, stack
+
+CONTEXT = 512
+POLICIES: list[ContextOverflowPolicy] = ["truncateMiddle", "rollingWindow"]
+ROLLING: lms.LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
+
+#: Longer than two contexts, each piece a token that tells where it stands.
+SCRIPT = [f" w{number}" for number in range(1200)]
+STORY = "".join(SCRIPT)
+#: A thought longer than the context, and an answer longer than that.
+THOUGHT = [f" t{number}" for number in range(600)]
+THOUGHTFUL = ["<think>", *THOUGHT, "</think>", *SCRIPT]
+
+#: Ends with the tag that begins thoughts, as templates of models do that always think.
+ALWAYS_THINKING = THINKING.replace("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("story", script=SCRIPT)
+    folder.add_llm("marked", script=SCRIPT, metadata={"tokenizer.ggml.add_bos_token": True})
+    folder.add_llm("endless", script="on and on ", endless=True)
+    folder.add_llm("thinker", script=THOUGHTFUL, chat_template=THINKING)
+    folder.add_llm("always", script=[*THOUGHT, "</think>", *SCRIPT], chat_template=ALWAYS_THINKING)
+    folder.add_llm("mute", script="on and on ")
+    return folder.folder
+
+
+@pytest.fixture(scope="module")
+async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
+    async with EmbeddedServer(models, threads=1, auto_evict=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def client(server: EmbeddedServer) -> AsyncIterator[lms.AsyncClient]:
+    async with lms.AsyncClient(server) as client:
+        yield client
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+class Asked:
+    """The prompts that the engine is asked to continue."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.prompts: list[tuple[Engine, Any]] = []
+        complete = Engine.complete
+
+        def noted(engine: Engine, body: Mapping[str, Any]) -> EngineStream:
+            self.prompts.append((engine, body["prompt"]))
+            return complete(engine, body)
+
+        monkeypatch.setattr(Engine, "complete", noted)
+
+    async def texts(self) -> list[str]:
+        """The prompts as the model reads them."""
+        texts = []
+        for engine, prompt in self.prompts:
+            parts = prompt if isinstance(prompt, list) else [prompt]
+            text = "".join(part for part in parts if isinstance(part, str))
+            texts.append(text + await engine.detokenize([part for part in parts if isinstance(part, int)]))
+        return texts
+
+    async def rolled(self) -> list[str]:
+        """The prompts that lack a part of the one before."""
+        return [text for before, text in pairwise(await self.texts()) if not text.startswith(before)]
+
+
+async def load(client: lms.AsyncClient, key: str) -> lms.AsyncLLM:
+    """Load a model if it is not loaded."""
+    return await client.llm.model(key, config={"context_length": CONTEXT}, ttl=None)
+
+
+# -- how an answer ends
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("unified", [True, False])
+async def test_an_answer_goes_on_beyond_the_end_of_the_context(
+    client: lms.AsyncClient, policy: ContextOverflowPolicy, *, unified: bool
+) -> None:
+    config: lms.LlmLoadModelConfigDict = {"context_length": CONTEXT, "use_unified_kv_cache": unified}
+    llm = await client.llm.load_new_instance("story", config=config)
+    chatted = await llm.respond("Tell", config={"context_overflow_policy": policy})
+    completed = await llm.complete("Once", config={"context_overflow_policy": policy})
+    await llm.unload()
+    for result in (chatted, completed):
+        assert result.content == STORY
+        assert result.stats.stop_reason == "eosFound"
+        # The end is a token, too.
+        assert result.stats.predicted_tokens_count == len(SCRIPT) + 1
+    assert completed.stats.prompt_tokens_count == len("Once")
+
+
+async def test_an_answer_ends_with_the_context_unless_the_policy_says_otherwise(
+    client: lms.AsyncClient,
+) -> None:
+    llm = await load(client, "story")
+    result = await llm.respond("Tell", config={"context_overflow_policy": "stopAtLimit"})
+    assert result.stats.stop_reason == "contextLengthReached"
+    assert STORY.startswith(result.content)
+
+
+@pytest.mark.parametrize("limit", [CONTEXT - 4, CONTEXT, 2 * CONTEXT + 1])
+async def test_max_tokens_beyond_the_context_are_kept(client: lms.AsyncClient, limit: int) -> None:
+    llm = await load(client, "story")
+    result = await llm.complete("Once", config={**ROLLING, "max_tokens": limit})
+    assert result.content == "".join(SCRIPT[:limit])
+    assert result.stats.stop_reason == "maxPredictedTokensReached"
+    assert result.stats.predicted_tokens_count == limit
+
+
+@pytest.mark.parametrize("distance", [-2, -1, 0, 1, 2])
+async def test_a_stop_string_is_found_where_the_window_rolls(client: lms.AsyncClient, distance: int) -> None:
+    llm = await load(client, "story")
+    place = CONTEXT - len("Once") + distance
+    config: lms.LlmPredictionConfigDict = {**ROLLING, "stop_strings": [SCRIPT[place] + SCRIPT[place + 1]]}
+    result = await llm.complete("Once", config=config)
+    assert result.content == "".join(SCRIPT[:place])
+    assert result.stats.stop_reason == "stopStringFound"
+
+
+async def test_log_probs_have_each_token_once(client: lms.AsyncClient) -> None:
+    llm = await load(client, "story")
+    result = await llm.complete("Once", config={**ROLLING, "log_probs": 0})
+    assert result.content == STORY
+    assert [token.text for token in result.tokens or ()][: len(SCRIPT)] == SCRIPT
+
+
+async def test_an_endless_answer_goes_on_until_it_is_cancelled(client: lms.AsyncClient, asked: Asked) -> None:
+    llm = await load(client, "endless")
+    said = 0
+    async with llm.respond_stream("Go", config=ROLLING) as stream:
+        async for fragment in stream:
+            said += fragment.tokens_count
+            if said > 6 * CONTEXT:
+                await stream.cancel()
+    assert stream.result().stats.stop_reason == "userStopped"
+    prompts = [prompt for _, prompt in asked.prompts[1:]]
+    # The server keeps no more of the answer than fits, and each time the window moves by a good part of it.
+    assert max(map(len, prompts)) <= CONTEXT
+    assert len(await asked.rolled()) <= said // (CONTEXT // 3)
+
+
+async def test_an_answer_that_cannot_go_on_ends_with_the_context(client: lms.AsyncClient) -> None:
+    llm = await load(client, "endless")
+    grammar: lms.LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
+    result = await llm.complete("Once", config={**ROLLING, **grammar})
+    assert result.stats.stop_reason == "contextLengthReached"
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "stopAtLimit"])
+async def test_a_model_that_says_no_whole_character_comes_to_an_end(
+    server: EmbeddedServer, policy: ContextOverflowPolicy
+) -> None:
+    async with connected(server) as raw:
+        await raw.load("mute", loadConfigStack=stack({"llm.load.contextLength": CONTEXT}))
+        config = {
+            PREFIX + "contextOverflowPolicy": policy,
+            PREFIX + "maxPredictedTokens": checked(2 * CONTEXT),
+            # The first byte of a character of three.
+            PREFIX + "llama.logitBias": [[0xE4, 100_000]],
+        }
+        creation = {
+            "modelSpecifier": query("mute"),
+            "rawPrompt": "Once",
+            "predictionConfigStack": stack(config),
+        }
+        with anyio.fail_after(30):
+            packets = await raw.packets(await raw.open("completeRawText", creation))
+    assert packets[-1]["stats"]["stopReason"] == "contextLengthReached"
+
+
+# -- what the model still sees
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_chat_loses_old_messages_before_it_loses_the_answer(
+    client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
+) -> None:
+    llm = await load(client, "story")
+    chat = lms.Chat("Rules")
+    for number in range(4):
+        chat.add_user_message(f"question {number}")
+        chat.add_assistant_response(f"reply {number}")
+    chat.add_user_message("latest question")
+    result = await llm.respond(chat, config={"context_overflow_policy": policy})
+    assert result.content == STORY
+    rolled = await asked.rolled()
+    assert len(rolled) > 2
+    for text in rolled:
+        assert text.startswith("<|im_start|>system\nRules<|im_end|>")
+        assert "latest question<|im_end|>\n<|im_start|>assistant\n" in text
+        assert ("question 0" in text) == (policy == "truncateMiddle")
+        assert "question 3" not in text
+        # The answer that is left ends where the model goes on.
+        _, _, said = text.rpartition("assistant\n")
+        assert said.endswith(tuple(SCRIPT))
+        assert said in STORY
+        assert len(said.split()) > CONTEXT // 5
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_message_that_leaves_no_room_loses_a_part_too(
+    client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
+) -> None:
+    llm = await load(client, "story")
+    prompt = "begun " + "x" * 300 + " ended"
+    result = await llm.respond(prompt, config={"context_overflow_policy": policy})
+    assert result.content == STORY
+    rolled = await asked.rolled()
+    assert len(rolled) > 2
+    for text in rolled:
+        assert "ended<|im_end|>\n<|im_start|>assistant\n" in text
+        assert ("begun" in text) == (policy == "truncateMiddle")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_text_loses_its_oldest_part_or_its_middle(
+    client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
+) -> None:
+    llm = await load(client, "marked")
+    result = await llm.complete("begun " + "x" * 200, config={"context_overflow_policy": policy})
+    assert result.content == STORY
+    rolled = await asked.rolled()
+    assert len(rolled) > 2
+    for text in rolled:
+        # The model has a token that begins each text.
+        assert text.startswith("<|endoftext|>begun x" if policy == "truncateMiddle" else "<|endoftext|>")
+        assert ("begun" in text) == (policy == "truncateMiddle")
+        assert text.count("<|endoftext|>") == 1
+
+
+async def test_a_system_prompt_that_leaves_no_room_ends_the_answer(client: lms.AsyncClient) -> None:
+    llm = await load(client, "story")
+    chat = lms.Chat("x" * (CONTEXT - 80))
+    chat.add_user_message("Go")
+    result = await llm.respond(chat, config=ROLLING)
+    assert result.stats.stop_reason == "contextLengthReached"
+    assert STORY.startswith(result.content)
+
+
+# -- thoughts
+
+
+@pytest.mark.parametrize("key", ["thinker", "always"])
+async def test_thoughts_longer_than_the_context_stay_apart(
+    client: lms.AsyncClient, asked: Asked, key: str
+) -> None:
+    llm = await load(client, key)
+    result = await llm.respond("Go", config=ROLLING)
+    assert result.reasoning_content == "".join(THOUGHT)
+    assert result.non_reasoning_content == STORY
+    # A model that sees a thought without its tags would not know that it thinks, or that it has thought.
+    rolled = await asked.rolled()
+    assert len(rolled) > 4
+    for text in rolled:
+        _, _, said = text.rpartition("assistant\n")
+        thinks = said.rfind("<think>") > said.rfind("</think>")
+        assert thinks == (said.split()[-1].rpartition(">")[2].startswith("t"))
