@@ -36,8 +36,8 @@ class LlmPredictionConfig(Settings):
     :param context_overflow_policy: what happens when the context is full: ``"stopAtLimit"`` ends the answer,
         ``"truncateMiddle"`` keeps the system prompt and the first user message and forgets what follows them,
         ``"rollingWindow"`` forgets the oldest. Under these two an answer goes on beyond the end of the context; on
-        the embedded server not with structured output, tools, images, a reasoning budget or mirostat, nor with
-        gpt-oss and Gemma 4. Server's default: ``"truncateMiddle"``; embedded server: ``"stopAtLimit"``.
+        the embedded server not with structured output, tools, images, a reasoning budget or mirostat. Server's
+        default: ``"truncateMiddle"``; the embedded server's: ``"stopAtLimit"``.
     :param structured: what the answer must look like: ``{"type": "json", "json_schema": {…}}`` or
         ``{"type": "gbnf", "gbnf_grammar": "…"}``. Not together with the parameter ``response_format``, which also
         takes classes.

@@ -169,7 +169,7 @@ class Answer:
         content, thought = delta.get("content"), delta.get("reasoning_content")
         if content or thought or delta.get("tool_calls"):
             logprobs = (choice.get("logprobs") or {}).get("content")
-            yield from self._tokens(int(timings.get("predicted_n", self._predicted + 1)), logprobs)
+            yield from self._tokens(self._predicted_by(timings, self._predicted + 1), logprobs)
         if thought:
             self._thoughts_apart = True
             yield from self._read(self._reasoning.feed_thought(thought))
@@ -183,11 +183,15 @@ class Answer:
             yield from self._tool_calls.feed(delta["tool_calls"])
         if reason := choice.get("finish_reason"):
             self.finished = True
-            self._predicted = int(timings.get("predicted_n", self._predicted))
+            self._predicted = self._predicted_by(timings, self._predicted)
             self.stop_reason = {"stop": "eosFound", "tool_calls": "toolCalls"}.get(
                 reason
             ) or self._limit_reached()
             yield from self._flush()
+
+    def _predicted_by(self, timings: Frame, otherwise: int) -> int:
+        """The tokens of the whole answer, if the engine tells those of its present part."""
+        return self._predicted_before + int(timings["predicted_n"]) if "predicted_n" in timings else otherwise
 
     def _content(self, text: str) -> Iterator[WireObject]:
         """A piece of what the model says, in which thoughts and tool calls may hide."""

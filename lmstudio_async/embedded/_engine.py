@@ -197,14 +197,16 @@ class Engine:
         *,
         tools: list[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> str:
         """The prompt that the chat template makes of a conversation.
 
         :param messages: as in OpenAI's chat completions.
         :param tools: likewise.
         :param template_kwargs: variables for the template, such as ``enable_thinking``.
+        :param more: other fields of the request, such as ``continue_final_message``.
         """
-        body: dict[str, Any] = {"messages": messages}
+        body: dict[str, Any] = {"messages": messages, **more}
         if tools:
             body["tools"] = tools
         if template_kwargs:

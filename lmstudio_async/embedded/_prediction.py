@@ -9,7 +9,7 @@ from lmstudio_async.embedded._connection import Channel
 from lmstudio_async.embedded._engine import Engine, EngineRequestError, EngineStream
 from lmstudio_async.embedded._instance import Use
 from lmstudio_async.embedded._request import Request
-from lmstudio_async.embedded._said import Said
+from lmstudio_async.embedded._said import ChatSaid, Said
 from lmstudio_async.embedded._token_budget import TokenBudget
 
 __all__ = ["Prediction"]
@@ -44,8 +44,9 @@ class Prediction:
         self._budget = budget
         self._channel = channel
         self._reservation = budget.reservation()
-        self._said = Said()
+        self._said = ChatSaid() if request.is_chat else Said()
         self._prompt_length: int | None = None
+        self._asked_length: int | None = None
         self._alone = False
         self._is_full = False
 
@@ -79,7 +80,8 @@ class Prediction:
         capacity = self._budget.capacity
         if capacity is None:
             return body, False
-        length, share = await self._length(), self._budget.share
+        length, share = await self._length(body), self._budget.share
+        self._asked_length = length
         margin = _MARGIN + self._draft_length()
         limit: int | None = body.get("n_predict")
         whole = capacity if length is None or limit is None else length + limit + margin
@@ -94,7 +96,7 @@ class Prediction:
             return body, False
         return {**body, "n_predict": held - length - margin}, True
 
-    async def _length(self) -> int | None:
+    async def _length(self, body: Mapping[str, Any]) -> int | None:
         """The tokens of prompt and answer so far, or somewhat more; None if only the engine can tell."""
         if self._prompt_length is None:
             prompt = self._request.prompt if self._request.is_chat else self._body["prompt"]
@@ -105,7 +107,7 @@ class Prediction:
             if isinstance(prompt, str) and most > self._budget.share // 2:
                 most = len(await self._engine.tokenize(prompt, add_special=True))
             self._prompt_length = most
-        return self._prompt_length + self._said.length
+        return await self._said.length(self._engine, body, self._prompt_length)
 
     def _draft_length(self) -> int:
         spec = self._engine.spec
@@ -122,7 +124,7 @@ class Prediction:
         answer, was_told = self._answer, False
         async with stream as frames:
             async for frame in frames:
-                if frame.get("stop") and frame.get("stop_type") == "limit":
+                if _is_at_limit(frame):
                     self._is_full = self._window is not None and _ends_at_context(frame, body)
                     if is_part or self._is_full:
                         break
@@ -142,29 +144,24 @@ class Prediction:
 
     def _learn_length(self, body: Mapping[str, Any]) -> None:
         """Give back what was reserved for a longer prompt than the engine has seen."""
-        told = self._answer.prompt_length
-        if told and self._body is self._request.body:
-            self._prompt_length = told
+        if not self._said.asked_at and (told := self._answer.prompt_length):
+            self._prompt_length = self._asked_length = told
         limit = body.get("n_predict")
-        if self._prompt_length is not None and limit is not None:
+        if self._asked_length is not None and limit is not None:
             margin = _MARGIN + self._draft_length()
-            self._reservation.keep(self._prompt_length + self._said.length + limit + margin)
+            self._reservation.keep(self._asked_length + limit + margin)
 
     # -- the end of the context
 
     async def _go_on_in_window(self) -> None:
         """Leave out the oldest of prompt and answer; or end the answer, if that gives no room."""
         self._is_full = False
-        said = await self._said.seen(self._engine)
-        # An answer has to grow between two times, or it would not end.
-        rolled = await self._window.roll(said) if self._window is not None and self._said.new else None
-        if rolled is None:
+        changed = None if self._window is None else await self._said.roll(self._window, self._engine)
+        if changed is None:
             await self._end("contextLengthReached")
             return
-        prompt, said = rolled
-        self._body = {**self._body, "prompt": prompt}
-        self._prompt_length = len(prompt)
-        self._said.leave_out_all_but(said)
+        self._body = {**self._body, **changed}
+        self._prompt_length = None
 
     # -- what goes wrong
 
@@ -182,7 +179,8 @@ class Prediction:
 
     async def _end_broken(self, error: EngineRequestError) -> None:
         request, answer = self._request, self._answer
-        if error.context_is_full and answer.generating and self._has_all():
+        is_full = error.context_is_full or error.type == "exceed_context_size_error"
+        if is_full and answer.generating and self._has_all():
             self._is_full = True
             return
         body = request.after_broken_call(error)
@@ -199,7 +197,16 @@ class Prediction:
         self._answer.finished = True
 
 
+def _is_at_limit(frame: Frame) -> bool:
+    """Whether it is the last frame of an answer that might have been longer."""
+    if choices := frame.get("choices"):
+        return any(choice.get("finish_reason") == "length" for choice in choices)
+    return bool(frame.get("stop")) and frame.get("stop_type") == "limit"
+
+
 def _ends_at_context(frame: Frame, body: Frame) -> bool:
     """Whether an answer has come to the end of the context, and not to its limit."""
     limit = body.get("n_predict")
+    if "choices" in frame:
+        return limit is None or int(frame["timings"]["predicted_n"]) < limit
     return bool(frame.get("truncated")) and (limit is None or int(frame["tokens_predicted"]) < limit)

@@ -50,10 +50,14 @@ class Request:
     def can_go_on(self) -> bool:
         """Whether the engine can go on with an answer of which it has said a part.
 
-        It cannot where the part has told it more than the text says: how far a grammar is, or how a chat is read.
+        It cannot where the part has told it more than the text says: how far a grammar is, or a tool call.
         """
-        held = "grammar" in self.body or "json_schema" in self.body
-        return not self.is_chat and not held and not self.body.get("mirostat")
+        if self.prompt is None or self.body.get("mirostat"):
+            return False
+        if self.is_chat and self.body["messages"][-1]["role"] == "assistant":
+            # The client has begun the answer, and there can be only one beginning.
+            return False
+        return not {"grammar", "json_schema", "tools", "thinking_budget_tokens"} & self.body.keys()
 
     def after_broken_call(self, error: EngineRequestError) -> dict[str, Any] | None:
         """How to hear what the model says where the engine cannot follow a tool call of it.
@@ -149,14 +153,13 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
-    prompt, thinking = None, False
+    prompt, thinking, window = None, False, None
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
         thinking = bool(_opened_thought(prompt, sampling))
+        if sampling.overflow != "stopAtLimit":
+            window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
         if not tools and (requests or not _needs_engine(sampling, thinking=thinking)):
-            window = None
-            if sampling.overflow != "stopAtLimit":
-                window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
             # A grammar of the client's is one of the answer: nothing is thought under it.
             thinking = thinking and (requests is not None or "grammar" not in sampling.body)
             return await raw_request(
@@ -192,7 +195,7 @@ async def chat_request(
         stop_strings=_stop_strings(sampling),
         requests=requests,
     )
-    return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling)
+    return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window)
 
 
 async def with_tools_told(

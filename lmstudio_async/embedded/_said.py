@@ -6,69 +6,152 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._window import ChatWindow, Window
 
-__all__ = ["Said"]
+__all__ = ["ChatSaid", "Said"]
 
 
 class Said:
-    """The tokens of an answer so far, without those that a window has left out.
+    """The tokens of an answer to a prompt so far, without those that a window has left out.
 
     :ivar total: all its tokens.
+    :ivar asked_at: those of them that the engine knew when it was asked last.
     """
 
     def __init__(self) -> None:
         self.total = 0
+        self.asked_at = 0
         self._kept: list[int] = []
         self._tokens: list[int] = []
         self._text = ""
         self._total_when_left_out = 0
-        self._total_when_asked = 0
-
-    @property
-    def length(self) -> int:
-        """The tokens that the model sees."""
-        return len(self._kept) + self.new
-
-    @property
-    def new(self) -> int:
-        """The tokens since a part was left out."""
-        return self.total - self._total_when_left_out
 
     def feed(self, frame: Mapping[str, Any]) -> None:
-        """Take a frame of ``/completion``; those of chats are of no use here."""
-        if "choices" in frame or "prompt_progress" in frame:
-            return
-        if tokens := frame.get("tokens"):
+        """Take a frame of ``/completion``."""
+        if (tokens := frame.get("tokens")) and "prompt_progress" not in frame:
             self._tokens += tokens
             self._text += frame.get("content", "")
-            self.total = self._total_when_asked + int(frame.get("tokens_predicted", 0))
+            self.total = self.asked_at + int(frame.get("tokens_predicted", 0))
 
     def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The request for the rest of an answer."""
-        self._total_when_asked = self.total
+        self.asked_at = self.total
         prompt = body["prompt"]
         said = self._tokens if self._is_exact else [self._text]
-        more: dict[str, Any] = {
-            "prompt": [*(prompt if isinstance(prompt, list) else [prompt]), *self._kept, *said]
-        }
-        if (limit := body.get("n_predict")) is not None:
-            more["n_predict"] = max(limit - self.total, 1)
-        if (seed := body.get("seed")) is not None:
-            # Not the same dice again, but the same ones whenever it is asked.
-            more["seed"] = (seed + self.total) % (2**32 - 1)
-        return {**body, **more}
+        prompt = [*(prompt if isinstance(prompt, list) else [prompt]), *self._kept, *said]
+        return {**body, "prompt": prompt, **_after(self.total, body)}
 
-    async def seen(self, engine: Engine) -> list[int]:
-        """The tokens that the model sees."""
+    async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:  # noqa: ARG002
+        """The tokens of the prompt, with those of the answer that the model sees."""
+        return prompt_length + len(self._kept) + self._new
+
+    async def roll(self, window: Window, engine: Engine) -> dict[str, Any] | None:
+        """Leave out the oldest, and give what that changes in the request; None if that gives no room."""
+        if not self._new:
+            # It would end nowhere if it did not grow between two times.
+            return None
         new = self._tokens if self._is_exact else await engine.tokenize(self._text, add_special=False)
-        return [*self._kept, *new]
-
-    def leave_out_all_but(self, kept: list[int]) -> None:
-        """Go on with these tokens, the last ones."""
-        self._kept, self._tokens, self._text = kept, [], ""
+        rolled = await window.roll([*self._kept, *new])
+        if rolled is None:
+            return None
+        prompt, self._kept = rolled
+        self._tokens, self._text = [], ""
         self._total_when_left_out = self.total
+        return {"prompt": prompt}
+
+    @property
+    def _new(self) -> int:
+        """The tokens since a part was left out."""
+        return self.total - self._total_when_left_out
 
     @property
     def _is_exact(self) -> bool:
         """Whether all tokens are known. The engine does not tell those of half a character; then the text has to do."""
-        return len(self._tokens) == self.new
+        return len(self._tokens) == self._new
+
+
+class ChatSaid:
+    """The text of an answer to a chat so far, as the engine has read it.
+
+    :ivar total: its tokens.
+    :ivar asked_at: those of them that the engine knew when it was asked last.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.asked_at = 0
+        self._thought = ""
+        self._content = ""
+        self._total_when_left_out = 0
+
+    def feed(self, frame: Mapping[str, Any]) -> None:
+        """Take a frame of ``/v1/chat/completions``."""
+        for choice in frame.get("choices", ()):
+            delta = choice.get("delta") or {}
+            thought, content = delta.get("reasoning_content") or "", delta.get("content") or ""
+            if thought or content:
+                self._thought += thought
+                self._content += content
+                self.total = self.asked_at + int((frame.get("timings") or {}).get("predicted_n", 0))
+
+    def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The request for the rest of an answer."""
+        self.asked_at = self.total
+        message = {"role": "assistant", "content": self._content}
+        if self._thought:
+            message["reasoning_content"] = self._thought
+        return {
+            **body,
+            "messages": [*body["messages"], message],
+            "add_generation_prompt": False,
+            "continue_final_message": "content" if self._content else "reasoning_content",
+            **_after(self.total, body),
+        }
+
+    async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:
+        """The tokens of the prompt, with those of the answer: only the template tells how they look together."""
+        if not self.total:
+            return prompt_length
+        prompt = await engine.apply_template(
+            body["messages"],
+            template_kwargs=body.get("chat_template_kwargs"),
+            add_generation_prompt=False,
+            continue_final_message=body["continue_final_message"],
+        )
+        return len(await engine.tokenize(prompt, add_special=True))
+
+    async def roll(self, window: Window, engine: Engine) -> dict[str, Any] | None:
+        """Leave out the oldest, and give what that changes in the request; None if that gives no room."""
+        assert isinstance(window, ChatWindow)
+        if self.total == self._total_when_left_out:
+            # It would end nowhere if it did not grow between two times.
+            return None
+        thought = await engine.tokenize(self._thought, add_special=False)
+        content = await engine.tokenize(self._content, add_special=False)
+        shortened = await window.shorten(len(thought) + len(content))
+        if shortened is None:
+            return None
+        _, room = shortened
+        self._content = await _end_of(engine, self._content, content, room)
+        self._thought = await _end_of(engine, self._thought, thought, room - len(content))
+        self._total_when_left_out = self.total
+        return {"messages": window.messages}
+
+
+async def _end_of(engine: Engine, text: str, tokens: list[int], most: int) -> str:
+    """The end of a text, of no more than so many tokens."""
+    if len(tokens) <= most:
+        return text
+    # The first of them may be the rest of a character.
+    return (await engine.detokenize(tokens[len(tokens) - most :])).lstrip("\ufffd") if most > 0 else ""
+
+
+def _after(said: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The limit and the seed for the rest of an answer of which so many tokens are said."""
+    more: dict[str, Any] = {}
+    if (limit := body.get("n_predict")) is not None:
+        more["n_predict"] = max(limit - said, 1)
+    if (seed := body.get("seed")) is not None:
+        # Not the same dice again, but the same ones whenever it is asked.
+        more["seed"] = (seed + said) % (2**32 - 1)
+    return more

@@ -37,7 +37,7 @@ class Window(ABC):
         :param said: the tokens of the answer, as far as the model sees them.
         :return: the tokens of the prompt, and those of the answer that may stand behind them.
         """
-        shortened = await self._shorten(len(said))
+        shortened = await self.shorten(len(said))
         if shortened is None:
             return None
         prompt, room = shortened
@@ -50,7 +50,7 @@ class Window(ABC):
         return prompt, said[first:]
 
     @abstractmethod
-    async def _shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, said: int) -> tuple[list[int], int] | None:
         """The tokens of a shorter prompt, and how many an answer of so many tokens may keep behind it."""
 
 
@@ -64,7 +64,7 @@ class TextWindow(Window):
         super().__init__(instance, sampling)
         self._prompt = prompt
 
-    async def _shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, said: int) -> tuple[list[int], int] | None:
         engine, room = self._instance.engine, self._instance.context_length // 2
         if room < _LEAST_ROOM:
             return None
@@ -79,6 +79,7 @@ class ChatWindow(Window):
 
     :param messages: the chat, which fits.
     :param formatted: makes a prompt of it.
+    :ivar messages: those of them that are left.
     """
 
     def __init__(
@@ -91,19 +92,19 @@ class ChatWindow(Window):
         thinking: bool,
     ) -> None:
         super().__init__(instance, sampling, thinking=thinking)
-        self._messages = messages
+        self.messages = messages
         self._formatted = formatted
 
-    async def _shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, said: int) -> tuple[list[int], int] | None:
         engine = self._instance.engine
-        fixed = await unshortenable(engine, self._messages, self._policy, self._formatted)
+        fixed = await unshortenable(engine, self.messages, self._policy, self._formatted)
         free = self._instance.context_length - fixed
         if free // 2 < _LEAST_ROOM:
             return None
         room = fixed + free // 2
-        self._messages, prompt = await fit_messages(
+        self.messages, prompt = await fit_messages(
             engine,
-            self._messages,
+            self.messages,
             self._policy,
             self._formatted,
             room - said,

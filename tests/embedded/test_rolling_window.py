@@ -16,6 +16,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine import Engine, EngineStream
 from lmstudio_async.testing import THINKING, ModelsFolder
 from tests.embedded.asking import PREFIX, checked
+from tests.embedded.channel_model import add_with_channels
 from tests.embedded.raw_client import connected, query, stack
 
 CONTEXT = 512
@@ -27,6 +28,9 @@ SCRIPT = [f" w{number}" for number in range(1200)]
 STORY = "".join(SCRIPT)
 #: A thought longer than the context, and an answer longer than that.
 THOUGHT = [f" t{number}" for number in range(600)]
+#: The same for a model with channels.
+SPOKEN_THOUGHTS, SPOKEN_PIECES = ([each.strip() + "." for each in pieces] for pieces in (THOUGHT, SCRIPT))
+SPOKEN_THOUGHT, SPOKEN = "".join(SPOKEN_THOUGHTS), "".join(SPOKEN_PIECES)
 THOUGHTFUL = ["<think>", *THOUGHT, "</think>", *SCRIPT]
 
 #: Ends with the tag that begins thoughts, as templates of models do that always think.
@@ -41,6 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_llm("endless", script="on and on ", endless=True)
     folder.add_llm("thinker", script=THOUGHTFUL, chat_template=THINKING)
     folder.add_llm("always", script=[*THOUGHT, "</think>", *SCRIPT], chat_template=ALWAYS_THINKING)
+    add_with_channels(folder, "gpt-oss", thoughts=SPOKEN_THOUGHTS, answer=SPOKEN_PIECES)
     folder.add_llm("mute", script="on and on ")
     return folder.folder
 
@@ -63,17 +68,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 class Asked:
-    """The prompts that the engine is asked to continue."""
+    """The prompts that the engine is asked to continue, and the chats that it is asked to answer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.prompts: list[tuple[Engine, Any]] = []
-        complete = Engine.complete
+        self.chats: list[Any] = []
+        complete, chat = Engine.complete, Engine.chat
+
+        def noted_chat(engine: Engine, body: Mapping[str, Any]) -> EngineStream:
+            self.chats.append(body["messages"])
+            return chat(engine, body)
 
         def noted(engine: Engine, body: Mapping[str, Any]) -> EngineStream:
             self.prompts.append((engine, body["prompt"]))
             return complete(engine, body)
 
         monkeypatch.setattr(Engine, "complete", noted)
+        monkeypatch.setattr(Engine, "chat", noted_chat)
 
     async def texts(self) -> list[str]:
         """The prompts as the model reads them."""
@@ -281,3 +292,63 @@ async def test_thoughts_longer_than_the_context_stay_apart(
         _, _, said = text.rpartition("assistant\n")
         thinks = said.rfind("<think>") > said.rfind("</think>")
         assert thinks == (said.split()[-1].rpartition(">")[2].startswith("t"))
+
+
+# -- chats that the engine reads
+
+
+async def test_an_answer_of_a_model_with_channels_goes_on(client: lms.AsyncClient, asked: Asked) -> None:
+    llm = await load(client, "gpt-oss")
+    chat = lms.Chat("Rules")
+    for number in range(4):
+        chat.add_user_message(f"question {number}")
+        chat.add_assistant_response(f"reply {number}")
+    chat.add_user_message("latest question")
+    result = await llm.respond(chat, config=ROLLING)
+    assert (result.reasoning_content, result.non_reasoning_content) == (SPOKEN_THOUGHT, SPOKEN)
+    assert result.stats.stop_reason == "eosFound"
+    # The two headers and the end are tokens, too.
+    assert result.stats.predicted_tokens_count == len(THOUGHT) + len(SCRIPT) + 3
+    *_, last = asked.chats
+    assert [message["role"] for message in last] == ["system", "user", "assistant"]
+    assert last[1]["content"] == "latest question"
+    assert "reasoning_content" not in last[2]
+    assert SPOKEN.rpartition(last[2]["content"])[1]
+
+
+async def test_max_tokens_of_a_model_with_channels_are_kept(client: lms.AsyncClient) -> None:
+    llm = await load(client, "gpt-oss")
+    limit = len(THOUGHT) + 2 + CONTEXT
+    result = await llm.respond("Go", config={**ROLLING, "max_tokens": limit})
+    assert result.reasoning_content == SPOKEN_THOUGHT
+    assert result.non_reasoning_content == "".join(SPOKEN_PIECES[:CONTEXT])
+    assert result.stats.stop_reason == "maxPredictedTokensReached"
+    assert result.stats.predicted_tokens_count == limit
+
+
+async def test_log_probs_of_a_model_with_channels_have_each_token_once(client: lms.AsyncClient) -> None:
+    llm = await load(client, "gpt-oss")
+    result = await llm.respond("Go", config={**ROLLING, "log_probs": 0})
+    assert result.non_reasoning_content == SPOKEN
+    texts = [token.text for token in result.tokens if token.text.startswith(("t", "w"))]
+    assert texts == SPOKEN_THOUGHTS + SPOKEN_PIECES
+
+
+async def test_a_model_with_channels_ends_with_the_context_if_the_policy_says_so(
+    client: lms.AsyncClient,
+) -> None:
+    llm = await load(client, "gpt-oss")
+    result = await llm.respond("Go")
+    assert result.stats.stop_reason == "contextLengthReached"
+    assert SPOKEN_THOUGHT.startswith(result.reasoning_content)
+    assert len(result.reasoning_content.split(".")) > CONTEXT // 2
+
+
+async def test_a_beginning_that_the_client_has_written_is_not_written_twice(client: lms.AsyncClient) -> None:
+    llm = await load(client, "gpt-oss")
+    chat = lms.Chat()
+    chat.add_user_message("Go")
+    chat.add_assistant_response("w0.")
+    result = await llm.respond(chat, config=ROLLING)
+    assert result.stats.stop_reason == "contextLengthReached"
+    assert SPOKEN.startswith("w0." + result.content)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 import lmstudio_async as lms
 from lmstudio_async import LlmPredictionConfigDict
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._engine import Engine, EngineStream
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS
+from tests.embedded.channel_model import add_with_channels
 from tests.soak import bounded
 
 Question = tuple[str, LlmPredictionConfigDict]
@@ -24,6 +27,9 @@ Ending = tuple[str, str]
 SCRIPT = [f" w{number}" for number in range(250)]
 #: Longer than the context.
 STORY = [f" w{number}" for number in range(1200)]
+
+#: What a model with channels thinks and says.
+THOUGHTS, ANSWER = [f"t{number}." for number in range(100)], [f"w{number}." for number in range(200)]
 
 ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
@@ -36,6 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("talk", script=SCRIPT)
     folder.add_llm("story", script=STORY)
+    add_with_channels(folder, "gpt-oss", thoughts=THOUGHTS, answer=ANSWER)
     folder.add_llm("endless", script="on and on ", endless=True)
     folder.add_llm("long", script="on and on ", endless=True, context_length=ENDLESS)
     return folder.folder
@@ -127,6 +134,47 @@ async def test_an_endless_answer_gives_others_their_turn(client: lms.AsyncClient
         await endless.cancel()
     assert first[1] == second[1] == "contextLengthReached"
     assert endless.result().stats.stop_reason == "userStopped"
+
+
+@pytest.mark.parametrize("config", [{}, ROLLING])
+@pytest.mark.parametrize("count", [1, 2, 4])
+async def test_chats_with_a_model_with_channels_take_a_share(
+    client: lms.AsyncClient,
+    config: LlmPredictionConfigDict,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[int | None] = []
+    chat = Engine.chat
+
+    def noted(engine: Engine, body: Mapping[str, Any]) -> EngineStream:
+        limits.append(body.get("n_predict"))
+        return chat(engine, body)
+
+    monkeypatch.setattr(Engine, "chat", noted)
+    llm = await load(client, "gpt-oss")
+    results: list[lms.PredictionResult] = []
+
+    async def ask(number: int) -> None:
+        results.append(await llm.respond("x" * 20 * number, config=config))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for number in range(count):
+                tasks.start_soon(ask, number)
+    for result in results:
+        assert (result.reasoning_content, result.non_reasoning_content) == (
+            "".join(THOUGHTS),
+            "".join(ANSWER),
+        )
+        assert result.stats.stop_reason == "eosFound"
+        # The two headers and the end are tokens, too.
+        assert result.stats.predicted_tokens_count == len(THOUGHTS) + len(ANSWER) + 3
+    # The first one leaves room for others, and asks for more when it has used its share up.
+    first = limits[0]
+    assert first is not None
+    assert first < 512 // 2
+    assert len(limits) > count
 
 
 async def test_a_request_that_does_not_fit_waits_visibly_and_can_be_cancelled(
