@@ -111,4 +111,4 @@ class ChatWindow(Window):
             room_when_cut=fixed + free // 4,
         )
         tokens = await engine.tokenize(prompt, add_special=True)
-        return tokens, max(room - len(tokens), 0)
+        return (tokens, room - len(tokens)) if len(tokens) < room else None
