@@ -30,14 +30,6 @@ ENGINE_FAULTS: Faults = {
     "GigaChat3-10B-A1.8B": ("call", "The engine drops the mark before a call if it is a control token."),
     "MiniMax-M1": ("calls", _ONE_CALL),
     "MiniMax-M2": ("calls", _ONE_CALL),
-    "google-gemma-4-31B-it": (
-        "call calls",
-        'The engine ends the answer after a call with "Invalid diff".',
-    ),
-    "google-gemma-4-31B-it-interleaved": (
-        "call calls",
-        'The engine ends the answer after a call with "Invalid diff".',
-    ),
     "ibm-granite-granite-3.3-2B-Instruct": (
         "call calls",
         "Only the words of the template say how to call, which the engine does not read.",

@@ -21,9 +21,11 @@ __all__ = ["BOS", "EOS", "Scripts", "byte_vocabulary", "write_scripted"]
 
 BOS, EOS = "<s>", "<|endoftext|>"
 _WIDTH = 32
-_CONTROL, _ORDINARY = 3, 1
+_CONTROL, _ORDINARY, _USER_DEFINED = 3, 1, 4
 # Marks that are tokens of their own, which only steer: no text that is generated shows them unless it is asked to.
 _MARK = re.compile(r"<\|[^<>|\s]+\|?>|<[^<>|\s]+\|>|<｜[^<>｜\s]+｜>|\[/?[A-Z][A-Z_]+\]")
+# llama.cpp's converter makes these marks of Gemma visible, so that calls can be read.
+_VISIBLE = {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", '<|"|>'}
 
 
 @attrs.frozen
@@ -54,7 +56,8 @@ def byte_vocabulary(text: str) -> tuple[list[str], Metadata]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [_ORDINARY] * len(_BYTES) + [_CONTROL] * len(marks),
+        "tokenizer.ggml.token_type": [_ORDINARY] * len(_BYTES)
+        + [_USER_DEFINED if mark in _VISIBLE else _CONTROL for mark in marks],
         "tokenizer.ggml.merges": ["Ġ t"],
         "tokenizer.ggml.bos_token_id": len(_BYTES),
         "tokenizer.ggml.eos_token_id": len(_BYTES) + 1,
