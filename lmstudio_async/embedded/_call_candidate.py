@@ -1,0 +1,234 @@
+"""A place in an answer where a call of a tool may begin, read letter by letter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from lmstudio_async.embedded._call_object import CallObject, JsonValue, Verdict
+
+__all__ = ["CallCandidate"]
+
+# The marks that a call may stand behind, and those that end it there.
+_MARKS: Final = {
+    "<tool_call>": "</tool_call>",
+    "<tool_calls>": "</tool_calls>",
+    "<|tool_call|>": "",
+    "<|python_tag|>": "",
+    "[TOOL_CALLS]": "",
+}
+_MOST_MARKS: Final = 3
+_FUNCTION, _FUNCTION_END, _PARAMETER = "<function=", "</function>", "<parameter="
+_LONGEST_NAME: Final = 200
+_PARAMETERS: Final = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+
+
+class CallCandidate:
+    """A text that may be a call: marks, and an object or a function behind them.
+
+    :param tools: the schemas of the arguments, by the name of the tool.
+    :param bare: an object without marks may be one too.
+    :param after: the marks that may end the call before; None if there is none directly before.
+    :ivar held: the text, if it is no call.
+    :ivar raw: the text of the call.
+    :ivar swallowed: the marks and the white space between the call before and what is held.
+    :ivar ends: marks that may follow.
+    """
+
+    def __init__(
+        self, tools: Mapping[str, Mapping[str, Any]], *, bare: bool, after: Sequence[str] | None
+    ) -> None:
+        self.held = ""
+        self.raw = ""
+        self.swallowed = ""
+        self.ends = list(after or ())
+        self._tools = tools
+        self._bare = bare
+        self._stage: Literal["gap", "mark", "marked", "object", "function", "body", "json", "tags"]
+        self._stage = "mark" if after is None else "gap"
+        self._mark = ""
+        self._marks = 0
+        self._is_listed = False
+        self._object = CallObject(tools, marked=False)
+        self._function = ""
+        self._json = JsonValue()
+        self._tags = ""
+        self._parameters: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the tool."""
+        return self._object.name or "" if self._stage == "object" else self._function
+
+    @property
+    def arguments(self) -> str:
+        """The JSON of the arguments, as far as it has come."""
+        if self._stage == "object":
+            return self._object.arguments
+        return self._json.text if self._parameters is None else self._parameters
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a call of a tool for sure, if not yet a whole one."""
+        if self._stage == "object":
+            return self._object.is_call
+        return self._function in self._tools and bool(self.arguments)
+
+    def take(self, letter: str) -> Verdict:
+        """Take a letter."""
+        if self._stage == "gap" and (verdict := self._take_gap(letter)):
+            return verdict
+        self.held += letter
+        self.raw += letter
+        match self._stage:
+            case "gap" | "mark":
+                self._stage = "mark"
+                return self._take_mark(letter)
+            case "marked":
+                return "open" if letter.isspace() else self._take_behind_mark(letter)
+            case "object":
+                return self._take_object(letter)
+            case "function":
+                return self._take_name(letter)
+            case "body":
+                return "open" if letter.isspace() else self._take_body(letter)
+            case "json":
+                return self._whole() if self._json.take(letter) else "open"
+            case "tags":
+                return self._take_tags(letter)
+
+    def end(self) -> Verdict:
+        """Give the verdict if nothing more comes."""
+        if self._stage == "object":
+            return self._object.end()
+        return "broken" if self._stage in ("json", "tags") else "text"
+
+    # -- before and between calls
+
+    def _take_gap(self, letter: str) -> Verdict | None:
+        """Take white space and what parts calls; None if it is neither."""
+        if letter.isspace() and not self.held:
+            self.swallowed += letter
+            return "open"
+        if letter.isspace() or (letter in ";," and not self.held):
+            self.held += letter
+            return "open"
+        return None
+
+    def _take_mark(self, letter: str) -> Verdict:
+        self._mark += letter
+        if self._mark in self.ends:
+            self.swallowed += self._mark
+            self.ends.remove(self._mark)
+            self.held = self.raw = self._mark = ""
+            self._stage = "gap"
+            return "open"
+        if self._mark == "{":
+            return self._begin_object(letter) if self._bare or self.ends else "text"
+        if self._mark in _MARKS:
+            return self._end_mark()
+        if self._mark == _FUNCTION:
+            self._stage = "function"
+            return "open"
+        if any(mark.startswith(self._mark) for mark in (*_MARKS, _FUNCTION, *self.ends)):
+            return "open"
+        if self._mark[0] == "[" and len(self._mark) == 2 and self._bare:
+            self._begin_list()
+            return "open" if letter.isspace() else self._take_behind_mark(letter)
+        return "text"
+
+    def _end_mark(self) -> Verdict:
+        if not self._marks:
+            self.ends = []
+        self._marks += 1
+        if end := _MARKS[self._mark]:
+            self.ends.append(end)
+        self._mark = ""
+        self._stage = "marked"
+        return "open" if self._marks <= _MOST_MARKS else "text"
+
+    def _begin_list(self) -> None:
+        if not self._marks:
+            self.ends = []
+        self._is_listed = True
+        self.ends.append("]")
+        self._stage = "marked"
+
+    def _take_behind_mark(self, letter: str) -> Verdict:
+        if letter == "[" and not self._is_listed:
+            self._begin_list()
+            return "open"
+        if letter == "<" and not self._is_listed:
+            self._mark, self._stage = letter, "mark"
+            return "open"
+        return self._begin_object(letter) if letter == "{" else "text"
+
+    # -- objects
+
+    def _begin_object(self, letter: str) -> Verdict:
+        marked = any(end != "]" for end in self.ends) or self._marks > 0
+        self._object, self._stage = CallObject(self._tools, marked=marked), "object"
+        return self._object.take(letter)
+
+    def _take_object(self, letter: str) -> Verdict:
+        verdict = self._object.take(letter)
+        if verdict == "whole before":
+            self.raw = self.raw[:-1]
+        return verdict
+
+    # -- functions
+
+    def _take_name(self, letter: str) -> Verdict:
+        if letter == ">" and self._function:
+            self._stage = "body"
+            return "open"
+        self._function += letter
+        is_name = not letter.isspace() and letter not in "<>={}"
+        return "open" if is_name and len(self._function) <= _LONGEST_NAME else "text"
+
+    def _take_body(self, letter: str) -> Verdict:
+        if letter == "{":
+            self._stage = "json"
+            self._json.take(letter)
+            return "open"
+        self._stage = "tags"
+        return self._take_tags(letter)
+
+    def _take_tags(self, letter: str) -> Verdict:
+        self._tags += letter
+        begun = self._tags[: len(_PARAMETER)]
+        if not (_PARAMETER.startswith(begun) or _FUNCTION_END.startswith(begun)):
+            return "text"
+        end = next((end for end in (_FUNCTION_END, *self.ends) if self._tags.endswith(end)), None)
+        if end is None:
+            return "open"
+        if end != _FUNCTION_END:
+            self.ends.remove(end)
+        self._parameters = self._read_parameters(self._tags.removesuffix(end))
+        return "whole" if self._function in self._tools else "invented"
+
+    def _whole(self) -> Verdict:
+        self.ends.append(_FUNCTION_END)
+        return "whole" if self._function in self._tools else "invented"
+
+    def _read_parameters(self, tags: str) -> str:
+        properties = self._tools.get(self._function, {}).get("properties") or {}
+        return json.dumps(
+            {
+                key: _value(text.removeprefix("\n").removesuffix("\n"), properties.get(key))
+                for key, text in _PARAMETERS.findall(tags)
+            },
+            ensure_ascii=False,
+        )
+
+
+def _value(text: str, schema: Any) -> Any:
+    """Read a value that stands without quotes if it is a string."""
+    if isinstance(schema, Mapping) and schema.get("type", "string") == "string" and "anyOf" not in schema:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,195 @@
+"""A JSON object that may be a call of a tool, letter by letter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from typing import Any, Final, Literal
+
+__all__ = ["CallObject", "JsonValue", "Verdict"]
+
+#: Of what was taken so far: it may become a call, is none, is one, was one before the last letter, is almost one, or is
+#: one of a tool that there is not.
+Verdict = Literal["open", "text", "whole", "whole before", "broken", "invented"]
+
+_NAMES: Final = frozenset({"name", "tool_name", "function"})
+_ARGUMENTS: Final = frozenset({"arguments", "parameters"})
+_KEYS: Final = _NAMES | _ARGUMENTS | {"type", "id", "tool_call_id"}
+
+
+class JsonValue:
+    """A JSON object, list or string, up to its end.
+
+    :ivar text: what was taken.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def take(self, letter: str) -> bool:
+        """Take a letter; return whether it is the last one."""
+        self.text += letter
+        if self._in_string:
+            if self._escaped:
+                self._escaped = False
+            elif letter == "\\":
+                self._escaped = True
+            elif letter == '"':
+                self._in_string = False
+        elif letter == '"':
+            self._in_string = True
+        elif letter in "{[":
+            self._depth += 1
+        elif letter in "}]":
+            self._depth -= 1
+        return not self._in_string and self._depth <= 0
+
+
+class CallObject:
+    """An object with the name of a tool, its arguments, and nothing else but an id and a type.
+
+    It is read only as far as a call has to be: invalid JSON within the arguments is left to whoever uses them.
+
+    :param tools: the names of those that there are.
+    :param marked: it stands within marks that only calls have.
+    :ivar name: as soon as it is known.
+    """
+
+    def __init__(self, tools: Container[str], *, marked: bool) -> None:
+        self.name: str | None = None
+        self._tools = tools
+        self._marked = marked
+        self._state: Literal["start", "key", "in key", "colon", "value", "in value", "literal", "comma"] = (
+            "start"
+        )
+        self._levels = 0
+        self._key = ""
+        self._value = JsonValue()
+        self._has_arguments = False
+        self._arguments: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it names a tool that there is."""
+        return self.name is not None and self.name in self._tools
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a call for sure, if not yet a whole one."""
+        return self.is_known and (self._arguments is not None or bool(self.arguments))
+
+    @property
+    def arguments(self) -> str:
+        """The JSON of the arguments, as far as it has come."""
+        if self._arguments is not None:
+            return self._arguments
+        reads_them = self._state == "in value" and self._key in _ARGUMENTS
+        return self._value.text if reads_them and self._value.text[0] == "{" else ""
+
+    def take(self, letter: str) -> Verdict:
+        """Take a letter."""
+        if self._state in ("in key", "in value", "literal"):
+            return self._within(letter)
+        if letter.isspace():
+            return "open" if self._state != "start" else "text"
+        match self._state, letter:
+            case "start", "{":
+                self._levels, self._state = 1, "key"
+            case "key", '"':
+                self._key, self._state = "", "in key"
+            case "colon", ":":
+                self._state = "value"
+            case "value", _:
+                return self._begin_value(letter)
+            case "comma", ",":
+                self._state = "key"
+            case (("comma" | "key"), "}"):
+                self._levels, self._state = self._levels - 1, "comma"
+                return self._whole() if not self._levels else "open"
+            case _:
+                return self._no_object()
+        return "open"
+
+    def end(self) -> Verdict:
+        """Give the verdict if nothing more comes."""
+        if self.is_call and self._arguments is not None:
+            return "whole"
+        named = self.name is not None and self._has_arguments
+        return "broken" if self._marked or self.is_known or named else "text"
+
+    def _within(self, letter: str) -> Verdict:
+        if self._state == "in value":
+            if not self._value.take(letter):
+                return "open"
+            self._state = "comma"
+            return self._end_value()
+        if self._state == "literal":
+            if letter.isalnum() or letter in "+-.":
+                return "open"
+            self._state = "comma"
+            return self.take(letter)
+        if letter == '"':
+            self._state = "colon"
+            if self._key in _ARGUMENTS:
+                self._has_arguments = True
+            return "open" if self._key in _KEYS or self.is_call else self._no_call()
+        self._key += letter
+        fits = self.is_call or any(key.startswith(self._key) for key in _KEYS)
+        return "open" if fits else self._no_call()
+
+    def _begin_value(self, letter: str) -> Verdict:
+        if letter == "{" and self._key == "function" and self._levels == 1 and not self.is_call:
+            # In the form of OpenAI the call is an object within another one.
+            self._levels, self._state = 2, "key"
+            return "open"
+        fits = letter == '"' or (letter == "{" and self._key in _ARGUMENTS)
+        if fits or (letter in "{[" and self.is_call):
+            self._value, self._state = JsonValue(), "in value"
+            self._value.take(letter)
+            return "open"
+        if letter.isalnum() or letter == "-":
+            self._state = "literal"
+            is_number_or_null = self.is_call or self._key in ("id", "tool_call_id") or letter == "n"
+            return "open" if is_number_or_null else self._no_object()
+        return self._no_object()
+
+    def _end_value(self) -> Verdict:
+        text = self._value.text
+        if self.is_call and self._arguments is not None:
+            return "open"
+        if self._key in _ARGUMENTS:
+            self._arguments = text if text[0] == "{" else _unquoted(text)
+        elif self._key in _NAMES:
+            self.name = _unquoted(text)
+        elif self._key == "type" and text != '"function"':
+            return self._no_call()
+        return "open"
+
+    def _whole(self) -> Verdict:
+        if self._arguments is None and self._marked and self.is_known:
+            self._arguments = "{}"
+        if self.is_call:
+            return "whole"
+        named = self.name is not None and (self._marked or self._arguments is not None)
+        return "invented" if named else "text"
+
+    def _no_call(self) -> Verdict:
+        """It has what no call has."""
+        return "broken" if self._marked and self.name is not None else "text"
+
+    def _no_object(self) -> Verdict:
+        """It is no JSON object."""
+        if self.is_call and self._arguments is not None:
+            return "whole before"
+        return "broken" if self.is_known and self._has_arguments else self._no_call()
+
+
+def _unquoted(text: str) -> str:
+    try:
+        value: Any = json.loads(text, strict=False)
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else text
