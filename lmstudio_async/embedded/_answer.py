@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 import anyio
 
-from lmstudio_async._protocol._errors import error_to_wire, server_error
 from lmstudio_async._wire._predict import (
     FragmentPacket,
     LlmPredictionFragment,
@@ -19,17 +16,13 @@ from lmstudio_async._wire._predict import (
     PromptProcessingProgressPacket,
     TokenCandidate,
     TokenInfo,
-    ToolCallGenerationArgumentFragmentGenerated,
-    ToolCallGenerationEnd,
-    ToolCallGenerationFailed,
-    ToolCallGenerationNameReceived,
-    ToolCallGenerationStart,
-    ToolCallRequest,
 )
 from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._call_finder import BrokenCall, CallFinder, Found
 from lmstudio_async.embedded._chat import ToolNames
 from lmstudio_async.embedded._default_tools import RequestScanner
 from lmstudio_async.embedded._text import ReasoningParser, StopScanner
+from lmstudio_async.embedded._tool_calls import ToolCalls
 
 __all__ = ["Answer"]
 
@@ -43,6 +36,7 @@ class Answer:
     :param candidates: how many tokens to tell of at each place; None for none, not even the chosen ones.
     :param stop_strings: end the answer, but not a thought: the engine would not tell these two apart.
     :param requests: finds the tool calls, if the engine does not look for them itself.
+    :param calls: likewise, for the models that have a form of their own to call a tool.
     :ivar generating: the prompt is done.
     :ivar finished: nothing more is needed from the engine.
     """
@@ -56,6 +50,7 @@ class Answer:
         names: ToolNames,
         stop_strings: Sequence[str] = (),
         requests: RequestScanner | None = None,
+        calls: CallFinder | None = None,
     ) -> None:
         self.generating = False
         self.finished = False
@@ -66,8 +61,9 @@ class Answer:
         self._candidates = candidates
         self._reasoning = reasoning
         self._stops = StopScanner(stop_strings)
-        self._tool_calls = _ToolCalls(names)
+        self._tool_calls = ToolCalls(names)
         self._requests = requests
+        self._calls = calls
         self._started_at = anyio.current_time()
         self._first_token_at: float | None = None
         self._stop_string: str | None = None
@@ -179,6 +175,7 @@ class Answer:
         if delta.get("tool_calls"):
             yield from self._end_thought()
             yield from self._read(self._reasoning.flush())
+            yield from self._end_calls()
             yield from self._say_held()
             yield from self._tool_calls.feed(delta["tool_calls"])
         if reason := choice.get("finish_reason"):
@@ -195,9 +192,6 @@ class Answer:
 
     def _content(self, text: str) -> Iterator[WireObject]:
         """A piece of what the model says, in which thoughts and tool calls may hide."""
-        if self._broken_call is not None:
-            self._broken_call += text
-            return
         calls: list[dict[str, Any]] = []
         if self._requests is not None:
             text, calls = self._requests.feed(text)
@@ -210,11 +204,26 @@ class Answer:
             if self._stop_string is not None:
                 return
             if kind == "none":
-                said, self._stop_string = self._stops.feed(text)
-                yield from self._say([(said, kind)])
+                yield from self._tell([text] if self._calls is None else self._calls.feed(text))
             else:
                 yield from self._say_held()
                 yield from self._say([(text, kind)])
+
+    def _tell(self, found: Sequence[Found]) -> Iterator[WireObject]:
+        """Tell pieces of the answer, text or calls."""
+        for each in found:
+            if self._stop_string is not None:
+                return
+            if isinstance(each, str):
+                said, self._stop_string = self._stops.feed(each)
+                yield from self._say([(said, "none")])
+            else:
+                yield from self._say_held()
+                yield from self._tool_calls.feed_found(each)
+
+    def _end_calls(self) -> Iterator[WireObject]:
+        if self._calls is not None:
+            yield from self._tell(self._calls.flush())
 
     def _say_held(self) -> Iterator[WireObject]:
         """Say what was held back of the answer, because it has no stop string after all."""
@@ -227,14 +236,15 @@ class Answer:
             if self._requests.found_any and self.stop_reason == "eosFound":
                 self.stop_reason = "toolCalls"
         yield from self._read(self._reasoning.flush())
+        yield from self._end_calls()
+        if self._calls is not None and self._calls.found_any and self.stop_reason == "eosFound":
+            self.stop_reason = "toolCalls"
         yield from self._say_held()
         yield from self._tool_calls.finish()
+        if self.stop_reason == "failed" and self._tool_calls.any_whole:
+            self.stop_reason = "toolCalls"
         if self._broken_call is not None:
-            problem = server_error(
-                "The model called a tool in a way that fits none of the tools that it was given."
-            )
-            yield ToolCallGenerationStart()
-            yield ToolCallGenerationFailed(error=error_to_wire(problem), raw_content=self._broken_call)
+            yield from self._tool_calls.feed_found(BrokenCall(self._broken_call))
 
     def _end_thought(self) -> Iterator[WireObject]:
         if self._thoughts_apart:
@@ -245,15 +255,23 @@ class Answer:
         """Whether the model has called a tool."""
         return self._tool_calls.any
 
-    def break_call(self, piece: str | None) -> None:
-        """The engine could not follow a tool call.
+    def break_call(self, raw: str) -> None:
+        """The engine could not follow a tool call, and nothing else will be known of it.
 
-        :param piece: where it gave up, if that is all that will be known; None if what is fed from here on is what
-            the model says instead, beginning where :attr:`text` ends.
+        :param raw: where it gave up.
+        """
+        self._broken_call = raw
+
+    def go_on_with(self, calls: CallFinder | None) -> None:
+        """Take what is fed from here on as what follows on :attr:`text`, not read by the engine.
+
+        :param calls: finds the calls in it.
         """
         self._predicted_before = self._predicted
-        self._stops, self._reasoning = StopScanner(()), ReasoningParser(None)
-        self._broken_call = piece or ""
+        # The model says again what was held back.
+        self._stops.flush()
+        self._reasoning.flush()
+        self._calls = calls
 
     def stop(self, reason: str) -> Iterator[WireObject]:
         """It was ended from outside."""
@@ -339,58 +357,6 @@ class Answer:
             total_tokens_count=prompt + self._predicted,
             **drafts,
         )
-
-
-class _ToolCalls:
-    """Tool calls as the engine streams them: one after the other, their arguments in pieces."""
-
-    def __init__(self, names: ToolNames) -> None:
-        self.any = False
-        self._names = names
-        self._open: tuple[int, str | None, str] | None = None
-        self._arguments = ""
-
-    def feed(self, deltas: Sequence[Frame]) -> Iterator[WireObject]:
-        for delta in deltas:
-            function = delta.get("function") or {}
-            index = int(delta.get("index", 0))
-            if self._open is None or self._open[0] != index:
-                yield from self.finish()
-                name = self._names.original(str(function.get("name", "")))
-                self._open = (index, delta.get("id"), name)
-                self.any = True
-                yield ToolCallGenerationStart(tool_call_id=delta.get("id"))
-                yield ToolCallGenerationNameReceived(name=name)
-            if piece := function.get("arguments"):
-                self._arguments += piece
-                yield ToolCallGenerationArgumentFragmentGenerated(content=piece)
-
-    def finish(self) -> Iterator[WireObject]:
-        """The one that is open is complete, or never will be."""
-        if self._open is None:
-            return
-        (_, call_id, name), raw = self._open, self._arguments
-        self._open, self._arguments = None, ""
-        try:
-            arguments = json.loads(raw or "{}", parse_float=_finite, parse_constant=_finite)
-        except ValueError:
-            arguments = None
-        if isinstance(arguments, dict):
-            request = ToolCallRequest(id=call_id, name=name, arguments=arguments)
-            yield ToolCallGenerationEnd(tool_call_request=request, raw_content=raw)
-        else:
-            problem = server_error(
-                f'The call of the tool "{name}" broke off: its arguments are no JSON object.'
-            )
-            yield ToolCallGenerationFailed(error=error_to_wire(problem), raw_content=raw)
-
-
-def _finite(number: str) -> float:
-    """A model writes numbers like 1e999, which no JSON can carry on."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{number} is beyond all numbers")
-    return value
 
 
 def _token_info(told: Frame, candidates: int) -> TokenInfo:

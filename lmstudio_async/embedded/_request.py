@@ -9,6 +9,8 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._answer import Answer
+from lmstudio_async.embedded._call_finder import CallFinder
+from lmstudio_async.embedded._call_form import CallForm
 from lmstudio_async.embedded._chat import ToolNames, has_images
 from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
 from lmstudio_async.embedded._engine import Engine, EngineRequestError
@@ -26,7 +28,7 @@ NO_TOOLS: Final = ToolNames((), "passThrough")
 
 _BROKEN_CALL: Final = re.compile(
     r"Unexpected empty grammar stack after accepting piece: (?P<piece>.*) \(\d+\)$"
-    r"|The model produced output that does not match the expected ",
+    r"|The model produced output that does not match the expected |Invalid diff: ",
     re.DOTALL,
 )
 
@@ -76,12 +78,13 @@ class Request:
             return {} if found["piece"] is None else None
         if self.prompt is None or self.answer.has_called:
             # Nothing tells what the prompt was, or how the engine has read the calls before this one.
-            self.answer.break_call(found["piece"] or "")
+            if found["piece"] is not None or not self.answer.has_called:
+                self.answer.break_call(found["piece"] or "")
             return {}
         said = self.answer.text
         if tag := _opened_thought(self.prompt, self.sampling):
             said = said.removeprefix(tag)
-        self.answer.break_call(None)
+        self.answer.go_on_with(_call_finder(self.body["tools"], self.sampling, bare=True))
         body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
         if self.sampling.limit is not None:
             body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
@@ -97,11 +100,13 @@ async def raw_request(
     names: ToolNames = NO_TOOLS,
     requests: RequestScanner | None = None,
     window: Window | None = None,
+    calls: CallFinder | None = None,
 ) -> Request:
     """Have a prompt continued.
 
     :param thinking: it ends with the tag that begins thoughts.
     :param requests: finds the tool calls in what comes.
+    :param calls: likewise, for a model that has a form of its own to call a tool.
     :param window: for a prompt that was made of a chat, and fits.
     """
     prompt = await _without_second_bos(instance.engine, prompt)
@@ -112,6 +117,7 @@ async def raw_request(
         names=names,
         stop_strings=_stop_strings(sampling),
         requests=requests,
+        calls=calls,
     )
     if not prompt and not await instance.engine.tokenize("", add_special=True):
         raise server_error(
@@ -153,15 +159,19 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
+    form = await _call_form(engine, tools, sampling)
     prompt, thinking, window = None, False, None
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
         thinking = bool(_opened_thought(prompt, sampling))
         if sampling.overflow != "stopAtLimit":
             window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
-        if not tools and (requests or not _needs_engine(sampling, thinking=thinking)):
+        # The engine takes any brace for the beginning of a bare call, and says no more until the end of the answer.
+        reads_text = not tools or form == "bare"
+        if requests or (reads_text and not _needs_engine(sampling, thinking=thinking)):
             # A grammar of the client's is one of the answer: nothing is thought under it.
             thinking = thinking and (requests is not None or "grammar" not in sampling.body)
+            calls = _call_finder(tools, sampling, bare=True)
             return await raw_request(
                 instance,
                 sampling,
@@ -169,6 +179,7 @@ async def chat_request(
                 thinking=thinking,
                 names=names,
                 requests=requests,
+                calls=calls,
                 window=window,
             )
     splits = sampling.thought_form is not None
@@ -194,6 +205,7 @@ async def chat_request(
         names=names,
         stop_strings=_stop_strings(sampling),
         requests=requests,
+        calls=_call_finder(tools, sampling, bare=form == "untold"),
     )
     return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window)
 
@@ -225,6 +237,15 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=fields.get("tools"), template_kwargs=fields.get("chat_template_kwargs")
     )
+
+
+async def _call_form(engine: Engine, tools: list[dict[str, Any]], sampling: Sampling) -> CallForm:
+    """How the model calls the tools, if it may but need not: the engine holds one that has to call to the form."""
+    return await engine.call_form() if tools and sampling.tool_choice == "auto" else "marked"
+
+
+def _call_finder(tools: list[dict[str, Any]], sampling: Sampling, *, bare: bool) -> CallFinder | None:
+    return CallFinder(tools, bare=bare) if tools and sampling.tool_choice != "none" else None
 
 
 def _stop_strings(sampling: Sampling) -> list[str]:

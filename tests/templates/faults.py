@@ -7,33 +7,20 @@ from typing import Any
 
 import pytest
 
-__all__ = ["ENGINE_FAULTS", "KNOWN_FAULTS", "case"]
+__all__ = ["FAULTS", "case"]
 
 Faults = Mapping[str, tuple[str, str]]
 
 _UNKNOWN = "Thoughts in marks that the engine does not know, with tools or without, come as text."
-_LOST = "With tools offered, an answer that the engine's parser cannot follow is taken for a broken call."
 _PLAIN = "words+tools dict+tools json+tools code+tools list+tools markup+tools"
 
-#: Template -> cases that fail, and why.
-KNOWN_FAULTS: Faults = {
-    "CohereForAI-c4ai-command-r-plus-tool_use": (_PLAIN, _LOST),
-    "meta-llama-Llama-3.1-8B-Instruct": ("dict+tools json+tools code+tools list+tools", _LOST),
-    "meta-llama-Llama-3.2-3B-Instruct": ("dict+tools json+tools code+tools list+tools", _LOST),
-    "meta-llama-Llama-3.3-70B-Instruct": ("dict+tools json+tools code+tools list+tools", _LOST),
-}
-
 _ONE_CALL = "The engine's parser for this template knows no second call."
-#: The same, where the engine's own parser or grammar stands in the way.
-ENGINE_FAULTS: Faults = {
+#: Template -> cases that fail, and why: the engine's own parser or grammar stands in the way.
+FAULTS: Faults = {
     "Apertus-8B-Instruct": (f"{_PLAIN} call calls next", _UNKNOWN),
     "GigaChat3-10B-A1.8B": ("call", "The engine drops the mark before a call if it is a control token."),
     "MiniMax-M1": ("calls", _ONE_CALL),
     "MiniMax-M2": ("calls", _ONE_CALL),
-    "ibm-granite-granite-3.3-2B-Instruct": (
-        "call calls",
-        "Only the words of the template say how to call, which the engine does not read.",
-    ),
     "llama-cpp-deepseek-r1": (
         "call calls",
         "The engine's parser gives up on a call in the form of the template.",
@@ -49,8 +36,7 @@ def case(template: str, name: str, *values: Any) -> Any:
     All cases of a template run in one process, so that its model is loaded once.
     """
     marks: list[Any] = [pytest.mark.xdist_group(template)]
-    for faults in (KNOWN_FAULTS, ENGINE_FAULTS):
-        names, reason = faults.get(template, ("", ""))
-        if name in names.split():
-            marks.append(pytest.mark.xfail(strict=True, reason=reason))
+    names, reason = FAULTS.get(template, ("", ""))
+    if name in names.split():
+        marks.append(pytest.mark.xfail(strict=True, reason=reason))
     return pytest.param(template, *values, id=f"{template}-{name}", marks=marks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.templates.families import FAMILIES
-from tests.templates.faults import ENGINE_FAULTS, KNOWN_FAULTS
+from tests.templates.faults import FAULTS
 
 
 def test_families_are_those_that_have_a_template(sources: Path) -> None:
@@ -13,4 +13,4 @@ def test_families_are_those_that_have_a_template(sources: Path) -> None:
 
 
 def test_faults_are_of_families() -> None:
-    assert {*KNOWN_FAULTS, *ENGINE_FAULTS} <= {*FAMILIES}
+    assert {*FAULTS} <= {*FAMILIES}

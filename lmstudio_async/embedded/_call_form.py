@@ -1,0 +1,49 @@
+"""How a chat template writes the call of a tool, as far as its own rendering of one shows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+__all__ = ["PROBES", "CallForm", "call_form"]
+
+#: Behind a mark, as a bare JSON object, or the template does not show it.
+CallForm = Literal["marked", "bare", "untold"]
+
+_TOOL: Final = "probe_of_a_call"
+_USER: Final[dict[str, Any]] = {"role": "user", "content": "Go"}
+_CALL: Final[dict[str, Any]] = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"id": "probe0000", "type": "function", "function": {"name": _TOOL, "arguments": '{"key": "value"}'}}
+    ],
+}
+_RESULT: Final[dict[str, Any]] = {
+    "role": "tool",
+    "name": _TOOL,
+    "tool_call_id": "probe0000",
+    "content": "Done",
+}
+
+#: A chat, and the same with a call in it.
+PROBES: Final = ([_USER], [_USER, _CALL, _RESULT])
+
+_OBJECT: Final = re.compile(
+    r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?(?:"function"\s*:\s*\{\s*)?"name"\s*:\s*"$'
+)
+
+
+def call_form(before: str, with_call: str) -> CallForm:
+    """Tell how a template writes a call.
+
+    :param before: the first of :data:`PROBES`, as a prompt.
+    :param with_call: the other one.
+    """
+    head, named, _ = with_call.partition(_TOOL)
+    if not named:
+        return "untold"
+    begin = _OBJECT.search(head)
+    # The prompt ends with what begins an answer.
+    is_bare = begin is not None and before.startswith(head[: begin.start()].rstrip())
+    return "bare" if is_bare else "marked"
