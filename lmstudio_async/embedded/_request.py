@@ -10,7 +10,6 @@ import attrs
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async.embedded._answer import Answer
 from lmstudio_async.embedded._call_finder import CallFinder
-from lmstudio_async.embedded._call_form import CallForm
 from lmstudio_async.embedded._chat import ToolNames, has_images
 from lmstudio_async.embedded._default_tools import RequestScanner, grammar, with_tools
 from lmstudio_async.embedded._engine import Engine, EngineRequestError
@@ -159,15 +158,17 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
-    form = await _call_form(engine, tools, sampling)
+    form = await engine.call_form() if tools else "marked"
+    # The engine takes any brace for the beginning of a bare call, and says no more until the end of the answer. It does
+    # hold a model that has to call.
+    calls_are_bare = form == "bare" and sampling.tool_choice == "auto"
     prompt, thinking, window = None, False, None
     if not has_images(messages):
         messages, prompt = await shorten_messages(instance, messages, sampling, formatted)
         thinking = bool(_opened_thought(prompt, sampling))
         if sampling.overflow != "stopAtLimit":
             window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
-        # The engine takes any brace for the beginning of a bare call, and says no more until the end of the answer.
-        reads_text = not tools or form == "bare"
+        reads_text = not tools or calls_are_bare
         if requests or (reads_text and not _needs_engine(sampling, thinking=thinking)):
             # A grammar of the client's is one of the answer: nothing is thought under it.
             thinking = thinking and (requests is not None or "grammar" not in sampling.body)
@@ -189,15 +190,19 @@ async def chat_request(
         "timings_per_token": True,
         "reasoning_format": "deepseek" if splits else "none",
     }
-    body |= tool_fields(tools, sampling.template_variables)
+    if calls_are_bare:
+        # The template is told of the tools, but not the engine.
+        body["chat_template_kwargs"] = {**sampling.template_variables, "tools": tools}
+    else:
+        body |= tool_fields(tools, sampling.template_variables)
+        if tools:
+            body |= {"tool_choice": sampling.tool_choice, "parallel_tool_calls": True}
     if sampling.candidates is not None:
         body |= {"logprobs": True, "top_logprobs": max(sampling.candidates, 1)}
     if sampling.budget is not None:
         body["thinking_budget_tokens"] = sampling.budget
         if sampling.budget_message:
             body["reasoning_budget_message"] = sampling.budget_message
-    if tools:
-        body |= {"tool_choice": sampling.tool_choice, "parallel_tool_calls": True}
     answer = Answer(
         limit=sampling.limit,
         candidates=sampling.candidates,
@@ -205,7 +210,7 @@ async def chat_request(
         names=names,
         stop_strings=_stop_strings(sampling),
         requests=requests,
-        calls=_call_finder(tools, sampling, bare=form == "untold"),
+        calls=_call_finder(tools, sampling, bare=calls_are_bare or form == "untold"),
     )
     return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window)
 
@@ -237,11 +242,6 @@ async def template_prompt(
     return await engine.apply_template(
         messages, tools=fields.get("tools"), template_kwargs=fields.get("chat_template_kwargs")
     )
-
-
-async def _call_form(engine: Engine, tools: list[dict[str, Any]], sampling: Sampling) -> CallForm:
-    """How the model calls the tools, if it may but need not: the engine holds one that has to call to the form."""
-    return await engine.call_form() if tools and sampling.tool_choice == "auto" else "marked"
 
 
 def _call_finder(tools: list[dict[str, Any]], sampling: Sampling, *, bare: bool) -> CallFinder | None:

@@ -15,6 +15,7 @@ from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import LLAMA, XML
 from tests.embedded.asking import ADD, ask, checked
 from tests.embedded.raw_client import Json, RawClient, text_of
+from tests.images import png
 
 TOOLS: Json = {"tools": {"type": "toolArray", "tools": [ADD]}}
 
@@ -29,6 +30,8 @@ PLAIN = {
 CALL = '{"name": "add", "parameters": {"a": 1, "b": 2}}'
 OTHER = '{"name": "add", "parameters": {"a": 3, "b": 4}}'
 ONE, TWO = ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})
+# It tells the model of tools, but shows none of its calls.
+UNTOLD = LLAMA.replace("message.role == 'assistant' and message.tool_calls", "false")
 # Two calls, as models write them that have the template.
 CALLS = {
     "semicolon": (LLAMA, f"{CALL}; {OTHER}"),
@@ -36,6 +39,7 @@ CALLS = {
     "listed": (LLAMA, f"[{CALL}, {OTHER}]"),
     "functions": (LLAMA, '<function=add>{"a": 1, "b": 2}</function><function=add>{"a": 3, "b": 4}</function>'),
     "openai": (LLAMA, "\n".join(each.replace("parameters", "arguments") for each in (CALL, OTHER))),
+    "untold": (UNTOLD, f"[{CALL}, {OTHER}]"),
     "oneline": (
         HERMES,
         "".join(f"<tool_call>{each}</tool_call>".replace("parameters", "arguments") for each in (CALL, OTHER)),
@@ -77,6 +81,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.add_llm(name, script=text, chat_template=LLAMA)
     for name, (template, script) in GIVEN_UP.items():
         folder.add_llm(name, script=script, chat_template=template)
+    for name, script in (("seer", CALL), ("describer", PLAIN["dict"])):
+        folder.add_llm(f"acme/{name}-GGUF/{name}-Q8_0.gguf", script=script, chat_template=LLAMA)
+        folder.add_projector(f"acme/{name}-GGUF/mmproj-{name}-F16.gguf")
     folder.add_llm("endless", script="Use {x} on and on ", endless=True, chat_template=LLAMA)
     folder.add_llm(
         "gemma",
@@ -158,6 +165,17 @@ async def test_text_behind_a_brace_does_not_wait_for_the_end(sdk: lms.AsyncClien
             if said.endswith("} on "):
                 break
     assert said.startswith("Use {x} on ")
+
+
+async def test_bare_calls_are_told_from_text_in_answers_about_images(sdk: lms.AsyncClient) -> None:
+    image = await sdk.files.prepare_image(png(255, 0, 0))
+    chat = lms.Chat()
+    chat.add_user_message("What?", images=[image])
+    config: Any = {"raw_tools": TOOLS["tools"]}
+    called = await (await ready(sdk, "seer")).respond(chat, config=config)
+    assert [(call.name, call.arguments) for call in called.tool_call_requests] == [ONE]
+    described = await (await ready(sdk, "describer")).respond(chat, config=config)
+    assert (described.content, described.tool_call_requests) == (PLAIN["dict"], ())
 
 
 async def test_stop_string_behind_a_brace_ends_the_answer(sdk: lms.AsyncClient) -> None:
