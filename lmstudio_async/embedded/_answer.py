@@ -206,6 +206,7 @@ class Answer:
             if kind == "none":
                 yield from self._tell([text] if self._calls is None else self._calls.feed(text))
             else:
+                yield from self._end_calls()
                 yield from self._say_held()
                 yield from self._say([(text, kind)])
 

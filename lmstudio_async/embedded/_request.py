@@ -85,6 +85,7 @@ class Request:
             said = said.removeprefix(tag)
         self.answer.go_on_with(_call_finder(self.body["tools"], self.sampling, bare=True))
         body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
+        body |= _visible_tags(self.sampling)
         if self.sampling.limit is not None:
             body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
         return body
@@ -130,13 +131,16 @@ async def raw_request(
     if sampling.schema_grammar is not None:
         del body["json_schema"]
         body["grammar"] = sampling.schema_grammar
-    if sampling.reasoning is not None:
-        # Where they are tokens of their own that only steer, the engine would not say them.
-        body["preserved_tokens"] = list(sampling.reasoning)
+    body |= _visible_tags(sampling)
     if instance.engine.spec.draft_model_path is not None:
         # They tell which tokens were drafted.
         body["timings_per_token"] = True
     return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window)
+
+
+def _visible_tags(sampling: Sampling) -> dict[str, Any]:
+    """Have the engine say the tags around thoughts, also where they are tokens of their own that only steer."""
+    return {} if sampling.reasoning is None else {"preserved_tokens": list(sampling.reasoning)}
 
 
 async def _without_second_bos(engine: Engine, prompt: str) -> str:

@@ -29,6 +29,9 @@ PLAIN = {
 }
 CALL = '{"name": "add", "parameters": {"a": 1, "b": 2}}'
 OTHER = '{"name": "add", "parameters": {"a": 3, "b": 4}}'
+TAGS = (
+    "<tool_call><function=add><parameter=a>%s</parameter><parameter=b>%s</parameter></function></tool_call>"
+)
 ONE, TWO = ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})
 # It tells the model of tools, but shows none of its calls.
 UNTOLD = LLAMA.replace("message.role == 'assistant' and message.tool_calls", "false")
@@ -39,6 +42,7 @@ CALLS = {
     "listed": (LLAMA, f"[{CALL}, {OTHER}]"),
     "functions": (LLAMA, '<function=add>{"a": 1, "b": 2}</function><function=add>{"a": 3, "b": 4}</function>'),
     "openai": (LLAMA, "\n".join(each.replace("parameters", "arguments") for each in (CALL, OTHER))),
+    "tags": (XML, (TAGS % (1, 2) + TAGS % (3, 4))),
     "untold": (UNTOLD, f"[{CALL}, {OTHER}]"),
     "oneline": (
         HERMES,
@@ -53,10 +57,11 @@ BROKEN = {
     "cut": '{"name": "add", "parameters": {"a": 1, "b',
     "listed-arguments": '{"name": "add", "parameters": [1, 2]}',
 }
-# Answers in which the engine takes a mark for the beginning of a call, and gives up.
+# Answers in which the engine takes a brace or a mark for the beginning of a call, and gives up.
 GIVEN_UP = {
     "data": (HERMES, '<tool_call>\n{"city": "Rome"}\n</tool_call> is JSON in a tag.'),
     "tag": (XML, ["<tool_call>\n<b>bold", "</b> stands in a tag"]),
+    "late-thought": (LLAMA, ["So {", "<think>", "Hm", " hm</", "think>", " x}"]),
     "thoughtful": (HERMES, ["<tool_call>\n<b>bold ", "<think>", "Hm", " hm</", "think>", "Yes"]),
 }
 GEMMA = """
@@ -216,6 +221,14 @@ async def test_call_that_breaks_off_is_told_with_its_text(sdk: lms.AsyncClient, 
     assert calculator.calls == []
 
 
+async def test_bare_call_names_the_tool_as_the_client_does(client: RawClient) -> None:
+    tool = {"type": "function", "function": {**ADD["function"], "name": "Add"}}
+    config = {"tools": {"type": "toolArray", "tools": [tool]}, "toolNaming": "snakeCase"}
+    packets = await ask(client, "semicolon", config)
+    ends = [packet for packet in packets if packet["type"] == "toolCallGenerationEnd"]
+    assert [end["toolCallRequest"]["name"] for end in ends] == ["Add", "Add"]
+
+
 async def test_limit_that_cuts_a_bare_call_is_told(client: RawClient) -> None:
     packets = await ask(client, "semicolon", {**TOOLS, "maxPredictedTokens": checked(3)})
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
@@ -230,7 +243,7 @@ async def test_text_that_the_engine_takes_for_a_call_stays_text(sdk: lms.AsyncCl
     await llm.act("Go", [calculator.add], on_prediction_fragment=lambda piece, _: said.append(piece))
     assert "".join(piece.content for piece in said) == "".join(GIVEN_UP[name][1])
     thought = "".join(piece.content for piece in said if piece.reasoning_type == "reasoning")
-    assert thought == ("Hm hm" if name == "thoughtful" else "")
+    assert thought == ("Hm hm" if "thought" in name else "")
 
 
 async def test_whole_call_stands_where_the_engine_gives_up_on_the_next_one(client: RawClient) -> None:
