@@ -151,7 +151,12 @@ class Answer:
         predicted = self._predicted_before + int(frame.get("tokens_predicted", 0))
         self._count_prompt(int(frame.get("tokens_evaluated", 0)))
         yield from self._tokens(predicted, frame.get("completion_probabilities"))
-        yield from self._content(frame.get("content", ""))
+        text = frame.get("content", "")
+        if self._calls is not None and self.has_called:
+            # The arguments of a call may have the tag in them that begins thoughts.
+            text = "".join(piece for piece, _ in self._reasoning.flush()) + text
+            self._reasoning = ReasoningParser(None)
+        yield from self._content(text)
         if frame.get("stop"):
             self.finished = True
             self.stop_reason = "eosFound" if frame.get("stop_type") == "eos" else self._limit_reached()

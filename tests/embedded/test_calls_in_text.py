@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from itertools import groupby
 from pathlib import Path
@@ -53,6 +54,7 @@ CALLS = {
         "".join(f"<tool_call> \n\n {each}  </tool_call>\n\n".replace("parameters", "arguments") for each in (CALL, OTHER)),
     ),
 }  # fmt: skip
+THOUGHTFUL = '{"name": "add", "parameters": {"a": 1, "note": "A thought is <think>hm</think> here"}}'
 BROKEN = {
     "cut": '{"name": "add", "parameters": {"a": 1, "b',
     "listed-arguments": '{"name": "add", "parameters": [1, 2]}',
@@ -86,6 +88,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.add_llm(name, script=text, chat_template=LLAMA)
     for name, (template, script) in GIVEN_UP.items():
         folder.add_llm(name, script=script, chat_template=template)
+    folder.add_llm("writer", script=f"So {THOUGHTFUL}", chat_template=LLAMA)
     for name, script in (("seer", CALL), ("describer", PLAIN["dict"])):
         folder.add_llm(f"acme/{name}-GGUF/{name}-Q8_0.gguf", script=script, chat_template=LLAMA)
         folder.add_projector(f"acme/{name}-GGUF/mmproj-{name}-F16.gguf")
@@ -219,6 +222,13 @@ async def test_call_that_breaks_off_is_told_with_its_text(sdk: lms.AsyncClient, 
         await llm.act("Go", [calculator.add], on_tool_call=steps.append)
     assert (steps[-1].phase, steps[-1].raw_content) == ("failed", BROKEN[name])
     assert calculator.calls == []
+
+
+async def test_tags_of_thoughts_in_arguments_are_a_part_of_them(sdk: lms.AsyncClient) -> None:
+    result = await (await ready(sdk, "writer")).respond("Go", config={"raw_tools": TOOLS["tools"]})
+    (request,) = result.tool_call_requests
+    assert request.arguments == json.loads(THOUGHTFUL)["parameters"]
+    assert (result.content, result.stats.stop_reason) == ("So ", "toolCalls")
 
 
 async def test_bare_call_names_the_tool_as_the_client_does(client: RawClient) -> None:
