@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, Literal
 
-__all__ = ["PROBES", "CallForm", "call_form"]
+__all__ = ["PROBES", "CallForm", "read_call_form"]
 
 #: Behind a mark, as a bare JSON object, or the template does not show it.
 CallForm = Literal["marked", "bare", "untold"]
@@ -34,7 +34,7 @@ _OBJECT: Final = re.compile(
 )
 
 
-def call_form(before: str, with_call: str) -> CallForm:
+def read_call_form(before: str, with_call: str) -> CallForm:
     """Tell how a template writes a call.
 
     :param before: the first of :data:`PROBES`, as a prompt.

@@ -17,7 +17,7 @@ import anyio.to_thread
 import attrs
 
 from lmstudio_async._wire._json import loads
-from lmstudio_async.embedded._call_form import PROBES, CallForm, call_form
+from lmstudio_async.embedded._call_form import CallForm
 from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken, request_error
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
@@ -69,9 +69,10 @@ class Engine:
         self._link: Link | None = None
         self._has_gpu = False
         self._properties: dict[str, Any] | None = None
-        self._call_form: CallForm | None = None
         self._followed: dict[str, bool] = {}
+        # What its chat template shows, once it was asked: see ``_template_form``.
         self.thought_form: ThoughtForm | None = None
+        self.call_form: CallForm | None = None
         self._pulse = Pulse() if pulse is None else pulse
         self._standstill: EngineFailure | None = None
         self._closing = False
@@ -215,18 +216,6 @@ class Engine:
             body["chat_template_kwargs"] = dict(template_kwargs)
         answer = await self._call("POST", "/apply-template", body)
         return str(answer["prompt"])
-
-    async def call_form(self) -> CallForm:
-        """How the chat template writes the tool calls of earlier turns."""
-        if self._call_form is None:
-            try:
-                before, with_call = [await self.apply_template(chat) for chat in PROBES]
-            except EngineRequestError:
-                # Such a template takes no chat with a call that is as short as this.
-                self._call_form = "marked"
-            else:
-                self._call_form = call_form(before, with_call)
-        return self._call_form
 
     async def follows(self, form: Mapping[str, Any]) -> bool:
         """Whether it can hold an answer to a form. It says nothing, and goes on without one that it cannot.

@@ -16,6 +16,7 @@ from lmstudio_async.embedded._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._instance import Instance
 from lmstudio_async.embedded._overflow import shorten_messages, shorten_prompt
 from lmstudio_async.embedded._sampling import Sampling
+from lmstudio_async.embedded._template_form import call_form
 from lmstudio_async.embedded._text import ReasoningParser
 from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.embedded._tool_schemas import loosened, tool_fields
@@ -162,7 +163,7 @@ async def chat_request(
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
-    form = await engine.call_form() if tools else "marked"
+    form = await call_form(engine) if tools else "marked"
     # The engine takes any brace for the beginning of a bare call, and says no more until the end of the answer. It does
     # hold a model that has to call.
     calls_are_bare = form == "bare" and sampling.tool_choice == "auto"

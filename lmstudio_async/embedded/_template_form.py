@@ -1,14 +1,15 @@
-"""The form in which a model thinks and answers, as the engine renders it with the chat template."""
+"""The form in which a model thinks and calls tools, as the engine renders it with the chat template."""
 
 from __future__ import annotations
 
 import attrs
 
+from lmstudio_async.embedded._call_form import PROBES, CallForm, read_call_form
 from lmstudio_async.embedded._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._sampling import PARSING, Sampling
-from lmstudio_async.embedded._thoughts import SAMPLE, USUAL_TAGS, ThoughtForm, read_form, thought_tags
+from lmstudio_async.embedded._thoughts import SAMPLE, USUAL_TAGS, ThoughtForm, read_thought_form, thought_tags
 
-__all__ = ["with_thought_form"]
+__all__ = ["call_form", "with_thought_form"]
 
 
 async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
@@ -16,7 +17,7 @@ async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
     if sampling.reasoning not in (USUAL_TAGS, thought_tags(sampling.chat_template)):
         return sampling
     if engine.thought_form is None:
-        engine.thought_form = await _read_form(engine)
+        engine.thought_form = await _read_thought_form(engine)
     form = engine.thought_form
     if form.tags is None:
         return attrs.evolve(sampling, thought_form=form)
@@ -26,11 +27,27 @@ async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
     return attrs.evolve(sampling, thought_form=form, reasoning=form.tags, values=values)
 
 
-async def _read_form(engine: Engine) -> ThoughtForm:
+async def _read_thought_form(engine: Engine) -> ThoughtForm:
     question, answer = SAMPLE
     try:
         prompt = await engine.apply_template([question])
-        return read_form(prompt, await engine.apply_template([question, answer]))
+        return read_thought_form(prompt, await engine.apply_template([question, answer]))
     except EngineRequestError:
         # The template refuses the sample: it may want tools, or a message to the system.
         return ThoughtForm()
+
+
+async def call_form(engine: Engine) -> CallForm:
+    """Tell how the chat template writes the tool calls of earlier turns."""
+    if engine.call_form is None:
+        engine.call_form = await _read_call_form(engine)
+    return engine.call_form
+
+
+async def _read_call_form(engine: Engine) -> CallForm:
+    try:
+        before, with_call = [await engine.apply_template(chat) for chat in PROBES]
+    except EngineRequestError:
+        # The template takes no chat with a call that is as short as this.
+        return "marked"
+    return read_call_form(before, with_call)

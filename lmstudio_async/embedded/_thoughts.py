@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["SAMPLE", "USUAL_TAGS", "ThoughtForm", "read_form", "thought_tags", "with_thoughts_apart"]
+__all__ = ["SAMPLE", "USUAL_TAGS", "ThoughtForm", "read_thought_form", "thought_tags", "with_thoughts_apart"]
 
 Message = dict[str, Any]
 
@@ -43,7 +43,7 @@ class ThoughtForm:
     needs_parser: bool = False
 
 
-def read_form(prompt: str, answered: str) -> ThoughtForm:
+def read_thought_form(prompt: str, answered: str) -> ThoughtForm:
     """Read the form of thoughts from what a chat template makes of a sample.
 
     :param prompt: of a question.

@@ -10,7 +10,7 @@ import pytest
 
 from lmstudio_async import AsyncClient, AsyncLLM, Chat
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._thoughts import SAMPLE, ThoughtForm, read_form
+from lmstudio_async.embedded._thoughts import SAMPLE, ThoughtForm, read_thought_form
 from lmstudio_async.testing import ModelsFolder
 
 ENDING = """\
@@ -182,4 +182,4 @@ ANSWER, THOUGHT = SAMPLE[1]["content"], SAMPLE[1]["reasoning_content"]
     ],
 )
 def test_form_is_read_from_a_sample(prompt: str, answered: str, form: ThoughtForm) -> None:
-    assert read_form(prompt, answered) == form
+    assert read_thought_form(prompt, answered) == form
