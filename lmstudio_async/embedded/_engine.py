@@ -7,20 +7,19 @@ import math
 import os
 import secrets
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import anyio
 import anyio.to_thread
 import attrs
 
-from lmstudio_async._wire._json import loads
 from lmstudio_async.embedded._call_form import CallForm
-from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken, request_error
+from lmstudio_async.embedded._engine_link import EngineRequestError, Exchange, Link, LinkBroken
 from lmstudio_async.embedded._engine_process import WorkerProcess
 from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
+from lmstudio_async.embedded._engine_stream import EngineStream
 from lmstudio_async.embedded._load_progress import LoadProgress
 from lmstudio_async.embedded._main_memory import available_memory
 from lmstudio_async.embedded._pulse import Pulse, Talk
@@ -165,8 +164,7 @@ class Engine:
     async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
         """The tokens of a text, with or without those that the model wants at the beginning and the end."""
         answer = await self._call("POST", "/tokenize", {"content": text, "add_special": add_special})
-        tokens: list[int] = answer["tokens"]
-        return tokens
+        return list(answer["tokens"])
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included."""
@@ -242,11 +240,15 @@ class Engine:
 
     def complete(self, body: Mapping[str, Any]) -> EngineStream:
         """Continue a prompt: llama-server's ``/completion``. The last frame has ``stop`` true."""
-        return EngineStream(self, "/completion", {**body, "stream": True, "return_progress": True})
+        return self._stream("/completion", body)
+
+    async def complete_at_once(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Continue a prompt, and give the whole answer in one frame."""
+        return await self._call("POST", "/completion", body)
 
     def chat(self, body: Mapping[str, Any]) -> EngineStream:
         """Answer a conversation: llama-server's ``/v1/chat/completions``."""
-        return EngineStream(self, "/v1/chat/completions", {**body, "stream": True, "return_progress": True})
+        return self._stream("/v1/chat/completions", body)
 
     async def _load_watched(self, progress: LoadProgress) -> None:
         """Load, as long as the worker moves."""
@@ -362,6 +364,10 @@ class Engine:
         except LinkBroken as error:
             await self._raise_gone(error)
 
+    def _stream(self, path: str, body: Mapping[str, Any]) -> EngineStream:
+        request = {**body, "stream": True, "return_progress": True}
+        return EngineStream(partial(self._open, path, request), self._raise_gone)
+
     async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
         """Raise for a connection that ended before its time."""
         if self._standstill is not None and not self._closing:
@@ -377,72 +383,3 @@ class Engine:
         raise EngineFailure(
             f"the engine crashed ({self._worker.ending()})", code, self._worker.log
         ) from cause
-
-
-class EngineStream:
-    """The frames of one answer, as they come. Leaving the block ends the work on it.
-
-    ::
-
-        async with engine.complete({"prompt": "Once"}) as frames:
-            async for frame in frames:
-                print(frame["content"], end="")
-    """
-
-    def __init__(self, engine: Engine, path: str, body: Mapping[str, Any]) -> None:
-        self._engine = engine
-        self._path = path
-        self._body = body
-        self._exchange: Exchange | None = None
-        self._frames: deque[dict[str, Any]] = deque()
-        self._pending = b""
-        self._complete = False
-
-    async def __aenter__(self) -> Self:
-        self._exchange = await self._engine._open(self._path, self._body)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection; the engine stops generating for it. Idempotent."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            await exchange.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> dict[str, Any]:
-        while not self._frames:
-            if self._complete or self._exchange is None:
-                raise StopAsyncIteration
-            try:
-                piece = await self._exchange.receive()
-            except LinkBroken as error:
-                await self._engine._raise_gone(error)
-            if piece is None:
-                await self._engine._raise_gone()
-            self._feed(piece)
-        frame = self._frames.popleft()
-        if "error" in frame:
-            raise request_error(500, frame)
-        return frame
-
-    def _feed(self, chunk: bytes) -> None:
-        *lines, self._pending = (self._pending + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data: "):
-                continue  # the empty line after an event, or a comment that keeps the connection alive
-            if line.startswith(b"data: [DONE]"):
-                self._complete = True
-                continue
-            frame = loads(line[6:].decode())
-            self._frames.append(frame)
-            self._complete = frame.get("stop") is True or "error" in frame
