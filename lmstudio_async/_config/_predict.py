@@ -55,7 +55,8 @@ class LlmPredictionConfig(Settings):
     :param xtc_threshold: how likely, from 0 to 1, a token must be to be left out that way. Server's default:
         ``False``.
     :param log_probs: for how many candidates the logarithm of the probability is reported, from 0 to 100;
-        ``False``: none. Server's default: ``False``.
+        ``False``: none. Each token has an entry; on the embedded server not those that end within a character, if
+        the answer is structured or the model is of a family with channels. Server's default: ``False``.
     :param cpu_threads: how many threads to compute with, at least 1. Server's default: 4, or by the hardware.
     :param enable_thinking: whether a model that can reason does, if its chat template leaves the choice.
         Server's default: ``True``.

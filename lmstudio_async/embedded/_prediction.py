@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeAlias
 
 from lmstudio_async.embedded._connection import Channel
-from lmstudio_async.embedded._engine import Engine, EngineRequestError, EngineStream
+from lmstudio_async.embedded._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._instance import Use
 from lmstudio_async.embedded._request import Request
 from lmstudio_async.embedded._said import ChatSaid, Said
 from lmstudio_async.embedded._token_budget import TokenBudget
+from lmstudio_async.embedded._token_stream import token_frames
 
 __all__ = ["Prediction"]
 
@@ -49,6 +51,7 @@ class Prediction:
         self._asked_length: int | None = None
         self._alone = False
         self._is_full = False
+        self._needs_each_token = "n_probs" in request.body and self._can_ask_each_token
 
     async def run(self) -> None:
         """Have the engine answer, and send the client what it says.
@@ -115,18 +118,39 @@ class Prediction:
 
     # -- the answer
 
+    @property
+    def _can_ask_each_token(self) -> bool:
+        # Drafts are counted in a stream only.
+        return not self._request.is_chat and self._request.can_go_on and not self._draft_length()
+
     async def _ask(self, body: dict[str, Any], *, is_part: bool) -> None:
         engine = self._engine
-        stream = engine.chat(body) if self._request.is_chat else engine.complete(body)
+        stream: AbstractAsyncContextManager[AsyncIterator[Frame]]
+        if self._request.is_chat:
+            stream = engine.chat(body)
+        elif self._needs_each_token:
+            stream = token_frames(engine, body)
+        else:
+            stream = engine.complete(body)
         await self._pass_on(stream, body, is_part=is_part)
 
-    async def _pass_on(self, stream: EngineStream, body: Mapping[str, Any], *, is_part: bool) -> None:
+    async def _pass_on(
+        self,
+        stream: AbstractAsyncContextManager[AsyncIterator[Frame]],
+        body: Mapping[str, Any],
+        *,
+        is_part: bool,
+    ) -> None:
         answer, was_told = self._answer, False
         async with stream as frames:
             async for frame in frames:
                 if _is_at_limit(frame):
-                    self._is_full = self._window is not None and _ends_at_context(frame, body)
+                    is_full = _ends_at_context(frame, body)
+                    self._is_full = self._window is not None and is_full
                     if is_part or self._is_full:
+                        break
+                    if not is_full and self._lacks_tokens(frame):
+                        self._needs_each_token = True
                         break
                 was_reading = not answer.generating
                 for packet in answer.feed(frame):
@@ -141,6 +165,10 @@ class Prediction:
                         self._use.status = "generating"
                 if answer.finished:
                     break
+
+    def _lacks_tokens(self, frame: Frame) -> bool:
+        """Whether the engine, at the limit, has kept the last letters, because they end within a character."""
+        return self._can_ask_each_token and isinstance(self._said, Said) and self._said.lacks(frame)
 
     def _learn_length(self, body: Mapping[str, Any]) -> None:
         """Give back what was reserved for a longer prompt than the engine has seen."""

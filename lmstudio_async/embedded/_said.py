@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.embedded._window import ChatWindow, Window
 
-__all__ = ["ChatSaid", "Said"]
+__all__ = ["ChatSaid", "Said", "after", "with_tokens"]
 
 
 class Said:
@@ -33,13 +33,16 @@ class Said:
             self._text += frame.get("content", "")
             self.total = self.asked_at + int(frame.get("tokens_predicted", 0))
 
+    def lacks(self, frame: Mapping[str, Any]) -> bool:
+        """Whether the engine has not told the last tokens before its last frame."""
+        return self.total < self.asked_at + int(frame.get("tokens_predicted", 0))
+
     def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The request for the rest of an answer."""
         self.asked_at = self.total
-        prompt = body["prompt"]
         said = self._tokens if self._is_exact else [self._text]
-        prompt = [*(prompt if isinstance(prompt, list) else [prompt]), *self._kept, *said]
-        return {**body, "prompt": prompt, **_after(self.total, body)}
+        prompt = with_tokens(body["prompt"], [*self._kept, *said])
+        return {**body, "prompt": prompt, **after(self.total, body)}
 
     async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:  # noqa: ARG002
         """The tokens of the prompt, with those of the answer that the model sees."""
@@ -105,7 +108,7 @@ class ChatSaid:
             "messages": [*body["messages"], message],
             "add_generation_prompt": False,
             "continue_final_message": "content" if self._content else "reasoning_content",
-            **_after(self.total, body),
+            **after(self.total, body),
         }
 
     async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:
@@ -146,7 +149,14 @@ async def _end_of(engine: Engine, text: str, tokens: list[int], most: int) -> st
     return (await engine.detokenize(tokens[len(tokens) - most :])).lstrip("\ufffd") if most > 0 else ""
 
 
-def _after(said: int, body: Mapping[str, Any]) -> dict[str, Any]:
+def with_tokens(prompt: str | list[Any], said: Sequence[int | str]) -> str | list[Any]:
+    """Return the prompt with the tokens of an answer behind it, or its text."""
+    whole = [*([prompt] if isinstance(prompt, str) else prompt), *said]
+    # A list of texts alone would be several prompts for the engine.
+    return "".join(whole) if all(isinstance(part, str) for part in whole) else whole
+
+
+def after(said: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """The limit and the seed for the rest of an answer of which so many tokens are said."""
     more: dict[str, Any] = {}
     if (limit := body.get("n_predict")) is not None:

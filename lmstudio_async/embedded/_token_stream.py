@@ -1,0 +1,123 @@
+"""The continuation of a prompt token by token, where a character may be made of several tokens."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final
+
+import anyio
+
+from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._said import after, with_tokens
+
+__all__ = ["token_frames"]
+
+Frame = Mapping[str, Any]
+
+#: Seconds and tokens that one request takes at most. A token comes so much later than the engine has it.
+_LONGEST: Final = 0.1
+_MOST: Final = 16
+#: A token that was sampled is among the likeliest, unless the sampling is wild. Then all are looked through.
+_LIKELIEST: Final = 200
+_ALL: Final = 10_000_000
+_REPLACED: Final = "\ufffd"
+
+
+@asynccontextmanager
+async def token_frames(engine: Engine, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[Frame]]:
+    """Give the frames of ``/completion`` as they come, with one for each token, and the letters of the last one.
+
+    The engine streams no frame for a token that ends within a character, so that its letters and its probabilities are
+    lost. It tells which token it was if it need not stream. Therefore it is asked for a few tokens at a time, goes on
+    from them, and is asked for the probabilities of those that are lacking.
+
+    :param body: the request. It may have no grammar, with which the engine could not go on.
+    """
+    async with aclosing(_frames(engine, body)) as frames:
+        yield frames
+
+
+async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
+    limit: int | None = body.get("n_predict")
+    tokens: list[int] = []
+    last: Frame = {}
+    # Only a stream tells how far the prompt is.
+    async with engine.complete({**body, "n_predict": 1}) as frames:
+        async for frame in frames:
+            if frame.get("stop"):
+                last = frame
+            else:
+                tokens += () if "prompt_progress" in frame else frame["tokens"]
+                yield frame
+    count = 1
+    while last["stop_type"] == "limit" and not last["truncated"] and (limit is None or len(tokens) < limit):
+        rest = after(len(tokens), body)
+        count = min(count, rest.get("n_predict", count))
+        began = anyio.current_time()
+        prompt = with_tokens(body["prompt"], tokens)
+        last = await engine.complete_at_once(
+            {"n_probs": 1, **body, "prompt": prompt, **rest, "n_predict": count}
+        )
+        is_fast = anyio.current_time() - began < _LONGEST / 2
+        told = dict(_placed(last))
+        if last["stop_type"] == "limit" and count < rest.get("n_predict", _MOST):
+            # To go on within a character, the engine would have to know its first bytes.
+            last["tokens"] = last["tokens"][: max(told, default=-1) + 1]
+        count = min(count * 2, _MOST) if is_fast or not told else max(count // 2, 1)
+        untold = last["content"]
+        for place, token in enumerate(last["tokens"]):
+            probabilities = told.get(place)
+            text = "" if probabilities is None else probabilities["token"]
+            if probabilities is None and "n_probs" in body:
+                probabilities = await _probabilities(engine, body, tokens, token)
+            untold = untold.removeprefix(text)
+            tokens.append(token)
+            yield {
+                "content": text,
+                "tokens": [token],
+                "tokens_predicted": len(tokens),
+                "completion_probabilities": [probabilities] if probabilities else [],
+            }
+        if limit is not None and len(tokens) >= limit:
+            yield {"content": untold.rstrip(_REPLACED), "tokens_predicted": len(tokens)}
+    yield {
+        "stop": True,
+        "stop_type": last["stop_type"],
+        "truncated": last["truncated"],
+        "tokens_predicted": len(tokens),
+    }
+
+
+def _placed(answer: Frame) -> Iterator[tuple[int, Frame]]:
+    """The probabilities in an answer, each with the place of its token: those within a character have none."""
+    told = deque(answer.get("completion_probabilities", ()))
+    for place, token in enumerate(answer["tokens"]):
+        if told and told[0]["id"] == token:
+            yield place, told.popleft()
+
+
+async def _probabilities(
+    engine: Engine, body: Mapping[str, Any], before: Sequence[int], token: int
+) -> Frame | None:
+    """The log probability of a token that ends within a character, and of the likeliest at its place."""
+    # The engine tells the likeliest tokens only where it says a whole character, which this bias makes it do. It
+    # reckons the probabilities without the bias.
+    other = (await engine.tokenize("x", add_special=False))[-1]
+    for count in (_LIKELIEST, _ALL):
+        answer = await engine.complete_at_once(
+            {
+                **body,
+                "prompt": with_tokens(body["prompt"], before),
+                "n_predict": 1,
+                "n_probs": max(count, body["n_probs"]),
+                "temperature": 0,
+                "logit_bias": [[other, 1e9]],
+            }
+        )
+        likeliest = answer["completion_probabilities"][0]["top_logprobs"]
+        found: Frame | None = next((each for each in likeliest if each["id"] == token), None)
+        if found is not None:
+            return {**found, "top_logprobs": likeliest}
+    return None
