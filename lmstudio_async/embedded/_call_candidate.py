@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from lmstudio_async.embedded._call_object import CallObject, JsonValue, Verdict
+from lmstudio_async.embedded._call_object import CallObject, JsonValue, Letters, Verdict
 
 __all__ = ["CallCandidate"]
 
@@ -19,7 +19,6 @@ _MARKS: Final = {
     "<|python_tag|>": "",
     "[TOOL_CALLS]": "",
 }
-_MOST_MARKS: Final = 3
 _FUNCTION, _FUNCTION_END, _PARAMETER = "<function=", "</function>", "<parameter="
 _LONGEST_NAME: Final = 200
 _PARAMETERS: Final = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
@@ -31,8 +30,6 @@ class CallCandidate:
     :param tools: the schemas of the arguments, by the name of the tool.
     :param bare: an object without marks may be one too.
     :param after: the marks that may end the call before; None if there is none directly before.
-    :ivar held: the text, if it is no call.
-    :ivar raw: the text of the call.
     :ivar swallowed: the marks and the white space between the call before and what is held.
     :ivar ends: marks that may follow.
     """
@@ -40,48 +37,63 @@ class CallCandidate:
     def __init__(
         self, tools: Mapping[str, Mapping[str, Any]], *, bare: bool, after: Sequence[str] | None
     ) -> None:
-        self.held = ""
-        self.raw = ""
         self.swallowed = ""
         self.ends = list(after or ())
         self._tools = tools
         self._bare = bare
         self._stage: Literal["gap", "mark", "marked", "object", "function", "body", "json", "tags"]
         self._stage = "mark" if after is None else "gap"
+        self._held = Letters()
+        # Separators before the call are held too.
+        self._begin = 0
         self._mark = ""
-        self._marks = 0
+        self._is_marked = False
         self._is_listed = False
         self._object = CallObject(tools, marked=False)
         self._function = ""
         self._json = JsonValue()
-        self._tags = ""
+        self._tags = Letters()
         self._parameters: str | None = None
+
+    @property
+    def held(self) -> str:
+        """The text, if it is no call."""
+        return self._held.since(0)
+
+    @property
+    def raw(self) -> str:
+        """The text of the call."""
+        return self._held.since(self._begin)
+
+    @property
+    def reread(self) -> int:
+        """How many letters at the end of what is held may begin a call, if this is none."""
+        # Nothing else that a candidate takes has the beginning of another one in it.
+        return len(self._tags) or 1
 
     @property
     def name(self) -> str:
         """The name of the tool."""
         return self._object.name or "" if self._stage == "object" else self._function
 
-    @property
-    def arguments(self) -> str:
-        """The JSON of the arguments, as far as it has come."""
+    def arguments(self, place: int) -> str:
+        """The JSON of the arguments from that place on, as far as it has come."""
         if self._stage == "object":
-            return self._object.arguments
-        return self._json.text if self._parameters is None else self._parameters
+            return self._object.arguments(place)
+        return self._json.letters.since(place) if self._parameters is None else self._parameters[place:]
 
     @property
     def is_call(self) -> bool:
         """Whether it is a call of a tool for sure, if not yet a whole one."""
         if self._stage == "object":
             return self._object.is_call
-        return self._function in self._tools and bool(self.arguments)
+        return self._function in self._tools and (bool(self._json.letters) or self._parameters is not None)
 
     def take(self, letter: str) -> Verdict:
         """Take a letter."""
         if self._stage == "gap" and (verdict := self._take_gap(letter)):
             return verdict
-        self.held += letter
-        self.raw += letter
+        self._held.add(letter)
         match self._stage:
             case "gap" | "mark":
                 self._stage = "mark"
@@ -89,7 +101,7 @@ class CallCandidate:
             case "marked":
                 return "open" if letter.isspace() else self._take_behind_mark(letter)
             case "object":
-                return self._take_object(letter)
+                return self._object.take(letter)
             case "function":
                 return self._take_name(letter)
             case "body":
@@ -109,11 +121,12 @@ class CallCandidate:
 
     def _take_gap(self, letter: str) -> Verdict | None:
         """Take white space and what parts calls; None if it is neither."""
-        if letter.isspace() and not self.held:
+        if letter.isspace() and not self._held:
             self.swallowed += letter
             return "open"
-        if letter.isspace() or (letter in ";," and not self.held):
-            self.held += letter
+        if letter.isspace() or (letter in ";," and not self._held):
+            self._held.add(letter)
+            self._begin = len(self._held)
             return "open"
         return None
 
@@ -122,7 +135,7 @@ class CallCandidate:
         if self._mark in self.ends:
             self.swallowed += self._mark
             self.ends.remove(self._mark)
-            self.held = self.raw = self._mark = ""
+            self._held, self._begin, self._mark = Letters(), 0, ""
             self._stage = "gap"
             return "open"
         if self._mark == "{":
@@ -140,17 +153,16 @@ class CallCandidate:
         return "text"
 
     def _end_mark(self) -> Verdict:
-        if not self._marks:
+        if not self._is_marked:
             self.ends = []
-        self._marks += 1
-        if end := _MARKS[self._mark]:
+        if (end := _MARKS[self._mark]) and end not in self.ends:
             self.ends.append(end)
-        self._mark = ""
+        self._mark, self._is_marked = "", True
         self._stage = "marked"
-        return "open" if self._marks <= _MOST_MARKS else "text"
+        return "open"
 
     def _begin_list(self) -> None:
-        if not self._marks:
+        if not self._is_marked:
             self.ends = []
         self._is_listed = True
         self.ends.append("]")
@@ -168,15 +180,9 @@ class CallCandidate:
     # -- objects
 
     def _begin_object(self, letter: str) -> Verdict:
-        marked = any(end != "]" for end in self.ends) or self._marks > 0
+        marked = self._is_marked or any(end != "]" for end in self.ends)
         self._object, self._stage = CallObject(self._tools, marked=marked), "object"
         return self._object.take(letter)
-
-    def _take_object(self, letter: str) -> Verdict:
-        verdict = self._object.take(letter)
-        if verdict == "whole before":
-            self.raw = self.raw[:-1]
-        return verdict
 
     # -- functions
 
@@ -197,16 +203,18 @@ class CallCandidate:
         return self._take_tags(letter)
 
     def _take_tags(self, letter: str) -> Verdict:
-        self._tags += letter
-        begun = self._tags[: len(_PARAMETER)]
-        if not (_PARAMETER.startswith(begun) or _FUNCTION_END.startswith(begun)):
-            return "text"
-        end = next((end for end in (_FUNCTION_END, *self.ends) if self._tags.endswith(end)), None)
+        self._tags.add(letter)
+        if len(self._tags) <= len(_PARAMETER):
+            begun = self._tags.since(0)
+            if not (_PARAMETER.startswith(begun) or _FUNCTION_END.startswith(begun)):
+                return "text"
+        ends = (_FUNCTION_END, *self.ends)
+        end = next((end for end in ends if letter == end[-1] and self._tags.since(-len(end)) == end), None)
         if end is None:
             return "open"
         if end != _FUNCTION_END:
             self.ends.remove(end)
-        self._parameters = self._read_parameters(self._tags.removesuffix(end))
+        self._parameters = self._read_parameters(self._tags.since(0).removesuffix(end))
         return "whole" if self._function in self._tools else "invented"
 
     def _whole(self) -> Verdict:

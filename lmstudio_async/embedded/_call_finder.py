@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from lmstudio_async.embedded._call_candidate import CallCandidate
-from lmstudio_async.embedded._call_object import Verdict
+from lmstudio_async.embedded._call_object import Letters, Verdict
 
 __all__ = ["BrokenCall", "CallArguments", "CallEnd", "CallFinder", "CallName", "Found"]
 
@@ -79,7 +79,7 @@ class CallFinder:
         # How much of the arguments has been told; None before the name has.
         self._told: int | None = None
         # A call that is none after all: it goes on to one of the ends, or to the end of the answer.
-        self._broken: str | None = None
+        self._broken: Letters | None = None
         self._broken_until: tuple[str, ...] | None = None
         self._found: list[Found] = []
 
@@ -93,16 +93,22 @@ class CallFinder:
 
     def flush(self) -> list[Found]:
         """Give the rest, now that nothing more comes."""
-        while self._candidate is not None:
-            self._read(self._settle(self._candidate.end(), self._candidate, ""))
+        while (candidate := self._candidate) is not None:
+            verdict = candidate.end()
+            if verdict != "text":
+                self._settle(verdict, candidate, "")
+                continue
+            self._candidate = None
+            self._end_broken(candidate.swallowed)
+            self._say(candidate.held)
         self._end_broken("")
         found, self._found = self._found, []
         return found
 
     def _read(self, text: str) -> None:
         while text:
-            if self._broken_until is not None:
-                text = self._skip(text)
+            if self._broken is not None and self._broken_until is not None:
+                text = self._skip(self._broken, self._broken_until, text)
             elif self._candidate is None:
                 start = self._starts.search(text)
                 place = len(text) if start is None else start.start()
@@ -116,10 +122,10 @@ class CallFinder:
         """Have the candidate take letters until it is decided, and give what is to be read then."""
         for place, letter in enumerate(text):
             verdict = candidate.take(letter)
-            if verdict == "whole before":
-                return self._settle("whole", candidate, text[place:])
             if verdict != "open":
-                return self._settle(verdict, candidate, text[place + 1 :])
+                return self._settle(
+                    verdict, candidate, text[place + (0 if verdict == "whole before" else 1) :]
+                )
         return ""
 
     def _settle(self, verdict: Verdict, candidate: CallCandidate, rest: str) -> str:
@@ -127,18 +133,21 @@ class CallFinder:
         self._candidate = None
         if verdict == "text":
             self._end_broken(candidate.swallowed)
-            # Another one may begin within it.
-            self._say(candidate.held[:1])
-            return candidate.held[1:] + rest
-        if verdict == "whole":
+            held = candidate.held
+            place = max(len(held) - candidate.reread, 1)
+            self._say(held[:place])
+            return held[place:] + rest
+        if verdict in ("whole", "whole before"):
             self._tell(candidate)
-            self._found.append(CallEnd(candidate.raw))
+            self._found.append(CallEnd(candidate.raw if verdict == "whole" else candidate.raw[:-1]))
             self._told, self.found_any = None, True
             self._candidate = self._new_candidate(candidate.ends)
             return rest
         self._tell(candidate)
         self._end_broken(candidate.swallowed)
-        self._told, self._broken = None, candidate.raw
+        self._told, self._broken = None, Letters()
+        for letter in candidate.raw:
+            self._broken.add(letter)
         if verdict == "invented":
             self._candidate = self._new_candidate(candidate.ends)
         else:
@@ -149,10 +158,10 @@ class CallFinder:
     def _new_candidate(self, ends: Sequence[str] | None = None) -> CallCandidate:
         return CallCandidate(self._tools, bare=self._bare, after=ends)
 
-    def _skip(self, text: str) -> str:
+    def _skip(self, broken: Letters, ends: Sequence[str], text: str) -> str:
         for place, letter in enumerate(text):
-            self._broken = (self._broken or "") + letter
-            if self._broken.endswith(self._broken_until or ()):
+            broken.add(letter)
+            if any(letter == end[-1] and broken.since(-len(end)) == end for end in ends):
                 self._broken_until, self._candidate = None, self._new_candidate([])
                 return text[place + 1 :]
         return ""
@@ -165,13 +174,13 @@ class CallFinder:
             self._end_broken(candidate.swallowed)
             self._told = 0
             self._found.append(CallName(candidate.name))
-        if piece := candidate.arguments[self._told :]:
+        if piece := candidate.arguments(self._told):
             self._told += len(piece)
             self._found.append(CallArguments(piece))
 
     def _end_broken(self, swallowed: str) -> None:
         if self._broken is not None:
-            self._found.append(BrokenCall(self._broken + swallowed.rstrip()))
+            self._found.append(BrokenCall(self._broken.since(0) + swallowed.rstrip()))
             self._broken = self._broken_until = None
 
     def _say(self, text: str) -> None:

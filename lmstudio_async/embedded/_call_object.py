@@ -6,7 +6,7 @@ import json
 from collections.abc import Container
 from typing import Any, Final, Literal
 
-__all__ = ["CallObject", "JsonValue", "Verdict"]
+__all__ = ["CallObject", "JsonValue", "Letters", "Verdict"]
 
 #: Of what was taken so far: it may become a call, is none, is one, was one before the last letter, is almost one, or is
 #: one of a tool that there is not.
@@ -15,23 +15,46 @@ Verdict = Literal["open", "text", "whole", "whole before", "broken", "invented"]
 _NAMES: Final = frozenset({"name", "tool_name", "function"})
 _ARGUMENTS: Final = frozenset({"arguments", "parameters"})
 _KEYS: Final = _NAMES | _ARGUMENTS | {"type", "id", "tool_call_id"}
+# Of a name, an identifier or a type.
+_LONGEST_WORD: Final = 200
+
+
+class Letters:
+    """A text that grows letter by letter, at a cost that does not grow with it."""
+
+    def __init__(self) -> None:
+        self._letters: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def add(self, letter: str) -> None:
+        """Append a letter."""
+        self._letters.append(letter)
+
+    def since(self, place: int) -> str:
+        """Return the text from there on; a negative place counts from the end."""
+        return "".join(self._letters[place:])
 
 
 class JsonValue:
     """A JSON object, list or string, up to its end.
 
-    :ivar text: what was taken.
+    :ivar letters: what was taken.
+    :ivar is_object: it began with a brace.
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.letters = Letters()
+        self.is_object = False
         self._depth = 0
         self._in_string = False
         self._escaped = False
 
     def take(self, letter: str) -> bool:
         """Take a letter; return whether it is the last one."""
-        self.text += letter
+        self.is_object = self.is_object or (letter == "{" and not self.letters)
+        self.letters.add(letter)
         if self._in_string:
             if self._escaped:
                 self._escaped = False
@@ -79,15 +102,17 @@ class CallObject:
     @property
     def is_call(self) -> bool:
         """Whether it is a call for sure, if not yet a whole one."""
-        return self.is_known and (self._arguments is not None or bool(self.arguments))
+        return self.is_known and (self._arguments is not None or self._reads_arguments)
 
     @property
-    def arguments(self) -> str:
-        """The JSON of the arguments, as far as it has come."""
+    def _reads_arguments(self) -> bool:
+        return self._state == "in value" and self._key in _ARGUMENTS and self._value.is_object
+
+    def arguments(self, place: int) -> str:
+        """The JSON of the arguments from that place on, as far as it has come."""
         if self._arguments is not None:
-            return self._arguments
-        reads_them = self._state == "in value" and self._key in _ARGUMENTS
-        return self._value.text if reads_them and self._value.text[0] == "{" else ""
+            return self._arguments[place:]
+        return self._value.letters.since(place) if self._reads_arguments else ""
 
     def take(self, letter: str) -> Verdict:
         """Take a letter."""
@@ -122,10 +147,11 @@ class CallObject:
 
     def _within(self, letter: str) -> Verdict:
         if self._state == "in value":
-            if not self._value.take(letter):
-                return "open"
-            self._state = "comma"
-            return self._end_value()
+            if self._value.take(letter):
+                self._state = "comma"
+                return self._end_value()
+            is_word = self._key not in _ARGUMENTS and not self.is_call
+            return "text" if is_word and len(self._value.letters) > _LONGEST_WORD else "open"
         if self._state == "literal":
             if letter.isalnum() or letter in "+-.":
                 return "open"
@@ -157,11 +183,11 @@ class CallObject:
         return self._no_object()
 
     def _end_value(self) -> Verdict:
-        text = self._value.text
         if self.is_call and self._arguments is not None:
             return "open"
+        text = self._value.letters.since(0)
         if self._key in _ARGUMENTS:
-            self._arguments = text if text[0] == "{" else _unquoted(text)
+            self._arguments = text if self._value.is_object else _unquoted(text)
         elif self._key in _NAMES:
             self.name = _unquoted(text)
         elif self._key == "type" and text != '"function"':

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmstudio_async.embedded._call_candidate import CallCandidate
 from lmstudio_async.embedded._call_finder import (
     BrokenCall,
     CallArguments,
@@ -20,6 +21,7 @@ from lmstudio_async.embedded._call_finder import (
     CallName,
     Found,
 )
+from lmstudio_async.embedded._call_object import Verdict
 
 ADD: dict[str, Any] = {
     "name": "add",
@@ -183,6 +185,39 @@ def test_call_of_a_tool_that_there_is_not_comes_with_its_text(text: str) -> None
 @pytest.mark.parametrize("text", BROKEN_OFF)
 def test_call_that_breaks_off_comes_with_its_text(text: str) -> None:
     assert read(["Well: " + text]) == ["Well: ", BrokenCall(text)]
+
+
+def test_broken_call_ends_with_its_mark() -> None:
+    broken = '<tool_call>{"name": "add" </tool_call>'
+    assert read([f"{broken} And on."]) == [BrokenCall(broken), "And on."]
+
+
+BEGINNINGS = [
+    "{",
+    "[ ",
+    "<tool_call>",
+    '{"parameters": ',
+    '{"name": "add" ',
+    "<function=a>",
+    '{"id": {',
+    "<function=add><x",
+]
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_letters_are_not_read_again_and_again(beginning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+    take = CallCandidate.take
+
+    def count(candidate: CallCandidate, letter: str) -> Verdict:
+        nonlocal taken
+        taken += 1
+        return take(candidate, letter)
+
+    monkeypatch.setattr(CallCandidate, "take", count)
+    text = beginning * 1000
+    read([text])
+    assert taken <= 3 * len(text)
 
 
 def test_separators_behind_a_call_are_text_if_no_call_follows() -> None:
