@@ -34,9 +34,7 @@ class CallCandidate:
     :ivar ends: marks that may follow.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Mapping[str, Any]], *, bare: bool, after: Sequence[str] | None
-    ) -> None:
+    def __init__(self, tools: Mapping[str, Any], *, bare: bool, after: Sequence[str] | None) -> None:
         self.swallowed = ""
         self.ends = list(after or ())
         self._tools = tools
@@ -222,7 +220,9 @@ class CallCandidate:
         return "whole" if self._function in self._tools else "invented"
 
     def _read_parameters(self, tags: str) -> str:
-        properties = self._tools.get(self._function, {}).get("properties") or {}
+        schema = self._tools.get(self._function)
+        properties = schema.get("properties") if isinstance(schema, Mapping) else None
+        properties = properties if isinstance(properties, Mapping) else {}
         return json.dumps(
             {
                 key: _value(text.removeprefix("\n").removesuffix("\n"), properties.get(key))
@@ -234,7 +234,7 @@ class CallCandidate:
 
 def _value(text: str, schema: Any) -> Any:
     """Read a value that stands without quotes if it is a string."""
-    if isinstance(schema, Mapping) and schema.get("type", "string") == "string" and "anyOf" not in schema:
+    if isinstance(schema, Mapping) and schema.get("type") == "string":
         return text
     try:
         return json.loads(text)

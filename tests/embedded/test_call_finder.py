@@ -230,6 +230,13 @@ def test_values_in_tags_get_the_type_that_the_schema_says() -> None:
     assert read([f"<function=add>{tags}<parameter=free>x y</parameter></function>"]) == [("add", expected)]
 
 
+@pytest.mark.parametrize("schema", [True, [], {"properties": ["a"]}, {"properties": {"a": True}}])
+def test_values_in_tags_need_no_schema(schema: Any) -> None:
+    finder = CallFinder([{"function": {"name": "add", "parameters": schema}}], bare=False)
+    call = "<function=add><parameter=a>1</parameter></function>"
+    assert finder.feed(call) == [CallName("add"), CallArguments('{"a": 1}'), CallEnd(call)]
+
+
 def test_text_is_held_back_only_while_it_may_become_a_call() -> None:
     finder = CallFinder(TOOLS, bare=True)
     assert finder.feed("Take {") == ["Take "]
