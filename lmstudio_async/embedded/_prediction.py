@@ -20,6 +20,8 @@ Frame: TypeAlias = Mapping[str, Any]
 
 # Tokens beyond prompt and answer: the marks around a prompt, and the token that the engine works on.
 _MARGIN: Final = 4
+# Characters of a prompt whose tokens are counted at once.
+_PIECE: Final = 100_000
 
 
 class Prediction:
@@ -108,9 +110,20 @@ class Prediction:
             # A token has at least one byte. An exact number is worth a call only for long prompts.
             most = len(prompt) if isinstance(prompt, list) else len(prompt.encode(errors="replace"))
             if isinstance(prompt, str) and most > self._budget.share // 2:
-                most = len(await self._engine.tokenize(prompt, add_special=True))
+                most = await self._count_tokens(prompt)
             self._prompt_length = most
         return await self._said.length(self._engine, body, self._prompt_length)
+
+    async def _count_tokens(self, prompt: str) -> int:
+        """Count the tokens of a prompt, or some of them if they are more than can be reserved."""
+        count = 0
+        # The tokens of a prompt of millions of characters would take the event loop seconds to read.
+        for start in range(0, len(prompt), _PIECE):
+            piece = prompt[start : start + _PIECE]
+            count += len(await self._engine.tokenize(piece, add_special=not start))
+            if self._budget.capacity is not None and count > self._budget.capacity:
+                break
+        return count
 
     def _draft_length(self) -> int:
         spec = self._engine.spec

@@ -14,6 +14,7 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._chat import messages_of
+from lmstudio_async.embedded._engine import Engine
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -302,6 +303,23 @@ async def test_a_long_history_of_one_client_does_not_hold_up_another(
         assert text_of(await ask(other, "tiny")) == "Hello there my friend"
         answered.set()
         assert text_of(await client.packets(channel)) == "Hello there my friend"
+
+
+async def test_prompt_of_millions_of_characters_is_counted_in_pieces(
+    client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    tokenize = Engine.tokenize
+
+    async def noted(engine: Engine, text: str, *, add_special: bool) -> list[int]:
+        counted.append(len(text))
+        return await tokenize(engine, text, add_special=add_special)
+
+    monkeypatch.setattr(Engine, "tokenize", noted)
+    with pytest.raises(Refused, match=r"The prompt has 20000\d\d tokens"):
+        await ask(client, "tiny", {}, user("x" * 2_000_000))
+    # No more than what is beyond the context is worth to be counted, and what comes back is read in no time.
+    assert 0 < sum(counted) < 300_000
 
 
 async def test_tool_definitions_that_are_none_are_refused_in_words(client: RawClient) -> None:
