@@ -69,7 +69,7 @@ class Engine:
         self._has_gpu = False
         self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
-        # What its chat template shows, once it was asked: see ``_template_form``.
+        # The forms that its chat template shows, once it was asked: see ``_template_form``.
         self.thought_form: ThoughtForm | None = None
         self.call_form: CallForm | None = None
         self._pulse = Pulse() if pulse is None else pulse

@@ -1,4 +1,4 @@
-"""What to leave out of a prompt that is longer than the context, as the client's overflow policy says."""
+"""The parts that are left out of a prompt longer than the context, as the client's overflow policy says."""
 
 from __future__ import annotations
 

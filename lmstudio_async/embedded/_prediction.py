@@ -32,8 +32,8 @@ class Prediction:
     still in its cache unless another prediction needed the room meanwhile. Answers that the engine cannot go on with
     (it holds them to a grammar, or reads tool calls out of them) reserve all that they may ever need.
 
-    An answer that reaches the end of the context ends there, or goes on from what its window keeps. Such an answer may
-    never end; but whenever it reserves anew, predictions that wait have their turn.
+    An answer that reaches the end of the context ends there, or goes on from what its window keeps. Then it may never
+    end; but whenever it reserves anew, predictions that wait have their turn.
     """
 
     def __init__(

@@ -24,14 +24,14 @@ SAMPLE: Final[tuple[Message, Message]] = (
     {"role": "user", "content": "Go"},
     {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT},
 )
-# Such as <think>, [THINK], <|START_THINKING|> and ◁think▷.
+# For example <think>, [THINK], <|START_THINKING|> and ◁think▷.
 _TAG: Final = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|◁[^◁▷\s]+▷")
 _TAG_AT_END: Final = re.compile(rf"(?:{_TAG.pattern})$")
 
 
 @attrs.frozen
 class ThoughtForm:
-    """What stands around the thoughts of a model, and around its answers.
+    """The text around the thoughts of a model, and around its answers.
 
     :ivar tags: the text before and after a thought, if one tag each is all that there is; None if the template shows
         no such tags.

@@ -17,7 +17,7 @@ _LEAST_ROOM: Final = 32
 
 
 class Window(ABC):
-    """What an answer goes on from, under ``rollingWindow`` and ``truncateMiddle``.
+    """The text that an answer goes on from, under ``rollingWindow`` and ``truncateMiddle``.
 
     Each time half of the context is freed, so far as it can be. The prompt loses what its policy leaves out first,
     and then the answer its beginning, because it is the youngest.

@@ -28,7 +28,7 @@ SCRIPT = [f" w{number}" for number in range(250)]
 #: Longer than the context.
 STORY = [f" w{number}" for number in range(1200)]
 
-#: What a model with channels thinks and says.
+#: The thought and the answer of a model with channels.
 THOUGHTS, ANSWER = [f"t{number}." for number in range(100)], [f"w{number}." for number in range(200)]
 
 ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}

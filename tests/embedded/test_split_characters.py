@@ -11,7 +11,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, _tiny_models
 
 PARTY, GRIN = "🎉".encode(), "😀".encode()
-#: What each model says, one token each.
+#: The tokens that each model says.
 SCRIPTS = {
     "apart": [b"Hi " + PARTY[:1], PARTY[1:3], PARTY[3:] + b" you", b" there", GRIN[:2], GRIN[2:], b" end"],
     "first": [PARTY[:2], PARTY[2:] + b" first", b" and", b" more"],
