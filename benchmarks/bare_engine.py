@@ -9,11 +9,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from lmstudio_async.embedded import _worker
-from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine import worker_instructions
 from lmstudio_async.embedded._engine_spec import EngineSpec
 
 __all__ = ["Answered", "BareEngine"]
@@ -47,7 +46,7 @@ class BareEngine:
     """
 
     def __init__(self, spec: EngineSpec) -> None:
-        instructions = Engine._instructions(SimpleNamespace(_spec=spec), "key")  # type: ignore[arg-type]
+        instructions = worker_instructions(spec, "key")
         began = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, str(_PROGRAM), _worker.__file__, json.dumps(instructions)],

@@ -26,7 +26,15 @@ from lmstudio_async.embedded._pulse import Pulse, Talk
 from lmstudio_async.embedded._thoughts import ThoughtForm
 from lmstudio_async.embedded._worker import Failed, Loading, ReadAhead, Ready, read_event
 
-__all__ = ["Engine", "EngineFailure", "EngineRequestError", "EngineSpec", "EngineStream", "default_threads"]
+__all__ = [
+    "Engine",
+    "EngineFailure",
+    "EngineRequestError",
+    "EngineSpec",
+    "EngineStream",
+    "default_threads",
+    "worker_instructions",
+]
 
 # Schemas of answers that are remembered as understood or not.
 _REMEMBERED: Final = 256
@@ -285,7 +293,7 @@ class Engine:
 
     async def _load(self, progress: LoadProgress) -> None:
         api_key = secrets.token_hex(16)
-        instructions = await anyio.to_thread.run_sync(self._instructions, api_key)
+        instructions = await anyio.to_thread.run_sync(worker_instructions, self._spec, api_key)
         await self._worker.send(json.dumps(instructions).encode() + b"\n")
         while (lines := await self._worker.receive()) is not None:
             for line in lines:
@@ -310,26 +318,6 @@ class Engine:
             _, failed, reason = line.partition("failed to initialize speculative decoding context: ")
             if failed:
                 raise EngineFailure(reason, None, self._worker.log)
-
-    def _instructions(self, api_key: str) -> dict[str, Any]:
-        """Return the line for the worker. This reads files about the machine."""
-        spec = attrs.asdict(self._spec)
-        for name in ("model_path", "projector_path", "draft_model_path"):
-            spec[name] = None if spec[name] is None else str(spec[name])
-        return {
-            **spec,
-            "threads": self._spec.threads or default_threads(),
-            "gpu_layers": self._spec.gpu_layers,
-            "read_ahead_bytes": self._read_ahead_bytes(),
-            "api_key": api_key,
-            "parent_pid": os.getpid(),
-        }
-
-    def _read_ahead_bytes(self) -> int:
-        if self._spec.direct_io or not self._spec.mmap:
-            return 0
-        free = available_memory()
-        return sys.maxsize if free is None else free
 
     async def _load_failure(self, worker_says: str | None, *, missing_engine: bool = False) -> EngineFailure:
         reason = await self._worker.reason() or worker_says
@@ -383,3 +371,26 @@ class Engine:
         raise EngineFailure(
             f"the engine crashed ({self._worker.ending()})", code, self._worker.log
         ) from cause
+
+
+def worker_instructions(spec: EngineSpec, api_key: str) -> dict[str, Any]:
+    """Return the line for a worker. This reads files about the machine.
+
+    :param spec: the model, and how to load it.
+    :param api_key: for its HTTP server.
+    """
+    read_ahead_bytes = 0
+    if spec.mmap and not spec.direct_io:
+        free = available_memory()
+        read_ahead_bytes = sys.maxsize if free is None else free
+    instructions = attrs.asdict(spec)
+    for name in ("model_path", "projector_path", "draft_model_path"):
+        instructions[name] = None if instructions[name] is None else str(instructions[name])
+    return {
+        **instructions,
+        "threads": spec.threads or default_threads(),
+        "gpu_layers": spec.gpu_layers,
+        "read_ahead_bytes": read_ahead_bytes,
+        "api_key": api_key,
+        "parent_pid": os.getpid(),
+    }

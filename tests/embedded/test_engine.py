@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from lmstudio_async.embedded import _worker
-from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError
+from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError, worker_instructions
 from lmstudio_async.embedded._worker import Ready, read_event
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
@@ -310,7 +310,7 @@ async def test_a_worker_outlives_the_thread_that_started_it(models: ModelsFolder
     thread.start()
     thread.join()
     with workers[0] as process:
-        instructions = Engine(spec(model), None)._instructions("key")  # type: ignore[arg-type]
+        instructions = worker_instructions(spec(model), "key")
         process.stdin.write(json.dumps(instructions).encode() + b"\n")
         process.stdin.flush()
         lines = iter(process.stdout.readline, b"")
