@@ -52,7 +52,7 @@ class _Ear:
         made = Engine._stream
 
         def stream(engine: Engine, path: str, body: Mapping[str, Any]) -> EngineStream:
-            self.request = (path, body)
+            self.request = (path, {**body, "stream": True})
             return made(engine, path, body)
 
         Engine._stream = stream  # type: ignore[method-assign]
