@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import anyio
 
 from lmstudio_async._cli._interrupts import INTERRUPTED, patient_interrupts
-from lmstudio_async._cli._output import discard_output
+from lmstudio_async._cli._output import discard_output, flush_or_discard
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import LMStudioError
 
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
         return 1
+    finally:
+        # On a full disk the interpreter would end with an exit code of its own.
+        flush_or_discard(sys.stderr)
 
 
 def _run(given: argparse.Namespace) -> int:

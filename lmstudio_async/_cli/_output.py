@@ -1,4 +1,4 @@
-"""Standard output that takes nothing any more."""
+"""Standard output and standard error that take nothing any more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TextIO
 
-__all__ = ["discard_output"]
+__all__ = ["discard_output", "flush_or_discard"]
 
 
 def discard_output(stream: TextIO) -> None:
@@ -18,3 +18,15 @@ def discard_output(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def flush_or_discard(stream: TextIO | None) -> None:
+    """Write what a stream still holds, or discard it: what cannot be written is no failure of the program.
+
+    :param stream: standard error; None if there is none.
+    """
+    if stream is not None:
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard_output(stream)
