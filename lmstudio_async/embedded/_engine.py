@@ -77,6 +77,7 @@ class Engine:
         self._has_gpu = False
         self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
+        self._plain_token: int | None = None
         # The forms that its chat template shows, once it was asked: see ``_template_form``.
         self.thought_form: ThoughtForm | None = None
         self.call_form: CallForm | None = None
@@ -223,6 +224,18 @@ class Engine:
         answer = await self._call("POST", "/apply-template", body)
         return str(answer["prompt"])
 
+    async def prefer_plain_token(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Have it say one token, a letter that it says whenever nothing forbids it.
+
+        :param body: for ``/completion``; without a prompt, that token is the prompt.
+        :return: the letter's token, and the answer.
+        """
+        if self._plain_token is None:
+            self._plain_token = (await self.tokenize("x", add_special=False))[-1]
+        token = self._plain_token
+        forced = {"n_predict": 1, "temperature": 0, "logit_bias": [[token, 1e9]]}
+        return token, await self.complete_at_once({"prompt": [token], **body, **forced})
+
     async def follows(self, form: Mapping[str, Any]) -> bool:
         """Whether it can hold an answer to a form. It says nothing, and goes on without one that it cannot.
 
@@ -230,17 +243,8 @@ class Engine:
         """
         text = json.dumps(form)
         if text not in self._followed:
-            # Made the likeliest by far, what no JSON begins with is said only if nothing forbids it.
-            token = (await self.tokenize("x", add_special=False))[-1]
-            body = {
-                "prompt": [token],
-                "n_predict": 1,
-                "temperature": 0,
-                **form,
-                "logit_bias": [[token, 1e9]],
-                "return_tokens": True,
-            }
-            answer = await self._call("POST", "/completion", body)
+            # No JSON begins with the plain token.
+            token, answer = await self.prefer_plain_token({**form, "return_tokens": True})
             if len(self._followed) >= _REMEMBERED:
                 self._followed.clear()
             self._followed[text] = answer["tokens"] != [token]

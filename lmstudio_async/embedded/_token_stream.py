@@ -102,19 +102,12 @@ async def _probabilities(
     engine: Engine, body: Mapping[str, Any], before: Sequence[int], token: int
 ) -> Frame | None:
     """The log probability of a token that ends within a character, and of the likeliest at its place."""
-    # The engine tells the likeliest tokens only where it says a whole character, which this bias makes it do. It
-    # reckons the probabilities without the bias.
-    other = (await engine.tokenize("x", add_special=False))[-1]
+    # The engine tells the likeliest tokens only where it says a whole character. It reckons their probabilities without
+    # the bias that makes it do so.
+    prompt = with_tokens(body["prompt"], before)
     for count in (_LIKELIEST, _ALL):
-        answer = await engine.complete_at_once(
-            {
-                **body,
-                "prompt": with_tokens(body["prompt"], before),
-                "n_predict": 1,
-                "n_probs": max(count, body["n_probs"]),
-                "temperature": 0,
-                "logit_bias": [[other, 1e9]],
-            }
+        _, answer = await engine.prefer_plain_token(
+            {**body, "prompt": prompt, "n_probs": max(count, body["n_probs"])}
         )
         likeliest = answer["completion_probabilities"][0]["top_logprobs"]
         found: Frame | None = next((each for each in likeliest if each["id"] == token), None)
