@@ -38,15 +38,14 @@ from lmstudio_async.embedded._request import (
     NO_TOOLS,
     Request,
     chat_request,
+    for_template,
     raw_request,
     template_prompt,
-    with_tools_told,
 )
 from lmstudio_async.embedded._sampling import Sampling, base_config, check_tools_size, read_sampling
 from lmstudio_async.embedded._structured import followed_grammar
 from lmstudio_async.embedded._template_form import with_thought_form
 from lmstudio_async.embedded._text import ReasoningParser
-from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.errors import LMStudioPresetNotFoundError
 
 __all__ = ["LlmHandlers"]
@@ -127,8 +126,7 @@ class LlmHandlers(ModelHandlers):
                 return FormattedPrompt(formatted=manual_prompt(messages, sampling.manual_template))
             async with instance.lend(use, spec, only_template=True) as engine:
                 sampling = await with_thought_form(engine, sampling)
-                messages = with_thoughts_apart(messages, sampling.reasoning)
-                messages, told, _, _ = await with_tools_told(
+                messages, told, _, _ = await for_template(
                     engine, messages, names, attrs.evolve(sampling, tools=tools)
                 )
                 prompt = await template_prompt(engine, messages, told, sampling)

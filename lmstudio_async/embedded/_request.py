@@ -22,7 +22,7 @@ from lmstudio_async.embedded._thoughts import with_thoughts_apart
 from lmstudio_async.embedded._tool_schemas import loosened, tool_fields
 from lmstudio_async.embedded._window import ChatWindow, TextWindow, Window
 
-__all__ = ["NO_TOOLS", "Request", "chat_request", "raw_request", "template_prompt", "with_tools_told"]
+__all__ = ["NO_TOOLS", "Request", "chat_request", "for_template", "raw_request", "template_prompt"]
 
 NO_TOOLS: Final = ToolNames((), "passThrough")
 
@@ -157,8 +157,7 @@ async def chat_request(
 ) -> Request:
     """Have a chat answered."""
     engine = instance.engine
-    messages = with_thoughts_apart(messages, sampling.reasoning)
-    messages, tools, sampling, requests = await with_tools_told(engine, messages, names, sampling)
+    messages, tools, sampling, requests = await for_template(engine, messages, names, sampling)
 
     async def formatted(some: list[dict[str, Any]]) -> str:
         return await template_prompt(engine, some, tools, sampling)
@@ -220,11 +219,11 @@ async def chat_request(
     return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window)
 
 
-async def with_tools_told(
+async def for_template(
     engine: Engine, messages: list[dict[str, Any]], names: ToolNames, sampling: Sampling
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Sampling, RequestScanner | None]:
     """Chat, tools and sampling as the model's template can take them, and what finds the calls if the engine does not."""
-    tools = names.told(sampling.tools)
+    messages, tools = with_thoughts_apart(messages, sampling.reasoning), names.told(sampling.tools)
     if not tools and not any(message["role"] == "tool" or "tool_calls" in message for message in messages):
         return messages, [], sampling, None
     properties = await engine.properties()
