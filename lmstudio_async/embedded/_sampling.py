@@ -17,13 +17,13 @@ from lmstudio_async.embedded._json_bounds import size_problem
 from lmstudio_async.embedded._load_config import MOST_THREADS
 from lmstudio_async.embedded._structured import structure
 from lmstudio_async.embedded._thinking_switch import ThinkingSwitch, thinking_switch
-from lmstudio_async.embedded._thoughts import ThoughtForm, thought_tags
+from lmstudio_async.embedded._thoughts import USUAL_TAGS, ThoughtForm, thought_tags
 from lmstudio_async.embedded._versions import engine_version
 
-__all__ = ["PARSING", "Sampling", "base_config", "check_tools_size", "read_sampling"]
+__all__ = ["Sampling", "base_config", "check_tools_size", "read_sampling"]
 
 _PREFIX = "llm.prediction."
-PARSING = _PREFIX + "reasoning.parsing"
+_PARSING = _PREFIX + "reasoning.parsing"
 
 #: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
 #: is an error here unless the client asks for some of it to be left out, and for the tags of a model's thoughts.
@@ -108,6 +108,18 @@ class Sampling:
             return None
         return self.reasoning if all(tag and tag in self.chat_template for tag in self.reasoning) else None
 
+    @property
+    def has_usual_tags(self) -> bool:
+        """Whether thoughts are told apart by tags that the client has not chosen."""
+        return self.reasoning in (USUAL_TAGS, thought_tags(self.chat_template))
+
+    def with_thought_form(self, form: ThoughtForm) -> Sampling:
+        """Have thoughts told apart in the form that the chat template shows."""
+        if form.tags is None:
+            return attrs.evolve(self, thought_form=form)
+        values = {**self.values, _PARSING: _parsing(form.tags)}
+        return attrs.evolve(self, thought_form=form, reasoning=form.tags, values=values)
+
     def refuse_what_only_chats_have(self) -> None:
         """A prompt that the client has made itself is not changed any more."""
         for name, is_set in (
@@ -128,11 +140,15 @@ def base_config(template: str) -> dict[str, Any]:
     :param template: the chat template that makes the prompt.
     """
     base = {_PREFIX + name: default(_PREFIX + name) for name in _BASE}
-    start, end = thought_tags(template)
     return base | {
         _PREFIX + "contextOverflowPolicy": "stopAtLimit",
-        PARSING: {"enabled": True, "startString": start, "endString": end},
+        _PARSING: _parsing(thought_tags(template)),
     }
+
+
+def _parsing(tags: tuple[str, str]) -> dict[str, Any]:
+    start, end = tags
+    return {"enabled": True, "startString": start, "endString": end}
 
 
 def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[str, Any]) -> Sampling:
@@ -176,7 +192,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
             _PREFIX + "reasoning.budgetTokens",
             f"the chat template of this model knows no {parsing['startString']!r}",
         )
-    switch = thinking_switch(jinja)
+    switch = None if thinking is None else thinking_switch(jinja)
     if thinking is False and switch is None:
         raise _unsupported(
             _PREFIX + "reasoning.enableThinking", "the chat template of this model has no switch for thinking"

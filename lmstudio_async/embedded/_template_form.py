@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import attrs
-
 from lmstudio_async.embedded._call_form import PROBES, CallForm, read_call_form
 from lmstudio_async.embedded._engine import Engine, EngineRequestError
-from lmstudio_async.embedded._sampling import PARSING, Sampling
-from lmstudio_async.embedded._thoughts import SAMPLE, USUAL_TAGS, ThoughtForm, read_thought_form, thought_tags
+from lmstudio_async.embedded._sampling import Sampling
+from lmstudio_async.embedded._thoughts import SAMPLE, ThoughtForm, read_thought_form
 
 __all__ = ["call_form", "with_thought_form"]
 
 
 async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
     """Have thoughts read in the form that the chat template shows, unless the client has named other tags."""
-    if sampling.reasoning not in (USUAL_TAGS, thought_tags(sampling.chat_template)):
+    if not sampling.has_usual_tags:
         return sampling
     if engine.thought_form is None:
         engine.thought_form = await _read_thought_form(engine)
-    form = engine.thought_form
-    if form.tags is None:
-        return attrs.evolve(sampling, thought_form=form)
-    start, end = form.tags
-    parsing = {"enabled": True, "startString": start, "endString": end}
-    values = {**sampling.values, PARSING: parsing}
-    return attrs.evolve(sampling, thought_form=form, reasoning=form.tags, values=values)
+    return sampling.with_thought_form(engine.thought_form)
 
 
 async def _read_thought_form(engine: Engine) -> ThoughtForm:
