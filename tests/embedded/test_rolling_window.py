@@ -105,6 +105,16 @@ async def load(client: lms.AsyncClient, key: str) -> lms.AsyncLLM:
     return await client.llm.model(key, config={"context_length": CONTEXT}, ttl=None)
 
 
+def long_chat() -> lms.Chat:
+    """Five questions under rules, four of them answered."""
+    chat = lms.Chat("Rules")
+    for number in range(4):
+        chat.add_user_message(f"question {number}")
+        chat.add_assistant_response(f"reply {number}")
+    chat.add_user_message("latest question")
+    return chat
+
+
 # -- how an answer ends
 
 
@@ -213,12 +223,7 @@ async def test_a_chat_loses_old_messages_before_it_loses_the_answer(
     client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
 ) -> None:
     llm = await load(client, "story")
-    chat = lms.Chat("Rules")
-    for number in range(4):
-        chat.add_user_message(f"question {number}")
-        chat.add_assistant_response(f"reply {number}")
-    chat.add_user_message("latest question")
-    result = await llm.respond(chat, config={"context_overflow_policy": policy})
+    result = await llm.respond(long_chat(), config={"context_overflow_policy": policy})
     assert result.content == STORY
     rolled = await asked.rolled()
     assert len(rolled) > 2
@@ -299,12 +304,7 @@ async def test_thoughts_longer_than_the_context_stay_apart(
 
 async def test_an_answer_of_a_model_with_channels_goes_on(client: lms.AsyncClient, asked: Asked) -> None:
     llm = await load(client, "gpt-oss")
-    chat = lms.Chat("Rules")
-    for number in range(4):
-        chat.add_user_message(f"question {number}")
-        chat.add_assistant_response(f"reply {number}")
-    chat.add_user_message("latest question")
-    result = await llm.respond(chat, config=ROLLING)
+    result = await llm.respond(long_chat(), config=ROLLING)
     assert (result.reasoning_content, result.non_reasoning_content) == (SPOKEN_THOUGHT, SPOKEN)
     assert result.stats.stop_reason == "eosFound"
     # The two headers and the end are tokens, too.
