@@ -411,11 +411,15 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         channel, feed = getattr(self, "_channel", None), getattr(self, "_feed", None)
         if channel is None or feed is None or (feed.done and feed.undoing() is None):
             return
+        # Its consumer cancelled it, but the server was away then: the undoing is tried again, without a warning.
+        was_cancelled = feed.error is not None
         # No task waits for it any more, and a finalizer must not wake any.
         feed.changed = None
         feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
         # Before the warning: where warnings are errors, the warning is the end of this.
         channel.drop_soon(feed)
+        if was_cancelled:
+            return
         _warn(
             f"{feed.label}: dropped half-way, and now cancelled. Enter it, or wait for its result.",
             ResourceWarning,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -14,6 +17,7 @@ from lmstudio_async import (
     AsyncLoadStream,
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
+    LMStudioUnreachableError,
 )
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 
@@ -43,6 +47,22 @@ async def unseen(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream
     await server.close(channel)
     await until(lambda: stream._feed.done and not stream._feed.is_open)
     return stream
+
+
+async def leave(stream: AsyncLoadStream[AsyncLLM], way: str) -> None:
+    """Leave a load in one of the ways there are."""
+    match way:
+        case "leave":
+            async with stream:
+                pass
+        case "raise":
+            with pytest.raises(ZeroDivisionError):
+                async with stream:
+                    raise ZeroDivisionError
+        case "aclose":
+            await stream.aclose()
+        case "cancel":
+            await stream.cancel()
 
 
 async def nothing_is_unloaded(client: AsyncClient, server: ScriptedServer) -> bool:
@@ -84,18 +104,7 @@ async def test_leaving_a_load_that_has_succeeded_unseen_unloads_the_instance(bot
     stream = await unseen(client, server)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sees_unload, server)
-        match way:
-            case "leave":
-                async with stream:
-                    pass
-            case "raise":
-                with pytest.raises(ZeroDivisionError):
-                    async with stream:
-                        raise ZeroDivisionError
-            case "aclose":
-                await stream.aclose()
-            case "cancel":
-                await stream.cancel()
+        await leave(stream, way)
 
     with pytest.raises(LMStudioCancelledError):
         await stream.wait_for_result()
@@ -160,6 +169,63 @@ async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succ
     await server.close(channel)
 
     await sees_unload(server)
+
+
+# -- exits while the server is away
+
+
+@asynccontextmanager
+async def away(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """No connection can be made meanwhile."""
+
+    @asynccontextmanager
+    async def refuse(_: str) -> AsyncIterator[Any]:
+        raise LMStudioUnreachableError("the server is away")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "connect", refuse)
+        yield
+
+
+async def unseen_and_lost(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream[AsyncLLM]:
+    """A load that has succeeded unseen, and whose connection is lost."""
+    stream = await unseen(client, server)
+    link = client.llm._session._link
+    assert link is not None
+    await server.drop()
+    await link.ended.wait()
+    return stream
+
+
+@pytest.mark.parametrize("way", ["leave", "raise", "aclose", "cancel"])
+async def test_load_left_while_the_server_is_away_does_not_warn_when_it_is_dropped(
+    both: Both, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = both
+    stream = await unseen_and_lost(client, server)
+    async with away(server, monkeypatch):
+        await leave(stream, way)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        del stream
+        gc.collect()
+
+    assert warned == []
+    await sees_unload(server)
+
+
+async def test_closing_unloads_an_instance_whose_load_was_left_while_the_server_was_away(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = both
+    stream = await unseen_and_lost(client, server)
+    async with away(server, monkeypatch):
+        await stream.aclose()
+    await loaded_llm(client, server)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.aclose)
+        await sees_unload(server)
 
 
 # -- exits after it
