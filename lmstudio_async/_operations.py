@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import closed_without_result
 from lmstudio_async._session import Channel, Session
+from lmstudio_async._time_limit import within
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
     LMStudioBacklogError,
@@ -356,11 +357,8 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 # Each packet is news, also one that makes no item.
                 if self._session.timeout is None:
                     await self._next_change()
-                else:
-                    with anyio.move_on_after(self._session.timeout) as silence:
-                        await self._next_change()
-                    if silence.cancelled_caught:
-                        await self._give_up()
+                elif not await within(self._session.timeout, self._next_change):
+                    await self._give_up()
                 await self._find_out()
             if self._feed.error is not None:
                 # What ended the connection may have cancelled this task as well, which comes first.

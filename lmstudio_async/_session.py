@@ -16,6 +16,7 @@ from lmstudio_async._connection import FAREWELL_SECONDS, Connection, OperationRe
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._multiplexer import copy_of
 from lmstudio_async._server_access import ServerAccess
+from lmstudio_async._time_limit import within
 from lmstudio_async.errors import (
     LMStudioClientError,
     LMStudioConnectionBrokenError,
@@ -157,9 +158,7 @@ class Session:
         if self.timeout is None:
             await answer.done.wait()
             return
-        with anyio.move_on_after(self.timeout) as scope:
-            await answer.done.wait()
-        if scope.cancelled_caught and not answer.done.is_set():
+        if not await within(self.timeout, answer.done.wait) and not answer.done.is_set():
             answer.forget()
             raise LMStudioTimeoutError(
                 f"{answer.endpoint.label}: {self.address} gave no answer to {answer.endpoint.name!r} within "

@@ -168,6 +168,43 @@ async def test_a_load_that_moves_outlives_the_timeout() -> None:
         await server.packet(channel, type="success", info=INSTANCE)
 
 
+# -- a program that stands still: in a debugger, in a blocking call, or suspended
+
+HOUR = 3600
+
+
+async def test_a_call_whose_program_stood_still_gets_its_answer() -> None:
+    async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.list_loaded)
+        call = await server.next_message()
+        await let_pass(HOUR)
+        await server.answer(call, [])
+
+
+async def test_a_load_whose_program_stood_still_gets_its_instance() -> None:
+    async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
+        channel = await server.next_message()
+        await let_pass(HOUR)
+        await server.packet(channel, type="progress", progress=0.5)
+        await let_pass(HOUR)
+        await server.packet(channel, type="success", info=INSTANCE)
+
+
+@pytest.mark.parametrize("silence", [60, HOUR], ids=["goes on", "stands still again"])
+async def test_a_call_whose_program_stood_still_ends_at_the_timeout_all_the_same(silence: float) -> None:
+    async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
+
+        async def call() -> None:
+            with pytest.raises(LMStudioTimeoutError, match=r"'listLoaded' within 60 seconds"):
+                await client.llm.list_loaded()
+
+        tasks.start_soon(call)
+        await server.next_message()
+        await let_pass(HOUR)
+        await let_pass(silence)
+
+
 # -- odd packets
 
 

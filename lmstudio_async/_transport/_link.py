@@ -15,6 +15,7 @@ from wsproto.events import CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 from lmstudio_async._printable import printable
+from lmstudio_async._time_limit import stood_still_since
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
 from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
@@ -57,6 +58,7 @@ class WebSocketTransport:
         self._close_timeout = close_timeout
         self._reader = FrameReader(connection, max_message_bytes)
         self._ping_unanswered = False
+        self._ping_deadline = 0.0
         self._closing = False
         # Why the connection is no more, and what told of it.
         self._broken: str | None = None
@@ -170,12 +172,13 @@ class WebSocketTransport:
 
     async def _miss_the_peer(self) -> None:
         """Ask a silent server for a sign of life, or give it up if it was asked already."""
-        if self._ping_unanswered:
+        if self._ping_unanswered and not stood_still_since(self._ping_deadline):
             silence = self._ping_interval + self._ping_timeout
             self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping")
             await self._drop()
             return
         self._ping_unanswered = True
+        self._ping_deadline = anyio.current_time() + self._ping_timeout
         self._append_event(Ping(b"lmstudio"))
         await self._flush()
 

@@ -216,6 +216,22 @@ async def test_who_was_busy_for_long_finds_the_connection_alive(connected: Conne
             assert list(await transport.receive()) == ["waiting"]
 
 
+async def test_a_program_that_stood_still_pings_again_before_it_gives_the_server_up(
+    connected: Connected,
+) -> None:
+    with anyio.fail_after(3600 + 60):
+        async with (
+            connected(ping_interval=20, ping_timeout=20) as (transport, server),
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(transport.receive)
+            await let_pass(20)
+            assert isinstance(await server.next_event(), Ping)
+            await let_pass(3600)
+            assert isinstance(await server.next_event(), Ping)
+            await server.send("here")
+
+
 async def test_a_server_that_reads_nothing_does_not_hold_senders_for_ever(connected: Connected) -> None:
     caught: list[str] = []
     with anyio.fail_after(20):
