@@ -41,11 +41,11 @@ class ToolNames:
     def __init__(self, tools: Sequence[Mapping[str, Any]], naming: str) -> None:
         self._told: dict[str, str] = {}
         self._original: dict[str, str] = {}
-        for tool in tools:
-            name = tool["function"]["name"]
+        names = [tool["function"]["name"] for tool in tools]
+        for name in names:
             told = _RENAMES[naming](name)
-            # Two tools that would get one name keep their own.
-            if not told or told in self._original:
+            # A tool keeps its own name if another tool has the new one.
+            if not told or told in self._original or (told != name and told in names):
                 told = name
             self._told[name] = told
             self._original[told] = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 import lmstudio_async as lms
-from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded import EmbeddedServer, _token_stream
 from lmstudio_async.embedded._sampling import read_sampling
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.attentive_models import add_attentive_llm
@@ -47,6 +48,19 @@ async def test_one_session_and_a_seed_make_the_same_answer_each_time(shared_serv
         async with anyio.create_task_group() as tasks:
             for prompt in PROMPTS:
                 tasks.start_soon(ask, prompt)
+
+
+async def test_an_engine_that_is_slow_gives_the_same_answer_as_a_fast_one(
+    shared_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lms.AsyncClient(shared_server) as client:
+        llm = await client.llm.load_new_instance("attentive", config=REPRODUCIBLE)
+        answers = []
+        for longest in (0.0, math.inf):
+            # No engine is faster than no time, and none slower than all time.
+            monkeypatch.setattr(_token_stream, "_LONGEST", longest)
+            answers.append({prompt: await complete(llm, prompt) for prompt in PROMPTS})
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize(

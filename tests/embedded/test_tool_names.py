@@ -1,0 +1,30 @@
+"""The names that a model gets for tools: no two tools have one name, whatever the client calls them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmstudio_async.embedded._chat import ToolNames
+from tests.soak import bounded
+
+names = st.lists(st.text("aAbB._-1", min_size=1, max_size=4), unique=True, max_size=6)
+
+
+@pytest.mark.parametrize("naming", ["passThrough", "removeSpecial", "snakeCase", "camelCase"])
+@bounded(200)
+@given(names=names)
+def test_each_tool_keeps_a_name_of_its_own(naming: str, names: list[str]) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    renamed = ToolNames(tools, naming)
+    told = [renamed.tell(name) for name in names]
+    assert len(set(told)) == len(names)
+    assert [renamed.original(each) for each in told] == names
+    assert [tool["function"]["name"] for tool in renamed.told(tools)] == told
+
+
+def test_tool_is_renamed_where_no_other_tool_has_the_new_name() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("a.b", "c.d", "c_d")]
+    renamed = ToolNames(tools, "removeSpecial")
+    assert [renamed.tell(name) for name in ("a.b", "c.d", "c_d")] == ["a_b", "c.d", "c_d"]
