@@ -19,22 +19,28 @@ __all__ = ["Program", "program"]
 PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
 #: What every program begins with.
-HEAD_WITHOUT_IMPORTS = """
+HEAD_WITHOUT_IMPORTS = '''
 import signal, sys, threading
 
 def say(*what):
     print(*what, flush=True)
-"""
+
+def threads_left():
+    """The number of threads, once all that are ending have ended: anyio does not join its worker threads."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(20)
+    return threading.active_count()
+'''
 
 #: What most of them begin with.
-HEAD = '''
-import signal, sys, threading, time
+HEAD = (
+    f"""{HEAD_WITHOUT_IMPORTS}
+import time
 import lmstudio_sync as lms
 from tests.sync.quiet_server import QuietServer, client_of
-
-def say(*what):
-    print(*what, flush=True)
-
+"""
+    '''
 def pause():
     """Wait for a Ctrl-C. signal.pause() alone would miss one that comes just before it, and wait for ever."""
     while True:
@@ -49,6 +55,7 @@ def say_when_waiting():
         say("waiting")
     threading.Thread(target=look, daemon=True).start()
 '''
+)
 
 
 class Program:

@@ -135,7 +135,7 @@ def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
                 say("never")
         except KeyboardInterrupt:
             host.join()
-            say("interrupted", threading.active_count())
+            say("interrupted", threads_left())
         for each in (silent, *(connection for connection, _ in visitors)):
             each.close()
     """
@@ -170,7 +170,7 @@ def test_ctrl_c_while_its_thread_is_being_started_leaves_no_thread() -> None:
         try:
             client.llm.list_loaded()
         except KeyboardInterrupt:
-            say("interrupted", threading.active_count())
+            say("interrupted", threads_left())
     """
     with program(ENDLESS + dedent(code), warnings="error") as running:
         assert running.finish() == (0, ["interrupted 1"]), running.errors()

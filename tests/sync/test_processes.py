@@ -110,7 +110,7 @@ def test_where_warnings_are_errors_each_client_left_open_is_closed_all_the_same(
         import atexit
 
         # What is registered first runs last.
-        atexit.register(lambda: say(threading.active_count()))
+        atexit.register(lambda: say(threads_left()))
         from tests.sync.quiet_server import QuietServer, client_of
 
         clients = [client_of(QuietServer()), client_of(QuietServer())]
