@@ -41,7 +41,7 @@ class ToolNames:
     def __init__(self, tools: Sequence[Mapping[str, Any]], naming: str) -> None:
         self._told: dict[str, str] = {}
         self._original: dict[str, str] = {}
-        names = [tool["function"]["name"] for tool in tools]
+        names = dict.fromkeys(tool["function"]["name"] for tool in tools)
         for name in names:
             told = _RENAMES[naming](name)
             # A tool keeps its own name if another tool has the new one.
