@@ -57,8 +57,8 @@ class WebSocketTransport:
         self._write_timeout = write_timeout
         self._close_timeout = close_timeout
         self._reader = FrameReader(connection, max_message_bytes)
-        self._ping_unanswered = False
-        self._ping_deadline = 0.0
+        # Of a ping that the server has not answered.
+        self._ping_deadline: float | None = None
         self._closing = False
         # Why the connection is no more, and what told of it.
         self._broken: str | None = None
@@ -140,7 +140,9 @@ class WebSocketTransport:
     async def _read_some(self) -> list[str]:
         """Read once, and do what is not the caller's business. The end is remembered, not raised."""
         try:
-            data = await self._read(self._ping_timeout if self._ping_unanswered else self._ping_interval)
+            data = await self._read(
+                self._ping_interval if self._ping_deadline is None else self._ping_timeout
+            )
         except Exception as exc:  # noqa: BLE001 - whatever the socket layers raise, the connection is gone
             self._set_broken(f"the network failed ({_describe(exc)})", exc)
             return []
@@ -150,7 +152,7 @@ class WebSocketTransport:
         if not data:
             self._set_broken("the server hung up without saying goodbye")
             return []
-        self._ping_unanswered = False
+        self._ping_deadline = None
         frames = self._reader.feed(data)
         if self._reader.pings:
             # The answer to the latest is one to all before it (RFC 6455, 5.5.3), and a flood costs nothing.
@@ -172,12 +174,11 @@ class WebSocketTransport:
 
     async def _miss_the_peer(self) -> None:
         """Ask a silent server for a sign of life, or give it up if it was asked already."""
-        if self._ping_unanswered and not stood_still_since(self._ping_deadline):
+        if self._ping_deadline is not None and not stood_still_since(self._ping_deadline):
             silence = self._ping_interval + self._ping_timeout
             self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping")
             await self._drop()
             return
-        self._ping_unanswered = True
         self._ping_deadline = anyio.current_time() + self._ping_timeout
         self._append_event(Ping(b"lmstudio"))
         await self._flush()
