@@ -24,6 +24,7 @@ from lmstudio_async._protocol._serving import (
     authentication,
     verdict,
 )
+from lmstudio_async._time_limit import stood_still_since
 from lmstudio_async._transport import FrameTransport
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._clients import Client, Clients
@@ -360,8 +361,9 @@ class Connection:
     async def _watch_reading(self) -> None:
         while True:
             waiting, sent = self._unsent_bytes, self._sent
-            await anyio.sleep(self._limits.unread_seconds)
-            if waiting and self._sent == sent:
+            limit = anyio.current_time() + self._limits.unread_seconds
+            await anyio.sleep_until(limit)
+            if waiting and self._sent == sent and not stood_still_since(limit):
                 self._give_up(f"it has read nothing for {self._limits.unread_seconds:g} seconds")
 
     def _give_up(self, reason: str) -> None:

@@ -23,6 +23,7 @@ from lmstudio_async.embedded._clients import Clients
 from lmstudio_async.embedded._connection import Channel, Connection
 from lmstudio_async.errors import LMStudioValueError, LMStudioWebsocketError
 from lmstudio_async.testing import ModelsFolder
+from tests.clock import let_pass
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, stack
 
@@ -38,9 +39,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def served_by(
-    handlers: object, namespace: str = "system", *, max_unread: int = 4096, **limits: Any
+    handlers: object, namespace: str = "system", *, max_unread: int = 4096, seconds: float = 20, **limits: Any
 ) -> AsyncIterator[RawClient]:
-    """A client whose requests are answered by these handlers."""
+    """A client whose requests are answered by these handlers, for so many seconds of the event loop's clock."""
     theirs, ours = memory_pair(max_unread=max_unread)
     clients = Clients((), ServerLimits(**limits))
 
@@ -52,7 +53,7 @@ async def served_by(
         tasks.start_soon(connection.run)
         raw = RawClient(theirs)
         assert await raw.authenticate() == {"success": True}
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds):
             yield raw
         await theirs.aclose()
 
@@ -281,17 +282,6 @@ async def test_a_client_that_reads_nothing_is_disconnected(
     assert "read nothing for 0.05 seconds" in caplog.text
 
 
-async def test_a_client_that_reads_slowly_stays(models: Path) -> None:
-    async with (
-        # Longer than a busy machine makes a process wait, which would look like a client that reads nothing.
-        EmbeddedServer(models, limits=ServerLimits(unread_seconds=0.2)) as server,
-        connected(server, "system") as raw,
-    ):
-        started = anyio.current_time()
-        while anyio.current_time() < started + 0.5:
-            assert await raw.silence() == []
-
-
 class Chatty:
     """Says a lot without waiting for anybody."""
 
@@ -300,6 +290,25 @@ class Chatty:
         for _each in range(100):
             channel.post(LogPacket(log=read(LogEvent, event)))
         await anyio.sleep_forever()
+
+
+async def test_a_client_that_reads_slowly_stays() -> None:
+    async with served_by(Chatty(), "diagnostics", max_unread=1, unread_bytes=200_000, seconds=3600) as raw:
+        channel = await raw.open("streamLogs")
+        for _ in range(100):
+            # Up to two packets arrive together, and the limit is 60 seconds.
+            await let_pass(20)
+            assert await raw.packet(channel) is not None
+
+
+async def test_a_server_that_stood_still_does_not_take_its_clients_for_silent() -> None:
+    async with served_by(Chatty(), "diagnostics", max_unread=1, unread_bytes=200_000, seconds=7200) as raw:
+        channel = await raw.open("streamLogs")
+        # The first look finds what waits to be read, the second one finds it unchanged.
+        await let_pass(60)
+        await let_pass(3600)
+        for _ in range(100):
+            assert await raw.packet(channel) is not None
 
 
 async def test_what_waits_to_be_read_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
