@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -65,7 +66,9 @@ def hold_loads(
         lines = await receive(worker)
         for event in map(read_event, lines or ()):
             if isinstance(event, ReadAhead | Loading) and event.fraction and is_far_enough(worker.pid):
-                os.kill(worker.pid, signal.SIGSTOP)
+                # It may have been killed after it had said this.
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGSTOP)
         return lines
 
     monkeypatch.setattr(WorkerProcess, "receive", receive_and_stand_still)

@@ -100,7 +100,9 @@ class World:
             case ("kill", which):
                 if (instance := self._one(which)) is not None:
                     self._ended_on_purpose.add(instance)
-                    os.kill(instance.engine.pid, signal.SIGKILL)
+                    # Another plan may have killed it, which its registry has not noticed yet.
+                    with suppress(ProcessLookupError):
+                        os.kill(instance.engine.pid, signal.SIGKILL)
                     await instance.gone.wait()
 
     async def _begin_to_load(self, key: str) -> None:
