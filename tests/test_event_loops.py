@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -202,11 +203,22 @@ def test_a_server_that_was_closed_is_started_again_in_a_second_loop(
     anyio.run(start_use_and_close, server, backend=second)
 
 
+def join_worker_threads() -> None:
+    """Wait until the worker threads of the last event loop have ended.
+
+    anyio tells them to stop and does not join them, and a thread may refer to its last job, a method of the server, so long.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "AnyIO worker thread":
+            thread.join(20)
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_forgotten_server_ends_with_its_loop_and_is_warned_of(models: Path, backend: str) -> None:
     server, line = EmbeddedServer(models, threads=1), line_here()
     anyio.run(start_and_use, server, backend=backend)
     assert not server.is_running
+    join_worker_threads()
     with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - and nothing holds it any more
         del server
         gc.collect()
