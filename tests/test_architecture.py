@@ -56,7 +56,7 @@ CONFINED = {
     "cattrs": ("_wire/",),
     "orjson": ("_wire/",),
     "httpx_ws": ("_transport/",),
-    "httpx": ("_transport/", "_cli/", "embedded/_engine.py"),
+    "httpx": ("_transport/",),
     "xllamacpp": ("embedded/_worker.py",),
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
@@ -216,6 +216,30 @@ def test_the_package_keeps_the_rule(rule: Rule, tree: Tree) -> None:
     assert not found, "\n".join(found)
 
 
+def unused_allowances(tree: Tree) -> list[str]:
+    """Find the allowances of `CONFINED` and the rows of `HEIGHTS` that the package does not need."""
+    found = list(imports(tree))
+    unused = [
+        f"{third_party} may be imported in {place}, and is not"
+        for third_party, places in CONFINED.items()
+        for place in places
+        if not any(each.target.split(".")[0] == third_party and each.path.startswith(place) for each in found)
+    ]
+    rooms = {room(module_name(path)) for path in tree}
+    return unused + [f"{name!r} has a height, and does not exist" for name in HEIGHTS if name not in rooms]
+
+
+def test_every_allowance_is_used(tree: Tree) -> None:
+    assert unused_allowances(tree) == []
+
+
+def test_an_unused_allowance_is_found(tree: Tree) -> None:
+    smaller = {path: source for path, source in tree.items() if path != "embedded/_worker.py"}
+    assert unused_allowances(smaller) == ["xllamacpp may be imported in embedded/_worker.py, and is not"]
+    smaller = {path: source for path, source in tree.items() if path != "_preload.py"}
+    assert unused_allowances(smaller) == ["'_preload' has a height, and does not exist"]
+
+
 def test_test_files_fit_in_the_head_too() -> None:
     files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     assert Path(__file__).name in files
@@ -355,7 +379,6 @@ ALLOWED: list[tuple[str, str]] = [
     ("_protocol/_a.py", "from . import _b\nfrom .._wire import Packet\nimport attrs"),
     ("_transport/_a.py", "import httpx\nfrom httpx_ws import aconnect_ws\nimport anyio"),
     ("embedded/_a.py", "from .._protocol import Endpoint\nfrom . import _worker\nimport uvicorn"),
-    ("embedded/_engine.py", "import httpx"),
     ("embedded/_worker.py", "import xllamacpp"),
     ("testing/__init__.py", "from lmstudio_async import AsyncClient"),
     ("_cli/__init__.py", "from .. import AsyncClient\nimport rich.progress"),

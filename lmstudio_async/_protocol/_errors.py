@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from lmstudio_async._printable import printable, printable_lines
 from lmstudio_async.errors import (
@@ -30,7 +30,6 @@ __all__ = [
     "error_from_wire",
     "error_to_wire",
     "identifier_in_use",
-    "identifier_not_found",
     "instance_unloaded",
     "missing_runtime",
     "no_model_matching",
@@ -39,6 +38,8 @@ __all__ = [
     "server_error",
     "unsupported_feature",
 ]
+
+ServerErrorT = TypeVar("ServerErrorT", bound=LMStudioServerError)
 
 _BY_CODE: dict[str, type[LMStudioServerError]] = {
     "generic.specificModelUnloaded": LMStudioInstanceUnloadedError,
@@ -156,11 +157,11 @@ def _text(value: Any) -> str:
 
 
 def _error(
-    kind: type[LMStudioServerError],
+    kind: type[ServerErrorT],
     title: str,
     display_data: Mapping[str, Any] | None = None,
     suggestion: str = "",
-) -> Any:
+) -> ServerErrorT:
     wire: dict[str, Any] = {"title": title, "rootTitle": title}
     if suggestion:
         wire["suggestion"] = suggestion
@@ -171,7 +172,7 @@ def _error(
 
 def server_error(title: str, suggestion: str = "") -> LMStudioServerError:
     """Anything that has no code of its own."""
-    return _error(LMStudioServerError, title, suggestion=suggestion)  # type: ignore[no-any-return]
+    return _error(LMStudioServerError, title, suggestion=suggestion)
 
 
 def _sample(wanted: str, names: Sequence[str]) -> list[str]:
@@ -182,7 +183,7 @@ def _sample(wanted: str, names: Sequence[str]) -> list[str]:
 
 def path_not_found(path: str, available: Sequence[str], suggestion: str = "") -> LMStudioModelNotFoundError:
     """No downloaded model has this key or path."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioModelNotFoundError,
         f'Cannot find a model with path "{path}"',
         {
@@ -195,23 +196,9 @@ def path_not_found(path: str, available: Sequence[str], suggestion: str = "") ->
     )
 
 
-def identifier_not_found(identifier: str, loaded: Sequence[str]) -> LMStudioModelNotFoundError:
-    """No loaded instance has this identifier."""
-    return _error(  # type: ignore[no-any-return]
-        LMStudioModelNotFoundError,
-        f'No loaded model has the identifier "{identifier}"',
-        {
-            "code": "generic.identifierNotFound",
-            "identifier": identifier,
-            "loadedModelsSample": _sample(identifier, loaded),
-            "totalLoadedModels": len(loaded),
-        },
-    )
-
-
 def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStudioModelNotFoundError:
     """No loaded instance fits the query."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioModelNotFoundError,
         "No model found that fits the query.",
         {
@@ -225,7 +212,7 @@ def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStud
 
 def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMismatchError:
     """The model is of another kind."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioDomainMismatchError,
         f'The model "{path}" is of type "{actual}", not "{expected}".',
         {"code": "generic.domainMismatch", "path": path, "actualDomain": actual, "expectedDomain": expected},
@@ -235,14 +222,12 @@ def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMism
 
 def identifier_in_use(identifier: str) -> LMStudioIdentifierInUseError:
     """An instance with this identifier exists; one line and no code, as the real server has it."""
-    return _error(  # type: ignore[no-any-return]
-        LMStudioIdentifierInUseError, f'A model with the identifier "{identifier}" already exists.'
-    )
+    return _error(LMStudioIdentifierInUseError, f'A model with the identifier "{identifier}" already exists.')
 
 
 def instance_unloaded() -> LMStudioInstanceUnloadedError:
     """The referenced instance is gone."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioInstanceUnloadedError, "Model is unloaded.", {"code": "generic.specificModelUnloaded"}
     )
 
@@ -251,7 +236,7 @@ def unsupported_feature(
     feature: str, engine_version: str, reason: str, suggestion: str = ""
 ) -> LMStudioUnsupportedFeatureError:
     """The engine, or this server with it, cannot do what was asked."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioUnsupportedFeatureError,
         f"{feature}: {reason}",
         {
@@ -268,7 +253,7 @@ def unsupported_feature(
 
 def missing_runtime(reason: str, suggestion: str) -> LMStudioMissingRuntimeError:
     """No engine is there that could load anything."""
-    return _error(  # type: ignore[no-any-return]
+    return _error(
         LMStudioMissingRuntimeError, reason, {"code": "generic.missingRuntimeExtension"}, suggestion
     )
 

@@ -25,7 +25,6 @@ _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 _WHOLE_TEXT = 0x81
 _FIN = 0x80
 _MASKED = 0x80
-_OPCODE = 0x0F
 _CONTROL = 0x08
 _LENGTH = 0x7F
 _TWO_BYTES = 126

@@ -12,8 +12,6 @@ from lmstudio_async._wire._struct import Unknown, WireObject
 __all__ = [
     "FileHandleInfo",
     "FileIdentifierParameter",
-    "FileNameParameter",
-    "FilePath",
     "FileProcessList",
     "FileProcessingEnd",
     "FileProcessingStart",
@@ -59,16 +57,6 @@ class FileHandleInfo(WireObject):
     identifier: str
     file_type: str = "unknown"
     size_bytes: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class FileNameParameter(WireObject):
-    file_name: str
-
-
-@attrs.frozen(kw_only=True)
-class FilePath(WireObject):
-    path: str
 
 
 # -- retrieve: the passages of some files that fit a question

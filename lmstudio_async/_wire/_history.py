@@ -10,25 +10,18 @@ from lmstudio_async._wire._predict import ToolCallRequest
 from lmstudio_async._wire._struct import Unknown, WireObject
 
 __all__ = [
-    "AssistantMessage",
     "AssistantResponse",
     "ChatHistory",
     "ChatMessage",
     "FileHandle",
-    "FilePart",
     "FunctionTool",
     "MessagePart",
-    "SystemMessage",
     "SystemPrompt",
     "TextData",
-    "TextPart",
     "Tool",
     "ToolCallRequestData",
-    "ToolCallRequestPart",
     "ToolCallResultData",
-    "ToolCallResultPart",
     "ToolFunction",
-    "ToolMessage",
     "ToolResultMessage",
     "UserMessage",
 ]
@@ -163,14 +156,6 @@ class ToolResultMessage(_Message):
 
 
 ChatMessage = SystemPrompt | UserMessage | AssistantResponse | ToolResultMessage | Unknown
-
-TextPart = TextData
-FilePart = FileHandle
-ToolCallRequestPart = ToolCallRequestData
-ToolCallResultPart = ToolCallResultData
-SystemMessage = SystemPrompt
-AssistantMessage = AssistantResponse
-ToolMessage = ToolResultMessage
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,6 @@ __all__ = [
     "RpcCall",
     "RpcError",
     "RpcResult",
-    "ServerMessage",
     "SignalError",
     "SignalSubscribe",
     "SignalUnsubscribe",
@@ -190,20 +189,5 @@ ClientMessage = (
     | WritableSignalSubscribe
     | WritableSignalUnsubscribe
     | WritableSignalUpdate
-    | Unknown
-)
-ServerMessage = (
-    RpcResult
-    | RpcError
-    | ChannelSend
-    | ChannelAck
-    | ChannelClose
-    | ChannelError
-    | CommunicationWarning
-    | KeepAliveAck
-    | SignalUpdate
-    | SignalError
-    | WritableSignalUpdate
-    | WritableSignalError
     | Unknown
 )

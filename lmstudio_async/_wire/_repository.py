@@ -1,44 +1,28 @@
-"""What is sent to find models and to download them, and about artifacts: what people share on the hub."""
+"""Wire types of model search and model download."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
-from lmstudio_async._wire._struct import Unknown, WireObject, nullable
+from lmstudio_async._wire._struct import Unknown, WireObject
 
 __all__ = [
-    "ArtifactFile",
-    "ArtifactFileList",
-    "ArtifactFiles",
-    "ArtifactOwners",
-    "ArtifactPlanCreation",
-    "DownloadArtifactCreation",
     "DownloadModelCreation",
     "DownloadModelPacket",
     "DownloadModelSuccess",
     "DownloadOption",
     "DownloadOptions",
     "DownloadOptionsParameter",
-    "DownloadPacket",
     "DownloadProgressPacket",
     "DownloadProgressUpdate",
     "DownloadSuccess",
-    "InstallLocalPluginParameter",
     "ModelSearchResultIdentifier",
-    "PathParameter",
-    "PluginFolderParameter",
-    "PushArtifactCreation",
-    "PushArtifactPacket",
-    "PushMessage",
     "SearchModelsOptions",
     "SearchModelsParameter",
     "SearchResult",
     "SearchResults",
-    "StaffPick",
-    "StaffPicks",
-    "StaffPicksParameter",
     "StartFinalizing",
 ]
 
@@ -91,39 +75,6 @@ class SearchResult(WireObject):
 @attrs.frozen(kw_only=True)
 class SearchResults(WireObject):
     results: list[SearchResult]
-
-
-@attrs.frozen(kw_only=True)
-class StaffPicksParameter(WireObject):
-    search_term: str | None = None
-    limit: int | None = None
-    compatibility_types: list[str] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class StaffPick(WireObject):
-    """A model that the people of LM Studio recommend.
-
-    :param owner: who published it.
-    :param name: its name on the hub.
-    :param revision_number: its newest revision.
-    :param created_at_timestamp: when that was made, in milliseconds since 1970.
-    :param description: what it is good for.
-    :param exact: its name is what was searched for.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    owner: str = ""
-    name: str = ""
-    revision_number: int = 0
-    created_at_timestamp: int = 0
-    description: str = ""
-    exact: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class StaffPicks(WireObject):
-    results: list[StaffPick]
 
 
 # -- downloading a model
@@ -208,92 +159,3 @@ class DownloadModelSuccess(WireObject):
 
 
 DownloadModelPacket = DownloadProgressPacket | StartFinalizing | DownloadModelSuccess | Unknown
-DownloadPacket = DownloadProgressPacket | StartFinalizing | DownloadSuccess | Unknown
-
-
-# -- artifacts
-
-
-@attrs.frozen(kw_only=True)
-class DownloadArtifactCreation(WireObject):
-    artifact_owner: str
-    artifact_name: str
-    revision_number: int | None = nullable()
-    path: str
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactPlanCreation(WireObject):
-    """What old servers have instead of a plan for models and artifacts."""
-
-    owner: str
-    name: str
-
-
-@attrs.frozen(kw_only=True)
-class PushArtifactCreation(WireObject):
-    path: str
-    description: str | None = None
-    make_private: bool | None = None
-    write_revision: bool | None = None
-    overrides: Any = None
-
-
-@attrs.frozen(kw_only=True)
-class PushMessage(WireObject):
-    TAG: ClassVar[str] = "message"
-    message: str = ""
-
-
-PushArtifactPacket = PushMessage | Unknown
-
-
-@attrs.frozen(kw_only=True)
-class PathParameter(WireObject):
-    path: str
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactFile(WireObject):
-    """A file of an artifact.
-
-    :param relative_path: where it lies in the artifact's folder.
-    :param size_bytes: its size.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    relative_path: str = ""
-    size_bytes: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactFileList(WireObject):
-    """What would be uploaded of a folder.
-
-    :param files: the files.
-    :param used_ignore_file: the file that says what to leave out; None if there is none.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    files: list[ArtifactFile] = attrs.field(factory=list, hash=False)
-    used_ignore_file: str | None = nullable()
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactFiles(WireObject):
-    file_list: ArtifactFileList
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactOwners(WireObject):
-    owners: list[str]
-
-
-@attrs.frozen(kw_only=True)
-class PluginFolderParameter(WireObject):
-    plugin_folder: str
-
-
-@attrs.frozen(kw_only=True)
-class InstallLocalPluginParameter(WireObject):
-    plugin_path: str

@@ -13,22 +13,17 @@ __all__ = [
     "CpuInfo",
     "CpuSurveyResult",
     "CustomEngines",
-    "DownloadRuntimeExtensionCreation",
     "EngineCompatibility",
     "EngineCpu",
-    "EngineExtension",
     "EngineGpu",
     "EngineInfo",
     "EngineSpecifier",
     "EngineSurvey",
-    "FrameworkExtension",
     "GpuInfo",
     "GpuSurveyResult",
     "HardwareSurvey",
     "HardwareSurveyResult",
     "MemoryInfo",
-    "RuntimeExtensions",
-    "SearchRuntimeExtensionsParameter",
     "SelectEngineParameter",
     "SelectedEngines",
     "SuperJson",
@@ -117,70 +112,6 @@ class EngineInfo(WireObject):
 class SelectEngineParameter(WireObject):
     engine: EngineSpecifier
     model_format_name: str
-
-
-# -- what could be installed
-
-
-@attrs.frozen(kw_only=True)
-class SearchRuntimeExtensionsParameter(WireObject):
-    query: str
-    channel_override: str | None = None
-    include_incompatible: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class EngineExtension(WireObject):
-    """An engine that could be installed.
-
-    :param name: its name.
-    :param version: its newest version.
-    :param package: what it comes in.
-    :param platform: such as ``linux``.
-    :param cpu: the CPU that it is made for.
-    :param gpu: the GPU that it is made for, if any.
-    :param supported_model_format_names: what it runs, such as ``GGUF``.
-    :param local_versions: those that are installed.
-    :param extra: members that the server sent and this SDK does not know.
-    """
-
-    TAG: ClassVar[str] = "engine"
-
-    name: str = ""
-    version: str = ""
-    package: str = ""
-    platform: str = ""
-    cpu: EngineCpu = attrs.field(factory=EngineCpu)
-    gpu: EngineGpu | None = None
-    supported_model_format_names: list[str] = attrs.field(factory=list, hash=False)
-    local_versions: list[str] = attrs.field(factory=list, hash=False)
-
-
-@attrs.frozen(kw_only=True)
-class FrameworkExtension(WireObject):
-    """What engines need and what could be installed: as `EngineExtension`, but it runs no model itself."""
-
-    TAG: ClassVar[str] = "framework"
-
-    name: str = ""
-    version: str = ""
-    package: str = ""
-    platform: str = ""
-    cpu: EngineCpu = attrs.field(factory=EngineCpu)
-    gpu: EngineGpu | None = None
-    local_versions: list[str] = attrs.field(factory=list, hash=False)
-
-
-@attrs.frozen(kw_only=True)
-class RuntimeExtensions(WireObject):
-    extensions: list[EngineExtension | FrameworkExtension | Unknown]
-
-
-@attrs.frozen(kw_only=True)
-class DownloadRuntimeExtensionCreation(WireObject):
-    name: str
-    version: str
-    update_selections: bool = False
 
 
 # -- the hardware

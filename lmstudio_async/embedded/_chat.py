@@ -10,15 +10,15 @@ from typing import Any
 
 from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._history import (
-    AssistantMessage,
+    AssistantResponse,
     ChatHistory,
-    FilePart,
+    FileHandle,
     MessagePart,
-    SystemMessage,
-    TextPart,
-    ToolCallRequestPart,
-    ToolCallResultPart,
-    ToolMessage,
+    SystemPrompt,
+    TextData,
+    ToolCallRequestData,
+    ToolCallResultData,
+    ToolResultMessage,
     UserMessage,
 )
 from lmstudio_async._wire._struct import read
@@ -98,13 +98,13 @@ def messages_of(
     messages: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in read(ChatHistory, dict(history)).messages:
         match message:
-            case SystemMessage() | UserMessage():
+            case SystemPrompt() | UserMessage():
                 messages.append(
                     {"role": message.TAG, "content": _content(message.content, files, blindness=blindness)}
                 )
-            case AssistantMessage():
+            case AssistantResponse():
                 messages.append(_assistant(message.content, files, names, blindness=blindness))
-            case ToolMessage():
+            case ToolResultMessage():
                 messages += [_tool_result(part, names) for part in message.content]
             case _:
                 raise server_error(
@@ -120,9 +120,9 @@ def _content(
     images: list[Message] = []
     for part in parts:
         match part:
-            case TextPart():
+            case TextData():
                 texts.append(part.text)
-            case FilePart():
+            case FileHandle():
                 images.append(_image(part, files, blindness=blindness))
             case _:
                 raise server_error("A message has a part that its role cannot have.")
@@ -130,7 +130,7 @@ def _content(
     return [{"type": "text", "text": text}, *images] if images else text
 
 
-def _image(part: FilePart, files: Mapping[str, UploadedFile], *, blindness: str | None) -> Message:
+def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: str | None) -> Message:
     if part.identifier.startswith("base64:"):
         try:
             content = decode(part.identifier.removeprefix("base64:"))
@@ -181,8 +181,8 @@ def _assistant(
     *,
     blindness: str | None,
 ) -> Message:
-    calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestPart)]
-    others = [part for part in parts if not isinstance(part, ToolCallRequestPart)]
+    calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestData)]
+    others = [part for part in parts if not isinstance(part, ToolCallRequestData)]
     message: Message = {"role": "assistant", "content": _content(others, files, blindness=blindness)}
     if calls:
         message["tool_calls"] = [
@@ -197,7 +197,7 @@ def _assistant(
 
 
 def _tool_result(part: MessagePart, names: ToolNames) -> Message:
-    if not isinstance(part, ToolCallResultPart):
+    if not isinstance(part, ToolCallResultData):
         raise server_error("A message of the role tool has a part that is no tool result.")
     message: Message = {"role": "tool", "content": part.content}
     if part.tool_call_id is not None:

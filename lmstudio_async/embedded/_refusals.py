@@ -8,7 +8,7 @@ from lmstudio_async._protocol._errors import unsupported_feature
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioUnsupportedFeatureError
 
-__all__ = ["is_refused", "refusal"]
+__all__ = ["refusal"]
 
 #: Namespace, endpoints (``*`` for all of them), reason, and what to do instead.
 _GROUPS: Final = (
@@ -79,11 +79,6 @@ _REASONS: Final = {
     for namespace, names, reason, suggestion in _GROUPS
     for endpoint in names.split()
 }
-
-
-def is_refused(namespace: str, endpoint: str) -> bool:
-    """Whether this server has decided not to have an endpoint."""
-    return (namespace, endpoint) in _REASONS or (namespace, "*") in _REASONS
 
 
 def refusal(namespace: str, endpoint: str) -> LMStudioUnsupportedFeatureError:

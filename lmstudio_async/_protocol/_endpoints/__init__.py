@@ -14,11 +14,15 @@ from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, Endpoint,
 
 __all__ = ["NAMESPACES", "ChannelEndpoint", "Endpoint", "RpcEndpoint", "endpoints"]
 
-NAMESPACES = ("llm", "embedding", "system", "files", "repository", "diagnostics", "plugins", "runtime")
+_TYPED = ("llm", "embedding", "system", "files", "repository", "diagnostics", "runtime")
+NAMESPACES = (*_TYPED, "plugins")
 
 
 @cache
 def endpoints(namespace: str) -> Mapping[str, Endpoint]:
-    """All endpoints of a namespace, by name."""
-    table = vars(import_module(f"{__name__}.{namespace}")).values()
-    return {entry.name: entry for entry in table if isinstance(entry, (RpcEndpoint, ChannelEndpoint))}
+    """Return all endpoints of a namespace, by name."""
+    from lmstudio_async._protocol._endpoints._untyped import UNTYPED
+
+    rows = vars(import_module(f"{__name__}.{namespace}")).values() if namespace in _TYPED else ()
+    typed = (row for row in rows if isinstance(row, (RpcEndpoint, ChannelEndpoint)))
+    return {row.name: row for row in (*typed, *UNTYPED.get(namespace, ()))}

@@ -10,17 +10,12 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._files import (
         FileHandleInfo,
         FileIdentifierParameter,
-        FileNameParameter,
-        FilePath,
         ParseDocumentCreation,
         ParserId,
         RetrieveCreation,
         UploadFileBase64Parameter,
     )
 
-GET_LOCAL_FILE_ABSOLUTE_PATH: RpcEndpoint[FileNameParameter, FilePath] = RpcEndpoint(
-    "getLocalFileAbsolutePath", "_files.FileNameParameter", "_files.FilePath", label="File path"
-)
 # What is uploaded twice is two files, but they go with the client, and nobody has heard of the first.
 UPLOAD_FILE_BASE64: RpcEndpoint[UploadFileBase64Parameter, FileHandleInfo] = RpcEndpoint(
     "uploadFileBase64", "_files.UploadFileBase64Parameter", "_files.FileHandleInfo", label="File upload"
