@@ -32,17 +32,17 @@ __all__ = ["Client"]
 class Client(Facade):
     """A client of one LM Studio server, or of an embedded one.
 
-    Use it from any thread, and close it from any thread. A connection is made for each namespace when that is first used,
-    and made again if it is lost. Leaving the block, or `close`, ends everything that is under way, on the server too.
-    It opens itself at first use.
+    Use it from any thread, and close it from any thread. A connection is made for each namespace when that is first
+    used, and made again if it is lost. Leaving the block, or `close`, ends everything that is under way, on the server
+    too. It opens itself at first use.
 
     :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
         this process; or an `EmbeddedServer`.
         None takes what ``LMSTUDIO_HOST`` says, else the first local server found on LM Studio's ports.
     :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
-    :param timeout: seconds without any news from the server after which a call or an operation fails. None
-        waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.
+    :param timeout: seconds without any news from the server after which a call or an operation fails. None waits for
+        ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.
     :param backend: the event loop of the background thread.
     :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
         certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts

@@ -13,8 +13,8 @@ __all__ = ["DownloadStream"]
 class DownloadStream(Operation[DownloadProgressUpdate, str]):
     """A download: iterate over its progress, wait for the model's key.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an
-    interrupt, closing the client, and dropping it.
+    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt, closing
+    the client, and dropping it.
 
     ::
 

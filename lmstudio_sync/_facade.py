@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import lmstudio_sync
 from lmstudio_sync._bridge import Bridge
+from lmstudio_sync._twins import TWINS
 
 __all__ = ["Facade"]
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 
 class Facade:
-    """The blocking twin of an object of the core. ``AsyncX`` is ``X`` here: by that name each finds the other."""
+    """The blocking twin of an object of the core."""
 
     _core: Any
 
@@ -27,7 +28,7 @@ class Facade:
         cls = type(value)
         if isinstance(value, list):
             made = [self._wrap(each) for each in value]
-        elif cls.__name__.startswith("Async") and cls.__module__.startswith("lmstudio_async"):
-            # Asked of the package, which loads it if this is the first of its kind.
-            made = getattr(lmstudio_sync, cls.__name__.removeprefix("Async"))(value, self._bridge)
+        elif cls.__name__ in TWINS and cls.__module__.startswith("lmstudio_async"):
+            # The package imports the twin at its first use.
+            made = getattr(lmstudio_sync, TWINS[cls.__name__])(value, self._bridge)
         return made  # type: ignore[no-any-return]

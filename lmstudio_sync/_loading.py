@@ -17,8 +17,8 @@ HandleT = TypeVar("HandleT")
 class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     """A load: iterate over its progress, wait for its handle.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an
-    interrupt, closing the client, and dropping it.
+    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt, closing
+    the client, and dropping it.
 
     If the connection is lost meanwhile, the instance is looked for on a new one: if it has come up, that is the result,
     else an `LMStudioConnectionBrokenError` says what was found.

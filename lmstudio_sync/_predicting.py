@@ -21,8 +21,8 @@ __all__ = ["PredictionStream"]
 class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[ParsedT]"], Generic[ParsedT]):
     """An answer in the making: iterate over its fragments, wait for its result.
 
-    `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
-    waits.
+    `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt,
+    closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or waits.
 
     Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
     anyway.

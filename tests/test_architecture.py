@@ -26,6 +26,7 @@ HEIGHTS = {
     "_call_site": 1,
     "_deliveries": 1,
     "_event_loop": 1,
+    "_lazy_exports": 1,
     "_preload": 1,
     "_time_limit": 1,
     "_wire": 1,

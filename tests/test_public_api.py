@@ -40,7 +40,7 @@ both_packages = pytest.mark.parametrize(
 
 #: Both packages' names; what they share is checked once.
 NAMES = [(lmstudio_async, name) for name in PUBLIC]
-NAMES += [(lmstudio_sync, name) for name in lmstudio_sync.__all__ if name not in PUBLIC]
+NAMES += [(lmstudio_sync, name) for name in getattr(lmstudio_sync, "__all__", ()) if name not in PUBLIC]
 every_name = pytest.mark.parametrize(
     ("package", "name"), [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in NAMES]
 )

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 
 from ._layout import assemble, fold, split
+from ._prose import Prose
 from ._reading import Method, Module, names_in
-from ._rules import CONSTRUCTOR, CORE, FACADE, GenerateError, Prose, blocking
+from ._rules import CONSTRUCTOR, CORE, FACADE, GenerateError, blocking
 
 __all__ = ["Writer"]
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ._classes import Writer
-from ._package import convenience, package
+from ._package import convenience, package, twins
+from ._prose import Prose
 from ._reading import Module
-from ._rules import BY_HAND, CORE, FACADE, GenerateError, Prose
+from ._rules import BY_HAND, CORE, FACADE, GenerateError
 
 __all__ = ["complaints", "generate", "main"]
 
@@ -31,6 +32,7 @@ def generate(sources: Mapping[str, str], *, prose: Prose | None = None) -> dict[
     }
     made["_convenience.py"] = convenience(modules, home, prose)
     made["__init__.py"] = package(modules["__init__"], home)
+    made["_twins.py"] = twins(home)
     made["py.typed"] = ""
     if prose.unused:
         raise GenerateError(f"nothing in the core says {sorted(prose.unused)}")

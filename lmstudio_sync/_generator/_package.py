@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 
 from ._classes import Writer
-from ._layout import assemble, do_not_edit, fold, order, quoted, split
+from ._layout import assemble, do_not_edit, fold, order, split
+from ._prose import Prose
 from ._reading import Method, Module
-from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, Prose, blocking
+from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, blocking
 
-__all__ = ["convenience", "package"]
+__all__ = ["convenience", "package", "twins"]
 
 
 def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose) -> str:
@@ -109,23 +110,29 @@ def package(init: Module, home: Mapping[str, str]) -> str:
     places["_timeouts"] = ["get_sync_api_timeout", "set_sync_api_timeout"]
     own = {name: f"{FACADE}.{module}" for module, found in places.items() for name in found}
     origins = {name: own.get(name) or init.origins[names[name]] for name in [*names, *own]}
-    public = sorted(origins, key=order)
-    typed = sorted(public, key=lambda name: (origins[name], order(name)))
+    typed = sorted(origins, key=lambda name: (origins[name], order(name)))
     lines = [f"    from {origins[name]} import {name} as {name}" for name in typed]
-    where = []
-    for module in sorted(places):
-        found = sorted(places[module], key=order)
-        entry = f'    "{module}": ({quoted(found)}{"," if len(found) == 1 else ""}),'
-        where += (
-            [entry]
-            if len(found) == 1
-            else [f'    "{module}": (', *(f'        "{name}",' for name in found), "    ),"]
-        )
-    return PACKAGE.format(
-        note="\n".join(do_not_edit(f"{CORE}/__init__.py")),
-        imports="\n".join(lines),
-        names="\n".join(f'    "{name}",' for name in public),
-        where="\n".join(where),
+    return PACKAGE.format(note="\n".join(do_not_edit(f"{CORE}/__init__.py")), imports="\n".join(lines))
+
+
+def twins(home: Mapping[str, str]) -> str:
+    """Write the table of the core's classes and their twins."""
+    rows = [f'    "{name}": "{blocking(name)}",' for name in sorted(home)]
+    return "\n".join(
+        [
+            '"""Classes of the core, and their blocking twins in this package."""',
+            "",
+            *do_not_edit(f"{CORE}/__init__.py"),
+            "",
+            "from __future__ import annotations",
+            "",
+            '__all__ = ["TWINS"]',
+            "",
+            "TWINS = {",
+            *rows,
+            "}",
+            "",
+        ]
     )
 
 
@@ -152,38 +159,12 @@ from __future__ import annotations
 
 import atexit
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+from lmstudio_async._lazy_exports import export_lazily
+
+if TYPE_CHECKING or not export_lazily(__name__):
 {imports}
-
-__all__ = [
-{names}
-]
-
-_WHERE = {{
-{where}
-}}
-_MODULES = {{name: module for module, names in _WHERE.items() for name in names}}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
-    if name not in _MODULES:
-        value = getattr(import_module("lmstudio_async"), name)
-    else:
-        value = getattr(import_module(f"{{__name__}}.{{_MODULES[name]}}"), name)
-        if isinstance(value, type) and not value.__annotations__:
-            # Tracebacks show where users find it. What has annotations keeps the module where they can be resolved.
-            value.__module__ = __name__
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({{*globals(), *__all__}})
 
 
 def _close_all() -> None:

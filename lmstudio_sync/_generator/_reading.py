@@ -40,7 +40,10 @@ class Module:
                 case ast.ImportFrom(module=str(module), names=names):
                     self.origins |= {alias.asname or alias.name: module for alias in names}
                     self.typing_only |= {alias.name for alias in names if typing_only}
-                case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                    self.public += [alias.name for alias in names if alias.asname == alias.name]
+                case ast.If(
+                    test=ast.Name(id="TYPE_CHECKING") | ast.BoolOp(values=[ast.Name(id="TYPE_CHECKING"), _])
+                ):
                     self._read(node.body, typing_only=True)
                 case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
                     self.origins[name] = f"{CORE}.{self.name}"

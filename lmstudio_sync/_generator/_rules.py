@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BY_HAND", "CONSTRUCTOR", "CONVENIENCE", "CORE", "FACADE", "GenerateError", "Prose", "blocking"]
+__all__ = ["BY_HAND", "CONSTRUCTOR", "CONVENIENCE", "CORE", "FACADE", "PROSE", "GenerateError", "blocking"]
 
 
 CORE, FACADE = "lmstudio_async", "lmstudio_sync"
@@ -20,20 +20,22 @@ BY_HAND = {
     "_timeouts.py",
 }
 
-#: What docstrings say of one world and not of the other. Each must be found somewhere.
+#: Phrases of the core's docstrings, and of the facade's. Each must be found somewhere; it may be cut by a line end.
 PROSE = {
     "await it, iterate": "wait for it, iterate",
     "await its handle": "wait for its handle",
     "await its result": "wait for its result",
     "await the model's key": "wait for the model's key",
     "entered, iterated over or awaited": "entered, iterated over or waited for",
-    "cancellation of\n    the task": "an\n    interrupt",
-    "cancellation\n    of the task": "an interrupt",
+    "cancellation of the task": "an interrupt",
     "Enter it, or open it with `open`; one that is used before opens itself.": "It opens itself at first use.",
     "from any task": "from any thread",
     "so that ``stream = await model": "so that ``stream = model",
     "or a cancellation while waiting": "or an interrupt while waiting",
-    "None, the\n        default, waits for ever; connecting always has a limit.": 'None\n        waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.\n    :param backend: the event loop of the background thread.',
+    "None, the default, waits for ever; connecting always has a limit.": (
+        'None waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.\n'
+        ":param backend: the event loop of the background thread."
+    ),
 }
 
 #: Parameters that a constructor has here and not in the core, or otherwise.
@@ -67,17 +69,3 @@ def blocking(text: str) -> str:
     text = re.sub(r"\bawait ", "", text)
     text = re.sub(r"\((client(?:\.\w+)*\(\))\)\.", r"\1.", text)
     return re.sub(r"\bAsync(?=[A-Z])", "", text).replace("aclose", "close")
-
-
-class Prose:
-    """Translates docstrings, and remembers which rules were of use."""
-
-    def __init__(self) -> None:
-        self.unused = set(PROSE)
-
-    def __call__(self, text: str) -> str:
-        for old, new in PROSE.items():
-            if old in text:
-                self.unused.discard(old)
-                text = text.replace(old, new)
-        return blocking(text)

@@ -11,8 +11,9 @@ import pytest
 
 from lmstudio_sync._generator import _main as generator
 from lmstudio_sync._generator._layout import fold, split
+from lmstudio_sync._generator._prose import Prose
 from lmstudio_sync._generator._reading import Module
-from lmstudio_sync._generator._rules import PROSE, GenerateError, Prose, blocking
+from lmstudio_sync._generator._rules import PROSE, GenerateError, blocking
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "lmstudio_sync" / "_generate.py"
@@ -269,6 +270,41 @@ def test_what_only_type_checkers_import_in_the_core_only_they_import_here() -> N
 def test_what_no_rule_covers_is_an_error(source: str) -> None:
     with pytest.raises(GenerateError):
         body(source)
+
+
+# -- docstrings
+
+
+def test_phrase_that_a_line_end_cuts_is_translated_and_wrapped_again() -> None:
+    made = body(
+        f'''
+        async def ask(self) -> int:
+            """Ask. {"Nothing more. " * 6}A timeout, cancellation of
+            the task, or closing the client ends it.
+
+            :param text: {"words " * 12}from any
+                task, {"words " * 14}
+            """
+            return await self._session.call(text)
+        '''
+    )
+    lines = made.splitlines()[1:]
+    assert lines[0].startswith('    """Ask. Nothing more.')
+    assert "cancellation" not in made
+    assert "A timeout, an interrupt, or closing the client ends it." in " ".join(made.split())
+    assert "from any thread" in " ".join(made.split())
+    assert max(map(len, lines)) <= 116
+    assert [line for line in lines if line.startswith("        words")] == [lines[4]]
+
+
+def test_paragraph_that_needs_no_rule_keeps_its_lines() -> None:
+    docstring = '"""Ask.\n\n    Short\n    lines.\n\n    - one\n    - two\n    """'
+    assert Prose()(docstring) == docstring
+
+
+def test_example_keeps_its_lines_and_loses_its_awaits() -> None:
+    docstring = '"""Ask.\n\n    ::\n\n        a = await f()\n\n        b = 2\n\n    Also await.\n    """'
+    assert Prose()(docstring) == docstring.replace("await f", "f")
 
 
 # -- text
