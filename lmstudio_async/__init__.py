@@ -9,7 +9,7 @@
         print(await llm.respond("What is the meaning of life?"))
         await llm.unload()
 
-Works on asyncio and on trio. Everything here is loaded when it is first used.
+Works on asyncio and on trio. Each name is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Acting: a model answers and calls tools, round after round, until it has nothing more to call."""
+"""The loop of ``act``: a model answers and calls tools, round after round, until it requests no more tools."""
 
 from __future__ import annotations
 
@@ -39,38 +39,41 @@ from lmstudio_async.errors import LMStudioPredictionError, LMStudioValueError
 __all__ = ["Act", "ActCallbacks", "ActResult", "PredictionRoundResult"]
 
 RoundCallback = Callable[[int], Awaitable[object] | object]
-"""Told the number of a round, counted from 0. May be plain or async; what it raises ends the call of ``act``."""
+"""Called with the number of a round, counted from 0.
+
+May be plain or async; an exception that it raises ends the call of ``act``.
+"""
 
 RoundFragmentCallback = Callable[[LlmPredictionFragment, int], Awaitable[object] | object]
-"""Told each piece of an answer, and the number of its round."""
+"""Called with each fragment of an answer, and the number of its round."""
 
 RoundProgressCallback = Callable[[float, int], Awaitable[object] | object]
-"""Told how much of a prompt has been processed, from 0.0 to 1.0, and the number of its round."""
+"""Called with the processed part of a prompt, from 0.0 to 1.0, and the number of its round."""
 
 ActMessageCallback = Callable[[AssistantResponse | ToolResultMessage], Awaitable[object] | object]
-"""Told each message that is new in the chat: what the model said and asked for, and what the tools gave."""
+"""Called with each new message of the chat: answers with their tool call requests, and tool results."""
 
 
 @attrs.frozen(kw_only=True)
 class PredictionRoundResult(PredictionResult):
     """The answer of one round of ``act``.
 
-    :param round_index: which round, counted from 0.
+    :param round_index: number of the round, counted from 0.
     """
 
     round_index: int
 
 
 RoundResultCallback = Callable[[PredictionRoundResult], Awaitable[object] | object]
-"""Told the answer of each round, before the tools that it asks for have all run."""
+"""Called with the answer of each round, before all the tools that it requests have run."""
 
 
 @attrs.frozen
 class ActResult:
-    """What ``act`` did.
+    """Result of ``act``.
 
-    :param rounds: how many answers the model gave.
-    :param total_time_seconds: how long it all took.
+    :param rounds: number of answers that the model generated.
+    :param total_time_seconds: duration of the whole call.
     """
 
     rounds: int
@@ -79,7 +82,7 @@ class ActResult:
 
 @attrs.frozen(kw_only=True)
 class ActCallbacks:
-    """Whom to tell what; each may be plain or async, and what it raises ends it all."""
+    """Callbacks of ``act``. Each may be plain or async; an exception that one raises ends the call."""
 
     on_message: ActMessageCallback | None
     on_first_token: RoundCallback | None
@@ -97,10 +100,10 @@ class ActCallbacks:
 
 
 class Act:
-    """One call of ``act``. Everything is checked here, before anything is sent.
+    """One call of ``act``. The constructor checks all arguments, before a request is sent.
 
-    :param limit: how many tools run at once; None for all.
-    :param rounds: how many rounds there are at most; None for any number.
+    :param limit: maximum number of tools that run at once; None for no limit.
+    :param rounds: maximum number of rounds; None for no limit.
     """
 
     def __init__(
@@ -129,13 +132,13 @@ class Act:
             raise LMStudioValueError("act() makes raw_tools out of the tools: leave it out of the config")
         array = {"type": "toolArray", "tools": [tool.wire for tool in self._tools.values()]}
         self._with_tools = prediction_config_fields(config, {"raw_tools": array})
-        # A config that insists on a tool call would leave the last answer no way out.
+        # "required" would leave the model no valid answer in the last round, which offers no tools.
         self._without_tools = prediction_config_fields(
             config, {"raw_tools": {"type": "none"}, "tool_choice": "auto"}
         )
 
     async def run(self) -> ActResult:
-        """Go from round to round."""
+        """Run rounds until the model requests no tools."""
         began = anyio.current_time()
         index, more = 0, True
         while more:
@@ -146,14 +149,14 @@ class Act:
         return ActResult(index, anyio.current_time() - began)
 
     async def _round(self, index: int, *, is_last: bool) -> bool:
-        """One answer, and the tools that it calls; whether there were any."""
+        """Generate one answer and run the tools that it requests. Return whether it requested any."""
         reporter = ToolCallReporter(self._on.on_tool_call, index, self._next_call_id)
         calls = ToolCalls(
             self._tools, self._limit, self._on.handle_invalid_tool_request, self._guard_of(index), reporter
         )
         error: BaseException | None = None
         answer: Answer | None = None
-        # The tools begin while the model goes on. Errors are carried past the group, which would wrap them.
+        # Tools start while the model is still generating. Errors are raised after the group, which would wrap them.
         async with anyio.create_task_group() as tasks:
             try:
                 answer = await self._predict(index, calls, reporter, tasks, is_last=is_last)
@@ -169,11 +172,11 @@ class Act:
             if error is not None:
                 raise error
         finally:
-            # An error that a frame in its own traceback holds is garbage only to the cycle collector.
+            # Break the cycle of error, traceback and this frame, which only the cycle collector could free.
             error = calls.failure = None
         self._next_call_id = reporter.next_id
         if self._on.guard_tool_call is not None:
-            # Not before: it may have changed the arguments, and what is in the chat is what was done.
+            # Added only now: the guard may have changed arguments, and the chat must show the calls as they ran.
             assert answer is not None
             await self._add(answer_message(answer, calls.requests))
         if not calls.requests:
@@ -188,7 +191,7 @@ class Act:
     async def _predict(
         self, index: int, calls: ToolCalls, reporter: ToolCallReporter, tasks: TaskGroup, *, is_last: bool
     ) -> PredictionResult:
-        """One answer, whose tools have begun."""
+        """Generate the answer of a round, and start its tools as their requests arrive."""
         creation = PredictCreation(
             model_specifier=self._specifier,
             history={"messages": self._messages},
@@ -226,7 +229,7 @@ class Act:
         return None if guard is None else lambda request: guard(request, index)
 
     async def _refuse(self, message: str, raw_content: str | None, reporter: ToolCallReporter) -> None:
-        """Nothing can be told to the model any more."""
+        """Report and raise an error that can no longer be sent to the model."""
         error = LMStudioPredictionError(message)
         await reporter.was_not_written(raw_content, error)
         await tell("handle_invalid_tool_request", self._on.handle_invalid_tool_request, error, None)
@@ -238,7 +241,7 @@ class Act:
 
 
 class RoundFeed(PredictionFeed):
-    """What has become of a round's answer: beside its fragments, what is asked of tools queues in its place."""
+    """Feed of a round's answer. Tool call packets queue between the fragments, in the order of arrival."""
 
     def take(self, packet: Any) -> None:
         if isinstance(packet, ToolCallGenerationFailed):
@@ -250,7 +253,7 @@ class RoundFeed(PredictionFeed):
 
 
 class RoundStream(AsyncPredictionStream):
-    """A round's answer in the making; it gives everything that queues."""
+    """Stream of a round's answer. Iteration returns every queued item, tool call packets included."""
 
     def __init__(self, session: Session, creation: PredictCreation) -> None:
         super().__init__(session, PREDICT, creation)
@@ -261,7 +264,7 @@ class RoundStream(AsyncPredictionStream):
 
 
 class _Watch:
-    """Tells callbacks about one round's answer."""
+    """Calls the callbacks for one round's answer."""
 
     def __init__(self, callbacks: ActCallbacks, index: int) -> None:
         self._on = callbacks

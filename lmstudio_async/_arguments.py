@@ -1,4 +1,4 @@
-"""Arguments, checked before anything is sent: the server would not answer a bad one, but keep silent."""
+"""Checks of arguments before a request is sent: the server would not answer a request with a bad one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 DEFAULT_TTL = 3600
-"""Idle seconds after which a model that this SDK loaded is unloaded, unless told otherwise."""
+"""Default TTL of models that this SDK loads: idle seconds after which the server unloads them."""
 
 _LONGEST_NAME = 1024
 # The largest number of milliseconds that JavaScript, which LM Studio is written in, counts exactly.
@@ -33,14 +33,14 @@ _LONGEST_TTL = (2**53 - 1) // 1000
 
 
 def check_text(value: object, what: str) -> str:
-    """Make sure that it is a text."""
+    """Check that ``value`` is a text, and return it."""
     if not isinstance(value, str):
         raise LMStudioValueError(f"{what} must be a text, not {type(value).__name__}: {value!r:.80}")
     return value
 
 
 def check_name(value: object, what: str) -> str:
-    """Make sure that it can be a model key, an instance identifier or a device identifier."""
+    """Check that ``value`` can be a model key, an instance identifier or a device identifier, and return it."""
     name = check_text(value, what)
     if not 1 <= len(name) <= _LONGEST_NAME:
         raise LMStudioValueError(f"{what} must have 1 to {_LONGEST_NAME} characters, not {len(name)}")
@@ -50,12 +50,12 @@ def check_name(value: object, what: str) -> str:
 
 
 def optional_name(value: object, what: str) -> str | None:
-    """The same, where None stands for none."""
+    """Do the same as `check_name`, and accept None."""
     return None if value is None else check_name(value, what)
 
 
 def ttl_to_ms(ttl: float | None) -> int | None:
-    """Seconds -> the wire's milliseconds; None stays None: never."""
+    """Convert a TTL in seconds to the wire's milliseconds. None, for no TTL, stays None."""
     if ttl is None:
         return None
     seconds = real_number(ttl)
@@ -70,7 +70,7 @@ def ttl_to_ms(ttl: float | None) -> int | None:
 
 
 def check_timeout(timeout: object) -> float | None:
-    """Make sure that it is a number of seconds, or None for no limit."""
+    """Check that ``timeout`` is a number of seconds, or None for no limit, and return it."""
     if timeout is None:
         return None
     seconds = real_number(timeout)
@@ -84,9 +84,9 @@ def check_timeout(timeout: object) -> float | None:
 def check_whole_number(
     value: object, what: str, least: int, most: int | None = None, none: str = ""
 ) -> int | None:
-    """Make sure that it is a whole number of that range, or None.
+    """Check that ``value`` is a whole number of this range, or None, and return it.
 
-    :param none: what None stands for, to complete the sentence of the error.
+    :param none: meaning of None, for the error message.
     """
     if value is None:
         return None
@@ -99,7 +99,7 @@ def check_whole_number(
 
 
 def check_verify(verify: Any) -> SSLContext | str | None:
-    """Make sure that it says whom to trust: a path, as a text, or an SSL context."""
+    """Check that ``verify`` names trusted certificates, and return it: a path as a text, or an SSL context."""
     if verify is None or isinstance(verify, str):
         return verify
     if isinstance(verify, os.PathLike):
@@ -115,6 +115,6 @@ def check_verify(verify: Any) -> SSLContext | str | None:
 
 
 def check_namespace(namespace: object) -> None:
-    """Make sure that it is a kind of models, or None for all."""
+    """Check that ``namespace`` is a kind of models, or None for all."""
     if namespace not in (None, "llm", "embedding"):
         raise LMStudioValueError(f"namespace must be 'llm', 'embedding' or None, not {namespace!r:.80}")

@@ -1,4 +1,4 @@
-"""What a language model is asked: arguments -> what is sent, or the operation that gets the answer."""
+"""Requests to a language model: arguments become wire parameters, or the stream of an answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def response(
     preset: str | None,
     callbacks: PredictionCallbacks,
 ) -> AsyncPredictionStream[ParsedT]:
-    """The answer to the last message of a chat."""
+    """Make the stream that answers the last message of a chat."""
     reader, fields = _settings(response_format, config)
     creation = PredictCreation(
         model_specifier=specifier,
@@ -51,7 +51,7 @@ def completion(
     preset: str | None,
     callbacks: PredictionCallbacks,
 ) -> AsyncPredictionStream[ParsedT]:
-    """What comes after a text, without chat template."""
+    """Make the stream that continues a text, without a chat template."""
     from lmstudio_async._prompting import unformatted
 
     reader, fields = _settings(response_format, config)
@@ -77,7 +77,7 @@ def prompt_parameter(
     opts: ApplyPromptTemplateOptionsDict | None,
     config: LlmPredictionConfig | LlmPredictionConfigDict | None,
 ) -> ApplyPromptTemplateParameter:
-    """The prompt that the model would be given."""
+    """Make the parameter of a request that applies the chat template to a chat."""
     from lmstudio_async._config import prediction_config_fields
     from lmstudio_async._prompting import template_options
     from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter
@@ -93,7 +93,7 @@ def prompt_parameter(
 def _settings(
     response_format: ResponseFormat | None, config: LlmPredictionConfig | LlmPredictionConfigDict | None
 ) -> tuple[ResponseReader, dict[str, Any]]:
-    """How an answer is read, and the KV config that asks for it."""
+    """Return the reader of an answer, and the KV config that requests its format."""
     if config is None and response_format is None:
         return ResponseReader(None), to_fields({})
     from lmstudio_async._config import prediction_config_fields

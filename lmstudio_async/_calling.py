@@ -1,4 +1,4 @@
-"""The way to endpoints that this SDK has no method for."""
+"""Calls of endpoints that this SDK has no method for."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["any_call", "check_session"]
 
 
 def check_session(namespace: object) -> str:
-    """Make sure that it is a namespace of the protocol."""
+    """Check that ``namespace`` is a namespace of the protocol, and return it."""
     if namespace not in NAMESPACES:
         raise LMStudioValueError(f"namespace must be one of {', '.join(NAMESPACES)}, not {namespace!r:.80}")
     return str(namespace)
 
 
 def any_call(namespace: str, endpoint: str, parameter: object) -> RpcEndpoint[Any, Any]:
-    """An entry for the endpoint table that takes and gives plain JSON."""
+    """Make an entry for the endpoint table whose parameter and result are plain JSON."""
     name = check_name(endpoint, "the endpoint")
     known = endpoints(namespace).get(name)
     if isinstance(known, ChannelEndpoint):
         raise LMStudioValueError(
-            f"{namespace}.{name} is a channel, which has no answer that call() could give"
+            f"{namespace}.{name} is a channel: call() supports only endpoints with a single response"
         )
     found = misfit(("json",), parameter)
     if found is not None:
@@ -35,7 +35,7 @@ def any_call(namespace: str, endpoint: str, parameter: object) -> RpcEndpoint[An
         None,
         Any,
         optional_result=True,
-        # Whether it may be done twice is known of those that have a method only.
+        # An unknown endpoint may not be idempotent, so a call of it is not repeated.
         repeatable=known is not None and known.repeatable,
         label=f"{namespace}.{name}",
     )

@@ -1,4 +1,4 @@
-"""A chat: what was said so far."""
+"""Chats: the messages of a conversation."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ ToolRequestInput: TypeAlias = ToolCallRequest | ToolCallRequestData | Mapping[st
 ToolResultInput: TypeAlias = ToolCallResultData | Mapping[str, Any]
 
 
-class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has none
-    """What was said so far: messages of the system, the user, the assistant and of tools.
+class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
+    """A conversation: messages of the system, the user, the assistant and of tools.
 
-    A chat is changed only by its own methods, and one that fails changes nothing. What is given to them is copied.
-    Messages of the user that follow each other become one. ``len``, iteration, indexing and ``==`` work as on a list
-    of messages.
+    Only its own methods change a chat. They copy their arguments, and a method that raises changes nothing.
+    Consecutive messages of the user become one. ``len``, iteration, indexing and ``==`` work as on a list of
+    messages.
 
     :param initial_prompt: the system prompt, if there is one.
-    :raises LMStudioValueError: if that is no text.
+    :raises LMStudioValueError: if the system prompt is not a text.
 
     ::
 
@@ -69,14 +69,14 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
 
     @classmethod
     def from_history(cls, history: ChatInput) -> Self:
-        """Make a chat out of what was said elsewhere.
+        """Make a chat out of existing messages.
 
         :param history: a text, which is one message of the user; another chat, which is copied; a list of messages, as
             objects or as dicts such as ``{"role": "user", "content": "Hello"}``; or a dict with such a list as
             ``messages``.
         :return: a new chat.
-        :raises LMStudioValueError: if it is none of these, saying which message is wrong.
-        :raises LMStudioRuntimeError: if the messages cannot follow each other like that.
+        :raises LMStudioValueError: if it is none of these; the error names the wrong message.
+        :raises LMStudioRuntimeError: if two system prompts, or two assistant responses, follow each other.
 
         ::
 
@@ -93,7 +93,7 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
             chat._add(to_message(message, f"message {index} of the chat"))
         return chat
 
-    # -- looking at it
+    # -- reading
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -117,10 +117,10 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         lines = [f"  {show_message(message)}\n" for message in self._messages]
         return "".join([f"{type(self).__name__}(", "\n" if lines else "", *lines, ")"])
 
-    # -- copying it
+    # -- copying
 
     def copy(self) -> Self:
-        """Make a chat of its own that begins with the same messages.
+        """Make an independent copy, with copies of the messages.
 
         :return: a new chat.
         """
@@ -133,14 +133,14 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.copy()
 
-    # -- adding to it
+    # -- adding messages
 
     def add_system_prompt(self, prompt: str | TextData | Mapping[str, Any]) -> SystemPrompt:
-        """Add what the model is told of its part.
+        """Add a system prompt: instructions for the model.
 
         :param prompt: the text.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if it is no text.
+        :raises LMStudioValueError: if it is not a text.
         :raises LMStudioRuntimeError: if the last message is a system prompt.
         """
         return self._add(SystemPrompt(content=to_parts("system", prompt)))
@@ -152,12 +152,12 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         images: Iterable[FileInput] = (),
         _files: Iterable[FileInput] = (),
     ) -> UserMessage:
-        """Add what the user says. If the user spoke last, that message grows.
+        """Add a message of the user. If the last message is the user's, the content is appended to it.
 
         :param content: a text, a file handle, or several of these.
-        :param images: what `AsyncClient.prepare_image` gave; they come after the content.
+        :param images: file handles that `AsyncClient.prepare_image` returned; they come after the content.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if there is nothing in it, or something that a user cannot say.
+        :raises LMStudioValueError: if the message is empty, or has a part that a user message cannot have.
 
         ::
 
@@ -174,16 +174,16 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         response: str | TextData | FileHandle | Mapping[str, Any] | Answer | None = None,
         tool_call_requests: Iterable[ToolRequestInput] = (),
     ) -> AssistantResponse:
-        """Add what the model says, which tools it wants to be called, or both.
+        """Add an answer of the model, tool call requests, or both.
 
-        An empty answer is an answer. Reasoning stays in the text if it stands between the model's own tags, and is
-        left out if only LM Studio's internal marker tells it from the answer.
+        An answer may be empty. Reasoning between the model's own tags stays in the text. Reasoning that only LM
+        Studio's internal marker separates from the answer is left out.
 
         :param response: a text, or an answer such as a `PredictionResult`. None for tool calls alone.
-        :param tool_call_requests: the tool calls, as objects or dicts. Those of an answer come by themselves.
+        :param tool_call_requests: the tool calls, as objects or dicts. Requests of an answer are added automatically.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if there is nothing in it, or something that a model cannot say.
-        :raises LMStudioRuntimeError: if the last message is the model's, too.
+        :raises LMStudioValueError: if the message has no part, or one that an assistant response cannot have.
+        :raises LMStudioRuntimeError: if the last message is an assistant response, too.
         """
         if isinstance(response, Answer) and isinstance(response.content, str):
             requests = (*getattr(response, "tool_call_requests", ()), *tool_call_requests)
@@ -193,11 +193,11 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         return self._add(AssistantResponse(content=parts))
 
     def add_tool_result(self, result: ToolResultInput) -> ToolResultMessage:
-        """Add what a tool gave.
+        """Add the result of a tool call.
 
         :param result: the result, as an object or a dict with a ``content`` and a ``tool_call_id``.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if it is none.
+        :raises LMStudioValueError: if it is not a result.
 
         ::
 
@@ -206,11 +206,11 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         return self.add_tool_results([result])
 
     def add_tool_results(self, results: Iterable[ToolResultInput]) -> ToolResultMessage:
-        """Add what several tools gave, as one message.
+        """Add the results of several tool calls, as one message.
 
         :param results: the results, as objects or dicts.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if there are none, or one of them is no result.
+        :raises LMStudioValueError: if there are none, or one of them is not a result.
         """
         return self._add(ToolResultMessage(content=to_parts("tool", results)))
 
@@ -218,19 +218,19 @@ class Chat:  # noqa: PLW1641 - a chat changes: it has no hash, as a list has non
         """Add a message of any role.
 
         :param role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        :param content: what the method for this role takes: a part, or several.
+        :param content: a part or several, as the method for this role takes them.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if there is no such role, or it cannot say this.
-        :raises LMStudioRuntimeError: if it cannot follow the last message.
+        :raises LMStudioValueError: if there is no such role, or its messages cannot have this content.
+        :raises LMStudioRuntimeError: if a message of this role cannot follow the last message.
         """
         return self._add(made_message(role, to_parts(role, content)))
 
     def append(self, message: AnyChatMessage | Mapping[str, Any] | Answer) -> AnyChatMessage:
-        """Add a message. What callbacks like ``on_message`` want to be given.
+        """Add a message. Can be passed as a callback such as ``on_message``.
 
         :param message: a message as an object or a dict, or an answer such as a `PredictionResult`.
         :return: the message, as it is in the chat.
-        :raises LMStudioValueError: if it is none.
+        :raises LMStudioValueError: if it is not a message.
         :raises LMStudioRuntimeError: if it cannot follow the last message.
         """
         if isinstance(message, AnyChatMessage) or not isinstance(message, Answer):
@@ -258,10 +258,10 @@ ChatInput: TypeAlias = str | Chat | Mapping[str, Any] | Sequence[AnyChatMessage 
 
 
 def chat_to_wire(chat: ChatInput) -> dict[str, Any]:
-    """Make the wire's chat history out of a text, of a chat or of messages.
+    """Make the wire's chat history out of a text, a chat or messages.
 
-    :raises LMStudioValueError: if it is neither, saying which message is wrong.
-    :raises LMStudioRuntimeError: if the messages cannot follow each other like that.
+    :raises LMStudioValueError: if it is empty or none of these; the error names the wrong message.
+    :raises LMStudioRuntimeError: if two system prompts, or two assistant responses, follow each other.
     """
     if not isinstance(chat, Chat):
         chat = Chat.from_history(chat)

@@ -30,9 +30,9 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
     """A loaded instance of an embedding model."""
 
     async def get_load_config(self) -> EmbeddingLoadModelConfig:
-        """Ask with which settings the instance was loaded: those that the server really applied.
+        """Request the load config of the instance: the settings that the server really applied.
 
-        :return: the settings.
+        :return: the load config.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
         fields = await self._load_config_fields()
@@ -47,10 +47,10 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
     async def embed(self, input: Iterable[str]) -> Sequence[Sequence[float]]: ...
 
     async def embed(self, input: str | Iterable[str]) -> Sequence[float] | Sequence[Sequence[float]]:  # noqa: A002
-        """Turn text into vectors.
+        """Compute the embedding vectors of texts.
 
         :param input: a text, or several.
-        :return: its vector; for several texts a list of vectors.
+        :return: the vector of the text; for several texts a list of vectors.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -75,7 +75,7 @@ class AsyncDownloadedEmbeddingModel(
         AsyncEmbeddingModel, "EmbeddingModelInfo", "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict"
     ]
 ):
-    """An embedding model that is there to be loaded."""
+    """A downloaded embedding model, which can be loaded."""
 
 
 class AsyncEmbeddingNamespace(

@@ -1,4 +1,4 @@
-"""Files for messages: uploading them to the server."""
+"""Uploads of files for chat messages."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class AsyncFilesNamespace:
         return f"{type(self).__name__}(api_host={self._session.address!r})"
 
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.
+        """Upload an image for a message to a vision model. Formats: JPEG and PNG; LM Studio reads WebP, too.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+        :param src: a path, the content itself, or a file open for reading bytes, read from its current position.
+        :param name: name of the file; None takes the file's own name, or a random one for bytes.
+        :return: the handle, for `Chat.add_user_message`. It is valid for this client only.
         :raises LMStudioOSError: if the file cannot be read.
-        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+        :raises LMStudioValueError: if an argument is invalid, or the file is empty.
 
         ::
 
@@ -56,11 +56,11 @@ class AsyncFilesNamespace:
     async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle. It is known to this client alone.
+        :param src: a path, the content itself, or a file open for reading bytes, read from its current position.
+        :param name: name of the file; None takes the file's own name, or a random one for bytes.
+        :return: the handle. It is valid for this client only.
         :raises LMStudioOSError: if the file cannot be read.
-        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
+        :raises LMStudioValueError: if an argument is invalid, or the file is empty.
         """
         return await self._upload(src, name)
 
@@ -91,7 +91,7 @@ class AsyncFilesNamespace:
 
 
 def _reader(src: Any) -> tuple[Callable[[], Any], str]:
-    """What reads the content, in a thread, and what the file is called."""
+    """Return a function that reads the content (in a worker thread), and the name of the file."""
     if isinstance(src, (str, os.PathLike)):
         path = Path(src)
         return path.read_bytes, path.name

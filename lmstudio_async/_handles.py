@@ -1,4 +1,4 @@
-"""What all model handles can do."""
+"""Base class of the model handles."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
 
 
 class UnreadInfo:
-    """What the server said about an instance, as it came.
+    """Info about an instance, kept as the JSON that the server sent.
 
-    Many handles are asked for no more than this, and making the classes that show the rest takes milliseconds.
+    Many handles need no more than these members, and creating the classes for the others takes milliseconds.
     """
 
     __slots__ = ("_json",)
@@ -47,16 +47,16 @@ class UnreadInfo:
 
     @property
     def identifier(self) -> str:
-        """The instance's name, unique on its server."""
+        """Name of the instance, unique on its server."""
         return self._text("identifier")
 
     @property
     def instance_reference(self) -> str:
-        """Names this one instance and never another."""
+        """Reference to this one instance, never to another one."""
         return self._text("instanceReference")
 
     def read(self) -> ModelInstanceInfo:
-        """All of it. Fails no more: a member that is odd becomes its default."""
+        """Return the full info. Never raises: a malformed member becomes its default."""
         from lmstudio_async._wire._infos import AnyInstanceInfo
         from lmstudio_async._wire._struct import read
 
@@ -68,7 +68,7 @@ class UnreadInfo:
 
 
 def unread_infos(answer: Any) -> list[UnreadInfo]:
-    """Take a list of infos, and see to it that it is one."""
+    """Check that the answer is a list of infos, and wrap each of them."""
     if type(answer) is not list or not all(type(each) is dict for each in answer):
         raise TypeError("expected a list of objects")
     return [UnreadInfo(each) for each in answer]
@@ -77,10 +77,10 @@ def unread_infos(answer: Any) -> list[UnreadInfo]:
 class AsyncModelHandle(Generic[InfoT]):
     """A loaded instance of a model.
 
-    A handle means one instance and no other. When that is unloaded, every call says so with an
-    `LMStudioInstanceUnloadedError`, also if another instance has taken its identifier.
+    A handle refers to exactly one instance. After that instance is unloaded, every call raises an
+    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier.
 
-    Handles compare equal, and hash alike, if they mean the same instance of the same server.
+    Handles are equal, with equal hashes, if they refer to the same instance of the same server.
     """
 
     def __init__(self, session: Session, info: InfoT | UnreadInfo) -> None:
@@ -90,21 +90,21 @@ class AsyncModelHandle(Generic[InfoT]):
 
     @property
     def identifier(self) -> str:
-        """The instance's name, unique on its server."""
+        """Name of the instance, unique on its server."""
         return self._info.identifier
 
     @property
     def info(self) -> InfoT:
-        """What the server said when it gave this handle: no request is made. For news, see `get_info`."""
+        """Info that the server sent when this handle was made; makes no request. For current info, see `get_info`."""
         info = self._info
         if isinstance(info, UnreadInfo):
             info = self._info = cast("InfoT", info.read())
         return info
 
     async def get_info(self) -> InfoT:
-        """Ask the server about the instance.
+        """Request current info about the instance.
 
-        :return: what it says now; TTL and last use included.
+        :return: the info; TTL and last use included.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -123,7 +123,7 @@ class AsyncModelHandle(Generic[InfoT]):
         return cast("InfoT", info)
 
     async def get_context_length(self) -> int:
-        """Ask how many tokens the instance's context holds.
+        """Return how many tokens the context of the instance holds.
 
         :return: number of tokens.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
@@ -131,9 +131,9 @@ class AsyncModelHandle(Generic[InfoT]):
         return (await self.get_info()).context_length
 
     async def get_processing_state(self) -> ProcessingState:
-        """Ask what the instance is doing. Older servers do not answer this.
+        """Request the processing state of the instance. Older servers do not support this.
 
-        :return: whether it is idle or at work, and how many requests wait for it.
+        :return: whether the instance is idle or busy, and how many requests wait for it.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -160,13 +160,14 @@ class AsyncModelHandle(Generic[InfoT]):
         await preload("_wire._infos", "_wire._models")
         from lmstudio_async._wire._models import UnloadModelParameter
 
-        # The server unloads by identifier, which another instance may have by now, or one on another device.
+        # Check first: the server unloads by identifier, which another instance may have by now, here or on another
+        # device.
         info = await self.get_info()
         parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
         try:
             await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
-            # Somebody else was faster.
+            # The instance was unloaded after get_info().
             raise _is_gone(UNLOAD_MODEL.label) from error
 
     @overload
@@ -176,10 +177,10 @@ class AsyncModelHandle(Generic[InfoT]):
     async def tokenize(self, input: Iterable[str]) -> Sequence[Sequence[int]]: ...
 
     async def tokenize(self, input: str | Iterable[str]) -> Sequence[int] | Sequence[Sequence[int]]:  # noqa: A002
-        """Cut text into the model's tokens.
+        """Split text into the model's tokens.
 
         :param input: a text, or several.
-        :return: the numbers of its tokens; for several texts a list of such lists.
+        :return: the token ids of the text; for several texts a list of such lists.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -199,7 +200,7 @@ class AsyncModelHandle(Generic[InfoT]):
         """Count the tokens of a text.
 
         :param input: the text.
-        :return: how many tokens it is.
+        :return: number of tokens.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
         await preload("_wire._models", "_wire._texts")
@@ -244,14 +245,14 @@ class AsyncModelHandle(Generic[InfoT]):
 
 
 def _is_gone(label: str) -> LMStudioError:
-    """What the server says of an instance that is unloaded, where it has not said so itself."""
+    """Make the server's error for an unloaded instance, where the server has not sent it."""
     from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
 
     return error_from_wire(instance_unloaded().server_error, label)
 
 
 def to_texts(value: str | Iterable[str]) -> list[str]:
-    """One text or several, as a list."""
+    """Return one text or several as a list."""
     if not isinstance(value, Iterable):
         raise LMStudioValueError(f"input must be a text or several, not {value!r:.80}")
     texts = [value] if isinstance(value, str) else list(value)

@@ -1,4 +1,4 @@
-"""What a Python type is made of, as far as JSON goes: its members, its kinds, and its values as plain JSON."""
+"""Python types as JSON: the kinds of types, the members of classes, and values as plain JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Required(enum.Enum):
 
 
 REQUIRED: Any = _Required.REQUIRED
-"""The default of a member that has none."""
+"""Marker for a member without a default."""
 
 SCALARS: Mapping[Any, tuple[JsonSchema, str]] = {
     str: ({"type": "string"}, "a text"),
@@ -80,11 +80,11 @@ MAPPINGS = (dict, Mapping, MutableMapping)
 class Member:
     """A member of a class that becomes a JSON object, or a parameter of a function.
 
-    :param name: in JSON, and of the parameter that takes it.
-    :param annotation: its type; what names it in text has been looked up.
-    :param default: what it is if it is absent, for the schema's reader; `REQUIRED` if it must not be, and ``...`` if
-        there is nothing to show.
-    :param description: what it means, for the model.
+    :param name: name in JSON, and of the parameter that takes it.
+    :param annotation: its type; annotations in text form are resolved.
+    :param default: value of an absent member, to be shown in the schema; `REQUIRED` if the member must not be absent,
+        and ``...`` if the schema cannot show its default.
+    :param description: meaning of the member, for the model.
     """
 
     name: str
@@ -94,19 +94,19 @@ class Member:
 
 
 def members_of(kind: Any) -> list[Member] | None:
-    """The members of an attrs class, a dataclass or a `TypedDict`; None of anything else.
+    """Return the members of an attrs class, a dataclass or a `TypedDict`; None for anything else.
 
-    :raises LMStudioValueError: if an annotation names something that cannot be found.
+    :raises LMStudioValueError: if a name in an annotation cannot be found.
     """
     return list(_members(kind)) if isinstance(kind, type) and _is_class_of_members(kind) else None
 
 
 def jsonable(value: Any) -> Any:
-    """The value as plain JSON: of scalars, containers, enums, dates, attrs objects, dataclasses, pydantic models.
+    """Convert scalars, containers, enums, dates, attrs objects, dataclasses and pydantic models to plain JSON.
 
-    Numbers are those of other libraries too. Keys that are no texts become some, as `json.dumps` has them.
+    Numbers of other libraries are converted, too. Keys that are not texts become texts, as in `json.dumps`.
 
-    :raises TypeError: if it is anything else.
+    :raises TypeError: if the value is anything else.
     """
     if value is None or type(value) in (str, bool, int, float):
         return value
@@ -134,7 +134,7 @@ def jsonable(value: Any) -> Any:
 
 
 def jsonable_key(key: Any) -> str:
-    """The key of a JSON object.
+    """Convert a key to the key of a JSON object.
 
     :raises TypeError: if it is neither a text nor a number, True, False or None.
     """
@@ -152,7 +152,7 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def unwrap(kind: Any) -> tuple[Any, str | None]:
-    """The type inside of what only names or describes it, and the description."""
+    """Return the type inside wrappers such as `Annotated`, `Required` or a type alias, and its description."""
     description = None
     if kind is None:
         return types.NoneType, None
@@ -173,7 +173,7 @@ def unwrap(kind: Any) -> tuple[Any, str | None]:
 
 
 def _description(note: Any) -> str | None:
-    """What `Annotated` says: a plain text, or what pydantic, msgspec and `typing.Doc` make of one."""
+    """Return the description in a note of `Annotated`: a text, or an object of pydantic, msgspec or `typing.Doc`."""
     text = (
         note if isinstance(note, str) else getattr(note, "description", getattr(note, "documentation", None))
     )
@@ -197,10 +197,10 @@ def has_own_schema(kind: Any) -> bool:
 
 
 def own_schema(kind: Any) -> JsonSchema:
-    """The schema that a class makes of itself.
+    """Return the schema that a class describes itself with.
 
-    pydantic makes of a set an array whose items are unique. A grammar cannot promise that, so that an engine would have
-    to refuse the schema; and what the class reads becomes a set all the same.
+    pydantic describes a set as an array with unique items. A grammar cannot enforce that, so an engine would have to
+    refuse the schema. A class that reads answers does not need it, because it makes a set of any array.
     """
     schema: JsonSchema = dict(kind.model_json_schema())
     reads_answers = callable(getattr(kind, "model_validate", None))
@@ -226,7 +226,7 @@ def _members(kind: type) -> tuple[Member, ...]:
         annotations = typing.get_type_hints(kind, include_extras=True)
     except (AttributeError, NameError) as error:
         raise LMStudioValueError(
-            f"an annotation of {kind.__name__} cannot be found: {error}. Define what it names at module level."
+            f"an annotation of {kind.__name__} cannot be found: {error}. Define the name at module level."
         ) from error
     if typing.is_typeddict(kind):
         return tuple(
@@ -258,7 +258,7 @@ def _members(kind: type) -> tuple[Member, ...]:
 
 
 def _may_be_absent(kind: Any, name: str, annotation: Any) -> bool:
-    # Python itself cannot tell where annotations are texts, as they are after `from __future__ import annotations`.
+    # `__optional_keys__` is wrong where annotations are texts, as after `from __future__ import annotations`.
     origin = get_origin(annotation)
     if origin in (typing.Required, typing.NotRequired):
         return origin is typing.NotRequired
@@ -278,7 +278,7 @@ def _default_of_dataclass(field: dataclasses.Field[Any]) -> Any:
 
 
 def _made(factory: Any) -> Any:
-    # Other factories may have effects, or make something else each time.
+    # Do not call other factories: they may have side effects, or make another value each time.
     return factory() if factory in (list, dict, set, frozenset, tuple) else ...
 
 
@@ -292,9 +292,9 @@ def check_key(kind: Any) -> None:
 
 def no_schema(kind: Any) -> str:
     if isinstance(kind, str):
-        return f"the annotation {kind!r} is a text that was not looked up: give the type itself"
+        return f"the annotation {kind!r} is an unresolved text: give the type itself"
     return (
-        f"{_name_of(kind)} has no JSON schema. What has one: str, int, float, bool, None, list, tuple, set, dict, "
+        f"{_name_of(kind)} has no JSON schema. Types with one: str, int, float, bool, None, list, tuple, set, dict, "
         "Literal, enums, unions, dates, attrs classes, dataclasses, TypedDicts and pydantic models."
     )
 

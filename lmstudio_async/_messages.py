@@ -1,7 +1,7 @@
-"""Messages, out of whatever form they are given in: checked here, since the server would only say that they are wrong.
+"""Conversion of texts, dicts and objects to messages.
 
-Dicts may have their keys in snake_case or in camelCase, and whatever is made is new: a message in a chat shares
-nothing with what it was made from.
+Messages are checked here because the server would report an error without its reason. Dicts may have keys in
+snake_case or in camelCase. Each message is a copy, and shares nothing with the object that it was made from.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _ALLOWED: Mapping[str, tuple[type[Any], ...]] = {
 
 
 def to_message(value: Any, where: str = "the message") -> AnyChatMessage:
-    """Make a message out of one, of a dict with a role and a content, or of a pair of these.
+    """Make a message out of a message, a dict with a role and a content, or a pair of these.
 
-    :raises LMStudioValueError: if it is none.
+    :raises LMStudioValueError: if it is none of these.
     """
     if isinstance(value, AnyChatMessage):
         return made_message(value.role, to_parts(value.role, value.content, where), value.extra)
@@ -81,7 +81,7 @@ def to_message(value: Any, where: str = "the message") -> AnyChatMessage:
     if role is None or content is None:
         raise LMStudioValueError(f"{where} needs a 'role' and a 'content': {value!r:.80}")
     if role == "tool" and isinstance(content, str):
-        # The form of other chat APIs: one result, named beside its text.
+        # The form of other chat APIs: the message has one result, with its id beside the text.
         content, members = [{"type": "toolCallResult", "content": content, **members}], {}
     if members:
         raise LMStudioValueError(f"{where} has {', '.join(map(repr, sorted(members)))}, which no message has")
@@ -97,22 +97,22 @@ def made_message(
 
 @runtime_checkable
 class Answer(Protocol):
-    """An answer's text, as a `PredictionResult` has it."""
+    """Object with the text of an answer, such as a `PredictionResult`."""
 
     @property
     def content(self) -> str:
-        """All of the text."""
+        """The whole text."""
 
 
 def answer_message(answer: Answer, requests: Iterable[Any]) -> AssistantResponse:
-    """Make the message of a chat that an answer is: its text, even an empty one, and tool calls.
+    """Make the chat message of an answer: its text, even an empty one, and tool calls.
 
-    Reasoning between tags is part of the text, which the server takes apart again. Reasoning without tags is left
-    out, because nothing would tell it from the answer, unless the model said nothing else.
+    Reasoning between tags stays in the text, because the server separates it again. Reasoning without tags is left
+    out, because nothing would separate it from the answer, unless the model generated nothing else.
 
-    :param answer: the text; its own tool calls are not looked at.
+    :param answer: the answer; its own tool calls are ignored.
     :param requests: the tool calls, in any form.
-    :raises LMStudioValueError: if one of them is no tool call.
+    :raises LMStudioValueError: if one of them is not a tool call.
     """
     text = answer.content
     reasoning, rest = getattr(answer, "reasoning_content", ""), getattr(answer, "non_reasoning_content", "")
@@ -127,9 +127,9 @@ def answer_message(answer: Answer, requests: Iterable[Any]) -> AssistantResponse
 def to_parts(role: Any, content: Any, where: str = "the message") -> list[MessagePart]:
     """Make the parts of a message out of one part or several.
 
-    The assistant's texts lose LM Studio's reasoning marker, and the reasoning that nothing else marks.
+    LM Studio's reasoning marker is removed from the assistant's texts, and so is reasoning that only the marker marks.
 
-    :raises LMStudioValueError: if there is no such role, or the role cannot say such a thing.
+    :raises LMStudioValueError: if there is no such role, or its messages cannot have such a part.
     """
     if not isinstance(role, str) or role not in _MESSAGES:
         raise LMStudioValueError(f"{where} has the role {role!r:.80}; there are {', '.join(_MESSAGES)}")
@@ -185,9 +185,9 @@ def _part_of_mapping(value: Mapping[Any, Any], role: str, where: str) -> Any:
 
 
 def to_tool_request(value: Any, where: str = "the message") -> ToolCallRequest:
-    """Make a tool call out of one, or of a dict.
+    """Make a tool call request out of a request or a dict.
 
-    :raises LMStudioValueError: if it is none.
+    :raises LMStudioValueError: if it is neither.
     """
     if isinstance(value, ToolCallRequestData):
         value = value.tool_call_request
@@ -206,7 +206,7 @@ def to_tool_request(value: Any, where: str = "the message") -> ToolCallRequest:
 
 
 def _read_strictly(kind: type[W], value: Mapping[Any, Any], where: str) -> W:
-    """Read what a user wrote: other than with a server, what is not understood is a mistake."""
+    """Read a dict of a user. Unknown members are errors here, but not in messages from a server."""
     spellings = {field.name: camel(field.name) for field in attrs.fields(kind)}
     wire = {spellings.get(key, key): copy.deepcopy(write(item)) for key, item in value.items()}
     try:
@@ -220,7 +220,7 @@ def _read_strictly(kind: type[W], value: Mapping[Any, Any], where: str) -> W:
 
 
 def show_message(message: AnyChatMessage, width: int = 60) -> str:
-    """A message on one line, for people."""
+    """Return a message as one readable line."""
     shown = [_show_part(part, width) for part in message.content]
     return f"{message.role}: {' '.join(shown)}"
 

@@ -1,4 +1,4 @@
-"""Models: which there are, loading and unloading them. What ``client.llm`` and ``client.embedding`` share."""
+"""Namespaces of models: list, load and unload them. Base classes of ``client.llm`` and ``client.embedding``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DownloadedT = TypeVar("DownloadedT", bound="AsyncDownloadedModel[Any, Any, Any]"
 ConfigT = TypeVar("ConfigT")
 
 ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
-"""Told how far a load has come, from 0.0 to 1.0. May be plain or async; what it raises ends the load."""
+"""Called with the progress of a load, from 0.0 to 1.0. May be plain or async; an exception in it ends the load."""
 
 _LIST_LOADED = LIST_LOADED.read_by(unread_infos)
 
@@ -46,7 +46,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
 
     _domain: ClassVar[Literal["llm", "embedding"]]
-    # Modules that a handle of this kind is going to need: loaded while the server loads the model.
+    # Modules that a handle of this kind needs. They are imported while the server loads the model.
     _handle_modules: ClassVar[tuple[str, ...]]
 
     def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
@@ -75,21 +75,21 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
     ) -> HandleT:
-        """Give a handle of a model: of an instance that is loaded, else load one.
+        """Return a handle of a loaded instance of a model, or load one if there is none.
 
-        An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
-        for the next one (auto-evict). For one that stays, use `load_new_instance`.
+        A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
+        for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
 
-        Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
-        that is left before its end leaves it to the others; with the last one the load is cancelled.
+        Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
+        early leaves the load to the others; if all of them end early, the load is cancelled.
 
-        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
-            never loads one.
+        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
+            loading one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: the handle.
         :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -114,14 +114,14 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> AsyncLoadStream[HandleT]:
-        """The same as `model`, to be watched. It is shared with nobody: cancelling it ends no other call's load.
+        """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :return: the load; nothing is sent before it is entered, iterated over or awaited.
+        :return: the stream; nothing is sent before it is entered, iterated over or awaited.
 
         ::
 
@@ -158,7 +158,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -185,14 +185,14 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> AsyncLoadStream[HandleT]:
-        """The same as `load_new_instance`, to be watched.
+        """Load a new instance like `load_new_instance`, as a stream.
 
         :param model_key: the model key.
         :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :return: the load; nothing is sent before it is entered, iterated over or awaited.
+        :return: the stream; nothing is sent before it is entered, iterated over or awaited.
 
         ::
 
@@ -219,7 +219,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
-        :raises LMStudioValueError: if it is no identifier.
+        :raises LMStudioValueError: if it is not an identifier.
 
         ::
 
@@ -239,7 +239,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     async def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
 
-        :return: their handles, which carry what the server said about them.
+        :return: their handles, each with the info that the server sent.
 
         ::
 
@@ -250,9 +250,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         return [self._make_handle(info) for info in infos if info.type == self._domain]
 
     async def list_downloaded(self) -> Sequence[DownloadedT]:
-        """List the models that are there to be loaded.
+        """List the downloaded models.
 
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the info that the server sent.
 
         ::
 
@@ -268,12 +268,12 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     async def get_model_info(
         self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None
     ) -> InfoT:
-        """Ask about a loaded instance.
+        """Request info about a loaded instance.
 
         :param model_specifier: its identifier, a `ModelQuery`, or a query as a dict.
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
-        :return: what the server says about it.
-        :raises LMStudioModelNotFoundError: if no loaded instance fits.
+        :return: the info.
+        :raises LMStudioModelNotFoundError: if no loaded instance matches.
 
         ::
 
@@ -296,7 +296,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     async def estimate_resources(
         self, model_key: str, config: ConfigT | None = None, *, device: str | None = None
     ) -> ModelUsage:
-        """Estimate how much memory a model would take, without loading it. Older servers do not answer this.
+        """Estimate how much memory a model would take, without loading it. Older servers do not support this.
 
         :param model_key: the model key.
         :param config: load config, a config object or a dict: a longer context takes more.
@@ -350,7 +350,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
 
 class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
-    """A model that is there to be loaded, as `AsyncModelNamespace.list_downloaded` gives it."""
+    """A downloaded model, as returned by `AsyncModelNamespace.list_downloaded`."""
 
     def __init__(self, namespace: AsyncModelNamespace[HandleT, Any, Any, ConfigT], info: ModelT) -> None:
         self._namespace = namespace
@@ -358,17 +358,17 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
 
     @property
     def info(self) -> ModelT:
-        """All that the server said about it."""
+        """Info that the server sent about the model."""
         return self._info
 
     @property
     def model_key(self) -> str:
-        """The name to load it by."""
+        """Key to load the model by."""
         return self._info.model_key
 
     @property
     def path(self) -> str:
-        """Where it lies below the models folder."""
+        """Path of the model below the models folder."""
         return self._info.path
 
     @property
@@ -384,13 +384,13 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
     ) -> HandleT:
-        """Give a handle of an instance of this model, see `AsyncModelNamespace.model`.
+        """Return a handle of an instance of this model, see `AsyncModelNamespace.model`.
 
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: the handle.
         """
         return await self._namespace.model(
@@ -412,7 +412,7 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: a handle of the new instance.
         """
         return await self._namespace.load_new_instance(
@@ -439,7 +439,7 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
 
 
 async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
-    """Await a load, and tell a callback how far it has come: never going back, and 1.0 at the end."""
+    """Await a load, and call a callback with its progress, which only grows and ends with 1.0."""
     check_callback(on_progress, "on_progress")
     told = -1.0
     async with stream as loading:

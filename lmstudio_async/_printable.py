@@ -1,20 +1,20 @@
-"""Text of the other side, made fit for messages, logs and terminals: printable, and not endless."""
+"""Text from the peer, made safe for messages, logs and terminals: printable, and of limited length."""
 
 from __future__ import annotations
 
 __all__ = ["printable", "printable_lines"]
 
 LONGEST = 2000
-"""Characters that are shown of a text, unless said otherwise."""
+"""Default limit for the number of characters that are shown of a text."""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """Escape what would forge a line, steer a terminal, or be no text in the encoding of a file; cut what is too long."""
+    """Escape characters that forge a line, control a terminal or cannot be encoded; cut a text that is too long."""
     return _shown(text, longest, "")
 
 
 def printable_lines(text: str, longest: int = LONGEST) -> str:
-    """The same for a message of several lines, which keeps its line breaks and tabs."""
+    """Do the same for a message of several lines, and keep its line breaks and tabs."""
     return _shown(text.replace("\r\n", "\n"), longest, "\n\t")
 
 
@@ -31,5 +31,5 @@ def _shown(text: str, longest: int, kept: str) -> str:
 
 
 def _is_harmless(letter: str) -> bool:
-    # Blanks such as the no-break space are not printable for Python.
+    # `str.isprintable` rejects blanks such as the no-break space, which are harmless.
     return letter.isprintable() or (letter.isspace() and letter > "\x9f" and letter not in "\u2028\u2029")

@@ -1,4 +1,4 @@
-"""How chats become prompts: what may be said about it."""
+"""Options for prompts that a chat template makes of chats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ApplyPromptTemplateOptionsDict", "template_options", "unformatted"]
 
 _ONLY_THE_TEXT = {
     "template": "{% for message in messages %}{{ message['content'] }}{% endfor %}",
-    # What follows is for servers that do not know a template without it.
+    # The other members are for servers that do not accept a template without them.
     "bosToken": "",
     "eosToken": "",
     "inputConfig": {"messagesConfig": {"contentConfig": {"type": "string"}}, "useTools": False},
@@ -23,9 +23,10 @@ _ONLY_THE_TEXT = {
 
 
 class ApplyPromptTemplateOptionsDict(TypedDict, total=False):
-    """How a prompt is made of a chat.
+    """Options for making a prompt out of a chat.
 
-    Without the token that begins a text, without the one that ends it, and with these tools for the model.
+    ``omit_bos_token`` and ``omit_eos_token`` leave out the tokens that begin and end a text; ``tool_definitions`` are
+    the tools that the prompt describes. Each key has two spellings.
     """
 
     omit_bos_token: bool
@@ -39,7 +40,7 @@ class ApplyPromptTemplateOptionsDict(TypedDict, total=False):
 def template_options(opts: Mapping[str, Any] | None) -> ApplyPromptTemplateOptions:
     """Make the wire's options out of a dict in either spelling.
 
-    :raises LMStudioValueError: if it is none, or has others.
+    :raises LMStudioValueError: if it is not a dict, or has an unknown key or an invalid value.
     """
     if opts is not None and not isinstance(opts, Mapping):
         raise LMStudioValueError(f"opts must be a dict, not {opts!r:.80}")
@@ -56,7 +57,7 @@ def template_options(opts: Mapping[str, Any] | None) -> ApplyPromptTemplateOptio
 
 
 def unformatted(stack: Mapping[str, Any]) -> dict[str, Any]:
-    """A config stack with a layer more, which makes the prompt nothing but the text of the chat."""
+    """Return a config stack with one more layer, whose template renders only the text of the chat."""
     template = {
         "type": "jinja",
         "jinjaPromptTemplate": _ONLY_THE_TEXT,

@@ -1,7 +1,7 @@
 """Python types <-> JSON: the JSON schema of a type, and values of the type out of decoded JSON.
 
-Both directions follow from one look at the type, so that what a schema allows is what can be read. Reading is
-strict: nothing is converted that the schema would not let through, and unknown members are errors.
+Both directions follow the same rules, so that every value that the schema allows can be read. Reading is strict:
+a value that the schema does not allow is not converted, and unknown members are errors.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class MisfitError(ValueError):
 
 
 def json_schema_of(kind: Any) -> JsonSchema:
-    """Make the JSON schema of a type. What it refers to is in its ``$defs``.
+    """Make the JSON schema of a type. Classes that it refers to are in its ``$defs``.
 
     :param kind: a scalar, a container, an enum, a `Literal`, a union, an attrs class, a dataclass, a `TypedDict`, a
-        pydantic model, and any nesting of these. Strings in `Annotated` describe.
+        pydantic model, and any nesting of these. A text in `Annotated` is a description.
     :return: the schema, a new one each time.
     :raises LMStudioValueError: if the type has no JSON schema.
     """
@@ -76,7 +76,7 @@ def members_schema(members: Iterable[Member]) -> JsonSchema:
 
 
 class _Definitions:
-    """The classes that a schema refers to."""
+    """Schemas of the classes that a schema refers to."""
 
     def __init__(self) -> None:
         self._schemas: dict[str, JsonSchema] = {}
@@ -84,7 +84,7 @@ class _Definitions:
         self._uses: Counter[str] = Counter()
 
     def complete(self, schema: JsonSchema) -> JsonSchema:
-        """The schema as a whole. A class that is used only here stands where it is used."""
+        """Return the whole schema. If nothing else refers to its top-level class, the definition is inlined."""
         name = schema.get("$ref", "").removeprefix("#/$defs/")
         if name in self._schemas:
             own = self._schemas[name] if self._uses[name] > 1 else self._schemas.pop(name)
@@ -109,7 +109,7 @@ class _Definitions:
             try:
                 schema = schema | {"default": jsonable(member.default)}
             except TypeError:
-                # It is a default all the same; only the model cannot be told.
+                # The default still applies; only the schema cannot show it.
                 pass
         return schema
 
@@ -159,32 +159,32 @@ class _Definitions:
                 raise LMStudioValueError(no_schema(kind))
             name = self._new_name(kind.__name__)
             self._names[kind] = name
-            # Its name is taken before its members are looked at: one of them may be of this class.
+            # Register the name before reading the members, because one of them may be of this class.
             schema = self._schemas[name] = {}
             schema.update(self._own(kind) if members is None else self._described(kind, members))
         self._uses[name] += 1
         return {"$ref": f"#/$defs/{name}"}
 
     def _described(self, kind: type, members: list[Member]) -> JsonSchema:
-        # What a dataclass without a docstring says of itself is its signature.
+        # The `__doc__` of a dataclass without a docstring is its signature, which describes nothing.
         text = docstring_of(kind)
         described = text and not text.startswith(f"{kind.__name__}(")
         return ({"description": _paragraph(text)} if described else {}) | self.object(members)
 
     def _own(self, kind: Any) -> JsonSchema:
-        """The schema that a class makes of itself, as pydantic's models do."""
+        """Return the schema that a class describes itself with, as pydantic's models do."""
         schema = own_schema(kind)
         definitions = schema.pop("$defs", {})
         own_name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
         if own_name in definitions:
-            # It refers to itself, under the name that it is about to get here.
+            # A recursive class: the schema is a reference by the name that the class gets here, too.
             del schema["$ref"]
             schema = definitions.pop(own_name) | schema
             self._uses[own_name] += 1
         for name, definition in definitions.items():
             if self._schemas.setdefault(name, definition) != definition:
                 raise LMStudioValueError(f"two classes called {name!r} cannot be in one JSON schema")
-            # What its own schema refers to is not ours to put elsewhere.
+            # Two uses keep `complete` from inlining a definition that the class's own schema refers to.
             self._uses[name] += 2
         return schema
 
@@ -204,7 +204,7 @@ def _enumeration(values: Iterable[Any]) -> JsonSchema:
 
 
 def _paragraph(text: str) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Return the first paragraph of a docstring, on one line."""
     lines: list[str] = []
     for line in map(str.strip, text.strip().splitlines()):
         if not line:
@@ -218,9 +218,9 @@ def structure(kind: type[T], value: Any, where: str = "$") -> T: ...
 @overload
 def structure(kind: Any, value: Any, where: str = "$") -> Any: ...
 def structure(kind: Any, value: Any, where: str = "$") -> Any:
-    """Make a ``kind`` out of decoded JSON.
+    """Convert decoded JSON to a value of the type ``kind``.
 
-    :param where: the place of the value in the whole, for the error message.
+    :param where: path of the value in the whole, for the error message.
     :raises MisfitError: if it does not fit.
     :raises LMStudioValueError: if the type has no JSON schema.
     """
@@ -254,10 +254,10 @@ def structure(kind: Any, value: Any, where: str = "$") -> Any:
 
 
 def structure_members(members: Iterable[Member], value: Any, where: str = "$") -> dict[str, Any]:
-    """Read a JSON object with these members. What is absent and has a default is left out.
+    """Read a JSON object with these members. An absent member that has a default is left out.
 
-    :return: by name, each as its annotation says.
-    :raises MisfitError: if it is no such object.
+    :return: the values by name, each of the type of its annotation.
+    :raises MisfitError: if the value is not such an object.
     """
     given = _object(value, where)
     by_name = {member.name: member for member in members}
@@ -278,7 +278,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
     if type(value) is kind:
         return value
     number = real_number(value) if kind in (int, float) else None
-    # JSON knows one kind of number: 3.0 is a whole one, and 3 is one with a fraction of nothing.
+    # JSON has one type of number, so 3.0 is accepted as an int, and 3 as a float.
     if kind is int and (type(number) is int or (type(number) is float and number.is_integer())):
         return int(number)
     if kind is float and number is not None:
@@ -300,7 +300,7 @@ def _member_of_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 def _choice(choices: Any, value: Any, where: str) -> Any:
     for choice in choices:
         plain = choice.value if isinstance(choice, enum.Enum) else choice
-        # 1 == True, which JSON would not say.
+        # Compare the types as well: 1 == True in Python, but not in JSON.
         if type(jsonable(plain)) is type(value) and jsonable(plain) == value:
             return choice
     words = ", ".join(repr(choice.value if isinstance(choice, enum.Enum) else choice) for choice in choices)
@@ -339,13 +339,13 @@ def _instance(kind: Any, value: Any, where: str) -> Any:
         return _checked(lambda given: kind(**given), where, "it was refused", arguments)
     if not has_own_schema(kind):
         raise LMStudioValueError(no_schema(kind))
-    # A class that only describes itself cannot be made an instance of.
+    # A class without model_validate describes itself but reads no values, so the value stays plain JSON.
     validate = getattr(kind, "model_validate", None)
     return value if validate is None else _checked(validate, where, "it was refused", value)
 
 
 def _checked(make: Callable[[Any], Any], where: str, reason: str, value: Any) -> Any:
-    """Call code of the user's, or of a library, whose refusals are misfits."""
+    """Call code of the user or of a library, and raise its exceptions as `MisfitError`."""
     try:
         return make(value)
     except Exception as error:

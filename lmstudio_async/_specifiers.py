@@ -1,4 +1,4 @@
-"""How users name a loaded instance: by its identifier, by a query, or by its reference."""
+"""Specifiers of loaded instances: identifiers, queries, and instance references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", 
 
 
 def to_specifier(specifier: object, device: str | None) -> ModelSpecifier:
-    """Make a specifier out of an identifier, a query, or either of them as a mapping; on one device if one is given."""
+    """Make a specifier out of an identifier, a query or a mapping of either; ``device`` limits it to one device."""
     made = _specifier(specifier)
     if device is None:
         return made
@@ -76,7 +76,7 @@ def _specifier_from_mapping(mapping: Mapping[Any, Any]) -> ModelSpecifier:
 
 
 def _of_query(query: ModelQuery) -> QuerySpecifier:
-    # A member of a wrong type would be overlooked by the server, and the answer be about any instance at all.
+    # The server ignores a member of a wrong type, and its response could then be about any instance.
     for name in ("domain", "device_identifier", "identifier", "path"):
         optional_name(getattr(query, name), f"{name} of a model query")
     if query.vision not in (None, True, False):

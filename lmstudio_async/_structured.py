@@ -1,4 +1,4 @@
-"""Answers of a given form: what is asked of the server, and what becomes of the text."""
+"""Structured output: the setting that requests a format from the server, and the reader of the answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
 
 if TYPE_CHECKING:
-    # With a default, a `PredictionResult` without brackets is one whose `parsed` may be anything.
+    # With this default, `parsed` of a `PredictionResult` without brackets is `Any`.
     from typing_extensions import TypeVar
 
     ParsedT = TypeVar("ParsedT", default=Any)
@@ -39,7 +39,7 @@ DictSchema: TypeAlias = Mapping[str, Any]
 _FORMATS = {"json": ("jsonSchema", "json_schema"), "gbnf": ("gbnfGrammar", "gbnf_grammar"), "none": ()}
 
 
-# A form is kept to by the server, to the end: an answer that is not of it has not come to its end.
+# The server enforces the format, so an answer that does not fit it was cut off. Reasons, by stop reason:
 _CUT_OFF = {
     "maxPredictedTokensReached": "was cut off by max_tokens, which must be larger for it",
     "contextLengthReached": "was cut off where the context is full: load the model with a larger context_length",
@@ -49,9 +49,9 @@ _CUT_OFF = {
 
 @attrs.frozen
 class GbnfGrammar:
-    """A grammar in GBNF, llama.cpp's notation, that an answer is to follow. Its text stays a text.
+    """A grammar in GBNF, llama.cpp's notation, for an answer. ``result.parsed`` is the plain text.
 
-    :param grammar: the grammar; its start is called ``root``.
+    :param grammar: the grammar; its start rule is called ``root``.
 
     ::
 
@@ -65,12 +65,12 @@ class GbnfGrammar:
 class ModelSchema(Protocol):
     """A class that describes itself by a JSON schema, as pydantic's models do.
 
-    If it has ``model_validate`` too, answers become its instances, and plain JSON if not.
+    Answers become its instances if it also has ``model_validate``, and plain JSON if not.
     """
 
     @classmethod
     def model_json_schema(cls) -> DictSchema:
-        """Give the JSON schema.
+        """Return the JSON schema.
 
         :return: the schema.
         """
@@ -79,9 +79,9 @@ class ModelSchema(Protocol):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(attrs.field,))
 class BaseModel:
-    """Base for classes that answers are to become: each subclass is an attrs class, frozen, of keywords only.
+    """Base for classes of structured answers: each subclass is a frozen attrs class with keyword-only parameters.
 
-    attrs classes, dataclasses and pydantic models need no base and do as well.
+    attrs classes, dataclasses and pydantic models work as well, without this base.
 
     ::
 
@@ -96,12 +96,12 @@ class BaseModel:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        # With slots, attrs would make another class than the one that Python is just making.
+        # No slots, because with them attrs would create a second class instead of changing this one.
         attrs.frozen(cls, kw_only=True, slots=False)
 
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]:
-        """Give the JSON schema of the class.
+        """Return the JSON schema of the class.
 
         :return: a new dict.
         """
@@ -111,21 +111,21 @@ class BaseModel:
 
 
 ResponseFormat: TypeAlias = type[ParsedT] | DictSchema | GbnfGrammar
-"""What an answer is to look like.
+"""Format of an answer.
 
 An attrs class, a dataclass, a `TypedDict`, a pydantic model, or any other type that JSON can hold: ``result.parsed``
-is an instance of it. A JSON schema as a dict: ``result.parsed`` is plain JSON. A `GbnfGrammar`: it is the text.
-``{"type": "json", "jsonSchema": {...}}`` and ``{"type": "gbnf", "gbnfGrammar": "..."}`` do as well, and so do the forms
-of OpenAI, such as ``{"type": "json_schema", "json_schema": {"schema": {...}}}``.
+is an instance of it. A JSON schema as a dict: ``result.parsed`` is plain JSON. A `GbnfGrammar`: ``result.parsed`` is
+the text. ``{"type": "json", "jsonSchema": {...}}`` and ``{"type": "gbnf", "gbnfGrammar": "..."}`` are accepted as well,
+and so are the forms of OpenAI, such as ``{"type": "json_schema", "json_schema": {"schema": {...}}}``.
 """
 
 
 class ResponseReader:
-    """What is asked of the server, and how its answer is read.
+    """Setting that requests a format from the server, and reader of the answer.
 
     :param response_format: see `ResponseFormat`; None for free text.
-    :param setting: what the prediction config says of it.
-    :raises LMStudioValueError: if both say something, or the format is none.
+    :param setting: ``structured`` of the prediction config, in wire form.
+    :raises LMStudioValueError: if both are given, or the format is invalid.
     """
 
     def __init__(self, response_format: Any, setting: Any = None) -> None:
@@ -153,12 +153,12 @@ class ResponseReader:
             self._read = _Structuring(response_format)
 
     def read(self, content: str, answer: str, stop_reason: str) -> Any:
-        """Make of an answer what was asked for.
+        """Convert an answer to the requested format.
 
-        :param content: all of the text, which is what it is without a format.
-        :param answer: what is to be read: the text without reasoning.
-        :param stop_reason: why it ended.
-        :raises LMStudioStructuredOutputError: if it does not fit.
+        :param content: the whole text, which is returned if there is no format.
+        :param answer: the text to read, without reasoning.
+        :param stop_reason: why the prediction ended.
+        :raises LMStudioStructuredOutputError: if the answer does not fit the format.
         """
         if self._read is None:
             return content
@@ -211,7 +211,7 @@ def _schema_of(kind: Any) -> dict[str, Any]:
 
 
 def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole setting as it is, LM Studio's or OpenAI's; anything else is a JSON schema."""
+    """Make a setting out of a setting of LM Studio or OpenAI, or of any other dict, which is a JSON schema."""
     kind = given.get("type")
     if kind == "text":
         return {"type": "none"}
@@ -240,7 +240,7 @@ def _setting_of_dict(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schema_of_openai(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    # The older API has the schema and its name in an object of their own, the newer one beside the type.
+    # OpenAI's older API has the schema and its name in an object of their own, the newer one beside the type.
     described = given.get("json_schema", given)
     schema = described.get("schema") if isinstance(described, Mapping) else None
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""The server itself."""
+"""The namespace ``system``: requests about the server itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["AsyncSystemNamespace"]
 
 
 class AsyncSystemNamespace:
-    """The server itself: `AsyncClient.system`."""
+    """Requests about the server itself: `AsyncClient.system`."""
 
     def __init__(self, session: Session, llm: AsyncLlmNamespace, embedding: AsyncEmbeddingNamespace) -> None:
         self._session = session
@@ -42,9 +42,9 @@ class AsyncSystemNamespace:
         return f"{type(self).__name__}(api_host={self._session.address!r})"
 
     async def list_downloaded_models(self) -> Sequence[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
-        """List the models that are there to be loaded, of every kind that this SDK can load.
+        """List the downloaded models, of every kind that this SDK can load.
 
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the info that the server sent.
 
         ::
 
@@ -61,7 +61,7 @@ class AsyncSystemNamespace:
         """List the variants of a model, such as its quantizations.
 
         :param model_key: the key of the model, or of one of its variants.
-        :return: each variant, with what the server said about it.
+        :return: the variants, each with the info that the server sent.
         :raises LMStudioServerError: if the model has no variants.
 
         ::
@@ -77,7 +77,7 @@ class AsyncSystemNamespace:
         return self._downloaded(infos)
 
     async def version(self) -> ServerVersion:
-        """Ask which version of LM Studio this is.
+        """Request the version of LM Studio.
 
         :return: its version and build.
 
@@ -89,7 +89,7 @@ class AsyncSystemNamespace:
         return await self._session.call(VERSION)
 
     async def info(self) -> ServerInfo:
-        """Ask about the server's process. Older servers do not answer this.
+        """Request info about the server's process. Older servers do not support this.
 
         :return: its process id, its version, and whether it runs without a window.
 
@@ -105,10 +105,10 @@ class AsyncSystemNamespace:
     ) -> None:
         """Show a notification in LM Studio's window.
 
-        :param title: its headline.
-        :param description: what else it says.
-        :param no_auto_dismiss: True keeps it there until someone closes it.
-        :raises LMStudioValueError: if one of them is no text.
+        :param title: headline of the notification.
+        :param description: text below the headline; None for none.
+        :param no_auto_dismiss: True keeps the notification open until the user closes it.
+        :raises LMStudioValueError: if the title or the description is not a text.
 
         ::
 
@@ -127,13 +127,13 @@ class AsyncSystemNamespace:
     async def start_http_server(
         self, port: int | None = None, *, cors: bool | None = None, network_interface: str | None = None
     ) -> None:
-        """Start LM Studio's HTTP server, the one that speaks REST.
+        """Start LM Studio's HTTP server, which serves the REST API.
 
-        :param port: where it shall listen, from 1 to 65535; None leaves it to LM Studio's settings.
+        :param port: the port to listen on, from 1 to 65535; None leaves it to LM Studio's settings.
         :param cors: whether web pages of other origins may use it; None leaves it to LM Studio's settings.
-        :param network_interface: the address that it listens on, such as ``"127.0.0.1"``; None leaves it to LM
+        :param network_interface: the address to listen on, such as ``"127.0.0.1"``; None leaves it to LM
             Studio's settings.
-        :raises LMStudioValueError: if there is no such port.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioServerError: if it cannot be started.
 
         ::
@@ -153,11 +153,11 @@ class AsyncSystemNamespace:
         await self._session.call(START_HTTP_SERVER, parameter)
 
     async def stop_http_server(self) -> None:
-        """Stop LM Studio's HTTP server. This connection does not go through it and stays."""
+        """Stop LM Studio's HTTP server. This connection does not use it and stays open."""
         await self._session.call(STOP_HTTP_SERVER)
 
     async def get_experiment_flags(self) -> Sequence[str]:
-        """Ask which experiments are switched on.
+        """List the experiments that are switched on.
 
         :return: their codes.
         """
@@ -166,7 +166,7 @@ class AsyncSystemNamespace:
     async def set_experiment_flag(self, code: str, value: bool) -> None:
         """Switch an experiment on or off.
 
-        :param code: which one.
+        :param code: code of the experiment.
         :param value: True for on.
         """
         await preload("_wire._system")
@@ -176,7 +176,7 @@ class AsyncSystemNamespace:
         await self._session.call(SET_EXPERIMENT_FLAG, parameter)
 
     async def request_shutdown(self) -> None:
-        """Ask the server to end, and with it all connections to it."""
+        """Request the server to shut down, which closes all connections to it."""
         await self._session.call(REQUEST_SHUTDOWN)
 
     def _downloaded(

@@ -1,4 +1,4 @@
-"""How the tool calls of an act come along, for whoever wants to show it."""
+"""Progress of the tool calls of ``act``, for callbacks that show it."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _Phase: TypeAlias = Literal["started", "named", "arguments", "requested", "runni
 
 @attrs.frozen(kw_only=True)
 class ToolCallProgress:
-    """A step in the life of a tool call.
+    """One step of a tool call.
 
     The phases come in this order:
 
-    - ``started``: the model begins to ask for a tool;
-    - ``named``: it is known for which one;
-    - ``arguments``: a piece of the arguments is there, any number of times, if the model's format has pieces;
-    - ``requested``: the request is complete. Its tool waits if as many run as may;
-    - ``running``: the tool begins, with the arguments in ``request``, which ``guard_tool_call`` may have changed;
-    - ``finished``: there is a result for the model, which may tell of an error;
-    - ``failed``: the model did not get its request together, or asks in the last round. There is no result, and
+    - ``started``: the model begins a request for a tool;
+    - ``named``: the name of the tool is known;
+    - ``arguments``: a piece of the arguments has arrived, any number of times, if the model's format has pieces;
+    - ``requested``: the request is complete. The tool waits if the maximum number of tools is running;
+    - ``running``: the tool starts, with the arguments in ``request``, which ``guard_tool_call`` may have changed;
+    - ``finished``: there is a result for the model, which may be an error message;
+    - ``failed``: the model generated no valid request, or requested a tool in the last round. There is no result, and
       ``act`` ends with an error.
 
     :param phase: the step.
-    :param call_id: number of the call, counted from 0 through all rounds. (What the model calls it, if it does, is
-        ``request.id``.)
+    :param call_id: number of the call, counted from 0 through all rounds. (The model's own id for it, if there is one,
+        is ``request.id``.)
     :param round_index: number of the round, counted from 0.
-    :param name: the tool, from ``named`` on.
+    :param name: name of the tool, from ``named`` on.
     :param fragment: the piece of the arguments, in the model's own format, in the phase ``arguments``.
-    :param request: what is asked for, from ``requested`` on.
+    :param request: the complete request, from ``requested`` on.
     :param raw_content: the model's own text of the request, in the phases ``requested`` and ``failed``, if known.
-    :param result: what the model is told, in the phase ``finished``.
+    :param result: the text that is sent to the model, in the phase ``finished``.
     :param error: why the tool did not run or failed, in the phase ``finished``, and in ``failed``.
 
     ::
@@ -68,15 +68,15 @@ class ToolCallProgress:
 
 
 ToolCallProgressCallback: TypeAlias = Callable[[ToolCallProgress], Awaitable[object] | object]
-"""Told each step of a tool call. May be plain or async; what it raises ends the call of ``act``."""
+"""Called with each step of a tool call. May be plain or async; an exception in it ends the call of ``act``."""
 
 
 class ToolCallReporter:
-    """Tells of one round's tool calls.
+    """Reports one round's tool calls to a callback.
 
-    :param callback: whom to tell.
-    :param round_index: the round.
-    :param call_id: number of its first call.
+    :param callback: the callback; None reports nothing.
+    :param round_index: number of the round.
+    :param call_id: number of the round's first call.
     """
 
     def __init__(self, callback: ToolCallProgressCallback | None, round_index: int, call_id: int) -> None:
@@ -88,7 +88,7 @@ class ToolCallReporter:
         self._name = ""
 
     async def is_written(self, packet: WritingPacket) -> None:
-        """The model is writing a request."""
+        """Report a packet of a request that the model is generating."""
         match packet:
             case ToolCallGenerationStart():
                 await self._start()
@@ -100,7 +100,7 @@ class ToolCallReporter:
                 await self._tell("arguments", self.next_id, name=self._name, fragment=packet.content)
 
     async def was_written(self, packet: ToolCallGenerationEnd) -> None:
-        """The request is complete."""
+        """Report a complete request."""
         request = packet.tool_call_request
         await self._start()
         if not self._name:
@@ -112,18 +112,18 @@ class ToolCallReporter:
         self._has_started, self._name = False, ""
 
     async def was_not_written(self, raw_content: str | None, error: LMStudioPredictionError) -> None:
-        """There is no request that anything could be done with."""
+        """Report a request that is invalid, or came in the last round."""
         await self._start()
         await self._tell("failed", self.next_id, name=self._name, error=error, raw_content=raw_content)
 
     async def runs(self, index: int, request: ToolCallRequest) -> None:
-        """The tool begins."""
+        """Report the start of a tool."""
         await self._tell("running", self.first_id + index, name=request.name, request=request)
 
     async def is_over(
         self, index: int, request: ToolCallRequest, result: str, error: LMStudioPredictionError | None
     ) -> None:
-        """There is something to tell the model."""
+        """Report the result that the model gets."""
         await self._tell(
             "finished",
             self.first_id + index,

@@ -1,4 +1,4 @@
-"""The tool calls of one round: begun in the order of the requests, a limited number of them at once."""
+"""The tool calls of one round: started in the order of the requests, a limited number of them at once."""
 
 from __future__ import annotations
 
@@ -28,34 +28,36 @@ __all__ = ["GuardToolCallHandler", "InvalidToolRequestHandler", "ToolCalls"]
 InvalidToolRequestHandler = Callable[
     [LMStudioPredictionError, ToolCallRequest | None], Awaitable[str | None] | str | None
 ]
-"""Told of a tool call that cannot be made or failed. May be plain or async; what it raises ends the call of ``act``.
+"""Called when a tool call is invalid or fails. May be plain or async; an exception in it ends the call of ``act``.
 
-It gets the error, whose ``__cause__`` is what a tool raised, and the request. A text that it returns goes to the
-model instead of the usual one. Without a request nothing can be told to the model: ``act`` raises the error next.
+Its arguments are the error, whose ``__cause__`` is the tool's exception, and the request. A text that it returns is
+sent to the model instead of the usual one. If the request is None, nothing can be sent to the model, and ``act`` raises
+the error next.
 """
 
 GuardToolCallHandler = Callable[
     [ToolCallRequest, int], Awaitable[bool | str | Mapping[str, Any]] | bool | str | Mapping[str, Any]
 ]
-"""Asked about a tool call before its tool runs. May be plain or async; what it raises ends the call of ``act``.
+"""Called before a tool runs. May be plain or async; an exception in it ends the call of ``act``.
 
-It gets the request and the number of the round, counted from 0. `True` lets the tool run. A dict lets it run with
-these arguments instead. `False` refuses the call, and a text does so and goes to the model as the reason.
+Its arguments are the request and the number of the round, counted from 0. It returns `True` to run the tool, or a dict
+to run it with these arguments instead. `False` refuses the call. A text refuses it as well, and is sent to the model
+as the reason.
 """
 
 
 _Answer: TypeAlias = tuple[str, LMStudioPredictionError | None]
-"""What the model is told, and why it is no result of the tool."""
+"""Text for the model, and the error if it is not the result of the tool."""
 
 
 class ToolCalls:
     """The tool calls of one round.
 
-    :param tools: by name.
-    :param limit: how many run at once; None for all.
+    :param tools: the tools by name.
+    :param limit: maximum number of tools that run at once; None for no limit.
     :param handler: see `InvalidToolRequestHandler`.
     :param guard: see `GuardToolCallHandler`.
-    :param reporter: tells of them.
+    :param reporter: reports their steps.
     """
 
     def __init__(
@@ -76,11 +78,11 @@ class ToolCalls:
         self._reporter = reporter
         self._waiting: deque[int] = deque()
         self._running = 0
-        # The limit is ours to keep: a tool must not wait for threads that others use.
+        # Unlimited, because `_limit` is enforced here: a tool must not wait for threads that other code uses.
         self._threads = anyio.CapacityLimiter(math.inf)
 
     def begin(self, request: ToolCallRequest, tasks: TaskGroup) -> None:
-        """Run the tool that is asked for, as soon as there is room."""
+        """Run the requested tool as soon as the limit allows it."""
         self._waiting.append(len(self.requests))
         self.requests.append(request)
         self.results.append("")
@@ -89,7 +91,7 @@ class ToolCalls:
             tasks.start_soon(self._work, tasks.cancel_scope)
 
     async def _work(self, scope: anyio.CancelScope) -> None:
-        # Tools are users' code: they have got what they load, whatever becomes of this call.
+        # Tools are user code: a model that a tool has loaded stays loaded if an interrupt ends this call.
         deliveries.set(None)
         try:
             while self._waiting:
@@ -97,7 +99,7 @@ class ToolCalls:
                 await self._see_to(index)
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as error:  # noqa: BLE001 - raised by whoever waits, which a task group would wrap
+        except BaseException as error:  # noqa: BLE001 - raised by `Act`, because a task group would wrap it
             self.failure = self.failure or error
             scope.cancel()
         finally:
@@ -109,7 +111,7 @@ class ToolCalls:
         await self._reporter.is_over(index, self.requests[index], text, error)
 
     async def _answer(self, index: int) -> _Answer:
-        """What the model is told: what the tool gave, or what was wrong."""
+        """Run the tool, and return its result for the model, or an error message."""
         request = self.requests[index]
         tool = self._tools.get(request.name)
         if tool is None:
@@ -121,7 +123,7 @@ class ToolCalls:
             arguments = tool.arguments(request.arguments)
         except ValueError as error:
             reason = printable_lines(str(error))
-            return await self._fail(request, f"These are no arguments for {request.name!r}: {reason}", error)
+            return await self._fail(request, f"These arguments do not fit {request.name!r}: {reason}", error)
         if self._guard is not None:
             verdict = await tell("guard_tool_call", self._guard, request)
             if isinstance(verdict, Mapping):
@@ -135,16 +137,16 @@ class ToolCalls:
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
-            # Not we are cancelled, but what the tool waited for.
+            # This task is not cancelled; an operation that the tool awaited is.
             return await self._tell_failure(request, error)
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model may know better than to give up
+        except Exception as error:  # noqa: BLE001 - the model may recover from any error of a tool
             return await self._tell_failure(request, error)
 
     async def _run(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(plain_function(function)):
             return await function(**arguments)
-        # A thread cannot be stopped. Whoever is cancelled does not wait for it; its result is dropped.
-        # Boxed, because what a thread gives must not be a coroutine.
+        # A thread cannot be stopped, so a cancelled call does not wait for it, and its result is dropped.
+        # The result is boxed, because trio accepts no coroutine as the result of a thread.
         (outcome,) = await anyio.to_thread.run_sync(
             lambda: (function(**arguments),), abandon_on_cancel=True, limiter=self._threads
         )
@@ -162,7 +164,7 @@ class ToolCalls:
         error.__cause__ = cause
         text = await tell("handle_invalid_tool_request", self._handler, error, request)
         if text is not None:
-            return check_text(text, "what handle_invalid_tool_request returns"), error
+            return check_text(text, "the return value of handle_invalid_tool_request"), error
         return answer or message, error
 
 
@@ -171,12 +173,12 @@ def _checked(tool: PreparedTool, arguments: Mapping[str, Any]) -> dict[str, Any]
         return tool.arguments(arguments)
     except ValueError as error:
         raise LMStudioValueError(
-            f"guard_tool_call returned what are no arguments for {tool.name!r}: {error}"
+            f"guard_tool_call returned arguments that do not fit {tool.name!r}: {error}"
         ) from error
 
 
 def _refusal(request: ToolCallRequest, verdict: object) -> _Answer:
-    """What the model is told of a call that may not be. Whoever forgets to decide has not allowed it."""
+    """Return the text for the model and the error of a refused call. A guard that returns None is an error."""
     if verdict is not False and not (isinstance(verdict, str) and verdict):
         raise LMStudioValueError(
             "guard_tool_call must return True to allow the call, a dict to change its arguments, and False or the "

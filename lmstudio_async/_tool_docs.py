@@ -1,4 +1,4 @@
-"""Docstrings: that of a class or function, and what it says about parameters, in any of the three usual styles."""
+"""Docstrings of classes and functions, and the descriptions of parameters in them, in the three usual styles."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NUMPY = re.compile(r"\*{0,2}(\w+)\s*(?::.*)?")
 def docstring_of(documented: Any) -> str:
     """Return the docstring that a class or function has of its own, "" if there is none.
 
-    A ``__doc__`` can be any object. Python 3.15 puts one into the ``__dict__`` of a dataclass that makes the text only
-    when the class is asked for it.
+    A ``__doc__`` can be any object. In Python 3.15 the ``__dict__`` of a dataclass holds an object that makes the text
+    when ``__doc__`` is read from the class.
     """
     docstring = documented.__doc__
     return inspect.cleandoc(docstring) if isinstance(docstring, str) else ""
 
 
 def parameter_docs(docstring: str) -> dict[str, str]:
-    """What is said about each parameter, by its name: field lists, Google's style, numpy's style."""
+    """Return the descriptions of parameters by name, from field lists, Google's style or numpy's style."""
     lines = inspect.cleandoc(docstring).splitlines()
     docs: dict[str, str] = {}
     for number, line in enumerate(lines):
@@ -42,7 +42,7 @@ def parameter_docs(docstring: str) -> dict[str, str]:
 
 
 def _entries(lines: list[str], entry: re.Pattern[str], *, indented: bool) -> dict[str, str]:
-    """The entries at the top of the lines, each with the deeper lines below it."""
+    """Return the entries at the top of the lines, each with the deeper lines below it."""
     if indented:
         lines = list(_deeper(lines, 0, over_blank_lines=True))
     depth = next((_indent(line) for line in lines if line.strip()), 0)
@@ -60,7 +60,7 @@ def _entries(lines: list[str], entry: re.Pattern[str], *, indented: bool) -> dic
 
 
 def _deeper(lines: list[str], depth: int, *, over_blank_lines: bool) -> Iterator[str]:
-    """The first lines, as long as they are indented by more than the depth."""
+    """Yield the first lines, as long as they are indented by more than the depth."""
     for line in lines:
         if _indent(line) <= depth and (line.strip() or not over_blank_lines):
             return

@@ -1,4 +1,4 @@
-"""Tools: what a model may call, described for the model and called with what it asks for."""
+"""Tools: functions that a model may call, their descriptions for the model, and their arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class ToolParamDefDict(TypedDict, total=False):
-    """A parameter of a tool: its ``type``, and if it may be left out its ``default``; ``description`` for the model."""
+    """A parameter of a tool: its ``type``, a ``default`` if it is optional, and a ``description`` for the model."""
 
     type: Required[Any]
     default: NotRequired[Any]
@@ -51,17 +51,18 @@ class ToolFunctionDefDict(TypedDict):
 
 @attrs.frozen
 class ToolFunctionDef:
-    """A tool: a function that a model may call, and what the model is told about it.
+    """A tool: a function that a model may call, and its description for the model.
 
-    A function with annotations and a docstring is a tool as it is; this class is for all else.
+    A function with annotations and a docstring is a tool by itself; this class is for any other function.
 
-    :param name: what the model calls it.
-    :param description: what it does, for the model.
-    :param parameters: by name: a type, or a dict with a ``type``, a ``default`` if it may be left out, and a
-        ``description``. Instead of all that a JSON schema of an object (``{"type": "object", "properties": ...}``):
-        it goes to the model as it is, and the arguments come from the model as they are.
+    :param name: name of the tool, for the model.
+    :param description: description of the tool, for the model.
+    :param parameters: the parameters by name: a type, or a dict with a ``type``, a ``default`` if the parameter is
+        optional, and a ``description``. Alternatively, a JSON schema of an object
+        (``{"type": "object", "properties": ...}``): it is sent to the model unchanged, and the function is called with
+        the model's arguments unchanged.
     :param implementation: plain or async function, called with the arguments by name. Plain ones run in a worker
-        thread. What it gives goes to the model as JSON.
+        thread. The return value is sent to the model as JSON.
 
     ::
 
@@ -82,16 +83,16 @@ class ToolFunctionDef:
     def from_callable(
         cls, f: Callable[..., Any], *, name: str | None = None, description: str | None = None
     ) -> Self:
-        """Make a tool out of a function, by its annotations and its docstring.
+        """Make a tool out of a function with annotations and a docstring.
 
-        What the docstring says about a parameter (``:param name:``, or in the style of Google or numpy), or a text
-        in its `typing.Annotated`, is its description. Parameters like ``*args`` and ``**kwargs`` are not offered.
+        The description of a parameter is taken from the docstring (``:param name:``, or the style of Google or numpy),
+        or from a text in its `typing.Annotated`. Parameters like ``*args`` and ``**kwargs`` are left out.
 
-        :param f: plain or async.
-        :param name: what the model calls it; None takes the function's own name.
-        :param description: what it does; None takes the docstring.
+        :param f: the function, plain or async.
+        :param name: name of the tool; None takes the function's own name.
+        :param description: description of the tool; None takes the docstring.
         :return: the tool.
-        :raises LMStudioValueError: if the function says too little about itself.
+        :raises LMStudioValueError: if the name, the description, or the type of a parameter is missing.
 
         ::
 
@@ -106,22 +107,22 @@ class ToolFunctionDef:
         description = description or docstring
         if not description:
             raise LMStudioValueError(
-                f"the model must be told what {name}() does: give it a docstring, or use "
+                f"the model needs a description of {name}(): give it a docstring, or use "
                 "ToolFunctionDef.from_callable(function, description=...)"
             )
         return cls(name, description, _parameters(f, plain, name, docstring), f)
 
 
 ToolDefinition = ToolFunctionDef | ToolFunctionDefDict | Callable[..., Any]
-"""A tool that a model may call: a function with annotations and a docstring, a `ToolFunctionDef`, or that as a dict."""
+"""A tool that a model may call: a function with annotations and a docstring, a `ToolFunctionDef`, or its dict form."""
 
 
 @attrs.frozen
 class PreparedTool:
     """A tool, ready to be sent and to be called.
 
-    :param wire: what the server is told of it.
-    :param members: its parameters; None if they are only known as a JSON schema.
+    :param wire: the description that is sent to the server.
+    :param members: the parameters; None if they are only known as a JSON schema.
     """
 
     name: str
@@ -130,9 +131,9 @@ class PreparedTool:
     members: list[Member] | None
 
     def arguments(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What the model gave, as the types that the tool asks for.
+        """Convert the model's arguments to the types of the parameters.
 
-        :raises ValueError: if it does not fit.
+        :raises ValueError: if they do not fit.
         """
         if self.members is not None:
             return structure_members(self.members, given or {}, "arguments")
@@ -145,9 +146,9 @@ class PreparedTool:
 
 
 def prepare_tools(tools: Iterable[ToolDefinition]) -> dict[str, PreparedTool]:
-    """Check the tools, and make them ready; by name.
+    """Check the tools, and return them by name, ready to be sent and called.
 
-    :raises LMStudioValueError: if there are none, two have one name, or one of them makes no sense.
+    :raises LMStudioValueError: if there are none, two have the same name, or one of them is invalid.
     """
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
         raise LMStudioValueError(f"tools must be a list of tools, not {tools!r:.80}")
@@ -165,7 +166,7 @@ def prepare_tools(tools: Iterable[ToolDefinition]) -> dict[str, PreparedTool]:
 
 
 def result_text(value: object) -> str:
-    """What a tool gave, as the model gets it.
+    """Return the result of a tool as JSON text for the model.
 
     :raises TypeError: if it has no JSON form.
     """
@@ -198,7 +199,7 @@ def _prepare(tool: ToolFunctionDef) -> PreparedTool:
             f"the parameters of the tool {name!r} must be a mapping, not {tool.parameters!r:.80}"
         )
     members = None
-    # A parameter called "type" has a type there, or a dict, never this text.
+    # A JSON schema: the value of a parameter called "type" would be a type or a dict, never this text.
     if tool.parameters.get("type") == "object":
         schema = dict(tool.parameters)
         if found := misfit(("json",), schema):
@@ -237,7 +238,7 @@ def _member(parameter: tuple[str, Any], tool: ToolFunctionDef) -> Member:
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind a partial function or a callable object: it has the annotations."""
+    """Return the function behind a partial function or a callable object: it has the annotations."""
     function = _without_partial(function)
     return function if inspect.isroutine(function) else type(function).__call__
 
@@ -256,11 +257,11 @@ def _parameters(
         hints = typing.get_type_hints(plain, include_extras=True)
     except (AttributeError, NameError) as error:
         raise LMStudioValueError(
-            f"an annotation of {name}() cannot be found: {error}. Define what it names at module level."
+            f"an annotation of {name}() cannot be found: {error}. Define the name at module level."
         ) from error
     except (TypeError, ValueError) as error:
         raise LMStudioValueError(
-            f"{name}() does not tell its parameters: use ToolFunctionDef to say what they are"
+            f"{name}() has no readable signature: list its parameters with ToolFunctionDef"
         ) from error
     docs = parameter_docs(docstring)
     bound = function.keywords if isinstance(function, functools.partial) else {}
@@ -270,7 +271,7 @@ def _parameters(
             continue
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise LMStudioValueError(
-                f"{name}() must take {parameter.name!r} by name: tools are called that way"
+                f"{name}() must take {parameter.name!r} by name: tools are called with keyword arguments"
             )
         made: ToolParamDefDict = {"type": _type_of(parameter, hints, name)}
         if parameter.default is not inspect.Parameter.empty:
@@ -287,7 +288,7 @@ def _type_of(parameter: inspect.Parameter, hints: Mapping[str, Any], function: s
         return hint if parameter.default is not None else typing.Optional[hint]  # noqa: UP045 - any hint will do
     if parameter.default is inspect.Parameter.empty:
         raise LMStudioValueError(
-            f"the parameter {parameter.name!r} of {function}() needs an annotation: the model must know what to give"
+            f"the parameter {parameter.name!r} of {function}() needs an annotation: the model must know its type"
         )
     kind = type(parameter.default)
     return kind if kind in (str, int, float, bool, list, dict) else Any

@@ -1,7 +1,7 @@
-"""Configs: what users write, checked and turned into the KV config that the wire carries, and back.
+"""Configs of users: checks, and conversion to the KV config of the wire and back.
 
-A misspelt key or an impossible value is refused here, because the server would not: it ignores the one and leaves
-the caller waiting for ever on the other.
+A misspelt key or an invalid value raises an error here, because the server reports neither: it ignores a misspelt
+key, and never responds to an invalid value.
 """
 
 from __future__ import annotations

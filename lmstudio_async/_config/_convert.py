@@ -1,4 +1,4 @@
-"""What users write -> the KV config that the wire carries, checked; and back."""
+"""Conversion of users' configs, with checks, to the KV config of the wire, and back."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ __all__ = [
     "prediction_config_from_fields",
 ]
 
-# Written beside any setting that chooses how tokens are drafted, so that no way of the user's own stays on too.
+# Sent with any setting that chooses a drafter: these other drafters are turned off explicitly, because one that is
+# enabled in LM Studio's settings would stay on.
 _SIDECARS = dict.fromkeys(
     (f"llm.load.llama.speculativeDecoding.draft{name}Sidecar" for name in ("Dflash", "Dspark", "Mtp")), False
 )
 _DRAFT_CHOICES = {"speculative_draft_mtp", "speculative_draft_simple", "speculative_draft_model"}
 
-# Each of these is meant to hold as it is given, which the server's automatic fit would not let it.
+# Each of these settings turns auto_fit off, because the server's automatic fit would override it.
 _FITTED = {"context_length", "gpu_strict_vram_cap"}
 _FITTED_GPU = {"ratio", "num_cpu_expert_layers_ratio", "main_gpu", "split_strategy"}
 
@@ -42,9 +43,9 @@ _CHOICE = "llm.prediction.toolChoice"
 
 
 def load_config_fields(config: object, domain: Literal["llm", "embedding"]) -> dict[str, Any]:
-    """The KV config of a load config: of a config object, of any mapping, or of ``None``.
+    """Make the KV config of a load config, which is a config object, a mapping, or ``None``.
 
-    :raises LMStudioConfigError: a key is unknown or given twice, or a value is not what its key takes.
+    :raises LMStudioConfigError: a key is unknown or given twice, or a value does not fit its key.
     """
     return to_fields(_load_values(config, domain))
 
@@ -76,10 +77,10 @@ def _load_types(
 
 
 def prediction_config_fields(config: object, overrides: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """The KV config of a prediction config: of a config object, of any mapping, or of ``None``.
+    """Make the KV config of a prediction config, which is a config object, a mapping, or ``None``.
 
-    :param overrides: more settings by name, that go before those of the config: what parameters of the call say.
-    :raises LMStudioConfigError: a key is unknown or given twice, or a value is not what its key takes.
+    :param overrides: settings by name from parameters of the call; they take precedence over the config.
+    :raises LMStudioConfigError: a key is unknown or given twice, or a value does not fit its key.
     """
     settings = _given(config, LlmPredictionConfig) | _given(overrides, LlmPredictionConfig)
     title = LlmPredictionConfig._title
@@ -89,7 +90,7 @@ def prediction_config_fields(config: object, overrides: Mapping[str, object] | N
 
 
 def _given(config: object, cls: type[Settings]) -> dict[str, Any]:
-    """What is set, by snake_case names."""
+    """Return the settings that are set, by snake_case name."""
     if config is None:
         return {}
     if isinstance(config, Mapping):
@@ -111,7 +112,7 @@ def _written(settings: Mapping[str, Any], rules: Rules, title: str) -> dict[str,
 
 
 def _to_wire(name: str, key: str, value: Any, completion: Mapping[str, Any], title: str) -> Any:
-    """The value as its key takes it."""
+    """Convert a value to the wire form of its key."""
     kind = KEYS[key][0]
     if kind[0] == "checkbox":
         if value is False:
@@ -132,7 +133,7 @@ def _to_wire(name: str, key: str, value: Any, completion: Mapping[str, Any], tit
 def _fitting(kind: Any, value: Any, name: str, title: str, besides: str = "") -> Any:
     if found := misfit(kind, value):
         place, reason = found
-        # The alternative belongs to the whole value, not to a part of it.
+        # "or False" is an alternative to the whole value, not to a part of it.
         reason = reason if place else reason.replace(", not ", f"{besides}, not ", 1)
         raise LMStudioConfigError(f"'{name}{place}' in the {title} {reason}.")
     return plain(kind, value)
@@ -163,7 +164,7 @@ def _gpu_written(gpu: Mapping[str, Any], domain: str, title: str) -> dict[str, A
 
 
 def _passed_through(values: Any, name: str, title: str) -> dict[str, Any]:
-    """Values by wire key, which need only be JSON: their meaning is between the caller and the server."""
+    """Check that values by wire key are JSON. Their meaning is not checked."""
     if not isinstance(values, Mapping):
         raise LMStudioConfigError(
             f"'{name}' in the {title} is a mapping of wire keys to values, not {show(values)}."
@@ -201,7 +202,7 @@ def load_config_from_fields(kv: object, domain: Literal["embedding"]) -> Embeddi
 def load_config_from_fields(
     kv: object, domain: Literal["llm", "embedding"]
 ) -> LlmLoadModelConfig | EmbeddingLoadModelConfig:
-    """The load config that a server's KV config describes. Never raises: what has no name here is in ``extra``."""
+    """Make the load config of a server's KV config. Never raises: settings without a name here go to ``extra``."""
     cls: type[LlmLoadModelConfig | EmbeddingLoadModelConfig]
     cls, rules = (
         (LlmLoadModelConfig, LLM_LOAD) if domain == "llm" else (EmbeddingLoadModelConfig, EMBEDDING_LOAD)
@@ -217,14 +218,14 @@ def load_config_from_fields(
 
 
 def prediction_config_from_fields(kv: object) -> LlmPredictionConfig:
-    """The prediction config that a server's KV config describes. Never raises, as for load configs."""
+    """Make the prediction config of a server's KV config. Never raises, as for load configs."""
     values = from_fields(kv)
     settings, said = _read(values, PREDICTION, LlmPredictionConfig._title)
     return LlmPredictionConfig(**settings, extra=_unsaid(values, said))
 
 
 def _read(values: Mapping[str, Any], rules: Rules, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings by name, and what they say on the wire."""
+    """Return the settings by name, and their values by wire key."""
     settings: dict[str, Any] = {}
     for name, (keys, completion) in rules.items():
         for key in keys:
@@ -251,7 +252,7 @@ def _from_wire(key: str, value: Any) -> Any:
 
 
 def _is_writable(name: str, key: str, value: Any, completion: Mapping[str, Any], title: str) -> bool:
-    # Only what could be sent again is a setting: so a config of the server can be changed a little and used.
+    # Only a value that could be sent becomes a setting, so that a server's config can be changed and sent again.
     try:
         _to_wire(name, key, value, completion, title)
     except LMStudioConfigError:
@@ -273,18 +274,18 @@ def _gpu_read(values: Mapping[str, Any], domain: str) -> dict[str, Any]:
     shown = {"split_strategy": named.get(split["strategy"]), "disabled_gpus": list(split["disabledGpus"])}
     if split["priority"]:
         shown["main_gpu"] = split["priority"][0]
-    # Custom ratios and an order of several GPUs have no name: half of such a setting would be another setting.
+    # Custom ratios and an order of several GPUs have no name here, and a part of the split would be another split.
     exact = shown["split_strategy"] and _gpu_written(shown, domain, "")[GPU_SPLIT] == split
     return gpu | shown if exact else gpu
 
 
 def _unsaid(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the settings do not say already."""
+    """Return the values that the settings do not cover."""
     return {key: value for key, value in values.items() if key not in said or not _same(said[key], value)}
 
 
 def _same(said: Any, value: Any) -> bool:
-    # What is switched off is off, whatever it would be if it were on.
+    # Values that are switched off are the same, whatever their other members.
     off = (
         isinstance(said, dict)
         and isinstance(value, Mapping)

@@ -43,7 +43,7 @@ class LoadPromptTemplateDict(TypedDict, total=False):
 
 
 class MlxKvCacheQuantizationDict(TypedDict, total=False):
-    """How MLX quantizes its KV cache."""
+    """Quantization of MLX's KV cache."""
 
     enabled: bool
     bits: Literal[8, 6, 4, 3, 2]
@@ -54,14 +54,14 @@ class MlxKvCacheQuantizationDict(TypedDict, total=False):
 
 
 class LlamaCppArgumentDict(TypedDict):
-    """An argument for llama.cpp; an empty value gives the key alone."""
+    """An argument for llama.cpp; an empty value passes the key alone."""
 
     key: str
     value: str
 
 
 class LlamaCppArgumentsOverrideDict(TypedDict, total=False):
-    """Which arguments llama.cpp is started with."""
+    """Changes to the arguments that llama.cpp is started with."""
 
     enabled: bool
     disabled_parameters: Sequence[str]
@@ -73,7 +73,7 @@ class LlamaCppArgumentsOverrideDict(TypedDict, total=False):
 
 
 class StructuredDict(TypedDict, total=False):
-    """What an answer must look like."""
+    """Format of an answer."""
 
     type: Literal["none", "json", "gbnf"]
     json_schema: Any
@@ -83,7 +83,7 @@ class StructuredDict(TypedDict, total=False):
 
 
 class RawToolsDict(TypedDict, total=False):
-    """The tools that a model is told of."""
+    """The tools that are described to a model."""
 
     type: Literal["none", "toolArray"]
     tools: Sequence[Mapping[str, Any]]
@@ -91,14 +91,14 @@ class RawToolsDict(TypedDict, total=False):
 
 
 class ToolChoiceDict(TypedDict):
-    """Whether a model uses tools, as the wire says it."""
+    """Whether a model uses tools, in wire form."""
 
     type: Literal["generic"]
     mode: ToolChoiceMode
 
 
 class ReasoningParsingDict(TypedDict, total=False):
-    """How a model's reasoning is told from its answer."""
+    """Separation of a model's reasoning from its answer."""
 
     enabled: bool
     start_string: str
@@ -125,7 +125,7 @@ class ManualPromptTemplateDict(TypedDict, total=False):
 
 
 class PromptTemplateDict(TypedDict, total=False):
-    """How a chat becomes a prompt."""
+    """Template that makes a prompt out of a chat."""
 
     type: Literal["manual", "jinja"]
     stop_strings: Sequence[str]

@@ -24,11 +24,11 @@ def _as_gpu(value: GpuSetting | GpuSettingDict | None) -> GpuSetting | None:
 
 @attrs.frozen(kw_only=True, repr=False)
 class EmbeddingLoadModelConfig(Settings):
-    """How an embedding model is loaded.
+    """Load config of an embedding model.
 
-    Every setting is optional; ``None``, the default, leaves it to the server: to what the user set up for the
-    model, to the model's own preference, or to the *server's default* given below. A plain dict with the same
-    keys (or with their camelCase spellings) does wherever this class does.
+    Every setting is optional; ``None``, the default, leaves it to the server, which uses the user's setting for the
+    model, the model's own preference, or the *server's default* given below. A plain dict with the same keys
+    (or their camelCase spellings) is accepted wherever this class is.
 
     :param gpu: how the work is spread over CPU and GPUs.
     :param context_length: how many tokens fit into one input; at least 1. Server's default: 2048, or the model's.
@@ -39,8 +39,9 @@ class EmbeddingLoadModelConfig(Settings):
     :param keep_model_in_memory: keep the operating system from swapping the model out. Server's default: ``True``.
     :param try_mmap: map the model's file into memory instead of reading it, if possible.
         Server's default: ``True``.
-    :param extra: settings that have no name here, by their wire key. A config that a server reported has here
-        whatever this version does not know; it is sent back as it is, and what is named above goes before it.
+    :param extra: settings that have no parameter here, by their wire key. In a config that a server reported, these
+        are the settings that this version does not know; they are sent back unchanged. The parameters above take
+        precedence.
 
     Example::
 
@@ -61,19 +62,19 @@ class EmbeddingLoadModelConfig(Settings):
 
 @attrs.frozen(kw_only=True, repr=False)
 class LlmLoadModelConfig(Settings):
-    """How an LLM is loaded.
+    """Load config of an LLM.
 
-    Every setting is optional; ``None``, the default, leaves it to the server: to what the user set up for the
-    model, to the model's own preference, or to the *server's default* given below. A plain dict with the same
-    keys (or with their camelCase spellings) does wherever this class does. Settings that the model's engine does
-    not have are ignored by the server.
+    Every setting is optional; ``None``, the default, leaves it to the server, which uses the user's setting for the
+    model, the model's own preference, or the *server's default* given below. A plain dict with the same keys
+    (or their camelCase spellings) is accepted wherever this class is. The server ignores settings that the model's
+    engine does not have.
 
     :param gpu: how the work is spread over CPU and GPUs.
     :param context_length: how many tokens fit into the context, prompt and answer together; at least 1.
-        Server's default: 2048, or what the user set up.
-    :param auto_fit: let the server choose context length and placement by the memory that is free. Not set, it is
-        switched off by each of ``context_length``, ``gpu_strict_vram_cap``, ``gpu.ratio``, ``gpu.main_gpu``,
-        ``gpu.split_strategy`` and ``gpu.num_cpu_expert_layers_ratio``, which would have no effect beside it.
+        Server's default: 2048, or the user's setting.
+    :param auto_fit: let the server choose context length and placement by the free memory. If it is not set, each of
+        ``context_length``, ``gpu_strict_vram_cap``, ``gpu.ratio``, ``gpu.main_gpu``, ``gpu.split_strategy`` and
+        ``gpu.num_cpu_expert_layers_ratio`` switches it off, because they have no effect together with it.
     :param max_parallel_predictions: how many predictions run at once, from 1 to 1023; others wait.
         Server's default: 4.
     :param use_unified_kv_cache: parallel predictions share one KV cache, which saves memory; ``False`` gives each
@@ -94,7 +95,7 @@ class LlmLoadModelConfig(Settings):
         Server's default: ``False``.
     :param seed: seed of the random numbers that predictions use, -1 or more; ``False``: a new one each time.
         Server's default: ``False``.
-    :param num_experts: how many experts of a mixture-of-experts model are active; 0: as many as the model wants.
+    :param num_experts: how many experts of a mixture-of-experts model are active; 0: the model's own number.
         Server's default: 0.
     :param use_fp16_for_kv_cache: keep the KV cache in 16 bits instead of 32. Server's default: ``True``.
     :param llama_k_cache_quantization_type: type of the keys in llama.cpp's KV cache, such as ``"q8_0"``;
@@ -107,25 +108,26 @@ class LlmLoadModelConfig(Settings):
         Server's default: the model's own.
     :param prompt_template: chat template instead of the model's own:
         ``{"type": "jinja", "jinja_prompt_template": {"template": "…"}}``.
-    :param reasoning_budget_message: what llama.cpp puts in when it ends a reasoning whose budget is used up.
+    :param reasoning_budget_message: text that llama.cpp inserts when it ends reasoning at the end of its budget.
         Server's default: nothing.
     :param speculative_draft_mtp: draft tokens with the model's own multi-token-prediction heads.
         Server's default: ``False``.
     :param speculative_draft_simple: draft tokens with ``speculative_draft_model``. Server's default: ``False``.
     :param speculative_draft_model: model key of the draft model. Server's default: none.
     :param speculative_draft_max_tokens: how many tokens are drafted at most. Server's default: 3.
-    :param speculative_draft_min_tokens: how many drafted tokens are worth being verified. Server's default: 0.
+    :param speculative_draft_min_tokens: minimum length of a draft; a shorter one is not verified. Server's default: 0.
     :param speculative_draft_min_continue_probability: how probable, from 0 to 1, a drafted token must be for
         drafting to go on. Server's default: 0.
-    :param llama_cpp_arguments_override: which arguments llama.cpp is started with, for experts: a dict of
+    :param llama_cpp_arguments_override: changes to the arguments of llama.cpp, for experts: a dict of
         ``disabled_parameters``, ``override_parameters`` (each ``{"key": …, "value": …}``) and
-        ``exclude_all_config``; ``False``: as LM Studio starts it. Server's default: ``False``.
+        ``exclude_all_config``; ``False``: no changes. Server's default: ``False``.
     :param mlx_disk_cache: keep MLX's reusable prompt states on disk. Server's default: ``True``.
     :param mlx_kv_cache_quantization: how MLX quantizes its KV cache: a dict of ``bits`` (8, 6, 4, 3 or 2;
         default 8), ``group_size`` (32, 64 or 128; default 64) and ``quantized_start`` (the first token that is
         quantized; default 5000); ``False``: not at all. Server's default: ``False``.
-    :param extra: settings that have no name here, by their wire key. A config that a server reported has here
-        whatever this version does not know; it is sent back as it is, and what is named above goes before it.
+    :param extra: settings that have no parameter here, by their wire key. In a config that a server reported, these
+        are the settings that this version does not know; they are sent back unchanged. The parameters above take
+        precedence.
 
     Example::
 

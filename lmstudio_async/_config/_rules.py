@@ -1,6 +1,6 @@
-"""Which setting of a config is which key on the wire, and how its name may be written.
+"""Tables that map the settings of configs to wire keys, and the spellings of their names.
 
-A *rule* is the wire keys that a setting's value goes to, and what completes a value that was given in part.
+A *rule* is the wire keys that a setting's value is written to, and the members that complete a partial value.
 Reading, writing, validation and the typed dicts (by their test) all follow from these tables.
 """
 
@@ -39,7 +39,7 @@ GPU = {
     "split_strategy": "strategy",
     "disabled_gpus": "disabledGpus",
 }
-"""Setting of ``gpu`` -> the key, end of a key, or member of :data:`GPU_SPLIT`, that it ends up in."""
+"""Setting of ``gpu`` -> the key, end of a key, or member of :data:`GPU_SPLIT`, that it is written to."""
 
 
 def _completion(key: str) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def _completion(key: str) -> Mapping[str, Any]:
     if kind[0] != "object":
         return {}
     if "enabled" in kind[1]:
-        # Whoever gives details of something that can be switched on wants it on.
+        # Setting details of something that can be switched on switches it on.
         return {**default, "enabled": True}
     return {name: default[name] for name in ("stopStrings",) if name in kind[1]}
 
@@ -55,7 +55,7 @@ def _completion(key: str) -> Mapping[str, Any]:
 def _rules(prefix: str, names: Mapping[str, str | tuple[str, ...]]) -> Rules:
     rules = {}
     for name, tails in names.items():
-        # What is a whole key of the table stands for itself.
+        # A tail that is a whole key of the table gets no prefix.
         keys = tuple(
             tail if tail in KEYS else prefix + tail
             for tail in ((tails,) if isinstance(tails, str) else tails)
@@ -156,7 +156,7 @@ _IRREGULAR = {
     "use_fp16_for_kv_cache": "useFp16ForKVCache",
 }
 
-# Said of a setting that exists, only not where it was given.
+# Hints for settings that exist, but in another config.
 _ELSEWHERE: tuple[tuple[Iterable[str], str], ...] = (
     (GPU, "it belongs into 'gpu', in the config that a model is loaded with"),
     (PREDICTION, "it belongs to the config of a prediction"),
@@ -165,7 +165,7 @@ _ELSEWHERE: tuple[tuple[Iterable[str], str], ...] = (
 
 
 def camel(name: str) -> str:
-    """A setting's other spelling: ``contextLength`` for ``context_length``."""
+    """Return a setting's other spelling: ``contextLength`` for ``context_length``."""
     if name in _IRREGULAR:
         return _IRREGULAR[name]
     first, *rest = name.split("_")
@@ -173,7 +173,7 @@ def camel(name: str) -> str:
 
 
 def spell(given: Mapping[Any, Any], names: Iterable[str], title: str, place: str = "") -> dict[str, Any]:
-    """The settings that are given and not ``None``, by their snake_case names.
+    """Return the settings that are given and not ``None``, by their snake_case names.
 
     :raises LMStudioConfigError: a name is unknown, or given in both spellings.
     """
@@ -209,14 +209,14 @@ def _unknown(key: Any, known: Mapping[str, str], title: str, place: str) -> str:
     ]
     if close:
         name = plain[close[0]]
-        # In the spelling that the user writes.
+        # Suggest the spelling that the user writes.
         spelling = name if key.islower() else camel(name)
         return f"{message}. Did you mean '{place}{spelling}'?"
     return f"{message}. It has: {', '.join(sorted(set(known.values())))}."
 
 
 def spell_value(kind: Kind, value: Any, title: str, place: str) -> Any:
-    """The value with the members of its objects in the wire's spelling, which their kind says."""
+    """Return the value with the members of its objects in the wire's spelling, which ``kind`` defines."""
     if kind[0] == "list" and isinstance(value, list | tuple):
         return [spell_value(kind[1], item, title, f"{place}[{index}]") for index, item in enumerate(value)]
     if kind[0] != "object" or not isinstance(value, Mapping):

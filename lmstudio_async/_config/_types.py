@@ -1,4 +1,4 @@
-"""What all configs share: their small vocabularies, how they show and convert themselves, the GPU setting."""
+"""Shared parts of all configs: types of values, the base class, and the GPU setting."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Settings:
 
     __slots__ = ()
 
-    __attrs_attrs__: ClassVar[tuple[Any, ...]]  # what attrs makes, for the type checker
+    __attrs_attrs__: ClassVar[tuple[Any, ...]]  # made by attrs, declared for the type checker
     _title: ClassVar[str] = "config"
     _place: ClassVar[str] = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
-        """Make one from a dict, with the keys in either spelling.
+        """Make a config from a dict, with the keys in either spelling.
 
-        :param data: names and values; ``None`` is as good as not given.
-        :return: the config. Its values are looked at when it is used.
+        :param data: names and values; a value of ``None`` means not set.
+        :return: the config. Its values are checked when it is used.
         :raises LMStudioConfigError: a key is unknown, or given in both spellings.
 
         Example::
@@ -61,9 +61,9 @@ class Settings:
         return cls(**spell(data, _names(cls), cls._title, cls._place))
 
     def to_dict(self) -> dict[str, Any]:
-        """What is set, by camelCase keys.
+        """Return the settings that are set, by camelCase key.
 
-        :return: a new dict, that :meth:`from_dict` takes.
+        :return: a new dict, which :meth:`from_dict` accepts.
 
         Example::
 
@@ -84,7 +84,7 @@ def _names(cls: type[Settings]) -> list[str]:
 
 
 def settings_of(config: Settings) -> dict[str, Any]:
-    """What is set, by snake_case names."""
+    """Return the settings that are set, by snake_case name."""
     values = ((name, getattr(config, name)) for name in _names(type(config)))
     return {
         name: value for name, value in values if value is not None and not (name == "extra" and not value)
@@ -93,16 +93,16 @@ def settings_of(config: Settings) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True, repr=False)
 class GpuSetting(Settings):
-    """How a model's work is spread over CPU and GPUs.
+    """Distribution of a model's work over CPU and GPUs.
 
-    What is not set is left to the server: as the user set it up in LM Studio. Only ``main_gpu``,
-    ``split_strategy`` and ``disabled_gpus`` replace the user's own way to split a model over several GPUs, all
-    three of them together.
+    A setting that is not set is left to the server, which uses the user's setting in LM Studio. The user's own split
+    over several GPUs is replaced as a whole if any of ``main_gpu``, ``split_strategy`` and ``disabled_gpus`` is set,
+    and by nothing else.
 
     :param ratio: how much of the model goes to the GPU: a number from 0 (nothing) to 1 (everything), or ``"off"``
         or ``"max"``. Server's default: ``"max"``.
     :param num_cpu_expert_layers_ratio: for how many of its layers a mixture-of-experts model keeps the experts in
-        main memory, wherever ``ratio`` puts the layers: from 0 to 1, ``"off"`` or ``"max"``. LLMs only.
+        main memory, whatever device ``ratio`` puts the layers on: from 0 to 1, ``"off"`` or ``"max"``. LLMs only.
         Server's default: ``"off"``.
     :param main_gpu: index of the GPU to use first. The first GPU is 0.
     :param split_strategy: ``"evenly"`` over all GPUs; ``"favorMainGpu"``: fill ``main_gpu`` first; ``"tensor"``:

@@ -299,7 +299,7 @@ async def test_a_tool_may_give_a_dict_by_number(llm: AsyncLLM, server: ScriptedS
     [
         (call("boom"), "\"Unhandled Python exception: ZeroDivisionError('boom')\""),
         (call("nothing"), "There is no tool called 'nothing'. There are: boom, add."),
-        (call("add", a=1), "These are no arguments for 'add': arguments: 'b' is missing"),
+        (call("add", a=1), "These arguments do not fit 'add': arguments: 'b' is missing"),
     ],
 )
 async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
