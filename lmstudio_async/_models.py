@@ -86,7 +86,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
             loading one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
         :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
@@ -118,7 +118,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
         :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :return: the stream; nothing is sent before it is entered, iterated over or awaited.
@@ -387,7 +387,7 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         """Return a handle of an instance of this model, see `AsyncModelNamespace.model`.
 
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. To disable it, use `load_new_instance`.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
         :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.

@@ -35,21 +35,21 @@ def llm(
     device: str | None = None,
     on_progress: ModelLoadingCallback | None = None,
 ) -> LLM:
-    """Give a handle of a model: of an instance that is loaded, else load one.
+    """Return a handle of a loaded instance of a model, or load one if there is none.
 
-    An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
-    for the next one (auto-evict). For one that stays, use `load_new_instance`.
+    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
+    for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
 
-    Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
-    that is left before its end leaves it to the others; with the last one the load is cancelled.
+    Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
+    early leaves the load to the others; if all of them end early, the load is cancelled.
 
-    :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
-        never loads one.
+    :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
+        loading one.
     :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-        server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-    :param config: load config, a config object or a dict. Only if this call loads it.
+        server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+    :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
-    :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -73,21 +73,21 @@ def embedding_model(
     device: str | None = None,
     on_progress: ModelLoadingCallback | None = None,
 ) -> EmbeddingModel:
-    """Give a handle of a model: of an instance that is loaded, else load one.
+    """Return a handle of a loaded instance of a model, or load one if there is none.
 
-    An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
-    for the next one (auto-evict). For one that stays, use `load_new_instance`.
+    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
+    for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
 
-    Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
-    that is left before its end leaves it to the others; with the last one the load is cancelled.
+    Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
+    early leaves the load to the others; if all of them end early, the load is cancelled.
 
-    :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
-        never loads one.
+    :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
+        loading one.
     :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-        server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-    :param config: load config, a config object or a dict. Only if this call loads it.
+        server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+    :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
-    :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.

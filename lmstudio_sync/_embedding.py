@@ -24,9 +24,9 @@ class EmbeddingModel(ModelHandle["EmbeddingModelInstanceInfo"]):
     _core: AsyncEmbeddingModel
 
     def get_load_config(self) -> EmbeddingLoadModelConfig:
-        """Ask with which settings the instance was loaded: those that the server really applied.
+        """Request the load config of the instance: the settings that the server really applied.
 
-        :return: the settings.
+        :return: the load config.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
         return self._bridge.call(self._core.get_load_config())
@@ -38,10 +38,10 @@ class EmbeddingModel(ModelHandle["EmbeddingModelInstanceInfo"]):
     def embed(self, input: Iterable[str]) -> Sequence[Sequence[float]]: ...
 
     def embed(self, input: str | Iterable[str]) -> Sequence[float] | Sequence[Sequence[float]]:
-        """Turn text into vectors.
+        """Compute the embedding vectors of texts.
 
         :param input: a text, or several.
-        :return: its vector; for several texts a list of vectors.
+        :return: the vector of the text; for several texts a list of vectors.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -56,7 +56,7 @@ class DownloadedEmbeddingModel(
         EmbeddingModel, "EmbeddingModelInfo", "EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict"
     ]
 ):
-    """An embedding model that is there to be loaded."""
+    """A downloaded embedding model, which can be loaded."""
 
 
 class EmbeddingNamespace(

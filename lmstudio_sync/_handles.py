@@ -22,28 +22,28 @@ InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
 class ModelHandle(Facade, Generic[InfoT]):
     """A loaded instance of a model.
 
-    A handle means one instance and no other. When that is unloaded, every call says so with an
-    `LMStudioInstanceUnloadedError`, also if another instance has taken its identifier.
+    A handle refers to exactly one instance. After that instance is unloaded, every call raises an
+    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier.
 
-    Handles compare equal, and hash alike, if they mean the same instance of the same server.
+    Handles are equal, with equal hashes, if they refer to the same instance of the same server.
     """
 
     _core: AsyncModelHandle[InfoT]
 
     @property
     def identifier(self) -> str:
-        """The instance's name, unique on its server."""
+        """Name of the instance, unique on its server."""
         return self._core.identifier
 
     @property
     def info(self) -> InfoT:
-        """What the server said when it gave this handle: no request is made. For news, see `get_info`."""
+        """Info that the server sent when this handle was made; makes no request. For current info, see `get_info`."""
         return self._core.info
 
     def get_info(self) -> InfoT:
-        """Ask the server about the instance.
+        """Request current info about the instance.
 
-        :return: what it says now; TTL and last use included.
+        :return: the info; TTL and last use included.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -54,7 +54,7 @@ class ModelHandle(Facade, Generic[InfoT]):
         return self._bridge.call(self._core.get_info())
 
     def get_context_length(self) -> int:
-        """Ask how many tokens the instance's context holds.
+        """Return how many tokens the context of the instance holds.
 
         :return: number of tokens.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
@@ -62,9 +62,9 @@ class ModelHandle(Facade, Generic[InfoT]):
         return self._bridge.call(self._core.get_context_length())
 
     def get_processing_state(self) -> ProcessingState:
-        """Ask what the instance is doing. Older servers do not answer this.
+        """Request the processing state of the instance. Older servers do not support this.
 
-        :return: whether it is idle or at work, and how many requests wait for it.
+        :return: whether the instance is idle or busy, and how many requests wait for it.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -93,10 +93,10 @@ class ModelHandle(Facade, Generic[InfoT]):
     def tokenize(self, input: Iterable[str]) -> Sequence[Sequence[int]]: ...
 
     def tokenize(self, input: str | Iterable[str]) -> Sequence[int] | Sequence[Sequence[int]]:
-        """Cut text into the model's tokens.
+        """Split text into the model's tokens.
 
         :param input: a text, or several.
-        :return: the numbers of its tokens; for several texts a list of such lists.
+        :return: the token ids of the text; for several texts a list of such lists.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -109,7 +109,7 @@ class ModelHandle(Facade, Generic[InfoT]):
         """Count the tokens of a text.
 
         :param input: the text.
-        :return: how many tokens it is.
+        :return: number of tokens.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
         return self._bridge.call(self._core.count_tokens(input))

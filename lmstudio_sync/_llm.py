@@ -51,9 +51,9 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
     _core: AsyncLLM
 
     def get_load_config(self) -> LlmLoadModelConfig:
-        """Ask with which settings the instance was loaded: those that the server really applied.
+        """Request the load config of the instance: the settings that the server really applied.
 
-        :return: the settings.
+        :return: the load config.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
         return self._bridge.call(self._core.get_load_config())
@@ -70,24 +70,24 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionResult[ParsedT]:
-        """Answer the last message of a chat. Callbacks may be plain or async; what they raise ends the answer.
+        """Answer the last message of a chat. Callbacks may be plain or async; an exception in one ends the answer.
 
         :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
             with a list of ``messages``.
-        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
-            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
+        :param response_format: format of the answer: a class (attrs, dataclass, pydantic), a JSON schema, or a
+            `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
         :param preset: name of the preset to take settings from.
-        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
-        :param on_first_token: told when the answer begins.
-        :param on_prediction_fragment: told each piece of the answer.
-        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
+        :param on_message: called with the whole answer as a message; ``chat.append`` adds it to a chat.
+        :param on_first_token: called when the answer begins.
+        :param on_prediction_fragment: called with each fragment of the answer.
+        :param on_prompt_processing_progress: called with the processed part of the prompt, from 0.0 to 1.0.
         :return: the answer.
-        :raises LMStudioValueError: if an argument makes no sense.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if the answer failed half-way.
-        :raises LMStudioStructuredOutputError: if the answer is not of the form that was asked for.
+        :raises LMStudioPredictionError: if the prediction failed.
+        :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
 
         ::
 
@@ -122,19 +122,19 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionStream[ParsedT]:
-        """The same as `respond`, to be watched. Whoever iterates or waits calls the callbacks.
+        """Answer like `respond`, as a stream. Iterating it or waiting for its result calls the callbacks.
 
         :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
             with a list of ``messages``.
-        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
-            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
+        :param response_format: format of the answer: a class (attrs, dataclass, pydantic), a JSON schema, or a
+            `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
         :param preset: name of the preset to take settings from.
-        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
-        :param on_first_token: told when the answer begins.
-        :param on_prediction_fragment: told each piece of the answer.
-        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
-        :return: the answer in the making; nothing is sent before it is entered, iterated over or waited for.
+        :param on_message: called with the whole answer as a message; ``chat.append`` adds it to a chat.
+        :param on_first_token: called when the answer begins.
+        :param on_prediction_fragment: called with each fragment of the answer.
+        :param on_prompt_processing_progress: called with the processed part of the prompt, from 0.0 to 1.0.
+        :return: the stream; nothing is sent before it is entered, iterated over or waited for.
 
         ::
 
@@ -170,23 +170,23 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionResult[ParsedT]:
-        """Go on with a text, without chat template. Callbacks are as for `respond`.
+        """Continue a text, without a chat template. Callbacks are as for `respond`.
 
-        :param prompt: the text to go on with.
-        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
-            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
+        :param prompt: the text to continue.
+        :param response_format: format of the answer: a class (attrs, dataclass, pydantic), a JSON schema, or a
+            `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
         :param preset: name of the preset to take settings from.
-        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
-        :param on_first_token: told when the answer begins.
-        :param on_prediction_fragment: told each piece of the answer.
-        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
-        :return: what comes next.
-        :raises LMStudioValueError: if an argument makes no sense.
+        :param on_message: called with the whole answer as a message; ``chat.append`` adds it to a chat.
+        :param on_first_token: called when the answer begins.
+        :param on_prediction_fragment: called with each fragment of the answer.
+        :param on_prompt_processing_progress: called with the processed part of the prompt, from 0.0 to 1.0.
+        :return: the continuation of the text.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if the answer failed half-way.
-        :raises LMStudioStructuredOutputError: if the answer is not of the form that was asked for.
+        :raises LMStudioPredictionError: if the prediction failed.
+        :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
 
         ::
 
@@ -221,18 +221,18 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         on_prediction_fragment: PredictionFragmentCallback | None = None,
         on_prompt_processing_progress: PromptProcessingCallback | None = None,
     ) -> PredictionStream[ParsedT]:
-        """The same as `complete`, to be watched. Whoever iterates or waits calls the callbacks.
+        """Continue a text like `complete`, as a stream. Iterating it or waiting for its result calls the callbacks.
 
-        :param prompt: the text to go on with.
-        :param response_format: what the answer is to look like: a class (attrs, dataclass, pydantic), a JSON schema, or
-            a `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
+        :param prompt: the text to continue.
+        :param response_format: format of the answer: a class (attrs, dataclass, pydantic), a JSON schema, or a
+            `GbnfGrammar`. ``result.parsed`` is then an instance of the class, or plain JSON.
         :param config: prediction config, a config object or a dict.
         :param preset: name of the preset to take settings from.
-        :param on_message: told the whole answer as a message: ``chat.append`` adds it to a chat.
-        :param on_first_token: told when the answer begins.
-        :param on_prediction_fragment: told each piece of the answer.
-        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0.
-        :return: the text in the making; nothing is sent before it is entered, iterated over or waited for.
+        :param on_message: called with the whole answer as a message; ``chat.append`` adds it to a chat.
+        :param on_first_token: called when the answer begins.
+        :param on_prediction_fragment: called with each fragment of the answer.
+        :param on_prompt_processing_progress: called with the processed part of the prompt, from 0.0 to 1.0.
+        :return: the stream; nothing is sent before it is entered, iterated over or waited for.
 
         ::
 
@@ -263,15 +263,15 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         *,
         config: LlmPredictionConfig | LlmPredictionConfigDict | None = None,
     ) -> str:
-        """Make the prompt out of a chat that the model would be given.
+        """Apply the chat template to a chat, and return the prompt for the model.
 
         :param history: a text, a `Chat`, a list of messages such as ``{"role": "user", "content": "Hello"}``, or a dict
             with a list of ``messages``.
         :param opts: ``omit_bos_token`` and ``omit_eos_token`` leave out these tokens; ``tool_definitions`` are the tools
-            that the model is told of. In camelCase, too.
+            that the prompt describes. camelCase keys are accepted, too.
         :param config: prediction config whose ``prompt_template`` is used instead of the model's own.
         :return: the prompt.
-        :raises LMStudioValueError: if an argument makes no sense.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
 
         ::
@@ -282,7 +282,7 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         return self._bridge.call(self._core.apply_prompt_template(history, opts, config=config))
 
     def preload_draft_model(self, draft_model_key: str) -> None:
-        """Load the model that ``draft_model`` in the prediction config is going to name, so that no answer waits for it.
+        """Load a draft model before ``draft_model`` in a prediction config names it, so that no answer waits for it.
 
         :param draft_model_key: model key of the smaller model.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -315,42 +315,43 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         guard_tool_call: GuardToolCallHandler | None = None,
         handle_invalid_tool_request: InvalidToolRequestHandler | None = None,
     ) -> ActResult:
-        """Answer the last message of a chat, with tools: the model calls them until it knows what to say.
+        """Answer the last message of a chat with tools, in rounds, until the model requests no more tools.
 
-        In each round the model answers and asks for tools; what they give is added to the chat for the next round.
-        The last round is the one in which it asks for none. The chat given is not changed: for a chat that grows
-        along, give ``on_message=chat.append``. All callbacks may be plain or async; what they raise ends the call.
+        In each round the model answers and may request tools; their results are added to the chat for the next
+        round. The round without a request is the last one. ``chat`` itself is not changed: to add the new messages
+        to it, pass ``on_message=chat.append``. All callbacks may be plain or async; an exception in one ends the call.
 
-        Tools begin while the model goes on. Plain functions run in worker threads; when the call is cancelled, async
-        tools are cancelled, plain ones are left to themselves. What a tool raises is told to the model.
+        Tools start while the model is still generating. Plain functions run in worker threads. When the call is
+        cancelled, async functions are cancelled; plain ones keep running, and their results are dropped. If a tool
+        raises, the model gets the exception as text.
 
         :param chat: a text, a `Chat`, a list of messages, or a dict with a list of ``messages``.
         :param tools: plain or async functions with annotations and docstrings, `ToolFunctionDef` objects, or dicts.
-        :param max_prediction_rounds: how many rounds there are at most; in the last one the model gets no tools.
-            None for any number.
-        :param max_parallel_tool_calls: how many tools run at once; None for all that a round asks for.
+        :param max_prediction_rounds: maximum number of rounds; in the last one the model gets no tools. None for no
+            limit.
+        :param max_parallel_tool_calls: maximum number of tools that run at once; None for no limit.
         :param config: prediction config, a config object or a dict.
-        :param preset: the preset to take settings from.
-        :param on_message: told each new message of the chat: what the model said, and what the tools gave.
-        :param on_first_token: told the round's number when its answer begins.
-        :param on_prediction_fragment: told each piece of an answer, and the round's number.
-        :param on_round_start: told the round's number, counted from 0.
-        :param on_round_end: told the round's number when all of its tools have run.
-        :param on_prediction_completed: told each round's answer.
-        :param on_prompt_processing_progress: told how much of the prompt is processed, from 0.0 to 1.0, and the
+        :param preset: name of the preset to take settings from.
+        :param on_message: called with each new message of the chat: answers of the model, and results of tools.
+        :param on_first_token: called with the round's number when its answer begins.
+        :param on_prediction_fragment: called with each fragment of an answer, and the round's number.
+        :param on_round_start: called with the round's number, counted from 0.
+        :param on_round_end: called with the round's number when all of its tools have run.
+        :param on_prediction_completed: called with each round's answer.
+        :param on_prompt_processing_progress: called with the processed part of the prompt, from 0.0 to 1.0, and the
             round's number.
-        :param on_tool_call: told each step of a tool call, a `ToolCallProgress`: from the model's first word of it to
-            what the tool gave.
-        :param guard_tool_call: asked before each call whose arguments fit, with the request and the round's number.
-            `True` lets the tool run, a dict lets it run with these arguments, `False` or a text for the model refuses
-            the call. With it the model's message is told to ``on_message`` when all calls of the round are done.
-        :param handle_invalid_tool_request: told the error and the request when a tool call cannot be made or fails.
-            A text that it returns goes to the model instead of the error. Without a request nothing can be told to
-            the model, and the error is raised next.
-        :return: how many rounds it took, and how long.
-        :raises LMStudioValueError: if a tool or a limit makes no sense.
+        :param on_tool_call: called with a `ToolCallProgress` for each step of a tool call, from the beginning of the
+            model's request to the result.
+        :param guard_tool_call: called before each tool call with valid arguments, with the request and the round's
+            number. Return `True` to run the tool, a dict to run it with these arguments, `False` or a text for the
+            model to refuse the call. With a guard, ``on_message`` gets the model's message after the round's calls.
+        :param handle_invalid_tool_request: called with the error and the request when a tool call is invalid or fails.
+            A text that it returns is sent to the model instead of the error. If the request is None, nothing can be
+            sent to the model, and the error is raised next.
+        :return: the number of rounds, and the duration.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if an answer failed half-way, or the last round asked for a tool.
+        :raises LMStudioPredictionError: if a prediction failed, or the model requested a tool in the last round.
 
         ::
 
@@ -396,7 +397,7 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
 
 
 class DownloadedLlm(DownloadedModel[LLM, "LlmInfo", "LlmLoadModelConfig | LlmLoadModelConfigDict"]):
-    """A language model that is there to be loaded."""
+    """A downloaded language model, which can be loaded."""
 
 
 class LlmNamespace(

@@ -45,21 +45,21 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
     ) -> HandleT:
-        """Give a handle of a model: of an instance that is loaded, else load one.
+        """Return a handle of a loaded instance of a model, or load one if there is none.
 
-        An instance loaded here is of the just-in-time class: the server may unload it again, when idle, to make room
-        for the next one (auto-evict). For one that stays, use `load_new_instance`.
+        A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
+        for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
 
-        Calls of one client for the same model, with equal arguments and at the same time, share one load. A call
-        that is left before its end leaves it to the others; with the last one the load is cancelled.
+        Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
+        early leaves the load to the others; if all of them end early, the load is cancelled.
 
-        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, which
-            never loads one.
+        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
+            loading one.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: the handle.
         :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -89,14 +89,14 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> LoadStream[HandleT]:
-        """The same as `model`, to be watched. It is shared with nobody: cancelling it ends no other call's load.
+        """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :return: the load; nothing is sent before it is entered, iterated over or waited for.
+        :return: the stream; nothing is sent before it is entered, iterated over or waited for.
 
         ::
 
@@ -124,7 +124,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -157,14 +157,14 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
     ) -> LoadStream[HandleT]:
-        """The same as `load_new_instance`, to be watched.
+        """Load a new instance like `load_new_instance`, as a stream.
 
         :param model_key: the model key.
         :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :return: the load; nothing is sent before it is entered, iterated over or waited for.
+        :return: the stream; nothing is sent before it is entered, iterated over or waited for.
 
         ::
 
@@ -185,7 +185,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
         :raises LMStudioModelNotFoundError: if no instance has this identifier.
-        :raises LMStudioValueError: if it is no identifier.
+        :raises LMStudioValueError: if it is not an identifier.
 
         ::
 
@@ -196,7 +196,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
 
-        :return: their handles, which carry what the server said about them.
+        :return: their handles, each with the info that the server sent.
 
         ::
 
@@ -206,9 +206,9 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         return self._bridge.call(self._core.list_loaded(), self._wrap)
 
     def list_downloaded(self) -> Sequence[DownloadedT]:
-        """List the models that are there to be loaded.
+        """List the downloaded models.
 
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the info that the server sent.
 
         ::
 
@@ -220,12 +220,12 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     def get_model_info(
         self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None
     ) -> InfoT:
-        """Ask about a loaded instance.
+        """Request info about a loaded instance.
 
         :param model_specifier: its identifier, a `ModelQuery`, or a query as a dict.
         :param device: identifier of the LM Link device that runs it; None leaves it to the server.
-        :return: what the server says about it.
-        :raises LMStudioModelNotFoundError: if no loaded instance fits.
+        :return: the info.
+        :raises LMStudioModelNotFoundError: if no loaded instance matches.
 
         ::
 
@@ -236,7 +236,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     def estimate_resources(
         self, model_key: str, config: ConfigT | None = None, *, device: str | None = None
     ) -> ModelUsage:
-        """Estimate how much memory a model would take, without loading it. Older servers do not answer this.
+        """Estimate how much memory a model would take, without loading it. Older servers do not support this.
 
         :param model_key: the model key.
         :param config: load config, a config object or a dict: a longer context takes more.
@@ -254,23 +254,23 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
 
 class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
-    """A model that is there to be loaded, as `ModelNamespace.list_downloaded` gives it."""
+    """A downloaded model, as returned by `ModelNamespace.list_downloaded`."""
 
     _core: AsyncDownloadedModel[Any, ModelT, ConfigT]
 
     @property
     def info(self) -> ModelT:
-        """All that the server said about it."""
+        """Info that the server sent about the model."""
         return self._core.info
 
     @property
     def model_key(self) -> str:
-        """The name to load it by."""
+        """Key to load the model by."""
         return self._core.model_key
 
     @property
     def path(self) -> str:
-        """Where it lies below the models folder."""
+        """Path of the model below the models folder."""
         return self._core.path
 
     @property
@@ -286,13 +286,13 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
     ) -> HandleT:
-        """Give a handle of an instance of this model, see `ModelNamespace.model`.
+        """Return a handle of an instance of this model, see `ModelNamespace.model`.
 
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For never, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Only if this call loads it.
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: the handle.
         """
         return self._bridge.call(
@@ -320,7 +320,7 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function that is told how far the load has come, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: a handle of the new instance.
         """
         return self._bridge.call(

@@ -19,7 +19,7 @@ __all__ = ["SystemNamespace"]
 
 
 class SystemNamespace(Facade):
-    """The server itself: `Client.system`."""
+    """Requests about the server itself: `Client.system`."""
 
     _core: AsyncSystemNamespace
 
@@ -27,9 +27,9 @@ class SystemNamespace(Facade):
         return repr(self._core).removeprefix("Async")
 
     def list_downloaded_models(self) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
-        """List the models that are there to be loaded, of every kind that this SDK can load.
+        """List the downloaded models, of every kind that this SDK can load.
 
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the info that the server sent.
 
         ::
 
@@ -44,7 +44,7 @@ class SystemNamespace(Facade):
         """List the variants of a model, such as its quantizations.
 
         :param model_key: the key of the model, or of one of its variants.
-        :return: each variant, with what the server said about it.
+        :return: the variants, each with the info that the server sent.
         :raises LMStudioServerError: if the model has no variants.
 
         ::
@@ -55,7 +55,7 @@ class SystemNamespace(Facade):
         return self._bridge.call(self._core.list_downloaded_model_variants(model_key), self._wrap)
 
     def version(self) -> ServerVersion:
-        """Ask which version of LM Studio this is.
+        """Request the version of LM Studio.
 
         :return: its version and build.
 
@@ -66,7 +66,7 @@ class SystemNamespace(Facade):
         return self._bridge.call(self._core.version())
 
     def info(self) -> ServerInfo:
-        """Ask about the server's process. Older servers do not answer this.
+        """Request info about the server's process. Older servers do not support this.
 
         :return: its process id, its version, and whether it runs without a window.
 
@@ -81,10 +81,10 @@ class SystemNamespace(Facade):
     ) -> None:
         """Show a notification in LM Studio's window.
 
-        :param title: its headline.
-        :param description: what else it says.
-        :param no_auto_dismiss: True keeps it there until someone closes it.
-        :raises LMStudioValueError: if one of them is no text.
+        :param title: headline of the notification.
+        :param description: text below the headline; None for none.
+        :param no_auto_dismiss: True keeps the notification open until the user closes it.
+        :raises LMStudioValueError: if the title or the description is not a text.
 
         ::
 
@@ -95,13 +95,13 @@ class SystemNamespace(Facade):
     def start_http_server(
         self, port: int | None = None, *, cors: bool | None = None, network_interface: str | None = None
     ) -> None:
-        """Start LM Studio's HTTP server, the one that speaks REST.
+        """Start LM Studio's HTTP server, which serves the REST API.
 
-        :param port: where it shall listen, from 1 to 65535; None leaves it to LM Studio's settings.
+        :param port: the port to listen on, from 1 to 65535; None leaves it to LM Studio's settings.
         :param cors: whether web pages of other origins may use it; None leaves it to LM Studio's settings.
-        :param network_interface: the address that it listens on, such as ``"127.0.0.1"``; None leaves it to LM
+        :param network_interface: the address to listen on, such as ``"127.0.0.1"``; None leaves it to LM
             Studio's settings.
-        :raises LMStudioValueError: if there is no such port.
+        :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioServerError: if it cannot be started.
 
         ::
@@ -111,11 +111,11 @@ class SystemNamespace(Facade):
         self._bridge.call(self._core.start_http_server(port, cors=cors, network_interface=network_interface))
 
     def stop_http_server(self) -> None:
-        """Stop LM Studio's HTTP server. This connection does not go through it and stays."""
+        """Stop LM Studio's HTTP server. This connection does not use it and stays open."""
         self._bridge.call(self._core.stop_http_server())
 
     def get_experiment_flags(self) -> Sequence[str]:
-        """Ask which experiments are switched on.
+        """List the experiments that are switched on.
 
         :return: their codes.
         """
@@ -124,11 +124,11 @@ class SystemNamespace(Facade):
     def set_experiment_flag(self, code: str, value: bool) -> None:
         """Switch an experiment on or off.
 
-        :param code: which one.
+        :param code: code of the experiment.
         :param value: True for on.
         """
         self._bridge.call(self._core.set_experiment_flag(code, value))
 
     def request_shutdown(self) -> None:
-        """Ask the server to end, and with it all connections to it."""
+        """Request the server to shut down, which closes all connections to it."""
         self._bridge.call(self._core.request_shutdown())

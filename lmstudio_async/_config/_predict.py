@@ -29,7 +29,8 @@ class LlmPredictionConfig(Settings):
 
     :param max_tokens: how many tokens to predict at most; ``False``: no limit.
         Server's default: ``False``.
-    :param temperature: randomness of the choice of tokens, at least 0. 0 always chooses the likeliest token.
+    :param temperature: randomness of the choice of tokens, at least 0. 0 always chooses the likeliest token; higher
+        values choose more freely.
         Server's default: 0.8.
     :param stop_strings: the answer ends before any of these. Server's default: none.
     :param context_overflow_policy: action when the context is full: ``"stopAtLimit"`` ends the answer,
