@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedServer", "ServerLimits", "create_app"]
 
 
-# Each name is loaded when it is wanted: a server inside a program needs nothing that listens at a port.
+# Import each name on first use, because a server inside a program needs no module that listens on a port.
 def __getattr__(name: str) -> Any:
     if name == "EmbeddedServer":
         from lmstudio_async.embedded._server import EmbeddedServer

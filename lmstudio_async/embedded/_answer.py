@@ -1,4 +1,4 @@
-"""From what the engine streams to the packets of a prediction: text, thoughts, tool calls, and how it came about."""
+"""Conversion of the engine's frames to the packets of a prediction: text, thoughts, tool calls and statistics."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ Frame = Mapping[str, Any]
 
 
 class Answer:
-    """One answer under way. Feed it the engine's frames, and send what it gives.
+    """One answer that is being generated. Feed it the engine's frames, and send the packets that it yields.
 
-    :param limit: how many tokens it may have.
-    :param candidates: how many tokens to tell of at each place; None for none, not even the chosen ones.
-    :param stop_strings: end the answer, but not a thought: the engine would not tell these two apart.
-    :param requests: finds the tool calls, if the engine does not look for them itself.
-    :param calls: likewise, for the models that have a form of their own to call a tool.
-    :ivar generating: the prompt is done.
-    :ivar finished: nothing more is needed from the engine.
+    :param limit: the most tokens that the answer may have; None for no limit.
+    :param candidates: the number of candidate tokens to report at each position; None to report no tokens at all, not
+        even the chosen ones.
+    :param stop_strings: the strings that end the answer, but not a thought. The engine does not get them, because it
+        would also stop within a thought.
+    :param requests: finds the tool calls in the form of LM Studio's default tool use.
+    :param calls: finds the tool calls in the model's own form, where the engine does not parse them.
+    :ivar generating: whether the prompt is processed and tokens arrive.
+    :ivar finished: whether the answer is complete, so that no further frame is needed.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Answer:
     ) -> None:
         self.generating = False
         self.finished = False
-        # A string would be copied for each token that it grows by.
+        # A buffer, because a string would be copied for each appended token.
         self._text = StringIO()
         self.stop_reason = "failed"
         self._limit = limit
@@ -82,42 +84,42 @@ class Answer:
         self._drafted_left = 0
 
     def begin(self) -> PromptProcessingProgressPacket:
-        """The first packet."""
+        """Return the first packet."""
         return PromptProcessingProgressPacket(progress=0.0, details=self._prompt)
 
     @property
     def latest_progress(self) -> PromptProcessingProgressPacket:
-        """How far the prompt is."""
+        """The latest progress of prompt processing, as a packet."""
         return PromptProcessingProgressPacket(progress=self._progress, details=self._prompt)
 
     @property
     def text(self) -> str:
-        """Everything that was said."""
+        """All generated text, including thoughts and their tags."""
         return self._text.getvalue()
 
     @property
     def predicted(self) -> int:
-        """How many tokens the model has said."""
+        """Number of generated tokens."""
         return self._predicted
 
     @property
     def prompt_length(self) -> int:
-        """The tokens of the prompt; 0 as long as the engine has not told."""
+        """Number of tokens in the prompt; 0 until the engine reports it."""
         return self._prompt.total_prompt_token_count
 
     def go_on_after(self, predicted: int) -> None:
-        """Take what is fed from here on as the continuation of the first so many tokens of the answer."""
+        """Treat all later frames as the continuation of the first ``predicted`` tokens of the answer."""
         repeated = self._predicted - predicted
         self._predicted = self._predicted_before = predicted
         self._uncounted = max(self._uncounted - repeated, 0)
         self._untold = self._untold[: len(self._untold) - repeated]
-        # Each request of the engine's counts drafts from 0 on.
+        # The engine counts the drafts of each request from 0.
         self._drafted_before += int(self._timings.get("draft_n", 0))
         self._accepted_before += int(self._timings.get("draft_n_accepted", 0))
         self._accepted, self._timings = 0, {}
 
     def feed(self, frame: Frame) -> Iterator[WireObject]:
-        """Take one frame of either of the engine's endpoints."""
+        """Process one frame of ``/completion`` or ``/v1/chat/completions``, and yield packets."""
         self._timings = frame.get("timings") or self._timings
         if "prompt_progress" in frame:
             yield from self._prompt_progress(frame["prompt_progress"])
@@ -133,7 +135,7 @@ class Answer:
 
     def _prompt_progress(self, told: Frame) -> Iterator[WireObject]:
         if self.generating:
-            return  # The engine reads again what it has said.
+            return  # The continuation of an answer: its prompt includes the text that was generated before.
         total, done = int(told["total"]), int(told["processed"])
         self._prompt = PromptProcessingDetails(
             cached_token_count=int(told["cache"]),
@@ -147,13 +149,13 @@ class Answer:
             yield self.latest_progress
 
     def _completion(self, frame: Frame) -> Iterator[WireObject]:
-        """A frame of ``/completion``."""
+        """Process a frame of ``/completion``."""
         predicted = self._predicted_before + int(frame.get("tokens_predicted", 0))
         self._count_prompt(int(frame.get("tokens_evaluated", 0)))
         yield from self._tokens(predicted, frame.get("completion_probabilities"))
         text = frame.get("content", "")
         if self._calls is not None and self.has_called:
-            # The arguments of a call may have the tag in them that begins thoughts.
+            # From the first call on, no thoughts: the arguments of a call may contain the start tag of thoughts.
             text = "".join(piece for piece, _ in self._reasoning.flush()) + text
             self._reasoning = ReasoningParser(None)
         yield from self._content(text)
@@ -163,7 +165,7 @@ class Answer:
             yield from self._flush()
 
     def _chat(self, choice: Frame) -> Iterator[WireObject]:
-        """A frame of ``/v1/chat/completions``."""
+        """Process a frame of ``/v1/chat/completions``."""
         delta, timings = choice.get("delta") or {}, self._timings
         if timings:
             self._count_prompt(int(timings.get("prompt_n", 0)) + int(timings.get("cache_n", 0)))
@@ -192,11 +194,11 @@ class Answer:
             yield from self._flush()
 
     def _predicted_by(self, timings: Frame, otherwise: int) -> int:
-        """The tokens of the whole answer, if the engine tells those of its present part."""
+        """Return the token count of the whole answer, or ``otherwise`` if the engine reports no count."""
         return self._predicted_before + int(timings["predicted_n"]) if "predicted_n" in timings else otherwise
 
     def _content(self, text: str) -> Iterator[WireObject]:
-        """A piece of what the model says, in which thoughts and tool calls may hide."""
+        """Process a piece of generated text, which may contain thoughts and tool calls."""
         calls: list[dict[str, Any]] = []
         if self._requests is not None:
             text, calls = self._requests.feed(text)
@@ -204,7 +206,7 @@ class Answer:
         yield from self._tool_calls.feed(calls)
 
     def _read(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
-        """Say pieces of thoughts and of the answer; a stop string ends the answer, but no thought."""
+        """Yield packets for pieces of thoughts and of the answer. A stop string ends the answer, but no thought."""
         for text, kind in pieces:
             if self._stop_string is not None:
                 return
@@ -216,7 +218,7 @@ class Answer:
                 yield from self._say([(text, kind)])
 
     def _tell(self, found: Sequence[Found]) -> Iterator[WireObject]:
-        """Tell pieces of the answer, text or calls."""
+        """Yield packets for pieces of the answer: text or tool calls."""
         for each in found:
             if self._stop_string is not None:
                 return
@@ -232,11 +234,11 @@ class Answer:
             yield from self._tell(self._calls.flush())
 
     def _say_held(self) -> Iterator[WireObject]:
-        """Say what was held back of the answer, because it has no stop string after all."""
+        """Yield the part of the answer that was held back, because it has no stop string after all."""
         yield from self._say([(self._stops.flush(), "none")])
 
     def _flush(self) -> Iterator[WireObject]:
-        """What was held back, now that nothing more comes."""
+        """Yield everything that was held back, at the end of the answer."""
         if self._requests is not None:
             yield from self._read(self._reasoning.feed(self._requests.flush()))
             if self._requests.found_any and self.stop_reason == "eosFound":
@@ -262,25 +264,25 @@ class Answer:
         return self._tool_calls.any
 
     def break_call(self, raw: str) -> None:
-        """The engine could not follow a tool call, and nothing else will be known of it.
+        """Record a tool call that the engine could not parse, to be reported as broken at the end of the answer.
 
-        :param raw: where it gave up.
+        :param raw: the text at which the engine's parser failed.
         """
         self._broken_call = raw
 
     def go_on_with(self, calls: CallFinder | None) -> None:
-        """Take what is fed from here on as what follows on :attr:`text`, not read by the engine.
+        """Treat all later frames as the continuation of :attr:`text`, in which the engine parses no tool calls.
 
-        :param calls: finds the calls in it.
+        :param calls: finds the tool calls in the continuation.
         """
         self._predicted_before = self._predicted
-        # The model says again what was held back.
+        # Drop the text that was held back, because the model generates it again.
         self._stops.flush()
         self._reasoning.flush()
         self._calls = calls
 
     def stop(self, reason: str) -> Iterator[WireObject]:
-        """It was ended from outside."""
+        """End the answer early for ``reason``, and yield everything that was held back."""
         self.stop_reason = reason
         yield from self._flush()
 
@@ -299,7 +301,7 @@ class Answer:
             self.generating = True
             self._first_token_at = anyio.current_time()
             if self._progress < 1:
-                # The engine says nothing of a prompt that it has still in its cache.
+                # The engine reports no progress for a prompt that is still in its cache.
                 self._progress = 1.0
                 yield self.latest_progress
         accepted = int(self._timings.get("draft_n_accepted", 0))
@@ -326,12 +328,12 @@ class Answer:
                     tokens=self._untold if self._candidates is not None else None,
                 )
             )
-            # Accepted drafts are told of in the frame of the first of them, and come one in a frame.
+            # The engine counts all accepted drafts in the frame of the first one, and sends one of them per frame.
             self._drafted_left = max(self._drafted_left - self._uncounted, 0)
             self._uncounted, self._untold = 0, []
 
     def stats(self, gpu_layers: float | None, draft_key: str | None) -> LlmPredictionStats:
-        """How it came about, as far as it came."""
+        """Return the statistics of the answer so far."""
         now = anyio.current_time()
         prompt = self._prompt.total_prompt_token_count
         first = self._first_token_at
@@ -341,7 +343,7 @@ class Answer:
             speed = self._predicted / elapsed if elapsed > 0 else None
         drafts: dict[str, Any] = {}
         if draft_key is not None:
-            # The engine leaves the numbers out if there was no draft.
+            # The engine omits these numbers if no token was drafted.
             drafted = self._drafted_before + int(self._timings.get("draft_n", 0))
             accepted = self._accepted_before + int(self._timings.get("draft_n_accepted", 0))
             drafts = {

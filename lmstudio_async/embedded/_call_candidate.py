@@ -1,4 +1,4 @@
-"""A place in an answer where a call of a tool may begin, read letter by letter."""
+"""A place in an answer where a tool call may begin, parsed letter by letter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmstudio_async.embedded._call_object import CallObject, JsonValue, Letters,
 
 __all__ = ["CallCandidate"]
 
-# The marks that a call may stand behind, and those that end it there.
+# Start mark of a call -> its end mark, empty if it has none.
 _MARKS: Final = {
     "<tool_call>": "</tool_call>",
     "<tool_calls>": "</tool_calls>",
@@ -25,13 +25,13 @@ _PARAMETERS: Final = re.compile(r"<parameter=([^>]+)>(.*?)(?:</parameter>|(?=<pa
 
 
 class CallCandidate:
-    """A text that may be a call: marks, and an object or a function behind them.
+    """A text that may be a tool call: marks, followed by an object or a function.
 
     :param tools: the schemas of the arguments, by the name of the tool.
-    :param bare: an object without marks may be one too.
-    :param after: the marks that may end the call before; None if there is none directly before.
-    :ivar swallowed: the marks and the white space between the call before and what is held.
-    :ivar ends: marks that may follow.
+    :param bare: whether a JSON object without marks may be a call too.
+    :param after: the end marks that the previous call may have; None if no call stands directly before.
+    :ivar swallowed: the marks and the white space between the previous call and the held text.
+    :ivar ends: the end marks that may follow.
     """
 
     def __init__(self, tools: Mapping[str, Any], *, bare: bool, after: Sequence[str] | None) -> None:
@@ -42,7 +42,7 @@ class CallCandidate:
         self._stage: Literal["gap", "mark", "marked", "object", "function", "body", "json", "tags"]
         self._stage = "mark" if after is None else "gap"
         self._held = Letters()
-        # Separators before the call are held too.
+        # Where the call begins in the held text, because separators before the call are held too.
         self._begin = 0
         self._mark = ""
         self._is_marked = False
@@ -55,18 +55,18 @@ class CallCandidate:
 
     @property
     def held(self) -> str:
-        """The text, if it is no call."""
+        """The whole text so far, for a candidate that is no call."""
         return self._held.since(0)
 
     @property
     def raw(self) -> str:
-        """The text of the call."""
+        """The text of the call, without separators before it."""
         return self._held.since(self._begin)
 
     @property
     def reread(self) -> int:
-        """How many letters at the end of what is held may begin a call, if this is none."""
-        # Nothing else that a candidate takes has the beginning of another one in it.
+        """Number of letters at the end of the held text that may begin another call, if this is no call."""
+        # Only the tags of a function and the last letter can contain the beginning of another candidate.
         return len(self._tags) or 1
 
     @property
@@ -75,20 +75,20 @@ class CallCandidate:
         return self._object.name or "" if self._stage == "object" else self._function
 
     def arguments(self, place: int) -> str:
-        """The JSON of the arguments from that place on, as far as it has come."""
+        """Return the JSON of the arguments from ``place`` on, as far as it has arrived."""
         if self._stage == "object":
             return self._object.arguments(place)
         return self._json.letters.since(place) if self._parameters is None else self._parameters[place:]
 
     @property
     def is_call(self) -> bool:
-        """Whether it is a call of a tool for sure, if not yet a whole one."""
+        """Whether the text is certainly a call of a known tool, though maybe an incomplete one."""
         if self._stage == "object":
             return self._object.is_call
         return self._function in self._tools and (bool(self._json.letters) or self._parameters is not None)
 
     def take(self, letter: str) -> Verdict:
-        """Take a letter."""
+        """Parse one more letter, and return the verdict on the text so far."""
         if self._stage == "gap" and (verdict := self._take_gap(letter)):
             return verdict
         self._held.add(letter)
@@ -110,7 +110,7 @@ class CallCandidate:
                 return self._take_tags(letter)
 
     def end(self) -> Verdict:
-        """Give the verdict if nothing more comes."""
+        """Return the verdict at the end of the answer."""
         if self._stage == "object":
             return self._object.end()
         return "broken" if self._stage in ("json", "tags") else "text"
@@ -118,7 +118,7 @@ class CallCandidate:
     # -- before and between calls
 
     def _take_gap(self, letter: str) -> Verdict | None:
-        """Take white space and what parts calls; None if it is neither."""
+        """Parse white space or a separator between calls; return None for any other letter."""
         if letter.isspace() and not self._held:
             self.swallowed += letter
             return "open"
@@ -233,7 +233,7 @@ class CallCandidate:
 
 
 def _value(text: str, schema: Any) -> Any:
-    """Read a value that stands without quotes if it is a string."""
+    """Read the value of a parameter tag, in which a string has no quotes."""
     if isinstance(schema, Mapping) and schema.get("type") == "string":
         return text
     try:

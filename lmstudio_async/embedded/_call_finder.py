@@ -1,4 +1,4 @@
-"""Tool calls in the text of an answer, for the answers that the engine's own parser does not read.
+"""Parser of tool calls in the text of an answer, for answers that the engine does not parse itself.
 
 A call names its tool and has its arguments in a JSON object, bare or within marks, or in tags::
 
@@ -7,7 +7,7 @@ A call names its tool and has its arguments in a JSON object, bare or within mar
     <function=add>{"a": 1}</function>
     <function=add><parameter=a>1</parameter></function>
 
-Everything else is text, and comes back letter by letter.
+All other text is returned unchanged.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = ["BrokenCall", "CallArguments", "CallEnd", "CallFinder", "CallName", "
 
 @attrs.frozen
 class CallName:
-    """A call has begun, of this tool."""
+    """The beginning of a call, with the name of its tool."""
 
     name: str
 
 
 @attrs.frozen
 class CallArguments:
-    """A piece of the arguments, in JSON."""
+    """A piece of the arguments of a call, in JSON."""
 
     text: str
 
 
 @attrs.frozen
 class CallEnd:
-    """The call is whole, but its arguments may be no valid JSON.
+    """The end of a complete call, whose arguments may be invalid JSON.
 
     :ivar raw: the text of the call.
     """
@@ -50,9 +50,9 @@ class CallEnd:
 
 @attrs.frozen
 class BrokenCall:
-    """A call that breaks off, or that names a tool which there is not.
+    """A call that breaks off, or that names an unknown tool.
 
-    :ivar raw: its text. It includes that of the call that has begun, if one has.
+    :ivar raw: the text of the call, from its beginning even if a `CallName` was returned for it.
     """
 
     raw: str
@@ -62,11 +62,11 @@ Found = str | CallName | CallArguments | CallEnd | BrokenCall
 
 
 class CallFinder:
-    """Finds calls in a text that comes in pieces. Holds text back only while it may still become a call.
+    """Finds calls in a text that arrives in pieces. Holds text back only while it may still become a call.
 
-    :param tools: those that there are, in the form of OpenAI's chat completions.
-    :param bare: a JSON object without marks may be a call too.
-    :ivar found_any: a whole call was found.
+    :param tools: the tools of the request, in the form of OpenAI's chat completions.
+    :param bare: whether a JSON object without marks may be a call too.
+    :ivar found_any: whether a complete call was found.
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]], *, bare: bool) -> None:
@@ -76,15 +76,15 @@ class CallFinder:
         self._bare = bare
         self._starts = re.compile(r"[<\[{]" if bare else r"[<\[]")
         self._candidate: CallCandidate | None = None
-        # How much of the arguments has been told; None before the name has.
+        # Length of the arguments that were returned so far; None until the name was returned.
         self._told: int | None = None
-        # A call that is none after all: it goes on to one of the ends, or to the end of the answer.
+        # A broken call: its text goes on to one of the end marks, or to the end of the answer.
         self._broken: Letters | None = None
         self._broken_until: tuple[str, ...] | None = None
         self._found: list[Found] = []
 
     def feed(self, text: str) -> list[Found]:
-        """Give what is surely text, and the parts of calls, in their order."""
+        """Parse a piece of text; return certain text and the parts of calls, in their order."""
         self._read(text)
         if self._candidate is not None:
             self._tell(self._candidate)
@@ -92,7 +92,7 @@ class CallFinder:
         return found
 
     def flush(self) -> list[Found]:
-        """Give the rest, now that nothing more comes."""
+        """Return the rest, at the end of the answer."""
         while (candidate := self._candidate) is not None:
             verdict = candidate.end()
             if verdict != "text":
@@ -119,7 +119,7 @@ class CallFinder:
                 text = self._look_at(self._candidate, text)
 
     def _look_at(self, candidate: CallCandidate, text: str) -> str:
-        """Have the candidate take letters until it is decided, and give what is to be read then."""
+        """Feed letters to the candidate until it is decided, and return the text that is still to be read."""
         for place, letter in enumerate(text):
             verdict = candidate.take(letter)
             if verdict != "open":
@@ -129,7 +129,7 @@ class CallFinder:
         return ""
 
     def _settle(self, verdict: Verdict, candidate: CallCandidate, rest: str) -> str:
-        """Act on the end of a candidate, and give what is to be read then."""
+        """Act on the verdict on a candidate, and return the text that is still to be read."""
         self._candidate = None
         if verdict == "text":
             self._end_broken(candidate.swallowed)
@@ -151,7 +151,7 @@ class CallFinder:
         if verdict == "invented":
             self._candidate = self._new_candidate(candidate.ends)
         else:
-            # Brackets stand anywhere.
+            # "]" cannot end a broken call, because it may stand anywhere in the text.
             self._broken_until = tuple(end for end in candidate.ends if end != "]")
         return rest
 
@@ -167,7 +167,7 @@ class CallFinder:
         return ""
 
     def _tell(self, candidate: CallCandidate) -> None:
-        """Tell as much of a call as is known."""
+        """Append the parts of a call that are known and were not returned yet."""
         if not candidate.is_call:
             return
         if self._told is None:

@@ -1,4 +1,4 @@
-"""How a chat template writes the call of a tool, as far as its own rendering of one shows."""
+"""The form in which a chat template writes a tool call, read from a sample that the template renders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 __all__ = ["PROBES", "CallForm", "read_call_form"]
 
-#: Behind a mark, as a bare JSON object, or the template does not show it.
+#: Behind a mark, as a bare JSON object, or unknown because the template does not render calls.
 CallForm = Literal["marked", "bare", "untold"]
 
 _TOOL: Final = "probe_of_a_call"
@@ -26,7 +26,7 @@ _RESULT: Final[dict[str, Any]] = {
     "content": "Done",
 }
 
-#: A chat, and the same with a call in it.
+#: A chat, and the same chat with a tool call in it.
 PROBES: Final = ([_USER], [_USER, _CALL, _RESULT])
 
 _OBJECT: Final = re.compile(
@@ -35,15 +35,15 @@ _OBJECT: Final = re.compile(
 
 
 def read_call_form(before: str, with_call: str) -> CallForm:
-    """Tell how a template writes a call.
+    """Return the form in which a template writes a call.
 
-    :param before: the first of :data:`PROBES`, as a prompt.
-    :param with_call: the other one.
+    :param before: the prompt that the template makes of the first chat of :data:`PROBES`.
+    :param with_call: the prompt that it makes of the second one.
     """
     head, named, _ = with_call.partition(_TOOL)
     if not named:
         return "untold"
     begin = _OBJECT.search(head)
-    # The prompt ends with what begins an answer.
+    # `before` ends with the beginning of an answer. The form is bare if nothing else stands before the object.
     is_bare = begin is not None and before.startswith(head[: begin.start()].rstrip())
     return "bare" if is_bare else "marked"

@@ -1,4 +1,4 @@
-"""A JSON object that may be a call of a tool, letter by letter."""
+"""A JSON object that may be a tool call, parsed letter by letter."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Final, Literal
 
 __all__ = ["CallObject", "JsonValue", "Letters", "Verdict"]
 
-#: Of what was taken so far: it may become a call, is none, is one, was one before the last letter, is almost one, or is
-#: one of a tool that there is not.
+#: The text so far may become a call, is no call, is a complete call, was a complete call before the last letter, is an
+#: invalid call, or is a call of an unknown tool.
 Verdict = Literal["open", "text", "whole", "whole before", "broken", "invented"]
 
 _NAMES: Final = frozenset({"name", "tool_name", "function"})
 _ARGUMENTS: Final = frozenset({"arguments", "parameters"})
 _KEYS: Final = _NAMES | _ARGUMENTS | {"type", "id", "tool_call_id"}
-# Of a name, an identifier or a type.
+# Letters of a name, an identifier or a type.
 _LONGEST_WORD: Final = 200
 
 
 class Letters:
-    """A text that grows letter by letter, at a cost that does not grow with it."""
+    """A text that grows letter by letter, at a constant cost per letter."""
 
     def __init__(self) -> None:
         self._letters: list[str] = []
@@ -33,15 +33,15 @@ class Letters:
         self._letters.append(letter)
 
     def since(self, place: int) -> str:
-        """Return the text from there on; a negative place counts from the end."""
+        """Return the text from ``place`` on; a negative place counts from the end."""
         return "".join(self._letters[place:])
 
 
 class JsonValue:
-    """A JSON object, list or string, up to its end.
+    """A JSON object, list or string, parsed up to its end.
 
-    :ivar letters: what was taken.
-    :ivar is_object: it began with a brace.
+    :ivar letters: the text so far.
+    :ivar is_object: whether it begins with a brace.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class JsonValue:
         self._escaped = False
 
     def take(self, letter: str) -> bool:
-        """Take a letter; return whether it is the last one."""
+        """Append a letter; return whether the value is complete."""
         self.is_object = self.is_object or (letter == "{" and not self.letters)
         self.letters.add(letter)
         if self._in_string:
@@ -74,11 +74,11 @@ class JsonValue:
 class CallObject:
     """An object with the name of a tool, its arguments, and nothing else but an id and a type.
 
-    It is read only as far as a call has to be: invalid JSON within the arguments is left to whoever uses them.
+    The parser only finds the end of the arguments. It leaves invalid JSON within them to the user of the call.
 
-    :param tools: the names of those that there are.
-    :param marked: it stands within marks that only calls have.
-    :ivar name: as soon as it is known.
+    :param tools: the names of the tools of the request.
+    :param marked: whether the object stands within marks that only calls have.
+    :ivar name: the name of the tool; None until it is known.
     """
 
     def __init__(self, tools: Container[str], *, marked: bool) -> None:
@@ -96,12 +96,12 @@ class CallObject:
 
     @property
     def is_known(self) -> bool:
-        """Whether it names a tool that there is."""
+        """Whether it names a tool of the request."""
         return self.name is not None and self.name in self._tools
 
     @property
     def is_call(self) -> bool:
-        """Whether it is a call for sure, if not yet a whole one."""
+        """Whether it is certainly a call, though maybe an incomplete one."""
         return self.is_known and (self._arguments is not None or self._reads_arguments)
 
     @property
@@ -109,13 +109,13 @@ class CallObject:
         return self._state == "in value" and self._key in _ARGUMENTS and self._value.is_object
 
     def arguments(self, place: int) -> str:
-        """The JSON of the arguments from that place on, as far as it has come."""
+        """Return the JSON of the arguments from ``place`` on, as far as it has arrived."""
         if self._arguments is not None:
             return self._arguments[place:]
         return self._value.letters.since(place) if self._reads_arguments else ""
 
     def take(self, letter: str) -> Verdict:
-        """Take a letter."""
+        """Parse one more letter, and return the verdict on the text so far."""
         if self._state in ("in key", "in value", "literal"):
             return self._within(letter)
         if letter.isspace():
@@ -139,7 +139,7 @@ class CallObject:
         return "open"
 
     def end(self) -> Verdict:
-        """Give the verdict if nothing more comes."""
+        """Return the verdict at the end of the answer."""
         if self.is_call and self._arguments is not None:
             return "whole"
         named = self.name is not None and self._has_arguments
@@ -203,11 +203,11 @@ class CallObject:
         return "invented" if named else "text"
 
     def _no_call(self) -> Verdict:
-        """It has what no call has."""
+        """Return the verdict on an object with a key or a value that no call has."""
         return "broken" if self._marked and self.name is not None else "text"
 
     def _no_object(self) -> Verdict:
-        """It is no JSON object."""
+        """Return the verdict on a text that is no JSON object."""
         if self.is_call and self._arguments is not None:
             return "whole before"
         return "broken" if self.is_known and self._has_arguments else self._no_call()

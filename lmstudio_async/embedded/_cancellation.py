@@ -1,4 +1,4 @@
-"""Waiting for nothing but the cancellation of a task."""
+"""A wait that ends only with the cancellation of its task."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["wait_until_cancelled"]
 
 
 async def wait_until_cancelled() -> None:
-    """Wait, without a timer: `anyio.sleep_forever` asks for one at the end of time, which qasync cannot set."""
+    """Wait without a timer. `anyio.sleep_forever` sets one at an infinite time, and qasync does not support that."""
     await anyio.Event().wait()

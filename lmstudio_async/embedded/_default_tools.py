@@ -1,10 +1,10 @@
-"""Tools for models whose chat template has none: told in the system message, called in a form of our own.
+"""Tool use for models whose chat template has none: a system message lists the tools, and a grammar forms the calls.
 
-The form is that of LM Studio's default tool use::
+The form of a call is that of LM Studio's default tool use::
 
     [TOOL_REQUEST]{"name": "add", "arguments": {"a": 1, "b": 2}}[END_TOOL_REQUEST]
 
-A grammar holds the model to it, so that even a small one calls only tools that there are, with arguments that fit.
+With the grammar even a small model calls only existing tools, with arguments that match their schemas.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ The tools, one on a line:
 
 
 def with_tools(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """A chat with its tools, tool calls and results told as plain text.
+    """Return a chat with its tools, tool calls and results written as plain text.
 
-    :param messages: in the form of OpenAI's chat completions.
-    :param tools: what the model may call; none if it may not.
+    :param messages: the chat, in the form of OpenAI's chat completions.
+    :param tools: the tools that the model may call; empty if it may call none.
     """
     told: list[Message] = []
     for message in messages:
@@ -48,7 +48,8 @@ def with_tools(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) 
             if told and told[-1].get("is_result"):
                 told[-1]["content"] += "\n" + text
             else:
-                # Templates without tools have no such role; and many want user and assistant to take turns.
+                # Templates without tools have no role "tool". Results are joined because many templates require that
+                # user and assistant take turns.
                 told.append({"role": "user", "content": text, "is_result": True})
         elif calls := message.get("tool_calls"):
             texts = [_request(call["function"]["name"], call["function"]["arguments"]) for call in calls]
@@ -75,21 +76,21 @@ def _request(name: str, arguments: str) -> str:
 
 
 def grammar(tools: Sequence[Mapping[str, Any]], *, required: bool, end: str) -> str:
-    """What the model may say: text, and then calls of these tools.
+    """Return the grammar of an answer: text, followed by calls of these tools.
 
-    :param required: calls and nothing else.
+    :param required: whether the answer must consist of calls only.
     :param end: the token that ends an answer.
     """
-    # The engine takes another token for the end than models do that have more than one of them.
+    # Allow the end token of the model, because the engine may treat another one of several end tokens as the end.
     ending = f" {end}?" if re.fullmatch(r"<[^<>\s]+>", end) else ""
     mark = json.dumps(_START)
     rules = [
         "%llguidance {}",
         f"start: {mark} calls{ending}" if required else f"start: (TEXT? | text_and_mark calls){ending}",
-        # Text is all that does not begin a call.
+        # Text is everything without the start mark of a call.
         rf"TEXT: /(?s:.+)/ & ~/(?s:.*){re.escape(_START)}(?s:.*)/",
         rf"text_and_mark[lazy]: /(?s:.*){re.escape(_START)}/",
-        # A small model repeats itself for ever if it is let.
+        # The number of calls is limited, because a small model may repeat itself endlessly.
         rf"calls: call (/\s{{0,2}}/ {mark} call){{0,{_MOST_CALLS - 1}}}",
         "call: " + " | ".join(f"call_{number}" for number in range(len(tools))),
     ]
@@ -105,7 +106,7 @@ def grammar(tools: Sequence[Mapping[str, Any]], *, required: bool, end: str) -> 
                 "whitespace_flexible": False,
                 "item_separator": ", ",
                 "key_separator": ": ",
-                # One word of a schema that the engine does not know would have it go without any of these rules.
+                # Otherwise one unknown keyword in a schema would make the engine ignore the whole grammar.
                 "lenient": True,
                 "coerce_one_of": True,
             },
@@ -115,7 +116,7 @@ def grammar(tools: Sequence[Mapping[str, Any]], *, required: bool, end: str) -> 
 
 
 class RequestScanner:
-    """Finds the calls in what the model says, which comes in pieces."""
+    """Finds the calls in the text of an answer, which arrives in pieces."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -124,11 +125,11 @@ class RequestScanner:
 
     @property
     def found_any(self) -> bool:
-        """Whether anything was called."""
+        """Whether a call was found."""
         return self._index >= 0
 
     def feed(self, text: str) -> tuple[str, list[Delta]]:
-        """What is surely text, and the calls as the engine would stream them: a name, then arguments in pieces."""
+        """Return certain text, and the calls as the engine would stream them: a name, then arguments in pieces."""
         self._held += text
         said, deltas = "", list[Delta]()
         while True:
@@ -143,12 +144,12 @@ class RequestScanner:
                 return said, deltas
 
     def flush(self) -> str:
-        """What was held back and is no call, now that nothing more comes."""
+        """Return the held text that is no call, at the end of the answer."""
         text, self._held = self._held, ""
         return _START + text if self._state == "head" else text if self._state == "text" else ""
 
     def _text(self) -> str:
-        # What stands between calls is only there to part them.
+        # White space between calls is only a separator.
         held = self._held.lstrip() if self.found_any else self._held
         text, mark, rest = held.partition(_START)
         if mark:

@@ -1,6 +1,6 @@
-"""Speculative decoding: which model drafts for another one, and how.
+"""Speculative decoding: the choice of a draft model, and its settings.
 
-A draft model proposes tokens that the model itself only has to check: the answer is the same, and comes faster.
+A draft model proposes tokens that the main model only has to check. The answer is the same, but takes less time.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _LEAST: Final = "minDraftLengthToConsider"
 _PROBABILITY: Final = "minContinueDraftingProbability"
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
-# What the engine allows: the first tokens are special ones, and vocabularies are padded to round numbers.
+# The engine allows these differences: the first tokens are special ones, and vocabularies are padded to round numbers.
 _FIRST_COMPARED: Final = 5
 _MOST_MORE: Final = 128
 
 
 async def find_draft(catalog: Catalog, model: CatalogEntry, key: str) -> CatalogEntry:
-    """The downloaded model that is to draft for another one.
+    """Find the downloaded model that is to draft for another one.
 
-    :raises LMStudioModelNotFoundError: there is none of this key.
-    :raises LMStudioDomainMismatchError: it is no LLM.
-    :raises LMStudioUnsupportedFeatureError: its tokens are not those of the model, so that its drafts would mean nothing.
+    :raises LMStudioModelNotFoundError: no model has this key.
+    :raises LMStudioDomainMismatchError: the model of this key is no LLM.
+    :raises LMStudioUnsupportedFeatureError: its tokens differ from those of the main model, so it cannot draft for it.
     """
     try:
         draft, _ = await anyio.to_thread.run_sync(catalog.resolve, key, "llm")
@@ -61,12 +61,12 @@ async def find_draft(catalog: Catalog, model: CatalogEntry, key: str) -> Catalog
 
 
 def with_draft(spec: EngineSpec, given: Mapping[str, Any], draft: CatalogEntry | None) -> EngineSpec:
-    """How the engine has to be started to draft as a prediction config says.
+    """Return the spec of an engine that drafts as a prediction config requires.
 
-    :param spec: how it is started without one, maybe with a draft model that the load config names.
+    :param spec: the spec of the engine as it was loaded, maybe with a draft model that the load config names.
     :param given: the prediction config by wire key.
-    :param draft: the model that it names, if it does.
-    :raises LMStudioServerError: it contradicts itself, or has settings for a draft model and names none.
+    :param draft: the draft model that the prediction config names; None if it names none.
+    :raises LMStudioServerError: the config contradicts itself, or has settings for a draft model and names none.
     """
     asked = {
         name: given[_PREFIX + name]
@@ -117,13 +117,13 @@ def _misfit_of_files(model: Path, draft: Path) -> str | None:
     try:
         return _misfit(model, model.stat().st_mtime_ns, draft, draft.stat().st_mtime_ns)
     except (OSError, GgufError):
-        # The engine says better what is wrong with a file.
+        # Leave a faulty file to the engine, whose error message is better.
         return None
 
 
 @lru_cache(maxsize=64)
 def _misfit(model: Path, _model_changed: int, draft: Path, _draft_changed: int) -> str | None:
-    """Why one model's tokens are not the other's. Remembered until a file changes: vocabularies are long."""
+    """Return how the tokens of two models differ, or None. Cached until a file changes, because vocabularies are long."""
     ours, theirs = (read_header(path, arrays=[_TOKENS]) for path in (model, draft))
     kinds = [header.text("tokenizer.ggml.model") for header in (ours, theirs)]
     if kinds[0] != kinds[1]:
@@ -144,7 +144,7 @@ def _misfit(model: Path, _model_changed: int, draft: Path, _draft_changed: int) 
 
 
 def _mark(header: GgufHeader, mark: str) -> tuple[bool, int | None] | None:
-    """Whether a token is put at an end of every prompt, and which; None if that is left to the engine."""
+    """Return whether every prompt gets a BOS or EOS token, and its id; None if the file leaves that to the engine."""
     added = header.metadata.get(f"tokenizer.ggml.add_{mark}_token")
     if not isinstance(added, bool):
         return None
