@@ -1,4 +1,4 @@
-"""The downloaded models: what is in the models folder, and which model a key means."""
+"""Catalog of the downloaded models: the scan of the models folder, and the resolution of model keys."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ __all__ = ["Catalog", "CatalogEntry", "default_models_folder"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-# Skipped files that an error names.
+# Number of skipped files that an error names.
 _MOST_SKIPPED: Final = 3
-# What to take when nobody says which quantization: the nearest to four bits, rather more than fewer.
+# Bits of a weight by preference, for a key without a quantization: near four bits, rather more than fewer.
 _BITS_LIKED: Final = (4, 5, 6, 8, 3, 2, 16, 32, 1)
 
 
 class Catalog:
     """The models of one folder. Its methods block: call them in a thread.
 
-    What a file says is remembered until the file changes, so looking again costs one ``stat`` a file.
+    The header of a file is cached until the file changes, so a second scan costs one ``stat`` a file.
 
-    :param embedding_names: those of embedding models whose files do not say so; None for those of known families.
+    :param embedding_names: tells embedding models whose files look like an LLM's by their names; None to know only the
+        usual families of them.
     """
 
     def __init__(self, folder: Path, embedding_names: EmbeddingNames | None = None) -> None:
@@ -49,7 +50,7 @@ class Catalog:
         self._embedding_names = EmbeddingNames() if embedding_names is None else embedding_names
         self._headers: dict[str, tuple[tuple[int, int, int], GgufHeader | GgufError]] = {}
         self.broken: dict[str, str] = {}
-        """Path -> why this GGUF file is not among the models, as of the last scan."""
+        """Path -> reason why this GGUF file is not among the models, as of the last scan."""
 
     @property
     def folder(self) -> Path:
@@ -57,7 +58,7 @@ class Catalog:
         return self._folder
 
     def scan(self) -> list[CatalogEntry]:
-        """All models, in the alphabetical order of their paths."""
+        """Read the folder, and return all models in the alphabetical order of their paths."""
         broken: dict[str, str] = {}
         headers: dict[str, tuple[tuple[int, int, int], GgufHeader | GgufError]] = {}
         found: dict[str, ModelFile] = {}
@@ -77,7 +78,7 @@ class Catalog:
             if isinstance(header, GgufError):
                 broken[path] = str(header)
                 if isinstance(header.__cause__, OSError):
-                    # A matter of this moment, not of what is in the file.
+                    # Do not cache it, because the next attempt to read the file may succeed.
                     del headers[path]
             else:
                 found[path] = ModelFile(path, file, status.st_size, header)
@@ -88,12 +89,13 @@ class Catalog:
         return _with_unique_keys(entries)
 
     def resolve(self, key: str, domain: Literal["llm", "embedding"]) -> tuple[CatalogEntry, list[str] | None]:
-        """Find the model that a key, a path or the beginning of a path means. Looks at the folder again.
+        """Find the model that a key, a path or the beginning of a path means. Scans the folder again.
 
         :param key: a model key, with or without ``@quantization`` or ``publisher/``; a path, or its beginning.
         :return: the model, and, if the key means several models, the keys of all of them, this one's first.
-        :raises LMStudioModelNotFoundError: there is none, or a beginning that does not end at a ``/`` fits several.
-        :raises LMStudioDomainMismatchError: there is one, of the other kind.
+        :raises LMStudioModelNotFoundError: no model fits, or the beginning of a path that does not end at a ``/`` fits
+            several.
+        :raises LMStudioDomainMismatchError: only a model of the other kind fits.
         """
         entries = self.scan()
         for rules in _rules(key.replace("\\", "/").rstrip("/"), entries) if is_sound_key(key) else ():
@@ -108,7 +110,7 @@ class Catalog:
         raise path_not_found(key[:1024], keys, self._why_not(key, domain, keys))
 
     def _why_not(self, key: str, domain: str, keys: Sequence[str]) -> str:
-        """What its user cannot see from elsewhere: that the file is there, or that the folder is empty."""
+        """Return a hint at the cause that a remote user cannot see: a skipped file, or an empty models folder."""
         for path, reason in self.broken.items():
             if folded(key) in (folded(path), _key_of_file(path), EMBEDDING_PREFIX + _key_of_file(path)):
                 return f"The file {path} is there, and skipped: {reason}."
@@ -128,7 +130,7 @@ class Catalog:
 
 
 def _key_of_file(path: str) -> str:
-    """The key of a model in a file that cannot be read."""
+    """Return the key that the model of an unreadable file would have."""
     folder, _, name = path.rpartition("/")
     if not name.lower().endswith(".gguf"):
         return folded(path)  # A folder, or a link that may have been to one.
@@ -141,12 +143,12 @@ def _header_or_error(file: Path) -> GgufHeader | GgufError:
     try:
         return read_header(file)
     except GgufError as error:
-        # What was half read must not be kept alive by a traceback.
+        # Its traceback would keep the partly read header in memory.
         return error.with_traceback(None)
 
 
 def _with_unique_keys(entries: list[CatalogEntry]) -> list[CatalogEntry]:
-    """Add to the keys what tells models of one base key apart, and no more than that."""
+    """Make the keys unique: add a quantization or a publisher to those of models that share a base key."""
     by_base: dict[str, list[CatalogEntry]] = defaultdict(list)
     for entry in entries:
         by_base[entry.base_key].append(entry)
@@ -178,12 +180,12 @@ def _preference(entry: CatalogEntry) -> tuple[int, bool, str]:
 
 
 def _rules(key: str, entries: Sequence[CatalogEntry]) -> Iterator[list[list[CatalogEntry]]]:
-    """The models that a key means by each of the rules, the exacter rules first; rules that rank alike together."""
+    """Yield the models that a key means by each rule, in groups of rules of equal rank, the most exact first."""
     wanted = folded(key)
     name, variant = split_variant(wanted)
     chosen = [e for e in entries if variant is None or (e.quantization and variant in e.quantization)]
     yield [
-        # Not every file system takes names that differ only in case for the same.
+        # On a case-sensitive file system two paths may differ only in case.
         [entry for entry in entries if entry.path == key],
         [entry for entry in entries if wanted in {folded(entry.model_key), folded(entry.path)}],
         [entry for entry in chosen if name in _short_names(entry)],
@@ -199,7 +201,7 @@ def _short_names(entry: CatalogEntry) -> set[str]:
 
 
 def _repository_names(entry: CatalogEntry) -> set[str]:
-    """``publisher/repository`` and folders in it, as they are called and without the ``-GGUF`` of the hub."""
+    """Return ``publisher/repository`` and its folders, each with and without the suffix ``-GGUF`` of the Hub."""
     publisher, *folders = folded(entry.repository).split("/")
     names = {"/".join([publisher, *folders[:depth]]) for depth in range(1, len(folders) + 1)}
     return names | {name.removesuffix("-gguf") for name in names}

@@ -1,4 +1,4 @@
-"""The models that the headers of GGUF files describe: one of a file, or one of several that are its parts."""
+"""Catalog entries: the models that the headers of GGUF files describe, each of one file or of several parts."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ class CatalogEntry:
 
     type: Literal["llm", "embedding"]
     model_key: str
-    """Names this model and no other of the catalog. It has a quantization or a publisher only where needed."""
+    """Unique key in the catalog. It contains a quantization or a publisher only where it needs one to be unique."""
     base_key: str
-    """The key without those: what all quantizations of a model have in common."""
+    """The key without quantization and publisher, the same for all quantizations of a model."""
     display_name: str
     publisher: str
     path: str
-    """Relative to the models folder, with forward slashes. Of a model in parts, the first one's."""
+    """Path relative to the models folder, with forward slashes; of a model in parts, that of the first part."""
     file: Path
     parts: tuple[Path, ...]
     """All files of the model, ``file`` first."""
     projector: Path | None
-    """The mmproj file, with which an LLM sees."""
+    """The mmproj file, which adds vision to an LLM."""
     size_bytes: int
     params_string: str | None
     parameter_count: int
@@ -82,24 +82,24 @@ class CatalogEntry:
     head_count: int
     head_count_kv: int
     key_length: int
-    """Numbers that one head of the cache keeps as a token's key in one block."""
+    """Numbers in the key that one head of the KV cache keeps for a token in one block."""
     value_length: int
     expert_count: int
-    """0 of a model that is no mixture of experts."""
+    """Number of experts; 0 for a model that is no mixture of experts."""
     pooling: Pooling | None
-    """How an embedding model makes one vector of its tokens' vectors, where the file does not say."""
+    """How an embedding model combines the vectors of its tokens, if the file does not specify it."""
     vector_length: int
-    """The numbers of an embedding."""
+    """Number of dimensions of an embedding."""
 
     @property
     def repository(self) -> str:
-        """The folder that the model is in: ``publisher/repository``."""
+        """The folder of the model: ``publisher/repository``."""
         return self.path.rpartition("/")[0]
 
 
 @attrs.frozen
 class ModelFile:
-    """A GGUF file in the models folder, with a sound header."""
+    """A GGUF file in the models folder, with a valid header."""
 
     path: str
     file: Path
@@ -129,8 +129,8 @@ def entries_of(
     """Yield the models of the files, with keys that need not be unique.
 
     :param found: the files by their paths.
-    :param broken: gets the reason by the path of each file that is part of no model.
-    :param embedding_names: those of embedding models whose files do not say so.
+    :param broken: a dict that receives path -> reason for each file that is not part of a model.
+    :param embedding_names: tells embedding models whose files look like an LLM's by their names.
     """
     projectors: dict[str, list[ModelFile]] = defaultdict(list)
     for file in found.values():
@@ -216,7 +216,7 @@ def _entry(
         parameter_count=parameters,
         architecture=architecture,
         quantization=quantization_of(stem) or header.quantization,
-        # Some projectors only hear.
+        # Some projectors are for audio only.
         vision=projector is not None
         and projector.header.metadata.get("clip.has_vision_encoder", True) is not False,
         trained_for_tool_use=not embedding and _has_tools(header, template),
@@ -236,7 +236,7 @@ def _entry(
 
 
 def _size(header: GgufHeader, key: str) -> int:
-    """A size among the architecture's own metadata, or 0."""
+    """Return a size from the metadata of the architecture, or 0."""
     number = header.number(f"{header.architecture}.{key}") or 0
     return number if 0 < number <= _LARGEST_SIZE else 0
 
@@ -244,10 +244,10 @@ def _size(header: GgufHeader, key: str) -> int:
 def _embedding_kind(
     parts: Sequence[ModelFile], architecture: str, *, has_name: bool
 ) -> tuple[bool, Pooling | None]:
-    """Tell whether a model is an embedding model, and its pooling where the file does not say.
+    """Return whether a model is an embedding model, and its pooling if the file does not specify it.
 
     :param has_name: whether its name is that of an embedding model.
-    :raises GgufError: it gives no vectors of texts, though it is no language model either.
+    :raises GgufError: the model neither embeds texts nor generates them.
     """
     header = parts[0].header
     pooling = header.number(f"{architecture}.pooling_type")
@@ -261,12 +261,12 @@ def _embedding_kind(
         architecture in _EMBEDDING_ARCHITECTURES
         or header.metadata.get(f"{architecture}.attention.causal") is False
     ):
-        # Without a pooling type the file of an embedding model that was made of an LLM is like any LLM's. Such models
-        # are trained to say all with the last token.
+        # Only the name tells an embedding model that was made of an LLM if its file has no pooling type. These models
+        # are trained to put the meaning of the text into the vector of the last token.
         return (True, "last") if has_name else (False, None)
     if pooling == _NONE:
         raise GgufError("it gives a vector for each token and none for a text (its pooling type is none)")
-    # As sentence-transformers does with a model that says nothing of its pooling.
+    # sentence-transformers also uses the mean for a model that does not specify its pooling.
     return True, "mean"
 
 
@@ -277,7 +277,7 @@ def _has_tools(header: GgufHeader, template: str | None) -> bool:
 
 
 def _projector_order(projector: ModelFile, name: str) -> tuple[bool, int, str]:
-    """The projector that is named after the model, then the one that engines are fastest and exact with."""
+    """Return a sort key: first a projector that is named after the model, then the fastest exact quantization."""
     quantization = quantization_of(projector.stem) or projector.header.quantization or ("", 0)
     exactness = {"F16": 0, "BF16": 1, "Q8_0": 2, "F32": 3}.get(quantization[0], 4)
     return name.lower() not in projector.stem.lower(), exactness, projector.path

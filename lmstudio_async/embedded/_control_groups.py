@@ -1,7 +1,7 @@
-"""The limits that Linux control groups set for this process: those of containers, and of services of systemd.
+"""Limits that Linux control groups set for this process, as in containers and systemd services.
 
-A process is in one group of each hierarchy, and the limits of all groups above that one hold too. The files of
-version 1 and of version 2 have other names, and both versions can be mounted at once.
+A process is in one group of each hierarchy, and the limits of all parent groups apply too. Versions 1 and 2 of control
+groups have different file names, and both versions can be mounted at once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _ROOT: Final = Path("/")
 
 
 class MemoryGroup(NamedTuple):
-    """A group with a limit for its memory, in bytes."""
+    """A group with a limit of its memory, in bytes."""
 
     limit: int
     free: int
-    """Cached files count as free, because the kernel drops them when memory is asked for."""
+    """Memory below the limit. Cached files count as free, because the kernel drops them when it needs memory."""
 
 
 def memory_groups(root: Path = _ROOT) -> list[MemoryGroup]:
     """Return the groups of this process that limit its memory.
 
-    :param root: the folder that has ``proc`` in it, and the places where the groups are mounted.
+    :param root: the folder with ``proc`` and with the mount points of the groups.
     """
     found = []
     for version, folder in _groups("memory", root):
@@ -37,7 +37,7 @@ def memory_groups(root: Path = _ROOT) -> list[MemoryGroup]:
             used = _number(folder / "memory.current")
             cache = statistics.get("active_file", 0) + statistics.get("inactive_file", 0)
         else:
-            # The second one is the least of all groups above, of which a container cannot see every one.
+            # The hierarchical limit includes parent groups that a container cannot see.
             limits = [_number(folder / "memory.limit_in_bytes"), statistics.get("hierarchical_memory_limit")]
             used = _number(folder / "memory.usage_in_bytes")
             cache = statistics.get("total_active_file", 0) + statistics.get("total_inactive_file", 0)
@@ -48,7 +48,7 @@ def memory_groups(root: Path = _ROOT) -> list[MemoryGroup]:
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
-    """Return the number of processors whose time this process may use, None if there is no limit.
+    """Return the number of processors whose time this process may use; None if there is no limit.
 
     :param root: as for :func:`memory_groups`.
     """
@@ -58,14 +58,14 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
             quota, _, period = _text(folder / "cpu.max").partition(" ")
         else:
             quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-        # No limit is "max" in version 2 and -1 in version 1.
+        # "max" in version 2 and -1 in version 1 mean that there is no limit.
         if quota.isdecimal() and period.isdecimal() and int(period):
             quotas.append(int(quota) / int(period))
     return min(quotas, default=None)
 
 
 def _groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the version and the folder of each group that this process is in, with those above it."""
+    """Yield the version and the folder of each group that this process is in, and of their parents."""
     own: dict[int, PurePosixPath] = {}
     for line in _text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -85,12 +85,12 @@ def _groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
         top = root / _unescaped(mount[4]).lstrip("/")
         shown = PurePosixPath(_unescaped(mount[3]))
         below = own[version]
-        # The mount of a container need not show the group of this process, and its top is then the nearest one.
+        # In a container the mount may not show the group of this process. Its top is then the nearest group.
         is_shown = below.is_relative_to(shown) and ".." not in below.parts
         below = below.relative_to(shown) if is_shown else PurePosixPath()
         for group in (below, *below.parents):
             yield version, top / group
-        # One mount is enough, and the first one is the usual one.
+        # One mount of a hierarchy is enough; the first one is the usual one.
         del own[version]
 
 
@@ -98,7 +98,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8", "replace").strip()
     except OSError:
-        return ""  # no such group, no such controller in it, or no Linux
+        return ""  # not Linux, or the group or its controller does not exist
 
 
 def _number(file: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The downloads that are under way: each model once, however many wait for it, and for as long as somebody does."""
+"""Running downloads of models: one for all clients that wait for the same model, cancelled when the last one leaves."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ logger = logging.getLogger("lmstudio_async.embedded")
 
 Report = Callable[[DownloadProgressPacket | StartFinalizing], None]
 
-#: Seconds between two reports, and over which the speed is taken.
+#: Seconds between two progress reports, and seconds over which the speed is measured.
 _REPORT_SECONDS: Final = 0.2
 _SPEED_SECONDS: Final = 3.0
-#: How long a cancelled download may take to let go of its files.
+#: Seconds that a cancelled download may take to close its files.
 _END_SECONDS: Final = 5.0
-#: The catalog passes by what begins with a dot.
+#: Begins with a dot, because the catalog skips names that do.
 _HIDDEN: Final = ".downloads"
 
 
 class Downloads:
     """Downloads models into the folder of a catalog.
 
-    :param tasks: what the downloads run in.
+    :param tasks: the task group in which the downloads run.
     """
 
     def __init__(self, catalog: Catalog, hub: Hub, tasks: anyio.abc.TaskGroup) -> None:
@@ -53,10 +53,12 @@ class Downloads:
         self._turns: dict[str, anyio.Lock] = {}
 
     async def download(self, identifier: str, report: Report) -> str:
-        """Download a model, or join those who wait for it already. Cancelled, it ends the download if nobody else waits.
+        """Download a model, or join a running download of it.
+
+        Cancelling this call also cancels the download, unless another call waits for it.
 
         :return: the key of the model.
-        :raises LMStudioServerError: it failed.
+        :raises LMStudioServerError: the download failed.
         """
         name = HubModelName.parse(identifier)
         job = await self._job(name)
@@ -74,7 +76,7 @@ class Downloads:
         return job.key
 
     def is_under_way(self, name: HubModelName) -> bool:
-        """Whether a model is being downloaded, so that `download` would join."""
+        """Return whether a model is being downloaded, so that `download` would join."""
         job = self._jobs.get((name.repository, name.path))
         return job is not None and not job.scope.cancel_called
 
@@ -83,14 +85,14 @@ class Downloads:
         while (job := self._jobs.get(which)) is not None:
             if not job.scope.cancel_called:
                 return job
-            # It has the file open, for a moment yet.
+            # Wait for a cancelled download, because it still has its file open.
             await job.over.wait()
         job = self._jobs[which] = _Job(name)
         self._tasks.start_soon(self._run, job)
         return job
 
     async def _run(self, job: _Job) -> None:
-        job.error = server_error("The download was ended, for this server ends.")
+        job.error = server_error("The download was cancelled, because this server shuts down.")
         self._tasks.start_soon(job.report)
         try:
             with job.scope:
@@ -124,7 +126,7 @@ class Downloads:
         await anyio.to_thread.run_sync(self._check_room, model)
         job.start(model.size_bytes)
         if model.projector is not None:
-            # Other models of the repository see with the same one.
+            # One download at a time, because other models of the repository share the projector.
             async with self._turns.setdefault(model.place(model.projector), anyio.Lock()):
                 if await self._get(job, listing, model, model.projector):
                     await anyio.to_thread.run_sync(self._move, model, [model.projector])
@@ -133,7 +135,7 @@ class Downloads:
         return await anyio.to_thread.run_sync(self._put_in_place, model, new)
 
     async def _get(self, job: _Job, listing: Listing, model: HubModel, file: HubFile) -> bool:
-        """Have all bytes of a file, checked; whether they are in the hidden folder, and not in their place already."""
+        """Download a file and verify it; return whether it must be moved to its place, false if it was there already."""
         before = job.done
         if await _is_whole(self._place(model, file), file):
             job.reach(before + file.size)
@@ -146,7 +148,7 @@ class Downloads:
             if not partial.is_right():
                 await anyio.to_thread.run_sync(partial.remove)
                 raise server_error(
-                    f'What came for "{file.path}" is not what the Hub said it would be: its check sum is wrong.',
+                    f'The downloaded file "{file.path}" is not the one that the Hub announced: its check sum is wrong.',
                     "It was removed. Download it again.",
                 )
             await anyio.to_thread.run_sync(partial.finish)
@@ -160,7 +162,7 @@ class Downloads:
 
     def _partial(self, model: HubModel, file: HubFile) -> Path:
         place = self._catalog.folder / _HIDDEN / model.place(file)
-        # What another commit has under this name has other bytes.
+        # The digest is part of the name, because the file of another commit has other bytes.
         return place.with_name(f"{place.name}.{(file.sha256 or file.git_id or '')[:16]}.part")
 
     def _check_room(self, model: HubModel) -> None:
@@ -175,13 +177,13 @@ class Downloads:
         free = shutil.disk_usage(folder).free
         if missing > free:
             raise server_error(
-                f"The disk of the models folder has no room: {missing / 1e9:.1f} GB are to come, and "
-                f"{free / 1e9:.1f} GB are free.",
-                "Make room on it, or take a smaller quantization.",
+                f"The disk of the models folder has too little free space: the download needs {missing / 1e9:.1f} GB, "
+                f"and {free / 1e9:.1f} GB are free.",
+                "Free some space on it, or take a smaller quantization.",
             )
 
     def _put_in_place(self, model: HubModel, new: list[HubFile]) -> str:
-        """Make a model of the files, and give its key; or leave nothing of them."""
+        """Move the files to their places and return the key of the model, or remove them if they are no valid model."""
         first = model.parts[0]
         try:
             read_header(self._partial(model, first) if first in new else self._place(model, first))
@@ -201,7 +203,7 @@ class Downloads:
         return found
 
     def _move(self, model: HubModel, files: list[HubFile]) -> None:
-        # Without its first part a model is none: that one comes last.
+        # The first part is moved last, because the catalog ignores a model without its first part.
         for file in reversed(files):
             place, partial = self._place(model, file), self._partial(model, file)
             self._refuse_links(place.parent)
@@ -212,7 +214,7 @@ class Downloads:
             self._tidy(partial.parent)
 
     def _refuse_links(self, *folders: Path) -> None:
-        """Refuse to write through a link: models are read through links, and another program keeps them there."""
+        """Refuse to write through a link, because another program keeps its models behind the link."""
         root = self._catalog.folder.resolve()
         for folder in folders:
             if not (leads_to := folder.resolve()).is_relative_to(root):
@@ -223,7 +225,7 @@ class Downloads:
                 )
 
     def _tidy(self, folder: Path) -> None:
-        """Remove the folders that have nothing in them any more."""
+        """Remove a folder and its parents as far as they are empty."""
         while folder != self._catalog.folder:
             try:
                 folder.rmdir()
@@ -235,8 +237,8 @@ class Downloads:
 class _Job:
     """One download.
 
-    :ivar key: the model's, when it is over.
-    :ivar error: why there is none.
+    :ivar key: the key of the downloaded model; empty until the download has ended.
+    :ivar error: the reason why the download failed; None if it did not.
     """
 
     def __init__(self, name: HubModelName) -> None:
@@ -253,7 +255,7 @@ class _Job:
         self._history: deque[tuple[float, int]] = deque()
 
     def join(self, report: Report) -> None:
-        """Tell somebody more about it, from now on."""
+        """Add a watcher, and send it the latest progress."""
         self.watchers.append(report)
         if self.total:
             report(self._packet())
@@ -261,7 +263,7 @@ class _Job:
             report(StartFinalizing())
 
     async def report(self) -> None:
-        """Tell how it goes, now and then, until that is cancelled."""
+        """Send progress to the watchers at intervals, until `reporting` is cancelled."""
         with self.reporting:
             told = None
             while True:
@@ -271,22 +273,22 @@ class _Job:
                     told = packet
 
     def begin(self, done: int) -> None:
-        """So many bytes were there before."""
+        """Set the number of bytes that need no download, so that they do not count for the speed."""
         self._history.clear()
         self.reach(done)
 
     def reach(self, done: int) -> None:
-        """So many bytes are there now."""
+        """Set the number of bytes that are on the disk."""
         self.done = done
         self._history.append((anyio.current_time(), done))
 
     def start(self, total: int) -> None:
-        """So many bytes there will be."""
+        """Set the number of bytes of all files, and send the first progress."""
         self.total = total
         self._tell(self._packet())
 
     def finalize(self) -> None:
-        """All bytes are there."""
+        """Tell the watchers that all bytes have arrived."""
         self._tell(self._packet())
         self._finalizing = True
         self._tell(StartFinalizing())
@@ -297,7 +299,7 @@ class _Job:
 
     def _packet(self) -> DownloadProgressPacket:
         speed, now = 0.0, anyio.current_time()
-        # One older entry stays, for what came since.
+        # Keep one entry that is older, as the start of the interval.
         while len(self._history) > 1 and now - self._history[1][0] > _SPEED_SECONDS:
             self._history.popleft()
         if self._history and now > self._history[0][0]:
@@ -310,7 +312,7 @@ class _Job:
 
 
 async def _is_whole(path: Path, file: HubFile) -> bool:
-    """Whether a file is in its place already, with the right content."""
+    """Return whether a file is in its place already, with the right content."""
     if await anyio.to_thread.run_sync(_size, path) != file.size:
         return False
     with suppress(OSError), await anyio.to_thread.run_sync(PresentFile, path, file) as present:
@@ -328,5 +330,5 @@ def _size(path: Path) -> int:
 
 
 def _literally(name: str) -> str:
-    """A name, as a pattern."""
+    """Escape a name for use in a glob pattern."""
     return "".join(f"[{character}]" if character in "[*?" else character for character in name)

@@ -1,4 +1,4 @@
-"""The embedding models among those whose files look like any LLM's: by their names, or because the owner says so."""
+"""Detection of embedding models whose files look like an LLM's, by their names or by patterns of the server's owner."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FAMILY: Final = re.compile(
 
 
 class EmbeddingNames:
-    """Tells which names are those of embedding models.
+    """Names of embedding models: the usual families, and patterns.
 
-    :param patterns: of the owner: model keys or paths, with ``*`` and ``?``; capital letters are as small ones.
-    :raises LMStudioValueError: if one of them is no text, or empty.
+    :param patterns: model keys or paths, with ``*`` and ``?``; upper and lower case are the same.
+    :raises LMStudioValueError: if a pattern is no text, or empty.
     """
 
     def __init__(self, patterns: Collection[str] = ()) -> None:
@@ -39,11 +39,11 @@ class EmbeddingNames:
         self._patterns = [folded(pattern.strip()) for pattern in patterns]
 
     def has(self, key: str, path: str, names: Collection[str]) -> bool:
-        """Whether a model is an embedding model, though its file does not say so.
+        """Return whether the names of a model are those of an embedding model.
 
-        :param key: its model key, without the beginning of those of embedding models.
-        :param path: of its file, relative to the models folder.
-        :param names: what its file is called, and what it calls itself.
+        :param key: its model key, without the prefix of embedding models.
+        :param path: the path of its file, relative to the models folder.
+        :param names: the name of its file, and the name in its metadata.
         """
         if any(map(_FAMILY.search, names)):
             return True

@@ -1,8 +1,8 @@
-"""Reads the header of a GGUF file: what a model is, without its weights and without its vocabulary.
+"""Reader for the header of a GGUF file: the metadata of a model, without its weights and its vocabulary.
 
-Headers come from strangers, so nothing in one is believed: every count and length is checked against what the
-file has room for, long arrays are skipped rather than kept, and what is kept is bounded. Plain reads are used
-rather than a memory map, because a file that shrinks while it is mapped kills the process.
+Headers come from untrusted sources: every count and length is checked against the size of the file, long arrays are
+skipped, and the size of the metadata that is kept is bounded. The reader uses plain reads and no memory map, because a
+file that shrinks while it is mapped kills the process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import attrs
 __all__ = ["GgufArray", "GgufError", "GgufHeader", "file_type_name", "quantization_bits", "read_header"]
 
 _CHUNK: Final = 1 << 18
-# Several times the largest vocabulary there is. Bounds the time and the memory that any file can take.
+# Several times the largest known vocabulary. It bounds the time and the memory that any file can take.
 _MAX_HEADER: Final = 1 << 27
 _MAX_KEYS: Final = 1 << 14
 _MAX_TENSORS: Final = 1 << 17
@@ -29,10 +29,10 @@ _MAX_STRING_LENGTH: Final = 1 << 22
 _MAX_STRINGS: Final = 1 << 22
 _MAX_KEPT_NUMBERS: Final = 1 << 9
 _MAX_ASKED_ITEMS: Final = 1 << 20
-# Bytes in memory. The longest chat template is a hundredth of this.
+# Bytes in memory: a hundred times the longest known chat template.
 _MAX_KEPT: Final = 1 << 24
 _KEPT_NUMBER: Final = 40
-# ggml counts the numbers of a tensor in 64 bits, with a sign.
+# ggml counts the numbers of a tensor in a signed 64-bit integer.
 _MAX_NUMBERS: Final = (1 << 63) - 1
 
 _U32: Final = struct.Struct("<I")
@@ -41,10 +41,10 @@ _COUNTS: Final = struct.Struct("<IQQ")
 
 _STRING: Final = 8
 _ARRAY: Final = 9
-# Value type -> its struct code. The two that are missing have no fixed size: string and array.
+# Value type -> its struct code. Strings and arrays are missing, because they have no fixed size.
 _NUMBERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
-# Tensor type -> name, numbers in a block, bytes of a block: what says how long a tensor is.
+# Tensor type -> name, numbers in a block, bytes of a block. The last two give the length of a tensor.
 _TENSOR_TYPES: Final = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -124,12 +124,12 @@ _FILE_TYPES: Final = {
 
 
 class GgufError(Exception):
-    """The file is no GGUF file that could be loaded. Says why."""
+    """The file is no GGUF file that can be loaded. The message is the reason."""
 
 
 @attrs.frozen
 class GgufArray:
-    """Stands for an array that was skipped: how many of what it has."""
+    """Placeholder for an array that was skipped: its length and the kind of its items."""
 
     count: int
     of_strings: bool
@@ -137,10 +137,10 @@ class GgufArray:
 
 @attrs.frozen(kw_only=True)
 class GgufHeader:
-    """What a GGUF file says about itself.
+    """Header of a GGUF file.
 
-    Values of ``metadata`` are strings, numbers and booleans; short arrays of numbers are tuples, and all other
-    arrays are a :class:`GgufArray`, unless they were asked for.
+    Values of ``metadata`` are strings, numbers and booleans. Short arrays of numbers are tuples; all other arrays are a
+    :class:`GgufArray`, unless they were requested from :func:`read_header`.
     """
 
     metadata: Mapping[str, Any]
@@ -149,17 +149,17 @@ class GgufHeader:
     tensor_bytes: int
     main_tensor_type: str | None
     has_classifier: bool = False
-    """Whether its last tensors make labels or scores of a text."""
+    """Whether its last tensors classify or score a text."""
     has_position_table: bool = False
     """Whether it has a learned vector for each position."""
 
     def text(self, key: str) -> str | None:
-        """The value, if it is a string that is not empty."""
+        """Return the value of a key if it is a string that is not empty."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) and value else None
 
     def number(self, key: str) -> int | None:
-        """The value, if it is a whole number; of an array (one number per layer) the largest."""
+        """Return the value of a key if it is a whole number, or the largest of an array (one number per layer)."""
         value = self.metadata.get(key)
         if isinstance(value, tuple):
             value = max(value, default=None)
@@ -167,25 +167,25 @@ class GgufHeader:
 
     @property
     def architecture(self) -> str | None:
-        """Such as ``llama`` or ``bert``."""
+        """Name of the architecture, such as ``llama`` or ``bert``."""
         return self.text("general.architecture")
 
     @property
     def quantization(self) -> tuple[str, int] | None:
-        """Its name, such as ``Q4_K_M``, and about how many bits a weight has."""
+        """Name of the quantization, such as ``Q4_K_M``, and the approximate bits of a weight."""
         name = file_type_name(self.number("general.file_type")) or self.main_tensor_type
         bits = quantization_bits(name) if name else None
         return (name, bits) if name and bits else None
 
 
 def file_type_name(number: int | None) -> str | None:
-    """The name of a ``general.file_type``: which mix of tensor types a file has."""
-    # A flag in the number says that it was guessed from the tensors.
+    """Return the name of a ``general.file_type``, which stands for a mix of tensor types."""
+    # The flag 1024 marks a file type that was guessed from the tensors.
     return None if number is None else _FILE_TYPES.get(number & ~1024)
 
 
 def quantization_bits(name: str) -> int | None:
-    """The bits of a weight, as the name of the quantization has them: 4 of ``Q4_K_M``."""
+    """Return the bits of a weight that the name of a quantization contains: 4 for ``Q4_K_M``."""
     digits = re.search(r"\d{1,2}", name)
     return int(digits[0]) if digits else None
 
@@ -193,8 +193,8 @@ def quantization_bits(name: str) -> int | None:
 def read_header(path: Path, *, arrays: Collection[str] = ()) -> GgufHeader:
     """Read a GGUF file's header.
 
-    :param arrays: keys of arrays that are wanted in full.
-    :raises GgufError: the file cannot be read, or is not what it should be.
+    :param arrays: keys of the arrays to read in full.
+    :raises GgufError: the file cannot be read, or is no valid GGUF file.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -204,7 +204,7 @@ def read_header(path: Path, *, arrays: Collection[str] = ()) -> GgufHeader:
 
 
 class _Reader:
-    """A window that moves over the file, forward only."""
+    """Buffered reader of a file that moves forward only."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -237,7 +237,7 @@ class _Reader:
         return self._tensors(metadata, tensor_count)
 
     def _keep(self, key: str, value: Any) -> None:
-        """Count what a header leaves in memory, for there may be thousands of headers."""
+        """Count the memory that a header takes, because there may be thousands of headers."""
         of_value = (
             len(value) if isinstance(value, str) else isinstance(value, tuple) and len(value) * _KEPT_NUMBER
         )
@@ -321,7 +321,7 @@ class _Reader:
         return self._take(length).decode("utf-8", "replace")
 
     def _skip_strings(self, count: int) -> None:
-        # A vocabulary has a quarter of a million of these, which makes this loop the time that a header takes.
+        # A vocabulary has about 250,000 strings, so this loop takes most of the time of a header.
         length_at = _U64.unpack_from
         left = count
         while left:

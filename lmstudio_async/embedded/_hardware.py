@@ -1,4 +1,4 @@
-"""What this machine has for models: memory, and the processors that the engine can use."""
+"""Hardware of this machine for models: memory, and the processors that the engine can use."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lmstudio_async.embedded._worker_environment import worker_environment
 
 __all__ = ["Cpu", "Gpu", "Hardware", "Memory", "Processors"]
 
-#: A driver that hangs must not hang the server.
+#: Timeout of the query, so that a driver that hangs does not block the server.
 _SECONDS: Final = 20
-# In a process of its own: the engine's drivers keep memory on every GPU as long as the process that loaded them lives.
+# Runs in its own process, because the engine's drivers occupy memory on every GPU until their process ends.
 _ASK: Final = """
 import json, xllamacpp
 Type = xllamacpp.ggml_backend_dev_type
@@ -39,12 +39,12 @@ print(json.dumps({
 
 @attrs.frozen
 class Cpu:
-    """The CPU, as the engine sees it."""
+    """The CPU, as the engine reports it."""
 
     name: str
-    """For people; may be empty."""
+    """Display name; may be empty."""
     features: frozenset[str]
-    """What the engine uses of it, in its own words, such as ``AVX2`` and ``NEON``."""
+    """Features that the engine uses, under its own names, such as ``AVX2`` and ``NEON``."""
 
 
 @attrs.frozen
@@ -52,9 +52,9 @@ class Gpu:
     """A GPU that the engine can use."""
 
     name: str
-    """For people."""
+    """Display name."""
     device: str
-    """Such as ``CUDA0``."""
+    """The engine's name of the device, such as ``CUDA0``."""
     is_integrated: bool
     total_bytes: int
     free_bytes: int
@@ -62,7 +62,7 @@ class Gpu:
 
 @attrs.frozen
 class Processors:
-    """What the engine can use."""
+    """The processors that the engine can use."""
 
     cpu: Cpu
     gpus: tuple[Gpu, ...]
@@ -70,32 +70,32 @@ class Processors:
 
 @attrs.frozen
 class Memory:
-    """What is free for models, in bytes."""
+    """Memory that is free for models, in bytes."""
 
     main: int | None
-    """None if the system does not tell."""
+    """Free main memory; None if the system does not report it."""
     gpu: int = 0
-    """Of all GPUs together."""
+    """Free memory of all GPUs together."""
     own_gpu: int = 0
-    """Of those whose memory is not the main memory."""
+    """Free memory of the GPUs that do not use the main memory."""
 
 
 class Hardware:
-    """Looks at the machine. The processors are looked for once, the memory each time."""
+    """Survey of the machine. The processors and their free memory are read once, the free main memory each time."""
 
     def __init__(self) -> None:
         self._processors: Processors | None = None
         self._asked = False
 
     async def processors(self) -> Processors | None:
-        """What the engine can use; None if there is no engine, or it does not say."""
+        """Return the processors that the engine can use; None if there is no engine, or it does not report them."""
         if not self._asked:
             self._processors = await _ask_engine()
             self._asked = True
         return self._processors
 
     async def memory(self) -> Memory:
-        """What is free for models."""
+        """Return the memory that is free for models."""
         processors = await self.processors()
         gpus = processors.gpus if processors else ()
         return Memory(
@@ -127,6 +127,6 @@ async def _ask_engine() -> Processors | None:
 
 
 def _features(line: str) -> frozenset[str]:
-    """Read ``CPU : AVX = 1 | AVX2 = 1 | F16C = 0 |``."""
+    """Parse ``CPU : AVX = 1 | AVX2 = 1 | F16C = 0 |``."""
     pairs = (each.rpartition(":")[2].partition("=") for each in line.split("|"))
     return frozenset(name.strip() for name, _, value in pairs if value.strip() == "1")

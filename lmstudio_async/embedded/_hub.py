@@ -1,8 +1,8 @@
-"""The Hugging Face Hub: which models there are, which files one comes in, and the bytes of a file.
+"""Client of the Hugging Face Hub: the search for models, the files of a repository, and the download of a file.
 
 Requests, credentials, addresses and errors are those of ``huggingface_hub``, so that its environment variables apply:
 ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and the rest. Its asynchronous session is used, because a request
-of a thread cannot be cancelled: it would go on until the other side says something.
+in a thread cannot be cancelled: it would go on until the Hub answers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from lmstudio_async.errors import LMStudioError, LMStudioServerError
 
 __all__ = ["Hub", "HubFile", "Listing", "Sink", "disk_error", "is_repository"]
 
-#: Seconds for one answer of the Hub's interface.
+#: Timeout in seconds of one request to the Hub's API.
 _ANSWER_SECONDS: Final = 30
-#: Seconds for saying goodbye to it.
+#: Seconds that closing the session may take.
 _CLOSE_SECONDS: Final = 2
-#: Tries without a single new byte before a download fails, and the pause before the second one; it doubles.
+#: Attempts without a single new byte before a download fails, and seconds before the second one, doubled each time.
 _TRIES: Final = 6
 _FIRST_PAUSE: Final = 0.2
-#: Bytes that are written at once, and the seconds after which fewer are.
+#: Bytes to collect for one write to the disk, and the seconds after which fewer are written.
 _CHUNK: Final = 1 << 20
 _CHUNK_SECONDS: Final = 0.02
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
-#: Of git, and of large files.
+#: Hashes of git, and of large files.
 _DIGEST: Final = (re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}"))
 _WORTH_REPEATING: Final = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -45,12 +45,12 @@ class HubFile:
     """A file of a repository."""
 
     path: str
-    """In the repository, with forward slashes."""
+    """Path in the repository, with forward slashes."""
     size: int
     sha256: str | None
-    """Of its content, if it is kept as a large file."""
+    """Hash of its content, if the Hub stores it as a large file; otherwise None."""
     git_id: str | None
-    """Of its content as git reckons it, if it is not."""
+    """Git's hash of its content, if the Hub does not store it as a large file; otherwise None."""
 
 
 @attrs.frozen
@@ -63,34 +63,34 @@ class Listing:
 
 
 class Sink(Protocol):
-    """What the bytes of a file go into. Its methods block: they are called in threads."""
+    """Destination of a download. Its methods block, so they are called in threads."""
 
     size: int
-    """How many bytes are there."""
+    """Number of bytes that it has."""
 
     def write(self, data: bytes) -> None: ...
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Discard all bytes."""
 
 
 class Hub:
-    """What this server asks the Hub. All errors are ours, and say what to do. Close it in the end."""
+    """Requests of this server to the Hub. All errors are `LMStudioError` with a suggestion. Close it after use."""
 
     def __init__(self) -> None:
         self._session: Any = None
         self._opening = anyio.Lock()
 
     async def aclose(self) -> None:
-        """Close the connections, which nobody uses any more."""
+        """Close the connections, after the last request has ended."""
         if self._session is not None:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await self._session.aclose()
 
     async def search(self, term: str | None, limit: int) -> list[str]:
-        """The repositories with GGUF files that fit a term, the most downloaded ones first.
+        """Return the repositories with GGUF files that match a term, the most downloaded ones first.
 
-        :raises LMStudioServerError: the Hub cannot be asked.
+        :raises LMStudioServerError: the request to the Hub failed.
         """
         parameters = {"filter": "gguf", "sort": "downloads", "limit": str(limit)}
         if term:
@@ -101,10 +101,10 @@ class Hub:
         return [name for name in names if is_repository(name)][:limit]
 
     async def files(self, repository: str, commit: str | None = None) -> Listing:
-        """What is in a repository.
+        """Return the files of a repository.
 
-        :param commit: at which commit; None for the newest.
-        :raises LMStudioServerError: there is none, or none for this user, or the Hub cannot be asked.
+        :param commit: the commit to look at; None for the newest.
+        :raises LMStudioServerError: the repository does not exist, this user may not read it, or the request failed.
         """
         if not is_repository(repository) or (commit is not None and not _COMMIT.fullmatch(commit)):
             raise server_error(
@@ -114,7 +114,7 @@ class Hub:
         async with _mapped(f'Looking at "{repository}"'):
             found = await self._get_json(place, {"blobs": "true"}, dict)
         if not _COMMIT.fullmatch(str(found.get("sha"))):
-            raise server_error(f'The Hub does not say which state of "{repository}" it has.')
+            raise server_error(f'The Hub returned no valid commit of "{repository}".')
         items = found.get("siblings")
         files = [file for item in (items if isinstance(items, list) else ()) if (file := _hub_file(item))]
         return Listing(repository, str(found["sha"]), tuple(files))
@@ -122,10 +122,10 @@ class Hub:
     async def fetch(
         self, listing: Listing, file: HubFile, sink: Sink, on_bytes: Callable[[int], None]
     ) -> None:
-        """Get the bytes of a file that the sink does not have yet. Cancelled, it leaves in it what came.
+        """Download the bytes of a file that the sink does not have yet. If cancelled, the sink keeps the bytes so far.
 
-        :param on_bytes: told after each piece how many bytes are there now.
-        :raises LMStudioServerError: the Hub does not give them, or the disk does not take them.
+        :param on_bytes: called after each write with the size of the sink.
+        :raises LMStudioServerError: the download failed, or the write to the disk.
         """
         async with _mapped(f'The download of "{file.path}"'):
             library, session = await self._open()
@@ -153,16 +153,16 @@ class Hub:
             if isinstance(answer, kind):
                 return answer
         raise server_error(
-            f"What answers at {_endpoint(library)} is not the Hugging Face Hub.",
-            "See what the environment variable HF_ENDPOINT is set to.",
+            f"The server at {_endpoint(library)} is not the Hugging Face Hub.",
+            "Check the environment variable HF_ENDPOINT.",
         )
 
     async def _open(self) -> tuple[Any, Any]:
-        """The package, and the one session that all requests share."""
+        """Return the package, and the session that all requests share."""
         library = await _library()
         async with self._opening:
             if self._session is None:
-                # It reads all certificates that this machine trusts, which would hold up the event loop.
+                # In a thread, because it reads all certificates that this machine trusts.
                 self._session = await anyio.to_thread.run_sync(library.get_async_session)
         return library, self._session
 
@@ -171,7 +171,7 @@ async def _fetch_once(
     library: Any, session: Any, url: str, file: HubFile, sink: Sink, on_bytes: Callable[[int], None]
 ) -> None:
     headers = await anyio.to_thread.run_sync(_headers, library)
-    # What counts are the file's own bytes.
+    # Without compression, because sizes and ranges count the bytes of the file itself.
     headers["Accept-Encoding"] = "identity"
     if sink.size:
         headers["Range"] = f"bytes={sink.size}-"
@@ -186,7 +186,7 @@ async def _fetch_once(
         ):
             await anyio.to_thread.run_sync(sink.restart)
         if sink.size == 0 and response.status_code == 206:
-            raise server_error("The Hub answered with a part of a file that was not asked for.")
+            raise server_error("The Hub sent a part of a file, although the whole file was requested.")
         pending = bytearray()
         since = float("-inf")
 
@@ -195,7 +195,7 @@ async def _fetch_once(
             pending.extend(data)
             if sink.size + len(pending) > file.size:
                 raise server_error(
-                    f'The Hub sends more of "{file.path}" than the {file.size} bytes that it has.'
+                    f'The Hub sends more than the {file.size} bytes of "{file.path}" that it announced.'
                 )
             if len(pending) >= _CHUNK or anyio.current_time() - since >= _CHUNK_SECONDS:
                 await anyio.to_thread.run_sync(sink.write, bytes(pending))
@@ -207,18 +207,18 @@ async def _fetch_once(
             await _take_all(response.aiter_raw(), take)
         finally:
             if pending:
-                # What has come need not come again.
+                # Keep the received bytes, so that the next attempt does not download them again.
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(sink.write, bytes(pending))
                 on_bytes(sink.size)
 
 
 async def _take_all(body: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]) -> None:
-    """Have each piece of a body taken.
+    """Call ``take`` with each piece of a body.
 
-    The body is a generator of the HTTP client, with others inside, and trio complains of each that is left half-way.
-    So it is never left while it does not run: a cancellation comes in where it waits for the network, and what
-    ``take`` raises is made one.
+    The body is an async generator of the HTTP client that wraps others, and trio warns of each one that is not
+    finished. So this loop never leaves the generator while it is suspended: cancellation is only delivered inside the
+    generator, where it waits for the network, and an error of ``take`` cancels it there.
     """
     failure = None
     with anyio.CancelScope() as reading:
@@ -227,7 +227,7 @@ async def _take_all(body: AsyncIterator[bytes], take: Callable[[bytes], Awaitabl
                 try:
                     with anyio.CancelScope(shield=True):
                         await take(piece)
-                except Exception as error:  # noqa: BLE001 - it is raised when the body has ended
+                except Exception as error:  # noqa: BLE001 - raised again below, when the body has ended
                     failure = error
                     reading.cancel()
     if failure is not None:
@@ -235,12 +235,12 @@ async def _take_all(body: AsyncIterator[bytes], take: Callable[[bytes], Awaitabl
 
 
 def is_repository(name: str) -> bool:
-    """Whether a text is ``owner/repository``, both of which can be the names of folders."""
+    """Return whether a text is ``owner/repository``, with both parts valid as names of folders."""
     return _REPOSITORY.fullmatch(name) is not None and ".." not in name and not name.endswith(".")
 
 
 def disk_error(error: OSError, doing: str) -> LMStudioServerError:
-    """What to say of a file system that does not do what it should."""
+    """Make the error for a failure of the file system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return server_error(
             f"{doing} failed: the disk is full.",
@@ -255,14 +255,14 @@ def disk_error(error: OSError, doing: str) -> LMStudioServerError:
 
 
 async def _library() -> Any:
-    """The package, imported in a thread: it is big."""
+    """Import the package in a thread, because that takes long."""
 
     def load() -> Any:
         import huggingface_hub
         import huggingface_hub.constants
         import huggingface_hub.errors
 
-        # It loads these, too, only when they are asked for.
+        # The package imports these lazily, so do it here, in the thread.
         for name in ("get_async_session", "get_token", "hf_hub_url", "hf_raise_for_status"):
             getattr(huggingface_hub, name)
         return huggingface_hub
@@ -277,13 +277,14 @@ async def _library() -> Any:
 
 
 def _endpoint(library: Any) -> str:
-    # The package looks at the variable only once in the life of a process.
+    # Read it here, because the package reads the variable only once in a process.
     endpoint: str = os.environ.get("HF_ENDPOINT") or library.constants.ENDPOINT
     return endpoint.rstrip("/")
 
 
 def _headers(library: Any) -> dict[str, str]:
-    # The package's own headers tell more about this machine than the Hub needs, and ask it what to look for first.
+    # Not the package's own headers: they reveal more about this machine than the Hub needs, and to make them the
+    # package sends a request of its own to the Hub.
     token = None if library.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else library.get_token()
     headers = {"User-Agent": f"lmstudio-async; hf_hub/{library.__version__}"}
     if token:
@@ -298,7 +299,7 @@ def _hub_file(item: Any) -> HubFile | None:
     large = large if isinstance(large, Mapping) else None
     path, size = item.get("rfilename"), (large or item).get("size")
     digest = large.get("sha256") if large else item.get("blobId")
-    # The digest becomes a part of a file's name.
+    # Check the digest strictly, because it becomes a part of a file name.
     if not isinstance(path, str) or not isinstance(digest, str) or not _DIGEST[bool(large)].fullmatch(digest):
         return None
     if type(size) is not int or size < 0:
@@ -306,12 +307,12 @@ def _hub_file(item: Any) -> HubFile | None:
     return HubFile(path, size, digest if large else None, None if large else digest)
 
 
-# -- what goes wrong
+# -- errors
 
 
 @asynccontextmanager
 async def _mapped(doing: str) -> AsyncIterator[None]:
-    """Make our errors of those of the package, of its HTTP client and of the disk."""
+    """Convert errors of the package, of its HTTP client and of the disk to `LMStudioServerError`."""
     try:
         yield
     except LMStudioError:
@@ -324,7 +325,7 @@ async def _mapped(doing: str) -> AsyncIterator[None]:
 
 
 def _is_of_http_client(error: BaseException) -> bool:
-    # Which HTTP client the package uses depends on its version, and it lets that one's errors out.
+    # The package does not wrap the errors of its HTTP client, and its version decides on the client.
     return any(kind.__module__.partition(".")[0] in {"httpx", "httpx2"} for kind in type(error).__mro__)
 
 
@@ -346,12 +347,12 @@ def _explain(error: Exception, doing: str) -> LMStudioServerError | None:
     match error:
         case errors.OfflineModeIsEnabled():
             return server_error(
-                f"{doing} needs the Hub, and this server is told to stay offline.",
+                f"{doing} needs the Hub, and this server is set to stay offline.",
                 "Unset the environment variable HF_HUB_OFFLINE where the server runs.",
             )
         case errors.GatedRepoError():
             return server_error(
-                f"{doing} was refused: the repository is gated, and only those who accepted its terms get it.",
+                f"{doing} was refused: the repository is gated, and open only to accounts that accepted its terms.",
                 f"Accept them on its page on {endpoint}, and give the server your token: the environment variable "
                 "HF_TOKEN, or `hf auth login`.",
             )

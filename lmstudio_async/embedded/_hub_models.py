@@ -1,4 +1,4 @@
-"""The models that a repository of the Hub has: which of its files belong together, and which suit this machine."""
+"""Models in a repository of the Hub: the files that form a model, and the models that fit this machine."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from lmstudio_async.embedded._naming import is_sound_key, quantization_of, split
 
 __all__ = ["HubModel", "HubModelName", "download_options", "models_of"]
 
-#: Deeper down the catalog does not look.
+#: Folders below the repository that the catalog scans.
 _MOST_FOLDERS: Final = 4
 _IDENTIFIER: Final = re.compile(
     r"(?P<repository>[^/@]+/[^/@]+)@(?P<commit>[0-9a-f]{7,64})/(?P<path>.+\.gguf)", re.IGNORECASE
 )
-# What Windows takes for something else, or does not take at all.
+# Names that Windows does not allow, or that mean something else there.
 _NO_FILE_NAME: Final = re.compile(
     r'[<>:"|?*\\]|^\.|[. ]$|^(?:con|conin\$|conout\$|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(?:\.|$)',
     re.IGNORECASE,
 )
-# GGUF files that are no models: what quantizing was guided by, and parts of models.
+# GGUF files that are no models: importance matrices of quantizations, and supplements of models.
 _NO_MODEL: Final = re.compile(r"imatrix|mmproj|(?:^|[-_.])lora(?:[-_.]|$)|control[-_]vector", re.IGNORECASE)
 _EXACTNESS: Final = {"F16": 0, "BF16": 1, "Q8_0": 2, "F32": 3}
-# What comes on top of the weights: the engine, its vocabulary, and a context of ordinary length.
+# Memory beside the weights: the engine, its vocabulary, and a context of usual length.
 _MORE_MEMORY: Final = 1.1
 _MORE_BYTES: Final = 200_000_000
 
 
 @attrs.frozen
 class HubModelName:
-    """Names a model of the Hub, for good: as it is at one commit."""
+    """Permanent name of a model of the Hub, at one commit."""
 
     repository: str
     commit: str
@@ -51,7 +51,7 @@ class HubModelName:
     def parse(cls, identifier: str) -> HubModelName:
         """Read a download identifier.
 
-        :raises LMStudioServerError: it is none.
+        :raises LMStudioServerError: the text is no download identifier.
         """
         found = _IDENTIFIER.fullmatch(identifier) if len(identifier) <= 1024 else None
         if found is None or not is_repository(found["repository"]):
@@ -64,45 +64,45 @@ class HubModelName:
 
 @attrs.frozen
 class HubModel:
-    """One model, with all files that it takes."""
+    """One model, with all its files."""
 
     name: HubModelName
     parts: tuple[HubFile, ...]
-    """The first part first."""
+    """Files with the weights, the first part first."""
     projector: HubFile | None
-    """What makes it see."""
+    """The mmproj file, which adds vision."""
 
     @property
     def files(self) -> tuple[HubFile, ...]:
-        """Everything."""
+        """All files of the model."""
         return self.parts if self.projector is None else (self.projector, *self.parts)
 
     @property
     def size_bytes(self) -> int:
-        """All of it together."""
+        """Size of all files together."""
         return sum(file.size for file in self.files)
 
     @property
     def stem(self) -> str:
-        """Its file's name, without what a part adds."""
+        """Name of its file, without suffix and part number."""
         stem = PurePosixPath(self.name.path).stem
         part = split_part(stem)
         return part[0] if part else stem
 
     @property
     def quantization(self) -> tuple[str, int] | None:
-        """Name and bits."""
+        """Name of the quantization and bits of a weight."""
         return quantization_of(self.stem)
 
     def place(self, file: HubFile) -> str:
-        """Where one of the files goes, relative to the models folder."""
-        # A model and what it sees with are found in one folder.
+        """Return the place of one of the files, relative to the models folder."""
+        # The catalog finds a projector only in the folder of its model.
         folder = PurePosixPath(self.name.repository, self.name.path).parent
         return str(folder / PurePosixPath(file.path).name)
 
 
 def models_of(listing: Listing) -> list[HubModel]:
-    """The models of a repository, in the order of their paths. What is incomplete is left out."""
+    """Return the complete models of a repository, in the order of their paths."""
     by_folder: dict[str, list[HubFile]] = defaultdict(list)
     found = {file.path: file for file in listing.files if _is_sound(listing.repository, file.path)}
     for file in found.values():
@@ -121,7 +121,7 @@ def models_of(listing: Listing) -> list[HubModel]:
 
 
 def download_options(models: Sequence[HubModel], memory: Memory) -> list[DownloadOption]:
-    """What a client is offered; recommended is, of those that fit, the one nearest to Q4_K_M."""
+    """Return the models as options for a client; of the fitting ones, the nearest to Q4_K_M is recommended."""
     fits = {model.name: _fit(model.size_bytes, memory) for model in models}
     fitting = [model for model in models if fits[model.name] != "willNotFit"]
     best = min(fitting, key=_distance, default=None)
@@ -141,7 +141,7 @@ def download_options(models: Sequence[HubModel], memory: Memory) -> list[Downloa
 
 
 def _is_sound(repository: str, path: str) -> bool:
-    """Whether a stranger's path is one of a GGUF file that can lie in the models folder, and nowhere else."""
+    """Return whether an untrusted path is that of a GGUF file, and cannot lead out of the models folder."""
     names = path.split("/")
     return (
         names[-1].lower().endswith(".gguf")
@@ -175,7 +175,7 @@ def _fit(size: int, memory: Memory) -> str:
         return "fullGPUOffload"
     if memory.main is None or needed <= memory.main:
         return "partialGPUOffload" if memory.gpu else "fitWithoutGPU"
-    # The memory of an integrated GPU is the machine's: it does not come on top.
+    # Without integrated GPUs, because they use the main memory.
     return "partialGPUOffload" if memory.own_gpu and needed <= memory.main + memory.own_gpu else "willNotFit"
 
 
