@@ -1,4 +1,4 @@
-"""The server's side of a worker process: start it, talk to it, end it."""
+"""Server side of a worker process: its start, its requests and its end."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ __all__ = [
     "worker_instructions",
 ]
 
-# Schemas of answers that are remembered as understood or not.
+# Number of schemas for which `Engine.follows` is cached.
 _REMEMBERED: Final = 256
 
 
 class EngineFailure(Exception):
-    """The worker could not load the model, or ended.
+    """The worker could not load the model, or has ended.
 
-    :param reason: what a person should read: the engine's own words where it gave some.
-    :param exit_code: how the process ended, negative for a signal; ``None`` if it did not run or runs on.
+    :param reason: the reason for a human reader, in the engine's own words if it has logged an error.
+    :param exit_code: the exit code of the process, negative for a signal; ``None`` if it did not run or still runs.
     :param log: the last lines of the engine's log.
-    :param unloaded: whether it ended because it was told to.
-    :param missing_engine: whether there is no engine on this machine that could load anything.
+    :param unloaded: whether the worker ended because the model was unloaded.
+    :param missing_engine: whether no usable engine is installed on this machine.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class EngineFailure(Exception):
 
 
 class Engine:
-    """One worker process with one loaded model. Every method may be used from any task."""
+    """One worker process with one loaded model. Its methods may be called from any task."""
 
     def __init__(self, spec: EngineSpec, worker: WorkerProcess, pulse: Pulse | None = None) -> None:
         self._spec = spec
@@ -78,7 +78,7 @@ class Engine:
         self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
         self._plain_token: int | None = None
-        # The forms that its chat template shows, once it was asked: see ``_template_form``.
+        # The forms that the chat template shows, set on first use: see ``_template_form``.
         self.thought_form: ThoughtForm | None = None
         self.call_form: CallForm | None = None
         self._pulse = Pulse() if pulse is None else pulse
@@ -90,11 +90,11 @@ class Engine:
     async def start(
         cls, spec: EngineSpec, on_progress: Callable[[float], None], pulse: Pulse | None = None
     ) -> Engine:
-        """Start a worker and load the model. Cancelled, it leaves nothing behind.
+        """Start a worker and load the model. If this is cancelled, the worker process is ended.
 
-        :param on_progress: gets fractions from 0 on, and 1 when the engine answers.
-        :param pulse: tells for how long the worker may stand still, and whether it does; None for the defaults.
-        :raises EngineFailure: with the engine's reason if the model cannot be loaded, or the worker stands still.
+        :param on_progress: receives fractions from 0 on, and 1 when the engine answers requests.
+        :param pulse: detects a worker that stands still, and has the limits for that; None for the defaults.
+        :raises EngineFailure: the model cannot be loaded (with the engine's reason), or the worker stands still.
         """
         refusal = spec.refusal()
         if refusal is not None:
@@ -115,12 +115,12 @@ class Engine:
 
     @property
     def spec(self) -> EngineSpec:
-        """What it was started with."""
+        """The spec with which the engine was started."""
         return self._spec
 
     @property
     def pulse(self) -> Pulse:
-        """Whether its worker moves."""
+        """The monitor that detects a worker that stands still."""
         return self._pulse
 
     @property
@@ -130,7 +130,7 @@ class Engine:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether the engine found a GPU; without one, all that is said about GPUs has no effect."""
+        """Whether the engine found a GPU; without one, all GPU settings have no effect."""
         return self._has_gpu
 
     @property
@@ -139,7 +139,7 @@ class Engine:
         return self._worker.log
 
     async def watch(self) -> str:
-        """Wait until the process has ended, and give how, for a message. End it if it stands still.
+        """Wait until the process has ended, and return how, for a message. End it if it stands still.
 
         One task of the registry runs this as long as the engine is used.
         """
@@ -153,37 +153,37 @@ class Engine:
         return f"crashed ({self._worker.ending()})"
 
     async def wait_exit(self) -> int:
-        """Wait until the process has ended, and give its exit code, negative for a signal."""
+        """Wait until the process has ended, and return its exit code, negative for a signal."""
         return await self._worker.wait()
 
     async def aclose(self) -> None:
-        """Unload: end the process and remove what it leaves. Idempotent, shielded, and bounded in time."""
+        """Unload the model: end the process and clean up after it. Idempotent, shielded, and bounded in time."""
         if self._closing:
             await self._closed.wait()
         else:
-            # One that stands still hears nothing.
+            # A worker that stands still does not react, so do not wait for it.
             await self._end(grace=2 if self._standstill is None else 0)
 
     async def properties(self) -> dict[str, Any]:
-        """What the engine says of the model: its chat template's abilities, its modalities and more."""
+        """Return the engine's properties of the model: abilities of its chat template, modalities and more."""
         if self._properties is None:
             self._properties = await self._call("GET", "/props")
         return self._properties
 
     async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
-        """The tokens of a text, with or without those that the model wants at the beginning and the end."""
+        """Return the tokens of a text, with or without the special ones at its beginning and its end."""
         answer = await self._call("POST", "/tokenize", {"content": text, "add_special": add_special})
         return list(answer["tokens"])
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones included."""
+        """Return the text of tokens, including special ones."""
         answer = await self._call("POST", "/detokenize", {"tokens": list(tokens)})
         return str(answer["content"])
 
     async def embed(self, text: str) -> list[float]:
         """Return the vector of a text, of length one.
 
-        :raises EngineFailure: the engine gave something else.
+        :raises EngineFailure: the engine returned a vector of a wrong size, or with numbers that are not finite.
         """
         answer = await self._call("POST", "/v1/embeddings", {"input": text})
         vector = answer["data"][0]["embedding"]
@@ -209,10 +209,10 @@ class Engine:
         template_kwargs: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> str:
-        """The prompt that the chat template makes of a conversation.
+        """Return the prompt that the chat template makes of a conversation.
 
-        :param messages: as in OpenAI's chat completions.
-        :param tools: likewise.
+        :param messages: the conversation, in the form of OpenAI's chat completions.
+        :param tools: the tools, in the same form.
         :param template_kwargs: variables for the template, such as ``enable_thinking``.
         :param more: other fields of the request, such as ``continue_final_message``.
         """
@@ -225,10 +225,10 @@ class Engine:
         return str(answer["prompt"])
 
     async def prefer_plain_token(self, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Have it say one token, a letter that it says whenever nothing forbids it.
+        """Generate one token with a bias so high that it is the letter "x", unless a grammar forbids it.
 
-        :param body: for ``/completion``; without a prompt, that token is the prompt.
-        :return: the letter's token, and the answer.
+        :param body: fields for ``/completion``; the prompt defaults to the token of the letter.
+        :return: the token of the letter, and the engine's answer.
         """
         if self._plain_token is None:
             self._plain_token = (await self.tokenize("x", add_special=False))[-1]
@@ -237,13 +237,13 @@ class Engine:
         return token, await self.complete_at_once({"prompt": [token], **body, **forced})
 
     async def follows(self, form: Mapping[str, Any]) -> bool:
-        """Whether it can hold an answer to a form. It says nothing, and goes on without one that it cannot.
+        """Return whether the engine can enforce a form of the answer. It silently ignores a form that it cannot.
 
         :param form: a ``json_schema``, or a ``grammar``, that allows JSON.
         """
         text = json.dumps(form)
         if text not in self._followed:
-            # No JSON begins with the plain token.
+            # No JSON begins with the plain token, so the engine generates it only if it ignores the form.
             token, answer = await self.prefer_plain_token({**form, "return_tokens": True})
             if len(self._followed) >= _REMEMBERED:
                 self._followed.clear()
@@ -255,7 +255,7 @@ class Engine:
         return self._stream("/completion", body)
 
     async def complete_at_once(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Continue a prompt, and give the whole answer in one frame."""
+        """Continue a prompt, and return the whole answer in one frame."""
         return await self._call("POST", "/completion", body)
 
     def chat(self, body: Mapping[str, Any]) -> EngineStream:
@@ -263,14 +263,14 @@ class Engine:
         return self._stream("/v1/chat/completions", body)
 
     async def _load_watched(self, progress: LoadProgress) -> None:
-        """Load, as long as the worker moves."""
+        """Load the model, and end the worker if it stands still."""
         limit = "load_stall_seconds", self._pulse.load_seconds
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_standstill, self._worker, *limit, tasks.cancel_scope)
             try:
                 await self._load(progress)
-            except Exception as error:  # noqa: BLE001 - the task group would make a group of it
+            except Exception as error:  # noqa: BLE001 - the task group would wrap it in an exception group
                 failure = error
             tasks.cancel_scope.cancel()
         failure = self._standstill or failure
@@ -280,10 +280,12 @@ class Engine:
     async def _end_standstill(
         self, talk: Talk, limit: str, seconds: float, watched: anyio.CancelScope
     ) -> None:
-        """Wait until the worker stands still, and end it. Killing it need not help: requests are told at once.
+        """Wait until the worker stands still; then kill it and fail its requests.
 
-        :param limit: the name of the server limit that gives the seconds.
-        :param watched: is cancelled then.
+        The requests fail at once, because a process that waits for a disk or a driver may outlive its kill.
+
+        :param limit: the name of the server limit with these seconds, for the message.
+        :param watched: the scope to cancel at the end.
         """
         state = await self._pulse.wait_standstill(self.pid, talk, seconds)
         self._standstill = EngineFailure(
@@ -317,7 +319,7 @@ class Engine:
         raise await self._load_failure(None)
 
     def _refuse_to_go_without_draft(self) -> None:
-        """The engine goes on without a draft model that does not fit, and only its log tells."""
+        """Raise if the engine dropped the draft model: it goes on without one that does not fit, and only logs that."""
         for line in self._worker.log if self._spec.draft_model_path is not None else ():
             _, failed, reason = line.partition("failed to initialize speculative decoding context: ")
             if failed:
@@ -361,10 +363,10 @@ class Engine:
         return EngineStream(partial(self._open, path, request), self._raise_gone)
 
     async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
-        """Raise for a connection that ended before its time."""
+        """Raise the reason why a connection ended before its answer was complete."""
         if self._standstill is not None and not self._closing:
             raise EngineFailure(self._standstill.reason, None, self._worker.log) from cause
-        # A dying process closes its sockets before it can be waited for: a moment, or seconds on a busy machine.
+        # Wait for the exit code: a dying process closes its sockets first, on a busy machine seconds before its end.
         with anyio.move_on_after(5):
             await self._worker.wait()
         code = self._worker.returncode
@@ -378,10 +380,10 @@ class Engine:
 
 
 def worker_instructions(spec: EngineSpec, api_key: str) -> dict[str, Any]:
-    """Return the line for a worker. This reads files about the machine.
+    """Return the instructions for a worker. Blocks: reads files about the machine.
 
     :param spec: the model, and how to load it.
-    :param api_key: for its HTTP server.
+    :param api_key: the key for the HTTP server of the worker.
     """
     read_ahead_bytes = 0
     if spec.mmap and not spec.direct_io:

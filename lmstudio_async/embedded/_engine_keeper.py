@@ -1,9 +1,9 @@
-"""The engine of one instance: lent to its requests, and started anew for those that need it otherwise.
+"""The engine of one instance, which is lent to requests and restarted for a request that needs other settings.
 
-llama.cpp takes a draft model, a chat template and a number of threads only when it starts. A request that needs
-another one than the engine has waits until nobody uses it; then the process is ended and a new one started. Who
-comes later waits behind it, so that a stream of other requests cannot hold it up, and all who wait for the same
-take the new engine together. It stays until somebody needs it otherwise.
+llama.cpp accepts a draft model, a chat template and a number of threads only when it starts. A request that needs
+other settings than those of the engine waits until no request uses the engine. Then the process is ended and a new one
+is started. Later requests queue behind the waiting one, so that a stream of them cannot delay it, and all requests that
+need the same settings take the new engine together. The new engine stays until a request needs other settings.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["EngineKeeper"]
 
 
 class _Waiter:
-    """Somebody who wants the engine.
+    """A request that waits for the engine.
 
-    :param spec: how it has to be started; None for one whom any engine of this model serves.
-    :param only_template: of all that, only the chat template makes a difference.
+    :param spec: the settings that the request needs; None if any engine of this model will do.
+    :param only_template: whether only the chat template of ``spec`` matters to the request.
     """
 
     def __init__(self, spec: EngineSpec | None, *, only_template: bool) -> None:
@@ -43,9 +43,9 @@ class _Waiter:
 
 
 class EngineKeeper:
-    """Lends one engine, and ends it.
+    """Owner of the engine of one instance, which lends, restarts and ends it.
 
-    :param engine: as the load config says.
+    :param engine: the engine, started as the load config specifies.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -60,19 +60,19 @@ class EngineKeeper:
 
     @property
     def engine(self) -> Engine | None:
-        """What runs; None while it is being started anew."""
+        """The running engine; None while it is being restarted."""
         return self._engine
 
     @asynccontextmanager
     async def lend(
         self, spec: EngineSpec | None = None, *, only_template: bool = False
     ) -> AsyncIterator[Engine]:
-        """The engine, when it is free for a request that needs it like this. Never lend twice at a time to one request.
+        """Wait for an engine with these settings and lend it to a request. Never lend twice at a time to one request.
 
-        :param spec: how it has to be started; None for as it is.
-        :param only_template: of all that, only the chat template makes a difference to the request.
-        :raises LMStudioServerError: it cannot be started like that; it goes on as it was.
-        :raises EngineFailure: it ended.
+        :param spec: the settings that the request needs; None if any engine of this model will do.
+        :param only_template: whether only the chat template of ``spec`` matters to the request.
+        :raises LMStudioServerError: the engine cannot be started with these settings; it is kept as it was.
+        :raises EngineFailure: the engine has ended.
         """
         await self._wait_for_turn(_Waiter(spec, only_template=only_template))
         try:
@@ -82,7 +82,7 @@ class EngineKeeper:
             self._leave()
 
     async def keep(self) -> str:
-        """Start the engine anew whenever that is needed, until it ends otherwise; gives how it ended.
+        """Restart the engine whenever a request needs that, until it ends for another reason; return how it ended.
 
         A task of the registry runs this as long as the instance lives.
         """
@@ -106,14 +106,14 @@ class EngineKeeper:
         return how
 
     def retire(self) -> None:
-        """The model is being unloaded: who waits for the engine hears that, and who uses it may finish."""
+        """Begin to unload: fail the requests that wait for the engine, and let the ones that use it finish."""
         if self._over is None:
             self._finish(EngineFailure("the model was unloaded", unloaded=True))
         if self._change is not None:
             self._change.cancel()
 
     async def aclose(self) -> None:
-        """End the engine, also one that is being started."""
+        """End the engine, even while it is being restarted."""
         self.retire()
         async with self._changing:
             if self._engine is not None:
@@ -146,7 +146,7 @@ class EngineKeeper:
         self._look()
 
     def _look(self) -> None:
-        """Let in whoever can be let in, or have the engine started anew for the one who waits longest."""
+        """Wake the waiters that the engine fits, or have it restarted for the one that has waited longest."""
         engine = self._engine
         if engine is None or not self._waiting:
             return
@@ -160,7 +160,7 @@ class EngineKeeper:
             self._look_again.set()
 
     def _finish(self, failure: EngineFailure) -> None:
-        """There will be no engine any more."""
+        """Fail all waiting and later requests, because the engine has ended for good."""
         self._over = failure
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -170,7 +170,7 @@ class EngineKeeper:
     # -- the engine
 
     async def _watch(self, engine: Engine) -> str | None:
-        """Wait until the engine has ended, and give how; or until it has to be started anew."""
+        """Wait until the engine has ended and return how, or until it has to be restarted and return None."""
         ending = None
 
         async def watch() -> None:
@@ -186,18 +186,18 @@ class EngineKeeper:
         return ending
 
     async def _start_anew(self, engine: Engine) -> None:
-        """Replace the engine by one as the longest waiting request needs it; if there is none, do nothing."""
+        """Replace the engine by one with the settings of the longest waiting request, if it needs other ones."""
         wanted = self._wanted_instead_of(engine)
         if wanted is None:
             return
-        # Without its files neither the new engine nor the old one could start.
+        # Check the files before the engine is ended: if they are unreadable, it could not be started again.
         unreadable = await anyio.to_thread.run_sync(_unreadable, wanted)
         if unreadable is not None:
             self._refuse(wanted, engine.spec, EngineFailure(unreadable))
             self._look()
             return
         if self._wanted_instead_of(engine) != wanted:
-            # The request went meanwhile; the next one may need other files.
+            # The request was cancelled meanwhile, and the next one may need other files.
             self._look()
             return
         async with self._changing:
@@ -209,7 +209,7 @@ class EngineKeeper:
         self._look()
 
     def _wanted_instead_of(self, engine: Engine) -> EngineSpec | None:
-        """How the longest waiting request needs the engine, if that is otherwise and nothing uses the engine."""
+        """Return the settings of the longest waiting request, if they differ and no request uses the engine."""
         if self._users or not self._waiting or self._waiting[0].fits(engine) or self._over is not None:
             return None
         return self._waiting[0].spec
@@ -230,12 +230,12 @@ class EngineKeeper:
             self._refuse(wanted, usual, refusal)
 
     def _give_up_start(self) -> None:
-        """Stop starting an engine that nobody waits for any more."""
+        """Cancel the start of an engine that no request waits for any more."""
         if self._start is not None and all(waiter.spec != self._start[0] for waiter in self._waiting):
             self._start[1].cancel()
 
     def _refuse(self, wanted: EngineSpec, usual: EngineSpec, failure: EngineFailure) -> None:
-        """The engine cannot be as some need it: they hear why, the others wait on."""
+        """Fail the requests that need these settings; the others keep waiting."""
         for waiter in [waiter for waiter in self._waiting if waiter.spec == wanted]:
             self._waiting.remove(waiter)
             waiter.error = server_error(
@@ -246,16 +246,16 @@ class EngineKeeper:
 
 
 def _tell_nobody(_: float) -> None:
-    """A load that nobody has asked for by itself has no progress that anybody watches."""
+    """Progress callback of a restart, which has no watcher."""
 
 
 def _again(failure: EngineFailure) -> EngineFailure:
-    """One for each who hears of it: a traceback belongs to one of them."""
+    """Copy a failure for one request, because a raised exception gets the traceback of that request."""
     return EngineFailure(failure.reason, unloaded=failure.unloaded)
 
 
 def _unreadable(spec: EngineSpec) -> str | None:
-    """Why the files of an engine cannot be read; None if they can."""
+    """Return why a file of an engine cannot be read; None if all of them can."""
     for path in (spec.model_path, spec.projector_path, spec.draft_model_path):
         for part in () if path is None else model_files(str(path)):
             try:
@@ -267,7 +267,7 @@ def _unreadable(spec: EngineSpec) -> str | None:
 
 
 def _difference(wanted: EngineSpec, usual: EngineSpec) -> str:
-    """What is new, in words."""
+    """Describe the settings that are new, for a message."""
     new = []
     if wanted.draft_model_path is not None and wanted.draft_model_path != usual.draft_model_path:
         new.append(f'the draft model "{wanted.draft_model_path.name}"')

@@ -1,6 +1,6 @@
-"""HTTP to a worker: one connection for each request, closed when the answer is complete or nobody wants it.
+"""HTTP client for a worker: one connection for each request, closed when the response is complete or abandoned.
 
-Not httpx: its bodies are async generators, which complain on trio whenever an answer is left half-way.
+It does not use httpx, whose bodies are async generators: trio warns whenever one of them is not read to its end.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["EngineRequestError", "Exchange", "Link", "LinkBroken", "request_erro
 
 
 class EngineRequestError(Exception):
-    """The engine refused one request, and goes on.
+    """The engine refused one request, and still runs.
 
     :param status: the HTTP status, such as 400.
     :param type: the engine's name for the reason, such as ``exceed_context_size_error``.
-    :param message: what a person should read.
+    :param message: the engine's error message for a human reader.
     :param details: the whole error object, which may have numbers such as ``n_prompt_tokens``.
     """
 
@@ -36,20 +36,22 @@ class EngineRequestError(Exception):
 
     @property
     def context_is_full(self) -> bool:
-        """Requests that run at once share the context, and there was no room for another token of this one."""
+        """Whether the context, which concurrent requests share, had no space for another token of this request."""
         return "Context size has been exceeded" in self.message
 
 
 class LinkBroken(Exception):
-    """The connection could not be made, or ended before the answer did."""
+    """The connection failed, or ended before the response was complete."""
 
 
 class Link:
-    """The way to one worker.
+    """HTTP client for one worker.
 
     :param address: ``http://<host>:<port>``.
-    :ivar waiting: the tasks that wait for the worker at this moment. An exchange whose reader pauses is not counted.
-    :ivar heard: the pieces of answers that have come so far.
+    :param api_key: the key that the worker's HTTP server requires.
+    :ivar waiting: the number of tasks that wait for the worker at this moment. An exchange whose reader pauses does not
+        count.
+    :ivar heard: the number of pieces of responses that were received so far.
     """
 
     def __init__(self, address: str, api_key: str) -> None:
@@ -67,10 +69,10 @@ class Link:
         ]
 
     async def open(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Exchange:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its response.
 
-        :raises EngineRequestError: if the answer is a refusal.
-        :raises LinkBroken: if there is none.
+        :raises EngineRequestError: if the status of the response is not 200.
+        :raises LinkBroken: if there is no response.
         :raises OSError: if this process can open no more connections.
         """
         content = b"" if body is None else json.dumps(body).encode()
@@ -96,7 +98,7 @@ class Link:
         raise refusal
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request, and give the JSON object that it is answered with; raises what :meth:`open` does."""
+        """Send a request and return the JSON object of its response. Raises the same errors as :meth:`open`."""
         exchange = await self.open(method, path, body)
         try:
             content = await exchange.read()
@@ -111,7 +113,7 @@ class Link:
         return answer
 
     async def answers(self) -> bool:
-        """Whether the worker's HTTP server answers, asked apart from the requests that are counted here."""
+        """Return whether the worker's HTTP server answers. This request is not counted in ``waiting`` and ``heard``."""
         apart = Link(self._address, self._api_key)
         try:
             await apart.call("GET", "/health")
@@ -120,7 +122,7 @@ class Link:
         return True
 
     async def aclose(self) -> None:
-        """Close all connections: every task that waits on one of them gets `LinkBroken`."""
+        """Close all connections, so that `LinkBroken` is raised in every task that waits on one of them."""
         for exchange in tuple(self._exchanges):
             await exchange.aclose()
 
@@ -130,7 +132,7 @@ class Link:
         return self.waiting > 0
 
     async def wait_used(self) -> None:
-        """Wait until a request is under way."""
+        """Wait until there is a request."""
         while not self._exchanges and not self.waiting:
             self._used = anyio.Event()
             await self._used.wait()
@@ -146,7 +148,7 @@ class Link:
             self.waiting -= 1
 
     def opened(self, exchange: Exchange) -> None:
-        """Note a new connection."""
+        """Register a new connection."""
         self._exchanges.add(exchange)
         self._used.set()
 
@@ -156,19 +158,19 @@ class Link:
 
     async def _connect(self) -> anyio.abc.SocketStream:
         try:
-            # Without a deadline: the watch over the worker ends a wait that is in vain.
+            # No timeout is needed, because the monitor of the worker ends it if it stands still.
             host, _, port = self._address.rpartition("//")[2].partition(":")
             return await anyio.connect_tcp(host, int(port))
         except (OSError, anyio.BrokenResourceError) as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
-                # It is the server that lacks descriptors, and not the worker that is gone.
+                # This process has run out of file descriptors; the worker still runs.
                 raise cause from None
             raise LinkBroken(str(error)) from error
 
 
 class Exchange:
-    """One request on its way: the body of its answer is read piece by piece."""
+    """One HTTP request, and its response, whose body is read piece by piece."""
 
     def __init__(self, link: Link, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
         self._link = link
@@ -178,7 +180,7 @@ class Exchange:
         link.opened(self)
 
     async def begin(self, request: bytes) -> int:
-        """Send the request, and give the status of the answer."""
+        """Send the request, and return the status of the response."""
         try:
             with self._link.counted_as_waiting():
                 await self._socket.send(request)
@@ -194,7 +196,7 @@ class Exchange:
         return event.status_code
 
     async def receive(self) -> bytes | None:
-        """The next piece of the body, ``None`` at its end.
+        """Return the next piece of the body, ``None`` at its end.
 
         :raises LinkBroken: if the connection ends before the body does.
         """
@@ -204,7 +206,7 @@ class Exchange:
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
     async def read(self) -> bytes:
-        """The rest of the body."""
+        """Return the rest of the body."""
         pieces = []
         while (piece := await self.receive()) is not None:
             pieces.append(piece)
@@ -252,12 +254,12 @@ class Exchange:
 
 
 class _Chunks:
-    """Cuts a chunked body, which is how answers are streamed.
+    """Decoder of a body with chunked transfer encoding, which streamed responses have.
 
-    h11 can do so too, but that is a sixth of what the server does for a token.
+    It replaces that of h11, which takes a sixth of the server's time for a token.
 
-    :param data: the beginning of the body, if some of it is there already.
-    :ivar ended: the last chunk was taken.
+    :param data: the bytes of the body that were received already.
+    :ivar ended: whether the last chunk was taken.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -268,9 +270,9 @@ class _Chunks:
         self._data += data
 
     def take(self) -> bytes:
-        """The content of all chunks that are here as a whole.
+        """Return the content of all chunks that were received completely.
 
-        :raises ValueError: if this is no chunked body.
+        :raises ValueError: if the body is not chunked.
         """
         data, at, contents = self._data, 0, []
         while not self.ended and (head_end := data.find(b"\r\n", at)) >= 0:
@@ -287,7 +289,7 @@ class _Chunks:
 
 
 def request_error(status: int, content: bytes | Mapping[str, Any]) -> EngineRequestError:
-    """The error that an answer stands for, whatever it looks like."""
+    """Make an error of a response, even if its body does not have the form of the engine's errors."""
     try:
         answer = json.loads(content) if isinstance(content, bytes) else content
         error = answer["error"]

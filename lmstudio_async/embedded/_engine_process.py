@@ -1,4 +1,4 @@
-"""A worker as a process of the operating system: its start, its output, its end."""
+"""A worker as an operating system process: its start, its output and its end."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["WorkerProcess"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-# A killed process takes milliseconds to end, and seconds if it has much memory to give back.
+# A killed process takes milliseconds to end, or seconds if it has to free much memory.
 _KILL_SECONDS: Final = 5.0
 
 _ERROR_LINE: Final = re.compile(r"^[\d.]+ E (?:\w+ +)?\S*: (?P<reason>.+)$")
 
 
 class WorkerProcess:
-    """A running worker. Its owner must :meth:`end` it.
+    """A running worker. Its owner must call :meth:`end`.
 
-    :ivar heard: the pieces of output that have come so far.
+    :ivar heard: the number of pieces of output that were received so far.
     """
 
     def __init__(self, process: anyio.abc.Process, log: _Log) -> None:
@@ -46,26 +46,26 @@ class WorkerProcess:
     async def spawn(cls) -> WorkerProcess:
         """Start a worker that waits for its instructions.
 
-        :raises OSError: if there can be no new process.
+        :raises OSError: if no process can be started.
         """
         log = _Log()
         try:
-            # Starting takes milliseconds; a process that is there and not known here could never be ended.
+            # Shielded, because a process that was started but not returned could never be ended. It takes milliseconds.
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
-                    # By its path: with -m it would import the packages above it first. -P keeps the modules beside
-                    # it from standing in for those of the standard library.
+                    # Run it by its path, because -m would import its parent packages first. -P keeps the modules in
+                    # its folder from shadowing those of the standard library.
                     [sys.executable, "-P", _worker.__file__],
                     stderr=log.write_end,
                     env={**worker_environment(os.environ), "LLAMA_SERVER_ROUTER_PORT": "1"},
-                    # Ctrl-C in the terminal is for the server, which ends its workers in its own time.
+                    # Ctrl-C in the terminal must reach only the server, which ends its workers itself.
                     start_new_session=sys.platform != "win32",
                     creationflags=0x08000200
                     if sys.platform == "win32"
                     else 0,  # own group, no console window
                 )
         except RuntimeError as error:
-            # Processes are started, or waited for, in threads of the event loop's own.
+            # The event loop starts processes, or waits for them, in a thread, which may be impossible to start.
             raise OSError(errno.EAGAIN, str(error)) from error
         finally:
             os.close(log.write_end)
@@ -85,7 +85,7 @@ class WorkerProcess:
         return tuple(self._log.lines)
 
     def ending(self) -> str:
-        """How the process ended, for a message."""
+        """Return how the process ended, for a message."""
         code = self.returncode
         if code is None:
             return "still running"
@@ -98,13 +98,13 @@ class WorkerProcess:
         return f"{name}, as when memory runs out" if name == "SIGKILL" else name
 
     async def send(self, line: bytes) -> None:
-        """Write to its standard input. A worker that has ended is no error here: its output tells why."""
+        """Write to its standard input. No error if the worker has ended, because its output has the reason."""
         assert self._process.stdin is not None
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._process.stdin.send(line)
 
     async def receive(self) -> list[str] | None:
-        """The next lines of its standard output, ``None`` at the end."""
+        """Return the next lines of its standard output, ``None`` at the end."""
         assert self._process.stdout is not None
         try:
             self._pending += await self._process.stdout.receive()
@@ -118,40 +118,40 @@ class WorkerProcess:
         return await self._process.wait()
 
     async def reason(self) -> str | None:
-        """Why an ending process ends, in the engine's own words, if it has any."""
-        # It takes milliseconds, but seconds where others keep the machine busy.
+        """Wait for the end of the process, and return its reason as the engine logged it, if it did."""
+        # This takes milliseconds, or seconds on a busy machine.
         with anyio.move_on_after(10):
             await self._process.wait()
             await self._log.finish()
         return self._log.reason()
 
-    # -- for the watch over a load
+    # -- for the monitor of a load
 
     @property
     def is_awaited(self) -> bool:
-        """A load is waited for until it is over."""
+        """True, because a task waits for a load until it has ended."""
         return True
 
     async def wait_used(self) -> None:
-        """Return at once: it is used for the load."""
+        """Return at once, because a worker is busy from its start with the load."""
 
     async def answers(self) -> bool:
-        """A worker that loads has no HTTP server yet."""
+        """Return False, because a worker has no HTTP server while it loads."""
         return False
 
     # -- the end
 
     def kill(self) -> None:
-        """End the process at once. This returns before it has ended."""
+        """Kill the process, without waiting for its end."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def end(self, *, grace: float) -> None:
-        """End the process: by closing its standard input if it has ``grace`` seconds, else at once.
+        """End the process: close its standard input and kill it after ``grace`` seconds, or kill it at once for 0.
 
-        The caller shields this; it returns when the process is reaped. A process that waits for a disk or a driver
-        ends when that answers: after some seconds it is left to the system.
+        The caller shields this. It returns when the process is reaped. A killed process that waits for a disk or a
+        driver ends only when that answers, so after some seconds the process is left to the system.
         """
         process = self._process
         try:
@@ -161,7 +161,7 @@ class WorkerProcess:
                 with anyio.move_on_after(grace):
                     await process.wait()
         finally:
-            # Also when asyncio.run() ends its event loop: it cancels each task once, in a shielded scope too.
+            # In `finally`, because asyncio.run() cancels each task at its end, even in a shielded scope.
             self.kill()
             patience = anyio.CancelScope(deadline=anyio.current_time() + _KILL_SECONDS)
             try:
@@ -171,7 +171,7 @@ class WorkerProcess:
                 if patience.cancelled_caught:
                     await self._leave()
                 else:
-                    # This waits for the process, and once more if it is cancelled meanwhile.
+                    # It waits for the process, even if it is cancelled meanwhile.
                     await process.aclose()
 
     async def _leave(self) -> None:
@@ -184,10 +184,10 @@ class WorkerProcess:
 class _Log:
     """The last lines of a pipe, read by a thread.
 
-    An engine that writes much must not stop at a full pipe, and no task of the server has to live as long as the
-    engine for that.
+    The thread keeps the pipe empty, because a full pipe would block the engine. No task of the server has to run as
+    long as the engine for that.
 
-    :raises OSError: if there can be no new pipe or thread.
+    :raises OSError: if no pipe can be created or no thread can be started.
     """
 
     def __init__(self) -> None:
@@ -207,7 +207,7 @@ class _Log:
                 self.lines.append(line.rstrip("\n")[:2000])
 
     async def finish(self) -> None:
-        """Wait until all that an ended process has written is here."""
+        """Wait until all output of an ended process is read."""
         await anyio.to_thread.run_sync(self._thread.join, 5.0)
 
     def reason(self) -> str | None:

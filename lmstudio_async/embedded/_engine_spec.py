@@ -1,4 +1,4 @@
-"""What to load, and how: the load parameters under the server's own names."""
+"""Load parameters of an engine under the server's own names, and the default number of threads."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ CacheType: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "
 
 @attrs.frozen(kw_only=True)
 class EngineSpec:
-    """One model and how to load it."""
+    """One model, and the parameters to load it with."""
 
     model_path: Path
     kind: Literal["llm", "embedding"]
     projector_path: Path | None = None
     context_length: int = 4096
-    """Tokens that one session can have, prompt and answer together."""
+    """Tokens that one session can hold, prompt and answer together."""
     pooling: Literal["mean", "last"] | None = None
-    """How one vector is made of those of a text's tokens; ``None`` is as the file says."""
+    """How the vectors of the tokens of a text are combined; ``None`` for the file's own pooling."""
     vector_length: int | None = None
-    """Numbers that an embedding has; ``None`` is any number."""
+    """Expected dimensions of an embedding; ``None`` to accept any."""
     parallel_sessions: int = 4
     unified_kv_cache: bool = True
-    """Whether the sessions share one context; if not, each has ``context_length`` tokens of its own."""
+    """Whether the sessions share one context; otherwise each has ``context_length`` tokens of its own."""
     threads: int | None = None
-    """``None`` is :func:`default_threads`."""
+    """Number of threads; ``None`` for :func:`default_threads`."""
     eval_batch_size: int = 256
-    """Tokens of a prompt between two looks at whether the request was cancelled."""
+    """Tokens of a prompt that are processed between two checks whether the request was cancelled."""
     physical_batch_size: int | None = None
     gpu_ratio: float | Literal["max", "off"] = "max"
-    """The share of the layers that the GPU gets."""
+    """Share of the layers that are offloaded to the GPU."""
     block_count: int | None = None
-    """The layers that the model has: needed to make a number of layers of ``gpu_ratio``."""
+    """Number of layers of the model, to convert ``gpu_ratio`` to a number of layers."""
     main_gpu: int = 0
     split_mode: Literal["none", "layer", "row", "tensor"] = "layer"
     tensor_split: tuple[float, ...] = ()
@@ -56,22 +56,22 @@ class EngineSpec:
     rope_frequency_base: float | None = None
     rope_frequency_scale: float | None = None
     rope_extension: RopeExtension | None = None
-    """Given if ``context_length`` is more than the file says; its scale stands for ``rope_frequency_scale``."""
+    """Set if ``context_length`` exceeds that of the file; its scale replaces ``rope_frequency_scale``."""
     seed: int | None = None
-    """For requests that bring no seed of their own; ``None`` is a new one each time."""
+    """Seed for requests without one of their own; ``None`` for a new seed each time."""
     num_experts: int | None = None
     context_checkpoints: int | None = None
     chat_template: str | None = None
-    """Instead of the one in the file."""
+    """Chat template to use instead of the one in the file."""
     draft_model_path: Path | None = None
     draft_max_tokens: int = 3
     draft_min_tokens: int = 0
     draft_min_probability: float = 0.0
     verbose: bool = False
-    """Whether the engine's log has all that it does, not only what goes wrong."""
+    """Whether the engine logs everything that it does, not only errors."""
 
     def refusal(self) -> str | None:
-        """Why this cannot be loaded as it is asked for, as far as that can be known without the file."""
+        """Return why the model cannot be loaded with these parameters, as far as that is known without the file."""
         for name, least in (("context_length", 1), ("parallel_sessions", 1), ("eval_batch_size", 1)):
             if getattr(self, name) < least:
                 return f"{name} must be at least {least}, not {getattr(self, name)}"
@@ -91,7 +91,7 @@ class EngineSpec:
 
     @property
     def gpu_layers(self) -> int:
-        """How many layers the GPU is to have, -2 for all."""
+        """Number of layers to offload to the GPU, -2 for all."""
         match self.gpu_ratio:
             case "off":
                 return 0
@@ -103,11 +103,11 @@ class EngineSpec:
 
 @cache
 def default_threads() -> int:
-    """Physical cores that this process may use, but one, which the rest of the machine needs; at least one.
+    """Return the physical cores that this process may use, less one for the rest of the machine; at least one.
 
-    Counted once, from files: the server does it in a thread when it starts.
+    The first call reads files, and the result is cached: the server calls it in a thread when it starts.
 
-    More threads than free cores make the engine many times slower, not a little: it spins at barriers.
+    More threads than free cores make the engine many times slower, because its threads spin at barriers.
     """
     if sys.platform != "linux":
         return max((os.cpu_count() or 1) // (1 if sys.platform == "darwin" else 2) - 1, 1)

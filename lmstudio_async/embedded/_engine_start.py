@@ -1,4 +1,4 @@
-"""The start of an engine for a model that should see, and can do without."""
+"""The start of an engine, with a fallback to one without the vision projector."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["start_engine"]
 async def start_engine(
     spec: EngineSpec, on_progress: Callable[[float], None], pulse: Pulse
 ) -> tuple[Engine, int, str]:
-    """Start an engine, without its vision projector if it does not start with it.
+    """Start an engine; if that fails with the vision projector, start it without.
 
-    A projector is taken from the model's folder because it is there. One of another model, or one that has no room,
-    must not keep the text model from being used.
+    The server uses any projector that it finds in the model's folder. A projector of another model, or one that does
+    not fit into memory, must not make the text model unusable.
 
-    :param on_progress: gets fractions from 0 on that never fall, and 1 when the engine answers.
-    :param pulse: watches both starts.
-    :return: the engine, the tokens that a session of it has, and the reason why it has no projector: empty if it has
-        one or was to have none.
-    :raises EngineFailure: it does not start without the projector either.
+    :param on_progress: receives fractions from 0 on that never decrease, and 1 when the engine answers requests.
+    :param pulse: monitors both starts.
+    :return: the engine, the number of tokens of one of its sessions, and the reason why it has no projector: empty if
+        it has one, or if ``spec`` has none.
+    :raises EngineFailure: the engine does not start without the projector either.
     """
     reached = -1.0
 
@@ -51,8 +51,8 @@ async def start_engine(
 
 
 async def _context_length(engine: Engine) -> int:
-    """The tokens that a session really has: the engine rounds the number that it is given."""
+    """Return the tokens that a session really has, because the engine rounds the requested number."""
     if engine.spec.kind == "embedding":
-        # The tokens that it rounds up are of no use: a text has to fit into a batch, which is as long as asked for.
+        # Tokens that were added by rounding up are unusable: a text has to fit into a batch, which is not rounded.
         return engine.spec.context_length
     return int((await engine.properties())["default_generation_settings"]["n_ctx"])

@@ -1,4 +1,4 @@
-"""An answer of the engine while it is generated: the events of an HTTP response, one frame each."""
+"""Stream of one answer of the engine: the server-sent events of an HTTP response, one frame each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["EngineStream"]
 
 
 class EngineStream:
-    """The frames of one answer, as they come. Leaving the block ends the work on it.
+    """The frames of one answer, as they arrive. At the end of the block the engine stops generating.
 
     :param begin: sends the request.
-    :param raise_gone: raises the reason why the connection ended before its time.
+    :param raise_gone: raises the reason why the connection ended before the answer was complete.
 
     ::
 

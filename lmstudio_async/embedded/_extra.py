@@ -1,4 +1,4 @@
-"""Whether what the server needs is installed."""
+"""Check that the packages of the extra ``embedded`` are installed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MODULES = ("starlette", "uvicorn", "xllamacpp")
 
 
 def check_extra() -> None:
-    """Make sure that there is all that a server behind a port needs.
+    """Check that all packages are installed that a server on a port needs.
 
-    :raises LMStudioRuntimeError: if something is missing, and which extra brings it.
+    :raises LMStudioRuntimeError: if a package is missing; the message names the extra that installs it.
     """
     missing = [name for name in _MODULES if find_spec(name) is None]
     if missing:
         raise LMStudioRuntimeError(
-            f"The embedded server needs what is not installed ({', '.join(missing)}): "
+            f"The embedded server needs packages that are not installed ({', '.join(missing)}): "
             'pip install "lmstudio-async[embedded]"'
         )

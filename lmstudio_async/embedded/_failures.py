@@ -1,4 +1,4 @@
-"""What goes wrong in the engine, as the errors that clients get."""
+"""Conversion of failures of the engine and the machine to the errors that clients get."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from lmstudio_async.errors import LMStudioError
 
 __all__ = ["explain", "explain_load"]
 
-# An embedding is computed in one batch, which is as long as the context.
+# The engine's message for a text to embed that does not fit into one batch, which is as long as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
-# A template ends with an error of its own where the model was not trained for a chat like this.
+# The engine's message for a chat that the template itself refuses, because the model was not trained for such a chat.
 _TEMPLATE_SAYS = re.compile(r"Jinja Exception: (.+)")
 
 
-# Stands in the engine's log before it gives a load up.
+# Line in the engine's log that comes before a failed load.
 _TEMPLATE_FAILS = "chat template parsing error"
 
 
 def explain_load(key: str, failure: EngineFailure) -> Exception:
     """Make the error for a model that the engine cannot load.
 
-    :param key: the model's.
+    :param key: the key of the model.
     """
     if failure.missing_engine:
         return explain(failure)
     reason = failure.reason
     if not any(_TEMPLATE_FAILS in line for line in failure.log):
         return server_error(f'The model "{key}" cannot be loaded: {reason.rstrip(".")}.')
-    # A template that cannot be run has its reason some lines below the headline.
+    # The engine logs the reason of a template error some lines below its headline.
     for line in failure.log:
         if line.startswith("Error: "):
             reason = line.removeprefix("Error: ")
@@ -44,7 +44,7 @@ def explain_load(key: str, failure: EngineFailure) -> Exception:
 
 
 def explain(error: Exception) -> Exception:
-    """The error to answer with. What is none of ours stays what it is: an accident, not told in detail."""
+    """Return the error to send to the client. An unexpected error is returned as it is, and sent without details."""
     match error:
         case LMStudioError():
             return error
@@ -79,8 +79,8 @@ def explain(error: Exception) -> Exception:
             )
         case EngineRequestError(message=message) if "failed to parse grammar" in message:
             return server_error(
-                "What the answer was to follow is no grammar in GBNF.",
-                'Give the rule that it begins with the name root, such as root ::= "yes" | "no".',
+                "The grammar for the answer is not valid GBNF.",
+                'Give its start rule the name root, such as root ::= "yes" | "no".',
             )
         case EngineRequestError(message=message) if "invalid string: surrogate" in message:
             return server_error(

@@ -110,7 +110,7 @@ def test_without_the_extra_it_says_what_to_install(
     hide(monkeypatch, "xllamacpp")
     for command in ("demo", "serve"):
         assert failure(capsys, command) == (
-            "The embedded server needs what is not installed (xllamacpp): "
+            "The embedded server needs packages that are not installed (xllamacpp): "
             'pip install "lmstudio-async[embedded]"\n'
         )
 

@@ -161,7 +161,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "no grammar in GBNF"),
+        ({"structured": {"type": "gbnf", "gbnfGrammar": "root ::= ("}}, "not valid GBNF"),
         ({"structured": {"type": "gbnf", "gbnfGrammar": "%llguidance {}\nstart: nothing"}}, "not in GBNF"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
         ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
