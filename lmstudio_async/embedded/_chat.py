@@ -1,4 +1,4 @@
-"""From a chat history, as it comes over the wire, to the messages that the engine's chat templates take."""
+"""Conversion of a chat history from the wire to the messages that the engine's chat templates take."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Message = dict[str, Any]
 
 
 class ToolNames:
-    """Names of tools as a model is told them, and back.
+    """Mapping between the names of tools at the client and the names that the model gets.
 
     :param naming: ``passThrough``, ``removeSpecial``, ``snakeCase`` or ``camelCase``.
     """
@@ -51,18 +51,18 @@ class ToolNames:
             self._original[told] = name
 
     def tell(self, name: str) -> str:
-        """What the model is told."""
+        """Return the name that the model gets for the client's name."""
         return self._told.get(name, name)
 
     def told(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The tools under the names that the model is told."""
+        """Return the tools, with the names that the model gets."""
         return [
             {**tool, "function": {**tool["function"], "name": self.tell(tool["function"]["name"])}}
             for tool in tools
         ]
 
     def original(self, told: str) -> str:
-        """What the client calls it."""
+        """Return the client's name for the name that the model got."""
         return self._original.get(told, told)
 
 
@@ -88,11 +88,11 @@ def messages_of(
     system_prompt: str,
     blindness: str | None,
 ) -> list[Message]:
-    """The messages of a chat, in the form of OpenAI's chat completions.
+    """Return the messages of a chat, in the form of OpenAI's chat completions.
 
-    :param files: what the client has uploaded, by identifier.
-    :param system_prompt: put before them, unless empty.
-    :param blindness: the reason why the model sees no images; None if it does, empty if it was not made to.
+    :param files: the files that the client has uploaded, by identifier.
+    :param system_prompt: text of a system message to put before them; empty for none.
+    :param blindness: the reason why the model sees no images; None if it sees them, empty if it was not made to.
     :raises LMStudioServerError: the history has something that this server or the model cannot read.
     """
     messages: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -208,19 +208,19 @@ def _tool_result(part: MessagePart, names: ToolNames) -> Message:
 
 
 def has_images(messages: Sequence[Message]) -> bool:
-    """Whether any message has more than text."""
+    """Return whether any message has more than text."""
     return any(not isinstance(message["content"], str) for message in messages)
 
 
 def plain_text(messages: Sequence[Message]) -> str:
-    """The contents one after the other: what a client means that formats the prompt itself."""
+    """Return the joined contents of the messages: the prompt of a client that formats it itself."""
     if has_images(messages):
         raise server_error("A text completion takes no images.")
     return "".join(message["content"] for message in messages)
 
 
 def manual_prompt(messages: Sequence[Message], template: Mapping[str, str]) -> str:
-    """A prompt by a manual template: what stands before and after the messages of each role."""
+    """Format a prompt with a manual template: a prefix and a suffix for the messages of each role."""
     if has_images(messages):
         raise server_error("A manual prompt template takes no images.")
     prompt = ""
@@ -228,10 +228,10 @@ def manual_prompt(messages: Sequence[Message], template: Mapping[str, str]) -> s
         role = message["role"].capitalize()
         if f"before{role}" not in template:
             raise server_error(
-                f"The manual prompt template has no words for messages of the role {message['role']}."
+                f"The manual prompt template has no texts for messages of the role {message['role']}."
             )
         prompt += template[f"before{role}"] + message["content"] + template[f"after{role}"]
-    # What is already begun is continued.
+    # A last message of the assistant is the beginning of the answer, which the model continues.
     if messages and messages[-1]["role"] == "assistant":
         return prompt.removesuffix(template["afterAssistant"]) if template["afterAssistant"] else prompt
     return prompt + template["beforeAssistant"]

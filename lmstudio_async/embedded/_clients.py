@@ -1,4 +1,4 @@
-"""Who may use the server, and what belongs to one client for as long as it is connected."""
+"""Authentication of clients, and the state that belongs to one client as long as it is connected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKEN = re.compile(r"sk-lm-([A-Za-z0-9]{8}):([A-Za-z0-9]{20})")
 
 @attrs.frozen
 class UploadedFile:
-    """A file that a client has sent, for as long as it is connected."""
+    """A file that a client has uploaded, kept as long as the client is connected."""
 
     name: str
     file_type: str
@@ -34,25 +34,26 @@ class UploadedFile:
 
 @attrs.define(eq=False)
 class Client:
-    """All connections of one client."""
+    """State that is shared by all connections of one client."""
 
     identifier: str
     passkey: str = attrs.field(repr=False)
     connections: int = 0
     files: dict[str, UploadedFile] = attrs.field(factory=dict, repr=False)
     uploads: int = 0
-    """Files that it has uploaded, or is uploading."""
+    """Number of files that the client has uploaded or is uploading."""
     uploaded_bytes: int = 0
 
 
 class Clients:
-    """The clients that are connected.
+    """Registry of the connected clients.
 
-    Without tokens the first passkey of an identifier is the right one until the client's last connection goes;
-    with tokens only their two halves are an identifier and its passkey.
+    Without tokens, the first passkey of an identifier is valid until the client's last connection ends. With tokens,
+    the two halves of a token are the only valid identifier and passkey.
 
-    :param limits: how many connections there may be, and how much the clients may upload.
-    :raises LMStudioValueError: if a token does not look like one.
+    :param api_tokens: the tokens that clients may authenticate with; empty to accept every client.
+    :param limits: the limits of connections and of uploads.
+    :raises LMStudioValueError: if a token does not have the form of one.
     """
 
     def __init__(self, api_tokens: Collection[str], limits: ServerLimits) -> None:
@@ -75,19 +76,19 @@ class Clients:
 
     @property
     def need_tokens(self) -> bool:
-        """Whether guests are refused."""
+        """Whether clients without an API token are refused."""
         return bool(self._tokens)
 
     def accepts_token(self, token: str) -> bool:
-        """Whether an HTTP request with this token may be served."""
+        """Return whether an HTTP request with this token is authenticated."""
         match = _TOKEN.fullmatch(token)
         return match is not None and _same(self._tokens.get(match[1], ""), match[2])
 
     def admit(self, credentials: Authentication) -> Client | str:
-        """Let a connection in, or say why not."""
+        """Authenticate a connection and count it; return its client, or the reason of the refusal."""
         identifier, passkey = credentials.client_identifier, credentials.client_passkey
         if self._tokens and not _same(self._tokens.get(identifier, ""), passkey):
-            return "Failed to validate client: this server needs an API token, and this is none that it knows"
+            return "Failed to validate client: this server needs an API token, and does not know this one"
         client = self._clients.get(identifier)
         if client is not None and not _same(client.passkey, passkey):
             return f'Failed to validate client: Invalid client passkey for client "{identifier}"'
@@ -103,7 +104,7 @@ class Clients:
         return client
 
     def release(self, client: Client) -> None:
-        """A connection has gone; what belongs to the client goes with its last one."""
+        """Forget a connection that has ended, and with the last one the client and its files."""
         self._connections -= 1
         client.connections -= 1
         if not client.connections:
@@ -112,10 +113,10 @@ class Clients:
 
     @contextmanager
     def uploading(self, client: Client, size: int) -> Iterator[None]:
-        """Have room for a file of a client. If the block fails, the room is free again.
+        """Count a file of a client against the limits of uploads; undo that if the block fails.
 
-        :param size: bytes.
-        :raises LMStudioServerError: there is none.
+        :param size: the length of the file in bytes.
+        :raises LMStudioServerError: the file would exceed a limit.
         """
         limits = self._limits
         if size > limits.file_bytes:
@@ -129,8 +130,9 @@ class Clients:
             )
         if self._uploaded_bytes + size > limits.total_bytes:
             raise server_error(
-                f"The clients of this server may upload {_mib(limits.total_bytes)} altogether, and there is no room.",
-                "Try again when other clients have gone.",
+                f"The clients of this server may upload {_mib(limits.total_bytes)} altogether, and less than the size "
+                "of this file is left.",
+                "Try again when other clients have disconnected.",
             )
         self._count(client, 1, size)
         try:
@@ -150,7 +152,7 @@ def _mib(size: int) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    # Takes as long for a nearly right secret as for a wrong one.
+    # In constant time, so that the duration does not reveal how much of a secret is right.
     return hmac.compare_digest(*(text.encode("utf-8", "surrogatepass") for text in (one, other))) and bool(
         one
     )

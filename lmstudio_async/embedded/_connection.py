@@ -1,4 +1,4 @@
-"""One client's connection to one namespace: who it is, what it asks, and the tasks that work on that."""
+"""One client's connection to one namespace: authentication, requests, and the tasks that handle them."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ __all__ = ["Channel", "Connection", "Handlers"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-#: A published client gives an operation up after 60 silent seconds.
+#: Seconds without a packet after which a channel repeats one. A published client gives up after 60 silent seconds.
 _SILENCE_SECONDS = 15
-#: Frames that may wait for a slow client before its handlers wait for it.
+#: Unsent frames up to which the handlers of a slow client go on without waiting.
 _UNSENT = 64
-#: What a frame in memory takes besides its text.
+#: Bytes that a frame takes in memory, besides its text.
 _FRAME_BYTES = 64
-#: Credentials are two keys of 256 characters; nothing that is much longer is looked at before somebody is let in.
+#: Characters up to which a frame is parsed before authentication. Credentials are two keys of 256 characters.
 _LONGEST_CREDENTIALS = 1 << 14
 #: Frames before the credentials that are ignored; one more ends the connection.
 _IGNORED_FRAMES = 64
-#: Packets of a client that may wait for the handler of their channel. Nobody asks for so much at once.
+#: Packets of a client that may wait for the handler of their channel: more than any regular client sends at once.
 _UNREAD = 100
-#: What a client says when it wants no more.
+#: Tags of the packets with which a client cancels an operation.
 _ENDINGS = frozenset({"cancel", "stop", "cancelPlan", "cancelDownload"})
 
-#: Makes the object whose methods answer a namespace's endpoints. They are named like them, in snake_case:
-#: a call's is ``async def (parameter) -> result``, a channel's ``async def (creation, channel) -> None``.
+#: Makes the object whose methods handle the endpoints of a namespace. A method has the endpoint's name in snake_case:
+#: for a call it is ``async def (parameter) -> result``, for a channel ``async def (creation, channel) -> None``.
 Handlers = Callable[[str, Client], Awaitable[object]]
 
 
 class Channel:
-    """A channel, as its handler sees it: its return closes the channel, what it raises ends it with an error.
+    """A channel for its handler. The handler closes it by returning, or ends it with an error by raising.
 
-    :ivar cancelled: set when the client wants no more (``cancel``, ``stop`` and the like).
+    :ivar cancelled: set when the client cancels the operation (``cancel``, ``stop`` and the like).
     """
 
     def __init__(self, channel_id: int, connection: Connection) -> None:
@@ -76,27 +76,27 @@ class Channel:
         self._has_unread = anyio.Event()
 
     def post(self, packet: WireObject) -> None:
-        """Send without waiting for a slow client: for callers that must not wait."""
+        """Queue a packet without waiting for a slow client, for callers that must not wait."""
         self._last_sent = anyio.current_time()
         if not self._dropped:
             self._connection.post(self._connection.serving.packet(self._id, packet))
 
     async def send(self, packet: WireObject) -> None:
-        """Send; a client that reads slowly slows the sender down."""
+        """Send a packet. Backpressure: wait while a slow client has too many unsent frames."""
         self.post(packet)
         await self._connection.wait_for_room()
 
     def repeat_when_silent(self, packet: WireObject | None) -> None:
-        """What to send when there was nothing else for long, so that the client knows that all is well."""
+        """Set the packet to repeat while nothing else is sent, so that the client does not time out; None for none."""
         self._repeated = packet
 
     def repeat_only_while(self, is_well: Callable[[], bool]) -> None:
-        """Repeat nothing while this is false, so that the client notices."""
+        """Repeat packets only while ``is_well`` returns true, so that the client times out otherwise."""
         self._is_well = is_well
 
     @contextmanager
     def cancellable(self, *events: anyio.Event) -> Iterator[anyio.CancelScope]:
-        """A scope that is cancelled when the client wants no more, or when one of the events happens."""
+        """Run the block in a scope that is cancelled when the client cancels, or when one of the events is set."""
         with anyio.CancelScope() as scope:
             watches = [self._connection.watch(event, scope) for event in (self.cancelled, *events)]
             try:
@@ -106,14 +106,14 @@ class Channel:
                     watch.cancel()
 
     async def next_packet(self) -> WireObject:
-        """What the client says next, other than that it wants no more."""
+        """Wait for the client's next packet, other than one that cancels."""
         while not self._unread:
             await self._has_unread.wait()
             self._has_unread = anyio.Event()
         return self._unread.popleft()
 
     def receive(self, packet: WireObject) -> None:
-        """Take what the client sent."""
+        """Process a packet of the client: queue it for the handler, or cancel."""
         if packet.TAG in _ENDINGS:
             self.cancelled.set()
         elif len(self._unread) < _UNREAD:
@@ -124,27 +124,27 @@ class Channel:
             self.drop()
 
     def break_silence(self) -> None:
-        """Say something if nothing was said for long."""
+        """Repeat the packet of `repeat_when_silent` if nothing was sent for `_SILENCE_SECONDS`."""
         if self._repeated is None or anyio.current_time() - self._last_sent <= _SILENCE_SECONDS:
             return
         if self._is_well is None or self._is_well():
             self.post(self._repeated)
 
     def drop(self) -> None:
-        """End the handler; the client was told already."""
+        """Cancel the handler of a channel that is already closed for the client."""
         self._dropped = True
         self.handler_scope.cancel()
 
     def end(self, error: Exception | None) -> None:
-        """Tell the client that this is the end, and why if it is a bad one."""
+        """Close the channel for the client, with an error if there is one."""
         if not self._dropped:
             self._connection.post(self._connection.serving.close(self._id, error))
 
 
 class Connection:
-    """Serves one transport until its other side goes, or the task is cancelled.
+    """Server side of one transport, from its authentication until the client disconnects or the task is cancelled.
 
-    :ivar serving: the protocol's state.
+    :ivar serving: the state of the protocol.
     """
 
     def __init__(
@@ -169,11 +169,11 @@ class Connection:
         self._unsent_bytes = 0
         self._sent = 0
         self._wake_writer = anyio.Event()
-        # Made by whoever has to wait, which is seldom.
+        # Created only when a handler has to wait, which is rare.
         self._room: anyio.Event | None = None
 
     async def run(self) -> None:
-        """Serve. Every task that works for the client ends with this."""
+        """Serve the client. All tasks of the connection end before this returns."""
         client = None
         try:
             client, frames = await self._authenticate()
@@ -182,7 +182,7 @@ class Connection:
         except LMStudioWebsocketError:
             pass
         except Exception:
-            # Whatever it is, it is this connection's: the others and the models carry on.
+            # Caught here, so that a fault in one connection does not end the other ones and the models.
             logger.exception("%s: the connection broke by a fault of this server", self._namespace)
         finally:
             if client is not None:
@@ -190,7 +190,7 @@ class Connection:
             await self._transport.aclose()
 
     async def _authenticate(self) -> tuple[Client | None, list[str]]:
-        """The client, and what it sent behind its credentials."""
+        """Return the client, None if it is refused, and the frames that it sent after its credentials."""
         ignored = 0
         with anyio.move_on_after(self._limits.authentication_seconds):
             while True:
@@ -222,7 +222,7 @@ class Connection:
             self._tasks.start_soon(self._break_silence)
             self._tasks.start_soon(self._watch_reading)
             try:
-                # Not before `_write` has begun: while modules are imported, the client knows that it is admitted.
+                # Start `_write` first: this imports modules, and the client gets its verdict meanwhile.
                 handlers = await self._make_handlers(self._namespace, client)
                 while True:
                     for frame in frames:
@@ -230,11 +230,11 @@ class Connection:
                         if replies := self.serving.take_replies():
                             for reply in replies:
                                 self.post(reply)
-                            # Who reads no answers gets no new ones.
+                            # Backpressure: stop reading requests while the client does not read replies.
                             await self.wait_for_room()
                     frames = list(await self._transport.receive())
             except LMStudioWebsocketError:
-                # Nobody is left to work for.
+                # The client has disconnected, so no task of the connection is needed any more.
                 self._tasks.cancel_scope.cancel()
 
     def _dispatch(self, request: Request | None, size: int, handlers: object) -> None:
@@ -246,24 +246,24 @@ class Connection:
                 self._have_wait(request, size + _FRAME_BYTES)
             case ChannelOpened() if len(self._channels) >= self._limits.channels:
                 error = server_error(
-                    f"This connection has {len(self._channels)} channels open, and more it may not have.",
-                    "Wait until some of what it does is over.",
+                    f"This connection has {len(self._channels)} channels open, and no more are allowed.",
+                    "Wait until some of its loads, predictions or other operations have ended.",
                 )
                 self.post(self.serving.close(request.channel_id, error))
             case ChannelOpened():
                 channel = self._channels[request.channel_id] = Channel(request.channel_id, self)
                 self._tasks.start_soon(self._run_channel, request, channel, handlers)
-            # On a connection that is being given up, the protocol's channels outlive those who served them.
+            # While a connection is being closed, `serving` still knows channels whose handlers have ended.
             case Packet() if request.channel_id in self._channels:
                 self._channels[request.channel_id].receive(request.packet)
             case ChannelDropped() if request.channel_id in self._channels:
                 self._channels.pop(request.channel_id).drop()
 
     def _have_wait(self, call: Call, size: int) -> None:
-        """Keep a call until another one is over. Reading goes on: who stops reading does not see that a client goes."""
+        """Queue the call until a slot is free. Keep reading meanwhile, or a disconnect would go unnoticed."""
         if self._waiting_bytes + size > self._limits.waiting_bytes:
             error = server_error(
-                f"{len(self._waiting)} calls wait for their turn on this connection, and more may not.",
+                f"{len(self._waiting)} calls wait for their turn on this connection, and no more are allowed.",
                 "Wait for some answers first.",
             )
             self.post(self.serving.call_failed(call, error))
@@ -272,12 +272,12 @@ class Connection:
             self._waiting.append((call, size))
 
     async def _answer(self, call: Call, handlers: object) -> None:
-        """Answer a call, and then those that wait."""
+        """Answer a call, and then the queued ones."""
         while True:
             try:
                 result = await self._handler(handlers, call.endpoint.name)(call.parameter)
                 frame = self.serving.result(call, result)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an answer
+            except Exception as error:  # noqa: BLE001 - the client waits for an answer, also after an unexpected error
                 frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
             self.post(frame)
             await self.wait_for_room()
@@ -321,7 +321,7 @@ class Connection:
         return watch
 
     def post(self, frame: str | None) -> None:
-        """Have the writer send a frame, behind those that wait already."""
+        """Queue a frame for the writer task; disconnect a client that leaves too much unread."""
         if frame is not None:
             if self._unsent_bytes > self._limits.unread_bytes:
                 self._give_up(f"it leaves {self._unsent_bytes} bytes unread")
@@ -330,7 +330,7 @@ class Connection:
             self._wake_writer.set()
 
     async def wait_for_room(self) -> None:
-        """Wait while too much is unsent."""
+        """Wait while more than `_UNSENT` frames are unsent."""
         while len(self._unsent) > _UNSENT:
             if self._room is None:
                 self._room = anyio.Event()
@@ -367,7 +367,7 @@ class Connection:
                 self._give_up(f"it has read nothing for {self._limits.unread_seconds:g} seconds")
 
     def _give_up(self, reason: str) -> None:
-        """Disconnect a client that there is no telling anything."""
+        """Disconnect a client that does not read."""
         if not self._tasks.cancel_scope.cancel_called:
             logger.warning("%s: a client was disconnected: %s", self._namespace, reason)
             self._tasks.cancel_scope.cancel()

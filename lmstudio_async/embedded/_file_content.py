@@ -1,4 +1,4 @@
-"""The bytes of a file: how they come, and what they are."""
+"""The content of an uploaded file: its decoding, and the detection of its type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAGIC = (
 def decode(content: str) -> bytes:
     """Decode base64.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not valid base64.
     """
     try:
         return base64.b64decode(content, validate=True)
@@ -28,7 +28,7 @@ def decode(content: str) -> bytes:
 
 
 def sniff(content: bytes) -> tuple[str, str]:
-    """What a file is, by its content: the protocol's type and the MIME type."""
+    """Detect the type of a file by its content; return the protocol's type and the MIME type."""
     for magic, file_type, mime_type in _MAGIC:
         if content.startswith(magic) and (magic != b"RIFF" or content[8:12] == b"WEBP"):
             return file_type, mime_type

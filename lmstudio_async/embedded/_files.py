@@ -1,4 +1,4 @@
-"""What the server answers about files: ``files``. They are kept in memory until their client's last connection goes."""
+"""Endpoints of the namespace ``files``. A file is kept in memory until the last connection of its client ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lmstudio_async.embedded._versions import engine_version, package_version
 
 __all__ = ["FileHandlers"]
 
-#: What an identifier keeps of a file's name, for those who read logs.
+#: Suffix of a file's name, which its identifier keeps to make logs easier to read.
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,15}\Z")
 _LONGEST_NAME = 1024
 
@@ -103,9 +103,9 @@ class FileHandlers:
 
 
 def _parser_for(file: UploadedFile) -> ParserId:
-    """What makes text of a file.
+    """Return the parser that extracts the text of a file.
 
-    :raises LMStudioUnsupportedFeatureError: nothing here does.
+    :raises LMStudioUnsupportedFeatureError: there is no parser for this type of file.
     """
     if file.file_type != "text/plain":
         raise unsupported_feature(

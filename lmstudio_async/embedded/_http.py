@@ -1,4 +1,4 @@
-"""The server behind a port: an ASGI app with the websockets, the greeting, and LM Studio's REST calls for models."""
+"""ASGI app that serves a port: the websockets, the greeting, and LM Studio's REST calls for models."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ _WHAT_THERE_IS = (
 def create_app(server: EmbeddedServer) -> Starlette:
     """Make an ASGI app of a server, to be run by uvicorn or another ASGI server on asyncio.
 
-    The app does not start the server: run it inside the server's block, in the same event loop. How long a message
-    may be, and how many sockets there may be, is up to the ASGI server that runs it.
+    The app does not start the server: run it inside the server's block, in the same event loop. The ASGI server that
+    runs the app limits the length of a message and the number of sockets.
 
-    Web pages from elsewhere are refused, but for those in ``allowed_origins``: no page that somebody looks at is to
-    use the models. Without ``api_tokens`` so is what comes from another machine, or asks for another name than this machine's own.
+    The app refuses requests of web pages, except those of this machine and of ``allowed_origins``, so that an arbitrary
+    page in a browser cannot use the models. Without ``api_tokens`` it also refuses requests from other machines, and
+    requests whose ``Host`` header is not a name of this machine.
 
-    :param server: what it serves.
+    :param server: the server that handles the requests.
     :return: the app.
 
     ::
@@ -99,7 +100,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
 
 
 class _Doorkeeper:
-    """Refuses what a browser sends on behalf of a page that is not allowed, and tells browsers of those that are."""
+    """Middleware that refuses requests of web pages without permission, and sends CORS headers to the other ones."""
 
     def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
         self._app = app
@@ -140,8 +141,8 @@ class _Doorkeeper:
             return None
         local = connection.scope.get("server")
         if local is not None and _is_open_to_others(local[0]):
-            return "whoever connects from elsewhere needs an API token, and this server has none: give it api_tokens"
-        # A page can have its own name point to this machine, but cannot change under which name it asks.
+            return "a client from another machine needs an API token, and this server has none: give it api_tokens"
+        # DNS rebinding: a page can make its own host name resolve to this machine, but cannot change the Host header.
         host = connection.headers.get("host", "")
         if is_loopback(host_of(f"//{host}")):
             return None
@@ -158,7 +159,7 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
 
 
 def _preflight_answer(connection: HTTPConnection) -> Response:
-    """Answer a browser that asks whether a page may send a request. Its question has no token."""
+    """Answer a CORS preflight request, in which browsers send no token."""
     headers = {
         "Access-Control-Allow-Methods": "GET, HEAD, POST",
         "Access-Control-Allow-Headers": "Authorization, Content-Type",
@@ -170,7 +171,7 @@ def _preflight_answer(connection: HTTPConnection) -> Response:
 
 
 def _is_open_to_others(listening: str) -> bool:
-    """Whether an address that the app is served at is one of a network; a Unix socket has a path."""
+    """Return whether other machines can reach a listening address; not so for a path, which is a Unix socket."""
     address = ip_address(listening)
     return address is not None and not address.is_loopback
 
@@ -213,7 +214,7 @@ class _SocketTransport:
             try:
                 await self._socket.close()
             except (WebSocketDisconnect, RuntimeError, OSError):
-                pass  # the other side was faster
+                pass  # the client has closed it already
 
     def _break(self) -> LMStudioConnectionBrokenError:
         self._broken = True
@@ -256,7 +257,7 @@ async def _body(request: Request, limits: ServerLimits) -> Any:
 
 
 async def _unless_left(request: Request, call: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """The result of a call, which is cancelled if its client goes away: by itself, or cut off at the server's end."""
+    """Return the result of a call; cancel it if the client disconnects, or is disconnected when the server ends."""
 
     async def cancel_when_left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -275,7 +276,7 @@ async def _unless_left(request: Request, call: Coroutine[Any, Any, dict[str, Any
 
 
 class _JsonResponse(Response):
-    """JSON in ASCII: a text that came from a client may have half a character (a lone surrogate), which UTF-8 has not."""
+    """Response in ASCII JSON, because a client's text may have a lone surrogate, which UTF-8 cannot encode."""
 
     media_type = "application/json"
 

@@ -1,4 +1,4 @@
-"""One model that is loaded, or about to be, and what the protocol says of it."""
+"""One loaded or loading model, and its description in the protocol."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MOST_HANDOUTS: Final = 1024
 
 
 def model_info(entry: CatalogEntry) -> LlmInfo | EmbeddingModelInfo:
-    """What the protocol says of a downloaded model."""
+    """Return the protocol's description of a downloaded model."""
     if entry.type == "llm":
         return LlmInfo(**_model_members(entry), **_llm_members(entry))
     return EmbeddingModelInfo(**_model_members(entry))
@@ -72,8 +72,8 @@ def _llm_members(entry: CatalogEntry) -> dict[str, Any]:
 class Use:
     """One request to an instance.
 
-    :ivar status: what the instance does for it: ``processingPrompt``, ``generating`` or ``computingEmbedding``.
-    :ivar waits: the engine is not as it needs it, or being started anew.
+    :ivar status: the state of the request: ``processingPrompt``, ``generating`` or ``computingEmbedding``.
+    :ivar waits: whether the request is queued, for an engine with the settings it needs or for space in the context.
     """
 
     __slots__ = ("status", "waits")
@@ -84,18 +84,18 @@ class Use:
 
 
 class Instance:
-    """A model that has an identifier. It belongs to the registry; only its uses are anybody's.
+    """A model under an identifier. The registry changes its state; request handlers only use it.
 
-    :ivar identifier: unique among all instances, also those that are loading.
-    :ivar reference: names this instance and never another.
-    :ivar ttl_ms: idle time after which it is unloaded.
-    :ivar just_in_time: loaded because somebody wanted to use it, so that the next one of these takes its place.
+    :ivar identifier: unique among all instances, including those that are loading.
+    :ivar reference: names this instance and never another one.
+    :ivar ttl_ms: idle time after which it is unloaded; None for no TTL.
+    :ivar just_in_time: whether it was loaded on demand, so that auto-evict may unload it for another such load.
     :ivar config: the load config that really applies, by wire key.
-    :ivar blindness: why the engine runs without the model's vision projector; empty if it does not.
-    :ivar unloaded: set when it is being unloaded, or has crashed: whoever uses it finishes at once.
-    :ivar failure: why it is gone, if it crashed.
-    :ivar gone: set when its process is, and its identifier is free.
-    :ivar pulse: tells whether its engine moves.
+    :ivar blindness: the reason why the engine runs without the model's vision projector; empty if there is none.
+    :ivar unloaded: set when it is being unloaded, or has crashed, so that its requests end at once.
+    :ivar failure: the error of its engine, if that has crashed.
+    :ivar gone: set when its process has ended and its identifier is free.
+    :ivar pulse: the monitor that detects an engine that stands still.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Instance:
         self._uses: list[Use] = []
         self._idle = anyio.Event()
         self._idle_since = 0.0
-        # Bounded for clients that get it again and again and never use it.
+        # Bounded, because a client may get the instance again and again without using it.
         self._handouts: deque[float] = deque(maxlen=_MOST_HANDOUTS)
         self._handout_used = anyio.Event()
 
@@ -142,14 +142,14 @@ class Instance:
 
     @property
     def domain(self) -> Domain:
-        """The namespace that it belongs to."""
+        """The namespace of the instance."""
         return self.entry.type
 
     @property
     def engine(self) -> Engine:
-        """What runs it. Only who has it from :meth:`lend` can be sure that it stays.
+        """The engine of the instance. It may be replaced at any time, unless :meth:`lend` has lent it.
 
-        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        :raises LMStudioInstanceUnloadedError: the instance has no running engine.
         """
         engine = None if self._keeper is None else self._keeper.engine
         if engine is None:
@@ -158,9 +158,9 @@ class Instance:
 
     @property
     def spec(self) -> EngineSpec:
-        """How the engine is started for a request that needs nothing special: as the load config says.
+        """The settings of the load config, with which the engine starts for a request without settings of its own.
 
-        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        :raises LMStudioInstanceUnloadedError: the instance is not loaded.
         """
         if self._spec is None:
             raise instance_unloaded()
@@ -170,7 +170,7 @@ class Instance:
     def budget(self) -> TokenBudget:
         """The tokens that its predictions share.
 
-        :raises LMStudioInstanceUnloadedError: it is not loaded.
+        :raises LMStudioInstanceUnloadedError: the instance is not loaded.
         """
         if self._budget is None:
             raise instance_unloaded()
@@ -178,16 +178,16 @@ class Instance:
 
     @property
     def chat_template(self) -> str:
-        """What makes prompts of chats, unless a request brings its own; empty if the model has none."""
+        """The chat template for requests that have none of their own; empty if the model has none."""
         return self.spec.chat_template or self.entry.chat_template or ""
 
     @property
     def busy(self) -> bool:
-        """Whether there are requests to it."""
+        """Whether any request uses the instance."""
         return bool(self._uses)
 
     def info(self) -> LlmInstanceInfo | EmbeddingModelInstanceInfo:
-        """What the protocol says of it at this moment."""
+        """Return the protocol's description of the instance at this moment."""
         own: dict[str, Any] = {
             "identifier": self.identifier,
             "instance_reference": self.reference,
@@ -200,7 +200,7 @@ class Instance:
         return EmbeddingModelInstanceInfo(**_model_members(self.entry), **own)
 
     def processing_state(self) -> ProcessingState:
-        """What it is doing, and how many requests wait for their turn."""
+        """Return the state of the requests, and the number of queued ones."""
         if not self._uses:
             return ProcessingState()
         running = [use for use in self._uses if not use.waits]
@@ -209,9 +209,9 @@ class Instance:
 
     @contextmanager
     def use(self, status: str = "processingPrompt") -> Iterator[Use]:
-        """Be a request: as long as there are any, the instance is not idle.
+        """Count the block as a request, so that the instance is not idle meanwhile.
 
-        :raises LMStudioInstanceUnloadedError: it is not loaded any more.
+        :raises LMStudioInstanceUnloadedError: the instance is not loaded any more.
         """
         if self.state != "ready":
             raise self.failure or instance_unloaded()
@@ -234,15 +234,15 @@ class Instance:
 
     @contextmanager
     def predict(self) -> Iterator[Use]:
-        """Be a prediction: a request that others wait for, so there may be only so many.
+        """Count the block as a prediction, the number of which is limited.
 
-        :raises LMStudioInstanceUnloadedError: it is not loaded any more.
-        :raises LMStudioServerError: too many wait already.
+        :raises LMStudioInstanceUnloadedError: the instance is not loaded any more.
+        :raises LMStudioServerError: too many predictions use the instance or wait for it.
         """
         if self.state == "ready" and self._predictions >= self._most_predictions:
             raise server_error(
-                f'{self._predictions} predictions use or wait for "{self.identifier}", and more may not.',
-                "Ask again when some of them are over, or load another instance of the model.",
+                f'{self._predictions} predictions use or wait for "{self.identifier}", and no more are allowed.',
+                "Try again when some of them have ended, or load another instance of the model.",
             )
         with self.use() as use:
             self._predictions += 1
@@ -255,7 +255,7 @@ class Instance:
     async def lend(
         self, use: Use, spec: EngineSpec | None = None, *, only_template: bool = False
     ) -> AsyncIterator[Engine]:
-        """The engine, when it is the turn of this request; see :meth:`EngineKeeper.lend`."""
+        """Wait for the engine and lend it to a request; see :meth:`EngineKeeper.lend`."""
         if self._keeper is None:
             raise instance_unloaded()
         use.waits = True
@@ -266,9 +266,9 @@ class Instance:
     # -- for the registry
 
     def become_blind(self, reason: str) -> None:
-        """Take the vision from it: the engine runs without the projector.
+        """Mark the model as one without vision, because the engine runs without the projector.
 
-        :param reason: of the engine.
+        :param reason: the engine's reason.
         """
         assert self.entry.projector is not None
         logger.warning(
@@ -281,7 +281,7 @@ class Instance:
         self.blindness = reason
 
     def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
-        """The engine answers."""
+        """Take over a running engine, and accept requests."""
         self._keeper = EngineKeeper(engine)
         shared = engine.spec.unified_kv_cache and engine.spec.kind == "llm"
         self._budget = TokenBudget(self.context_length if shared else None, self._parallel_sessions)
@@ -292,7 +292,7 @@ class Instance:
         self._idle.set()
 
     def become_unloading(self, failure: LMStudioServerError | None = None) -> None:
-        """No new request finds it, and the present ones finish."""
+        """Refuse new requests, and have the present ones end."""
         self.state = "unloading"
         self.failure = failure
         self.unloaded.set()
@@ -301,20 +301,20 @@ class Instance:
             self._keeper.retire()
 
     def become_gone(self) -> None:
-        """There is nothing left of it."""
+        """Mark the instance as gone, after its process has ended."""
         self.state = "gone"
         self.unloaded.set()
         self.gone.set()
         self._idle.set()
 
     def hand_out(self, seconds: float) -> None:
-        """Keep it for a client that gets it just now, until its first use or for so many seconds."""
+        """Protect the instance from auto-evict for the client that gets it now, until it is used or for ``seconds``."""
         self._handouts.append(anyio.current_time() + seconds)
 
     async def wait_handed_out(self, latest: float) -> None:
-        """Wait until the clients that have got it have used it, or had their time.
+        """Wait until all clients that got the instance have used it, or their time is over.
 
-        :param latest: the time on the event loop's clock after which later handouts do not matter.
+        :param latest: the time on the event loop's clock at which to stop waiting at the latest.
         """
         while self.state == "ready" and self._handouts:
             deadline = min(self._handouts[-1], latest)
@@ -324,12 +324,12 @@ class Instance:
                 await self._handout_used.wait()
 
     async def wait_idle(self) -> None:
-        """Wait until no request uses it, or it is gone."""
+        """Wait until no request uses the instance, or it is gone."""
         while self._uses and self.state != "gone":
             await self._idle.wait()
 
     async def wait_expired(self) -> bool:
-        """Wait until it was idle for its TTL; false if it was unloaded before."""
+        """Wait until the instance was idle for its TTL; return false if it was unloaded before."""
         assert self.ttl_ms is not None
         while not self.unloaded.is_set():
             await self.wait_idle()
@@ -341,11 +341,11 @@ class Instance:
         return False
 
     async def keep_engine(self) -> str:
-        """Start the engine anew whenever a request needs it otherwise; gives how it ended when there is none left."""
+        """Restart the engine whenever a request needs other settings, until it ends; return how it ended."""
         assert self._keeper is not None
         return await self._keeper.keep()
 
     async def stop_engine(self) -> None:
-        """End its process."""
+        """End the process of the engine."""
         if self._keeper is not None:
             await self._keeper.aclose()

@@ -1,8 +1,8 @@
-"""The registry of loaded models: who may be loaded under which name, and who has to go.
+"""Registry of loaded models: loading under unique identifiers, unloading, TTL and auto-evict.
 
-``run()`` is the task that owns it: every load, unload, expiry and watch is a child of that task, and none is of the
-request that asked for it. What decides (is the name free, is it idle, is it there) never waits between looking and
-acting, so that no two of them can get between each other's steps.
+``run()`` is the task that owns the registry. Every load, unload, expiry and watch is a child of that task, and not of
+the request that asked for it. There is no await between a check (is the name free, is the instance idle, is it loaded)
+and the action that depends on it, so no other task can change the registry in between.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ __all__ = ["Domain", "Instance", "Instances"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-# A published client gives a load up after 60 silent seconds, and LM Studio's own is never silent for 20.
+# Seconds after which progress is repeated. A published client gives a load up after 60 seconds without a packet, and
+# LM Studio's own server sends one at least every 20 seconds.
 _SILENCE_SECONDS: Final = 15.0
-# How long the requests to an instance may take to say that it is being unloaded.
+# Seconds that the requests to an instance may take to tell their clients that it is being unloaded.
 _GOODBYE_SECONDS: Final = 1.0
 _SHUTDOWN_SECONDS: Final = 10.0
 
@@ -53,13 +54,14 @@ _SHUTDOWN_SECONDS: Final = 10.0
 class Instances:
     """The loaded models of one server.
 
-    :param auto_evict: loading a model just in time unloads the others that were loaded that way.
-    :param default_jit_ttl_ms: the TTL of those, if the request gives none; None for no TTL.
-    :param threads: of an engine, if the load config says nothing; None for the engine's own default.
-    :param queued_predictions: that may wait for one instance.
-    :param new_pulse: makes what tells whether the engine of a new instance moves.
-    :param handout_seconds: that a client has to use an instance that it has got just in time, before another load may
-        take its place.
+    :param catalog: the models that can be loaded.
+    :param auto_evict: whether a just-in-time load unloads the other models that were loaded just in time.
+    :param default_jit_ttl_ms: the TTL of models that are loaded just in time, if the request has none; None for no TTL.
+    :param threads: the threads of an engine, if the load config has no number; None for the engine's own default.
+    :param queued_predictions: the number of predictions that may wait for one instance.
+    :param new_pulse: makes the monitor of the engine of a new instance.
+    :param handout_seconds: the seconds that a client has to use an instance that it got just in time, before another
+        just-in-time load may evict it.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Instances:
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Own the registry, until this task is cancelled; then unload everything."""
+        """Run the tasks of the registry until this is cancelled; then unload all models."""
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -99,7 +101,7 @@ class Instances:
             with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
                 await self._stop_everything()
 
-    # -- what is asked for
+    # -- requests
 
     @property
     def catalog(self) -> Catalog:
@@ -107,7 +109,7 @@ class Instances:
         return self._catalog
 
     def loaded(self, domain: Domain | None = None) -> list[Instance]:
-        """The instances that are ready for requests, the oldest first."""
+        """Return the instances that are ready for requests, the oldest first."""
         return [
             instance
             for instance in self._by_identifier.values()
@@ -115,17 +117,17 @@ class Instances:
         ]
 
     def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
-        """The loaded instance that is meant.
+        """Return the loaded instance that a specifier means.
 
-        :raises LMStudioModelNotFoundError: the query fits none.
+        :raises LMStudioModelNotFoundError: no instance matches the query.
         :raises LMStudioInstanceUnloadedError: the instance of the reference is gone.
         """
         return select(specifier, self.loaded(domain), domain)
 
     async def load(self, domain: Domain, creation: LoadModelCreation, report: Report) -> Instance:
-        """Load a new instance. Cancelled, it ends the load and waits until nothing is left of it.
+        """Load a new instance. If cancelled, cancel the load and wait until its process has ended.
 
-        :raises LMStudioServerError: it cannot be loaded, or not like this.
+        :raises LMStudioServerError: the model cannot be loaded, or not with this config.
         """
         check_load_request(creation, creation.ttl_ms)
         if creation.identifier is not None:
@@ -146,18 +148,18 @@ class Instances:
         return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=ambiguous))
 
     async def get_or_load(self, domain: Domain, creation: GetOrLoadCreation, report: Report) -> Instance:
-        """Find the instance of that identifier or model, or load one.
+        """Find an instance by its identifier or its model, or load one.
 
-        Cancelled, it leaves a load that others wait for alone, and ends one that nobody else waits for.
+        If cancelled, cancel the load, unless other requests wait for it.
 
-        :raises LMStudioServerError: it cannot be loaded, or not like this.
+        :raises LMStudioServerError: the model cannot be loaded, or not with this config.
         """
         check_load_request(creation, creation.load_ttl_ms)
         key = creation.identifier
         watcher = Watcher(report, get_or_load=True)
         entry: CatalogEntry | None = None
         plan: LoadPlan | None = None
-        # Whatever is waited for, the world may have changed in the meantime, and is looked at once more.
+        # Look for an instance again after each wait, because the registry may have changed meanwhile.
         while True:
             found = self._loaded_or_loading(domain, key, entry)
             if found is not None and found.state == "ready":
@@ -180,11 +182,11 @@ class Instances:
         return await self._wait(load, watcher)
 
     async def unload(self, identifier: str, domain: Domain | None = None) -> None:
-        """Unload an instance, and wait until its process is gone and its identifier free.
+        """Unload an instance, and wait until its process has ended and its identifier is free.
 
-        :param domain: the namespace that it must belong to, if any.
-        :raises LMStudioModelNotFoundError: none has this identifier.
-        :raises LMStudioDomainMismatchError: it belongs to the other namespace.
+        :param domain: the namespace that the instance must belong to; None for any.
+        :raises LMStudioModelNotFoundError: no instance has this identifier.
+        :raises LMStudioDomainMismatchError: the instance belongs to the other namespace.
         """
         instance = self._by_identifier.get(identifier)
         if instance is None or instance.state == "loading":
@@ -221,7 +223,7 @@ class Instances:
         return name
 
     async def _wait_until_free(self, identifier: str) -> None:
-        """Wait for an instance that is on its way out; refuse for one that stays."""
+        """Wait while an instance with this identifier is being unloaded; raise if one is loaded or loading."""
         while (holder := self._by_identifier.get(identifier)) is not None:
             if holder.state == "ready" or self._will_be_ready(holder):
                 raise identifier_in_use(identifier)
@@ -231,9 +233,9 @@ class Instances:
         return instance.state == "loading" and not self._loads[instance].abandoned
 
     def _loaded_or_loading(self, domain: Domain, key: str, entry: CatalogEntry | None) -> Instance | None:
-        """What a key finds before anything is loaded: an identifier, then an instance of the model.
+        """Return the instance with the identifier ``key``, or else one of the model; None if there is none.
 
-        Of several, best a ready one, else one that will be, else one that is on its way out.
+        Of several instances of the model, a ready one is preferred to a loading one, and that to an unloading one.
         """
         named = self._by_identifier.get(key)
         if named is not None and named.domain == domain:
@@ -253,7 +255,7 @@ class Instances:
     def _begin(
         self, identifier: str, plan: LoadPlan, entry: CatalogEntry, *, ttl_ms: int | None, just_in_time: bool
     ) -> Load:
-        """Take the identifier and start the task that loads."""
+        """Register an instance under the identifier, and start the task that loads it."""
         if self._tasks is None:
             raise server_error("The server is shutting down.")
         instance = Instance(
@@ -283,11 +285,11 @@ class Instances:
             if not load.claimed and not load.watched:
                 await self._give_up(load)
         if load.error is not None:
-            raise copy.copy(load.error)  # one for each who waited: a traceback belongs to one of them
+            raise copy.copy(load.error)  # a copy for each request, because a raised error gets its traceback
         return load.instance
 
     async def _give_up(self, load: Load) -> None:
-        """The last one who waited has left: leave nothing behind."""
+        """Cancel a load that no request waits for any more, and wait until its process has ended."""
         load.abandon()
         if load.instance.state == "ready":
             self._begin_unload(load.instance)
@@ -302,7 +304,7 @@ class Instances:
                 if load.instance.just_in_time and self._auto_evict:
                     for other in self._other_jit_instances(load.instance):
                         load.evicting(other)
-                    # One after the other, or two could each find the other one not loaded yet.
+                    # One at a time, because concurrent loads would not see, and not evict, each other's instance.
                     async with self._jit_turn:
                         await self._make_room(load)
                         await self._start(load, plan)
@@ -356,7 +358,7 @@ class Instances:
         ]
 
     async def _make_room(self, load: Load) -> None:
-        """Unload the other JIT instances; busy ones when they are idle, and handed out ones when they were used."""
+        """Unload the other JIT instances: busy ones when they are idle, handed out ones when they were used."""
         latest = anyio.current_time() + self._handout_seconds
         while True:
             victims = [
@@ -380,7 +382,7 @@ class Instances:
 
     def _begin_unload(self, instance: Instance, failure: LMStudioServerError | None = None) -> None:
         instance.become_unloading(failure)
-        # Without tasks, everything is being stopped already, and this one with it.
+        # Without a task group, `_stop_everything` stops this instance.
         if self._tasks is not None:
             self._tasks.start_soon(self._finish_unload, instance)
 
@@ -407,15 +409,15 @@ class Instances:
         instance.become_gone()
 
     async def _watch_engine(self, instance: Instance) -> None:
-        """A worker that crashes takes only its own instance with it, and that at once."""
+        """Run the engine until it ends, and unload the instance if the engine has crashed."""
         how = await instance.keep_engine()
-        # Without tasks, everything is being stopped already, and this one with it.
+        # Without a task group, `_stop_everything` stops this instance.
         if instance.state != "ready" or self._tasks is None:
             return
         logger.error("The engine of %r %s", instance.identifier, how)
         failure = server_error(f'The engine of the model "{instance.identifier}" {how}.')
         self._begin_unload(instance, failure)
-        # Whatever is still to be cleaned up, the name is free.
+        # Free the name now, because a new instance need not wait for the clean-up of the crashed one.
         del self._by_identifier[instance.identifier]
 
     async def _watch_idleness(self, instance: Instance) -> None:
