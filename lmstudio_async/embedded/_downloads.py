@@ -135,7 +135,7 @@ class Downloads:
         return await anyio.to_thread.run_sync(self._put_in_place, model, new)
 
     async def _get(self, job: _Job, listing: Listing, model: HubModel, file: HubFile) -> bool:
-        """Download a file and verify it; return whether it must be moved to its place, false if it was there already."""
+        """Download a file and verify it; return false if its place already had it, so that it need not be moved."""
         before = job.done
         if await _is_whole(self._place(model, file), file):
             job.reach(before + file.size)

@@ -123,7 +123,7 @@ def _misfit_of_files(model: Path, draft: Path) -> str | None:
 
 @lru_cache(maxsize=64)
 def _misfit(model: Path, _model_changed: int, draft: Path, _draft_changed: int) -> str | None:
-    """Return how the tokens of two models differ, or None. Cached until a file changes, because vocabularies are long."""
+    """Return how the tokens of two models differ, or None. Cached until a file changes: vocabularies are long."""
     ours, theirs = (read_header(path, arrays=[_TOKENS]) for path in (model, draft))
     kinds = [header.text("tokenizer.ggml.model") for header in (ours, theirs)]
     if kinds[0] != kinds[1]:
