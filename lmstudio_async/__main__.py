@@ -1,11 +1,11 @@
-"""What ``python -m lmstudio_async`` runs."""
+"""Entry point of ``python -m lmstudio_async``."""
 
 from __future__ import annotations
 
 import sys
 
 if __name__ == "__main__":
-    # A Ctrl-C while modules are still being loaded is an end like any other.
+    # Ctrl-C during the imports must end the program without a traceback too.
     try:
         from lmstudio_async._cli import main
 

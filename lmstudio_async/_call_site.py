@@ -1,4 +1,4 @@
-"""The place in the user's program that called this SDK, for warnings about what is forgotten later."""
+"""Location of the user's call into this SDK, for warnings about objects that were not closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGES = ("lmstudio_async", "lmstudio_sync")
 
 
 def call_site() -> str:
-    """Return ``file:line`` of the innermost frame that is not this SDK's."""
+    """Return ``file:line`` of the innermost frame outside this SDK."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Calling back: functions of the user's, plain or async."""
+"""Checks and calls of the user's callbacks, which are plain or async functions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["call_plain", "check_callback", "check_callbacks", "note_origin", "te
 
 
 def check_callback(callback: object, name: str) -> None:
-    """Make sure that it can be called, or is None: before anything is sent, and not when there is news to tell.
+    """Check that a callback is callable or None. Done before anything is sent, so that a mistake shows at once.
 
-    :raises LMStudioValueError: it is something else.
+    :raises LMStudioValueError: if the callback is neither.
     """
     if callback is not None and not callable(callback):
         raise LMStudioValueError(f"{name} must be a function, plain or async, not {callback!r:.80}")
 
 
 def check_callbacks(callbacks: attrs.AttrsInstance) -> None:
-    """The same for every member of a class of callbacks."""
+    """Check every member of an attrs class of callbacks with `check_callback`."""
     import attrs
 
     for field in attrs.fields(type(callbacks)):
@@ -32,9 +32,9 @@ def check_callbacks(callbacks: attrs.AttrsInstance) -> None:
 
 
 async def tell(name: str, callback: Callable[..., Any] | None, *args: Any) -> Any:
-    """Call a callback, plain or async, if there is one, and give what it gives.
+    """Call a callback, plain or async, if there is one, and return its result.
 
-    :param name: the parameter that the callback was given as: a note of what it raises.
+    :param name: the parameter that the callback was passed as. An exception of the callback gets a note with it.
     """
     try:
         outcome = None if callback is None else callback(*args)
@@ -45,7 +45,7 @@ async def tell(name: str, callback: Callable[..., Any] | None, *args: Any) -> An
 
 
 def call_plain(name: str, callback: Callable[..., Any], *args: Any) -> Any:
-    """Call a callback and give what it gives, also something to be awaited: what `tell` does in a plain function."""
+    """Call a callback like `tell`, but from a plain function: return an awaitable result without awaiting it."""
     try:
         return callback(*args)
     except Exception as error:
@@ -54,7 +54,7 @@ def call_plain(name: str, callback: Callable[..., Any], *args: Any) -> Any:
 
 
 def note_origin(error: BaseException, origin: str) -> None:
-    """Note in a user's exception, which comes out as it is, which of the user's functions raised it."""
+    """Add a note to a user's exception, naming the user's function that raised it. The exception stays the same."""
     note = f"Raised by {origin}."
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

@@ -1,8 +1,8 @@
-"""The client: everything that one asks of a server begins here.
+"""The client of an LM Studio server, with access to all of its namespaces.
 
-What a short script waits for is the making of classes. So here and in the domain an import stands at the top if
-every use of the module needs it, in the function that needs it if only some do, and under ``TYPE_CHECKING`` if only
-annotations do. ``tests/test_cost.py`` counts what a script loads.
+Creating classes takes most of the start-up time of a short script. So, here and in the modules of the namespaces, an
+import stands at the top if every use of the module needs it, in a function if only that function needs it, and under
+``TYPE_CHECKING`` if only annotations need it. ``tests/test_cost.py`` counts the modules that a script loads.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ __all__ = ["AsyncClient"]
 class AsyncClient:
     """A client of one LM Studio server, or of an embedded one.
 
-    Use it from any task, and close it from any task. A connection is made for each namespace when that is first used,
-    and made again if it is lost. Leaving the block, or `aclose`, ends everything that is under way, on the server too.
+    Use it from any task, and close it from any task. The client connects to each namespace on its first use, and
+    reconnects after a loss. Leaving the block, or `aclose`, cancels all running work, on the server too.
     Enter it, or open it with `open`; one that is used before opens itself.
 
-    :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
+    :param api_host: address of the server: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
         this process; or an `EmbeddedServer`.
-        None takes what ``LMSTUDIO_HOST`` says, else the first local server found on LM Studio's ports.
-    :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
+        None takes the value of ``LMSTUDIO_HOST``, else the first local server found on LM Studio's ports.
+    :param api_token: an LM Studio API token. None takes the value of ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, if
+        one is set.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None, the
         default, waits for ever; connecting always has a limit.
-    :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
-        certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
-        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
+    :param verify: certificate authorities to trust with ``https`` and ``wss``: the path of a PEM file or of a directory
+        with their certificates, or an `ssl.SSLContext`, whose own settings decide. None trusts the authorities in the
+        file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::
@@ -80,7 +81,7 @@ class AsyncClient:
         self._loads = SharedLoads()
         self._entered = False
 
-    # -- its life
+    # -- life cycle
 
     @classmethod
     async def open(
@@ -88,10 +89,12 @@ class AsyncClient:
         api_host: str | EmbeddedServer | None = None,
         api_token: str | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - of the client, and not of this call
+        timeout: float | None = None,  # noqa: ASYNC109 - the client's timeout, not that of this call
         verify: SSLContext | str | PathLike[str] | None = None,
     ) -> Self:
-        """Make a client and find its server: for notebooks, and for objects that keep a client. To be closed by `aclose`.
+        """Create a client and find its server. Close it with `aclose`.
+
+        Meant for notebooks, and for objects that hold a client.
 
         :param api_host: see `AsyncClient`.
         :param api_token: see `AsyncClient`.
@@ -112,7 +115,7 @@ class AsyncClient:
         return client
 
     async def __aenter__(self) -> Self:
-        """Find the server. Nothing is connected yet.
+        """Find the server. Connections are made later, on the first use of each namespace.
 
         :raises LMStudioUnreachableError: if no server was named and none was found.
         """
@@ -128,14 +131,14 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections. What is under way ends with an error here, and is cancelled on the server.
+        """Close all connections. Running calls and operations fail here, and are cancelled on the server.
 
         Idempotent, and legal in any state and from any task.
         """
         self._access.refuse()
         try:
             with anyio.CancelScope(shield=True):
-                # All at once: each takes leave of the server, within limits of its own.
+                # Close the sessions concurrently, because each waits for the server within a time limit of its own.
                 sessions = list(self._sessions.values()) if self._access.is_in_this_loop() else []
                 for session in sessions:
                     session.close_soon()
@@ -145,7 +148,7 @@ class AsyncClient:
             with anyio.CancelScope(shield=True):
                 await self._access.aclose()
 
-    # -- its rooms
+    # -- namespaces
 
     @property
     def llm(self) -> AsyncLlmNamespace:
@@ -184,7 +187,7 @@ class AsyncClient:
 
     @property
     def api_host(self) -> str:
-        """Where the server is, as it was given or found.
+        """Address of the server, as given or found.
 
         :raises LMStudioRuntimeError: before the client is opened.
         """
@@ -243,10 +246,10 @@ class AsyncClient:
     async def list_downloaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
     ) -> Sequence[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
-        """List the models that are there to be loaded.
+        """List the models that are downloaded on the server.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the server's description of it.
 
         ::
 
@@ -258,11 +261,11 @@ class AsyncClient:
         return [model for model in models if namespace is None or model.type == namespace]
 
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.
+        """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle, for `Chat.add_user_message`. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
         :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
 
@@ -278,22 +281,23 @@ class AsyncClient:
     async def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle. It is known to this client alone.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
         :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
         """
         return await self.files.prepare_file(src, name)
 
     async def call(self, namespace: str, endpoint: str, parameter: Any = None) -> Any:
-        """Make any call of LM Studio's protocol: for what this SDK has no method for.
+        """Call any endpoint of LM Studio's protocol, for features that have no method in this SDK.
 
-        :param namespace: such as ``"llm"``, ``"system"`` or ``"runtime"``.
-        :param endpoint: its name on the wire, such as ``"listEngines"``; one that this SDK does not know, too.
-        :param parameter: plain JSON, with the names that the wire has; None for none.
-        :return: the answer, as plain JSON; None if there is none.
-        :raises LMStudioValueError: if there is no such namespace, the endpoint is no call, or the parameter is no JSON.
+        :param namespace: namespace of the endpoint, for example ``"llm"``, ``"system"`` or ``"runtime"``.
+        :param endpoint: its name on the wire, for example ``"listEngines"``. This SDK need not know the endpoint.
+        :param parameter: plain JSON with the names of the wire; None for no parameter.
+        :return: the response, as plain JSON; None if it is empty.
+        :raises LMStudioValueError: if there is no such namespace, the endpoint is a channel, or the parameter is not
+            JSON.
         :raises LMStudioServerError: if the server refuses, fails, or does not know the endpoint.
 
         ::
@@ -309,11 +313,11 @@ class AsyncClient:
 
     @classmethod
     async def is_valid_api_host(cls, api_host: str) -> bool:
-        """Find out if LM Studio answers at a place. Takes a second at most.
+        """Check whether LM Studio answers at an address. Takes one second at most.
 
         :param api_host: ``host``, ``host:port``, or a URL.
-        :return: whether it does.
-        :raises LMStudioValueError: if the place is written wrongly.
+        :return: whether LM Studio answers.
+        :raises LMStudioValueError: if the address is malformed.
         """
         await preload("_transport._discovery")
         from lmstudio_async._transport import is_valid_api_host
@@ -322,9 +326,9 @@ class AsyncClient:
 
     @classmethod
     async def find_default_local_api_host(cls) -> str | None:
-        """Look for LM Studio on this machine, at its ports. Takes a second at most.
+        """Look for LM Studio on this machine, at its ports. Takes one second at most.
 
-        :return: ``host:port`` of the first that answers, or None.
+        :return: ``host:port`` of the first server that answers, or None.
         """
         await preload("_transport._discovery")
         from lmstudio_async._transport import find_default_local_api_host
@@ -341,7 +345,7 @@ class AsyncClient:
         session = self._sessions.get(namespace)
         if session is None:
             session = Session(namespace, self._access, self._timeout)
-            # Threads other than the event loop's may come here, too: whoever is first has made it.
+            # Another thread may create the session at the same time. setdefault keeps the first one.
             session = self._sessions.setdefault(namespace, session)
         return session
 

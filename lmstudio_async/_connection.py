@@ -1,4 +1,4 @@
-"""One connection to a namespace of the server, from connecting to hanging up."""
+"""One connection to a namespace of the server, from connect to close."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class OperationReceiver(ChannelReceiver, Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the end of its channel has not come yet."""
+        """Whether the channel has not ended yet."""
         ...
 
     @property
     def may_need_undoing(self) -> bool:
-        """Whether it has made something, or may yet, that its consumer has not taken."""
+        """Whether the operation has created something that its consumer has not taken, or may still create it."""
         ...
 
     def attach(self, connection: Connection, number: int) -> None:
-        """The channel is about to be opened."""
+        """Store the connection and the number of a channel that is about to be opened."""
 
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
-        """The call that undoes what it has made; None if there is nothing to undo."""
+        """Return the call that undoes the operation's work on the server; None if there is nothing to undo."""
 
     def settle(self) -> None:
-        """It is undone, or cannot be."""
+        """Record that the work is undone, or cannot be undone."""
 
 
 class Unclaimed:
@@ -66,7 +66,7 @@ class Unclaimed:
         self._receivers: list[OperationReceiver] = []
 
     def add(self, receiver: OperationReceiver) -> None:
-        """Watch an operation until its consumer has the result, or there is none."""
+        """Watch an operation until its consumer has taken the result, or until it has ended without one."""
         self._receivers = [*self, receiver]
 
     def __iter__(self) -> Iterator[OperationReceiver]:
@@ -74,12 +74,12 @@ class Unclaimed:
 
 
 class Connection:
-    """One connection. `run` is its life, in a task of the client's own; it never raises.
+    """One connection. A task of the client runs `run`, which connects, receives and closes, and never raises.
 
-    :param namespace: such as ``llm``.
-    :param connector: where the transport comes from.
-    :param credentials: what they present.
-    :param unclaimed: the operations to undo when the client goes, unless their consumers have the results.
+    :param namespace: name of the namespace, for example ``llm``.
+    :param connector: source of the transport.
+    :param credentials: content of the authentication packet.
+    :param unclaimed: the operations to undo when the client closes, unless their consumers have taken the results.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class Connection:
         self._connector = connector
         self._credentials = credentials
         self._unclaimed = unclaimed
-        # Frames that receivers have the receive loop send, once it has dispatched what has arrived.
+        # Frames of receivers. The receive loop sends them once it has dispatched all frames that have arrived.
         self._replies: list[str] = []
 
     async def run(self) -> None:
         try:
             with self.scope:
                 await self._connect_and_receive()
-        except Exception as error:  # noqa: BLE001 - nobody else could tell those who wait
+        except Exception as error:  # noqa: BLE001 - only this task can fail the waiters
             self.fail(error)
         finally:
             self.fail(_closed())
@@ -118,44 +118,49 @@ class Connection:
         try:
             await self.transport.send(*frames)
         except LMStudioWebsocketError as error:
-            # Fail the waiters now: the receive loop may hear of it later than new callers, who must reconnect.
+            # Fail the waiters now: new callers must reconnect, and the receive loop may notice the loss only later.
             self.fail(error)
             raise copy_of(self.error or error) from error
 
     def open_channel(
         self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: OperationReceiver
     ) -> tuple[int, str]:
-        """Number a channel; its number, and the frame that opens it: empty if it has ended already."""
+        """Register a new channel.
+
+        :return: its number, and the frame that opens it; the frame is empty if the channel has ended already.
+        """
         number, frame = self.multiplexer.open_channel(endpoint, creation, receiver)
         receiver.attach(self, number)
         self._unclaimed.add(receiver)
         return number, frame
 
     def cancel_frame(self, number: int) -> str | None:
-        """The frame that asks the server to stop; None if that channel is over."""
+        """Return the frame that cancels a channel; None if the channel has ended."""
         from lmstudio_async._wire._models import Cancel
 
         return self.multiplexer.packet(number, Cancel())
 
     def cancel_later(self, number: int) -> None:
-        """Cancel a channel once the packets that have arrived are dispatched. For receivers."""
+        """Cancel a channel once the packets that have arrived are dispatched. Called by receivers."""
         frame = self.cancel_frame(number)
         if frame is not None:
             self._replies.append(frame)
 
     def undo_later(self, receiver: OperationReceiver) -> None:
-        """Undo what a channel has made once the packets that have arrived are dispatched. For receivers."""
+        """Undo an operation once the packets that have arrived are dispatched. Called by receivers."""
         self._replies += self._undo_frames(receiver)
 
     def fail(self, error: Exception) -> None:
-        """Tell all waiters that this is the end, and why; the first reason stands."""
+        """End the connection: fail all waiters with this error. If it has failed before, keep the first error."""
         if self.error is not None:
             return
         where = self._connector.address
         if not isinstance(error, LMStudioError):
             self.error = LMStudioProtocolError(f"The connection to {where} failed: {printable(repr(error))}")
         elif isinstance(error, LMStudioConnectionBrokenError) and not self.was_connected:
-            self.error = LMStudioUnreachableError(f"{where} did not let us in: {error}")
+            self.error = LMStudioUnreachableError(
+                f"The connection to {where} was lost before the handshake was complete: {error}"
+            )
         else:
             self.error = error
         if self.error is not error:
@@ -185,7 +190,7 @@ class Connection:
                     await self._bid_farewell()
         if connecting.cancelled_caught:
             raise LMStudioUnreachableError(
-                f"{self._connector.address} did not let us in within {CONNECT_SECONDS:g} seconds. "
+                f"{self._connector.address} did not complete the handshake within {CONNECT_SECONDS:g} seconds. "
                 "Is this LM Studio's address?"
             )
 
@@ -197,13 +202,13 @@ class Connection:
             await self.transport.send(*replies)
 
     async def _bid_farewell(self) -> None:
-        """Leave nothing behind on the server: cancel what runs, and undo what has come up without an owner.
+        """Clean up on the server: cancel running operations, and undo results that no consumer has taken.
 
-        The server may go on with what its client has left, and a load may succeed while its cancel is on the way. So
-        the connection goes on receiving until such channels are closed and such instances unloaded.
+        The server may continue work after its client has disconnected, and a load may succeed while its cancel is on
+        the way. So the connection keeps receiving until these channels are closed and these instances are unloaded.
         """
         if self.error is not None:
-            # The connection is lost.
+            # The connection is lost, so nothing can be sent.
             return
         cancels = list(filter(None, map(self.cancel_frame, self.multiplexer.open_channels)))
         self.error = _closed()
@@ -222,7 +227,7 @@ class Connection:
                 while self.multiplexer.has_calls:
                     await self._dispatch(await self.transport.receive())
             except LMStudioClientError:
-                logger.debug("a connection ended before what runs there could be cancelled")
+                logger.debug("a connection ended before its operations could be cancelled")
 
     def _undo_frames(self, receiver: OperationReceiver) -> list[str]:
         undoing = receiver.undoing()
@@ -235,13 +240,13 @@ class Connection:
 
 
 class _Ignored:
-    """The receiver of an answer that no task waits for."""
+    """The receiver of a response that no task waits for."""
 
     def succeed(self, result: Any) -> None:
         pass
 
     def fail(self, error: LMStudioError) -> None:
-        logger.debug("what was left on the server could not be undone: %s", error)
+        logger.debug("could not undo an operation on the server: %s", error)
 
 
 _IGNORED = _Ignored()

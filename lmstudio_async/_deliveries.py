@@ -1,4 +1,4 @@
-"""Record of what operations hand over to the code that awaits them: the blocking facade can take it back."""
+"""Record of the operations that have handed over a result, so that the blocking facade can take the result back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Delivery", "deliveries"]
 
 
 class Delivery(Protocol):
-    """An operation that has handed something over."""
+    """An operation that has handed over a result."""
 
     async def _take_back(self) -> None:
-        """Undo that."""
+        """Take the result back."""
 
 
-#: While it holds a list, each operation whose consumer gets something new in this context appends itself. So the thread
-#: that waits for a call can undo what the call was given, if an interrupt keeps it from the thread.
+#: While this holds a list, each operation that hands over a result in this context appends itself. If an interrupt
+#: keeps the result of a call from the thread that waits for it, the thread takes back all results of that call.
 deliveries: ContextVar[list[Delivery] | None] = ContextVar("lmstudio_deliveries", default=None)

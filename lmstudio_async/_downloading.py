@@ -1,4 +1,4 @@
-"""Downloading: the operation that ends in the key of a model that can be loaded."""
+"""Download of a model: an operation whose result is the model key to load it by."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger("lmstudio_async")
 
 @attrs.frozen
 class DownloadProgressUpdate:
-    """How far a download has come.
+    """Progress of a download.
 
-    :param downloaded_bytes: how many bytes are here.
-    :param total_bytes: how many there will be; 0 while the server does not know.
-    :param speed_bytes_per_second: how fast they come.
-    :param phase: ``downloading``: they come. ``finalizing``: they are all here; the server checks them and puts the
-        model where it belongs.
+    :param downloaded_bytes: number of bytes received so far.
+    :param total_bytes: total number of bytes; 0 while the server does not know it.
+    :param speed_bytes_per_second: current speed.
+    :param phase: ``downloading``: the server receives the bytes. ``finalizing``: all bytes are received; the server
+        checks them and moves the model to its place.
 
     ::
 
@@ -45,14 +45,14 @@ class DownloadProgressUpdate:
 
     @property
     def fraction(self) -> float:
-        """How much of it is here, from 0.0 to 1.0."""
+        """Fraction of the bytes received, from 0.0 to 1.0."""
         if self.total_bytes <= 0:
             return 0.0
         return min(max(self.downloaded_bytes / self.total_bytes, 0.0), 1.0)
 
 
 class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
-    """What has become of a download. Its progress conflates: of many updates only the latest unseen one is kept."""
+    """State of a download. Its progress conflates: of the unread updates of a phase, only the latest is kept."""
 
     def __init__(self, label: str) -> None:
         super().__init__(label)
@@ -87,8 +87,8 @@ class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
 class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
     """A download: iterate over its progress, await the model's key.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
-    the task, closing the client, and dropping it.
+    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
+    the task, closing the client, and dropping the stream.
 
     ::
 
@@ -107,7 +107,7 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
 
     @property
     def latest(self) -> DownloadProgressUpdate:
-        """How far it has come."""
+        """Latest progress of the download."""
         return self._progress.latest
 
     def _result(self) -> str:
@@ -115,7 +115,8 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
 
     async def _stop(self) -> None:
         await super()._stop()
-        # In whatever words the server confirms it. What is complete by now stays: it is of use to others too.
+        # Always the same error, however the server confirms the cancel. A download that is complete by now stays
+        # complete, because other programs can use the model too.
         if not self._feed.succeeded and not isinstance(self._feed.error, LMStudioCancelledError):
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
 

@@ -1,8 +1,8 @@
-"""The event loop that an object belongs to: the one module that knows asyncio and trio apart.
+"""The event loop that an object belongs to. Only this module distinguishes asyncio from trio.
 
-anyio finds out which event loop runs by looking at the current task. Finalizers, callbacks of the event loop and other
-threads have none, so they must not call anyio. They call `EventLoop.soon`, which needs no task, and wake a task
-by a native event.
+anyio detects the running event loop from the current task. Finalizers, callbacks of the event loop and other threads
+have no current task, so they must not call anyio. They call `EventLoop.soon`, which needs no task, and wake a task by a
+native event.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Event", "EventLoop"]
 
 
 class Event(Protocol):
-    """An event of asyncio or trio. Setting it is legal wherever the event loop's thread runs, in a task or not."""
+    """An event of asyncio or trio. It may be set anywhere in the event loop's thread, inside or outside a task."""
 
     def set(self) -> object:
-        """Wake the tasks that wait."""
+        """Set the event, and wake the tasks that wait for it."""
 
     def is_set(self) -> bool:
         """Return whether it was set."""
@@ -36,12 +36,12 @@ class Event(Protocol):
         ...
 
 
-# asyncio itself keeps only weak references to tasks.
+# Keeps tasks alive, because asyncio itself has only weak references to them.
 _tasks: set[asyncio.Task[None]] = set()
 
 
 class EventLoop:
-    """The event loop that this is made in, and the way back into it, from any thread and without waiting."""
+    """The event loop in which this object is created. Any thread can schedule functions there without waiting."""
 
     def __init__(self) -> None:
         loop: Any = current_token().native_token
@@ -58,7 +58,7 @@ class EventLoop:
         else:
             self._schedule = loop.call_soon_threadsafe
             self._is_running = loop.is_running
-        # Another thread's context does not say which event loop this is.
+        # Callbacks run in this context, because the context of another thread does not identify this event loop.
         self._context = contextvars.copy_context()
 
     def soon(self, function: Callable[..., Any], *args: Any) -> bool:
@@ -66,7 +66,7 @@ class EventLoop:
 
         The function must not call anyio, which does not know the event loop there unless ``anyio.run`` started it.
 
-        :return: whether it will run; if not, the loop has ended.
+        :return: whether the function will run; if not, the loop has ended.
         """
         try:
             self._schedule(self._context.run, function, *args)
@@ -78,14 +78,14 @@ class EventLoop:
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Start a task that belongs to no other task: a plain task on asyncio, a system task on trio.
 
-        Either kind is cancelled when the event loop comes to its end, and may clean up then.
+        Both kinds of task are cancelled when the event loop ends, and may clean up then.
         """
         if self.is_trio:
             from trio.lowlevel import spawn_system_task
 
             spawn_system_task(function, name=name)
             return
-        # In an empty context: the caller's may belong to a request, and the task outlives that.
+        # In an empty context: the caller's context may belong to a request, and the task outlives the request.
         task = contextvars.Context().run(self._loop.create_task, function())
         task.set_name(name)
         _tasks.add(task)
@@ -94,9 +94,9 @@ class EventLoop:
     def protect(
         self, function: Callable[..., Coroutine[Any, Any, Any]]
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """Keep Ctrl-C out of a coroutine function's task: trio then raises it in the program's main task.
+        """Protect a coroutine function's task from Ctrl-C, so that trio raises it in the program's main task.
 
-        asyncio needs no such thing, because its own handler cancels the main task.
+        asyncio needs no protection, because its own handler cancels the main task.
         """
         if not self.is_trio:
             return function
@@ -119,5 +119,5 @@ class EventLoop:
         return asyncio.Event()
 
     def is_current(self) -> bool:
-        """Whether the caller runs in it. Asked before each call, so it has to cost nothing."""
+        """Return whether the caller runs in this event loop. Cheap, because every call checks it."""
         return get_ident() == self._thread and self._is_running()

@@ -1,4 +1,4 @@
-"""Loading: the operation that ends in a model handle."""
+"""Load of a model: an operation whose result is a model handle."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
 HandleT = TypeVar("HandleT")
 
 LOOK_SECONDS = 10.0
-#: Memory that the description of a model takes.
+#: Bytes of memory that the description of a model takes.
 INFO_BYTES = 2048
 
 logger = logging.getLogger("lmstudio_async")
@@ -58,14 +58,14 @@ logger = logging.getLogger("lmstudio_async")
 
 @attrs.frozen
 class LoadProgress:
-    """How far a load has come.
+    """Progress of a load.
 
-    :param phase: ``resolved``: the server knows which model is meant. ``evicting``: it unloads another instance
-        first, see ``info``. ``loading``: it reads the weights. ``loaded``: the instance is ready.
-    :param fraction: from 0.0 to 1.0, never going back, and 1.0 only with ``loaded``.
-    :param info: the model that is being loaded; with ``evicting`` the instance that makes room, with ``loaded`` the
-        new instance. None if the server did not say.
-    :param ambiguous: model keys that the key given also stands for; the load goes on with ``info``.
+    :param phase: ``resolved``: the server has found the model. ``evicting``: it unloads another instance first, see
+        ``info``. ``loading``: it reads the weights. ``loaded``: the instance is ready.
+    :param fraction: from 0.0 to 1.0, never decreasing, and 1.0 only with ``loaded``.
+    :param info: the model that is being loaded; with ``evicting`` the instance that is unloaded, with ``loaded`` the
+        new instance. None if the server did not send it.
+    :param ambiguous: model keys that the given key matches as well; the load continues with ``info``.
 
     ::
 
@@ -80,15 +80,15 @@ class LoadProgress:
 
 
 class LoadFeed(OperationFeed[LoadProgress]):
-    """What has become of a load. Its fraction conflates: of many values only the latest unseen one is kept.
+    """State of a load. Its fraction conflates: of many unread values, only the latest is kept.
 
-    :param makes_instance: whether the instance is a new one, which must not stay if the consumer does not take it.
+    :param makes_instance: whether the load creates a new instance, to be unloaded if the consumer does not take it.
     """
 
     def __init__(self, label: str, *, makes_instance: bool) -> None:
         super().__init__(label)
         self.makes_instance = makes_instance
-        #: Whether the consumer has the instance, so that it stays.
+        #: Whether the consumer has taken the instance, so that it stays loaded.
         self.is_claimed = False
         self.fraction = 0.0
         self.model: ModelInfo | None = None
@@ -120,14 +120,14 @@ class LoadFeed(OperationFeed[LoadProgress]):
 
     def feed(self, packet: Any) -> None:
         if self.done and self.error is not None and isinstance(packet, Success):
-            # The load was given up, and came to its end all the same.
+            # The load has succeeded although it was given up, so its instance must be unloaded.
             self.instance = packet.info
             self._connection.undo_later(self)
         super().feed(packet)
 
     def end(self, error: LMStudioError | None) -> None:
         if isinstance(error, LMStudioConnectionBrokenError) and not self.done:
-            # The load may have come to its end unheard: whoever waits for it goes and looks.
+            # The load may have succeeded on the server. Wake the waiting tasks: one looks for the instance.
             self.is_open = False
             self.lost = error
             self._wake()
@@ -162,7 +162,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.queue(phase, INFO_BYTES)
 
     def _advance(self, fraction: float) -> None:
-        # 1.0 is kept for the moment when the instance is there, and nothing goes back.
+        # The fraction must not decrease, and 1.0 is reserved for the loaded instance.
         if not self.fraction < fraction < 1.0:
             return
         self.fraction = fraction
@@ -173,7 +173,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
             self.queue(progress, 0)
 
     def finish(self, info: ModelInstanceInfo) -> None:
-        """The instance is there."""
+        """End the load with the instance as its result."""
         if not info.identifier:
             self.fail(
                 LMStudioProtocolError(f"{self.label}: the server did not name the instance that it loaded.")
@@ -188,11 +188,11 @@ class LoadFeed(OperationFeed[LoadProgress]):
 class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     """A load: iterate over its progress, await its handle.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
-    the task, closing the client, and dropping it.
+    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
+    the task, closing the client, and dropping the stream.
 
-    If the connection is lost meanwhile, the instance is looked for on a new one: if it has come up, that is the result,
-    else an `LMStudioConnectionBrokenError` says what was found.
+    If the connection is lost during the load, the stream reconnects and looks for the instance. An instance that it
+    finds is the result; otherwise an `LMStudioConnectionBrokenError` reports the outcome of the search.
 
     ::
 
@@ -217,11 +217,11 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     @property
     def fraction(self) -> float:
-        """How far the load has come, from 0.0 to 1.0."""
+        """Progress of the load, from 0.0 to 1.0."""
         return self._progress.fraction
 
     def _asks_for_the_same_as(self, other: AsyncLoadStream[Any]) -> bool:
-        """Whether the two of them would end in the same handle."""
+        """Return whether both loads would end in the same handle."""
         return self._session is other._session and self._wanted == other._wanted
 
     async def __anext__(self) -> LoadProgress:
@@ -229,15 +229,15 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     def _take_nowait(self) -> LoadProgress | None:
         if self._taken and self._taken[0].phase == "loaded":
-            # With this one the instance is handed over, which the event loop takes note of.
+            # This item hands over the instance, which must be recorded in the event loop.
             return None
         return super()._take_nowait()
 
     def _delivered(self, item: LoadProgress) -> LoadProgress:
-        """Hand an item over: with the last one the instance is the consumer's."""
+        """Hand over an item. With the ``loaded`` item, the consumer takes the instance."""
         if item.phase == "loaded":
             if self._progress.error is not None:
-                # It was given up, by another task, while the item lay here.
+                # Another task has cancelled the load before the consumer read this item.
                 raise self._progress.error
             self._claim()
         return item
@@ -266,11 +266,11 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     async def _find_out(self) -> None:
         feed = self._progress
-        # One looks, also if somebody else has cancelled the load and waits for its end.
+        # Only one task must look, and a task that cancels the load may wait beside the consumer.
         lost, feed.lost = feed.lost, None
         if lost is None:
             return
-        unknown = "Whether the instance has come up could not be found out"
+        unknown = "Could not find out whether the instance was loaded"
         why = f"{unknown}: no answer within {LOOK_SECONDS:g} seconds."
         try:
             with anyio.move_on_after(LOOK_SECONDS):
@@ -280,11 +280,9 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                     feed.finish(found[0])
                     return
                 names = printable(", ".join(repr(info.identifier) for info in found))
-                why = "No such instance has come up. Load it again."
+                why = "No such instance is loaded. Load it again."
                 if found:
-                    why = (
-                        f"It may be {names}, unless that is another program's. model() gives a handle of it."
-                    )
+                    why = f"It may be {names}, unless another program loaded that. model() returns a handle of it."
         except LMStudioError as error:
             why = f"{unknown}: {error}"
         except BaseException:
@@ -295,10 +293,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         feed.fail(failure)
 
     async def _look_for_it(self) -> tuple[list[ModelInstanceInfo], bool]:
-        """Which instances may be the one, and whether that can be no other."""
+        """Return the instances that may be the result of this load, and whether a single one must be it."""
         wanted, feed, kind = self._wanted, self._progress, self._session.namespace
         if isinstance(wanted, GetOrLoadCreation):
-            # Whichever has that name will do, as it would have before the loss.
+            # Any instance with this identifier is a valid result, as it was before the loss.
             query = ModelQuery(
                 domain=kind, identifier=wanted.identifier, device_identifier=wanted.device_identifier
             )
@@ -314,7 +312,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if wanted.identifier is not None:
             found = [info for info in found if info.identifier == wanted.identifier]
         else:
-            # A new one: nobody has used it yet, and nobody here has been given its handle.
+            # A new instance has never been used, and this client has no handle of it.
             found = [
                 info
                 for info in found
@@ -322,7 +320,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                 and info.ttl_ms == wanted.ttl_ms
                 and not self._session.has_seen(info.instance_reference)
             ]
-        # A server that had said nothing yet may never have heard of the load.
+        # If no packet had arrived before the loss, the server may not have received the load request.
         return found, feed.heard
 
     async def _stop(self) -> None:
@@ -331,12 +329,12 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             f"{self._feed.label}: the server had just finished when it was cancelled; unloaded again."
         )
         if not isinstance(self._feed.error, LMStudioCancelledError):
-            # In whatever words the server confirms it.
+            # Always the same error, however the server confirms the cancel.
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
 
     async def _abandon(self) -> None:
         if self._handle is None:
-            # The consumer may have seen the end, but has no handle.
+            # The consumer may have read the ``loaded`` item, but it has no handle to use the instance.
             self._progress.is_claimed = False
         await super()._abandon()
 

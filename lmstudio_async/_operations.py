@@ -1,8 +1,8 @@
-"""What LM Studio is busy with, and how to watch, await and cancel it.
+"""Operations: work of the server that takes time, to iterate over, await and cancel.
 
-An operation has two halves. Its *feed* listens on the channel: plain synchronous code, told of every packet by
-the receive loop, which never waits for a consumer. The public half waits for the feed, in the task of whoever
-uses it. A feed does not know its public half, so that one which nobody holds any more can be noticed.
+An operation has two halves. Its *feed* is the receiver of the channel: plain synchronous code, which the receive loop
+calls for every packet, so that the receive loop never waits for a consumer. The public half waits for the feed, in the
+user's task. The feed has no reference to the public half, so that the finalizer of a dropped operation runs.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 STOP_SECONDS = 5.0
-#: How much may wait for a consumer that does not read: hundreds of thousands of fragments.
+#: Bytes of items that may wait for a consumer that does not read: hundreds of thousands of fragments.
 MAX_UNREAD_BYTES = 67_108_864
-#: Memory that an item takes, beside its text.
+#: Bytes of memory that an item takes, beside its text.
 ITEM_BYTES = 256
 
-# For all operations that have nothing yet: an empty deque takes as much memory as one of sixty items.
+# Shared by all operations without items, because an empty deque takes as much memory as one of sixty items.
 _NOTHING: deque[Any] = deque(maxlen=0)
 
 
 class OperationFeed(ABC, Generic[ItemT]):
-    """What has become of an operation so far: items that nobody has seen yet, and its end.
+    """State of an operation: its unread items, and its end.
 
-    :param label: what a person would call the operation.
+    :param label: name of the operation in messages.
     """
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.items: deque[ItemT] = deque()
         self._unread_bytes = 0
-        #: Whether the server has said anything yet.
+        #: Whether a packet has arrived.
         self.heard: bool = False
         self.done: bool = False
-        #: Whether the channel is open: packets may come even if all is decided here.
+        #: Whether the channel is open. Packets may still arrive when the operation is done.
         self.is_open: bool = False
         self.succeeded: bool = False
         self.error: LMStudioError | None = None
@@ -71,47 +71,47 @@ class OperationFeed(ABC, Generic[ItemT]):
 
     @property
     def may_need_undoing(self) -> bool:
-        """Whether it has made something, or may yet, that its consumer has not taken."""
+        """Whether the operation has created something that its consumer has not taken, or may still create it."""
         return False
 
     def attach(self, connection: Connection, number: int) -> None:
-        """The channel is about to be opened."""
+        """Store the connection and the number of the channel, which is about to be opened."""
         self._connection, self._number = connection, number
         self.is_open = True
 
     @abstractmethod
     def take(self, packet: Any) -> None:
-        """Make items out of a packet, or take note of the result and call `succeed`."""
+        """Convert a packet to items, or store the result and call `succeed`."""
 
     def feed(self, packet: Any) -> None:
-        """A packet came. Called by the receive loop."""
+        """Handle a packet. Called by the receive loop."""
         self.heard = True
         if not self.done:
             self.take(packet)
             self._wake()
 
     def end(self, error: LMStudioError | None) -> None:
-        """The channel is over. Called by the receive loop; a result that came before it stands."""
+        """Handle the end of the channel. Called by the receive loop. A result that has arrived before remains."""
         self.is_open = False
         if not self.done:
             self.fail(error or closed_without_result(self.label))
 
     def give_up(self, error: LMStudioError) -> None:
-        """Give the consumer this error, also in place of a result that it has not taken and that is to be undone."""
+        """Fail with this error, also in place of a result that the consumer has not taken and that must be undone."""
         if not self.done:
             self.fail(error)
 
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
-        """The call that undoes what it has made; None if there is nothing to undo."""
+        """Return the call that undoes the operation's work on the server; None if there is nothing to undo."""
         return None
 
     def settle(self) -> None:
-        """It is undone, or cannot be."""
+        """Record that the work is undone, or cannot be undone."""
 
     def queue(self, item: ItemT, size: int) -> None:
-        """Keep an item for the consumer. If there are too many, the operation fails and is cancelled on the server.
+        """Queue an item for the consumer. If too many are unread, the operation fails and is cancelled on the server.
 
-        :param size: how much memory the item refers to, in bytes, roughly.
+        :param size: approximate number of bytes that the item refers to.
         """
         self.items.append(item)
         self._unread_bytes += ITEM_BYTES + size
@@ -119,38 +119,38 @@ class OperationFeed(ABC, Generic[ItemT]):
             self.items.clear()
             self.fail(
                 LMStudioBacklogError(
-                    f"{self.label}: more than {MAX_UNREAD_BYTES >> 20} MiB of items came that were not read, and it was "
-                    "cancelled. Read them as they come, or await wait_for_result() from the beginning, which keeps none."
+                    f"{self.label}: cancelled, because more than {MAX_UNREAD_BYTES >> 20} MiB of items were not read. "
+                    "Read them as they come, or await wait_for_result() from the beginning, which keeps no items."
                 )
             )
             self._connection.cancel_later(self._number)
 
     def take_items(self) -> deque[ItemT]:
-        """Hand over all items that the consumer has not seen."""
+        """Return all unread items, and remove them from the feed."""
         items, self.items = self.items, deque()
         self._unread_bytes = 0
         return items
 
     def succeed(self) -> None:
-        """The result is there."""
+        """End the operation with a result."""
         self.done = self.succeeded = True
         self._wake()
 
     def fail(self, error: LMStudioError) -> None:
-        """There will be no result."""
+        """End the operation without a result."""
         self.done = True
         self.error = error
         self._wake()
 
     def _wake(self) -> None:
         if self.changed is not None:
-            # Of packets that come together, only the first one wakes anybody.
+            # Of packets that arrive together, only the first one wakes the waiting tasks.
             self.changed.set()
             self.changed = None
 
 
 class AsyncOperation(ABC, Generic[ItemT, ResultT]):
-    """Something the server works on: await it, iterate over it, or enter it.
+    """Work of the server: await it, iterate over it, or enter it.
 
     Nothing is sent before the first of these. Leaving the block, an exception or a cancellation while waiting, and
     dropping the operation half-way all cancel the work on the server.
@@ -174,7 +174,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._endpoint = endpoint
         self._creation: WireObject | None = creation
         self._feed = feed
-        # Taken from the feed all at once.
+        # Items that were taken from the feed all at once.
         self._taken: deque[ItemT] = _NOTHING
         self._channel: Channel | None = None
         self._started = False
@@ -192,12 +192,12 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     @abstractmethod
     def _result(self) -> ResultT:
-        """Make the result out of what the feed holds."""
+        """Make the result from the state of the feed."""
 
-    # -- for its user
+    # -- for users
 
     async def start(self) -> Self:
-        """Begin, if it has not begun.
+        """Start the operation, if it has not started.
 
         :return: the operation itself, so that ``stream = await model.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
@@ -207,7 +207,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 raise self._feed.error or LMStudioRuntimeError(f"{self._feed.label}: already closed.")
             self._started = True
             try:
-                # Said once, it need not be kept: it may be a long chat.
+                # Do not keep the request after it is sent, because it may hold a long chat.
                 creation, self._creation = self._creation, None
                 self._channel = await self._session.open_channel(self._endpoint, creation, self._feed)
             except LMStudioError as error:
@@ -217,7 +217,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
                 raise
             if self._cancelling:
-                # By another task, which found nothing to stop yet.
+                # Another task has called `cancel`, when there was no channel to cancel yet.
                 with anyio.CancelScope(shield=True):
                     await self._stop()
         return self
@@ -258,17 +258,20 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         raise StopAsyncIteration
 
     def _take_nowait(self) -> ItemT | None:
-        """An item that needs no event loop: for the blocking facade, whose trips to the loop are dear."""
+        """Return an item if the event loop is not needed for it; else None.
+
+        For the blocking facade, because a call into the event loop's thread is expensive.
+        """
         taken = self._taken
         if not taken:
             return None
-        # Not popleft(): Python looks for interrupts after a call, when the item would be in no variable yet.
+        # Not popleft(): Python checks for interrupts after a call, when no variable would hold the item yet.
         item = taken[0]
         del taken[0]
         return item
 
     async def wait_for_result(self) -> ResultT:
-        """Wait for the end and give the result. What is in between is skipped.
+        """Wait for the end and return the result. Unread items are dropped.
 
         :return: the result; the same one each time.
         :raises LMStudioCancelledError: if the operation was cancelled, or left before its end.
@@ -284,11 +287,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         return self.result()
 
     def result(self) -> ResultT:
-        """Give the result without waiting.
+        """Return the result without waiting.
 
         :return: the result; the same one each time.
-        :raises LMStudioRuntimeError: if there is none yet.
-        :raises LMStudioError: if there will be none; the reason.
+        :raises LMStudioRuntimeError: if there is no result yet.
+        :raises LMStudioError: if the operation has failed; the error that ended it.
         """
         if self._feed.error is not None:
             raise self._feed.error
@@ -299,7 +302,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         return self._result()
 
     async def cancel(self) -> None:
-        """Stop the work on the server, and wait until it says that it has. No error if it is over already."""
+        """Cancel the work on the server, and wait until the server confirms it. No error if it has ended already."""
         if not self._started and not self._feed.done:
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
         if self._feed.done:
@@ -310,17 +313,17 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             with anyio.CancelScope(shield=True):
                 await self._stop()
         else:
-            # Another task is about to begin it, and will stop it then.
+            # Another task is opening the channel, and cancels it then.
             await self._wait_for_end()
 
     async def aclose(self) -> None:
-        """Let go of the operation; if it still runs, cancel it. Idempotent."""
+        """Close the operation; if it still runs, cancel it. Idempotent."""
         await self.cancel()
 
-    # -- for its subclasses
+    # -- for subclasses
 
     async def _stop(self) -> None:
-        """Have the server stop, and wait for the end of the channel, but not for ever."""
+        """Cancel the channel, and wait for its end, for `STOP_SECONDS` at most."""
         assert self._channel is not None
         await self._channel.cancel()
         with anyio.move_on_after(STOP_SECONDS):
@@ -331,19 +334,19 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             )
 
     async def _abandon(self) -> None:
-        """The user left by an exception and will never ask for the result: leave nothing behind on the server."""
+        """Cancel the operation and undo its work, because an exception keeps the user from taking the result."""
         with anyio.CancelScope(shield=True):
             await self.cancel()
 
     async def _undo(self, reason: str) -> None:
-        """Undo what has come up on the server without its consumer having taken it."""
+        """Undo a result on the server that the consumer has not taken."""
         if self._feed.undoing() is not None:
             self._feed.give_up(LMStudioCancelledError(reason))
             with anyio.CancelScope(shield=True):
                 await self._session.undo(self._feed)
 
     async def _take_back(self) -> None:
-        """Undo the hand-over of something that was given to a task and did not reach the task's caller."""
+        """Take back a result that was handed to a task but did not reach the task's caller."""
 
     async def _wait_for_news(self) -> None:
         """Wait until there is an item or the end."""
@@ -354,14 +357,14 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._has_consumer = True
         try:
             while not self._feed.items and not self._feed.done:
-                # Each packet is news, also one that makes no item.
+                # Each packet begins the time limit anew, also one without an item.
                 if self._session.timeout is None:
                     await self._next_change()
                 elif not await within(self._session.timeout, self._next_change):
                     await self._give_up()
                 await self._find_out()
             if self._feed.error is not None:
-                # What ended the connection may have cancelled this task as well, which comes first.
+                # The same event may have ended the connection and cancelled this task. The cancellation comes first.
                 await checkpoint_if_cancelled()
         except BaseException:
             self._was_left = True
@@ -376,21 +379,21 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             await self._find_out()
 
     async def _next_change(self) -> None:
-        # Whoever cancels waits beside the consumer: both are woken by the same event.
+        # One event for all, because a task that cancels may wait beside the consumer.
         feed = self._feed
         if feed.changed is None:
             feed.changed = anyio.Event()
         await feed.changed.wait()
 
     async def _find_out(self) -> None:
-        """After each change: go and look, where the server cannot tell any more what became of the operation."""
+        """Look for the outcome on the server, if the channel was lost. Called after each change of the feed."""
 
     async def _give_up(self) -> None:
-        """The server was silent for too long."""
+        """End the operation with a timeout, because the server was silent for too long."""
         feed = self._feed
         if feed.items or feed.done:
             return
-        # Before the server is told, whose own word for what follows is another one.
+        # Fail before the cancel is sent, because the server ends a cancelled channel with another error.
         feed.fail(
             LMStudioTimeoutError(
                 f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
@@ -401,20 +404,20 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             await self._channel.cancel()
 
     def _last_news(self) -> str:
-        """What was heard last, to complete a sentence."""
+        """Return the latest progress, to complete the sentence of a message."""
         return ""
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        # Only what has begun and is still running matters, and only if the constructor came that far.
+        # Only work that is left on the server matters. The attributes are missing if the constructor has failed.
         channel, feed = getattr(self, "_channel", None), getattr(self, "_feed", None)
         if channel is None or feed is None or (feed.done and feed.undoing() is None):
             return
-        # Its consumer cancelled it, but the server was away then: the undoing is tried again, without a warning.
+        # The consumer has cancelled it, but the server was not reachable then. Undo it now, without a warning.
         was_cancelled = feed.error is not None
-        # No task waits for it any more, and a finalizer must not wake any.
+        # No task waits for the operation any more, and a finalizer must not set an anyio event.
         feed.changed = None
         feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
-        # Before the warning: where warnings are errors, the warning is the end of this.
+        # Before the warning, because the warning raises if warnings are errors.
         channel.drop_soon(feed)
         if was_cancelled:
             return

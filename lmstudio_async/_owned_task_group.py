@@ -1,15 +1,15 @@
-"""A task group that lives in a task of its own, so that it belongs to no task of the user's.
+"""A task group that runs in a task of its own, so that it belongs to no task of the user's.
 
 A task group that is entered in a user's task can be left only by that task, and only in the reverse order of all the
-cancel scopes that the task has entered. Fixtures, notebooks and objects that hold a client do otherwise.
+cancel scopes that the task has entered. Fixtures, notebooks and objects that hold a client cannot keep that order.
 
-How the task ends, and what follows:
+The task ends for one of these reasons:
 
-* `aclose`, or the `OwnedTaskGroup` is collected: the group's tasks are cancelled and clean up.
-* The event loop ends first (``asyncio.run`` cancels all tasks, trio its system tasks): likewise.
-* A task of the group fails, which is a fault of this SDK: it is logged, the others are cancelled, and `aclose` raises
-  it. Until then `check` raises an error with it as the cause.
-* Ctrl-C hits a task of the group: asyncio raises it out of the event loop by itself; on trio it is passed on to the
+* `aclose` is called, or the `OwnedTaskGroup` is garbage-collected: the group's tasks are cancelled and clean up.
+* The event loop ends first (``asyncio.run`` cancels all tasks, trio its system tasks): they are cancelled as well.
+* A task of the group fails, which is a bug of this SDK: the error is logged, the other tasks are cancelled, and
+  `aclose` raises the error. Until then, `check` raises an error with this one as its cause.
+* Ctrl-C hits a task of the group: asyncio itself raises it out of the event loop; on trio it is passed on to the
   program's main task.
 """
 
@@ -40,9 +40,9 @@ Work = Callable[..., Coroutine[Any, Any, Any]]
 class OwnedTaskGroup:
     """A task group that is opened and closed from any task, in any order, once.
 
-    :param kind: what it belongs to, such as ``client``, for messages.
-    :param owner: which one that is, such as ``AsyncClient('localhost:1234')``.
-    :param made_at: where that was made, for the warning that it was not closed.
+    :param kind: kind of the owner, for example ``client``, for messages.
+    :param owner: the owner, for example ``AsyncClient('localhost:1234')``, for messages.
+    :param made_at: place where the owner was created, for the warning that it was not closed.
     """
 
     def __init__(self, kind: str, owner: str, made_at: str) -> None:
@@ -63,14 +63,14 @@ class OwnedTaskGroup:
             raise
 
     def is_in_this_loop(self) -> bool:
-        """Whether the caller runs in the event loop that it was opened in."""
+        """Return whether the caller runs in the event loop that the group was opened in."""
         return self._host is not None and self._host.event_loop.is_current()
 
     def check(self) -> None:
-        """Make sure that tasks can be started from here.
+        """Check that the caller can start tasks in the group.
 
-        :raises LMStudioRuntimeError: this is another event loop, or a task of the group has failed.
-        :raises LMStudioConnectionClosedError: the group was closed.
+        :raises LMStudioRuntimeError: if this is another event loop, or a task of the group has failed.
+        :raises LMStudioConnectionClosedError: if the group was closed.
         """
         host = self._host
         if host is None:
@@ -88,11 +88,11 @@ class OwnedTaskGroup:
         """Start a task. Legal in a task of the same event loop."""
         self.check()
         assert self._host is not None
-        # In an empty context: the task outlives the call that starts it, and would keep what its variables hold.
+        # In an empty context: the task outlives this call, and would keep the values of the caller's variables alive.
         Context().run(self._host.tasks.start_soon, self._host.event_loop.protect(work), *args)
 
     async def start(self, work: Work) -> Any:
-        """Start a task, and wait until it says that it has started. See `anyio.abc.TaskGroup.start`."""
+        """Start a task, and wait until it reports that it has started. See `anyio.abc.TaskGroup.start`."""
         self.check()
         assert self._host is not None
         return await self._host.tasks.start(self._host.event_loop.protect(work))
@@ -117,7 +117,7 @@ class OwnedTaskGroup:
     async def aclose(self) -> None:
         """Cancel all tasks, and wait until they have cleaned up. Idempotent, and legal from any task.
 
-        :raises LMStudioRuntimeError: the group runs in another event loop, where it was told to close.
+        :raises LMStudioRuntimeError: if the group runs in another event loop. It then closes there, without a wait.
         """
         self._closed = True
         host = self._host
@@ -126,11 +126,11 @@ class OwnedTaskGroup:
         if not host.ended.is_set() and not host.event_loop.is_current():
             if host.event_loop.soon(host.close):
                 raise self._in_another_loop()
-            # The event loop was closed without cancelling its tasks: nothing is left that could clean up.
+            # The event loop was closed without cancelling its tasks, so that none of them can clean up any more.
             return
         host.close()
         with anyio.CancelScope(shield=True):
-            # An interrupt that was passed on comes out here at the latest.
+            # A Ctrl-C that was passed on to the main task is raised here at the latest.
             await anyio.lowlevel.checkpoint()
             if not host.ended.is_set():
                 await host.ended.wait()
@@ -145,11 +145,11 @@ class OwnedTaskGroup:
         )
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        # A constructor that failed may have come only half-way.
+        # The attribute is missing if the constructor has failed.
         host = getattr(self, "_host", None)
         if host is None or self._closed:
             return
-        # First of all: where warnings are errors, the warning is the end of this.
+        # Before the warning, because the warning raises if warnings are errors.
         host.event_loop.soon(host.close)
         _warn(
             f"{self._owner}, made at {self._made_at}, was not closed. Use it in an 'async with' block, or await its "
@@ -161,7 +161,7 @@ class OwnedTaskGroup:
 
 
 class _Host:
-    """The state that the task holds. It has no reference to its `OwnedTaskGroup`, so that a forgotten one is collected."""
+    """State of the task. It does not refer to its `OwnedTaskGroup`, so that a forgotten group is garbage-collected."""
 
     def __init__(self, owner: str) -> None:
         self.event_loop = EventLoop()
@@ -175,11 +175,11 @@ class _Host:
         self._woken = self.event_loop.new_event()
 
     def wake(self) -> None:
-        """Have the task look at `work` and `is_closing`. Legal wherever the event loop's thread runs."""
+        """Wake the task to check `work` and `is_closing`. Legal anywhere in the event loop's thread."""
         self._woken.set()
 
     def close(self) -> None:
-        """Have the task end. Legal wherever the event loop's thread runs."""
+        """Make the task end. Legal anywhere in the event loop's thread."""
         self.is_closing = True
         self.wake()
 
@@ -195,7 +195,7 @@ class _Host:
                 self.tasks.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as error:  # noqa: BLE001 - a system task of trio's must not raise
+        except BaseException as error:  # noqa: BLE001 - a system task of trio must not raise
             self._take_note_of(error)
         finally:
             self.is_closing = True
@@ -203,17 +203,17 @@ class _Host:
             self.ended.set()
 
     def _start(self, work: Work, args: tuple[Any, ...]) -> None:
-        """Start a task. A method of its own, because a variable of `run` would keep the last work, and with it its client."""
+        """Start a task. Not part of `run`, where a variable would keep the last work, and so its client, alive."""
         self.tasks.start_soon(self.event_loop.protect(work), *args)
 
     def _take_note_of(self, error: BaseException) -> None:
-        """Remember why the group has ended, and pass an interrupt on."""
+        """Store the error that has ended the group, or pass a Ctrl-C on to the main task."""
         if isinstance(error, BaseExceptionGroup):
             from lmstudio_async._protocol._errors import only_one
 
             error = only_one(error)
         if self.event_loop.is_trio and _has(error, KeyboardInterrupt):
-            # trio's handler sees that this task takes no interrupt, and gives it to the main task.
+            # trio's handler finds that this task is protected from Ctrl-C, and raises it in the main task.
             signal.raise_signal(signal.SIGINT)
         elif self.event_loop.is_trio or not _has(error, KeyboardInterrupt | SystemExit):
             self.crash = error

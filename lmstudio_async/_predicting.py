@@ -1,4 +1,4 @@
-"""Answering: the operation that ends in a text."""
+"""Prediction: an operation whose result is a generated text."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ __all__ = [
 logger = logging.getLogger("lmstudio_async")
 
 PredictionMessageCallback: TypeAlias = Callable[[AssistantResponse], Awaitable[object] | object]
-"""Told the whole answer as a message. May be plain or async; what it raises ends the answer."""
+"""Callback for the complete answer, as a message. Plain or async; an exception in it ends the prediction."""
 
 PredictionFirstTokenCallback: TypeAlias = Callable[[], Awaitable[object] | object]
-"""Told when the answer begins. May be plain or async; what it raises ends the answer."""
+"""Callback for the beginning of the answer. Plain or async; an exception in it ends the prediction."""
 
 PredictionFragmentCallback: TypeAlias = Callable[[LlmPredictionFragment], Awaitable[object] | object]
-"""Told each piece of the answer. May be plain or async; what it raises ends the answer."""
+"""Callback for each fragment of the answer. Plain or async; an exception in it ends the prediction."""
 
 PromptProcessingCallback: TypeAlias = Callable[[float], Awaitable[object] | object]
-"""Told how much of the prompt is processed, from 0.0 to 1.0. May be plain or async; what it raises ends the answer."""
+"""Callback for the processed share of the prompt, 0.0 to 1.0. Plain or async; an exception in it ends the prediction."""
 
-# Older servers do not know `completeRawText`; each is asked once.
+# Sessions whose server is too old to know `completeRawText`, so that it is tried once only.
 _without_raw_completion: WeakSet[Session] = WeakSet()
 
 
 @attrs.frozen(kw_only=True)
 class PredictionCallbacks:
-    """Whom to tell what."""
+    """Callbacks of a prediction."""
 
     on_message: PredictionMessageCallback | None = None
     on_first_token: PredictionFirstTokenCallback | None = None
@@ -85,9 +85,9 @@ class PredictionCallbacks:
 
 
 class PredictionFeed(OperationFeed[Any]):
-    """What has become of an answer: its fragments queue, and its text grows.
+    """State of a prediction: its unread fragments, and all text so far.
 
-    :param watches_prompt: whether how much of the prompt is processed queues as well, as plain numbers.
+    :param watches_prompt: whether to queue the processed fraction of the prompt too, as plain numbers.
     """
 
     def __init__(self, label: str, *, watches_prompt: bool = False) -> None:
@@ -143,7 +143,7 @@ class PredictionFeed(OperationFeed[Any]):
 
     def _add(self, fragment: LlmPredictionFragment) -> None:
         if has_marker(fragment.content):
-            # The fragment stays: its type tells where the reasoning ends.
+            # Keep the fragment, even without text, because its type marks the end of the reasoning.
             fragment = attrs.evolve(fragment, content=without_marker(fragment.content))
         self.texts.append(fragment.content)
         if fragment.reasoning_type == "reasoning":
@@ -164,14 +164,13 @@ class PredictionFeed(OperationFeed[Any]):
 class AsyncPredictionStream(
     AsyncOperation[LlmPredictionFragment, "PredictionResult[ParsedT]"], Generic[ParsedT]
 ):
-    """An answer in the making: iterate over its fragments, await its result.
+    """A running prediction: iterate over its fragments, await its result.
 
-    `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, cancellation
-    of the task, closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or
-    waits.
+    `cancel` stops it and keeps the text so far as the result. Leaving the block, a timeout, cancellation
+    of the task, closing the client and dropping the stream stop it without a result. Callbacks are called while the
+    user iterates or waits.
 
-    Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
-    anyway.
+    A slow consumer delays nothing else: unread fragments wait in memory, which the result needs for their text anyway.
 
     ::
 
@@ -206,28 +205,28 @@ class AsyncPredictionStream(
 
     @property
     def prompt_progress(self) -> float:
-        """How much of the prompt has been processed, from 0.0 to 1.0."""
+        """Processed fraction of the prompt, from 0.0 to 1.0."""
         return self._prediction.prompt_progress
 
     @property
     def tool_call_requests(self) -> list[ToolCallRequest]:
-        """The tools that the model wants to be called, so far."""
+        """The tool calls that the model has requested so far."""
         return list(self._prediction.tool_call_requests)
 
     @property
     def stats(self) -> LlmPredictionStats | None:
-        """How the answer came about; None until it is complete."""
+        """Statistics of the prediction; None until it is complete."""
         success = self._prediction.success
         return None if success is None else success.stats
 
     @property
     def model_info(self) -> LlmInstanceInfo | None:
-        """The instance that answers; None until the answer is complete."""
+        """The instance that runs the prediction; None until the prediction is complete."""
         success = self._prediction.success
         return None if success is None else success.model_info
 
     async def start(self) -> Self:
-        """Begin, if it has not begun.
+        """Start the prediction, if it has not started.
 
         :return: the stream itself, so that ``stream = await llm.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
@@ -246,7 +245,7 @@ class AsyncPredictionStream(
             except StopAsyncIteration:
                 pass
             if item is None:
-                # Not above: what the callback raises has nothing to do with that exception.
+                # Outside the except block, so that the callback's exceptions do not have that one as their context.
                 await self._tell_message()
                 raise StopAsyncIteration
             if self._is_silent:
@@ -267,15 +266,15 @@ class AsyncPredictionStream(
         return fragment
 
     def _take_nowait(self) -> LlmPredictionFragment | None:
-        # Callbacks are called by the loop.
+        # Callbacks must be called in the event loop.
         return super()._take_nowait() if self._is_silent else None
 
     async def wait_for_result(self) -> PredictionResult[ParsedT]:
-        """Wait for the end and give the answer.
+        """Wait for the end and return the result.
 
-        :return: the answer; the same one each time.
-        :raises LMStudioStructuredOutputError: if it is not of the form that ``response_format`` asks for.
-        :raises LMStudioCancelledError: if it was left before its end.
+        :return: the result; the same one each time.
+        :raises LMStudioStructuredOutputError: if the answer does not have the form that ``response_format`` requests.
+        :raises LMStudioCancelledError: if the prediction was left before its end.
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
         """
@@ -290,12 +289,12 @@ class AsyncPredictionStream(
         return self.result()
 
     async def aclose(self) -> None:
-        """Let go of the answer; if it is not complete, stop it. Idempotent."""
+        """Close the stream; if the prediction is not complete, stop it. Idempotent."""
         if not self._feed.done:
             await self.cancel()
             self._feed.fail(
                 LMStudioCancelledError(
-                    f"{self._feed.label}: left before its end. To keep what was said until then, use cancel()."
+                    f"{self._feed.label}: left before its end. To keep the text so far, use cancel() instead."
                 )
             )
 
@@ -330,10 +329,10 @@ class AsyncPredictionStream(
             success = feed.success
             assert success is not None
             content, answer, reasoning = feed.content, feed.non_reasoning_content, feed.reasoning_content
-            # What the user cut short, or what calls tools first, is not of any form yet.
+            # An answer that was cancelled or requests tools first need not have the form yet.
             stop_reason = success.stats.stop_reason
             is_whole = stop_reason != "userStopped" and not feed.tool_call_requests
-            # Where the chat template begins the reasoning, LM Studio takes an answer under a grammar for reasoning.
+            # If the chat template opens the reasoning, LM Studio classifies an answer under a grammar as reasoning.
             read = answer if answer.strip() else reasoning
             parsed: Any = self._reader.read(content, read, stop_reason) if is_whole else content
             self._made = PredictionResult(
@@ -355,11 +354,11 @@ class AsyncPredictionStream(
 
 
 def _is_unknown(endpoint: ChannelEndpoint[Any, Any], feed: PredictionFeed) -> bool:
-    """Whether the server does not know the endpoint at all."""
+    """Return whether the server does not know the endpoint at all."""
     error = feed.error
     if error is None or feed.heard:
         return False
-    # An answer that cannot be read is an error of the same class, but has a cause here.
+    # A packet that cannot be read causes an error of the same class, but that error has a cause.
     return endpoint.name in str(error) or (
         isinstance(error, LMStudioProtocolError) and error.__cause__ is None
     )

@@ -1,4 +1,4 @@
-"""An answer, once it is whole."""
+"""Result of a prediction."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["PredictionResult"]
 
 @attrs.frozen(kw_only=True)
 class PredictionResult(Generic[ParsedT]):
-    """An answer, and how it came about.
+    """Result of a prediction: the text, with its statistics and settings.
 
-    ``str()`` of it is the answer: without the model's reasoning, and as indented JSON if it is `structured`.
+    ``str()`` returns the answer: without the model's reasoning, and as indented JSON if the result is `structured`.
 
-    :param content: all of the text that the model wrote: its reasoning, the tags around that, and the answer. LM
-        Studio's internal marker for the end of reasoning, which no model wrote, is left out.
+    :param content: all text that the model wrote: its reasoning, the tags around the reasoning, and the answer. LM
+        Studio's internal marker for the end of reasoning is left out, because the model did not write it.
     :param non_reasoning_content: the answer alone, without the model's reasoning.
-    :param reasoning_content: the model's reasoning alone; empty if there was none, or the model's way to mark it is
-        unknown.
-    :param parsed: what ``response_format`` asked for: an instance of its class, or plain JSON. The same as ``content``
-        if it did not ask for anything, and if the answer was cancelled: see `structured`.
-    :param tool_call_requests: the tools that the model wants to be called, if ``raw_tools`` offered some.
-    :param tokens: the answer's tokens with their probabilities, if ``log_probs`` asked for them.
-    :param stats: how it came about, such as why it stopped and how fast it was.
-    :param model_info: the instance that gave it.
-    :param load_config: how that instance was loaded.
+    :param reasoning_content: the model's reasoning alone; empty if there was none, or if the tags that the model puts
+        around it are unknown.
+    :param parsed: the answer in the form that ``response_format`` requested: an instance of its class, or plain JSON.
+        The same as ``content`` if no form was requested, and if the prediction was cancelled: see `structured`.
+    :param tool_call_requests: the tool calls that the model requests, if ``raw_tools`` offered tools.
+    :param tokens: the answer's tokens with their probabilities, if ``log_probs`` requested them.
+    :param stats: statistics of the prediction, for example its stop reason and its speed.
+    :param model_info: the instance that ran the prediction.
+    :param load_config: the settings that the instance was loaded with.
     :param prediction_config: the settings that the server used.
 
     ::
@@ -59,7 +59,7 @@ class PredictionResult(Generic[ParsedT]):
 
     @property
     def structured(self) -> bool:
-        """Whether `parsed` is more than the text."""
+        """Whether `parsed` is something other than the text."""
         return self.parsed is not self.content
 
     def __str__(self) -> str:

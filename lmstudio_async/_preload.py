@@ -1,4 +1,4 @@
-"""Imports in a worker thread: making the classes of a module takes milliseconds in which an event loop stands still."""
+"""Imports in a worker thread, because creating the classes of a module would block the event loop for milliseconds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _loaded: set[str] = set()
 async def preload(*modules: str) -> None:
     """Import modules of this package in a worker thread, once.
 
-    An async function calls it before the first import of its own that makes classes or opens files: that import then
-    finds the module loaded.
+    An async function calls this before an import of its own that creates classes or opens files. That import then finds
+    the module already loaded.
 
     :param modules: their names below the package.
 
@@ -26,12 +26,12 @@ async def preload(*modules: str) -> None:
         from lmstudio_async._loading import AsyncLoadStream
     """
     if not _loaded.issuperset(modules):
-        # A limiter of its own: the threads of the default one may all wait for this very task.
+        # With a limiter of its own, because all threads of the default limiter may be waiting for this task.
         await anyio.to_thread.run_sync(_load, modules, limiter=anyio.CapacityLimiter(1))
 
 
 def _load(modules: tuple[str, ...]) -> None:
     for name in modules:
         import_module(f"{__package__}.{name}")
-    # Not before: a module that is being imported is in `sys.modules` already.
+    # Recorded only after the import, because `sys.modules` has a module already while it is being imported.
     _loaded.update(modules)

@@ -1,4 +1,4 @@
-"""How a client reaches its server: found when the client is opened, on first use at the latest."""
+"""Access of a client to its server, which is found when the client is opened, on first use at the latest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ServerAccess:
     """The server of one client, and the task group in which the client's connections live.
 
     :param host: the client's ``api_host``.
-    :param credentials: what connections present.
+    :param credentials: the credentials that connections authenticate with.
     :param verify: the client's ``verify``.
     :raises LMStudioValueError: if the host makes no sense.
     """
@@ -60,31 +60,31 @@ class ServerAccess:
 
     @property
     def address(self) -> str:
-        """Where the server is, for people."""
+        """Address of the server, for messages."""
         server = self.connector or self._host
         return str(getattr(server, "address", server))
 
     def check_not_closed(self) -> None:
-        """Make sure that the client may be used.
+        """Check that the client has not been closed.
 
-        :raises LMStudioConnectionClosedError: the client was closed.
+        :raises LMStudioConnectionClosedError: if it has.
         """
         if self._is_closed:
             raise LMStudioConnectionClosedError("This client is closed. Make a new one.")
 
     async def open(self) -> None:
-        """Find the server, if that has not been done. If it fails, nothing is left, and the next use tries again.
+        """Find the server, if it has not been found yet. A failure leaves nothing open, and the next use tries again.
 
-        :raises LMStudioUnreachableError: no server was named and none was found.
+        :raises LMStudioUnreachableError: if no server was named and none was found.
         """
         while not self.is_open and self._attempt is not None:
-            # Another task opens it.
+            # Another task is opening the client.
             await self._attempt.wait()
         self.check_not_closed()
         if self.is_open:
             self.tasks.check()
             return
-        # Not a lock: that would belong to the library, asyncio or trio, of the first attempt.
+        # Not a lock, because a lock would stay bound to the backend, asyncio or trio, of the first attempt.
         self._attempt = attempt = anyio.Event()
         try:
             await self._find_and_open()
@@ -105,18 +105,18 @@ class ServerAccess:
         self.tasks, self.connector, self.is_open = tasks, connector, True
 
     def is_in_this_loop(self) -> bool:
-        """Whether the client was opened in the event loop that the caller runs in."""
+        """Return whether the client was opened in the event loop that the caller runs in."""
         return self.connector is not None and self.tasks.is_in_this_loop()
 
     def refuse(self) -> None:
-        """Make no new connections from now on."""
+        """Refuse new connections from now on."""
         self._is_closed = True
         self.is_open = False
 
     async def aclose(self) -> None:
-        """End the task group, and the server if it is the client's own, once all connections have ended."""
+        """End the task group, and with it the client's own embedded server. Close all sessions before."""
         if self._attempt is not None:
-            # It sees that the client was closed.
+            # The attempt to open the client finds that it was closed, and fails.
             await self._attempt.wait()
         if self.connector is None:
             return
@@ -125,7 +125,7 @@ class ServerAccess:
                 await self._own_connector.aclose()
             await self.tasks.aclose()
         finally:
-            # Interrupted half-way, the rest ends by itself.
+            # After an interrupt in the lines above, the task group still ends in the background.
             self.tasks.close_soon()
 
     async def _find_server(self, tasks: OwnedTaskGroup) -> Connector:
@@ -162,15 +162,15 @@ class ServerAccess:
             return self._own_connector
         self._check_verifiable("an embedded server", secure=False)
         if not host.is_running:
-            # It ends with the task group.
+            # The server ends with the task group.
             await tasks.start(host.run)
         return host
 
     def _check_verifiable(self, where: object, *, secure: bool) -> None:
         if self._verify is not None and not secure:
             raise LMStudioValueError(
-                f"verify is for https and wss, but {where} is spoken to without TLS. Leave it out, or write the "
-                "api_host as https://..."
+                f"verify is for https and wss, but the connection to {where} does not use TLS. Leave it out, or write "
+                "the api_host as https://..."
             )
 
 

@@ -1,4 +1,4 @@
-"""Calls and channels of one namespace, over a connection that is made on first use, and made again after a loss."""
+"""Calls and channels of one namespace, over a connection that is made on first use and again after a loss."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ R = TypeVar("R")
 UNDO_SECONDS = 10.0
 BACK_OFF_SECONDS = 0.1
 CALLS_AT_ONCE = 32
-# Far more than a server has loaded at a time.
+# Far more instances than a server has loaded at a time.
 REFERENCES_KEPT = 1024
 
 logger = logging.getLogger("lmstudio_async")
 
 
 def refuse_to_pickle() -> NoReturn:
-    """Say so in the words of whoever wants to give a client, or what works by it, to another process.
+    """Raise the error for pickling or copying a client, or an object that uses the client's connections.
 
-    :raises TypeError: as pickle and copy expect of what they cannot do.
+    :raises TypeError: always, because pickle and copy expect this type.
     """
     raise TypeError(
         "A client cannot be pickled or copied, nor can handles, which work by its connections. Make a client in each "
@@ -56,9 +56,9 @@ def refuse_to_pickle() -> NoReturn:
 class Session:
     """The connection to one namespace of the server.
 
-    :param namespace: such as ``llm``.
-    :param access: where connections come from, and where their tasks run.
-    :param timeout: seconds to wait for an answer; None for ever.
+    :param namespace: name of the namespace, for example ``llm``.
+    :param access: source of the connector, and of the task group in which connections run.
+    :param timeout: seconds to wait for a response; None waits for ever.
     """
 
     def __init__(self, namespace: str, access: ServerAccess, timeout: float | None) -> None:
@@ -67,32 +67,32 @@ class Session:
         self._access = access
         self._link: Connection | None = None
         self._unclaimed = Unclaimed()
-        # An ordered set: the latest is last.
+        # An ordered set of instance references: the latest is last.
         self._seen: dict[str, None] = {}
 
     @property
     def address(self) -> str:
-        """Where the server is, for people."""
+        """Address of the server, for messages."""
         return self._access.address
 
     def __reduce__(self) -> NoReturn:
         refuse_to_pickle()
 
     def see(self, reference: str) -> None:
-        """Remember an instance that this client has a handle of; of very many only the latest."""
+        """Remember an instance that this client has a handle of. Only the latest `REFERENCES_KEPT` are remembered."""
         self._seen.pop(reference, None)
         self._seen[reference] = None
         if len(self._seen) > REFERENCES_KEPT:
             del self._seen[next(iter(self._seen))]
 
     def has_seen(self, reference: str) -> bool:
-        """Whether this client has a handle of an instance, or had."""
+        """Return whether this client has, or had, a handle of an instance."""
         return reference in self._seen
 
     async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
-        """Make a call and wait for its answer.
+        """Make a call and wait for its response.
 
-        :raises LMStudioTimeoutError: if there is none within the client's ``timeout``.
+        :raises LMStudioTimeoutError: if no response arrives within the client's ``timeout``.
         """
         answer = _Answer(endpoint, parameter)
         try:
@@ -103,16 +103,16 @@ class Session:
         return result
 
     async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
-        """Make many calls, a limited number of them at once; the answers are in the order of the parameters.
+        """Make many calls, a limited number of them at once. Return the responses in the order of the parameters.
 
-        Where that does no harm, a call whose connection was lost is made once more.
+        An idempotent call whose connection was lost is retried once.
         """
         waiting: deque[_Answer] = deque()
         results: list[R] = []
         left = iter(parameters)
         try:
             while True:
-                # What has room at once is written at once.
+                # Send all calls that the limit allows in one write.
                 more = [
                     _Answer(endpoint, parameter) for parameter in islice(left, CALLS_AT_ONCE - len(waiting))
                 ]
@@ -149,7 +149,7 @@ class Session:
             await self._send_calls([answer])
             await self._wait(answer)
         if answer.error is not None:
-            # What ended the connection may have cancelled this task as well, which comes first.
+            # The same event may have ended the connection and cancelled this task. The cancellation comes first.
             await checkpoint_if_cancelled()
             raise answer.error
         return answer.result
@@ -166,13 +166,13 @@ class Session:
             )
 
     async def back_off(self) -> None:
-        """After a loss, give the server a moment before it is dialled again; not all its clients the same one."""
+        """Wait for a short, random time after a loss, so that not all clients reconnect to the server at once."""
         await anyio.sleep(BACK_OFF_SECONDS * random.uniform(1, 2))
 
     async def open_channel(
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
     ) -> Channel:
-        """Open a channel. Its receiver is told of its end whatever happens."""
+        """Open a channel. Once the channel has a number, its end is always reported to its receiver."""
         link = await self._connected()
         number, frame = link.open_channel(endpoint, creation, receiver)
         channel = Channel(self, link, number)
@@ -184,13 +184,13 @@ class Session:
             receiver.end(error)
             raise
         except BaseException:
-            # The frame may be on its way already, and the channel's end is still to come.
+            # The frame may have been sent already. The server then ends the channel after the cancel.
             await channel.cancel()
             raise
         return channel
 
     async def undo(self, receiver: OperationReceiver) -> None:
-        """Undo what an operation has made, and wait for that. Bounded; no error if it cannot be done."""
+        """Undo an operation's work on the server, and wait for it, for `UNDO_SECONDS` at most. No error if it fails."""
         undoing = receiver.undoing()
         if undoing is None:
             return
@@ -199,10 +199,10 @@ class Session:
                 await self.call(*undoing)
             receiver.settle()
         except LMStudioWebsocketError as error:
-            # A client that is being closed undoes it itself.
-            logger.debug("could not undo what was left on the server: %s", error)
+            # Not settled, because a connection that is being closed undoes the work itself.
+            logger.debug("could not undo an operation on the server: %s", error)
         except LMStudioError as error:
-            logger.debug("could not undo what was left on the server: %s", error)
+            logger.debug("could not undo an operation on the server: %s", error)
             receiver.settle()
 
     async def open(self) -> None:
@@ -215,24 +215,24 @@ class Session:
         self._access.tasks.start_soon(work, *args)
 
     def run_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
-        """Start work that no task waits for. Legal from any thread, and where no code may wait."""
+        """Start work that no task waits for. Legal from any thread, also in code that cannot await."""
         if not self._access.tasks.run_soon(work, *args):
             logger.debug("an event loop ended before an abandoned operation could be cancelled")
 
     def close_soon(self) -> None:
-        """Have the connection cancel what is under way on the server, and hang up."""
+        """Start to close the connection, which then cancels its operations on the server."""
         if self._link is not None:
             self._link.scope.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection has hung up, within limits of its own."""
+        """Wait until the connection is closed. The connection has time limits of its own for that."""
         if self._link is not None:
             await self._link.ended.wait()
 
     async def _connected(self) -> Connection:
         link = await self._latest_link()
         if link.error is not None and link.was_connected:
-            # Lost while we waited for our turn: that was not our connection's end but the one before it.
+            # The connection was made, but lost before this task could use it, so connect once more.
             link = await self._latest_link()
         if link.error is not None:
             await checkpoint_if_cancelled()
@@ -240,7 +240,7 @@ class Session:
         return link
 
     async def _latest_link(self) -> Connection:
-        """The connection, made now if there is none, or what became of making it."""
+        """Return the latest connection, once it is connected or has failed. Start a new one if there is none."""
         access = self._access
         await self.open()
         access.tasks.check()
@@ -266,7 +266,7 @@ class Channel:
         self._number = number
 
     async def cancel(self) -> None:
-        """Ask the server to stop. Shielded, bounded, and no error if the channel or its connection is over."""
+        """Send a cancel to the server, shielded and time-limited. No error if the channel or connection has ended."""
         frame = self._link.cancel_frame(self._number)
         if frame is None or self._link.ended.is_set():
             return
@@ -277,7 +277,7 @@ class Channel:
                 logger.debug("a channel's connection ended before its cancel could be sent")
 
     def drop_soon(self, receiver: OperationReceiver) -> None:
-        """Cancel it, and undo what it has made, from where nothing can be awaited: a finalizer, in any thread."""
+        """Cancel the channel and undo its work, from code that cannot await, such as a finalizer in any thread."""
         self._session.run_soon(self._drop, receiver)
 
     async def _drop(self, receiver: OperationReceiver) -> None:
@@ -286,7 +286,7 @@ class Channel:
 
 
 class _Answer:
-    """The answer to one call, on whichever connection it comes."""
+    """The response to one call, which may be sent again over another connection."""
 
     __slots__ = ("_number", "done", "endpoint", "error", "frame", "link", "parameter", "result")
 

@@ -1,4 +1,4 @@
-"""Getting a model: what several tasks ask for at the same time is one load."""
+"""Shared loads: equal requests of several tasks at the same time result in one load."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class SharedLoads:
     async def wait_for(
         self, load: AsyncLoadStream[HandleT], on_progress: Callable[[float], Any] | None
     ) -> HandleT:
-        """Await a load that has not begun, or, in its place, one that runs and asks for the same.
+        """Run a load and wait for it, or wait for a running load with the same request in its place.
 
-        Whoever is cancelled here leaves the load to the others; when the last one leaves, it is cancelled.
+        A task that is cancelled here leaves the load to the other tasks. When the last one leaves, the load ends too.
         """
         check_callback(on_progress, "on_progress")
         await load._session.open()
@@ -51,16 +51,16 @@ class SharedLoads:
 
 
 class _SharedLoad(Generic[HandleT]):
-    """One load and those who wait for it.
+    """One load, and the tasks that wait for it.
 
-    It runs in the client's task group, for it is none of theirs: any of them may leave.
+    The load runs in the client's task group and not in one of these tasks, because any of them may leave.
     """
 
     def __init__(self, load: AsyncLoadStream[HandleT]) -> None:
         self._load = load
         self._scope = anyio.CancelScope()
         self._waiting = 0
-        # Ever greater, and few: they conflate on their way here.
+        # In increasing order. There are only few, because the feed of the load conflates them.
         self._fractions: list[float] = []
         self._handle: HandleT | None = None
         self._error: LMStudioError | None = None
@@ -68,12 +68,12 @@ class _SharedLoad(Generic[HandleT]):
         self._ended = anyio.Event()
 
     def can_serve(self, load: AsyncLoadStream[Any]) -> bool:
-        """Whether who wants that load can have this one."""
+        """Return whether this load can take the place of another one, which has not begun."""
         is_over = self._ended.is_set() or self._scope.cancel_called
         return not is_over and self._load._asks_for_the_same_as(load)
 
     async def run(self) -> None:
-        """See it through, and tell those who wait. Never raises an error of ours."""
+        """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
         try:
             with self._scope:
                 async with self._load:
@@ -89,8 +89,8 @@ class _SharedLoad(Generic[HandleT]):
             self._wake()
 
     async def wait(self, on_progress: Callable[[float], Any] | None) -> HandleT:
-        """Wait for its end, and hear how far it has come: never going back, and 1.0 at the end."""
-        # Whoever comes late hears first how far it is.
+        """Wait for the end of the load, and report its progress: never decreasing, and 1.0 at the end."""
+        # A task that joins late starts with the current fraction.
         unseen = max(0, len(self._fractions) - 1)
         self._waiting += 1
         try:
@@ -99,7 +99,7 @@ class _SharedLoad(Generic[HandleT]):
                 if unseen < len(self._fractions):
                     fraction, unseen = self._fractions[unseen], unseen + 1
                     await tell("on_progress", on_progress, fraction)
-                    # What came meanwhile conflates: the latest counts.
+                    # Of the fractions that arrived during the callback, report only the latest.
                     unseen = max(unseen, len(self._fractions) - 1)
                 elif self._ended.is_set():
                     break
@@ -110,7 +110,7 @@ class _SharedLoad(Generic[HandleT]):
             if not self._waiting and not self._ended.is_set():
                 self._scope.cancel()
                 with anyio.CancelScope(shield=True):
-                    # Bounded: a load says its goodbyes within limits of its own.
+                    # Bounded, because a cancelled load has a time limit of its own to clean up.
                     await self._ended.wait()
         if self._handle is None:
             raise copy_of(self._error or LMStudioConnectionClosedError("The client was closed."))

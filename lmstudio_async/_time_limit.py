@@ -1,4 +1,4 @@
-"""Time limits that a program which stood still does not reach."""
+"""Time limits that begin anew after the event loop stood still."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import anyio
 
 __all__ = ["stood_still_since", "within"]
 
-#: A limit that is noticed so many seconds after it was reached says that the event loop stood still.
+#: If a limit is noticed more than this many seconds too late, the event loop stood still.
 LATE_SECONDS = 1.0
 
 
 async def within(seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:
     """Wait for so many seconds at most, and return whether the wait ended by itself.
 
-    A debugger, a blocking call in the event loop, or a suspended process makes a limit pass before what has arrived
-    meanwhile is read. So a limit that is noticed late begins anew, once.
+    While a debugger or a blocking call stops the event loop, or the process is suspended, a limit can pass although data
+    has arrived that the event loop could not read yet. So a limit that is noticed late begins anew, once.
 
-    :param wait: what to wait for; called again for a limit that begins anew.
+    :param wait: function that waits; it is called again for a limit that begins anew.
     """
     for _ in range(2):
         with anyio.move_on_after(seconds) as scope:
@@ -31,5 +31,5 @@ async def within(seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:
 
 
 def stood_still_since(deadline: float) -> bool:
-    """Return whether a limit that has just been noticed is so late that the event loop stood still."""
+    """Return whether a limit was noticed so late that the event loop must have stood still."""
     return anyio.current_time() - deadline > LATE_SECONDS

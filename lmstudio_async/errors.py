@@ -1,4 +1,4 @@
-"""Everything this SDK raises.
+"""All exceptions that this SDK raises.
 
 ::
 
@@ -30,10 +30,10 @@
           ├─ LMStudioConnectionClosedError        was closed by you
           └─ LMStudioConnectionBrokenError        was lost
 
-An answer that ends half-way is not lost: whichever of these ended it has in ``content`` what had arrived.
+If a prediction fails half-way, the text that had arrived is not lost: the exception has it in ``content``.
 
-Names that the official ``lmstudio`` package has too mean the same here. Nothing of httpx, cattrs, json or
-anyio leaves the public API: what they raise is the ``__cause__`` of one of these.
+Names that the official ``lmstudio`` package has too mean the same here. Exceptions of httpx, cattrs, json and anyio
+never leave the public API: they are the ``__cause__`` of one of these exceptions.
 """
 
 from __future__ import annotations
@@ -72,14 +72,15 @@ __all__ = [
 
 
 class LMStudioError(Exception):
-    """Base of everything this SDK raises."""
+    """Base class of all exceptions that this SDK raises."""
 
-    #: What had arrived of the answer that this ended, whichever way it ended it; empty if it ended none.
+    #: Text that had arrived of the prediction that this exception ended; empty if it ended no prediction.
     content: str
 
     def __init__(self, *_args: object) -> None:
         super().__init__(*_args)
-        # Not a default of the class: libraries that wrap errors ask the original only for what the wrapper lacks.
+        # Not a class attribute: libraries that wrap errors read from the original only the attributes that the wrapper
+        # lacks.
         self.content = ""
 
 
@@ -106,8 +107,8 @@ class LMStudioTimeoutError(LMStudioError, TimeoutError):
 class LMStudioServerError(LMStudioError):
     """The server refused a request, or failed while working on it.
 
-    :param message: what a person should read. Texts of the server's are escaped in it where they are not printable,
-        and cut where they are long.
+    :param message: message for people. Texts of the server are escaped in it where they are not printable, and cut
+        where they are long.
     :param server_error: the error object as the server sent it, without its stack: neither escaped nor cut.
     """
 
@@ -117,20 +118,20 @@ class LMStudioServerError(LMStudioError):
 
     @property
     def title(self) -> str:
-        """The server's headline, escaped where it is not printable, and cut where it is long."""
+        """Title of the server's error, escaped where it is not printable, and cut where it is long."""
         from lmstudio_async._printable import printable_lines
 
         return printable_lines(str(self.server_error.get("title") or self))
 
     @property
     def display_data(self) -> Mapping[str, Any]:
-        """The machine-readable part of the server's error: a ``code`` and what belongs to it, or empty."""
+        """The machine-readable part of the server's error: a ``code`` and its details, or empty."""
         data = self.server_error.get("displayData")
         return data if isinstance(data, Mapping) else {}
 
 
 class LMStudioAuthenticationError(LMStudioServerError):
-    """The server does not accept this client: its token is wrong, or the server insists on one."""
+    """The server does not accept this client: its token is wrong, or the server requires one."""
 
 
 class LMStudioModelNotFoundError(LMStudioServerError):
@@ -138,9 +139,9 @@ class LMStudioModelNotFoundError(LMStudioServerError):
 
     @property
     def candidates(self) -> Sequence[str]:
-        """Some of the names that would have been found: model keys, or identifiers of loaded instances.
+        """Some of the existing names: model keys, or identifiers of loaded instances.
 
-        The embedded server puts those first that may have been meant.
+        The embedded server lists names first that may have been meant.
         """
         data = self.display_data
         names = data.get("availablePathsSample") or data.get("loadedModelsSample") or ()
@@ -160,7 +161,7 @@ class LMStudioInstanceUnloadedError(LMStudioModelNotFoundError):
 
 
 class LMStudioUnsupportedFeatureError(LMStudioServerError):
-    """The engine that runs this model cannot do what was asked."""
+    """The engine that runs this model does not support the request."""
 
 
 class LMStudioMissingRuntimeError(LMStudioServerError):
@@ -172,11 +173,11 @@ class LMStudioPresetNotFoundError(LMStudioServerError):
 
 
 class LMStudioPredictionError(LMStudioServerError):
-    """An answer failed after it had begun."""
+    """A prediction failed after it had begun."""
 
 
 class LMStudioStructuredOutputError(LMStudioPredictionError):
-    """An answer is complete, but not of the form that ``response_format`` asks for.
+    """An answer is complete, but does not have the form that ``response_format`` requests.
 
     :param content: all of the answer's text.
     """
@@ -189,15 +190,15 @@ class LMStudioStructuredOutputError(LMStudioPredictionError):
 
 
 class LMStudioChannelClosedError(LMStudioServerError):
-    """The server ended an operation without giving its result."""
+    """The server ended an operation without sending its result."""
 
 
 class LMStudioProtocolError(LMStudioServerError):
-    """The server said something that cannot be understood, or could not understand us."""
+    """The server sent a message that this SDK cannot understand, or could not understand a message of this SDK."""
 
 
 class LMStudioClientError(LMStudioError):
-    """Something on this side of the connection."""
+    """An error on the client's side of the connection."""
 
 
 class LMStudioCancelledError(LMStudioClientError):
@@ -205,7 +206,7 @@ class LMStudioCancelledError(LMStudioClientError):
 
 
 class LMStudioBacklogError(LMStudioClientError):
-    """More items of a stream came than its consumer may leave unread; the operation was cancelled."""
+    """The consumer left too many items of a stream unread; the operation was cancelled."""
 
 
 class LMStudioUnknownMessageWarning(LMStudioClientError, UserWarning):
@@ -217,7 +218,7 @@ class LMStudioWebsocketError(LMStudioClientError):
 
 
 class LMStudioUnreachableError(LMStudioWebsocketError):
-    """No LM Studio answers where it was looked for."""
+    """No LM Studio answers at the given address, or at any address that was tried."""
 
 
 class LMStudioConnectionClosedError(LMStudioWebsocketError):
@@ -227,12 +228,12 @@ class LMStudioConnectionClosedError(LMStudioWebsocketError):
 class LMStudioConnectionBrokenError(LMStudioWebsocketError):
     """The connection was lost. The next use of the client makes a new one.
 
-    What does no harm twice has been tried once more by then, and a load has been looked for: the message says what came
-    of it.
+    Before this is raised, an idempotent call is retried once, and the instance of a load is looked for: the message
+    reports the outcome.
     """
 
 
 for _name in __all__:
-    # Tracebacks and pickles show where users find these, whichever module defines them.
+    # Tracebacks and pickles then show the public location of these classes instead of this module.
     globals()[_name].__module__ = "lmstudio_async"
 del _name

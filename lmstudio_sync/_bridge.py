@@ -31,27 +31,27 @@ __all__ = ["Bridge"]
 T = TypeVar("T")
 Undo: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 
-#: Modules whose frames are of no interest to users.
+#: Modules whose frames are removed from tracebacks, because they are of no interest to users.
 _BRIDGE = (__name__, "lmstudio_sync._loop")
 
-#: How long the end of the interpreter waits for a client that nobody closed.
+#: Seconds that the end of the interpreter waits for an unclosed client to close.
 FAREWELL_SECONDS = 5.0
 
-#: How long an interrupt waits for taking back a result that it has kept from the caller.
+#: Seconds that an interrupted call waits to take back a result that did not reach its caller.
 UNDO_SECONDS = 10.0
 
 logger = logging.getLogger("lmstudio_async")
 
 _current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
 
-#: sniffio, and with it anyio, knows by this variable which event loop runs: in the caller's context, another one.
+#: sniffio, and so anyio, detects the running event loop by this variable. A caller's value of it is wrong in the loop.
 _of_the_loop = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
 
 
 class Bridge:
     """Runs coroutines in an event loop of its own, in a daemon thread that starts with the first of them.
 
-    :param owner: what is entered in that loop before the first coroutine, and left at the end: the core's client.
+    :param owner: the core's client, which is entered in that loop before the first coroutine, and left at the end.
     :param backend: the kind of event loop.
     """
 
@@ -64,7 +64,7 @@ class Bridge:
             raise LMStudioValueError(f"backend must be 'asyncio' or 'trio', not {backend!r:.80}")
         if backend == "trio" and importlib.util.find_spec("trio") is None:
             raise LMStudioRuntimeError('trio is not installed: pip install "lmstudio-async[trio]"')
-        #: Nobody else is to close it: its end, at the latest that of the interpreter, is nothing to warn of.
+        #: True for the default client, which is closed when the interpreter ends: no ResourceWarning.
         self.is_shared = False
         self._made_at = call_site()
         self._loop = Loop(owner or nullcontext(), backend)
@@ -81,12 +81,13 @@ class Bridge:
         *,
         undo: Undo | None = None,
     ) -> Any:
-        """Run a coroutine and wait for what it gives or raises.
+        """Run a coroutine, wait for it, and return its result or raise its exception.
 
-        An interrupt, or what a callback raises, cancels it, waits for its clean-up and comes out. The next interrupt
-        does not wait. If the coroutine has come to its end all the same, its result cannot reach the caller and is undone.
+        An interrupt, or an exception of a callback, cancels the coroutine, waits for its clean-up, and is raised. A
+        second interrupt does not wait. If the coroutine has succeeded nevertheless, its result is undone, because it
+        cannot reach the caller.
 
-        :param wrap: makes what is returned out of what the coroutine gives.
+        :param wrap: converts the coroutine's result to the one that is returned.
         :param undo: undoes the coroutine's work, besides taking back the results that operations have handed over.
         """
         call = _Call(coroutine)
@@ -96,8 +97,9 @@ class Bridge:
                 call.abandon()
             call.wait(self._loop)
             if call.error is None:
-                # Wrapped in here, because an interrupt may come then. Python looks for signals where a function begins,
-                # after each call of one that is written in C, and in loops: not from here to the caller's assignment.
+                # Wrap inside this block, because an interrupt may come meanwhile. Python checks for signals where a
+                # function begins, after each call of a C function, and in loops: not from here to the caller's
+                # assignment.
                 return call.result if wrap is None else wrap(call.result)
         except BaseException as error:
             try:
@@ -113,11 +115,11 @@ class Bridge:
         try:
             raise raised.with_traceback(_without_bridge(raised))
         finally:
-            # A frame that holds an error that holds the frame is garbage only to the cycle collector.
+            # The error refers to this frame. Break the cycle, so that no garbage collection is needed to free both.
             del raised, call
 
     def _undo(self, delivered: Sequence[Delivery], undo: Undo | None) -> None:
-        """Take back results that do not reach the caller, and wait for that, but not for ever."""
+        """Take back results that do not reach the caller, and wait for it, for `UNDO_SECONDS` at most."""
         steps = [each._take_back for each in delivered]
         if undo is not None:
             steps.append(undo)
@@ -128,7 +130,7 @@ class Bridge:
             call.wait(self._loop)
 
     def next(self, operation: AsyncOperation[T, Any]) -> T:
-        """Give an operation's next item. Those that have come together are fetched together."""
+        """Return an operation's next item. Items that have arrived together are fetched together."""
         item = operation._take_nowait()
         if item is not None:
             return item
@@ -138,7 +140,7 @@ class Bridge:
             raise StopIteration from None
 
     def entered(self, owner: T) -> T:
-        """Give the owner, once it was entered."""
+        """Enter the owner, if it has not been entered yet, and return the given facade of it."""
         try:
             self._loop.open()
         except BaseException as error:
@@ -147,17 +149,17 @@ class Bridge:
         return owner
 
     def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine that lets go of something; nothing is left of that once the loop is closed."""
+        """Run a coroutine that closes something. Do nothing once the loop is closed, because nothing is left then."""
         if self.is_open:
             self.call(coroutine)
         else:
             coroutine.close()
 
     def callback(self, name: str, function: Callable[..., Any] | None) -> Any:
-        """Make a function that runs in the thread that waits for the call in which the core calls it.
+        """Wrap a callback for the core, so that it runs in the thread that waits for the current blocking call.
 
-        An exception of the function ends that call and comes out of it, with a note of the name. An awaitable that the
-        function returns is awaited in the loop.
+        An exception of the callback ends that call and is raised by it, with a note of the name. An awaitable that the
+        callback returns is awaited in the loop.
         """
         if not callable(function):
             return function
@@ -170,12 +172,12 @@ class Bridge:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was used, here and not in the process that this one was forked from, and not closed since."""
+        """Whether the bridge has been used in this process (not before a fork), and has not been closed since."""
         return self._loop.is_open
 
     @property
     def is_closed(self) -> bool:
-        """Whether the bridge is of no use any more: it was closed, or could not be opened."""
+        """Whether the bridge cannot be used any more: it was closed, or could not be opened."""
         return self._loop.is_closed
 
     def close(self) -> None:
@@ -192,12 +194,12 @@ class Bridge:
             bridge.close()
 
     def close_at_exit(self) -> None:
-        """Close at the end of the interpreter, which waits for what goes on at the server, but not for ever."""
+        """Close when the interpreter ends. Wait for the clean-up on the server, for `FAREWELL_SECONDS` at most."""
         if self._loop.is_alive:
             try:
                 self._warn()
             finally:
-                # Also where warnings are errors.
+                # The warning raises if warnings are errors.
                 self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
@@ -206,13 +208,13 @@ class Bridge:
             warn(message, ResourceWarning, stacklevel=3, source=self)
 
     def __del__(self) -> None:
-        # A constructor that failed may have come only half-way.
+        # The attribute is missing if the constructor has failed.
         loop = getattr(self, "_loop", None)
         if loop is not None and loop.is_alive:
             try:
                 self._warn()
             finally:
-                # Also where warnings are errors.
+                # The warning raises if warnings are errors.
                 loop.close(0)
 
 
@@ -220,10 +222,10 @@ _bridges: WeakMembers[Bridge] = WeakMembers()
 
 
 def close_all() -> None:
-    """Close what is still open when the interpreter ends."""
+    """Close all bridges that are still open when the interpreter ends."""
     with ExitStack() as stack:
         for bridge in _bridges:
-            # One that raises must not keep the others open.
+            # A bridge that raises must not keep the others open.
             stack.callback(bridge.close_at_exit)
 
 
@@ -247,7 +249,7 @@ class _Call:
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
-        #: The operations that have handed their result over to it.
+        #: The operations that have handed over a result during this call.
         self.delivered: list[Delivery] = []
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
@@ -258,7 +260,7 @@ class _Call:
     # -- in the thread that waits
 
     def wait(self, loop: Loop) -> None:
-        """Wait for the end, and answer the questions that come before it."""
+        """Wait for the end of the call. Run the callbacks that the core calls before it."""
         while not self._ended:
             try:
                 question = self._news.get(timeout=SLICE_SECONDS)
@@ -270,7 +272,7 @@ class _Call:
                     question.answer(loop)
 
     def interrupt(self, loop: Loop) -> None:
-        """Cancel it, and wait until it has cleaned up."""
+        """Cancel the coroutine, and wait until it has cleaned up."""
         self._interrupted = True
         if not loop.soon(self._cancel):
             self.abandon()
@@ -293,7 +295,7 @@ class _Call:
                 scope.cancel()
             self.result = await self._coroutine
         except anyio.get_cancelled_exc_class():
-            # By who waits, who has an error of its own; or the loop ends.
+            # Cancelled by the waiting thread, which raises its own error, or because the loop is closing.
             self.error = closed()
             raise
         except BaseException as error:  # noqa: BLE001 - raised where the call was made
@@ -303,13 +305,13 @@ class _Call:
             self._end()
             for token in reversed(tokens):
                 token.var.reset(token)
-        # What users' coroutines did to the context of this task, and a cancellation of it, is nothing to the next call.
+        # Do not reuse this task if a user's coroutine may have changed its context, or after a cancellation.
         return not self._asked and not self._interrupted
 
     def _set_variables(self) -> list[contextvars.Token[Any]]:
-        """Have callbacks and tools see the context variables of the thread that waits.
+        """Copy the context variables of the waiting thread to this task, so that callbacks and tools see them.
 
-        Variables that the loop has set stay: they say which event loop this is.
+        Variables that the loop has set are kept, because they identify the running event loop.
         """
         own = contextvars.copy_context()
         tokens: list[contextvars.Token[Any]] = [
@@ -321,7 +323,7 @@ class _Call:
         return tokens
 
     async def ask(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        """Have the thread that waits call a function."""
+        """Call a function in the thread that waits, and return its result."""
         self._asked = True
         question = _Question(function, args)
         self._news.put(question)
@@ -334,10 +336,10 @@ class _Call:
         elif not self._begun:
             self.abandon()
 
-    # -- in either of them
+    # -- in either thread
 
     def abandon(self) -> None:
-        """It has not begun, and will not; or its loop is gone."""
+        """End a call whose coroutine has not begun and will not begin, or whose loop has ended."""
         if not self._ended:
             self._coroutine.close()
             self.error = closed()
@@ -349,7 +351,7 @@ class _Call:
 
 
 class _Question:
-    """A function that one thread has another one call."""
+    """A function that the loop's thread asks the waiting thread to call."""
 
     __slots__ = ("_args", "_function", "answered", "outcome")
 
@@ -365,7 +367,7 @@ class _Question:
 
 
 async def _run_all(steps: Sequence[Undo]) -> None:
-    """Run each step, whatever becomes of the others, within a limit."""
+    """Run all steps within a time limit. A step that fails does not stop the others."""
     with anyio.move_on_after(UNDO_SECONDS):
         for step in steps:
             try:
@@ -377,7 +379,7 @@ async def _run_all(steps: Sequence[Undo]) -> None:
 
 
 def _without_bridge(error: BaseException) -> TracebackType | None:
-    """Its traceback, where users see their own code and the core's, and nothing between them."""
+    """Return the traceback of an error without the frames of the bridge, between the user's code and the core."""
     kept = []
     traceback = error.__traceback__
     while traceback is not None:

@@ -1,4 +1,4 @@
-"""The client of `llm`, `embedding_model` and their like, which take none: made on first use, kept until the end."""
+"""The default client of module-level functions such as `llm`: made on first use, kept until the interpreter ends."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["close_default_client", "configure_default_client", "get_default_clie
 class _Default:
     """The settings of the default client, and the client, once it is made.
 
-    It needs no lock, which an interrupt could leave taken: threads that come first at the same time may make a client
-    each, and all of them use the first one.
+    There is no lock, because an interrupt could leave it taken. If several threads need the first client at the same
+    time, each may make one, and all of them use the first one.
     """
 
     def __init__(self, api_host: str | None = None, api_token: str | None = None) -> None:
         self.settings = (api_host, api_token)
-        #: A dict is the set that keeps its order.
+        #: A dict, used as an ordered set.
         self.clients: dict[Client, None] = {}
 
     def client(self) -> Client:
-        """Give the client; make it if there is none."""
+        """Return the client; make it if there is none."""
         while (client := self.existing()) is None:
             made = Client(*self.settings)
             made._bridge.is_shared = True
@@ -31,7 +31,7 @@ class _Default:
         return client
 
     def existing(self) -> Client | None:
-        """Give the client if there is one, and forget those that were closed."""
+        """Return the client if there is one, and forget closed clients."""
         for client in list(self.clients):
             if not client._bridge.is_closed:
                 return client
@@ -43,11 +43,11 @@ _default = _Default()
 
 
 def get_default_client(api_host: str | None = None) -> Client:
-    """Give the client that the module-level functions use. It is made and connected on the first call.
+    """Return the client that the module-level functions use. It is made and connected on the first call.
 
-    It is closed at the end of the interpreter; `close_default_client` does that earlier.
+    It is closed when the interpreter ends. `close_default_client` closes it earlier.
 
-    :param api_host: the same as calling `configure_default_client` with it first.
+    :param api_host: passed to `configure_default_client` first, unless it is None.
     :return: the client.
     :raises LMStudioUnreachableError: if no server was named and none was found. Then no client is kept.
     :raises LMStudioClientError: if a host is given, and there is a default client already.
@@ -63,7 +63,7 @@ def get_default_client(api_host: str | None = None) -> Client:
 
 
 def configure_default_client(api_host: str | None = None, api_token: str | None = None) -> None:
-    """Say what the default client connects to. To be called before its first use.
+    """Set the server of the default client. Call this before the first use of the default client.
 
     :param api_host: see `Client`.
     :param api_token: see `Client`.
@@ -82,13 +82,13 @@ def configure_default_client(api_host: str | None = None, api_token: str | None 
             "The default client has been made already. Configure it before its first use, or close it first: "
             "close_default_client()"
         )
-    # Complains if they make no sense.
+    # Raises if an argument makes no sense.
     Client(api_host, api_token)
     _default = _Default(api_host, api_token)
 
 
 def close_default_client() -> None:
-    """Close the default client, if there is one, and forget what it connects to. The next use makes a new one.
+    """Close the default client, if there is one, and forget its configuration. The next use makes a new client.
 
     ::
 
@@ -105,7 +105,7 @@ def close_default_client() -> None:
 
 
 def _forget_after_fork() -> None:
-    """A forked process has the default client's object, but not its thread."""
+    """Forget the default client in a forked process, which has the object of the client, but not its thread."""
     _default.clients.clear()
 
 

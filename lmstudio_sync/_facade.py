@@ -1,4 +1,4 @@
-"""What every generated class is: an object of the core, and the bridge over which it is called."""
+"""Base of all generated classes: an object of the core, and the bridge over which it is called."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Facade:
         self._core = core
         self._bridge = bridge
 
-    def _wrap(self, value: Any) -> T:  # type: ignore[type-var]  # the caller's annotation says what it is
-        """Make the twin of what the core gave, or of each in a list. What has none is for both worlds."""
+    def _wrap(self, value: Any) -> T:  # type: ignore[type-var]  # the caller's annotation gives the type
+        """Return the twin of an object of the core, or of each in a list. Return a value without a twin as it is."""
         made: Any = value
         cls = type(value)
         if isinstance(value, list):

@@ -22,25 +22,25 @@ from lmstudio_sync._signal_safe import Latch
 
 __all__ = ["Loop", "Workers", "closed"]
 
-#: Threads that call at the same time have a task each; a few of these are kept.
+#: Calls of several threads at the same time run in a task each. Only this many idle tasks are kept.
 MOST_IDLE_WORKERS = 8
 
-#: Is given what cancels it, and gives whether the task that did it may do more.
+#: Takes the cancel scope that it runs in. Returns whether its task may do more work.
 Work = Callable[[anyio.CancelScope], Awaitable[bool]]
 
 logger = logging.getLogger("lmstudio_async")
 
 
 class Loop:
-    """The thread and its event loop. It does not know its bridge, so that one which nobody holds can be noticed.
+    """The thread and its event loop. It has no reference to its bridge, so that a dropped bridge is garbage-collected.
 
-    Its state is a few flags, each of which is set once, so that it needs no lock: an interrupt in a thread that holds
-    one could leave it taken.
+    Its state is a few flags, each of which is set once. So it needs no lock, which would stay locked if an interrupt
+    hit the thread that holds it.
     """
 
     def __init__(self, owner: AbstractAsyncContextManager[Any], backend: str) -> None:
         self.in_a_hurry = False
-        #: Whether it is of no use any more.
+        #: Whether the loop cannot be used any more.
         self.is_closed = False
         self._owner = owner
         self._backend = backend
@@ -54,9 +54,9 @@ class Loop:
         self._leaving: anyio.Event
         self._is_begun = False
         self._is_entered = False
-        #: Entered, or never to be.
+        #: Set when the owner is entered, or will never be.
         self._decided = Latch()
-        #: The thread has nothing more to do.
+        #: Set when the thread has nothing more to do.
         self._ended = Latch()
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
@@ -68,7 +68,7 @@ class Loop:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody must close it."""
+        """Whether the loop must still be closed."""
         return self.is_alive and not self.is_closed
 
     @property
@@ -94,7 +94,7 @@ class Loop:
                 self._start()
                 self._decided.wait()
         except BaseException:
-            # Half-open, it is of no use to anybody.
+            # A loop that is only half open cannot be used.
             self.close()
             raise
         if self._error is not None:
@@ -103,7 +103,7 @@ class Loop:
             raise closed()
 
     def _start(self) -> None:
-        """Have the thread started by a helper thread, which no signal interrupts.
+        """Start the thread from a helper thread, which no signal interrupts.
 
         `threading.Thread.start` waits for the new thread with a `threading.Event`. An interrupt there can keep the
         thread from ever running.
@@ -116,21 +116,24 @@ class Loop:
             raise _no_thread(error) from error
 
     def start(self, begin: Callable[[Workers | None], None]) -> bool:
-        """Have something begin in one of the tasks that live as long as the owner; in none if that is over."""
+        """Call ``begin`` in the loop, with the workers that run its work; with None once the owner has been left.
+
+        :return: whether the call could be scheduled.
+        """
         return self.soon(self._begin, begin)
 
     def soon(self, function: Callable[..., Any], *args: Any) -> bool:
-        """Run a function in the loop, and do not wait for it. Give whether it could be scheduled."""
+        """Run a function in the loop without waiting for it. Return whether it could be scheduled."""
         return self._event_loop is not None and self._event_loop.soon(function, *args)
 
     def close(self, seconds: float = math.inf) -> None:
-        """Leave the owner, end the thread, and wait for that, for so many seconds at most."""
+        """Leave the owner, end the thread, and wait for the end, for so many seconds at most."""
         if self._process != os.getpid():
             return
         self.is_closed = True
         self._decided.set()
         if not self._is_begun:
-            # If it begins after all, it ends at once.
+            # If the thread is started after all, it ends at once.
             return
         self.soon(self._leave)
         if self.in_a_hurry or (self._thread is not None and self._thread.ident == threading.get_ident()):
@@ -147,12 +150,12 @@ class Loop:
     def _start_thread(self) -> None:
         if not self._claim.acquire(blocking=False):
             return
-        # First of all: `close` waits for the end of what has begun.
+        # Set first, because `close` waits only for the end of a loop that has begun.
         self._is_begun = True
         if self.is_closed:
             self._end()
             return
-        # In a context of its own: the caller's may say that another event loop runs.
+        # In an empty context, because the caller's context may tell anyio that another event loop runs.
         thread = threading.Thread(
             target=contextvars.Context().run, args=(self._live,), name="lmstudio", daemon=True
         )
@@ -169,7 +172,7 @@ class Loop:
     def _live(self) -> None:
         try:
             anyio.run(self._serve, backend=self._backend)
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting threads
             self._fail(error)
         finally:
             self._end()
@@ -188,9 +191,9 @@ class Loop:
                     self._leave()
                 try:
                     await self._own(tasks)
-                except Exception as error:  # noqa: BLE001 - whoever waits is told
+                except Exception as error:  # noqa: BLE001 - raised in the waiting threads
                     self._fail(error)
-            # What was still going on has no client any more.
+            # Cancel the calls that still run, because their client is closed.
             self._workers = None
             tasks.cancel_scope.cancel()
 
@@ -206,7 +209,7 @@ class Loop:
 
     def _leave(self) -> None:
         if self._workers is None:
-            # It is still being entered.
+            # The owner is still being entered.
             self._scope.cancel()
         else:
             self._leaving.set()
@@ -219,14 +222,14 @@ class Loop:
 
 
 class Workers:
-    """Tasks that do one piece of work after the other: to wake one costs half of what it costs to make one."""
+    """Tasks that do one piece of work after the other, because waking a task costs half as much as starting one."""
 
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._idle: list[_IdleWorker] = []
 
     def start(self, work: Work) -> None:
-        """Have a task do some work, which says whether that task may do more."""
+        """Run some work in an idle task, or in a new one. The work returns whether its task may do more."""
         if self._idle:
             idle = self._idle.pop()
             idle.work = work
@@ -237,7 +240,7 @@ class Workers:
     async def _live(self, work: Work) -> None:
         with anyio.CancelScope() as scope:
             while await work(scope) and len(self._idle) < MOST_IDLE_WORKERS:
-                # What was done, and what came of it, is not kept meanwhile.
+                # Do not keep the finished work and its result while the task is idle.
                 del work
                 idle = _IdleWorker()
                 self._idle.append(idle)

@@ -1,8 +1,8 @@
-"""State that threads share although a signal may interrupt them at any moment: nothing here can be left locked.
+"""State that threads share although a signal may interrupt them at any moment. An interrupt cannot leave it locked.
 
 Python raises `KeyboardInterrupt` between two bytecodes of the main thread. `threading.Event` and `threading.Condition`
 are written in Python: an interrupt inside them can leave their lock taken, and then every thread waits for ever. On
-Python 3.14.10 even ``with lock:`` of a lock that is written in C does that. The classes here are made of single
+Python 3.14.10, even ``with lock:`` can do so, although the lock is written in C. The classes here consist of single
 operations that are written in C.
 """
 
@@ -19,12 +19,12 @@ __all__ = ["SLICE_SECONDS", "Latch", "WeakMembers"]
 
 T = TypeVar("T")
 
-#: How long a wait lasts before it looks up. On some systems a Ctrl-C is noticed only then.
+#: Seconds of a single wait. On some systems Python notices a Ctrl-C only between two of these.
 SLICE_SECONDS = 0.1
 
 
 class Latch:
-    """Something that happens once, and that threads wait for."""
+    """An event that is set once, and that threads wait for."""
 
     __slots__ = ("_wakes", "is_set")
 
@@ -50,7 +50,7 @@ class Latch:
                 self._wakes.get(timeout=min(SLICE_SECONDS, left))
             except Empty:
                 continue
-            # One wake-up is for all threads: each passes it on.
+            # There is one wake-up for all threads, so each thread passes it on.
             self._wakes.put(None)
         return self.is_set
 

@@ -1,4 +1,4 @@
-"""How long blocking calls wait for news from the server, unless a client was told otherwise."""
+"""The default timeout of blocking calls: the time that they wait for news from the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _timeout: float | None = 60.0
 
 
 def get_sync_api_timeout() -> float | None:
-    """Give the timeout of clients that were made without one, the default client included.
+    """Return the timeout of clients that were made without one, the default client included.
 
     :return: seconds without any news from the server after which a call or an operation fails; None for no limit.
     """
@@ -22,18 +22,18 @@ def get_sync_api_timeout() -> float | None:
 
 
 def set_sync_api_timeout(timeout: float | None) -> None:
-    """Set the timeout of clients that were made without one, the default client included. 60 seconds at first.
+    """Set the timeout of clients that were made without one, the default client included. Initially 60 seconds.
 
     :param timeout: seconds without any news from the server after which a call or an operation fails. None waits
         for ever.
-    :raises LMStudioValueError: if it makes no sense.
+    :raises LMStudioValueError: if the timeout makes no sense.
 
     ::
 
         lms.set_sync_api_timeout(300)
     """
     global _timeout  # noqa: PLW0603 - the documented pair of functions has this one value
-    # A client knows best what a timeout may be, and complains before anything is changed.
+    # The constructor of a client checks the timeout, and raises before anything is changed.
     AsyncClient(timeout=timeout)
     _timeout = timeout
     for client in _followers:
@@ -41,7 +41,7 @@ def set_sync_api_timeout(timeout: float | None) -> None:
 
 
 def with_timeout(client: AsyncClient, timeout: float | Literal["default"] | None) -> AsyncClient:
-    """Give a new client its timeout: now, and if it is the default, whenever that changes."""
+    """Set the timeout of a new client: now, and, if it is the default, after each change of the default."""
     if timeout == "default":
         _followers.add(client)
         _follow(client)
@@ -51,7 +51,7 @@ def with_timeout(client: AsyncClient, timeout: float | Literal["default"] | None
 
 
 def _follow(client: AsyncClient) -> None:
-    """Give a client the default timeout, again if another thread has changed that meanwhile."""
+    """Set the default timeout of a client; repeat this if another thread has changed the default meanwhile."""
     given: object = ...
     while given is not (timeout := _timeout):
         client._set_timeout(timeout)

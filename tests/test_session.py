@@ -110,7 +110,7 @@ async def test_a_load_under_way_fails_when_its_connection_is_lost(both: Both) ->
     async with losing(server), anyio.create_task_group() as tasks:
 
         async def load() -> None:
-            with pytest.raises(LMStudioConnectionBrokenError, match="No such instance has come up"):
+            with pytest.raises(LMStudioConnectionBrokenError, match="No such instance is loaded"):
                 await client.llm.load_new_instance("qwen3-4b")
 
         tasks.start_soon(load)

@@ -191,7 +191,7 @@ FAULTS = [
     Fault("predict", "a loss half-way", [fragment("Hi "), fragment("the"), DROP], BROKEN, content="Hi the"),
     Fault("predict", "a loss after the result", [fragment("Hi"), ANSWERED, DROP]),
     # -- not let in
-    Fault("authentication", "a loss", [DROP], UNREACHABLE, "did not let us in"),
+    Fault("authentication", "a loss", [DROP], UNREACHABLE, "lost before the handshake was complete"),
     Fault("authentication", "a refusal", [{"success": False, "error": "Invalid passkey"}], lms.LMStudioAuthenticationError, "Invalid passkey"),
     Fault("authentication", "a refusal without words", [{"success": False}], lms.LMStudioAuthenticationError, "no reason given"),
     Fault("authentication", "text that is not JSON", ["hello"], PROTOCOL, "did not answer the authentication"),
@@ -199,6 +199,6 @@ FAULTS = [
     Fault("authentication", "nesting without end", ["[" * 100_000], PROTOCOL),
     Fault("authentication", "another message first", [{"type": "keepAliveAck"}], PROTOCOL, "did not answer"),
     Fault("authentication", "a success that is no truth value", [{"success": "yes"}], PROTOCOL, "did not answer"),
-    Fault("authentication", "no answer", [], UNREACHABLE, "did not let us in within 5 seconds", SILENCE),
+    Fault("authentication", "no answer", [], UNREACHABLE, "did not complete the handshake within 5 seconds", SILENCE),
 ]
 # fmt: on

@@ -74,7 +74,7 @@ async def test_an_instance_that_this_program_has_already_is_not_taken_for_the_ne
     client, server = both
     await loaded_llm(client, server)
     async with looking(server, INSTANCE):
-        with pytest.raises(LMStudioConnectionBrokenError, match="at 50%.*\nNo such instance has come up"):
+        with pytest.raises(LMStudioConnectionBrokenError, match="at 50%.*\nNo such instance is loaded"):
             await client.llm.load_new_instance("qwen3-4b")
 
 
@@ -156,7 +156,7 @@ async def test_a_server_that_does_not_say_what_is_loaded_holds_nobody(
     async with anyio.create_task_group() as tasks:
 
         async def load() -> None:
-            with pytest.raises(LMStudioConnectionBrokenError, match="could not be found out: no answer"):
+            with pytest.raises(LMStudioConnectionBrokenError, match="instance was loaded: no answer"):
                 await client.llm.load_new_instance("qwen3-4b")
 
         tasks.start_soon(load)
@@ -177,9 +177,7 @@ async def test_a_server_that_does_not_come_back_is_told_of(
     async with anyio.create_task_group() as tasks:
 
         async def load() -> None:
-            with pytest.raises(
-                LMStudioConnectionBrokenError, match="could not be found out: nobody is there"
-            ):
+            with pytest.raises(LMStudioConnectionBrokenError, match="instance was loaded: nobody is there"):
                 await client.llm.load_new_instance("qwen3-4b")
 
         tasks.start_soon(load)

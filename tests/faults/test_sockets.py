@@ -74,8 +74,8 @@ NOT_LET_IN: dict[str, tuple[Fault, str]] = {
     "half an answer": (refusing(b"HTTP/1.1 101 Swi"), "not as LM Studio does"),
     "no answer and hanging up": (refusing(b""), "not as LM Studio does"),
     "an upgrade for somebody else": (refusing(WRONG_ACCEPT), "not as a websocket server does"),
-    "an upgrade that never comes": (Peer.wait_until_left, "did not let us in"),
-    "hanging up after the upgrade": (upgrade_and_reset, "did not let us in"),
+    "an upgrade that never comes": (Peer.wait_until_left, "did not complete the handshake"),
+    "hanging up after the upgrade": (upgrade_and_reset, "lost before the handshake was complete"),
 }
 
 LOST: dict[str, tuple[Fault, str]] = {

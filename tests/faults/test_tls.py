@@ -105,7 +105,7 @@ async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(
     monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
     with anyio.fail_after(20), SocketServer(serve_well) as server:
         async with AsyncClient(f"https://{server.api_host}", verify=ca_file) as client:
-            with pytest.raises(LMStudioUnreachableError, match="did not let us in"):
+            with pytest.raises(LMStudioUnreachableError, match="did not complete the handshake"):
                 await client.llm.list_loaded()
     # A socket that was left open would be a warning, and thereby an error.
     gc.collect()
@@ -113,7 +113,7 @@ async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "http://127.0.0.1:1"])
 async def test_saying_whom_to_trust_makes_no_sense_without_tls(host: str, ca_file: Path) -> None:
-    with pytest.raises(LMStudioValueError, match="127.0.0.1:1 is spoken to without TLS"):
+    with pytest.raises(LMStudioValueError, match="127.0.0.1:1 does not use TLS"):
         async with AsyncClient(host, verify=ca_file):
             pytest.fail("entered")
 
