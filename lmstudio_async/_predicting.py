@@ -65,7 +65,7 @@ PredictionFragmentCallback: TypeAlias = Callable[[LlmPredictionFragment], Awaita
 """Callback for each fragment of the answer. Plain or async; an exception in it ends the prediction."""
 
 PromptProcessingCallback: TypeAlias = Callable[[float], Awaitable[object] | object]
-"""Callback for the processed share of the prompt, 0.0 to 1.0. Plain or async; an exception in it ends the prediction."""
+"""Callback for the processed share of the prompt, 0 to 1. Plain or async; an exception in it ends the prediction."""
 
 # Sessions whose server is too old to know `completeRawText`, so that it is tried once only.
 _without_raw_completion: WeakSet[Session] = WeakSet()

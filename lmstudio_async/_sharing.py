@@ -30,7 +30,8 @@ class SharedLoads:
     ) -> HandleT:
         """Run a load and wait for it, or wait for a running load with the same request in its place.
 
-        A task that is cancelled here leaves the load to the other tasks. When the last one leaves, the load ends too.
+        A task that is cancelled here leaves the load to the other tasks. When the last task leaves, the load is
+        cancelled.
         """
         check_callback(on_progress, "on_progress")
         await load._session.open()
