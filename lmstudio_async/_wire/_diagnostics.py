@@ -1,4 +1,4 @@
-"""What is sent to watch a server at work: its log."""
+"""Wire types of the server's log."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class PredictionInputLog(WireObject):
-    """What a language model is given, as text.
+    """Input of a language model, as text.
 
     :param input: the text, with the chat template applied.
-    :param model_path: the model.
-    :param model_identifier: the instance.
+    :param model_path: path of the model.
+    :param model_identifier: identifier of the instance.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -41,11 +41,11 @@ class PredictionInputLog(WireObject):
 
 @attrs.frozen(kw_only=True)
 class PredictionOutputLog(WireObject):
-    """What a language model answered, as text.
+    """Output of a language model, as text.
 
     :param output: the text.
-    :param stats: how it came about.
-    :param model_identifier: the instance.
+    :param stats: statistics of the prediction.
+    :param model_identifier: identifier of the instance.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -58,7 +58,7 @@ class PredictionOutputLog(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ServerLog(WireObject):
-    """What the server says of itself.
+    """A log message of the server itself.
 
     :param content: the text.
     :param level: ``debug``, ``info``, ``warn`` or ``error``.
@@ -73,16 +73,16 @@ class ServerLog(WireObject):
 
 @attrs.frozen(kw_only=True)
 class RuntimeLog(WireObject):
-    """What an engine says.
+    """A log message of an engine.
 
     :param level: ``debug``, ``info``, ``warn`` or ``error``.
     :param message: the text.
-    :param engine_name: the engine.
-    :param engine_version: its version.
-    :param engine_type: such as ``gguf``.
-    :param model_identifier: the instance that it runs, if it is about one.
-    :param instance_reference: the same instance.
-    :param pid: the engine's process.
+    :param engine_name: name of the engine.
+    :param engine_version: version of the engine.
+    :param engine_type: for example ``gguf``.
+    :param model_identifier: identifier of the instance that the message is about, if it is about one.
+    :param instance_reference: reference of the same instance.
+    :param pid: process id of the engine.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -105,8 +105,8 @@ LogData = PredictionInputLog | PredictionOutputLog | ServerLog | RuntimeLog | Un
 class LogEvent(WireObject):
     """An entry of the log.
 
-    :param timestamp: when, in milliseconds since 1970.
-    :param data: what.
+    :param timestamp: time of the entry, in milliseconds since 1970.
+    :param data: content of the entry.
     :param extra: members that the server sent and this SDK does not know.
     """
 

@@ -1,4 +1,4 @@
-"""What is sent about files: uploading them, searching them, making text of them."""
+"""Wire types for uploading files, searching them, and converting them to text."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class UploadFileBase64Parameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class FileHandleInfo(WireObject):
-    """A file that the server has.
+    """A file on the server.
 
-    :param identifier: what to name it by in a message.
+    :param identifier: the identifier by which a message names it.
     :param file_type: ``image``, ``text/plain``, ``application/pdf``, ``application/word``, ``text/other``,
         ``unknown``, or a type that this SDK does not know.
     :param size_bytes: its size.
@@ -59,7 +59,7 @@ class FileHandleInfo(WireObject):
     size_bytes: int = 0
 
 
-# -- retrieve: the passages of some files that fit a question
+# -- retrieve: the passages of some files that match a query
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +83,7 @@ class FileProcessingStart(WireObject):
 
 @attrs.frozen(kw_only=True)
 class FileProcessingStepStart(WireObject):
-    """The step is ``loading``, ``chunking`` or ``embedding``."""
+    """Start of a step: ``loading``, ``chunking`` or ``embedding``."""
 
     TAG: ClassVar[str] = "onFileProcessingStepStart"
     index: int
@@ -123,11 +123,11 @@ class SearchingEnd(WireObject):
 
 @attrs.frozen(kw_only=True)
 class RetrievalEntry(WireObject):
-    """A passage that fits the question.
+    """A passage that matches the query.
 
     :param content: its text.
-    :param score: how well it fits, up to 1.
-    :param source_index: the file it is from, by position in the files that were given.
+    :param score: how well it matches, up to 1.
+    :param source_index: position of its file in the list of given files.
     :param page_number: its page, or ``[first, last]``.
     :param line_number: its line, or ``[first, last]``.
     :param extra: members that the server sent and this SDK does not know.
@@ -142,7 +142,7 @@ class RetrievalEntry(WireObject):
 
 @attrs.frozen(kw_only=True)
 class RetrievalResult(WireObject):
-    """The passages of some files that fit a question, the best first.
+    """The passages of some files that match a query, the best first.
 
     :param entries: the passages.
     :param extra: members that the server sent and this SDK does not know.
@@ -181,10 +181,10 @@ class Stop(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ParserId(WireObject):
-    """What makes text of a file.
+    """The parser that converts a file to text.
 
-    :param library: its name.
-    :param version: its version.
+    :param library: name of its library.
+    :param version: version of its library.
     :param extra: members that the server sent and this SDK does not know.
     """
 

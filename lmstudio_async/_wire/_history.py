@@ -1,4 +1,4 @@
-"""A chat as it is sent: its messages and what they are made of, and the tools a model may call."""
+"""Wire types of a chat: its messages, their parts, and the tools that a model may call."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class TextData(WireObject):
 
 @attrs.frozen(kw_only=True)
 class FileHandle(WireObject):
-    """A file that the server has, for messages. What `AsyncClient.prepare_image` gives.
+    """A file on the server, as part of a message. `AsyncClient.prepare_image` returns it.
 
-    :param name: what it is called, for people.
-    :param identifier: what the server calls it. It is known to the client that uploaded it, and to nobody else.
+    :param name: a name for people.
+    :param identifier: the server's name for it. Only the client that uploaded the file can use it.
     :param size_bytes: its size.
     :param file_type: ``image``, ``text/plain``, ``application/pdf``, ``application/word``, ``text/other``,
         ``unknown``, or a type that this SDK does not know.
@@ -60,9 +60,9 @@ class FileHandle(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequestData(WireObject):
-    """A tool call in a message of the assistant's.
+    """A tool call in a message of the assistant.
 
-    :param tool_call_request: the tool that the model wants to be called.
+    :param tool_call_request: the tool call that the model requests.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -72,11 +72,11 @@ class ToolCallRequestData(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ToolCallResultData(WireObject):
-    """What a tool gave.
+    """Result of a tool call.
 
-    :param content: it, as a text: JSON, as a rule.
-    :param tool_call_id: the ``id`` of the request that it answers.
-    :param name: of the tool.
+    :param content: the result as a text, usually JSON.
+    :param tool_call_id: ``id`` of the request that this is the result of.
+    :param name: name of the tool.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -96,12 +96,12 @@ class _Message(WireObject):
 
     @property
     def role(self) -> str:
-        """Who says it: ``system``, ``user``, ``assistant`` or ``tool``."""
+        """Author of the message: ``system``, ``user``, ``assistant`` or ``tool``."""
         return self.TAG
 
     @property
     def text(self) -> str:
-        """All of its text; of tools, what they gave."""
+        """All text of the message, results of tools included."""
         texts = []
         for part in self.content:
             if isinstance(part, TextData):
@@ -113,7 +113,7 @@ class _Message(WireObject):
 
 @attrs.frozen(kw_only=True)
 class SystemPrompt(_Message):
-    """What the model is told of its part.
+    """Instructions to the model.
 
     :param content: parts: texts and files.
     :param extra: members that the server sent and this SDK does not know.
@@ -124,7 +124,7 @@ class SystemPrompt(_Message):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(_Message):
-    """What the user says.
+    """A message of the user.
 
     :param content: parts: texts and files.
     :param extra: members that the server sent and this SDK does not know.
@@ -135,7 +135,7 @@ class UserMessage(_Message):
 
 @attrs.frozen(kw_only=True)
 class AssistantResponse(_Message):
-    """What the model says, and which tools it wants to be called.
+    """A message of the model: its answer, and the tool calls that it requests.
 
     :param content: parts: texts, files and tool calls.
     :param extra: members that the server sent and this SDK does not know.
@@ -146,7 +146,7 @@ class AssistantResponse(_Message):
 
 @attrs.frozen(kw_only=True)
 class ToolResultMessage(_Message):
-    """What tools gave.
+    """A message with the results of tool calls.
 
     :param content: parts: the results.
     :param extra: members that the server sent and this SDK does not know.
@@ -165,7 +165,7 @@ class ChatHistory(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ToolFunction(WireObject):
-    """The parameters are a JSON schema of an object, and stay one."""
+    """A function that a model may call. Its parameters stay plain JSON: the schema of an object."""
 
     name: str
     description: str | None = None

@@ -29,7 +29,7 @@ class IsAuthenticated(WireObject):
 
 @attrs.frozen(kw_only=True)
 class NoAccount(WireObject):
-    """Nobody is logged in."""
+    """Status of a server on which no account is logged in."""
 
     TAG: ClassVar[str] = "none"
 
@@ -49,7 +49,7 @@ class AuthenticationState(WireObject):
 class LmLinkPeer(WireObject):
     """Another machine of the link.
 
-    :param device_identifier: what to name it by when loading.
+    :param device_identifier: the identifier that a load on this machine must name.
     :param device_name: a name for people.
     :param status: ``connected`` or ``disconnected``.
     :param extra: members that the server sent and this SDK does not know.
@@ -62,10 +62,10 @@ class LmLinkPeer(WireObject):
 
 @attrs.frozen(kw_only=True)
 class LmLinkError(WireObject):
-    """What went wrong last.
+    """The last error of the link.
 
-    :param message: what a person should read.
-    :param timestamp: when, in milliseconds since 1970.
+    :param message: a text for people.
+    :param timestamp: time of the error, in milliseconds since 1970.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -75,16 +75,16 @@ class LmLinkError(WireObject):
 
 @attrs.frozen(kw_only=True)
 class LmLinkStatus(WireObject):
-    """How the link is.
+    """Status of the link.
 
     :param status: ``offline``, ``starting``, ``online`` or ``stopping``.
-    :param issues: what is in the way: ``deviceDisabled``, ``notLoggedIn``, ``noAccess``, ``badVersion``.
+    :param issues: obstacles: ``deviceDisabled``, ``notLoggedIn``, ``noAccess``, ``badVersion``.
     :param peers: the other machines.
-    :param device_identifier: the server's own; None if it has none.
-    :param device_name: the server's own.
-    :param preferred_device_identifier: the machine to be asked first.
-    :param reconnect_in_seconds: when it is tried again.
-    :param last_error: what went wrong last.
+    :param device_identifier: identifier of the server's own machine; None if it has none.
+    :param device_name: name of the server's own machine.
+    :param preferred_device_identifier: the machine to ask first.
+    :param reconnect_in_seconds: seconds until the next attempt to connect.
+    :param last_error: the last error.
     :param extra: members that the server sent and this SDK does not know.
     """
 

@@ -1,4 +1,4 @@
-"""What the server tells about models: downloaded ones, and loaded instances of them."""
+"""Wire types of downloaded models and of their loaded instances."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Quantization(WireObject):
-    """How a model's weights are stored.
+    """Quantization of a model's weights.
 
-    :param name: such as ``Q4_K_M``.
+    :param name: for example ``Q4_K_M``.
     :param bits: bits per weight, rounded.
     :param extra: members that the server sent and this SDK does not know.
     """
@@ -41,18 +41,18 @@ class ModelInfo(WireObject):
 
     :param type: ``llm``, ``embedding``, or a kind that this SDK does not know.
     :param model_key: the name to load it by.
-    :param format: of its file, such as ``gguf``; ``safetensors`` for MLX models.
+    :param format: format of its file, such as ``gguf``; ``safetensors`` for MLX models.
     :param display_name: a name for people.
-    :param publisher: who made this file.
-    :param path: where it lies below the models folder: ``publisher/repository/file``.
+    :param publisher: publisher of its file.
+    :param path: path of its file in the models folder: ``publisher/repository/file``.
     :param size_bytes: size on disk.
     :param indexed_model_identifier: the server's own name for it, normally the path.
     :param device_identifier: the LM Link device that has it; None for the server's own machine.
     :param params_string: number of parameters for people, such as ``7B``.
-    :param architecture: such as ``llama``.
-    :param quantization: how the weights are stored.
+    :param architecture: for example ``llama``.
+    :param quantization: quantization of its weights.
     :param variants: keys of the quantizations that share this model key.
-    :param selected_variant: the one of them that the model key alone stands for.
+    :param selected_variant: the variant that the model key alone stands for.
     :param max_context_length: the longest context the model was made for, in tokens.
     :param extra: members that the server sent and this SDK does not know.
     """
@@ -76,7 +76,7 @@ class ModelInfo(WireObject):
 
 @attrs.frozen(kw_only=True)
 class LlmInfo(ModelInfo):
-    """A downloaded language model: a `ModelInfo`, and what only language models have.
+    """A downloaded language model: a `ModelInfo` with the members that only language models have.
 
     :param vision: it accepts images.
     :param trained_for_tool_use: it was trained to call tools.
@@ -101,14 +101,14 @@ class EmbeddingModelInfo(ModelInfo):
 
 @attrs.frozen(kw_only=True)
 class ModelInstanceInfo(ModelInfo):
-    """A loaded instance of a model: its `ModelInfo`, and the instance's own.
+    """A loaded instance of a model: its `ModelInfo` with the members that only instances have.
 
     :param identifier: the instance's name, unique on its server.
-    :param instance_reference: names this one instance and never another, also after it was unloaded.
+    :param instance_reference: reference of this one instance; it never means another one, even after an unload.
     :param ttl_ms: idle time in milliseconds after which it is unloaded; None for never. See `ttl`.
-    :param last_used_time: when its last request ended, in milliseconds since 1970; None if it had none yet.
+    :param last_used_time: end of its last request, in milliseconds since 1970; None if it had none yet.
         See `last_used`.
-    :param context_length: how many tokens its context holds.
+    :param context_length: size of its context, in tokens.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -125,18 +125,18 @@ class ModelInstanceInfo(ModelInfo):
 
     @property
     def last_used(self) -> datetime | None:
-        """When the last request to the instance ended, or None if there was none yet."""
+        """End of the last request to the instance, or None if there was none yet."""
         if self.last_used_time is None:
             return None
         try:
             return datetime.fromtimestamp(self.last_used_time / 1000, UTC)
-        except (ValueError, OverflowError, OSError):  # no time that a calendar has
+        except (ValueError, OverflowError, OSError):  # outside the range of datetime
             return None
 
 
 @attrs.frozen(kw_only=True)
 class LlmInstanceInfo(ModelInstanceInfo):
-    """A loaded instance of a language model: a `ModelInstanceInfo`, and what only language models have.
+    """A loaded instance of a language model: a `ModelInstanceInfo` with the members that only language models have.
 
     :param vision: it accepts images.
     :param trained_for_tool_use: it was trained to call tools.

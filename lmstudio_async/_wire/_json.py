@@ -1,4 +1,4 @@
-"""Text <-> plain JSON, by orjson where the user has it; and which values are numbers."""
+"""Encoding and decoding of JSON (by orjson if it is installed), and tests for numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["dumps", "loads", "real_number", "whole_number"]
 
 
 def whole_number(value: Any) -> int | None:
-    """The value as an ``int``, if it is a whole number, also of another library; None of anything else, bools included."""
+    """Return the value as an ``int`` if it is a whole number, also of another library; None for anything else.
+
+    Bools are no numbers here.
+    """
     if isinstance(value, bool):
         return None
     try:
@@ -22,7 +25,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def real_number(value: Any) -> int | float | None:
-    """The value as an ``int`` or a ``float``, if it is a number, also of another library; None of anything else.
+    """Return the value as an ``int`` or a ``float`` if it is a number, also of another library; None for anything else.
 
     A ``__float__`` is not enough: numpy's bools have one, and its durations count as whole numbers.
     """
@@ -33,7 +36,7 @@ def real_number(value: Any) -> int | float | None:
 
 
 def _number(value: Any) -> int | float:
-    """Give the encoder a JSON value in place of one that it does not know."""
+    """Return a JSON value in place of one that the encoder does not know."""
     number = real_number(value)
     if number is None:
         raise TypeError(f"an object of type {type(value).__name__} is not JSON serializable")
@@ -44,7 +47,10 @@ _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan
 
 
 def _make_encode() -> Callable[[Any], str]:
-    """What the encoder does, without making its inner one anew for each text: that costs more than a call's text."""
+    """Return a faster form of the encoder's method.
+
+    That method makes an inner encoder for each text, which costs more than encoding the text of a call.
+    """
     make: Any = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return _encoder.encode
@@ -59,7 +65,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 
 
 def _plain_loads(text: str) -> Any:
-    # A third of what json.loads takes for a fragment goes into white space around it, and there is none.
+    # json.loads spends a third of its time for a fragment on white space around it, and there is none.
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -80,23 +86,23 @@ except ImportError:
 def loads(text: str) -> Any:
     """Decode JSON.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not JSON.
     """
     try:
         return _fast_loads(text)
     except ValueError:
-        # orjson is stricter than JSON as the world writes it: NaN, numbers beyond 64 bits, lone surrogates.
+        # orjson rejects NaN, numbers beyond 64 bits and lone surrogates, which other programs do write.
         return json.loads(text)
 
 
 def dumps(value: Any) -> str:
     """Encode JSON, compactly.
 
-    :raises ValueError: if it holds a number that JSON does not have.
-    :raises TypeError: if it holds what is no JSON at all.
+    :raises ValueError: if the value contains a number that JSON does not have.
+    :raises TypeError: if the value contains an object that JSON cannot represent.
     """
     text = _encode(value)
-    # A lone surrogate cannot be sent as UTF-8; escaped it can.
+    # A lone surrogate cannot be sent as UTF-8, but its escape sequence can.
     return (
         text
         if text.isascii() or _is_utf8(text)

@@ -1,7 +1,7 @@
 """The KV config, the wire form of every setting: ``{"fields": [{"key": …, "value": …}]}``.
 
-What comes from the wire is read tolerantly, whatever its shape. :func:`check` is the strict half: what does not
-fit its key is refused before it is sent, and by the embedded server when it arrives.
+Reading a config from the wire is tolerant: it accepts any shape. :func:`check` is the strict half: the client refuses
+to send a value that does not fit its key, and the embedded server refuses it when it arrives.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _short.maxstring = _short.maxother = 60
 
 
 def to_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The KV config of a mapping by wire key. ``None`` means not set, and makes no field."""
+    """Return the KV config of a mapping by wire key. ``None`` means not set, and makes no field."""
     return {"fields": [{"key": key, "value": value} for key, value in values.items() if value is not None]}
 
 
 def from_fields(config: object) -> dict[str, Any]:
-    """The values of a KV config by wire key, unknown keys included.
+    """Return the values of a KV config by wire key, unknown keys included.
 
-    The last of several fields of one key wins; a field without a value is as good as absent. JSON knows one type
-    of number only, so ``40.0`` under a key of integers becomes ``40``. A ticked box that holds ``False`` is not
-    ticked. Never raises: what is no KV config is an empty one.
+    The last of several fields of one key wins; if it has no value, the key is not set. JSON has only one type of
+    number, so ``40.0`` under a key of integers becomes ``40``. A ticked checkbox with the value ``False`` counts as
+    not ticked. Never raises: anything that is no KV config is read as an empty one.
     """
     values: dict[str, Any] = {}
     fields = config.get("fields") if isinstance(config, Mapping) else None
@@ -64,7 +64,7 @@ def from_fields(config: object) -> dict[str, Any]:
 
 
 def stack(config: Mapping[str, Any], layer: str = "apiOverride") -> dict[str, Any]:
-    """A KV config as the only layer of a stack."""
+    """Return a stack with the KV config as its only layer."""
     return {"layers": [{"layerName": layer, "config": config}]}
 
 
@@ -74,7 +74,7 @@ def _layers(stack: object) -> list[Mapping[str, Any]]:
 
 
 def collapse(stack: object) -> dict[str, Any]:
-    """The values of all layers of a stack by wire key; later layers win. As tolerant as :func:`from_fields`."""
+    """Return the values of all layers of a stack by wire key; later layers win. As tolerant as :func:`from_fields`."""
     values: dict[str, Any] = {}
     for item in _layers(stack):
         values.update(from_fields(item.get("config")))
@@ -82,13 +82,13 @@ def collapse(stack: object) -> dict[str, Any]:
 
 
 def layer(stack: object, name: str) -> dict[str, Any] | None:
-    """The values of the layer of that name; ``None`` if the stack has no such layer."""
+    """Return the values of the layer of that name; ``None`` if the stack has no such layer."""
     named = [item for item in _layers(stack) if item.get("layerName") == name]
     return collapse({"layers": named}) if named else None
 
 
 def default(key: str) -> Any:
-    """What a key is when nobody sets it: a copy of your own.
+    """Return a copy of the default of a key.
 
     :raises KeyError: the key is not in the table.
     """
@@ -96,12 +96,12 @@ def default(key: str) -> Any:
 
 
 def checked(value: object) -> Any:
-    """What a checkbox holds, or ``None`` if it is not ticked (or is no checkbox)."""
+    """Return the value of a ticked checkbox, or ``None`` if it is not ticked (or is no checkbox)."""
     return value.get("value") if isinstance(value, Mapping) and value.get("checked") is True else None
 
 
 def check(key: str, value: object) -> str | None:
-    """Why the value does not fit its key, as a sentence; ``None`` if it fits or the key is not in the table."""
+    """Return why the value does not fit its key, as a sentence; ``None`` if it fits or the key is not in the table."""
     if key not in KEYS:
         return None
     found = misfit(KEYS[key][0], value)
@@ -109,12 +109,12 @@ def check(key: str, value: object) -> str | None:
 
 
 def show(value: object) -> str:
-    """The value for an error message, cut short."""
+    """Return the value for an error message, cut short."""
     return _short.repr(value)
 
 
 def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str, str] | None:
-    """Where in the value and why it is not of the kind, or ``None``."""
+    """Return the place in the value that does not fit the kind, and the reason; ``None`` if all of it fits."""
     match kind[0]:
         case "object" if isinstance(value, Mapping):
             for name in sorted(kind[2] - value.keys()):
@@ -127,7 +127,7 @@ def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str
                 if found := misfit(kind[1], item, f"{place}[{index}]"):
                     return found
         case "checkbox" if isinstance(value, Mapping) and isinstance(value.get("checked"), bool):
-            # The value of a box that is not ticked is a filler.
+            # The value of a checkbox that is not ticked is a placeholder.
             return misfit(kind[1], value.get("value"), f"{place}.value") if value["checked"] else None
         case "json":
             return _json_misfit(value, place, depth)
@@ -137,7 +137,7 @@ def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str
 
 
 def _fits(kind: Kind, value: Any) -> bool:
-    """Whether the value is of a kind that has no parts of its own."""
+    """Return whether the value fits a scalar kind or a pair; False for any other kind."""
     match kind[0]:
         case "bool":
             return isinstance(value, bool)
@@ -214,11 +214,11 @@ def _json_misfit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
     number = real_number(value)
     if number is not None:
         return _json_misfit(number, place, depth)
-    return place, f"must be something that JSON can say, not {show(value)}"
+    return place, f"must be a value that JSON can represent, not {show(value)}"
 
 
 def plain(kind: Kind, value: Any) -> Any:
-    """A value that fits, made of plain dicts, lists and numbers (ints for integers): what the JSON encoder can take."""
+    """Convert a value that fits its kind to plain dicts, lists and numbers (ints for integers) for the JSON encoder."""
     if isinstance(value, Mapping):
         members = kind[1] if kind[0] == "object" else {}
         return {name: plain(members.get(name, ("json",)), item) for name, item in value.items()}
@@ -232,10 +232,10 @@ def plain(kind: Kind, value: Any) -> Any:
 
 
 def _tidy(key: str, value: Any) -> Any:
-    """What a published client means by a value."""
+    """Return the value that a published client means."""
     kind = KEYS[key][0]
     if kind[0] == "checkbox" and checked(value) is False:
-        # The official Python package ticks the box of every setting, also of those that its user turns off.
+        # The official Python package ticks the checkbox of every setting, even of one that its user turns off.
         return {**value, "checked": False, "value": default(key)["value"]}
     return _whole(kind, value)
 

@@ -1,7 +1,7 @@
-"""Every key of the KV config: which values it takes and what it is when nobody sets it.
+"""The keys of the KV config: the values that each of them accepts, and its default.
 
-A *kind* is a plain tuple, its first member the kind's name: the table is read at import, and several dozen
-objects of a class of their own would cost more than all that is done with them.
+A *kind* is a plain tuple, and its first item is the kind's name. It has no class of its own, because the table is
+built at import, and making several dozen objects would cost more than all later uses of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _checkbox(value: Kind) -> Kind:
 
 
 def _object(optional: dict[str, Kind] | None = None, /, **required: Kind) -> Kind:
-    """An object. Members beyond these are the concern of newer readers, and fit."""
+    """Make the kind of an object. Further members are accepted, because a newer reader may know them."""
     return ("object", {**required, **(optional or {})}, frozenset(required))
 
 

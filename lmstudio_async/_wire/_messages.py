@@ -1,4 +1,4 @@
-"""The envelope: what a frame can be, in either direction."""
+"""Wire types of the envelope: all messages that a frame can carry, in either direction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Authentication(WireObject):
 
 @attrs.frozen(kw_only=True)
 class AuthenticationResult(WireObject):
-    """The server's answer to it, which has no type either."""
+    """The server's response to `Authentication`, which has no type either."""
 
     success: bool
     error: str | None = None
@@ -61,7 +61,7 @@ class RpcCall(WireObject):
 
 @attrs.frozen(kw_only=True)
 class RpcResult(WireObject):
-    """Without a ``result`` where the endpoint has none: ``null`` would crash a published client."""
+    """Result of a call. If the endpoint has none, ``result`` is absent: ``null`` would crash a published client."""
 
     TAG: ClassVar[str] = "rpcResult"
     call_id: int

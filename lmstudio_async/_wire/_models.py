@@ -1,4 +1,4 @@
-"""What is sent about models: naming, loading, unloading and looking at them (both model namespaces)."""
+"""Wire types for naming, loading, unloading and inspecting models (both model namespaces)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class ModelQuery(WireObject):
-    """Which loaded instances fit: those that have *all* that is given.
+    """Query for loaded instances: an instance matches if it has *all* given members.
 
     :param domain: ``llm`` or ``embedding``.
     :param device_identifier: the LM Link device that runs it.
     :param identifier: the instance's identifier.
     :param path: its model's path, ``publisher/repository`` or ``publisher/repository/file``.
-    :param vision: True for those that accept images, False for those that do not.
+    :param vision: True for instances that accept images, False for instances that do not.
     :param extra: members that the server sent and this SDK does not know.
 
     ::
@@ -110,7 +110,7 @@ class Success(WireObject):
 LoadModelPacket = Resolved | Progress | Success | Unknown
 
 
-# -- getOrLoad: an instance that is there, else a new one of the JIT class
+# -- getOrLoad: a loaded instance, else a just-in-time load of a new one
 
 
 @attrs.frozen(kw_only=True)

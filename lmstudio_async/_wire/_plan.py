@@ -1,4 +1,4 @@
-"""What is sent about a download plan: which of several files of a model to take, and all that it needs."""
+"""Wire types of a download plan, which selects one of a model's files and lists everything that the model needs."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class PlanModel(WireObject):
 
     :param display_name: a name for people.
     :param size_bytes: its size.
-    :param quant_name: how its weights are stored.
+    :param quant_name: quantization of its weights.
     :param compatibility_type: its format.
-    :param model_key: what to load it by, if it is here.
+    :param model_key: the key to load it by, if it is downloaded.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -101,15 +101,15 @@ class PlanModel(WireObject):
 
 @attrs.frozen(kw_only=True)
 class PlanModelOption(WireObject):
-    """A model file that a plan could take.
+    """A model file that a plan could select.
 
     :param display_name: a name for people.
     :param size_bytes: its size.
-    :param quant_name: how its weights are stored.
+    :param quant_name: quantization of its weights.
     :param compatibility_type: its format.
     :param fit_estimation: how it fits this machine, see `DownloadOption`.
     :param availability: ``notDownloaded``, ``downloading`` or ``downloaded``.
-    :param recommended: the server would take it.
+    :param recommended: the server recommends it.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -126,7 +126,7 @@ class PlanModelOption(WireObject):
 class ArtifactNode(WireObject):
     """An artifact of a plan.
 
-    :param owner: who published it.
+    :param owner: its publisher.
     :param name: its name.
     :param state: ``pending``, ``fetching``, ``satisfied`` or ``completed``.
     :param artifact_type: ``plugin``, ``preset``, ``model``, ``project`` or ``skill``, once it is known.
@@ -151,13 +151,13 @@ class ModelNode(WireObject):
 
     :param state: ``pending``, ``fetching``, ``satisfied`` or ``completed``.
     :param dependency_label: a name for people.
-    :param resolved_sources: how many of its sources were asked.
-    :param total_sources: how many it has.
-    :param already_owned: the file that is here and will do.
+    :param resolved_sources: number of its sources that were queried.
+    :param total_sources: number of its sources.
+    :param already_owned: a downloaded file that is good enough.
     :param selected: the file that will be downloaded.
-    :param download_options: the files there are.
-    :param selected_download_option_index: which of them is selected; None for none.
-    :param recommended_download_option_index: which of them the server would take; None for none.
+    :param download_options: the files to choose from.
+    :param selected_download_option_index: position of the selected file in ``download_options``; None for none.
+    :param recommended_download_option_index: position of the file that the server recommends; None for none.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -176,13 +176,13 @@ class ModelNode(WireObject):
 
 @attrs.frozen(kw_only=True)
 class DownloadPlan(WireObject):
-    """What has to be downloaded.
+    """The models and artifacts that have to be downloaded.
 
-    :param nodes: the models and artifacts; the first is the one that was asked for.
-    :param download_size_bytes: what is not here yet.
+    :param nodes: the models and artifacts; the first is the requested one.
+    :param download_size_bytes: number of bytes that are not downloaded yet.
     :param download_action: ``none``, ``startNewDownload`` or ``attachToExistingDownload``.
-    :param download_job_identifier: of the download that runs already.
-    :param version: counts the changes of the plan.
+    :param download_job_identifier: identifier of the download, if it runs already.
+    :param version: number of changes of the plan.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -210,7 +210,7 @@ DownloadPlanPacket = (
 )
 
 
-# -- what the client says about it
+# -- packets of the client about the plan
 
 
 @attrs.frozen(kw_only=True)

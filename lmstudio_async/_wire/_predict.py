@@ -1,4 +1,4 @@
-"""What is sent to get text out of a language model, and vectors out of an embedding model."""
+"""Wire types of predictions by a language model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TokenCandidate(WireObject):
 
 @attrs.frozen(kw_only=True)
 class TokenInfo(WireObject):
-    """A token of an answer, with what else the model considered in its place.
+    """A token of an answer, with the tokens that the model considered at its place.
 
     :param text: its text.
     :param id: its number in the model's vocabulary.
@@ -100,11 +100,11 @@ class LlmPredictionFragment(WireObject):
     """A piece of an answer.
 
     :param content: the text; empty if it is LM Studio's internal marker for the end of reasoning.
-    :param tokens_count: how many tokens it is.
-    :param contains_drafted: some of it was proposed by a draft model.
+    :param tokens_count: number of its tokens.
+    :param contains_drafted: a draft model proposed some of its tokens.
     :param reasoning_type: ``none`` for the answer itself, ``reasoning`` for thoughts, ``reasoningStartTag`` and
         ``reasoningEndTag`` for the tags around them.
-    :param is_structural: it belongs to the form, such as a tag, not to the text.
+    :param is_structural: it is markup, such as a tag, and not part of the text.
     :param tokens: its tokens with their probabilities, if ``log_probs`` asked for them.
     :param extra: members that the server sent and this SDK does not know.
     """
@@ -119,7 +119,7 @@ class LlmPredictionFragment(WireObject):
 
 @attrs.frozen(kw_only=True)
 class LlmPredictionStats(WireObject):
-    """How an answer came about.
+    """Statistics of a prediction.
 
     :param stop_reason: ``eosFound``, ``stopStringFound``, ``maxPredictedTokensReached``, ``contextLengthReached``,
         ``toolCalls``, ``userStopped``, ``modelUnloaded``, ``failed``, or one that this SDK does not know.
@@ -127,15 +127,15 @@ class LlmPredictionStats(WireObject):
     :param tokens_per_second: speed of generation.
     :param num_gpu_layers: layers that ran on a GPU; -1 for all.
     :param time_to_first_token_sec: seconds from the request to the first token.
-    :param total_time_sec: seconds in all.
+    :param total_time_sec: seconds of the whole prediction.
     :param prompt_tokens_count: tokens of the prompt.
     :param predicted_tokens_count: tokens of the answer.
-    :param total_tokens_count: both.
-    :param used_draft_model_key: the draft model, if one was used.
-    :param total_draft_tokens_count: tokens that it proposed.
-    :param accepted_draft_tokens_count: those that were taken.
-    :param rejected_draft_tokens_count: those that were not.
-    :param ignored_draft_tokens_count: those that were not looked at.
+    :param total_tokens_count: tokens of prompt and answer.
+    :param used_draft_model_key: key of the draft model, if one was used.
+    :param total_draft_tokens_count: tokens that the draft model proposed.
+    :param accepted_draft_tokens_count: proposed tokens that were accepted.
+    :param rejected_draft_tokens_count: proposed tokens that were rejected.
+    :param ignored_draft_tokens_count: proposed tokens that were not checked.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -178,11 +178,11 @@ class PromptProcessingProgressPacket(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequest(WireObject):
-    """A tool that the model wants to be called.
+    """A tool call that the model requests.
 
-    :param name: of the tool.
-    :param arguments: by parameter name.
-    :param id: by which its result refers to it.
+    :param name: name of the tool.
+    :param arguments: arguments by parameter name.
+    :param id: identifier by which the result refers to this request.
     :param type: always ``function``.
     :param extra: members that the server sent and this SDK does not know.
     """

@@ -1,4 +1,4 @@
-"""What a prompt template makes of a chat."""
+"""Wire types for formatting a chat with the chat template."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The way that nearly every object goes: straight-line code, made once for each wire class.
+"""Fast readers for nearly every wire object: straight-line code, generated once for each wire class.
 
-A reader takes an object as it should be: what is there is of the right type, what is not has a default. Anything else
-it leaves to a careful reader. So it has so little to do that reading a fragment costs less than decoding its JSON.
+A reader accepts a well-formed object: each member is of the right type, or it is absent and has a default. The reader
+passes any other value to a careful reader. So reading a fragment costs less than decoding its JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 
 __all__ = ["Hook", "compile_reader"]
 
-#: Makes a value of a type out of decoded JSON; like cattrs', it is given the type too.
+#: Makes a value of a type out of decoded JSON. As with cattrs' hooks, the second argument is the type.
 Hook = Callable[[Any, Any], Any]
 
 _CHECKS = {
@@ -36,14 +36,14 @@ def compile_reader(
 ) -> Hook:
     """Make the reader of a class.
 
-    :param cls: an attrs class with slots, its types resolved, and with a member ``extra``.
+    :param cls: an attrs class with slots, resolved types and a member ``extra``.
     :param members: attribute names and wire names, without ``extra``.
     :param ignored: wire names that do not belong into ``extra``.
-    :param find_hook: gives what reads a type that JSON does not have.
-    :param read_carefully: reads what the reader is not up to, or says what is wrong with it.
+    :param find_hook: returns the hook of a type that JSON does not have.
+    :param read_carefully: reads a value that the reader cannot read, or raises an error that explains why.
     :return: the reader.
     """
-    # Setting slots is half the price of a frozen class's constructor.
+    # Slots are set directly, because that takes half the time of a frozen class's constructor.
     names: dict[str, Any] = {
         "cls": cls,
         "new": object.__new__,
@@ -72,7 +72,7 @@ def compile_reader(
 
 
 def _absent(number: int, default: Any, names: dict[str, Any]) -> str:
-    """What to do where a member is absent or null."""
+    """Return the statement for a member that is absent or null."""
     if default is attrs.NOTHING:
         return "raise ValueError"
     if hasattr(default, "factory"):
@@ -83,7 +83,7 @@ def _absent(number: int, default: Any, names: dict[str, Any]) -> str:
 
 
 def _present(number: int, kind: Any, names: dict[str, Any], find_hook: Callable[[Any], Hook]) -> list[str]:
-    """What to do where it is there."""
+    """Return the lines for a member that is present."""
     here = f"v{number}"
     if kind is Any:
         return []
@@ -96,7 +96,7 @@ def _present(number: int, kind: Any, names: dict[str, Any], find_hook: Callable[
 
 
 def _later(number: int, kind: Any, names: dict[str, Any], find_hook: Callable[[Any], Hook]) -> Hook:
-    """Find a member's hook when it is first needed: it may never be, and it may be that of this very class."""
+    """Return a hook that finds the member's hook on first use: it may never be needed, or be that of the same class."""
 
     def hook(value: Any, _: Any) -> Any:
         names[f"hook{number}"] = found = find_hook(kind)
@@ -111,7 +111,7 @@ def _setter(cls: type[Any], name: str) -> Callable[[Any, Any], None]:
 
 
 def _without_none(kind: Any) -> Any:
-    """``T`` for ``T | None``: a null was dealt with before."""
+    """Return ``T`` for ``T | None``, because null was handled before."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         members = [member for member in typing.get_args(kind) if member is not types.NoneType]
         if len(members) == 1:

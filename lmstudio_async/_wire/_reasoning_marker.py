@@ -15,20 +15,20 @@ _MARKER = re.compile(_PREFIX + r"SYNTHETIC_REASONING_(?:START|END)_[0-9A-Za-z]*_
 
 
 def has_marker(text: str) -> bool:
-    """Whether the marker may be in the text. Cheap, for every fragment is asked."""
+    """Return whether the text may contain the marker. Cheap, because it is called for every fragment."""
     return _PREFIX in text
 
 
 def without_marker(text: str) -> str:
-    """The text without the marker: the reasoning stays."""
+    """Return the text without the marker; the reasoning stays."""
     return _MARKER.sub("", text)
 
 
 def after_marker(text: str) -> str:
-    """The answer in a text that may have reasoning before it.
+    """Return the answer in a text that may have reasoning before it.
 
-    If nothing follows the marker, the text before it is all that the model said. That may well be the answer: LM
-    Studio counts an answer under a grammar as reasoning if the chat template begins one.
+    If nothing follows the marker, the text before it is the whole output of the model. It may well be the answer: LM
+    Studio counts an answer under a grammar as reasoning if the chat template begins the reasoning.
     """
     if not has_marker(text):
         return text

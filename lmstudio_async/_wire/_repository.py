@@ -44,10 +44,10 @@ class SearchModelsParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ModelSearchResultIdentifier(WireObject):
-    """Where a search found a model.
+    """The place where a search found a model.
 
     :param type: ``catalog`` for the hub of LM Studio, ``hf`` for Hugging Face.
-    :param identifier: its name there, ``owner/name``.
+    :param identifier: name of the model there, ``owner/name``.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -60,9 +60,9 @@ class SearchResult(WireObject):
     """A model that a search found.
 
     :param name: a name for people.
-    :param identifier: where it is.
-    :param exact: its name is what was searched for.
-    :param staff_pick: the people of LM Studio recommend it.
+    :param identifier: the place where it was found.
+    :param exact: its name equals the search term.
+    :param staff_pick: the staff of LM Studio recommends it.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -87,16 +87,16 @@ class DownloadOptionsParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class DownloadOption(WireObject):
-    """One of the files that a model comes in.
+    """One of the files of a model that can be downloaded.
 
-    :param quantization: how its weights are stored, such as ``Q4_K_M``.
+    :param quantization: quantization of its weights, such as ``Q4_K_M``.
     :param name: a name for people.
     :param size_bytes: its size.
     :param fit_estimation: how it fits this machine: ``fullGPUOffload``, ``partialGPUOffload``, ``fitWithoutGPU``,
         ``willNotFit``, or one that this SDK does not know.
-    :param recommended: the server would take it.
-    :param download_identifier: what to download it by.
-    :param indexed_model_identifier: what the server will call it.
+    :param recommended: the server recommends it.
+    :param download_identifier: the identifier to download it by.
+    :param indexed_model_identifier: the name that the server will give it.
     :param compatibility_type: its format, such as ``gguf``.
     :param extra: members that the server sent and this SDK does not know.
     """
@@ -123,11 +123,11 @@ class DownloadModelCreation(WireObject):
 
 @attrs.frozen(kw_only=True)
 class DownloadProgressUpdate(WireObject):
-    """How far a download is.
+    """Progress of a download.
 
-    :param downloaded_bytes: what is here.
-    :param total_bytes: what will be here.
-    :param speed_bytes_per_second: how fast it comes.
+    :param downloaded_bytes: number of bytes that are downloaded.
+    :param total_bytes: number of bytes of the whole download.
+    :param speed_bytes_per_second: speed of the download.
     :param extra: members that the server sent and this SDK does not know.
     """
 

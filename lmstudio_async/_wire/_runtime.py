@@ -1,4 +1,4 @@
-"""What is sent about engines: what runs the models, and the hardware that it runs on."""
+"""Wire types of engines, which run the models, and of the hardware that the engines run on."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class SuperJson(WireObject):
-    """JSON, and beside it which of its parts stand for something that JSON does not have.
+    """JSON with metadata about the values that JSON does not have.
 
-    One endpoint of all, ``getEngineSelections``, sends its parameter and its result this way. The parameter is
-    nothing at all: ``json`` is None and ``meta`` is ``{"values": ["undefined"]}``. The result is a map of format
+    Only the endpoint ``getEngineSelections`` sends its parameter and its result this way. The parameter is
+    ``undefined``: ``json`` is None and ``meta`` is ``{"values": ["undefined"]}``. The result is a map of format
     names to `EngineSpecifier`: ``json`` is a list of pairs and ``meta`` is ``{"values": ["map"]}``.
     """
 
@@ -48,7 +48,7 @@ class SuperJson(WireObject):
 
 @attrs.frozen(kw_only=True)
 class EngineSpecifier(WireObject):
-    """Names an engine.
+    """Name and version of an engine.
 
     :param name: its name.
     :param version: its version.
@@ -63,8 +63,8 @@ class EngineSpecifier(WireObject):
 class EngineCpu(WireObject):
     """The CPU that an engine is made for.
 
-    :param architecture: such as ``x86_64``.
-    :param instruction_set_extensions: what it needs of it, such as ``AVX2``.
+    :param architecture: for example ``x86_64``.
+    :param instruction_set_extensions: extensions that the engine needs, such as ``AVX2``.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -76,8 +76,8 @@ class EngineCpu(WireObject):
 class EngineGpu(WireObject):
     """The GPU that an engine is made for.
 
-    :param make: such as ``nvidia``.
-    :param framework: such as ``CUDA``.
+    :param make: for example ``nvidia``.
+    :param framework: for example ``CUDA``.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -91,11 +91,11 @@ class EngineInfo(WireObject):
 
     :param name: its name.
     :param version: its version.
-    :param engine: what it is made of, such as ``llama.cpp``.
-    :param platform: such as ``linux``.
+    :param engine: its implementation, such as ``llama.cpp``.
+    :param platform: for example ``linux``.
     :param cpu: the CPU that it is made for.
     :param gpu: the GPU that it is made for, if any.
-    :param supported_model_format_names: what it runs, such as ``GGUF``.
+    :param supported_model_format_names: model formats that it runs, such as ``GGUF``.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -138,10 +138,10 @@ SurveyHardwareParameter = SelectedEngines | AllEngines | CustomEngines | Unknown
 
 @attrs.frozen(kw_only=True)
 class SurveyOutcome(WireObject):
-    """Whether hardware could be looked at.
+    """Outcome of a survey of hardware.
 
     :param code: ``success``, ``error``, ``noDevicesFound``, ``invalidDevice`` or ``unset``.
-    :param message: what a person should read.
+    :param message: a text for people.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -158,9 +158,9 @@ class GpuInfo(WireObject):
     :param total_memory_capacity_bytes: all memory that it can use.
     :param dedicated_memory_capacity_bytes: its own memory.
     :param integration_type: ``integrated``, ``discrete`` or ``unknown``.
-    :param detection_platform: by what it was found, such as ``CUDA``.
-    :param detection_platform_version: the version of that.
-    :param other_info: whatever else is known.
+    :param detection_platform: the platform that detected it, such as ``CUDA``.
+    :param detection_platform_version: version of that platform.
+    :param other_info: further information.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -178,8 +178,8 @@ class GpuInfo(WireObject):
 class GpuSurveyResult(WireObject):
     """The GPUs that an engine sees.
 
-    :param result: whether they could be looked at.
-    :param gpu_info: what they are.
+    :param result: outcome of the survey.
+    :param gpu_info: the GPUs.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -193,7 +193,7 @@ class CpuInfo(WireObject):
 
     :param name: its name.
     :param architecture: ``x86_64``, ``ARM64`` or ``unknown``.
-    :param supported_instruction_set_extensions: such as ``AVX2``.
+    :param supported_instruction_set_extensions: for example ``AVX2``.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -206,8 +206,8 @@ class CpuInfo(WireObject):
 class CpuSurveyResult(WireObject):
     """The CPU that an engine sees.
 
-    :param result: whether it could be looked at.
-    :param cpu_info: what it is.
+    :param result: outcome of the survey.
+    :param cpu_info: the CPU.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -248,7 +248,7 @@ class VisibleDevicesConfig(WireObject):
     """The GPUs that an engine may use.
 
     :param visible_devices: their numbers.
-    :param changes_order: the list says in which order, too.
+    :param changes_order: the list also sets the order of the GPUs.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -258,10 +258,10 @@ class VisibleDevicesConfig(WireObject):
 
 @attrs.frozen(kw_only=True)
 class EngineCompatibility(WireObject):
-    """Whether an engine runs on this machine.
+    """Compatibility of an engine with this machine.
 
-    :param status: ``compatible``, or why not, such as ``gpuDriverUnsupported``.
-    :param message: what a person should read.
+    :param status: ``compatible``, or the reason why not, such as ``gpuDriverUnsupported``.
+    :param message: a text for people.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -271,14 +271,14 @@ class EngineCompatibility(WireObject):
 
 @attrs.frozen(kw_only=True)
 class EngineSurvey(WireObject):
-    """What an engine sees of this machine.
+    """An engine's view of this machine.
 
     :param name: the engine's name.
     :param version: its version.
-    :param engine: what it is made of, such as ``llama.cpp``.
-    :param platform: such as ``linux``.
-    :param compatibility: whether it runs here.
-    :param supported_model_format_names: what it runs, such as ``GGUF``.
+    :param engine: its implementation, such as ``llama.cpp``.
+    :param platform: for example ``linux``.
+    :param compatibility: whether it runs on this machine.
+    :param supported_model_format_names: model formats that it runs, such as ``GGUF``.
     :param hardware_survey: the processors.
     :param memory_info: the memory.
     :param visible_devices_config: the GPUs that it may use.
@@ -298,10 +298,10 @@ class EngineSurvey(WireObject):
 
 @attrs.frozen(kw_only=True)
 class HardwareSurveyResult(WireObject):
-    """What the engines see of this machine.
+    """The engines' views of this machine.
 
     :param status: ``ok`` or ``noCompatibleBackends``.
-    :param engines: one survey for each engine that was asked.
+    :param engines: one survey for each requested engine.
     :param extra: members that the server sent and this SDK does not know.
     """
 

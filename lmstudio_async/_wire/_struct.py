@@ -1,15 +1,15 @@
-"""JSON objects <-> attrs classes: the one converter, and what all wire classes share.
+"""Conversion between JSON objects and attrs classes, and the base of all wire classes.
 
 A wire class names its members in snake_case; on the wire they are camelCase. Reading is lenient, so that a newer
 or an odd server never breaks an older client:
 
-- a member nobody knows is kept in ``extra`` and written out again;
+- an unknown member is kept in ``extra`` and written out again;
 - a member that has a default may be absent, ``null`` or of a wrong type: it is read as its default
-  (what was there instead stays readable in ``extra``);
+  (a value of a wrong type is kept in ``extra``);
 - an object of an unknown kind in a union becomes an `Unknown`.
 
-Only a member without a default must be right. Writing is strict the way the official TypeScript client needs it:
-an absent member is left out, never ``null``, unless it is `nullable`.
+Only a member without a default must be valid. Writing is strict, because the official TypeScript client requires it:
+an absent member is left out, and never written as ``null``, unless it is `nullable`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class MalformedError(ValueError):
 class WireObject:
     """Base of all wire classes.
 
-    ``TAG`` is the value of the member ``TAG_KEY`` which tells the members of a union apart.
+    ``TAG`` is the value of the JSON member ``TAG_KEY``, by which the classes of a union are told apart.
     """
 
     TAG: ClassVar[str] = ""
@@ -56,12 +56,12 @@ class Unknown(WireObject):
 
 
 def nullable() -> Any:
-    """A member that is always written: ``null`` where there is no value."""
+    """Declare a member that is always written, as ``null`` if it has no value."""
     return attrs.field(default=None, metadata={"nullable": True})
 
 
 def camel(name: str) -> str:
-    """``model_key`` -> ``modelKey``."""
+    """Return the wire name of a member: ``model_key`` -> ``modelKey``."""
     head, *tail = name.rstrip("_").split("_")
     return head + "".join(word.capitalize() for word in tail)
 
@@ -79,12 +79,12 @@ def read(kind: Any, value: Any) -> Any:
 
 
 def reader(kind: Any) -> Callable[[Any], Any]:
-    """What `read` does with a ``kind``, for whoever reads many of one."""
+    """Return the function that reads a ``kind`` as `read` does, for callers that read many values of one kind."""
     hook = _hook(kind)
     return lambda value: hook(value, kind)
 
 
-# Nearly everything in a message is of these: what else there may be is found out at a higher price.
+# Checked first, because nearly every value in a message is of these types, and the other checks cost more.
 _SCALARS = frozenset((str, int, float, bool, types.NoneType))
 
 
@@ -115,7 +115,7 @@ def _write_object(value: WireObject) -> dict[str, Any]:
 
 
 def _find_members(cls: type[WireObject]) -> tuple[tuple[str, str, bool], ...]:
-    """Attribute name, wire name, and whether it is written when it is None."""
+    """Return each member's attribute name, its wire name, and whether it is written when it is None."""
     return tuple(
         (
             field.name,
@@ -140,7 +140,7 @@ def _is_wire_union(kind: Any) -> bool:
 
 
 def _without_none(kind: Any) -> list[Any]:
-    """The members of a union; none if it is no union."""
+    """Return the members of a union, without None; an empty list if the kind is no union."""
     union = typing.get_origin(kind) in (types.UnionType, typing.Union)
     return [member for member in typing.get_args(kind) if member is not types.NoneType] if union else []
 
@@ -169,7 +169,7 @@ def _object_hook(cls: type[WireObject]) -> Hook:
 def _read_what_fits(
     cls: type[WireObject], members: tuple[tuple[str, str, bool], ...], value: dict[str, Any]
 ) -> Any:
-    """Read member by member, and name the one that must be right and is not."""
+    """Read member by member; the error names the required member that is absent or malformed."""
     read_members: dict[str, Any] = {}
     extra: dict[str, Any] = dict(value.get("extra", {}))
     fields = attrs.fields_dict(cls)
@@ -192,11 +192,11 @@ def _union_hook(kind: Any) -> Hook:
     classes = _without_none(kind)
     optional = len(classes) < len(typing.get_args(kind))
     by_tag = {cls.TAG: cls for cls in classes if cls.TAG}
-    # The member without a tag takes whatever no other member claims.
+    # The class without a tag reads every object whose tag belongs to no other class.
     fallback = next((cls for cls in classes if not cls.TAG), Unknown)
     tag_key = next(cls.TAG_KEY for cls in classes if cls.TAG)
 
-    # Those that have come so far: the others' hooks may never be needed.
+    # Hooks of the tags that were read so far, because most of the others are never needed.
     hooks: dict[Any, Hook] = {}
 
     def structure(value: Any, _: Any) -> Any:
@@ -237,7 +237,7 @@ def _float(value: Any, _: Any) -> float:
     raise MalformedError(f"expected a number, got {_excerpt(value)}")
 
 
-# Cuts while it goes through the value, which may be megabytes long or nested without end.
+# Shortens the value while it walks through it, because the value may be megabytes long or contain itself.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 
@@ -245,7 +245,7 @@ _short.maxstring = _short.maxother = 60
 def _excerpt(value: Any) -> str:
     try:
         text = _short.repr(value)
-    except ValueError:  # a number with more digits than Python likes to print
+    except ValueError:  # a number with more digits than Python converts to text
         return "a huge number"
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -284,7 +284,7 @@ _PLAIN: dict[Any, Hook] = {
     Any: lambda value, _: value,
 }
 
-#: Which other kinds are read by hooks of ours, and what makes those.
+#: Tests for other kinds that have a hook in this module, and the functions that make these hooks.
 _MAKERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Hook]], ...] = (
     (lambda kind: _is_generic(kind, dict), lambda _: _json_object),
     (lambda kind: _is_generic(kind, list), _list_hook),
@@ -295,7 +295,10 @@ _MAKERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Hook]], ...] = (
 
 @cache
 def _converter() -> cattrs.Converter:
-    """For all that is left, such as ``str | None``. Only odd messages need it, and importing cattrs takes a while."""
+    """Return the converter of all other kinds, such as ``str | None``.
+
+    It is made on first use, because only odd messages need it, and importing cattrs takes a while.
+    """
     import cattrs
 
     converter = cattrs.Converter(detailed_validation=False)

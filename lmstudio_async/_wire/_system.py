@@ -1,4 +1,4 @@
-"""What is sent about the server itself: its version, its flags, its HTTP server."""
+"""Wire types about the server itself: its version, its flags, its HTTP server."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class NotifyParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ServerVersion(WireObject):
-    """Which server it is.
+    """Version of the server.
 
-    :param version: such as ``0.4.5``.
-    :param build: counts the builds of a version.
+    :param version: for example ``0.4.5``.
+    :param build: number of the build of this version.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -56,11 +56,11 @@ class StartHttpServerParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ServerInfo(WireObject):
-    """Which process the server is.
+    """Process of the server.
 
     :param pid: its process id, on its own machine.
     :param is_daemon: it runs without a window.
-    :param version: such as ``0.4.5``.
+    :param version: for example ``0.4.5``.
     :param extra: members that the server sent and this SDK does not know.
     """
 

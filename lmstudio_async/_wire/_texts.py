@@ -1,4 +1,4 @@
-"""What becomes of a text without a prediction: tokens, and embeddings."""
+"""Wire types of tokenization and of embedding."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class EmbedStringParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class Embedding(WireObject):
-    # As decoded: checking thousands of numbers one by one would cost more than computing them.
+    # Not checked, because checking thousands of numbers one by one would cost more than computing them.
     embedding: list[Any]

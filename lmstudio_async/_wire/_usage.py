@@ -1,4 +1,4 @@
-"""How busy an instance is, and what one would need."""
+"""Wire types of an instance's processing state, and of the estimated memory of a load."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["EstimateModelUsageParameter", "MemoryEstimate", "ModelUsage", "Proce
 
 @attrs.frozen(kw_only=True)
 class ProcessingState(WireObject):
-    """What an instance is doing.
+    """Processing state of an instance.
 
     :param status: ``idle``, ``processingPrompt``, ``generating`` or ``computingEmbedding``.
-    :param queued: how many requests wait for it.
+    :param queued: number of requests that wait for it.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -33,14 +33,14 @@ class EstimateModelUsageParameter(WireObject):
 
 @attrs.frozen(kw_only=True)
 class MemoryEstimate(WireObject):
-    """How much memory a load would take, in bytes.
+    """Estimated memory of a load, in bytes.
 
     :param confidence: ``high`` or ``low``.
     :param model_vram_bytes: the weights, on GPUs.
     :param context_vram_bytes: the context, on GPUs.
     :param total_vram_bytes: all of it, on GPUs.
-    :param model_bytes: the weights, wherever they are.
-    :param context_bytes: the context, wherever it is.
+    :param model_bytes: the weights, in any memory.
+    :param context_bytes: the context, in any memory.
     :param total_bytes: all of it.
     :param extra: members that the server sent and this SDK does not know.
     """
@@ -56,9 +56,9 @@ class MemoryEstimate(WireObject):
 
 @attrs.frozen(kw_only=True)
 class ModelUsage(WireObject):
-    """What loading a model would take.
+    """Estimated resources of a load.
 
-    :param memory: how much memory.
+    :param memory: the estimated memory.
     :param passes_guardrails: the server would load it; False if its settings forbid loads of this size.
     :param extra: members that the server sent and this SDK does not know.
     """
