@@ -1,4 +1,4 @@
-"""Who this client is: a guest with random credentials, or the owner of an API token."""
+"""Authentication of this client: as a guest with random credentials, or with an API token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"sk-lm-([A-Za-z0-9]{8}):([A-Za-z0-9]{20})")
 
 
 class Credentials:
-    """What all connections of one client present. Its repr shows nothing of a token."""
+    """Credentials that all connections of one client send. The repr shows nothing of a token."""
 
     def __init__(self, identifier: str, passkey: str) -> None:
         self.identifier = identifier
@@ -27,16 +27,16 @@ class Credentials:
 
     @classmethod
     def guest(cls) -> Credentials:
-        """Credentials that nobody else has."""
+        """Make random credentials, which no other client has."""
         return cls(f"guest:{_random_text()}", _random_text())
 
     @classmethod
     def find(cls, api_token: str | None, environment: Mapping[str, str] = os.environ) -> Credentials:
-        """Take the token given, else the one in the environment, else be a guest.
+        """Make credentials from the given token, else from the one in the environment, else for a guest.
 
-        An empty token stands for none, and given as an argument it hides the environment's.
+        An empty token stands for none; as an argument, it overrides the environment's token.
 
-        :raises LMStudioValueError: if the token is no token.
+        :raises LMStudioValueError: if the token does not have the form of an API token.
         """
         origin, token = "api_token", api_token
         if token is None:
@@ -56,7 +56,7 @@ class Credentials:
         return cls(match[1], match[2])
 
     def packet(self) -> dict[str, object]:
-        """The first frame of a connection."""
+        """Return the content of the first frame of a connection."""
         return {
             "authVersion": 1,
             "clientIdentifier": self.identifier,
@@ -65,10 +65,10 @@ class Credentials:
 
 
 def check_authentication_result(message: object) -> None:
-    """Look at the server's answer to the first frame.
+    """Check the server's response to the first frame.
 
-    :raises LMStudioAuthenticationError: if it refuses this client.
-    :raises LMStudioProtocolError: if it is no answer to that.
+    :raises LMStudioAuthenticationError: if the server refuses this client.
+    :raises LMStudioProtocolError: if the message is no response to an authentication.
     """
     if isinstance(message, dict) and message.get("success") is True:
         return

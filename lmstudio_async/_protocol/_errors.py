@@ -1,7 +1,7 @@
 """The protocol's error objects <-> our exceptions: one of the two edges where errors are translated.
 
-The client makes exceptions out of what arrives; the embedded server raises the same exceptions, made by the
-functions at the end, and sends the error object that they carry.
+The client makes exceptions out of the error objects that arrive. The embedded server raises the same exceptions, made
+by the functions at the end, and sends the error objects that they carry.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BY_CODE: dict[str, type[LMStudioServerError]] = {
 }
 
 _SAMPLE = 10
-# Characters of a name that are shown, and names among which the closest is looked for.
+# Limits of the characters of a name that are shown, and of the names that are compared with the requested one.
 _LONGEST_NAME = 200
 _MOST_NAMES = 200
 
@@ -61,12 +61,12 @@ _MOST_NAMES = 200
 def error_from_wire(
     error: Any, label: str, default: type[LMStudioServerError] = LMStudioServerError
 ) -> LMStudioServerError:
-    """Make an exception out of an error object, or of whatever came in its place.
+    """Make an exception out of an error object, or of any value in its place.
 
-    Its message has only printable texts of the server's, each of them cut short; ``server_error`` has them as they are.
+    The message has the server's texts in printable form, each of them cut short; ``server_error`` has them unchanged.
 
-    :param error: what the server sent; a bare text is taken as its title.
-    :param label: what was attempted, for the message: ``Model load``.
+    :param error: the value that the server sent; a bare text is taken as its title.
+    :param label: the failed operation, for the message: ``Model load``.
     :param default: class for errors without a known code.
     """
     if isinstance(error, Mapping):
@@ -95,11 +95,11 @@ def error_from_wire(
 
 
 def _asked_and_there(error: LMStudioModelNotFoundError) -> Iterator[str]:
-    """What was asked for, what might have been meant, and what there is."""
+    """Yield lines about the requested model, the model that may be meant, and the models that exist."""
     data = error.display_data
     query = data.get("query")
     if isinstance(query, Mapping) and query:
-        # The title speaks of "the query", which whoever gave an identifier has never seen.
+        # Show the query, because the title mentions it, and a caller that gave an identifier has never seen it.
         asked = islice(query.items(), _SAMPLE)
         yield "Asked for: " + ", ".join(f"{printable(str(key), 80)} {value!r:.80}" for key, value in asked)
     else:
@@ -117,7 +117,7 @@ def _asked_and_there(error: LMStudioModelNotFoundError) -> Iterator[str]:
 
 
 def _closest(wanted: str, names: Sequence[str], count: int) -> list[str]:
-    """The names that are spelt nearly as the one that does not exist, the closest first."""
+    """Return the names that are spelt nearly as the wanted one, the closest first."""
     import difflib  # only errors need it
 
     by_folded = {name.lower(): name for name in names}
@@ -127,7 +127,7 @@ def _closest(wanted: str, names: Sequence[str], count: int) -> list[str]:
 def error_to_wire(error: BaseException) -> dict[str, Any]:
     """Make an error object out of an exception.
 
-    What is not ours is an accident of the server's: a client is told that, and nothing of the server's insides.
+    An exception other than `LMStudioError` is an internal error of the server: the client gets its class name only.
     """
     if isinstance(error, LMStudioServerError):
         wire = dict(error.server_error)
@@ -136,13 +136,13 @@ def error_to_wire(error: BaseException) -> dict[str, Any]:
     else:
         wire = {"title": "Internal server error", "cause": type(error).__name__}
     wire.setdefault("rootTitle", wire.get("title", "Unknown error"))
-    # A published client tells its user that the trace is missing if there is none.
+    # Without a stack, a published client reports to its user that the stack is missing.
     wire.setdefault("stack", f"Error: {wire['rootTitle']}")
     return wire
 
 
 def only_one(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The exception in a group that has no other; else the innermost group that has several."""
+    """Return the only exception in a group; else the innermost group that has several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -153,7 +153,7 @@ def _text(value: Any) -> str:
     return printable_lines(value.strip()) if isinstance(value, str) else ""
 
 
-# -- what a server answers
+# -- errors that a server sends
 
 
 def _error(
@@ -171,18 +171,18 @@ def _error(
 
 
 def server_error(title: str, suggestion: str = "") -> LMStudioServerError:
-    """Anything that has no code of its own."""
+    """Make an error that has no code."""
     return _error(LMStudioServerError, title, suggestion=suggestion)
 
 
 def _sample(wanted: str, names: Sequence[str]) -> list[str]:
-    """The few of all names that an error names: those that may have been meant come first."""
+    """Return the few names that an error lists: the names closest to the wanted one come first."""
     close = _closest(wanted, names, _SAMPLE)
     return [*close, *(name for name in names if name not in close)][:_SAMPLE]
 
 
 def path_not_found(path: str, available: Sequence[str], suggestion: str = "") -> LMStudioModelNotFoundError:
-    """No downloaded model has this key or path."""
+    """Make the error for a key or path that no downloaded model has."""
     return _error(
         LMStudioModelNotFoundError,
         f'Cannot find a model with path "{path}"',
@@ -197,7 +197,7 @@ def path_not_found(path: str, available: Sequence[str], suggestion: str = "") ->
 
 
 def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStudioModelNotFoundError:
-    """No loaded instance fits the query."""
+    """Make the error for a query that no loaded instance fits."""
     return _error(
         LMStudioModelNotFoundError,
         "No model found that fits the query.",
@@ -211,7 +211,7 @@ def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStud
 
 
 def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMismatchError:
-    """The model is of another kind."""
+    """Make the error for a model of another kind than the requested one."""
     return _error(
         LMStudioDomainMismatchError,
         f'The model "{path}" is of type "{actual}", not "{expected}".',
@@ -221,12 +221,12 @@ def domain_mismatch(path: str, actual: str, expected: str) -> LMStudioDomainMism
 
 
 def identifier_in_use(identifier: str) -> LMStudioIdentifierInUseError:
-    """An instance with this identifier exists; one line and no code, as the real server has it."""
+    """Make the error for an identifier that is in use. It has one line and no code, as the real server's error has."""
     return _error(LMStudioIdentifierInUseError, f'A model with the identifier "{identifier}" already exists.')
 
 
 def instance_unloaded() -> LMStudioInstanceUnloadedError:
-    """The referenced instance is gone."""
+    """Make the error for a reference to an instance that was unloaded."""
     return _error(
         LMStudioInstanceUnloadedError, "Model is unloaded.", {"code": "generic.specificModelUnloaded"}
     )
@@ -235,7 +235,7 @@ def instance_unloaded() -> LMStudioInstanceUnloadedError:
 def unsupported_feature(
     feature: str, engine_version: str, reason: str, suggestion: str = ""
 ) -> LMStudioUnsupportedFeatureError:
-    """The engine, or this server with it, cannot do what was asked."""
+    """Make the error for a feature that the engine, or this server with it, does not support."""
     return _error(
         LMStudioUnsupportedFeatureError,
         f"{feature}: {reason}",
@@ -252,14 +252,14 @@ def unsupported_feature(
 
 
 def missing_runtime(reason: str, suggestion: str) -> LMStudioMissingRuntimeError:
-    """No engine is there that could load anything."""
+    """Make the error for a server without an engine that can load models."""
     return _error(
         LMStudioMissingRuntimeError, reason, {"code": "generic.missingRuntimeExtension"}, suggestion
     )
 
 
 def authentication_refused(reason: str) -> LMStudioAuthenticationError:
-    """The client may not use this server."""
+    """Make the error for a client that the server refused."""
     return LMStudioAuthenticationError(
         f"The server refused this client: {printable_lines(reason)}\n"
         "Give the API token that LM Studio shows under Developer > Server settings, as api_token or in LM_API_TOKEN.",

@@ -1,7 +1,7 @@
-"""The client's side of one connection, without the connection: frames in -> the right receiver told.
+"""The client's side of one connection, without I/O: it passes the content of each frame to the right receiver.
 
-Calls and channels have numbers of their own. Receivers are told synchronously, in the order of the frames;
-whatever is wrong with a frame concerns at most the call or channel it names.
+Calls and channels have separate numbers. Receivers are called synchronously, in the order of the frames. A faulty
+frame affects at most the call or channel that it names.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ logger = logging.getLogger("lmstudio_async")
 
 
 class CallReceiver(Protocol):
-    """Who waits for the answer to a call. One of the two is called, once."""
+    """Receiver of the response to a call. One of its two methods is called, once."""
 
     def succeed(self, result: Any) -> None:
-        """The answer, as the endpoint's result class."""
+        """Take the result, as the endpoint's result class."""
 
     def fail(self, error: LMStudioError) -> None:
-        """There will be no answer."""
+        """Take the error: there will be no result."""
 
 
 class ChannelReceiver(Protocol):
-    """Who listens on a channel. `end` is called once, and nothing after it."""
+    """Receiver of the packets of a channel. `end` is called once, and no other method after it."""
 
     def feed(self, packet: Any) -> None:
-        """A packet, as one of the endpoint's classes."""
+        """Take a packet, as one of the endpoint's classes."""
 
     def give_up(self, error: LMStudioError) -> None:
-        """The client leaves. Give the consumer this error, also in place of a result that it has not taken."""
+        """Raise this error for the consumer, because the client closes; also in place of a result not yet taken."""
 
     def end(self, error: LMStudioError | None) -> None:
-        """The channel is over; with an error unless the server closed it in order. A result that came stands."""
+        """Take the end of the channel, with an error unless the server closed it in order. An earlier result stands."""
 
 
 class _Call:
@@ -66,15 +66,15 @@ class _Channel:
 
 
 class Multiplexer:
-    """Numbers calls and channels, and finds their receivers again."""
+    """Numbers calls and channels, and finds the receiver of each frame."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
         self._channels: dict[int, _Channel] = {}
         self._last_call = 0
         self._last_channel = 0
-        # What the server has said of the endpoints that it does not know. It warns a few times only, so that who
-        # asks again is told here.
+        # Warnings of the server about endpoints that it does not know. Later requests to these endpoints fail here,
+        # because the server sends only a few warnings.
         self._unknown: dict[tuple[str, str], str] = {}
         self._dispatch = {
             "channelSend": self._channel_send,
@@ -87,12 +87,12 @@ class Multiplexer:
 
     @property
     def open_channels(self) -> list[int]:
-        """Numbers of the channels whose end has not come yet."""
+        """Numbers of the channels that have not ended yet."""
         return list(self._channels)
 
     @property
     def has_calls(self) -> bool:
-        """Whether the answer to a call has not come yet."""
+        """Whether a call still waits for its response."""
         return bool(self._calls)
 
     # -- towards the server
@@ -100,7 +100,7 @@ class Multiplexer:
     def call(
         self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None, receiver: CallReceiver
     ) -> tuple[int, str]:
-        """Number a call; its number, and the frame that makes it: empty if it has failed already."""
+        """Number a call, and return the number and the frame of the call; the frame is empty if the call has failed."""
         message: dict[str, Any] = {
             "type": "rpcCall",
             "endpoint": endpoint.name,
@@ -117,13 +117,13 @@ class Multiplexer:
         return self._last_call, frame
 
     def forget_call(self, number: int) -> None:
-        """Nobody waits for this answer any more; the server cannot be told."""
+        """Drop a call whose response is not needed any more; the protocol has no message to cancel it."""
         self._calls.pop(number, None)
 
     def open_channel(
         self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: ChannelReceiver
     ) -> tuple[int, str]:
-        """Number a channel; its number, and the frame that opens it: empty if it has ended already."""
+        """Number a channel, and return the number and the frame that opens it; the frame is empty if it has ended."""
         message: dict[str, Any] = {
             "type": "channelCreate",
             "endpoint": endpoint.name,
@@ -140,19 +140,19 @@ class Multiplexer:
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:
-        """The frame that sends a packet on a channel; None if the channel is over."""
+        """Return the frame that sends a packet on a channel; None if the channel is over."""
         if number not in self._channels:
             return None
         return dumps({"type": "channelSend", "channelId": number, "message": _plain(packet)})
 
     def forget_channel(self, number: int) -> None:
-        """Nobody listens on this channel any more; what still comes is dropped."""
+        """Drop the receiver of a channel; further packets of the channel are ignored."""
         self._channels.pop(number, None)
 
     # -- from the server
 
     def receive(self, frame: str) -> None:
-        """Take one frame. Never raises: what cannot be understood is logged and dropped."""
+        """Take one frame. Never raises: a frame that cannot be understood is logged and dropped."""
         try:
             message = loads(frame)
         except (ValueError, RecursionError):
@@ -161,13 +161,13 @@ class Multiplexer:
         kind = message.get("type") if type(message) is dict else None
         handler = self._dispatch.get(kind) if type(kind) is str else None
         if handler is None:
-            # Also what is newer than this SDK, such as signals: an unknown message must not end the connection.
+            # An unknown message must not end the connection: it may be newer than this SDK, such as a signal.
             logger.debug("dropped a message of an unknown type")
             return
         handler(message)
 
     def fail_all(self, error: LMStudioError) -> None:
-        """The connection is gone: tell everybody."""
+        """Fail all calls and end all channels, because the connection is lost."""
         calls, self._calls = self._calls, {}
         channels, self._channels = self._channels, {}
         for call in calls.values():
@@ -176,7 +176,10 @@ class Multiplexer:
             channel.receiver.end(copy_of(error))
 
     def give_up_all(self, error: LMStudioError) -> None:
-        """The client leaves: tell everybody. Channels go on until the server closes them."""
+        """Fail all calls and the consumers of all channels, because the client closes.
+
+        Channels stay open until the server closes them.
+        """
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.receiver.fail(copy_of(error))
@@ -185,7 +188,7 @@ class Multiplexer:
 
     def _channel_send(self, message: dict[str, Any]) -> None:
         number = message.get("channelId")
-        # Written out: nearly every frame comes this way.
+        # Looked up without _find, which is slower, because nearly every frame takes this path.
         channel = self._channels.get(number) if type(number) is int else None
         if channel is None:
             self._find(self._channels, message, "channelId")
@@ -193,12 +196,12 @@ class Multiplexer:
         channel.heard = True
         try:
             packet = channel.read(message.get("message"))
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever because of it
-            # It may be news that we can live without. If it was the result, the channel will close without one.
+        except Exception as error:  # noqa: BLE001 - no error may leave the consumer waiting for ever
+            # The packet may not be essential. If it was the result, the server will close the channel without one.
             label = channel.endpoint.label
             logger.warning("%s: dropped a packet: %s", label, printable(str(error)))
             channel.misread = LMStudioProtocolError(
-                f"{label}: what the server sent cannot be read: {printable(str(error))}"
+                f"{label}: a packet of the server cannot be read: {printable(str(error))}"
             )
             channel.misread.__cause__ = error
             return
@@ -237,9 +240,9 @@ class Multiplexer:
             call.receiver.fail(_error(message, call.endpoint.label))
 
     def _communication_warning(self, message: dict[str, Any]) -> None:
-        """The server could not make sense of something we sent, and may leave it at that.
+        """Fail the requests that the server could not understand.
 
-        What it concerns ends here; it would wait for ever.
+        The server may send no other response, and the requests would wait for ever.
         """
         from lmstudio_async._protocol._warnings import Suspect, concerned, is_unknown_endpoint
 
@@ -268,7 +271,7 @@ class Multiplexer:
         if type(number) is not int:
             logger.warning("dropped a %s without a %s", message["type"], key)
             return None
-        # A number that is not there is no fault: its answer crossed with our giving up.
+        # An unknown number is no fault: the request was given up while the response was on its way.
         return table.pop(number, None) if remove else table.get(number)
 
 
@@ -283,7 +286,7 @@ def _error(message: dict[str, Any], label: str) -> LMStudioError:
 
     try:
         return error_from_wire(message.get("error"), label)
-    except Exception as error:  # noqa: BLE001 - such as a RecursionError: whoever waits is told at any rate
+    except Exception as error:  # noqa: BLE001 - also for a RecursionError, the caller must get an error
         failure = LMStudioProtocolError(f"{label}: the server's error cannot be read: {type(error).__name__}")
         failure.__cause__ = error
         return failure
@@ -294,12 +297,12 @@ def _not_handled(label: str, text: str) -> LMStudioProtocolError:
 
 
 def copy_of(error: LMStudioError) -> LMStudioError:
-    """An error of one's own: one that is raised in many tasks gathers the traces of them all."""
+    """Copy an error for one receiver, because an error that is raised in many tasks collects all their tracebacks."""
     own = copy.copy(error)
     own.__cause__ = error.__cause__
     return own
 
 
 def closed_without_result(label: str) -> LMStudioChannelClosedError:
-    """The server closed a channel in order, but had not said what came of it."""
+    """Return the error for a channel that the server closed in order, but without a result."""
     return LMStudioChannelClosedError(f"{label}: the server ended it without a result.")

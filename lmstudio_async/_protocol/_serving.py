@@ -1,7 +1,7 @@
-"""The server's side of one connection, without I/O: frames -> typed requests, typed answers -> frames.
+"""The server's side of one connection, without I/O: frames -> typed requests, typed responses -> frames.
 
-The real server leaves a call with an unknown endpoint or a bad parameter without any answer, so that its client
-waits for ever. Here such a call gets the warning that the real server sends, and an error that ends it.
+The real server does not respond to a call with an unknown endpoint or a bad parameter, so that its client waits for
+ever. This server sends the warning that the real server sends, and an error that ends the call.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ChannelOpened:
 
 @attrs.frozen
 class Packet:
-    """A client sent something on an open channel."""
+    """A client sent a packet on an open channel."""
 
     channel_id: int
     packet: WireObject
@@ -85,7 +85,7 @@ class Packet:
 
 @attrs.frozen
 class ChannelDropped:
-    """A channel ended by its client's mistake; its end was told already."""
+    """A channel ended by its client's mistake; the frame that ends it is in the replies already."""
 
     channel_id: int
 
@@ -94,12 +94,12 @@ Request = Call | ChannelOpened | Packet | ChannelDropped
 
 
 def encode(value: WireObject) -> str:
-    """One frame."""
+    """Return the frame of a message."""
     return dumps(write(value))
 
 
 def authentication(frame: str) -> Authentication | None:
-    """The credentials in a client's first frame, or None if it is none that counts."""
+    """Return the credentials in a client's first frame, or None if the frame is no valid authentication."""
     try:
         packet = read(Authentication, loads(frame))
     except (ValueError, RecursionError):
@@ -110,14 +110,14 @@ def authentication(frame: str) -> Authentication | None:
 
 
 def verdict(refusal: str | None = None) -> str:
-    """The frame that answers the credentials; the refusal is a bare text, as published clients expect it."""
+    """Return the response to the credentials; the refusal is a bare text, as published clients expect it."""
     return encode(AuthenticationResult(success=refusal is None, error=refusal))
 
 
 class Serving:
-    """What one authenticated connection to a namespace has going on.
+    """State of one authenticated connection to a namespace.
 
-    `receive` takes a frame; the frames that it wants sent back are in `replies`, to be taken by `take_replies`.
+    `receive` takes a frame; `take_replies` returns the frames to send in response.
     """
 
     __slots__ = ("_channels", "_endpoints", "_namespace", "_replies", "_warnings_left")
@@ -130,12 +130,12 @@ class Serving:
         self._warnings_left = _WARNINGS
 
     def take_replies(self) -> list[str]:
-        """Frames to send now."""
+        """Return the frames to send now, and empty the list of them."""
         replies, self._replies = self._replies, []
         return replies
 
     def receive(self, frame: str) -> Request | None:
-        """Understand one frame; None if nothing is left to be done about it but to send the replies."""
+        """Decode one frame; return its request, or None if only the replies are left to send."""
         try:
             message: Any = read(typing.cast("Any", ClientMessage), loads(frame))
         except (ValueError, RecursionError) as error:
@@ -151,7 +151,7 @@ class Serving:
             case KeepAlive():
                 self._reply(KeepAliveAck())
             case CommunicationWarning():
-                # The only sign that this server sent something which the client could not read.
+                # Logged as an error, because it is the only sign that the client could not read a message.
                 said = printable(f"{message.warning} ({message.kind})")
                 logger.error("%s: the client warns: %s", self._namespace, said)
             case WritableSignalSubscribe():
@@ -163,7 +163,7 @@ class Serving:
         return None
 
     def result(self, call: Call, value: Any) -> str:
-        """The answer to a call.
+        """Return the response to a call.
 
         :raises TypeError: if the endpoint's result is of another class.
         """
@@ -176,11 +176,11 @@ class Serving:
         return encode(RpcResult(call_id=call.call_id, result=write(value)))
 
     def call_failed(self, call: Call, error: BaseException) -> str:
-        """The answer to a call that went wrong."""
+        """Return the response to a call that failed."""
         return encode(RpcError(call_id=call.call_id, error=error_to_wire(error)))
 
     def packet(self, channel_id: int, packet: WireObject) -> str | None:
-        """Something for the client of a channel; None if the channel has ended.
+        """Return the frame that sends a packet on a channel; None if the channel has ended.
 
         :raises TypeError: if the endpoint has no such packet.
         """
@@ -192,7 +192,7 @@ class Serving:
         return encode(ChannelSend(channel_id=channel_id, message=write(packet)))
 
     def close(self, channel_id: int, error: BaseException | None = None) -> str | None:
-        """The end of a channel, which it has once: None if it has ended already."""
+        """End a channel, and return the frame that ends it; None if it has ended already."""
         if self._channels.pop(channel_id, None) is None:
             return None
         if error is None:
@@ -219,7 +219,7 @@ class Serving:
         if channel_id in self._channels:
             problem = f"Received channelCreate for channel {channel_id}, which is already open"
             self._warn("channelAlreadyOpen", problem)
-            # To the client both channels are this number: whatever ends one ends the other.
+            # Both channels have the same number for the client, so that the end of one ends the other.
             if frame := self.close(channel_id, server_error(problem)):
                 self._replies.append(frame)
             return ChannelDropped(channel_id)
@@ -241,7 +241,7 @@ class Serving:
 
     def _packet(self, message: ChannelSend) -> Packet | None:
         endpoint = self._channels.get(message.channel_id)
-        # What crosses the end of its channel on the way is nobody's fault.
+        # Ignore packets for a channel that has just closed.
         if endpoint is None:
             return None
         try:
@@ -287,7 +287,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 @cache
 def _classes(kind: Any) -> tuple[tuple[type, ...], Any]:
-    """The classes a value may be of, and what its items are if it is a list."""
+    """Return the classes a value may be of, and the type of its items if it is a list."""
     if typing.get_origin(kind) is list:
         return (), typing.get_args(kind)[0]
     if typing.get_origin(kind) in (types.UnionType, typing.Union):

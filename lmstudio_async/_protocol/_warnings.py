@@ -1,7 +1,7 @@
-"""Whom a ``communicationWarning`` concerns: a server may send nothing else in place of an answer.
+"""The requests that a ``communicationWarning`` is about: a server may send it in place of a response.
 
-It says in words what it could not make sense of, a newer one by a kind, too. What ends by that must be the right
-request: if in doubt none does, and the client's ``timeout`` is the limit.
+The warning describes in words the message that the server could not understand; a newer server also sends a kind.
+Only the right request may fail because of it: if in doubt, none fails, and the client's ``timeout`` is the limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Suspect", "concerned", "is_unknown_endpoint"]
 
 _NUMBER = re.compile(r"\b(call|channel)Id\W{1,3}(\d{1,18})\b")
 _ENDPOINT = re.compile(r"\bendpoint\s*[=:]\W*(\w+)")
-#: About something else than a request: a packet that came late or was odd, or what this client never asks for.
+#: Kinds that are not about a request: a late or malformed packet, or a message that this client never sends.
 _NO_REQUEST = re.compile(
     r"(channelUnknown|channelMessageTypeError|rpcUnknown|rpcResultTypeError)\Z|signal|writableSignal"
 )
@@ -25,10 +25,10 @@ _UNKNOWN_ENDPOINT = re.compile(r"Endpoint(Unknown|Unhandled)\Z")
 
 @attrs.frozen
 class Suspect:
-    """A request that still waits for the first word about it.
+    """A request that has got no response yet.
 
-    :param number: its call's or channel's.
-    :param endpoint: its name.
+    :param number: number of its call or channel.
+    :param endpoint: name of its endpoint.
     """
 
     primitive: Literal["call", "channel"]
@@ -37,7 +37,7 @@ class Suspect:
 
 
 def concerned(text: str, kind: str, suspects: Sequence[Suspect]) -> Sequence[Suspect]:
-    """Find those that the warning ends: it can mean no other."""
+    """Return the requests that the warning must be about, because it can mean no others."""
     numbers = [(primitive, int(number)) for primitive, number in _NUMBER.findall(text)]
     if numbers:
         return [each for each in suspects if (each.primitive, each.number) in numbers]
@@ -52,13 +52,13 @@ def concerned(text: str, kind: str, suspects: Sequence[Suspect]) -> Sequence[Sus
         suspects = named
         kinds = {(each.primitive, each.endpoint) for each in named}
         if len(kinds) == 1 and is_unknown_endpoint(named[0].endpoint, text, kind):
-            # It will answer none of them.
+            # The server will respond to none of them.
             return named
     return suspects if len(suspects) == 1 else []
 
 
 def is_unknown_endpoint(endpoint: str, text: str, kind: str) -> bool:
-    """Whether the server says that it does not know this endpoint at all."""
+    """Return whether the warning means that the server does not know this endpoint at all."""
     is_unknown = "unknown endpoint" in text or _UNKNOWN_ENDPOINT.search(kind) is not None
     return is_unknown and _names(text, endpoint)
 

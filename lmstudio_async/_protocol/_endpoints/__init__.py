@@ -1,6 +1,6 @@
 """The endpoint table: one line per endpoint, for the client and for the embedded server alike.
 
-A namespace's table is loaded when the namespace is first used, and a row's types when they are first asked for:
+A namespace's table is loaded when the namespace is first used, and a row's types when they are first used, because
 making their classes takes time.
 """
 

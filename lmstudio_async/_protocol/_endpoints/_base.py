@@ -1,7 +1,7 @@
-"""What an endpoint is: a call with one answer, or a channel with packets both ways.
+"""The two kinds of endpoint: a call with one response, or a channel with packets in both directions.
 
-A row of the table names its types by where they are, below ``_wire``: ``"list[_infos.AnyInstanceInfo]"``. They are
-looked up when they are first asked for, so that whoever imports a row pays for no class that is never needed.
+A row of the table names its types by their place below ``_wire``: ``"list[_infos.AnyInstanceInfo]"``. They are
+looked up on first use, so that importing a row makes no classes that are never needed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ S = TypeVar("S")
 
 
 class RpcEndpoint(Generic[P, R]):
-    """A call: one parameter, one answer.
+    """A call: one parameter, one result.
 
-    :param name: on the wire.
+    :param name: its name on the wire.
     :param parameter: class of its parameter; None where it has none.
     :param result: type of its result; None where it has none.
     :param optional_parameter: the parameter may be absent.
     :param optional_result: the result may be absent.
     :param repeatable: calling it twice does no more than calling it once, so it may be repeated after a
         connection was lost.
-    :param label: what a person would call it, for error messages.
+    :param label: a name for people, for error messages.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class RpcEndpoint(Generic[P, R]):
 
     @cached_property
     def read_result(self) -> Callable[[Any], Any]:
-        """What makes a result out of decoded JSON."""
+        """Function that makes a result out of decoded JSON."""
         return _reader(self.result)
 
     def read_by(self, read: Callable[[Any], S]) -> RpcEndpoint[P, S]:
-        """Give the same call, for one who reads its result otherwise."""
+        """Return the same call with another function that reads its result."""
         made: RpcEndpoint[P, Any] = copy.copy(self)
         made.read_result = read
         return made
@@ -80,11 +80,11 @@ class RpcEndpoint(Generic[P, R]):
 class ChannelEndpoint(Generic[P, R]):
     """A channel: packets until the server ends it.
 
-    :param name: on the wire.
+    :param name: its name on the wire.
     :param creation: class of its creation parameter; None where it has none.
     :param to_client: union of the packets that the server sends.
     :param to_server: union of the packets that the client sends.
-    :param label: what a person would call it, for error messages.
+    :param label: a name for people, for error messages.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ChannelEndpoint(Generic[P, R]):
 
     @cached_property
     def read_packet(self) -> Callable[[Any], Any]:
-        """What makes a packet to the client out of decoded JSON."""
+        """Function that makes a packet to the client out of decoded JSON."""
         return _reader(self.to_client)
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class _WireModules(dict[str, Any]):
 
 
 def _type(named: Any) -> Any:
-    # An expression of ours, as in a quoted annotation.
+    # Safe to evaluate, because the expression is part of this package, like a quoted annotation.
     return eval(named, {}, _WireModules()) if isinstance(named, str) else named  # noqa: S307
 
 

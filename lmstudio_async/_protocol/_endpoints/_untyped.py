@@ -11,7 +11,7 @@ from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, Endpoint,
 
 __all__ = ["UNTYPED"]
 
-#: By namespace.
+#: Endpoints by namespace.
 UNTYPED: Mapping[str, tuple[Endpoint, ...]] = {
     "files": (RpcEndpoint("getLocalFileAbsolutePath"),),
     "repository": (
@@ -43,10 +43,10 @@ UNTYPED: Mapping[str, tuple[Endpoint, ...]] = {
         # Using plugins.
         ChannelEndpoint("startToolUseSession"),
         ChannelEndpoint("generateWithGenerator"),
-        # Registering them.
+        # Registering plugins.
         ChannelEndpoint("registerDevelopmentPlugin"),
         RpcEndpoint("reindexPlugins"),
-        # Being one.
+        # Running as a plugin.
         ChannelEndpoint("setPromptPreprocessor"),
         ChannelEndpoint("setPredictionLoopHandler"),
         ChannelEndpoint("setToolsProvider"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         UploadFileBase64Parameter,
     )
 
-# What is uploaded twice is two files, but they go with the client, and nobody has heard of the first.
+# Safe to repeat: a duplicate upload is dropped with the client.
 UPLOAD_FILE_BASE64: RpcEndpoint[UploadFileBase64Parameter, FileHandleInfo] = RpcEndpoint(
     "uploadFileBase64", "_files.UploadFileBase64Parameter", "_files.FileHandleInfo", label="File upload"
 )

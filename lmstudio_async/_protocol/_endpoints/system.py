@@ -26,7 +26,7 @@ LIST_DOWNLOADED_MODEL_VARIANTS: RpcEndpoint[ListVariantsParameter, list[AnyModel
     "list[_infos.AnyModelInfo]",
     label="Model variants",
 )
-# Says nothing: that it is open is the message.
+# No packets are sent on it: the open channel itself shows that the connection is alive.
 ALIVE: ChannelEndpoint[None, Any] = ChannelEndpoint(
     "alive", None, "_struct.Unknown", "_struct.Unknown", label="Connection watch"
 )
@@ -49,7 +49,7 @@ STOP_HTTP_SERVER: RpcEndpoint[None, None] = RpcEndpoint(
     "stopHttpServer", repeatable=False, label="HTTP server stop"
 )
 INFO: RpcEndpoint[None, ServerInfo] = RpcEndpoint("info", None, "_system.ServerInfo", label="Server info")
-# Repeated after a lost connection, it would stop the server that someone started in between.
+# Not repeatable: repeated after a lost connection, it would stop a server that was started in between.
 REQUEST_SHUTDOWN: RpcEndpoint[None, None] = RpcEndpoint(
     "requestShutdown", repeatable=False, label="Server shutdown"
 )
