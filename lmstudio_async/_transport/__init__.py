@@ -1,6 +1,6 @@
 """Layer 1: text frames in, text frames out. The only importer of httpx and httpx-ws.
 
-Loaded on first use: naming an address must not cost the import of an HTTP client.
+The modules are loaded on first use, so that parsing an address does not import an HTTP client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a server is: what people write for it, and the URLs that follow from it. No I/O."""
+"""Address of a server: parsing the forms that people write, and making URLs. No I/O."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_PORT = 65535
 _SECURE_SCHEMES = {"http": False, "ws": False, "https": True, "wss": True}
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# \w lets internationalised names through.
+# \w accepts internationalised names.
 _NAME = re.compile(r"(?!\d+\Z)[\w-]+(\.[\w-]+)*\.?")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-# Where LM Studio has its OpenAI-compatible API and its own REST API: what every other client is given as a base URL.
+# Paths of LM Studio's OpenAI-compatible API and of its REST API: other clients need them in a base URL.
 _REST_PATH = re.compile(r"(/v1|/api/v[01])\Z")
 _FORMS = (
     'Write "host", "host:port", "[ipv6]:port", or a URL such as "http://host:port" or "https://host/prefix" '
@@ -29,12 +29,12 @@ _FORMS = (
 
 
 class ServerAddress(NamedTuple):
-    """Where one server is.
+    """Address of one server.
 
-    :param secure: whether TLS is spoken.
+    :param secure: whether to use TLS.
     :param host: a name or an IP address, IPv6 without its brackets.
     :param port: the TCP port.
-    :param prefix: what stands before every path, such as ``/lmstudio``, or empty.
+    :param prefix: the beginning of every path, such as ``/lmstudio``, or empty.
     """
 
     secure: bool
@@ -44,7 +44,7 @@ class ServerAddress(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this very machine, where no proxy may come between."""
+        """Whether the server is on this machine, so that a connection must not use a proxy."""
         name = self.host.rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):
             return True
@@ -58,7 +58,7 @@ class ServerAddress(NamedTuple):
         return (mapped or address).is_loopback
 
     def http_url(self, path: str) -> str:
-        """Give the URL of a plain HTTP resource.
+        """Return the URL of a plain HTTP resource.
 
         :param path: the resource, such as ``/lmstudio-greeting``.
         :return: the whole URL, port included.
@@ -71,9 +71,9 @@ class ServerAddress(NamedTuple):
         return f"{'https' if self.secure else 'http'}://{self._authority}{self.prefix}/{path.lstrip('/')}"
 
     def websocket_url(self, namespace: str) -> str:
-        """Give the URL of a namespace's websocket.
+        """Return the URL of a namespace's websocket.
 
-        :param namespace: such as ``llm``.
+        :param namespace: for example ``llm``.
         :return: the whole URL, port included.
 
         ::
@@ -99,11 +99,11 @@ class ServerAddress(NamedTuple):
 
 
 def parse_api_host(text: str) -> ServerAddress:
-    """Understand what a person wrote for a server.
+    """Parse the address of a server as a person writes it.
 
     A host alone means LM Studio's own port, 1234; a URL without a port means its scheme's port, 80 or 443. The base
     URL of LM Studio's OpenAI-compatible or REST API, which ends in ``/v1``, ``/api/v1`` or ``/api/v0``, means the
-    server that has it.
+    server that has this API.
 
     :param text: ``host``, ``host:port``, ``[ipv6]:port``, each with or without a path prefix, or the same as an
         ``http``, ``https``, ``ws`` or ``wss`` URL.
@@ -142,7 +142,7 @@ def parse_api_host(text: str) -> ServerAddress:
 
 
 def _split_authority(text: str, authority: str) -> tuple[str, str | None]:
-    """Take host and port apart."""
+    """Split a text into host and port."""
     port: str | None
     if authority.startswith("["):
         host, bracket, after = authority[1:].partition("]")
@@ -170,13 +170,13 @@ def _parse_ipv6(text: str, host: str) -> str:
 
 
 def _parse_port(text: str, port: str) -> int:
-    # int() alone would take " 1", "+1", "1_0" and other alphabets' digits.
+    # int() alone would accept " 1", "+1", "1_0" and other alphabets' digits.
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= _MAX_PORT:
         raise _refusal(text, f"{port!r} is no port from 1 to {_MAX_PORT}")
     return int(port)
 
 
 def _refusal(text: str, why: str) -> LMStudioValueError:
-    # User info and queries are where secrets hide, and messages end up in logs.
+    # Not shown with user info or a query, because these may have secrets in them, and messages end up in logs.
     shown = "" if any(mark in text for mark in "@?#") else f" {text!r}"
     return LMStudioValueError(f"api_host{shown} makes no sense: {why}. {_FORMS}")

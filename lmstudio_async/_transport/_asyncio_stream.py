@@ -1,7 +1,7 @@
-"""An asyncio transport as a ``ByteStream``, without what anyio puts around it.
+"""An asyncio transport as a ``ByteStream``, without anyio's stream around it.
 
-That is half of what a call costs: anyio has the socket watched and unwatched for each read, a checkpoint for each
-write, and asyncio a new buffer of a quarter of a megabyte for the few bytes of an answer.
+anyio's stream would be half of the cost of a call: it resumes and pauses reading of the socket for each read, and runs
+a checkpoint for each write, and asyncio allocates a quarter of a megabyte for the few bytes of a response.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, Self
 __all__ = ["AsyncioStream"]
 
 _READ_BYTES = 262_144
-# So much may lie here unread, or wait for the next turn of the event loop to be written.
+# Limits of the bytes that are not read yet, and of the bytes that wait for the event loop to write them.
 _MAX_UNREAD_BYTES = 1_048_576
 _MAX_UNWRITTEN_BYTES = 65_536
 
 
 class AsyncioStream(asyncio.BufferedProtocol):
-    """The protocol of a transport, and the stream of bytes that is made of it. See ``ByteStream`` for the contract.
+    """The protocol of a transport, and the stream of bytes over it. See ``ByteStream`` for the contract.
 
-    The first write after something was read goes out at once. Those that follow before the server has said anything
-    are gathered for one turn of the event loop, and go out together.
+    The first write after a read goes out at once. Further writes, before the server has sent anything, are gathered
+    for one iteration of the event loop, and go out together.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -33,22 +33,22 @@ class AsyncioStream(asyncio.BufferedProtocol):
         self._at_eof = False
         self._is_lost = False
         self._error: Exception | None = None
-        # The task that waits for something to read, until when, and the timer that looks at the clock.
+        # The future of the task that waits for data, its deadline, and the timer that checks the deadline.
         self._reader: asyncio.Future[None] | None = None
         self._deadline = 0.0
-        # Event loops promise no more of a timer than that it can be cancelled (qasync's has no `when()`).
+        # Only cancel() may be used of a timer, because some event loops have no more (qasync's has no `when()`).
         self._timer: asyncio.Handle | None = None
         self._timer_deadline = 0.0
         self._is_answered = True
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
-        # While the system takes no more.
+        # Set while the transport's buffer is full, because the system accepts no more data.
         self._writer: asyncio.Future[None] | None = None
 
     @classmethod
     def taking_over(cls, transport: Any) -> Self | None:
-        """Make one of anyio's transport; None if that is another thing here, or holds what was not read yet."""
-        # Not by its class: uvloop's are not asyncio's.
+        """Take over the transport of anyio's stream; None if it is no such transport, or has data not read yet."""
+        # The class is not checked, because uvloop's transports are not asyncio's.
         if not hasattr(transport, "set_protocol") or transport.is_closing():
             return None
         before = transport.get_protocol()
@@ -62,7 +62,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
     async def read(self, seconds: float) -> bytes | None:
         if not self._unread and not self._at_eof:
             self._deadline = self._loop.time() + seconds
-            # A timer costs more than to see, when it is due, that it is not needed any more.
+            # Keep an earlier timer, because setting one costs more than a check of the deadline when it fires.
             if self._timer is None or self._deadline < self._timer_deadline:
                 self._set_timer()
             self._reader = self._loop.create_future()
@@ -125,7 +125,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
         else:
             self._wake_reader()
 
-    # -- what asyncio calls
+    # -- called by asyncio
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._buffer
@@ -141,7 +141,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self._at_eof = True
         self._wake_reader()
-        # To close the transport is the business of who has it.
+        # True keeps the transport open, because its owner closes it.
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

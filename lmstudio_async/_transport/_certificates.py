@@ -1,4 +1,4 @@
-"""Whom a client trusts when it speaks TLS, and what it needs when it does not."""
+"""TLS contexts: with the certificates that a client trusts, and without any for a client that does not use TLS."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["no_certificates", "read_certificates"]
 
 
 def no_certificates() -> ssl.SSLContext:
-    """Give what a client needs that never speaks TLS: loading the certificates would take longer than connecting.
+    """Return a context for a client that never uses TLS, because loading certificates takes longer than connecting.
 
-    It trusts nobody: were it used for TLS after all, the handshake would fail.
+    The context trusts no certificate: if it were used for TLS after all, the handshake would fail.
     """
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def read_certificates(path: str) -> ssl.SSLContext:
-    """Trust the certificates in a file or a directory.
+    """Return a context that trusts the certificates in a file or a directory.
 
-    :raises LMStudioValueError: if there are none that can be read.
+    :raises LMStudioValueError: if the path has no certificates that can be read.
     """
     try:
         if Path(path).is_dir():

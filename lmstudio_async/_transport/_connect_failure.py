@@ -1,4 +1,4 @@
-"""Failures to connect, in words: what happened, and the cure that fits it."""
+"""Messages for failures to connect: the reason, and the remedy that fits it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _START = (
     '`pip install "lmstudio-async[embedded]"` and use api_host "embedded".'
 )
 _CHECK_PLACE = "Check the host and port in api_host."
-# Of the variables that name proxies, httpx minds this one for websockets.
+# Of the variables that name proxies, httpx uses only this one for websockets.
 _CHECK_PROXY = "Correct ALL_PROXY in the environment, or name the host in NO_PROXY to connect without it."
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 # OpenSSL's numbers for a certificate that has expired, and for one of another name or address.
@@ -29,12 +29,12 @@ _OTHER_NAME = {62, 64}
 
 
 def connect_failure(url: str, exc: Exception, timeout: float, proxy: str | None) -> str:
-    """Say why no websocket came about, and what to do.
+    """Return the message for a failed connection: the reason, and the remedy.
 
-    :param url: of the websocket.
-    :param exc: what httpx or httpx-ws raised.
-    :param timeout: seconds that connecting might take.
-    :param proxy: the host of the proxy that was asked; None if it was the server itself.
+    :param url: URL of the websocket.
+    :param exc: the exception of httpx or httpx-ws.
+    :param timeout: time limit of the attempt to connect, in seconds.
+    :param proxy: host of the proxy that the request went to; None if it went to the server itself.
     """
     if isinstance(exc, httpx_ws.WebSocketUpgradeError):
         status = exc.response.status_code
@@ -54,14 +54,14 @@ def connect_failure(url: str, exc: Exception, timeout: float, proxy: str | None)
         return _network_failure(url, exc)
     if isinstance(exc, (httpx.RemoteProtocolError, httpx.NetworkError)):
         return (
-            f"{url} answered, but not as LM Studio does ({_describe(exc)}). Another program listens there, or it wants "
-            f"TLS (https://). {_CHECK_PLACE}"
+            f"{url} answered, but not as LM Studio does ({_describe(exc)}). Another program listens there, or it "
+            f"requires TLS (https://). {_CHECK_PLACE}"
         )
     return f"{url} could not be reached ({type(exc).__name__}: {_describe(exc)}). {_CHECK_PLACE}"
 
 
 def not_a_websocket_server(url: str) -> str:
-    """Say that a server has agreed to a websocket without having understood it, and what to do."""
+    """Return the message for a server that accepted a websocket without understanding the handshake."""
     return (
         f"{url} answered, but not as a websocket server does. Another program listens there, or a proxy in between "
         f"does not pass websockets on. {_CHECK_PLACE}"
@@ -69,7 +69,7 @@ def not_a_websocket_server(url: str) -> str:
 
 
 def without_traces(exc: Exception) -> Exception:
-    """Return an expected failure without its traceback, which fills screens: the message says it all."""
+    """Return an expected failure without its traceback, which is long and adds nothing to the message."""
     if isinstance(exc, (httpx.HTTPError, httpx_ws.HTTPXWSException, TimeoutError)):
         exc.__cause__ = exc.__context__ = None
         return exc.with_traceback(None)
@@ -77,7 +77,7 @@ def without_traces(exc: Exception) -> Exception:
 
 
 def _status_cure(status: int) -> str:
-    """Give the cure for an HTTP status in place of a websocket. Its sender runs: starting one is no cure."""
+    """Return the remedy for an HTTP status in place of a websocket. A server runs, so starting one is no remedy."""
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return (
@@ -90,7 +90,7 @@ def _status_cure(status: int) -> str:
                 '"host:1234", or with the prefix that a proxy puts before LM Studio\'s own paths.'
             )
         case HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            return f"The proxy wants a login. {_CHECK_PROXY}"
+            return f"The proxy requires a login. {_CHECK_PROXY}"
         case HTTPStatus.TOO_MANY_REQUESTS:
             return "A server or proxy there limits the number of requests. Wait, or make fewer clients."
         case HTTPStatus.BAD_GATEWAY | HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.GATEWAY_TIMEOUT:
@@ -103,8 +103,8 @@ def _status_cure(status: int) -> str:
     if status >= 500:
         return "A server runs there but failed. Its log, or that of the proxy before it, says why."
     return (
-        f"A server runs there, but no LM Studio answered: it may be another program, want TLS (https://), or be a "
-        f"proxy that does not pass websockets on. {_CHECK_PLACE}"
+        f"A server runs there, but no LM Studio answered: it may be another program, require TLS (https://), or be "
+        f"a proxy that does not pass websockets on. {_CHECK_PLACE}"
     )
 
 
@@ -120,7 +120,7 @@ def _tls_failure(url: str, error: ssl.SSLError) -> str:
         return f"{url} could not be reached: the server there has no TLS. Write http:// instead of https://."
     return (
         f"{url} could not be reached: TLS failed ({error.reason or error}). Write http:// if the server has no TLS; if "
-        "it wants a certificate of its clients or an old version of TLS, give an ssl.SSLContext that has it as verify."
+        "it requires a certificate of its clients or an old version of TLS, give an ssl.SSLContext that has it as verify."
     )
 
 
@@ -142,20 +142,20 @@ def _network_failure(url: str, exc: Exception) -> str:
 
 
 def _describe(exc: Exception) -> str:
-    """Give the text of an error, or of the first of its causes that has one: on trio, httpx's own is empty."""
-    # An error of HTTP's may quote a whole line of what the server said.
+    """Return the text of an error, or of the first of its causes that has one: on trio, httpx's own text is empty."""
+    # Cut short, because an HTTP error may quote a whole line of the server's response.
     return printable(next(filter(None, map(str, _causes(exc))), type(exc).__name__), 200)
 
 
 def _tls_error(exc: Exception) -> ssl.SSLError | None:
-    # A handshake that has to wait for the network raises these, and goes on: they may be the context of anything.
+    # A handshake that waits for the network raises these and goes on, so they may be the context of any exception.
     waits = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
     errors = (each for each in _causes(exc) if isinstance(each, ssl.SSLError) and not isinstance(each, waits))
     return next(errors, None)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Give an error and what led to it, the latest first; of several attempts to connect, each one's."""
+    """Yield an error and its causes, the latest first; of several attempts to connect, the causes of each."""
     cause: BaseException | None = exc
     while cause is not None:
         yield cause

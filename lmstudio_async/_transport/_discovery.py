@@ -1,4 +1,4 @@
-"""Looking for LM Studio: whether a server answers its greeting, and on which port of this machine."""
+"""Discovery of LM Studio: a request for its greeting, at a given address or on the ports of this machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _GREETING_LIMIT_BYTES = 65_536
 
 
 async def is_valid_api_host(api_host: str) -> bool:
-    """Tell whether an LM Studio server answers there, within a second.
+    """Return whether an LM Studio server responds at an address, within a second.
 
-    :param api_host: where to ask, such as ``localhost:1234``.
-    :return: whether the greeting of LM Studio came back. A host that is down, silent or something else is no error.
-    :raises LMStudioValueError: if ``api_host`` itself makes no sense.
+    :param api_host: the address of the server, such as ``localhost:1234``.
+    :return: whether LM Studio sent its greeting. It is no error if the host is down, silent or another program.
+    :raises LMStudioValueError: if ``api_host`` is no valid address.
 
     ::
 
@@ -51,9 +51,9 @@ async def is_valid_api_host(api_host: str) -> bool:
 async def find_default_local_api_host() -> str | None:
     """Find LM Studio on this machine, within a second.
 
-    The ports it opens for SDKs are asked first, then 1234, the port that people see.
+    The ports that it opens for SDKs go before 1234, the port that its users see.
 
-    :return: such as ``127.0.0.1:41343``, or ``None`` if LM Studio does not run here.
+    :return: its address, such as ``127.0.0.1:41343``, or ``None`` if LM Studio does not run here.
 
     ::
 
@@ -64,7 +64,7 @@ async def find_default_local_api_host() -> str | None:
 
     async def ask(address: ServerAddress) -> None:
         answers[address] = await _greets(client, address)
-        # Whoever is silent must not hold up the answer: on Windows that is every port which nobody listens on.
+        # A silent port must not delay the result: on Windows, every port without a listener is silent.
         if next((answer for answer in answers.values() if answer is not False), False):
             tasks.cancel_scope.cancel()
 
@@ -91,7 +91,7 @@ async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
                 return False
             body = b""
             async for chunk in response.aiter_bytes():
-                # Too much is read on and thrown away: httpx's iterators must not be left half-way.
+                # A longer body is read and dropped, because httpx's iterators must not be left half-way.
                 if len(body) <= _GREETING_LIMIT_BYTES:
                     body += chunk
         greeting = json.loads(body)

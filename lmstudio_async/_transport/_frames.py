@@ -1,7 +1,7 @@
-"""Websocket frames as bytes: cutting what the server sends, and masking what goes to it. No I/O.
+"""Websocket frames as bytes: parsing frames from the server, and masking frames to it. No I/O.
 
-Whole text frames, which is nearly all that LM Studio sends, are cut by hand at a twentieth of wsproto's cost.
-Every other frame (control frames, fragments, whatever breaks the rules) is left to wsproto.
+Whole text frames, which are nearly all that LM Studio sends, are parsed here at a twentieth of wsproto's cost.
+Every other frame (a control frame, a fragment, a frame that breaks the protocol) is left to wsproto.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _LENGTH = 0x7F
 _TWO_BYTES = 126
 _EIGHT_BYTES = 127
 _MAX_TWO_BYTES = 0xFFFF
-# A longer integer is slower to make than several of these.
+# Bytes per XOR of two integers: one longer integer is slower to make than several of this size.
 _MASK_BLOCK = 8192
 _MASK_AT_ONCE = 1024
 
 
 class FrameEnd(NamedTuple):
-    """Why no more frames come.
+    """The end of a connection's frames, and the reason for it.
 
     :param code: the websocket close code.
-    :param reason: what a person should read; may be empty.
-    :param by_peer: whether the server said goodbye, rather than having sent what cannot be read.
+    :param reason: a text for people; may be empty.
+    :param by_peer: True if the server sent a close frame, False if it sent data that cannot be read.
     """
 
     code: int
@@ -49,9 +49,9 @@ class FrameEnd(NamedTuple):
 
 
 class FrameReader:
-    """Makes messages out of the bytes of one connection, cut anywhere.
+    """Makes messages out of the bytes of one connection, which may be split anywhere.
 
-    :param connection: the wsproto side of it; also knows whether a close was sent or received.
+    :param connection: wsproto's state of the connection; it also knows whether a close frame was sent or received.
     :param max_message_bytes: a longer message ends the connection.
     """
 
@@ -72,19 +72,19 @@ class FrameReader:
 
     def __init__(self, connection: Connection, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> None:
         self.end: FrameEnd | None = None
-        # Payloads of pings that want an answer; whoever answers empties it.
+        # Payloads of pings that are not answered yet; the transport answers them and empties the list.
         self.pings: list[bytes] = []
         self._connection = connection
         self._max = max_message_bytes
-        # The beginning of a header.
+        # The beginning of an incomplete header.
         self._head = b""
-        # The beginning of a whole text frame, and how many of its bytes are still to come. A list, because growing
-        # one text would be quadratic in the size of a message. Each part is decoded while the processor has it at
-        # hand; of a large message, that saves one way through memory.
+        # The beginning of a whole text frame, and the number of its bytes that are missing. A list, because growing
+        # one text would be quadratic in the size of a message. Each part is decoded at once, while it is in the
+        # processor's cache, which saves reading a large message from memory once more.
         self._parts: list[str] = []
         self._decoder = _Utf8Decoder()
         self._missing = 0
-        # How many bytes of the current frame are still to be handed to wsproto.
+        # The number of bytes of the current frame that are still to be passed to wsproto.
         self._foreign = 0
         # Between the first and the last fragment of a message: its texts so far, and its size.
         self._fragmented = False
@@ -92,9 +92,9 @@ class FrameReader:
         self._message_size = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Take what came from the socket, and give the messages that it completed.
+        """Take bytes from the socket, and return the messages that they complete.
 
-        ``end`` is set once nothing more will come; messages before the end are still given.
+        ``end`` is set once no more messages will come; messages before the end are still returned.
         """
         messages: list[str] = []
         if self.end is not None:
@@ -116,7 +116,7 @@ class FrameReader:
         return messages
 
     def _cut(self, data: bytes, pos: int, messages: list[str]) -> None:
-        """Cut frames from ``pos`` on, and remember an incomplete one at the end of the data."""
+        """Parse frames from ``pos`` on, and keep an incomplete one at the end of the data."""
         size = len(data)
         while self.end is None and pos < size:
             if size - pos < 2:
@@ -153,14 +153,14 @@ class FrameReader:
                 pos = stop
 
     def _take_part(self, data: bytes) -> None:
-        """Take a part of a whole text frame; the last one if nothing is missing then."""
+        """Decode a part of a whole text frame; it is the last one if no more bytes are missing."""
         try:
             self._parts.append(self._decoder.decode(data, final=not self._missing))
         except UnicodeDecodeError as exc:
             self._refuse_text(exc)
 
     def _accept_foreign(self, first: int, length: int) -> bool:
-        """Keep account of a fragmented message; refuse one that grows too large."""
+        """Track the size of a fragmented message; refuse one that grows too large."""
         if first & _CONTROL:
             return True
         self._message_size += length
@@ -173,7 +173,7 @@ class FrameReader:
         return True
 
     def _feed_foreign(self, data: bytes, pos: int, messages: list[str]) -> int:
-        """Hand wsproto its part of the data, and give where the rest begins."""
+        """Pass wsproto its part of the data, and return the position of the rest."""
         stop = min(pos + self._foreign, len(data))
         self._foreign -= stop - pos
         self._connection.receive_data(data[pos:stop])
@@ -186,7 +186,7 @@ class FrameReader:
             elif isinstance(event, Ping):
                 self.pings.append(bytes(event.payload))
             elif isinstance(event, CloseConnection):
-                # wsproto tells of a broken rule by the same event; only a real goodbye changes its state.
+                # wsproto reports a protocol error by the same event; only a real close frame changes its state.
                 by_peer = self._connection.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
                 self.end = FrameEnd(int(event.code), event.reason or "", by_peer)
                 return stop
@@ -208,7 +208,7 @@ class FrameReader:
 
 
 def masked_text_frame(text: str) -> bytes:
-    """Make the one frame that carries a client's message.
+    """Make the single frame of a client's message.
 
     :param text: the message.
     :return: the bytes for the socket.
@@ -232,7 +232,7 @@ def masked_text_frame(text: str) -> bytes:
 
 
 def _mask(payload: bytes, key: bytes) -> bytes:
-    """Exclusive-or the payload with the repeated key."""
+    """XOR the payload with the repeated key."""
     size = len(payload)
     if size <= _MASK_AT_ONCE:
         return _xor(payload, int.from_bytes((key * (size // 4 + 1))[:size]))

@@ -1,4 +1,4 @@
-"""What is the same wherever HTTP is spoken: when to mind proxies, and that no socket is left."""
+"""Shared parts of all HTTP requests: when to use proxies, and the cleanup of sockets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CLOSE_LIMIT_SECONDS = 2.0
 
 
 def new_http_client(address: ServerAddress, verify: ssl.SSLContext, **options: Any) -> httpx.AsyncClient:
-    """Make a client for one server. Proxies that the environment names never come between this machine and itself.
+    """Make a client for one server. Proxies that the environment names are not used for a server on this machine.
 
-    :raises LMStudioUnreachableError: if there is a proxy to go through, and it makes no sense.
+    :raises LMStudioUnreachableError: if the environment names a proxy that cannot be used.
     """
     try:
         return httpx.AsyncClient(verify=verify, trust_env=not address.is_loopback, **options)
@@ -29,7 +29,7 @@ def new_http_client(address: ServerAddress, verify: ssl.SSLContext, **options: A
             f"{address} is behind the SOCKS proxy that the environment names, which needs: pip install httpx[socks]"
         ) from exc
     except (ValueError, httpx.InvalidURL):
-        # What the matter is may have a part of the proxy's password in it.
+        # Not chained, because the error may have a part of the proxy's password in its text.
         raise LMStudioUnreachableError(
             f"{address} is behind a proxy that cannot be understood. Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in "
             "the environment, or name the host in NO_PROXY."
@@ -39,8 +39,8 @@ def new_http_client(address: ServerAddress, verify: ssl.SSLContext, **options: A
 class RequestSockets:
     """The sockets of one request.
 
-    httpcore forgets a socket when it is cancelled in the middle of a TLS handshake. Whoever gives a request these
-    extensions can close what is left. Otherwise sockets are httpcore's own business.
+    httpcore forgets a socket when it is cancelled in the middle of a TLS handshake. The caller of a request with these
+    extensions can close the forgotten sockets. In all other cases, httpcore closes its sockets itself.
 
     ::
 
@@ -59,7 +59,7 @@ class RequestSockets:
 
     @property
     def extensions(self) -> dict[str, Any]:
-        """What the request must be given."""
+        """Extensions that the request must get."""
         return {"trace": self._note}
 
     async def _note(self, event: str, info: dict[str, Any]) -> None:
@@ -69,11 +69,11 @@ class RequestSockets:
             self._streams.append(info["return_value"])
 
     def proxy_before(self, url: str) -> str | None:
-        """Give the host of the proxy that the request for this URL went to; None if it went to the server itself."""
+        """Return the host of the proxy that the request for this URL went to; None if it went to the server itself."""
         return None if self._host == httpx.URL(url).raw_host.decode() else self._host
 
     async def aclose(self) -> None:
-        """Close them. Idempotent, shielded from cancellation, and bounded in time."""
+        """Close the sockets. Idempotent, shielded from cancellation, and bounded in time."""
         with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
             for stream in self._streams:
                 try:

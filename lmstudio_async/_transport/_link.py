@@ -1,7 +1,7 @@
-"""One established websocket as a ``FrameTransport``: reading, coalesced writing, keepalive and goodbye.
+"""One established websocket as a ``FrameTransport``: reading, coalesced writing, keepalive and closing handshake.
 
-httpx-ws makes the connection, this drives it: one read gives every message that has arrived, and what concurrent
-senders say goes out in one write.
+httpx-ws opens the connection, and this module reads and writes on it. One read returns every message that has arrived,
+and the frames of concurrent senders go out in one write.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WebSocketTransport:
         max_message_bytes: int,
     ) -> None:
         self._stream = stream
-        # Later what is under it.
+        # Replaced by the inner stream after the first read.
         self._bytes: ByteStream = WrappedStream(stream.read, stream.write)
         self._is_unwrapped = False
         self._connection = connection
@@ -57,10 +57,10 @@ class WebSocketTransport:
         self._write_timeout = write_timeout
         self._close_timeout = close_timeout
         self._reader = FrameReader(connection, max_message_bytes)
-        # Of a ping that the server has not answered.
+        # The time limit of a ping that the server has not answered.
         self._ping_deadline: float | None = None
         self._closing = False
-        # Why the connection is no more, and what told of it.
+        # The reason why the connection is lost, and the exception that reported it.
         self._broken: str | None = None
         self._cause: BaseException | None = None
         self._out: list[bytes] = []
@@ -68,7 +68,7 @@ class WebSocketTransport:
         self._write_scope: anyio.CancelScope | None = None
         self._room: anyio.Event | None = None
         self._receiving = False
-        # Set when the receiving task lets go of the socket; made by who closes meanwhile.
+        # Made by aclose() while a task receives, and set when that task stops using the socket.
         self._released: anyio.Event | None = None
 
     async def send(self, *frames: str) -> None:
@@ -99,7 +99,7 @@ class WebSocketTransport:
             while True:
                 frames = await self._read_some()
                 if self._closing:
-                    # What still comes belongs to nobody; only the server's goodbye is waited for.
+                    # Drop further messages, because aclose() waits only for the server's close frame.
                     if self._broken is not None:
                         self._raise_if_ended()
                 elif frames:
@@ -138,24 +138,24 @@ class WebSocketTransport:
                 await self._read_some()
 
     async def _read_some(self) -> list[str]:
-        """Read once, and do what is not the caller's business. The end is remembered, not raised."""
+        """Read once, answer pings, check for silence, and return the messages. The end is stored, not raised."""
         try:
             data = await self._read(
                 self._ping_interval if self._ping_deadline is None else self._ping_timeout
             )
-        except Exception as exc:  # noqa: BLE001 - whatever the socket layers raise, the connection is gone
+        except Exception as exc:  # noqa: BLE001 - after any error of the socket layers, the connection is lost
             self._set_broken(f"the network failed ({_describe(exc)})", exc)
             return []
         if data is None:
             await self._miss_the_peer()
             return []
         if not data:
-            self._set_broken("the server hung up without saying goodbye")
+            self._set_broken("the server closed the socket without a close frame")
             return []
         self._ping_deadline = None
         frames = self._reader.feed(data)
         if self._reader.pings:
-            # The answer to the latest is one to all before it (RFC 6455, 5.5.3), and a flood costs nothing.
+            # A pong to the latest ping answers all pings before it (RFC 6455, 5.5.3), so that a flood costs nothing.
             self._append_event(Pong(self._reader.pings[-1]))
             self._reader.pings.clear()
             await self._flush()
@@ -164,16 +164,16 @@ class WebSocketTransport:
         return frames
 
     async def _read(self, seconds: float) -> bytes | None:
-        """Give what has arrived; no bytes at the end, None after so many seconds of silence."""
+        """Return the bytes that have arrived; empty at the end, None after that many seconds of silence."""
         data = await self._bytes.read(seconds)
         if not self._is_unwrapped:
-            # What came with the upgrade is read now.
+            # The inner stream can be used now, because the data that came with the upgrade has been read.
             self._is_unwrapped = True
             self._bytes = stream_under(self._stream) or self._bytes
         return data
 
     async def _miss_the_peer(self) -> None:
-        """Ask a silent server for a sign of life, or give it up if it was asked already."""
+        """Send a ping to a silent server, or drop the connection if the last ping was not answered."""
         if self._ping_deadline is not None and not stood_still_since(self._ping_deadline):
             silence = self._ping_interval + self._ping_timeout
             self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping")
@@ -184,7 +184,7 @@ class WebSocketTransport:
         await self._flush()
 
     async def _answer_end(self, end: FrameEnd) -> None:
-        """Do this side's part of the goodbye, and remember the end."""
+        """Send this side's close frame, and store the end."""
         if end.by_peer:
             reason = f": {printable(end.reason)}" if end.reason else ""
             said = f"the server closed it with code {end.code}{reason}"
@@ -203,7 +203,7 @@ class WebSocketTransport:
             await self._drop()
 
     def _append_event(self, event: Event) -> None:
-        """Queue a control frame, unless the goodbye was said already."""
+        """Queue a control frame, unless the close frame was sent already."""
         state = self._connection.state
         if state is ConnectionState.OPEN or (
             state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
@@ -215,10 +215,10 @@ class WebSocketTransport:
         self._out_bytes += len(data)
 
     async def _flush(self) -> None:
-        """Write until nothing is left, other tasks' frames included. Failing to is remembered, not raised.
+        """Write until the queue is empty, other tasks' frames included. A failure is stored, not raised.
 
-        Shielded, because a cancelled sender must not leave half a frame on the wire; bounded by how long the
-        server may leave its socket unread.
+        Shielded, because a cancelled sender must not leave half a frame on the wire; bounded by the time for which
+        the server may leave its socket unread.
         """
         if not self._out or self._write_scope is not None or self._broken is not None:
             return
@@ -232,12 +232,12 @@ class WebSocketTransport:
                     self._wake_senders()
                     await self._write(data, scope)
             except BaseException as exc:
-                # asyncio's own cancellation passes through shields; after it, nobody knows what was written.
+                # asyncio's own cancellation passes through shields, and how much was written is unknown after it.
                 reason = f"a write failed ({_describe(exc)})"
                 if scope.cancel_called:
-                    reason = f"the server did not read what was sent for {self._write_timeout:g} seconds"
+                    reason = f"the server did not read the sent data for {self._write_timeout:g} seconds"
                 self._set_broken(reason, exc)
-                # Ends the wait of a receiving task too.
+                # This also ends the wait of a receiving task.
                 await self._drop()
                 if not isinstance(exc, Exception):
                     raise
@@ -255,7 +255,7 @@ class WebSocketTransport:
             await self._bytes.write(bytes(view[at : at + _WRITE_BYTES]))
 
     async def _drop(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._broken is None:
             self._broken = "it was dropped"
         with anyio.move_on_after(self._close_timeout, shield=True):

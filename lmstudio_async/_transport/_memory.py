@@ -22,11 +22,11 @@ _MAX_UNREAD = 4096
 def memory_pair(*, max_unread: int = _MAX_UNREAD) -> tuple[FrameTransport, FrameTransport]:
     """Make both ends of a connection.
 
-    What one end sends the other one receives. When one end closes, the other end still receives what was sent
-    before, and is broken from then on.
+    Each end receives the frames that the other end sends. When one end closes, the other end still receives the
+    frames that were sent before, and is broken from then on.
 
-    :param max_unread: how many frames may wait to be received before ``send`` waits for the receiver.
-    :return: the two ends; which of them is the client's does not matter.
+    :param max_unread: number of frames that may wait to be received before ``send`` waits for the receiver.
+    :return: the two ends; either of them can be the client's.
     """
     one, other = _MemoryTransport(max_unread), _MemoryTransport(max_unread)
     one._peer, other._peer = other, one
@@ -34,7 +34,7 @@ def memory_pair(*, max_unread: int = _MAX_UNREAD) -> tuple[FrameTransport, Frame
 
 
 class _MemoryTransport:
-    """One end."""
+    """One end of an in-process connection."""
 
     __slots__ = ("_arrived", "_closed", "_inbox", "_max_unread", "_peer", "_room")
 
@@ -44,7 +44,7 @@ class _MemoryTransport:
         self._max_unread = max_unread
         self._closed = False
         self._inbox: list[str] = []
-        # Made by whoever has to wait, so that a busy connection makes none at all.
+        # Made only by a task that has to wait, so that a busy connection makes none.
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
 
@@ -102,7 +102,7 @@ class _MemoryTransport:
 
 
 def _refuse_lone_surrogates(frame: str) -> None:
-    """Keep to what a socket could carry, so that in-process use hides no mistake."""
+    """Refuse a text that a socket could not carry, so that in-process use hides no mistake."""
     try:
         frame.encode()
     except UnicodeEncodeError as exc:

@@ -1,4 +1,4 @@
-"""The stream of bytes under a websocket, without what httpcore puts around it."""
+"""The stream of bytes under a websocket, without httpcore's wrappers around it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _READ_BYTES = 262_144
 
 
 class ByteStream(Protocol):
-    """What is done to it often. To close it, close what it was found in."""
+    """Reading and writing of bytes. It has no method to close it: close the stream that it was found in."""
 
     async def read(self, seconds: float) -> bytes | None:
-        """Give what has arrived; no bytes at the end, and None if nothing arrives for so many seconds."""
+        """Return the bytes that have arrived; empty at the end, and None after that many seconds without any."""
         ...
 
     def write_nowait(self, data: bytes) -> bool:
-        """Write all of it if that needs no waiting. Gives whether it did."""
+        """Write all data if that needs no waiting, and return whether it was written."""
         ...
 
     async def write(self, data: bytes) -> None:
-        """Write all of it."""
+        """Write all data."""
 
 
 class WrappedStream:
-    """Any stream that has a method to read from it and one to write to it."""
+    """A byte stream made of any method that reads and any method that writes."""
 
     def __init__(
         self, read: Callable[[int], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]
@@ -47,7 +47,7 @@ class WrappedStream:
         return None
 
     def write_nowait(self, data: bytes) -> bool:  # noqa: ARG002
-        """Every write of these gives way to other tasks."""
+        """Return False, because every write of such a stream yields to other tasks."""
         return False
 
     async def write(self, data: bytes) -> None:
@@ -55,13 +55,13 @@ class WrappedStream:
 
 
 def stream_under(stream: httpcore.AsyncNetworkStream) -> ByteStream | None:
-    """Find anyio's stream, or trio's, which httpcore has wrapped twice; and what asyncio has under anyio's.
+    """Find the stream of anyio or trio that httpcore has wrapped twice, or asyncio's transport under anyio's stream.
 
-    Each wrapper has a time limit and error classes of its own, around every read and write. They have no public way
-    through, so it may close; the wrapped stream then does as well.
+    Each wrapper adds a time limit and an error mapping to every read and write. httpcore has no public access to the
+    inner stream, so a new version may hide it; the caller then keeps using httpcore's stream, which works as well.
 
-    :param stream: of an upgraded connection, when what came with the upgrade was read from it.
-    :return: the stream; None if it is not where it was in httpcore 1.0.
+    :param stream: stream of an upgraded connection, after the data that came with the upgrade was read from it.
+    :return: the inner stream; None if it is not in its place of httpcore 1.0.
     """
     inner: Any = stream
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Connections to a server behind a socket: how they are made, and how failing to make one is reported."""
+"""Connections to a server behind a socket: opening them, and reporting a failure to open one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmstudio_async._transport._base import FrameTransport
 
 if "asyncio" in sys.modules:
-    # Loaded here, in a worker thread, and not at the first connection. Programs on trio do without asyncio.
+    # Loaded here, in a worker thread, and not at the first connection. Programs on trio do not need asyncio.
     import lmstudio_async._transport._asyncio_stream  # noqa: F401
 
 __all__ = ["WebSocketConnector"]
@@ -41,13 +41,13 @@ class WebSocketConnector:
     """Makes connections to the namespaces of one server.
 
     :param address: where the server is.
-    :param verify: whom to trust with ``wss``: a TLS context, or the path of a file or directory of certificates.
+    :param verify: trusted certificates for ``wss``: a TLS context, or the path of a file or directory of certificates.
         ``None`` trusts the usual public authorities.
-    :param connect_timeout: seconds until a connection must stand, from name lookup to the finished upgrade.
-    :param ping_interval: seconds of silence after which the server is asked for a sign of life.
+    :param connect_timeout: seconds in which a connection must be open, from name lookup to the finished upgrade.
+    :param ping_interval: seconds of silence after which the server gets a ping.
     :param ping_timeout: seconds of further silence after which the connection is given up.
-    :param write_timeout: seconds that the server may leave the socket unread while something is sent.
-    :param close_timeout: seconds to wait for the server's half of a goodbye.
+    :param write_timeout: seconds that the server may leave the socket unread while data is sent to it.
+    :param close_timeout: seconds to wait for the server's half of the closing handshake.
     :param max_message_bytes: a longer message from the server breaks the connection.
 
     ::
@@ -87,15 +87,15 @@ class WebSocketConnector:
 
     @property
     def address(self) -> str:
-        """The server, as a person would write it."""
+        """Address of the server, as a person would write it."""
         return str(self._address)
 
     @asynccontextmanager
     async def connect(self, namespace: str) -> AsyncGenerator[FrameTransport, None]:
         """Connect to one namespace; leaving the block closes the connection.
 
-        :param namespace: such as ``llm``.
-        :raises LMStudioUnreachableError: if no websocket comes about.
+        :param namespace: for example ``llm``.
+        :raises LMStudioUnreachableError: if no websocket can be opened.
         :raises LMStudioConnectionClosedError: if this connector was closed.
         :raises LMStudioValueError: if ``verify`` names no certificates.
         """
@@ -131,7 +131,7 @@ class WebSocketConnector:
                     pass
 
     async def aclose(self) -> None:
-        """Release what all connections share; those that are open end. Idempotent."""
+        """Close the HTTP client that all connections share; open connections end. Idempotent."""
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
@@ -170,7 +170,7 @@ class WebSocketConnector:
 class _QuietSession(httpx_ws.AsyncWebSocketSession):
     """Holds the pieces of an upgraded connection and starts none of httpx-ws's background tasks.
 
-    Those cost a hundred microseconds per frame, and wrap what leaves their block in an exception group.
+    The background tasks cost a hundred microseconds per frame, and wrap exceptions that leave their block in a group.
     """
 
     @asynccontextmanager
@@ -183,7 +183,7 @@ def _closed_error() -> LMStudioConnectionClosedError:
 
 
 def _check_accept(url: str, response: httpx.Response | None) -> None:
-    """Make sure that it was a websocket server that agreed, not something that repeats what it once heard."""
+    """Check that a websocket server accepted this handshake, and not a program that repeats an earlier response."""
     if response is None:
         return
     key = response.request.headers["sec-websocket-key"].encode()

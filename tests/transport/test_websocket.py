@@ -115,7 +115,7 @@ async def test_a_server_that_hangs_up(connected: Connected) -> None:
             await server.send("last")
             await server.stream.aclose()
             assert list(await transport.receive()) == ["last"]
-            assert "hung up" in await why_broken(transport)
+            assert "without a close frame" in await why_broken(transport)
 
 
 async def test_a_server_that_resets_the_connection_within_a_frame(connected: Connected) -> None:
@@ -253,7 +253,7 @@ async def test_a_server_that_reads_nothing_does_not_hold_senders_for_ever(connec
                 for _ in range(3):
                     tasks.start_soon(send)
     assert len(caught) == 3
-    assert all("did not read what was sent for 0.1 seconds" in message for message in caught)
+    assert all("did not read the sent data for 0.1 seconds" in message for message in caught)
 
 
 async def test_a_cancelled_sender_leaves_whole_frames_only(connected: Connected) -> None:
