@@ -1,7 +1,7 @@
-"""The demo itself: load a model twice, list both, ask one of them, see them go.
+"""The demo itself: load a model twice, list both instances, ask one of them, and unload both.
 
-It is written to be read: this is how `AsyncClient` is used. Where the server and the model come from is in
-``_stage.py``, how it looks on the screen in ``_screen.py``.
+It is an example of the use of `AsyncClient`. ``_stage.py`` finds the server and the model, and ``_screen.py`` prints
+the output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["demo"]
 
 QUESTION = "Give me three reasons to be happy today."
 
-# Seconds: how long the second instance may be idle, and how much later a server may be in noticing.
+# Seconds: the TTL of the second instance, and the delay with which a server may unload it after that.
 TTL = 5
 PATIENCE = 30
 
@@ -28,7 +28,7 @@ async def demo(client: AsyncClient, model_key: str, second_name: str, screen: Sc
     :param client: a client of any server.
     :param model_key: the language model to load.
     :param second_name: the identifier of its second instance.
-    :param screen: where to show it.
+    :param screen: the screen that shows it.
     """
     async with AsyncExitStack() as clean_up:
         screen.heading("Load two instances of one model")
@@ -54,7 +54,7 @@ async def demo(client: AsyncClient, model_key: str, second_name: str, screen: Sc
 async def load(
     client: AsyncClient, model_key: str, identifier: str | None, ttl: float, screen: Screen
 ) -> AsyncLLM:
-    """Load an instance, with a progress bar. Ctrl-C in here cancels the load on the server."""
+    """Load an instance, with a progress bar. Ctrl-C during the load cancels it on the server."""
     with screen.progress(identifier or model_key) as bar:
         async with client.llm.load_new_instance_stream(model_key, identifier, ttl=ttl) as loading:
             async for progress in loading:
@@ -90,6 +90,6 @@ async def watch_it_expire(client: AsyncClient, llm: AsyncLLM, screen: Screen) ->
 
 
 async def unload_if_there(llm: AsyncLLM) -> None:
-    """Leave nothing behind, also after Ctrl-C or an error half-way."""
+    """Unload an instance if it is still loaded, also after Ctrl-C or an error."""
     with anyio.move_on_after(10, shield=True), suppress(LMStudioError):
         await llm.unload()

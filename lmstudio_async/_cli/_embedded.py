@@ -1,4 +1,4 @@
-"""What the commands find out before they start the embedded server: what it could load."""
+"""The models that the embedded server could load: the commands look for them before they start it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_folder", "has_llm", "models_in"]
 
 
 def check_folder(folder: Path) -> Path:
-    """Make sure that there is such a folder."""
+    """Return the folder if it exists; raise an error otherwise."""
     if not folder.is_dir():
         raise LMStudioValueError(
             f"There is no folder {folder}. Make it and put models there as publisher/repository/file.gguf, "
@@ -27,7 +27,7 @@ def check_folder(folder: Path) -> Path:
 async def models_in(
     folder: Path, embedding_models: Sequence[str] = ()
 ) -> tuple[Sequence[CatalogEntry], Mapping[str, str]]:
-    """The models of a folder, and by path why other files were skipped.
+    """Return the models of a folder, and the reasons why other files were skipped, by path.
 
     :param embedding_models: as for ``EmbeddedServer``.
     """
@@ -36,7 +36,7 @@ async def models_in(
 
 
 async def has_llm(folder: Path, key: str | None) -> bool:
-    """Whether a folder has the language model that a key means, or any if there is no key."""
+    """Return whether a folder has the language model that a key means, or any language model if there is no key."""
     if key is None:
         models, _ = await models_in(folder)
         return any(model.type == "llm" for model in models)

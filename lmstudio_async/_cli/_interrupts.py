@@ -1,4 +1,4 @@
-"""Ctrl-C, so that it cleans up also where it comes as several signals."""
+"""Handling of Ctrl-C that lets the clean-up finish, even if Ctrl-C arrives as several signals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ONE_CTRL_C = 1.0
 
 @contextlib.contextmanager
 def patient_interrupts() -> Iterator[None]:
-    """Have the first SIGINT or SIGTERM cancel the task that runs, and let it clean up. Used in that task.
+    """Make the first SIGINT or SIGTERM cancel the task that uses this context manager, and let the task clean up.
 
-    The terminal sends Ctrl-C to all of its programs, and a program such as tox sends it on to those that it has
-    started. The event loop takes the second signal for impatience, and would stop the clean-up half-way.
+    The terminal sends Ctrl-C to all of its programs, and a program such as tox sends it on to the programs that it has
+    started. At the second signal, the event loop would stop the clean-up half-way.
     """
     of_event_loop = signal.getsignal(signal.SIGINT)
     if not callable(of_event_loop):
@@ -37,7 +37,7 @@ def patient_interrupts() -> Iterator[None]:
             first = time.monotonic()
             of_event_loop(signal.SIGINT, frame)
         elif time.monotonic() - first > ONE_CTRL_C:
-            # The clean-up has limits, but not everybody has the time. Workers end when their server does.
+            # The clean-up is bounded in time, but the user may not want to wait. Workers end when their server does.
             os._exit(INTERRUPTED)
 
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Reads the command line, runs the command, and turns its end into an exit code and at most one sentence."""
+"""Reads the command line, runs the command, and turns its end into an exit code and at most one message."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PROGRAM = "python -m lmstudio_async"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    :param arguments: what follows the program's name; None takes the command line.
+    :param arguments: the arguments after the program's name; None takes those of the command line.
     :return: the exit code: 0 for success, 1 for a failure that was explained, 130 after Ctrl-C in the demo.
     """
     given = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a model says may have characters that the terminal has not.
+            # A model's answer may have characters that the terminal cannot show.
             stream.reconfigure(errors="replace")
     try:
         return _run(given)
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output has left, as `head` does: there is nobody to talk to any more.
+        # The reader of the output has closed it, as `head` does, so that no message can be printed.
         discard_output(sys.stdout)
         return 1
     except OSError as error:
         print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
         return 1
     finally:
-        # On a full disk the interpreter would end with an exit code of its own.
+        # Without this, the interpreter would end with its own exit code if the disk is full.
         flush_or_discard(sys.stderr)
 
 
@@ -53,7 +53,7 @@ def _run(given: argparse.Namespace) -> int:
         anyio.run(_serve if given.command == "serve" else _demo, given)
     except KeyboardInterrupt:
         if given.command == "serve":
-            # Serving has no other end: that is how it succeeds.
+            # An interrupt is a success here, because serving has no other end.
             return 0
         print("\nInterrupted. Nothing that the demo loaded is left.", file=sys.stderr)
         return INTERRUPTED
@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--host",
         metavar="HOST",
-        help="where LM Studio is: host:port or a URL, or 'embedded' for the embedded server; "
-        "otherwise LMSTUDIO_HOST, then the ports of this machine",
+        help="address of LM Studio: host:port or a URL, or 'embedded' for the embedded server; "
+        "default: LMSTUDIO_HOST, then the ports of this machine",
     )
-    demo.add_argument("--model", metavar="KEY", help="the model to load; otherwise the smallest LLM there is")
+    demo.add_argument("--model", metavar="KEY", help="the model to load; default: the smallest LLM")
     demo.add_argument("--models", metavar="DIR", help="use the embedded server, with this models folder")
 
     serve = commands.add_parser(
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--models",
         metavar="DIR",
-        help="the models folder: publisher/repository/file.gguf; otherwise LM Studio's own",
+        help="the models folder: publisher/repository/file.gguf; default: LM Studio's own",
     )
     serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
     serve.add_argument(
@@ -127,36 +127,37 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="TOKEN",
-        help="an API token that clients must have one of (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); can be repeated; "
-        "other users of this machine may see it in the list of processes",
+        help="an API token (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); if there are any, each client must have one of them; "
+        "can be repeated; other users of this machine may see it in the list of processes",
     )
     serve.add_argument(
         "--token-file",
         action="append",
         default=[],
         metavar="FILE",
-        help="a file of such tokens, one in a line, which only who may read the file can see; can be repeated",
+        help="a file of API tokens, one per line, so that only users who may read the file can see them; "
+        "can be repeated",
     )
     serve.add_argument(
         "--allow-origin",
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="web pages that may use the server besides those of this machine, such as https://chat.example or "
-        "app://obsidian; can be repeated",
+        help="the origin of web pages that may use the server besides the pages of this machine, such as "
+        "https://chat.example or app://obsidian; can be repeated",
     )
     serve.add_argument(
         "--embedding-model",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="models that embed texts, though their files are like those of any LLM: a key or a path, which may have "
-        "* and ? in it, such as '*-encoder'; can be repeated",
+        help="an embedding model whose file looks like that of an LLM: a key or a path, which may contain * and ?, "
+        "such as '*-encoder'; can be repeated",
     )
     serve.add_argument(
         "--no-auto-evict",
         action="store_true",
-        help="keep models that were loaded on demand when another one is",
+        help="keep models of just-in-time loads when another model is loaded just in time",
     )
     return parser
 

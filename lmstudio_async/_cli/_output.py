@@ -1,4 +1,4 @@
-"""Standard output and standard error that take nothing any more."""
+"""Standard output and standard error that cannot be written any more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["discard_output", "flush_or_discard"]
 
 
 def discard_output(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that comes, nowhere: else the interpreter would fail to flush it.
+    """Discard the buffered and all further output of a stream, because the interpreter would fail to flush it.
 
     :param stream: standard output or standard error.
     """
@@ -21,7 +21,7 @@ def discard_output(stream: TextIO) -> None:
 
 
 def flush_or_discard(stream: TextIO | None) -> None:
-    """Write what a stream still holds, or discard it: what cannot be written is no failure of the program.
+    """Write the buffered output of a stream, or discard it: unwritable output is no failure of the program.
 
     :param stream: standard error; None if there is none.
     """

@@ -1,4 +1,4 @@
-"""What the demo looks like in a terminal, with rich."""
+"""Output of the demo in a terminal, with rich."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LABEL_WIDTH = 22
 
 
 class RichScreen(Screen):
-    """Colours where the terminal has them, bars that move, a table.
+    """Output with colours where the terminal has them, moving progress bars, and a table.
 
-    :param console: where to show it; None for standard output.
+    :param console: the console to print on; None for standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -33,12 +33,12 @@ class RichScreen(Screen):
         self._console.width = min(self._console.width, WIDEST)
 
     def title(self, text: str) -> None:
-        """What all of it is about."""
+        """Print the title of the demo."""
         self._console.print(Text(printable(text), "bold"))
         self._console.print()
 
     def fact(self, name: str, value: str) -> None:
-        """Something to know beforehand."""
+        """Print a fact about the demo, before its first step."""
         line = Table.grid(padding=0)
         line.add_column(width=8, style="dim")
         line.add_column(overflow="fold")
@@ -46,20 +46,20 @@ class RichScreen(Screen):
         self._console.print(line)
 
     def heading(self, text: str) -> None:
-        """The next step."""
+        """Print the heading of the next step."""
         self._console.print()
         self._console.print(Text(printable(text), "bold cyan"))
 
     def note(self, text: str) -> None:
-        """A remark on what was shown last."""
+        """Print a remark on the output before it."""
         self._console.print(Text(INDENT + printable(text), "dim"))
 
     def progress(self, label: str) -> AbstractContextManager[Bar]:
-        """A progress bar."""
+        """Show a progress bar."""
         return _live(self._console, label)
 
     def table(self, instances: Sequence[AsyncLLM]) -> None:
-        """The loaded instances."""
+        """Print the loaded instances."""
         if not instances:
             self._console.print(f"{INDENT}Nothing is loaded.")
             return
@@ -71,11 +71,11 @@ class RichScreen(Screen):
         self._console.print(Padding(table, (0, 0, 0, len(INDENT))))
 
     def end(self, source: Path) -> None:
-        """All went well, and where to read how it was done."""
+        """Print that the demo succeeded, and the path of its source."""
         self._console.print()
-        # Not wrapped: a path is there to be copied.
+        # Not wrapped, so that the path can be copied.
         self._console.print(
-            Text.assemble(("Done. ", "bold green"), "How it was done: ", str(source)), soft_wrap=True
+            Text.assemble(("Done. ", "bold green"), "Source of this demo: ", str(source)), soft_wrap=True
         )
 
 

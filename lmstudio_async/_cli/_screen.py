@@ -1,4 +1,4 @@
-"""What the demo looks like on anything that takes text: one line after the other."""
+"""Output of the demo as plain text: one line after the other."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ COLUMNS = ("identifier", "model key", "TTL", "context")
 
 
 class Bar(Protocol):
-    """Shows how far something has come."""
+    """A progress bar."""
 
     def show(self, fraction: float, note: str) -> None:
-        """Show a fraction from 0.0 to 1.0, and in a word or two what is going on."""
+        """Show a fraction from 0.0 to 1.0, and a note of a word or two about the current activity."""
 
 
 class Screen:
-    """Plain text: for pipes and logs, and for terminals without rich."""
+    """Output as plain text, for pipes, logs, and terminals without rich."""
 
     def title(self, text: str) -> None:
-        """What all of it is about."""
+        """Print the title of the demo."""
         self._line(text)
         self._line()
 
     def fact(self, name: str, value: str) -> None:
-        """Something to know beforehand."""
+        """Print a fact about the demo, before its first step."""
         self._line(f"{name:8}{value}")
 
     def heading(self, text: str) -> None:
-        """The next step."""
+        """Print the heading of the next step."""
         self._line()
         self._line(text)
 
     def note(self, text: str) -> None:
-        """A remark on what was shown last."""
+        """Print a remark on the output before it."""
         self._line(f"{INDENT}({text})")
 
     def progress(self, label: str) -> AbstractContextManager[Bar]:
-        """A progress bar: here a line for every 10 %."""
+        """Show progress: here a line for every 10 %."""
         return _lines(label)
 
     @contextmanager
     def paragraph(self) -> Iterator[Paragraph]:
-        """Text that comes in pieces."""
+        """Print text that comes in pieces."""
         paragraph = Paragraph(min(shutil.get_terminal_size().columns, WIDEST))
         try:
             yield paragraph
@@ -61,7 +61,7 @@ class Screen:
             paragraph.end()
 
     def table(self, instances: Sequence[AsyncLLM]) -> None:
-        """The loaded instances."""
+        """Print the loaded instances."""
         if not instances:
             self._line(f"{INDENT}Nothing is loaded.")
             return
@@ -72,16 +72,16 @@ class Screen:
             self._line(INDENT + "   ".join(cells).rstrip())
 
     def end(self, source: Path) -> None:
-        """All went well, and where to read how it was done."""
+        """Print that the demo succeeded, and the path of its source."""
         self._line()
-        self._line(f"Done. How it was done: {source}")
+        self._line(f"Done. Source of this demo: {source}")
 
     def _line(self, text: str = "") -> None:
         print(printable(text), flush=True)
 
 
 class Paragraph:
-    """Text in pieces, wrapped at words, each piece shown as soon as it is there.
+    """Text in pieces, wrapped at words; each piece is printed as soon as it arrives.
 
     :param width: columns of the terminal.
     """
@@ -92,12 +92,12 @@ class Paragraph:
 
     def write(self, text: str) -> None:
         """Show the next piece."""
-        # A model must not move the cursor.
+        # Control characters are replaced, so that a model cannot move the cursor.
         text = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
         for number, line in enumerate(text.split("\n")):
             if number:
                 self.end()
-            # A word may come in several pieces: only where one begins can the line be broken.
+            # A line is broken only where a word begins, because a word may come in several pieces.
             for word in line.replace(" ", "\0 ").split("\0"):
                 self._write_word(word)
         sys.stdout.flush()
@@ -136,7 +136,7 @@ def _lines(label: str) -> Iterator[Bar]:
 
 
 def row(llm: AsyncLLM) -> tuple[str, ...]:
-    """What the table says about an instance, by `COLUMNS`."""
+    """Return the table's row about an instance, in the order of `COLUMNS`."""
     ttl = "never" if llm.info.ttl is None else f"{llm.info.ttl:g} s"
     names = (printable(name, 200) for name in (llm.identifier, llm.info.model_key))
     return *names, ttl, f"{llm.info.context_length:,} tokens"

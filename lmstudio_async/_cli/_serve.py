@@ -33,11 +33,11 @@ async def serve(
     :param models: the models folder; None for the usual one.
     :param host: the address to listen at.
     :param port: the port; 0 for a free one.
-    :param tokens: API tokens, one of which each client must have; none lets everybody in.
-    :param auto_evict: whether models that were loaded on demand make room for each other.
-    :param allowed_origins: web pages that may use the server besides those of this machine.
-    :param embedding_models: keys or patterns of models that embed, though their files are like those of any LLM.
-    :raises LMStudioError: if it cannot run like that.
+    :param tokens: API tokens, one of which each client must have; without any, every client is accepted.
+    :param auto_evict: whether a just-in-time load evicts the models of earlier just-in-time loads.
+    :param allowed_origins: origins of web pages that may use the server besides the pages of this machine.
+    :param embedding_models: keys or patterns of embedding models whose files look like those of an LLM.
+    :raises LMStudioError: if the server cannot run with these options.
     """
     check_extra()
     from lmstudio_async.embedded._origins import is_loopback
@@ -45,9 +45,9 @@ async def serve(
 
     if not tokens and not is_loopback(host):
         raise LMStudioValueError(
-            f"Everybody who can reach {host} could use this server. Say who may: "
-            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file of "
-            "such lines with --token-file."
+            f"Without an API token, every client that can reach {host} could use this server. Give one with "
+            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file with "
+            "one token per line with --token-file."
         )
     server = EmbeddedServer(
         models,
@@ -65,7 +65,7 @@ async def serve(
         shown = printable(f"{names} from {folder}")
         lines = [f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it."]
         if not found:
-            lines.append("Put GGUF files there, as publisher/repository/file.gguf: they need no restart.")
+            lines.append("Put GGUF files there, as publisher/repository/file.gguf; no restart is needed.")
         lines += [printable(f"Skipped {path}: {reason}.") for path, reason in skipped.items()]
         _say(lines)
 
@@ -74,11 +74,11 @@ async def serve(
 
 
 def tokens_in(file: str) -> list[str]:
-    """The API tokens in a file, one in a line.
+    """Return the API tokens in a file, one per line.
 
-    :param file: its path; empty lines and those that begin with ``#`` count for nothing.
-    :raises LMStudioValueError: if there is none in it: who names a file does not mean to let everybody in.
-    :raises OSError: if it cannot be read.
+    :param file: its path; empty lines and lines that begin with ``#`` are ignored.
+    :raises LMStudioValueError: if the file has no token, because a server without tokens would accept every client.
+    :raises OSError: if the file cannot be read.
     """
     try:
         lines = [line.strip() for line in Path(file).read_text("utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""What the demo is played on: a server and a model, found or made."""
+"""The server and the model of the demo, found or made."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ PACKAGE_MODEL = "smollm2-135m-instruct"
 async def play(host: str | None, models: str | None, model_key: str | None) -> None:
     """Find a server and a model, and show the demo.
 
-    :param host: where LM Studio is, or ``"embedded"``; None looks for it, and takes the embedded server otherwise.
+    :param host: address of LM Studio, or ``"embedded"``; None looks for LM Studio, else takes the embedded server.
     :param models: the embedded server's models folder; None takes the usual one, else the model of a package.
     :param model_key: the model; None takes the smallest LLM.
     :raises LMStudioError: if something is missing, or goes wrong.
     """
     if models is not None and host not in (None, EMBEDDED):
         raise LMStudioValueError(
-            f"--models is for the embedded server, and --host {host} is another: give one of the two."
+            f"--models is for the embedded server, and --host {host} is another one: give one of the two."
         )
     screen = _best_screen()
     screen.title("lmstudio-async: load, watch, use and unload a model")
@@ -61,7 +61,7 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
 
 
 def _best_screen() -> Screen:
-    """Progress bars in a terminal, if rich is installed; else plain text."""
+    """Return a screen with progress bars in a terminal if rich is installed, else one of plain text."""
     if sys.stdout.isatty() and find_spec("rich") is not None:
         from lmstudio_async._cli._rich_screen import RichScreen
 
@@ -93,7 +93,7 @@ def _about(model: AsyncDownloadedLlm) -> str:
 
 
 async def _find_host(host: str | None, screen: Screen) -> str:
-    """Where LM Studio answers, or ``"embedded"``."""
+    """Return the address where LM Studio responds, or ``"embedded"``."""
     if host is not None:
         return host
     if named := os.environ.get("LMSTUDIO_HOST"):
@@ -118,7 +118,7 @@ async def _check_it_answers(client: AsyncClient) -> None:
 
 
 async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDownloadedLlm | None:
-    """The smallest LLM, or the one that was asked for if the list has it under this name."""
+    """Return the smallest LLM, or the requested one if the list has it under this name."""
     downloaded = await client.llm.list_downloaded()
     if model_key is not None:
         return next((model for model in downloaded if model_key in (model.model_key, model.path)), None)
@@ -132,7 +132,7 @@ async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDown
 
 @asynccontextmanager
 async def _models_folder(models: str | None, model_key: str | None, screen: Screen) -> AsyncIterator[Path]:
-    """A models folder that has the model, for as long as it is needed."""
+    """Provide a models folder that has the model, until the context ends."""
     check_extra()
     folder = EmbeddedServer(models).models_folder
     if models is not None:
@@ -147,7 +147,7 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
         raise LMStudioRuntimeError(await _what_is_missing(folder, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
-        # A hard link costs nothing; from one file system to another there is none, and a copy takes a moment.
+        # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.
         await anyio.to_thread.run_sync(_link_or_copy, packaged, Path(name, REPOSITORY, PACKAGE_FILE))
         yield Path(name)
 
@@ -162,7 +162,7 @@ async def _what_is_missing(folder: Path, model_key: str | None, others: Sequence
 
 
 def _packaged_model() -> Path | None:
-    """The model in the installed package, which is found without running any of its code."""
+    """Return the model in the installed package. The package is found without running any of its code."""
     spec = find_spec(PACKAGE)
     places = spec.submodule_search_locations if spec is not None else None
     files = (Path(place) / PACKAGE_FILE for place in places or ())

@@ -203,7 +203,7 @@ def test_an_address_for_everybody_needs_a_token(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
     said = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
-    assert "Everybody who can reach 0.0.0.0 could use this server" in said
+    assert "every client that can reach 0.0.0.0 could use this server" in said
     assert "--token sk-lm-" in said
 
 
