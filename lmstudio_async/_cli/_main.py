@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="TOKEN",
-        help="an API token (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); if there are any, each client must have one of them; "
+        help="an API token (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy); each client must have one of the given tokens; "
         "can be repeated; other users of this machine may see it in the list of processes",
     )
     serve.add_argument(

@@ -1,4 +1,4 @@
-"""What programs that use the SDK are tested with: models that say what a test tells them to, on the real server.
+"""Support for tests of programs that use the SDK: models with scripted answers, on the real embedded server.
 
 It needs the extra ``embedded``. Nothing is downloaded, and a model is loaded in a fraction of a second::
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CHATML", "GEMMA", "HARMONY", "HERMES", "LLAMA", "MAGISTRAL", "MISTRAL", "THINKING", "XML"]
 
-# The number of answers so far picks the script: a marker token at the end of the prompt leads to it.
+# The number of answers so far selects the script, by a marker token at the end of the prompt.
 # REPLIES stands for the number of scripts after the first one.
 _PROMPT = r"""
 {%- if add_generation_prompt %}
@@ -153,7 +153,7 @@ THINKING = (
 {%- endfor %}"""
     + _PROMPT
 )
-"""A chat template of a model that thinks aloud in ``<think>`` before it answers."""
+"""A chat template of a model that reasons in ``<think>`` before it answers."""
 
 GEMMA = r"""
 {{- bos_token }}
@@ -170,7 +170,7 @@ GEMMA = r"""
 {%- if add_generation_prompt %}
     {{- '<start_of_turn>model\n' }}
 {%- endif %}"""
-"""A chat template that knows no system, and wants user and assistant to take turns."""
+"""A chat template that refuses system messages, and requires user and assistant messages to alternate."""
 
 HARMONY = r"""
 {{- '<|start|>system<|message|>You are ChatGPT.\n# Valid channels: analysis, commentary, final.<|end|>' }}
@@ -191,7 +191,7 @@ HARMONY = r"""
 {%- if add_generation_prompt %}
     {{- '<|start|>assistant' }}
 {%- endif %}"""
-"""A chat template of a model that thinks in one channel and answers in another."""
+"""A chat template of a model that reasons in one channel and answers in another."""
 
 MAGISTRAL = r"""
 {%- for message in messages %}
@@ -204,4 +204,4 @@ MAGISTRAL = r"""
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\n' }}
 {%- endif %}"""
-"""A chat template of a model that thinks between marks of its own."""
+"""A chat template of a model that reasons between other tags than ``<think>``."""

@@ -20,7 +20,7 @@ _ALIGNMENT = 32
 
 
 def write_gguf(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]) -> Path:
-    """Write any GGUF of F32 tensors. Zeros take no space where the file system can have holes."""
+    """Write a GGUF file of F32 tensors. Zeros take no space if the file system has sparse files."""
     header, total = gguf_bytes(metadata, {name: shape for name, (shape, _) in tensors.items()})
     with path.open("wb") as file:
         file.write(header)
@@ -35,7 +35,7 @@ def write_gguf(path: Path, metadata: Metadata, tensors: Mapping[str, Tensor]) ->
 
 
 def gguf_bytes(metadata: Metadata, shapes: Mapping[str, Shape]) -> tuple[bytes, int]:
-    """A header up to where its tensors begin, and the size of the whole file, in bytes."""
+    """Return the file's content up to the first tensor, and the size of the whole file in bytes."""
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(shapes), len(metadata))]
     for key, value in metadata.items():
         parts += [_string(key), _value(value)]

@@ -26,17 +26,17 @@ __all__ = ["ModelsFolder", "tool_call"]
 class ModelsFolder:
     """A models folder as LM Studio has it, ``publisher/repository/file.gguf``, for tiny models.
 
-    They are real GGUF files, made in milliseconds, and the embedded server loads them with llama.cpp like any other.
-    An LLM says what its script says, word by word, whatever it is asked; so a test knows every answer.
+    The models are real GGUF files, made in milliseconds, and the embedded server loads them with llama.cpp like any
+    other. An LLM answers any prompt with its script, word by word, so that a test knows every answer.
 
-    :param folder: where it is, or shall be.
+    :param folder: path of the folder, which need not exist yet.
 
     ::
 
         models = ModelsFolder(tmp_path)
         models.add_llm("qwen3-4b", script="Hello there")
         models.add_llm("talker", script="on and on ", endless=True)  # for cancelling
-        models.add_llm("slow", padding_mb=256)  # loads noticeably
+        models.add_llm("slow", padding_mb=256)  # takes a moment to load
         models.add_llm(
             "tools",
             script=tool_call("add", a=1, b=2),  # the first answer of a conversation
@@ -44,10 +44,10 @@ class ModelsFolder:
             chat_template=HERMES,
         )
         models.add_llm("thinker", script="<think>Hm</think>Yes", chat_template=THINKING)
-        models.add_llm("dice", script=None)  # random words: seeds count
+        models.add_llm("dice", script=None)  # random words, chosen by the seed
         models.add_embedding("embed", dimensions=16)
         models.add_llm("eye", script="A cat")
-        models.add_projector("test/eye-GGUF/mmproj-eye-F16.gguf")  # makes its neighbours see
+        models.add_projector("test/eye-GGUF/mmproj-eye-F16.gguf")  # the LLMs beside it accept images
         models.add_broken("broken", "missing tensor")  # its load fails
 
         async with EmbeddedServer(models.folder) as server, AsyncClient(server) as client:
@@ -59,7 +59,7 @@ class ModelsFolder:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Path of the folder."""
         return self._folder
 
     def add_llm(
@@ -81,22 +81,23 @@ class ModelsFolder:
 
         :param model: its model key, such as ``"qwen3-4b"``; or the path of the file in the folder,
             ``"qwen/qwen3-4b-GGUF/qwen3-4b-Q4_K_M.gguf"``.
-        :param script: what it says. A text is cut at its words; give the pieces, all different and each longer than
-            a byte, to choose the fragments yourself. None: random words, chosen by temperature and seed; and held to
-            a JSON schema the shortest answers that it allows (give its strings a ``maxLength``: they end with that).
-        :param then: what it says in the second, third, ... answer of a conversation, instead of the script again.
+        :param script: its answer. A text is split into words; to choose the fragments yourself, give the pieces, all
+            different and each longer than a byte. None: random words, chosen by temperature and seed; with a JSON
+            schema, the shortest answers that the schema allows (give its strings a ``maxLength``, which ends them).
+        :param then: its second, third, ... answer in a conversation, instead of the script again.
         :param endless: begin again at the end of the script (or of the random words), and never stop.
         :param name: its name for people.
         :param context_length: the longest context that it claims to be trained for, in tokens.
-        :param architecture: one that has the same tensors as ``llama``, such as ``qwen2`` or ``smollm3``.
+        :param architecture: an architecture with the same tensors as ``llama``, such as ``qwen2`` or ``smollm3``.
         :param chat_template: ``CHATML``, ``HERMES`` (tools), ``THINKING`` (reasoning), your own in Jinja, or None for
             a base model. The scripts of ``then`` need one of the three.
-        :param padding_mb: make the file that many MiB larger, so that loading it takes a while. The file system
-            can store that in no space, if it has sparse files.
-        :param blocks: how many layers it has.
+        :param padding_mb: make the file that many MiB larger, so that loading it takes a while. The padding takes no
+            disk space if the file system has sparse files.
+        :param blocks: number of its layers.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if there can be no such file.
+        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder, or the scripts
+            cannot be split into different pieces.
         """
         return write_llm(
             self._place(model),
@@ -121,15 +122,15 @@ class ModelsFolder:
         context_length: int = 512,
         metadata: Metadata | None = None,
     ) -> Path:
-        """Add an embedding model: other texts get other vectors, the same words in another order too.
+        """Add an embedding model: different texts get different vectors, also the same words in another order.
 
         :param model: its model key, or the path of the file in the folder.
-        :param dimensions: the length of a vector; even.
+        :param dimensions: the length of a vector; an even number.
         :param name: its name for people.
         :param context_length: the longest text, in tokens; a token is an ASCII character.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if there can be no such file.
+        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder.
         """
         return write_embedding(
             self._place(model),
@@ -140,24 +141,24 @@ class ModelsFolder:
         )
 
     def add_projector(self, path: str, *, metadata: Metadata | None = None) -> Path:
-        """Add what makes the LLMs beside it see images. What a scripted one says does not depend on what it sees.
+        """Add a projector, by which the LLMs beside it accept images. A scripted answer does not depend on the image.
 
-        :param path: of the file in the folder; its name begins with ``mmproj``.
+        :param path: path of the file in the folder; its name begins with ``mmproj``.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if there can be no such file.
+        :raises LMStudioValueError: if ``path`` is no path of a file in the folder.
         """
         return write_projector(self._place(path), metadata=metadata)
 
     def add_broken(self, model: str, kind: BrokenKind = "truncated") -> Path:
-        """Add a file that no engine can load, whatever its name says.
+        """Add a file that no engine can load, although its name is that of a model.
 
-        :param model: what would be its model key, or the path of the file in the folder.
-        :param kind: ``"missing tensor"`` is listed, and its load fails. The others the server leaves out of its
-            lists: ``"truncated"`` has a sound header and lacks the end of its tensors, as an unfinished download does;
+        :param model: its model key if it were sound, or the path of the file in the folder.
+        :param kind: ``"missing tensor"`` is listed, and its load fails. The server does not list the other kinds:
+            ``"truncated"`` has a sound header and lacks the end of its tensors, as an unfinished download does;
             ``"cut in header"``, ``"no tensors"``, ``"empty"``, ``"bad magic"`` and ``"absurd counts"``.
         :return: the file.
-        :raises LMStudioValueError: if there can be no such file.
+        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder.
         """
         return write_broken(self._place(model), kind)
 
@@ -175,11 +176,11 @@ class ModelsFolder:
 
 
 def tool_call(name: str, /, **arguments: object) -> list[str]:
-    """Give the script of a call of a tool, as a model with the ``HERMES`` template makes it.
+    """Return the script of a tool call, as a model with the ``HERMES`` template makes it.
 
     :param name: the tool's name.
-    :param arguments: what it is called with, as JSON can have it.
-    :return: what to give to :meth:`ModelsFolder.add_llm` as a script. The arguments come in several fragments.
+    :param arguments: the arguments of the call, as JSON values.
+    :return: a script for :meth:`ModelsFolder.add_llm`. The arguments come in several fragments.
 
     ::
 

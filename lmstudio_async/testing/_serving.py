@@ -1,4 +1,4 @@
-"""The embedded server behind a port, beside whatever else the program does."""
+"""The embedded server behind a port, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def served(server: EmbeddedServer) -> Iterator[str]:
     Clients of every kind can use it: async ones on any event loop, blocking ones, and other programs. The fixture
     ``lmstudio_host`` of the pytest plugin is the same thing, ready-made.
 
-    :param server: what to serve, not yet entered.
-    :return: a context manager, which gives the host and the port, such as ``"127.0.0.1:41343"``. Leaving it unloads
+    :param server: the server to run, not yet entered.
+    :return: a context manager whose value is the host and the port, such as ``"127.0.0.1:41343"``. Leaving it unloads
         all models.
-    :raises LMStudioRuntimeError: if the extra ``embedded`` is not installed, or that server runs already.
-    :raises LMStudioOSError: if this machine gives out no port.
+    :raises LMStudioRuntimeError: if the extra ``embedded`` is not installed, or the server runs already.
+    :raises LMStudioOSError: if the server cannot listen on any port of this machine.
 
     ::
 
@@ -45,5 +45,5 @@ def served(server: EmbeddedServer) -> Iterator[str]:
             yield address
         finally:
             if not serving.cancel():
-                # It ended by itself, and says why.
+                # The server ended by itself: raise its error.
                 serving.result()

@@ -1,6 +1,6 @@
 """Tiny GGUF models, written in milliseconds by the standard library, which real llama.cpp loads.
 
-A *scripted* LLM says exactly its script after any prompt, at any temperature, and stops. It is a real transformer
+A *scripted* LLM answers any prompt with exactly its script, at any temperature, and stops. It is a real transformer
 whose blocks add nothing, so that the last token alone decides the next one: every token of a prompt leads to the first
 piece of the script, every piece to the next one, and the last one to the end.
 """
@@ -21,7 +21,7 @@ from lmstudio_async.testing._gguf_writer import Metadata, Tensor, Value, write_g
 
 __all__ = ["BrokenKind", "Script", "different", "write_broken", "write_embedding", "write_llm"]
 
-#: What a model says: a text, or the very pieces (one token each, all different, each longer than a byte).
+#: The answer of a model: a text, or its pieces (one token each, all different, each longer than a byte).
 Script: TypeAlias = str | Sequence[str]
 
 BrokenKind: TypeAlias = Literal[
@@ -51,9 +51,9 @@ def write_llm(
     blocks: int = 1,
     metadata: Metadata | None = None,
 ) -> Path:
-    """Write an LLM that answers with its script; ``ModelsFolder.add_llm`` says how.
+    """Write an LLM that answers with its script; see ``ModelsFolder.add_llm``.
 
-    Ids 0..255 of its vocabulary are the bytes themselves. The padding is experts that are never used.
+    Ids 0..255 of its vocabulary are the bytes themselves. The padding consists of experts that are never used.
     """
     vocabulary, embedding, output = (
         _random_words(endless) if script is None else _scripted(script, then, endless)
@@ -172,7 +172,7 @@ def write_embedding(
 
 
 def write_broken(path: Path, kind: BrokenKind = "truncated") -> Path:
-    """Write a file that is no model, whatever its name says; see ``ModelsFolder.add_broken``."""
+    """Write a file that no engine can load; see ``ModelsFolder.add_broken``."""
     if kind == "empty":
         path.write_bytes(b"")
         return path
@@ -197,7 +197,7 @@ def write_broken(path: Path, kind: BrokenKind = "truncated") -> Path:
 def _scripted(
     script: Script, then: Sequence[Script], endless: bool
 ) -> tuple[list[str], array[float], array[float]]:
-    """Vocabulary, embedding and output matrix of a model in which each token leads to exactly one other."""
+    """Return vocabulary, embedding and output matrix of a model in which each token leads to exactly one other."""
     used = {"\n"}
     replies = [_pieces(reply, used) for reply in (script, *then)]
     vocabulary = [*_BYTES, *_CONTROL, *(f"<|reply_{n + 1}|>" for n in range(len(then)))]
@@ -213,7 +213,7 @@ def _scripted(
             leads_to[here] = here = following
         leads_to[here] = leads_to[start] if endless and here != start else _END_OF_ANSWER
     dice = random.Random(len(vocabulary))
-    # A token that is no piece has the vector of the start: whatever ends the prompt, the script follows.
+    # A token that is no piece has the vector of the start, so that the script follows any last token of a prompt.
     start_vector = _noise(dice, _WIDTH, 1.0)
     vectors = {token: _noise(dice, _WIDTH, 1.0) for token in leads_to if token != _END_OF_TEXT}
     embedding, output = array("f"), array("f", bytes(4 * _WIDTH * len(vocabulary)))
@@ -222,33 +222,33 @@ def _scripted(
     for token, following in leads_to.items():
         vector = vectors.get(token, start_vector)
         for i, number in enumerate(vector):
-            # So large a factor that no temperature in use ever takes another token.
+            # The factor is so large that no usual temperature selects another token.
             output[following * _WIDTH + i] += 8 * number
     return vocabulary, embedding, output
 
 
 def _random_words(endless: bool) -> _Weights:
-    """Vocabulary, embedding and output matrix of a model that says random words, and sometimes ends.
+    """Return vocabulary, embedding and output matrix of a model that answers with random words, and sometimes ends.
 
-    What it never says of its own accord, a grammar may make it say: then what closes an object or a list is likelier
-    by far than what goes on with it, that than all else, and blanks are the least likely. So the answer soon ends.
+    All other tokens need a grammar that forces them. Of these, the brackets that close an object or a list are by far
+    the likeliest, then the comma, then all others, and white space is the least likely, so that the answer soon ends.
     """
     vocabulary = [*_BYTES, *_CONTROL, *("".join(_BYTES[byte] for byte in word.encode()) for word in _WORDS)]
     sayable = {*range(259, len(vocabulary)), *(() if endless else (_END_OF_ANSWER,))}
-    # So far apart that no penalty for what was said already changes the order.
+    # The values are so far apart that no penalty for repeated tokens changes the order.
     likeliness = {**dict.fromkeys(sayable, 0.0), **dict.fromkeys(b"]}", -30.0), ord(","): -40.0}
     likeliness |= dict.fromkeys(b" \t\r\n", -60.0)
     dice = random.Random(0)
     embedding, output = array("f"), array("f")
     for token in range(len(vocabulary)):
-        # The first number is the same in all tokens, which makes it a constant that switches tokens off.
+        # The first number of the embedding is the same for all tokens, so that the output's first number is a bias.
         embedding += array("f", [4.0]) + _noise(dice, _WIDTH - 1, 1.0)
         output += array("f", [likeliness.get(token, -50.0)]) + _noise(dice, _WIDTH - 1, 0.1)
     return vocabulary, embedding, output
 
 
 def _pieces(script: Script, used: set[str]) -> list[str]:
-    """The script's tokens, none of them used before: only the token says how far the script is."""
+    """Return the script's tokens, none of them used before, because the last token alone decides the next one."""
     if isinstance(script, str):
         return different(re.findall(r"\s*\S+(?:\s+$)?|^\s+$", script), used)
     for piece in script:
@@ -261,7 +261,7 @@ def _pieces(script: Script, used: set[str]) -> list[str]:
 
 
 def different(pieces: Iterable[str], used: set[str]) -> list[str]:
-    """Join pieces with their neighbours until all are different, also from those used, and longer than a byte."""
+    """Join pieces with their neighbours until each is longer than a byte and occurs once, also among the used ones."""
     result: list[str] = []
     text = ""
     for piece in pieces:
@@ -283,7 +283,7 @@ def different(pieces: Iterable[str], used: set[str]) -> list[str]:
 
 
 def _byte_characters() -> list[str]:
-    """GPT-2's characters for the bytes 0..255: those that can be seen stand for themselves."""
+    """Return GPT-2's characters for the bytes 0..255: visible characters stand for themselves."""
     seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
     hidden = [byte for byte in range(256) if byte not in seen]
     return [chr(byte) if byte in seen else chr(256 + hidden.index(byte)) for byte in range(256)]

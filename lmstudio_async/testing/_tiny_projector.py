@@ -1,4 +1,4 @@
-"""A tiny eye for test models: an mmproj file that real llama.cpp loads, and looks at images with."""
+"""A tiny projector for test models: an mmproj file that real llama.cpp loads and encodes images with."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _BLOCKS = 2
 
 
 def write_projector(path: Path, *, model_width: int = 64, metadata: Metadata | None = None) -> Path:
-    """Write what lets an LLM see. It takes images to 32 x 32 pixels, and to four tokens.
+    """Write a projector, by which an LLM accepts images. The answer of a scripted model does not depend on the image.
 
-    What a scripted model says does not depend on what it sees.
+    The projector scales images to 32 x 32 pixels, and makes four tokens of each.
 
     :param model_width: the embedding length of the LLM; 64 is that of every scripted one.
     """

@@ -29,7 +29,7 @@ __all__ = ["lmstudio_host", "lmstudio_models"]
 def lmstudio_models(tmp_path: Path) -> ModelsFolder:
     """An empty models folder, for scripted models. They may be added while the server runs.
 
-    :param tmp_path: pytest's own.
+    :param tmp_path: pytest's fixture.
     :return: the folder.
     """
     return ModelsFolder(tmp_path / "lmstudio-models")
@@ -37,14 +37,14 @@ def lmstudio_models(tmp_path: Path) -> ModelsFolder:
 
 @pytest.fixture
 def lmstudio_host(lmstudio_models: ModelsFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Host and port of an embedded server that has the models of ``lmstudio_models``, for the time of a test.
+    """Host and port of an embedded server with the models of ``lmstudio_models``, which runs for the time of a test.
 
     ``AsyncClient()``, ``Client()`` and the default client of ``lmstudio_sync`` connect to it, here and in the programs
     that the test starts: it is the ``LMSTUDIO_HOST`` of their environment, and there is no API token.
 
-    :param lmstudio_models: what it can load.
-    :param monkeypatch: pytest's own.
-    :return: such as ``"127.0.0.1:41343"``.
+    :param lmstudio_models: the models that the server can load.
+    :param monkeypatch: pytest's fixture.
+    :return: for example ``"127.0.0.1:41343"``.
     """
     for name in ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +52,7 @@ def lmstudio_host(lmstudio_models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
     with served(EmbeddedServer(lmstudio_models.folder, threads=1)) as host:
         monkeypatch.setenv("LMSTUDIO_HOST", host)
         yield host
-        # The next test has another server. A test that did not use the facade has no default client either.
+        # Close the default client, because the next test has another server. Without the facade, there is no client.
         facade = sys.modules.get("lmstudio_sync")
         if facade is not None:
             facade.close_default_client()
