@@ -38,7 +38,7 @@ class RichScreen(Screen):
         self._console.print()
 
     def fact(self, name: str, value: str) -> None:
-        """Print a fact about the demo, before its first step."""
+        """Print a name and its value, before the first step."""
         line = Table.grid(padding=0)
         line.add_column(width=8, style="dim")
         line.add_column(overflow="fold")

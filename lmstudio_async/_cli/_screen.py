@@ -35,7 +35,7 @@ class Screen:
         self._line()
 
     def fact(self, name: str, value: str) -> None:
-        """Print a fact about the demo, before its first step."""
+        """Print a name and its value, before the first step."""
         self._line(f"{name:8}{value}")
 
     def heading(self, text: str) -> None:

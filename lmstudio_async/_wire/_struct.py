@@ -237,7 +237,7 @@ def _float(value: Any, _: Any) -> float:
     raise MalformedError(f"expected a number, got {_excerpt(value)}")
 
 
-# Shortens the value while it walks through it, because the value may be megabytes long or contain itself.
+# Shortens the value while it walks through it, because the value may be megabytes long or nested deeply.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 

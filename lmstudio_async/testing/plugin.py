@@ -52,7 +52,8 @@ def lmstudio_host(lmstudio_models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
     with served(EmbeddedServer(lmstudio_models.folder, threads=1)) as host:
         monkeypatch.setenv("LMSTUDIO_HOST", host)
         yield host
-        # Close the default client, because the next test has another server. Without the facade, there is no client.
+        # Close the default client, because the next test has another server. A test that did not import the facade has
+        # no default client.
         facade = sys.modules.get("lmstudio_sync")
         if facade is not None:
             facade.close_default_client()
