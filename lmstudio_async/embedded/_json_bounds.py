@@ -1,4 +1,7 @@
-"""Bounds of the schemas, tools and grammars of clients: the event loop walks them, and the engine unfolds them."""
+"""Size limits for the schemas, tools and grammars of clients.
+
+The limits are needed because the event loop walks this JSON, and the engine expands it in memory.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,28 @@ __all__ = ["count_problem", "grammar_problem", "size_problem"]
 _MOST_VALUES: Final = 10_000
 _MOST_CHARACTERS: Final = 1_000_000
 _DEEPEST: Final = 100
-# Measured with the engine: 20,000 items take it 0.4 s and 50 MB, 10**9 take all memory there is. Between 2,000 and
-# 3,000 properties it crashes.
+# Measured with the engine: 20,000 items cost 0.4 s and 50 MB, 10**9 items exhaust the memory of the machine. The
+# engine crashes at some number of properties between 2,000 and 3,000.
 _MOST_ITEMS: Final = 10_000
 _ITEMS_TOGETHER: Final = 20_000
 _MOST_PROPERTIES: Final = 1000
-# The engine takes 0.2 s for as many choices, and 0.3 s for as many optional parts in a row; both grow faster than the
-# number. Tens of thousands of nested brackets crash it.
+# At these limits, the engine takes 0.2 s for the choices, and 0.3 s for the optional parts in a row; both times grow
+# faster than the number. Tens of thousands of nested brackets crash the engine.
 _LONGEST_GRAMMAR: Final = 500_000
 _MOST_CHOICES: Final = 5000
 _MOST_OPTIONAL: Final = 100
-# Without its end, a text goes on to the end of all: the search must not begin anew at each mark.
+# The closing quote is optional: an unclosed string extends to the end of the grammar, because a search that starts
+# again at each quote would take quadratic time.
 _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|\[(?:[^\]\\]|\\.)*\]?|#[^\n]*', re.DOTALL)
 _BRACKETS: Final = re.compile(r"[()]")
 _OPTIONAL: Final = re.compile(r"[?*]|\{(?:0+|0*,)")
 
 
 def size_problem(value: Any) -> str | None:
-    """Return what makes JSON too large, None if nothing does. The work is bounded, too."""
+    """Return the reason why JSON is too large, or None if it is not. The time of this check is bounded, too."""
     values, characters = 1, 0
     for key, inner, depth in _walk(value):
-        # The members of a container count before it is walked.
+        # Count the members of a container before the walk reaches them, so that the walk itself stays bounded.
         values += len(inner) if isinstance(inner, dict | list) else 0
         characters += len(key) + (len(inner) if isinstance(inner, str) else 0)
         if values > _MOST_VALUES:
@@ -44,9 +48,9 @@ def size_problem(value: Any) -> str | None:
 
 
 def count_problem(schema: Any) -> str | None:
-    """Return what the engine could not hold an answer to, because it is too many of something; None if nothing is."""
+    """Return the reason why a schema has too many items or properties for the engine, or None if it has not."""
     together = properties = 0
-    # Every object is looked at, as a reference may make a schema of any.
+    # Check every object in the JSON, because a `$ref` may use any of them as a schema.
     for key, inner, _ in _walk(schema):
         if key == "properties" and isinstance(inner, dict):
             properties += len(inner)
@@ -62,10 +66,10 @@ def count_problem(schema: Any) -> str | None:
 
 
 def grammar_problem(grammar: str) -> str | None:
-    """Return what makes a grammar in GBNF more than the engine can read; None if nothing does."""
+    """Return the reason why a GBNF grammar is too large for the engine, or None if it is not."""
     if len(grammar) > _LONGEST_GRAMMAR:
         return f"it has {len(grammar)} characters, and {_LONGEST_GRAMMAR} is the most"
-    # Of texts and classes of characters, only the marks around them remain.
+    # Replace strings, character classes and comments, because the marks inside them are not operators.
     rules = _TEXTS.sub('""', grammar)
     if (choices := rules.count("|")) > _MOST_CHOICES:
         return f"it has {choices} marks of a choice (|), and {_MOST_CHOICES} is the most"
@@ -82,7 +86,7 @@ def grammar_problem(grammar: str) -> str | None:
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any, int]]:
-    """All values in JSON, with the name that they have in an object, and how deep they are."""
+    """Yield each value in JSON with its member name (empty outside of objects) and its depth."""
     ahead: list[tuple[str, Any, int]] = [("", value, 0)]
     while ahead:
         key, here, depth = ahead.pop()

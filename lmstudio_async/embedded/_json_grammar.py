@@ -1,12 +1,12 @@
-"""JSON schemas as grammars in which a small model does not lose its way.
+"""Conversion of JSON schemas to grammars that keep a small model from endless output.
 
-The engine makes a grammar of a schema itself. In that one, blanks are without end, and stand everywhere: a model that
-wants to close an object which lacks a member yet says newlines until its context is full. And every object may have
-more members than its schema names, which such a model invents one after the other.
+The engine can make a grammar of a schema itself. That grammar allows unlimited whitespace everywhere: a model that
+tries to close an object which still lacks a required member generates newlines until its context is full. It also
+allows more members in every object than the schema names, and a small model invents one after the other.
 
-Here blanks stand only where people put them, and are few; a number has an end; and an object has the members that its
-schema names, unless the schema says ``additionalProperties``. So it is in the grammars that llama.cpp makes of schemas
-where it was not built, as ours is, with another library for them.
+The grammars of this module allow little whitespace, and only in the usual places; they limit the length of a number;
+and they allow only the members that the schema names, unless the schema has ``additionalProperties``. llama.cpp's own
+grammars of schemas have the same restrictions, but our build of it uses another library for grammars.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUMBER: /-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][-+]?[0-9]{1,2})?/
 """
 _NUMBERS: Final = {"integer": "INTEGER", "number": "NUMBER"}
 _SCALARS: Final = frozenset({"string", "number", "integer", "boolean", "null"})
-# They say nothing about what the answer may be.
+# Keywords that put no constraint on the answer.
 _REMARKS: Final = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"}
     | {"deprecated", "readOnly", "writeOnly"}
@@ -38,7 +38,7 @@ _OF_SCALARS: Final = frozenset(
     {"minLength", "maxLength", "pattern", "format"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 )
-# Of what kind a keyword's value must be for us to look into it.
+# The type that the value of a keyword must have before this module reads it.
 _SHAPES: Final[dict[str, Any]] = (
     {"$ref": str, "anyOf": list, "oneOf": list, "patternProperties": dict, "type": str | list, "properties": dict, "required": list}
     | {"minItems": int, "maxItems": int}
@@ -50,15 +50,15 @@ _DEEPEST: Final = 60
 
 
 class _NotCoveredError(Exception):
-    """The schema has something that is left to the engine."""
+    """The schema has a keyword that only the engine's own conversion supports."""
 
 
 def json_grammar(schema: Mapping[str, Any], thought: tuple[str, str] | None = None) -> str | None:
-    """Give the grammar, in the engine's notation, of what a schema allows.
+    """Return the grammar of a schema, in the engine's notation (llguidance).
 
-    :param thought: the tags of a thought that the answer may begin with.
-    :return: None for a schema with something in it, such as ``allOf``, that only the engine knows how to follow.
-        Whether what is in there makes sense shows when the engine reads the grammar.
+    :param thought: the opening and closing tag of the reasoning that the answer may begin with.
+    :return: None for a schema with a keyword, such as ``allOf``, that only the engine's own conversion supports.
+        The values in the schema are not validated here: the engine reports errors in them when it reads the grammar.
     """
     try:
         return _Rules(schema).text(thought)
@@ -85,14 +85,14 @@ class _Rules:
         return _HEAD + "\n".join([f"start: {start}", *rules]) + "\n"
 
     def _rule(self, body: str) -> str:
-        """The name of a rule: the one that there is, or a new one."""
+        """Return the name of the rule with this body; add the rule if there is none yet."""
         if body not in self._names:
             self._names[body] = self._reserve()
             self._bodies[self._names[body]] = body
         return self._names[body]
 
     def _reserve(self) -> str:
-        """A name for a rule that may refer to itself, and is told later."""
+        """Return a name for a rule whose body is set later, because the body may refer to the rule itself."""
         name = f"r{len(self._bodies)}"
         self._bodies[name] = ""
         return name
@@ -139,7 +139,7 @@ class _Rules:
         return self._rule(" | ".join(map(self._value, schemas)))
 
     def _are_told_apart(self, schemas: list[Any]) -> bool:
-        """Whether no answer fits two of these objects, for a member that each must have is a constant of its own."""
+        """Whether the objects exclude each other, because a required member has a different constant in each."""
         constants: dict[str, list[str]] = {}
         for schema in map(self._without_reference, schemas):
             if not isinstance(schema, dict) or schema.get("type") != "object":
@@ -160,10 +160,10 @@ class _Rules:
         return self._any
 
     def _leaf(self, schema: Mapping[str, Any]) -> str:
-        """What has no blanks in it: the engine knows best."""
+        """Return a rule for a value without whitespace in it, which the engine converts itself."""
         alone = {keyword: value for keyword, value in schema.items() if keyword not in _REMARKS}
         if alone.keys() <= _LIMITED and alone.get("type") == "integer":
-            # With one limit only, it would have no end in the other direction.
+            # Set both limits: with only one, the integer would be unbounded in the other direction.
             alone = {"minimum": -_MOST, "maximum": _MOST, **alone}
         return self._rule(f"%json {json.dumps({**alone, 'x-guidance': {'whitespace_flexible': False}})}")
 
@@ -197,7 +197,8 @@ class _Rules:
             raise _NotCoveredError
         if further is not False:
             return self._map(further, schema.get("propertyNames"))
-        # From the last member to the first one: how the members from here on may begin, and how they may go on.
+        # Go from the last member to the first. `starts` are the alternatives if the current member or a later one is
+        # the first in the object; `rest` is the rule for the members that follow the current one.
         starts: list[str] = []
         rest = ""
         may_be_empty = True
@@ -210,7 +211,10 @@ class _Rules:
         return self._bracketed("{", " | ".join(starts), "}", may_be_empty=may_be_empty)
 
     def _patterned(self, schema: Mapping[str, Any], patterns: dict[str, Any]) -> tuple[Any, Any]:
-        """The values and the names of a mapping whose keys match one pattern, as of a `dict` of constrained texts."""
+        """Return the schemas of values and names of a mapping whose keys match one pattern.
+
+        Pydantic writes such a schema for a `dict` whose keys are constrained strings.
+        """
         if (
             len(patterns) > 1
             or schema.get("additionalProperties", False)
@@ -235,7 +239,7 @@ class _Rules:
         return schema
 
     def _name(self, schema: Any) -> str:
-        """A rule for a member's name: a string, whatever else the schema allows."""
+        """Return a rule for the name of a member: a string, even if the schema allows other types."""
         schema = self._without_reference(schema)
         if not isinstance(schema, dict) or schema.get("type", "string") != "string":
             raise _NotCoveredError
@@ -257,7 +261,7 @@ class _Rules:
         if most:
             item = self._value(schema.get("items", True))
             count = f"{{{max(least - 1, 0)},{most - 1 if 'maxItems' in schema else ''}}}"
-            # The engine has no count of nothing.
+            # The engine does not accept a repetition of zero times.
             items = item if most == 1 else f'{item} ("," BLANK? {item}){count}'
         return self._bracketed("[", items, "]", may_be_empty=not least)
 
@@ -268,14 +272,14 @@ class _Rules:
 
 
 def _only(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of a schema for several types if it is for one."""
+    """Return the part of a schema for several types that applies to one of them."""
     own = _OF_OBJECTS if kind == "object" else _OF_ARRAYS if kind == "array" else _OF_SCALARS
     others = (_OF_OBJECTS | _OF_ARRAYS | _OF_SCALARS) - own
     return {**{keyword: value for keyword, value in schema.items() if keyword not in others}, "type": kind}
 
 
 def _literal(name: str) -> str:
-    """A member's name as JSON, as a word of the grammar."""
+    """Return the JSON string of a member's name as a literal of the grammar."""
     if not name.isprintable():
         raise _NotCoveredError
     return json.dumps(json.dumps(name, ensure_ascii=False), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""How much the server takes from its clients, all in one place."""
+"""All limits of the server on requests and data of its clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 
 @attrs.frozen(kw_only=True)
 class ServerLimits:
-    """What an `EmbeddedServer` takes from its clients before it says no. The defaults suit a machine of one's own.
+    """Limits of an `EmbeddedServer` on the requests and data of its clients. The defaults suit a personal machine.
 
     ::
 
@@ -28,44 +28,47 @@ class ServerLimits:
     """
 
     connections: int = 1024
-    """Connections at a time, of all clients. A program has one for each namespace that it uses. One more is refused
-    like wrong credentials, with this as the reason. Of sockets, which need not have said yet who they are, there may
-    be twice as many; one more is answered with status 503."""
+    """Simultaneous authenticated connections of all clients together. A program has one for each namespace that it
+    uses. Authentication of one more fails as with wrong credentials, with this limit as the reason. The number of
+    sockets, which includes those that have not authenticated yet, may be twice as high; one more is answered with
+    status 503."""
     channels: int = 512
-    """Loads, predictions and the like at a time on one connection. One more ends with an error."""
+    """Simultaneous channels (loads, predictions and so on) on one connection. One more ends with an error."""
     calls: int = 128
-    """Calls at a time on one connection. More of them wait their turn."""
+    """Simultaneous calls on one connection. More of them are queued."""
     waiting_bytes: int = 256 * _MIB
-    """Length of all messages with calls that wait like this on one connection. One more ends with an error."""
+    """Bytes of the messages of all queued calls on one connection. One more ends with an error."""
     queued_predictions: int = 256
-    """Predictions that wait for one instance, besides those that it works on. One more ends with an error."""
+    """Predictions that are queued for one instance, besides those in progress. One more ends with an error."""
     message_bytes: int = 256 * _MIB
-    """Length of one message. A port closes the connection of whoever sends a longer one, with code 1009."""
+    """Bytes of one message. On a port, a longer message closes the connection with code 1009."""
     file_bytes: int = 128 * _MIB
-    """Length of one uploaded file. A longer one ends with an error, and so do the next three."""
+    """Bytes of one uploaded file. An upload above this limit, or above one of the next three, ends with an error."""
     client_files: int = 1000
-    """Uploaded files of one client. They are kept until its last connection goes."""
+    """Uploaded files of one client. The server keeps them until the last connection of the client closes."""
     client_bytes: int = 256 * _MIB
-    """Length of all uploaded files of one client."""
+    """Bytes of all uploaded files of one client."""
     total_bytes: int = 1024 * _MIB
-    """Length of all uploaded files of all clients."""
+    """Bytes of all uploaded files of all clients."""
     unread_bytes: int = 64 * _MIB
-    """What may wait to be read by one connection's client; the connection of whoever leaves more is closed."""
+    """Bytes that may be queued for one connection because its client does not read them. Above this limit, the server
+    closes the connection."""
     unread_seconds: float = 60.0
-    """How long a client may read nothing of what waits for it; then its connection is closed."""
+    """Seconds for which a client may read nothing although data is queued for it; then its connection is closed."""
     authentication_seconds: float = 10.0
-    """How long a connection may take to say who it is; then it is told so and closed. Also for the request before."""
+    """Seconds a connection may take to authenticate; then it is closed with an error. Also the seconds a connection
+    may take to send its HTTP request."""
     body_bytes: int = 1_000_000
-    """Length of a REST request's body. A longer one is answered with status 413."""
+    """Bytes of the body of a REST request. A longer one is answered with status 413."""
 
     load_stall_seconds: float = 300.0
-    """Seconds for which the engine may stand still while it loads a model: it computes nothing, reads nothing and says
-    nothing. Then its process is killed, and the load ends with an error. A slow load does not stand still. Seconds in
-    which the server itself was stopped, or the machine suspended, do not count."""
+    """Seconds for which the engine may stall while it loads a model. It stalls when it computes nothing, reads nothing
+    and reports nothing; a slow load is not a stall. After this time the server kills the worker process, and the load
+    ends with an error. Seconds in which the server itself was stopped, or the machine was suspended, do not count."""
     answer_stall_seconds: float = 30.0
-    """The same for an engine that owes an answer to a prediction or a call. One whose HTTP server still answers, as
-    while it waits for a GPU, has ``load_stall_seconds``. All requests to the model end with an error, and it is
-    unloaded."""
+    """Seconds for which the engine may stall while a prediction or a call waits for its answer. ``load_stall_seconds``
+    applies instead while the HTTP server of the engine still answers, for example while the engine waits for a GPU.
+    After this time all requests to the model end with an error, and the model is unloaded."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(ServerLimits):

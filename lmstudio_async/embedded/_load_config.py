@@ -1,7 +1,7 @@
-"""From a load config, as it comes over the wire, to what the engine is told, and back to what really applies.
+"""Conversion of a load config of the wire to an `EngineSpec`, and back to the config that is in effect.
 
-Every key is honoured or refused with a reason; none is ignored. What passes without an effect is named here, once,
-in ``_ABOUT_OTHER_ENGINES`` and ``_NEEDS_MORE``.
+The server applies every key or rejects it with a reason, and ignores none. The only keys that are accepted without an
+effect are those in ``_ABOUT_OTHER_ENGINES``, and those in ``_NEEDS_MORE`` with a value that turns the setting off.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from lmstudio_async.errors import LMStudioServerError
 __all__ = ["MOST_THREADS", "LoadPlan", "draft_model_key", "may_lock_all_memory", "plan_load"]
 
 _DEFAULT_CONTEXT = 4096
-# Between two batches the engine looks whether the request was cancelled: on a CPU, bigger ones are seconds.
+# The engine checks for cancellation only between two batches, and a bigger batch takes seconds on a CPU.
 _DEFAULT_BATCH = 256
-# Texts that an embedding model works on at once.
+# Texts that an embedding model processes in parallel.
 _EMBEDDING_SESSIONS = 4
 _MOST = 2**31 - 1
 # The engine's own limit.
 MOST_THREADS = 512
 
-# Clients write these together with the key of the engine that is meant, whatever engine that is: they say nothing
-# about a model that llama.cpp runs, neither as true nor as false.
+# Clients send these keys together with the key of the engine that they mean. They have no effect on a model that
+# llama.cpp runs, neither as true nor as false.
 _ABOUT_OTHER_ENGINES = frozenset({"llm.load.mlx.autoFit", "llm.load.yuzu.autoFit"})
 
-# What this server cannot do. A value that asks for nothing (see `_asks`) passes: clients send whole configs.
+# Settings that this server does not support, with the reason. A value that turns the setting off is accepted (see
+# `_asks`), because clients send whole configs.
 _NEEDS_MORE = {
     "llm.load.autoFitMinContextLength": "this server does not fit the context to the memory; set contextLength",
     "llm.load.llama.autoFit": "this server applies settings exactly as they are given, and fits none of them to the "
@@ -67,20 +68,21 @@ _DRAFT = "llm.load.llama.speculativeDecoding."
 
 @attrs.frozen(kw_only=True)
 class LoadPlan:
-    """How one model is going to be loaded."""
+    """Settings for the load of one model."""
 
     spec: EngineSpec
     model_bytes: int
     gpu_split: Mapping[str, Any] | None = None
     draft_key: str | None = None
     reasoning_message: str = ""
-    """What a model thinks last when its reasoning budget is used up."""
+    """Text that ends the reasoning of the model when its reasoning budget is used up."""
 
     def effective(self, *, gpu: bool, context_length: int | None = None) -> dict[str, Any]:
-        """What really applies, by wire key: what ``getLoadConfig`` answers.
+        """Return the load config in effect, by wire key. It is the response to ``getLoadConfig``.
 
-        :param context_length: what the engine made of the one that was asked for.
-        :param gpu: whether the engine has a GPU. Without one all layers are on the CPU, whatever was asked for.
+        :param context_length: the context length that the engine reports, which may differ from the requested one.
+        :param gpu: whether the engine has a GPU. Without one all layers are on the CPU, even if the request says
+            otherwise.
         """
         spec = self.spec
         prefix = f"{spec.kind}.load."
@@ -108,7 +110,7 @@ class LoadPlan:
                 "llama.kCacheQuantizationType": {"checked": True, "value": spec.k_cache_type},
                 "llama.vCacheQuantizationType": {"checked": True, "value": spec.v_cache_type},
             }
-            # "auto" is decided by the engine for each model and device, and it does not tell.
+            # The engine resolves "auto" for each model and device, and does not report the result.
             if spec.flash_attention != "auto":
                 values["llama.flashAttention"] = spec.flash_attention == "on"
             if spec.context_checkpoints is not None:
@@ -135,7 +137,7 @@ class LoadPlan:
 
 
 def draft_model_key(values: Mapping[str, Any]) -> str | None:
-    """The model that is to draft for this one, if the load config asks for one."""
+    """Return the key of the draft model in the load config, or None if it has none."""
     key = values.get(_DRAFT + "draftModel")
     if not isinstance(key, str) or not key or values.get(_DRAFT + "draftSimple") is False:
         return None
@@ -149,13 +151,13 @@ def plan_load(
     draft: CatalogEntry | None = None,
     threads: int | None = None,
 ) -> LoadPlan:
-    """Decide how to load a model.
+    """Make the load plan of a model.
 
     :param values: the load config by wire key, its layers collapsed.
-    :param draft: the model that :func:`draft_model_key` names.
-    :param threads: for the engine, if the config does not say; ``None`` is its own default.
-    :raises LMStudioServerError: a key is unknown, or has a value that does not fit it.
-    :raises LMStudioUnsupportedFeatureError: it asks for what this server cannot do.
+    :param draft: the model with the key that :func:`draft_model_key` returns.
+    :param threads: threads of the engine if the config has no value for them; ``None`` is the engine's default.
+    :raises LMStudioServerError: a key has an invalid value.
+    :raises LMStudioUnsupportedFeatureError: a key is unknown, or requests a feature that this server does not have.
     """
     for key, value in values.items():
         if reason := check(key, value):
@@ -193,7 +195,7 @@ def plan_load(
 
 
 class _Given:
-    """The keys of one domain, without the beginning that they share."""
+    """The keys of one domain, without their common prefix."""
 
     def __init__(self, domain: str, values: Mapping[str, Any]) -> None:
         self._prefix = f"{domain}.load."
@@ -216,7 +218,7 @@ def _refuse_what_cannot_be_done(domain: str, key: str, value: Any) -> None:
 
 
 def _asks(key: str, value: Any) -> bool:
-    """Whether a value wants something to be done."""
+    """Whether a value requests an effect, and is not the value for "off" or the default."""
     if key == "llm.load.llama.autoFit":
         return bool(value)
     if key == "llm.load.numCpuExpertLayersRatio":
@@ -268,7 +270,7 @@ def _seed(given: _Given) -> int | None:
     seed = checked(given.get("seed"))
     if seed is None or seed == -1:
         return None
-    # The engine takes the highest number of 32 bits as "a random one".
+    # The engine uses the highest 32-bit number as "choose a random seed".
     if seed >= 2**32 - 1:
         raise given.wrong("seed", f"must be below {2**32 - 1}, not {seed}")
     return int(seed)
@@ -288,8 +290,8 @@ def _batches(given: _Given, entry: CatalogEntry) -> dict[str, Any]:
                 f"must be at least the context length, {context}, because a text has to fit into one batch, "
                 f"not {logical}",
             )
-        # The engine reckons with the same number of tokens for each session: a batch that its sessions do not divide
-        # ends the load.
+        # Round up to a multiple of the sessions: the engine assigns the same number of tokens to each session, and
+        # fails to load with any other batch size.
         share = -(-(logical or max(context, _DEFAULT_BATCH)) // _EMBEDDING_SESSIONS)
         return {
             "eval_batch_size": share * _EMBEDDING_SESSIONS,
@@ -315,12 +317,12 @@ def _memory(given: _Given) -> dict[str, Any]:
         raise given.wrong(
             "llama.tryDirectIO", "cannot be combined with keepModelInMemory; set one of them to false"
         )
-    # Both would be two ways to read one file; direct I/O is the one that is only there if it was asked for.
+    # mmap and direct I/O exclude each other. Direct I/O takes precedence, because it is off unless requested.
     return {"direct_io": direct, "mlock": lock, "mmap": given.get("llama.tryMmap", True) and not direct}
 
 
 def _split(split: Mapping[str, Any]) -> dict[str, Any]:
-    """How several GPUs share a model. Without a GPU it applies to nothing."""
+    """Return the settings for sharing a model among several GPUs. Without a GPU they have no effect."""
     disabled, priority = split["disabledGpus"], split["priority"]
     if split["strategy"] == "custom" and not any(split["customRatio"]):
         raise server_error(
@@ -337,7 +339,7 @@ def _split(split: Mapping[str, Any]) -> dict[str, Any]:
         return {"split_mode": "none", "main_gpu": priority[0] if priority else 0}
     shares = list(split["customRatio"]) if split["strategy"] == "custom" else []
     if disabled and not shares:
-        # Engines look only at as many shares as there are GPUs, and there are never more than these.
+        # The engine reads only as many shares as there are GPUs, and it supports at most 16 of them.
         shares = [1.0] * 16
     shares = [0.0 if index in disabled else float(share) for index, share in enumerate(shares)]
     mode = "tensor" if split["strategy"] == "tensor" else "layer"
@@ -395,7 +397,10 @@ def _drafting(values: Mapping[str, Any], draft: CatalogEntry | None) -> dict[str
 
 
 def _can_lock(size: int) -> bool:
-    """Whether the system lets a worker keep this much out of the swap. The engine locks what it may, and goes on."""
+    """Whether the system allows a worker to lock this many bytes in memory.
+
+    If it does not, the engine locks a part of them, and continues without an error.
+    """
     if sys.platform == "win32":
         return True
     import resource
@@ -406,7 +411,7 @@ def _can_lock(size: int) -> bool:
 
 @cache
 def may_lock_all_memory() -> bool:
-    """Whether this process has the right that lifts the limit. Read from a file, once."""
+    """Whether this process has the capability ``CAP_IPC_LOCK``, which lifts the limit. Read from a file, once."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         capabilities = int(status.split("CapEff:", 1)[1].split(None, 1)[0], 16)

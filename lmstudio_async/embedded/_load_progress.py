@@ -1,4 +1,4 @@
-"""How far a load is: one fraction out of all that a worker reports."""
+"""Progress of a load as one fraction, computed from all events of its worker."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from lmstudio_async.embedded._worker import Loading, ReadAhead
 
 __all__ = ["LoadProgress"]
 
-# The part of the progress that reading the file ahead stands for, and the most that a worker can get to by itself.
+# The share of the progress for reading the file ahead, and the highest progress before the load is complete.
 _READ_SHARE: Final = 0.8
 _ALMOST: Final = 0.99
 
 
 class LoadProgress:
-    """One fraction out of the worker's events: never falling, and never 1."""
+    """Progress computed from the worker's events. It never decreases, and its events never make it 1."""
 
     def __init__(self, report: Callable[[float], None]) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""The check of requests that load a model, before anything is done for them."""
+"""Validation of requests that load a model, before the server acts on them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from lmstudio_async._wire._models import GetOrLoadCreation, LoadModelCreation
 
 __all__ = ["check_load_request"]
 
-# Integers above this are no integers any more in a JavaScript client.
+# A JavaScript client cannot represent all integers above this one.
 _LONGEST_TTL_MS: Final = 2**53
 
 
 def check_load_request(creation: LoadModelCreation | GetOrLoadCreation, ttl_ms: int | None) -> None:
-    """Check the members of a request that loads a model, rather than load something else than was wanted.
+    """Validate the members of a request that loads a model, so that no invalid member is silently ignored.
 
-    :param ttl_ms: the TTL that the request gives.
-    :raises LMStudioServerError: a member has a value that this server cannot follow.
+    :param ttl_ms: the TTL in the request, in milliseconds.
+    :raises LMStudioServerError: a member has an invalid value, or one that this server does not support.
     """
     for name in ("identifier", "deviceIdentifier", "ttlMs", "loadTtlMs", "loadConfigStack"):
         if name in creation.extra:
-            # The reader puts there what has a known name and a wrong type.
+            # The wire reader moves a member with a known name and a wrong type to `extra`.
             raise server_error(f"{name} cannot be {creation.extra[name]!r:.60}.")
     if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
         raise server_error(

@@ -1,7 +1,7 @@
-"""A load under way, and those who watch it.
+"""A load in progress, and its watchers.
 
-A load belongs to the registry and not to who asked for it, because several may wait for one load. It ends early
-when the last of them leaves.
+A load belongs to the registry and not to the request that started it, because several requests may wait for one load.
+The load is cancelled when the last of them stops waiting.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ __all__ = ["Load", "Report", "Watcher"]
 logger = logging.getLogger("lmstudio_async.embedded")
 
 Report = Callable[[WireObject], None]
-"""Gets the packets of an operation, in their order. It must not block."""
+"""A callback for the packets of an operation, called in their order. It must not block."""
 
 
 class Watcher:
-    """Somebody who waits for a load, told of it in the packets of the endpoint that was called.
+    """A request that waits for a load, and gets its progress in the packets of its endpoint.
 
-    :param get_or_load: the endpoint is ``getOrLoad``; if not, ``loadModel``.
-    :param ambiguous: the keys of all models that the key of ``loadModel`` means.
+    :param report: the callback for the packets.
+    :param get_or_load: true if the endpoint is ``getOrLoad``, false if it is ``loadModel``.
+    :param ambiguous: the keys of all models that match the key in ``loadModel``.
     """
 
     def __init__(self, report: Report, *, get_or_load: bool, ambiguous: Sequence[str] | None = None) -> None:
@@ -44,12 +45,12 @@ class Watcher:
         self._ambiguous = None if ambiguous is None else list(ambiguous)
 
     def evicting(self, victim: AnyInstanceInfo) -> None:
-        """Another instance has to go first."""
+        """Report that another instance is unloaded first."""
         if self._get_or_load:
             self._tell(UnloadingOtherJITModel(info=victim))
 
     def starting(self, instance: Instance) -> None:
-        """This is what is being loaded."""
+        """Report the model that is being loaded."""
         info = model_info(instance.entry)
         if self._get_or_load:
             self._tell(StartLoading(identifier=instance.identifier, info=info))
@@ -57,7 +58,7 @@ class Watcher:
             self._tell(Resolved(info=info, ambiguous=self._ambiguous))
 
     def progress(self, fraction: float) -> None:
-        """This much of it is loaded."""
+        """Report the fraction of the load that is complete."""
         if self._get_or_load:
             self._tell(LoadProgressPacket(progress=fraction))
         else:
@@ -69,17 +70,17 @@ class Watcher:
         try:
             self._report(packet)
         except Exception:
-            # The others who wait for this load have nothing to do with it.
+            # Do not raise: a failed report must not affect the other requests that wait for this load.
             logger.exception("A report of a load's progress failed")
             self._report = None
 
 
 class Load:
-    """One load, from the moment that its identifier is taken.
+    """One load, from the moment that its identifier is reserved.
 
     :ivar done: set when the instance is ready, or there is an ``error``.
-    :ivar claimed: somebody has got the instance.
-    :ivar abandoned: nobody waits any more; it is being cancelled.
+    :ivar claimed: whether a request has received the instance.
+    :ivar abandoned: whether the load is being cancelled, because no request waits for it any more.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -96,7 +97,7 @@ class Load:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody waits for it."""
+        """Whether any request waits for this load."""
         return bool(self._watchers)
 
     def hand_out(self, seconds: float) -> None:
@@ -105,7 +106,7 @@ class Load:
             self.instance.hand_out(seconds)
 
     def join(self, watcher: Watcher) -> None:
-        """Wait for it too; what happened so far is told first."""
+        """Add a watcher, and report the events so far to it."""
         for victim in self._evicting:
             watcher.evicting(victim)
         if self._fraction is not None:
@@ -114,51 +115,53 @@ class Load:
         self._watchers.append(watcher)
 
     def leave(self, watcher: Watcher) -> None:
-        """Wait for it no longer."""
+        """Remove a watcher."""
         self._watchers.remove(watcher)
 
     def attach(self, scope: anyio.CancelScope) -> None:
-        """The scope of the task that loads."""
+        """Set the cancel scope of the task that loads."""
         self._scope = scope
         if self.abandoned:
             scope.cancel()
 
     def abandon(self) -> None:
-        """End it, because nobody wants it."""
+        """Cancel the load, because no request waits for it."""
         self.abandoned = True
         if self._scope is not None:
             self._scope.cancel()
 
     def evicting(self, victim: Instance) -> None:
-        """Another instance has to go first; said once of each."""
+        """Report that another instance is unloaded first. Each instance is reported once."""
         if all(info.instance_reference != victim.reference for info in self._evicting):
             info = victim.info()
             self._evicting.append(info)
             self._tell(lambda watcher: watcher.evicting(info))
 
     def starting(self) -> None:
-        """The engine is being started."""
+        """Report that the engine is being started."""
         self._fraction = 0.0
         self._tell(lambda watcher: watcher.starting(self.instance))
         self._tell(lambda watcher: watcher.progress(0.0))
 
     def progress(self, fraction: float) -> None:
-        """Tell how far it is. The engine's own 1 is not the end: that is when the instance can be found."""
+        """Report progress. A 1 of the engine is not reported: the load ends later, when the instance is registered."""
         if self._fraction is not None and self._fraction < fraction < 1:
             self._fraction = fraction
             self._tell(lambda watcher: watcher.progress(fraction))
 
     def finish(self, error: LMStudioError | None = None) -> None:
-        """It is over."""
+        """End the load: report that it is complete if there is no error, and set ``done``."""
         if error is None:
             self._tell(lambda watcher: watcher.progress(1.0))
         self.error = error
         self.done.set()
 
     async def break_silence(self, interval: float) -> None:
-        """Repeat the last report whenever there was none for so many seconds, until the load is over.
+        """Repeat the last report whenever there was none for a number of seconds, until the load ends.
 
-        Not while the engine stands still: the watchers are to notice.
+        A report is not repeated while the engine is stalled, so that the watchers can detect it.
+
+        :param interval: the seconds without a report.
         """
         self._told_at = anyio.current_time()
         while not self.done.is_set():

@@ -1,4 +1,4 @@
-"""What goes into the models and comes out, and what clients give notice of, for those who watch (``streamLogs``)."""
+"""Log events for clients that call ``streamLogs``: inputs and outputs of models, and notifications of clients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ __all__ = ["Logs"]
 
 
 class Logs:
-    """Tells watchers of what happens. Without watchers it costs nothing."""
+    """Sends log events to its watchers. Without watchers it does no work."""
 
     def __init__(self) -> None:
         self.watchers: set[Callable[[dict[str, Any]], None]] = set()
 
     def emit(self, kind: str, **members: Any) -> None:
-        """Tell of an event such as ``llm.prediction.input``."""
+        """Send an event to all watchers.
+
+        :param kind: the type of the event, such as ``llm.prediction.input``.
+        :param members: the other members of its data.
+        """
         if self.watchers:
             event = {"timestamp": round(time.time() * 1000), "data": {"type": kind, **members}}
             for watcher in self.watchers:

@@ -1,4 +1,4 @@
-"""The memory that this machine has, and has to spare, for this process."""
+"""Total and available memory of this machine, within the limits for this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROOT: Final = Path("/")
 
 
 def total_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes of memory that this process could have at most, None if the system does not tell.
+    """Return the bytes of memory that this process can use at most, or None if the system does not report it.
 
     :param root: the folder that has the system's ``proc`` and ``sys`` in it.
     """
@@ -32,7 +32,7 @@ def total_memory(root: Path = _ROOT) -> int | None:
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes of memory that are free, or would be if they were asked for; None if the system does not tell.
+    """Return the bytes of memory that are free or can be reclaimed, or None if the system does not report it.
 
     :param root: as for :func:`total_memory`.
     """
@@ -41,7 +41,7 @@ def available_memory(root: Path = _ROOT) -> int | None:
     available = _from_kernel("MemAvailable", root)
     if available is None:
         total = total_memory(root)
-        # macOS counts in a way that only its own tools understand, and makes room by compressing.
+        # Estimate for macOS: its counters need its own tools to interpret, and it frees memory by compression.
         return None if total is None else total * 3 // 4
     return min(available, *(group.free for group in memory_groups(root)), available)
 

@@ -1,4 +1,4 @@
-"""How much memory a load would take, reckoned from the file's header."""
+"""Estimate of the memory that a load takes, computed from the header of the model file."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ _BLOCK_BYTES: Final = {
     "iq4_nl": 18,
 }
 
-# Measured on workers of xllamacpp 2026.10: resident memory after a first answer. That is Python and the engine's code;
-# its threads and its server; a token of the vocabulary with its share of the merges; a place in the cache; and the
-# numbers of a batch, of which a few rows exist at a time.
+# Measured on workers of xllamacpp 2026.10: resident memory after the first answer. The constants are: the code of
+# Python and of the engine; the threads and the server of the engine; one token of the vocabulary with its share of the
+# merges; one cell of the cache; and the rows of a batch that exist at the same time.
 #
-# The code is in files: how much of those the kernel maps along with what is needed depends on how they came into its
-# cache, 21 to 34 MB were seen.
+# The code varies between 21 and 34 MB, because the kernel maps more of its files than is needed, depending on how they
+# were read into the page cache.
 _CODE_BYTES: Final = 28_000_000
 _ENGINE_BYTES: Final = 12_700_000
 _VOCABULARY_BYTES: Final = 430
 _CELL_BYTES: Final = 72
 _ROWS: Final = 4
 
-# The engine keeps room for what it says of each token of the longest text that it has embedded: numbers for each
-# token of the vocabulary too, though an embedding needs none of them. Most texts are no longer than this.
+# The engine keeps a buffer for its output of each token of the longest text that it has embedded. The output has a
+# number for each token of the vocabulary, although an embedding does not need it. Most texts have at most this length.
 _TEXT_TOKENS: Final = 128
 _EMBEDDING_ROWS: Final = 8
 
-# In each block each token is kept for good, so that the size of the cache is known exactly. Others have sliding
-# windows, latent or recurrent states, or blocks that share: they take less than is reckoned here.
+# Architectures that keep each token in the cache of each block, so that the size of the cache is known exactly. Other
+# architectures have sliding windows, latent or recurrent states, or blocks that share a cache: they take less memory
+# than the estimate.
 _PLAIN_ATTENTION: Final = frozenset(
     {
         "arcee",
@@ -73,12 +74,12 @@ _WINDOW: Final = 1 << 18
 
 
 def estimate(entry: CatalogEntry, spec: EngineSpec) -> ModelUsage:
-    """The memory of the worker process.
+    """Estimate the memory of the worker process of a model.
 
-    Its context is the cache of keys and values of every token; all the rest counts as the model: the weights, the
-    vocabulary, and what the engine computes with. Confidence is low where that is not all that it takes, or more.
-    An embedding model is reckoned as one that has had texts of usual length.
-    On how much of it a GPU would get, the header says nothing: it is counted as none.
+    ``context_bytes`` is the cache of keys and values of every token. ``model_bytes`` is all the rest: the weights, the
+    vocabulary, and the working memory of the engine. Confidence is low if the model may take more or less than that.
+    The estimate of an embedding model is for texts of usual length. GPU memory is not estimated, because it cannot be
+    computed from the header.
     """
     vocabulary = _vocabulary_size(entry.file)
     tokens = spec.context_length * (1 if spec.unified_kv_cache else spec.parallel_sessions)
@@ -128,10 +129,10 @@ def _size(path: Path) -> int:
 
 
 def _vocabulary_size(file: Path) -> int | None:
-    """How many tokens the model has, if the header says so early on.
+    """Return the number of tokens in the vocabulary, or None if it is not near the beginning of the header.
 
-    Reading the header in full takes a tenth of a second for a big vocabulary. This takes one read: the number stands
-    before the vocabulary itself, and the keys before it are short.
+    Reading the whole header takes a tenth of a second for a big vocabulary. This function reads once: the number
+    precedes the vocabulary itself, and the keys before it are short.
     """
     try:
         with file.open("rb", buffering=0) as source:

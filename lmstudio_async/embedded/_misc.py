@@ -1,4 +1,4 @@
-"""What the namespaces ``system`` and ``diagnostics`` answer: the server itself, and the log."""
+"""Endpoints of the namespaces ``system`` (the server itself) and ``diagnostics`` (the log)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SystemHandlers:
         await wait_until_cancelled()
 
     async def notify(self, parameter: NotifyParameter) -> None:
-        # There is no window to show it in.
+        # Log the notification, because this server has no user interface that could show it.
         text = ": ".join(filter(None, (parameter.title, parameter.description)))
         logger.info("notification: %s", printable(text))
         self._logs.emit("server.log", level="info", content=f"notification: {text}")
@@ -71,7 +71,7 @@ class SystemHandlers:
         return []
 
     async def set_experiment_flag(self, parameter: SetExperimentFlagParameter) -> None:
-        # Off they are all.
+        # This server has no experiments: turning one off is accepted, because all of them are off.
         if parameter.value:
             raise server_error(
                 f'There is no experiment "{parameter.code[:100]}" on this server: it has none.',

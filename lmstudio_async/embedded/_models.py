@@ -1,4 +1,4 @@
-"""What both model namespaces answer: loading, unloading and looking at models, tokens; and embeddings."""
+"""Endpoints that ``llm`` and ``embedding`` share (load, unload and inspect models, tokenize), and ``embedString``."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ModelHandlers:
         return estimate(entry, plan_load(entry, values, draft=draft).spec)
 
     async def tokenize(self, parameter: InputStringParameter) -> Tokens:
-        # An embedding model is given its text with the special tokens around it, an LLM the bare text.
+        # The input of an embedding model has special tokens around the text; the input of an LLM has none.
         special = self.domain == "embedding"
         return Tokens(tokens=await self._tokens(parameter, add_special=special))
 

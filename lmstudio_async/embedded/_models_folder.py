@@ -1,4 +1,4 @@
-"""Where downloaded models are kept, and which files are there."""
+"""The models folder, and the search for model files in it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _UNSOUND: Final = "its path is too long or has control characters"
 
 
 def default_models_folder() -> Path:
-    """LM Studio's models folder, if there is one; otherwise this package's own, which need not exist yet."""
+    """Return LM Studio's models folder if it exists, or else this package's own, which may not exist yet."""
     home = Path.home()
     try:
-        # LM Studio can be told to live elsewhere: it leaves a note.
+        # If the user has moved LM Studio's home folder, LM Studio writes the path to this file.
         pointed_at = (home / ".lmstudio-home-pointer").read_text("utf-8").strip()
     except (OSError, ValueError):
         pointed_at = ""
@@ -37,20 +37,20 @@ def default_models_folder() -> Path:
     elif sys.platform == "darwin":
         data = home / "Library" / "Application Support"
     else:
-        # The specification of this variable says that a relative path is to be ignored.
+        # The XDG specification requires programs to ignore a relative path.
         named = os.environ.get("XDG_DATA_HOME", "")
         data = named if Path(named).is_absolute() else home / ".local" / "share"
     return Path(data) / "lmstudio-async" / "models"
 
 
 def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """Yield every GGUF file below a folder: its relative path, its place, and the reason to skip it, if any.
+    """Yield every GGUF file below a folder: its relative path, its full path, and the reason to skip it, if any.
 
-    Links to files and to folders are followed, because people share models between programs by links. A model that
-    two paths lead to comes under both, with two limits: no folder comes again within itself, and below a link to a
-    folder each folder comes once, or a few links to each other would make endless paths.
+    Links to files and to folders are followed, because people share models between programs by links. If two paths
+    lead to a model, both are yielded, with two limits: a folder is not visited again inside itself, and below a link
+    to a folder, each folder is visited once, because a few links to each other would otherwise make endless paths.
 
-    Folders that cannot be read and links that lead nowhere come too, with the reason; a folder's path ends in ``/``.
+    Unreadable folders and broken links are yielded too, with the reason; the path of a folder ends in ``/``.
     """
     root = Path(os.path.realpath(folder))
     try:
@@ -81,7 +81,7 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
                 elif item.name.lower().endswith(".gguf"):
                     yield path, here.place / item.name, _problem(item, path)
                 elif item.is_symlink():
-                    item.stat()  # A link to a folder on a disk that is not there looks like any file.
+                    item.stat()  # Raises for a broken link, which may be one to a folder on an absent disk.
             except OSError as error:
                 yield path, here.place / item.name, _unreadable(error, item)
 
@@ -94,10 +94,10 @@ class _Folder:
     above: tuple[_Identity, ...]
     """The folders that the path leads through, from the models folder to this one."""
     below_link: set[_Identity] | None
-    """All folders that came below the link that the path leads through; None if it leads through none."""
+    """All folders visited below the link that the path leads through; None if it leads through none."""
 
     def inner(self, item: os.DirEntry[str]) -> _Folder | None:
-        """A folder in this one; None if it has come already."""
+        """Return a folder in this one, or None if it must not be visited again."""
         place = self.place / item.name
         identity = _identity(place)
         below_link = self.below_link
@@ -112,7 +112,7 @@ class _Folder:
 
 def _identity(place: Path) -> _Identity:
     status = place.stat()
-    # Some network file systems number no files.
+    # Some network file systems have no inode numbers.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(place)
 
 

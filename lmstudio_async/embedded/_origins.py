@@ -1,4 +1,4 @@
-"""The web pages that may use a server, by the origin that a browser names for them."""
+"""The allow list of web pages that may use a server, by the origin that browsers send."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Origins:
-    """The allow list: pages of this machine (``http`` and ``https``), and those that the owner names.
+    """The allow list: pages of this machine (``http`` and ``https``), and the origins in ``named``.
 
     :param named: origins as browsers send them, such as ``https://chat.example`` or ``app://obsidian``.
-    :raises LMStudioValueError: if one of them is none.
+    :raises LMStudioValueError: if one of them is not an origin.
     """
 
     def __init__(self, named: Collection[str]) -> None:
@@ -50,12 +50,12 @@ def _checked(origin: str) -> str:
 
 
 def _normal(origin: str) -> str:
-    """Leave out the port that the scheme implies: browsers do."""
+    """Remove the default port of the scheme, because browsers do not send it."""
     return origin.removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0], "\n"))
 
 
 def host_of(url: str) -> str:
-    """Return the host in a URL; an empty text if there is none, or what stands behind it is no port."""
+    """Return the host in a URL, or an empty text if there is none or its port is invalid."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -74,10 +74,10 @@ def is_loopback(host: str) -> bool:
 
 
 def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a text is; None if it is a name or a path."""
+    """Return the IP address in a text, or None if the text is a name or a path."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # The name of 127.0.0.1 on a socket for both families.
+    # A socket for both IP families reports 127.0.0.1 as an IPv4-mapped IPv6 address.
     return getattr(address, "ipv4_mapped", None) or address

@@ -1,4 +1,4 @@
-"""The parts that are left out of a prompt longer than the context, as the client's overflow policy says."""
+"""Shortening of prompts that are longer than the context, according to the client's overflow policy."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lmstudio_async.embedded._sampling import Sampling
 __all__ = ["Formatted", "cut_prompt", "fit_messages", "shorten_messages", "shorten_prompt", "unshortenable"]
 
 Message = dict[str, Any]
-#: Makes the prompt of a chat.
+#: A function that makes the prompt of a chat.
 Formatted: TypeAlias = Callable[[list[Message]], Awaitable[str]]
 
 
 def _room(instance: Instance, sampling: Sampling) -> int:
-    """How many tokens the prompt may have, so that the answer has some too."""
+    """Return the maximum number of tokens of the prompt, which leaves some of the context for the answer."""
     wanted = sampling.limit if sampling.limit is not None else 256
     return max(instance.context_length - min(wanted, instance.context_length // 4) - 1, 1)
 
 
 async def shorten_prompt(instance: Instance, prompt: str, sampling: Sampling) -> str | list[int]:
-    """A text that fits: the prompt, or its tokens without those in the middle or at the beginning."""
+    """Return the prompt if it fits, or else its tokens without some in the middle or at the beginning."""
     if sampling.overflow == "stopAtLimit":
         return prompt
     tokens = await instance.engine.tokenize(prompt, add_special=True)
@@ -36,13 +36,13 @@ async def shorten_prompt(instance: Instance, prompt: str, sampling: Sampling) ->
 async def cut_prompt(
     engine: Engine, tokens: list[int], room: int, policy: str, *, behind: int = 0
 ) -> list[int]:
-    """The tokens of a text without those in the middle or at the beginning.
+    """Return the tokens of a text without some in the middle or at the beginning.
 
-    :param room: the tokens that text and answer may have.
-    :param behind: the tokens of its answer, which are younger than all of it.
+    :param room: the maximum number of tokens of text and answer together.
+    :param behind: the number of tokens of the answer so far, which follows the text and is not cut here.
     """
     if policy == "rollingWindow":
-        # Models that know a token which begins each text are lost without it.
+        # Keep the BOS token, because the answers of models that were trained with one degrade without it.
         marks = await engine.tokenize("", add_special=True)
         begin = tokens[:1] if marks[:1] == tokens[:1] else []
     else:
@@ -55,11 +55,11 @@ async def cut_prompt(
 async def shorten_messages(
     instance: Instance, messages: list[Message], sampling: Sampling, formatted: Formatted
 ) -> tuple[list[Message], str]:
-    """A chat that fits, by leaving out messages, and the prompt that it makes.
+    """Leave out messages until a chat fits, and return the chat and its prompt.
 
-    What is said to the system and the last message always stay, and for ``truncateMiddle`` the first message too. If
-    that is still too long, the longest messages lose their middles, or for ``rollingWindow`` their beginnings. What is
-    said to the system stays whole: if it is too long, the engine refuses it.
+    System messages and the last message are always kept, and for ``truncateMiddle`` the first message too. If these
+    are still too long, the middle of the longest messages is cut out, or for ``rollingWindow`` their beginning. System
+    messages are never cut: if they are too long, the engine rejects the request.
     """
     if sampling.overflow == "stopAtLimit":
         return messages, await formatted(messages)
@@ -77,10 +77,10 @@ async def fit_messages(
     *,
     room_when_cut: int = 0,
 ) -> tuple[list[Message], str]:
-    """A chat of no more than so many tokens, and the prompt that it makes; see :func:`shorten_messages`.
+    """Shorten a chat to a number of tokens, and return it and its prompt; see :func:`shorten_messages`.
 
-    :param room: the tokens that the prompt may have.
-    :param room_when_cut: the tokens that it may have, if those are more, before a message is cut.
+    :param room: the maximum number of tokens of the prompt.
+    :param room_when_cut: the maximum if it is greater than ``room`` and no more messages can be left out whole.
     """
     prompt = await formatted(messages)
     if await _length(engine, prompt) <= room:
@@ -93,7 +93,7 @@ async def fit_messages(
             return shorter[number]
         return _with_shorter_messages(shorter[-1], longest - (number - len(shorter)) - 1, policy)
 
-    # Each version is shorter than the one before: the first that fits is looked for as in a telephone book.
+    # Find the first version that fits by binary search: each version is shorter than the one before.
     first, last = 0, len(shorter) + longest - 1
     while first < last:
         middle = (first + last) // 2
@@ -107,7 +107,7 @@ async def fit_messages(
 
 
 async def unshortenable(engine: Engine, messages: list[Message], policy: str, formatted: Formatted) -> int:
-    """The tokens of a chat that no policy leaves out: what is said to the system, and the template's own."""
+    """Return the number of tokens that no policy leaves out: system messages, and the template's own tokens."""
     fewest = _with_fewer_messages(messages, policy)[-1]
     return await _length(engine, await formatted(_with_shorter_messages(fewest, 0, policy)))
 
@@ -117,12 +117,12 @@ async def _length(engine: Engine, prompt: str) -> int:
 
 
 def _with_fewer_messages(messages: list[Message], policy: str) -> list[list[Message]]:
-    """The chat, and without its oldest message or messages, and without more of them, as far as it goes."""
+    """Return versions of the chat: the whole, then each with fewer of the oldest messages, as far as possible."""
     first = next((index for index, each in enumerate(messages) if each["role"] != "system"), len(messages))
     if policy == "truncateMiddle":
         first += 1
-    # Templates want user and assistant to take turns, and the results of a call after it: what is left out ends where
-    # the next message is one of the same kind as the first that is left out.
+    # Templates require alternating user and assistant messages, and tool results after their call. So the next message
+    # after the removed ones must have the same role as the first removed one.
     ends = [
         end for end in range(first + 1, len(messages)) if messages[end]["role"] == messages[first]["role"]
     ]
@@ -130,7 +130,7 @@ def _with_fewer_messages(messages: list[Message], policy: str) -> list[list[Mess
 
 
 def _with_shorter_messages(messages: list[Message], length: int, policy: str) -> list[Message]:
-    """The chat with no more than so many characters in each message, but for those to the system."""
+    """Return the chat with at most ``length`` characters in each message, except in system messages."""
 
     def shorter(text: str) -> str:
         beginning = length // 2 if policy == "truncateMiddle" else 0

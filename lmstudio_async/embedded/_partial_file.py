@@ -1,4 +1,4 @@
-"""A file that is being downloaded: out of the catalog's sight, resumable, one writer at a time, checked at its end."""
+"""A partly downloaded file: hidden from the catalog, resumable, locked for one writer, verified at its end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lmstudio_async.embedded._hub import HubFile
 __all__ = ["PartialFile", "PartialFileInUse", "PresentFile"]
 
 _CHUNK: Final = 1 << 20
-#: What is read in one step: so long does a cancellation wait.
+#: Bytes that are read in one step. A cancellation waits for the end of the step.
 _STEP: Final = 32 * _CHUNK
-# Windows locks ranges, also such as no file has.
+# Windows locks a range of bytes, which may be beyond the end of the file.
 _FAR_AWAY: Final = 1 << 62
 
 
@@ -25,15 +25,15 @@ class PartialFileInUse(Exception):
 
 
 class PresentFile:
-    """A file whose content is checked. Everything blocks: use it in threads, one call at a time.
+    """A file whose content is verified. All methods block: call them in threads, one at a time.
 
-    :ivar size: the bytes that were read, or written.
+    :ivar size: the number of bytes read or written so far.
     """
 
     def __init__(self, path: Path, expected: HubFile) -> None:
-        """Open it.
+        """Open the file.
 
-        :raises OSError: there is none, or it cannot be read.
+        :raises OSError: the file does not exist, or cannot be read.
         """
         self.path = path
         self._expected = expected
@@ -48,7 +48,7 @@ class PresentFile:
         if self._expected.sha256 is not None:
             self._digest = hashlib.sha256()
         else:
-            # Small files are named by git: by this and their content.
+            # The Hub gives small files a git blob id: the hash of this header and their content.
             self._digest = hashlib.sha1(b"blob %d\0" % self._expected.size, usedforsecurity=False)
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class PresentFile:
         self._file.close()
 
     def read_on(self) -> bool:
-        """Read some more of what is there; whether there may be even more."""
+        """Read the next part of the file; return whether there may be more."""
         until = self.size + _STEP
         while self.size < until:
             data = self._file.read(_CHUNK)
@@ -69,21 +69,21 @@ class PresentFile:
         return True
 
     def is_right(self) -> bool:
-        """Whether these are all the bytes, and the right ones."""
+        """Whether the size and the hash of the bytes so far are the expected ones."""
         expected = self._expected
         return self.size == expected.size and self._digest.hexdigest() in (expected.sha256, expected.git_id)
 
 
 class PartialFile(PresentFile):
-    """What has come of a file. All that is there must be read with ``read_on`` before more is written.
+    """The downloaded part of a file. Read all of it with ``read_on`` before writing more.
 
     :raises PartialFileInUse: another process writes to it.
-    :raises OSError: the disk does not let us.
+    :raises OSError: the file cannot be created or opened.
     """
 
     def _open(self) -> io.FileIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Every write is at the end, wherever was read.
+        # In append mode every write goes to the end of the file, regardless of the position of the last read.
         file = self.path.open("a+b", buffering=0)
         try:
             _lock(file, self.path)
@@ -96,33 +96,33 @@ class PartialFile(PresentFile):
         return file
 
     def write(self, data: bytes) -> None:
-        """Add bytes."""
+        """Append bytes."""
         view = memoryview(data)
         while view:
-            # A disk that gets full takes a part, and says so at the next attempt.
+            # When the disk becomes full, a write stores only a part, and the next write raises the error.
             count = self._file.write(view)
             self._digest.update(view[:count])
             self.size += count
             view = view[count:]
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Delete the content, and start again."""
         self._file.truncate(0)
         self._begin()
 
     def remove(self) -> None:
-        """Give it up."""
+        """Close and delete the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Have the disk keep it, whatever becomes of the power, and close it: it can be moved now."""
+        """Flush the file to the disk, so that it survives a power failure, and close it. It can be moved then."""
         os.fsync(self._file.fileno())
         self._file.close()
 
 
 def _lock(file: io.FileIO, path: Path) -> None:
-    """Lock it for this process. The lock goes when the file is closed, or the process ends, however that is."""
+    """Lock the file for this process. The system releases the lock when the file is closed or the process ends."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -133,7 +133,7 @@ def _lock(file: io.FileIO, path: Path) -> None:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had the lock may have moved the file to its place in the meantime.
+            # The process that had the lock before may have moved the file to its final place meanwhile.
             if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 raise PartialFileInUse
     except (BlockingIOError, PermissionError):

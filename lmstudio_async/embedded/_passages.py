@@ -1,4 +1,4 @@
-"""Cutting a text into passages that a search can find: of about one size, each ending where something ends."""
+"""Cutting of a text into passages of about equal size for a search, at the ends of paragraphs, lines or sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 __all__ = ["Passage", "cut"]
 
-#: Where a text is cut, if it can be: between paragraphs rather than between lines, sentences or words.
+#: Preferred places to cut a text, best first: between paragraphs, lines, sentences, words.
 _ENDS: Final = ("\n\n", "\n", ". ", " ")
 
 
@@ -20,16 +20,16 @@ class Passage:
 
     content: str
     first_line: int
-    """In the text, from 1."""
+    """Number of the line in the text, from 1."""
     last_line: int
 
 
 def cut(text: str, size: int, overlap: int) -> list[Passage]:
-    """Cut a text.
+    """Cut a text into passages.
 
-    :param size: the characters that a passage has at most.
-    :param overlap: the characters of a passage that the next one has as well, or a few fewer: it begins with a word.
-        Less than ``size``.
+    :param size: the maximum number of characters of a passage.
+    :param overlap: the number of characters at the end of a passage that the next one repeats. It may be a few fewer,
+        because a passage begins at the beginning of a word. Must be less than ``size``.
     """
     lines = [found.start() for found in re.finditer("\n", text)]
     passages = []
@@ -51,7 +51,7 @@ def _end(text: str, start: int, size: int, overlap: int) -> int:
     most = start + size
     if most >= len(text):
         return len(text)
-    # The next passage begins so much earlier, and is to be a new one.
+    # A passage must be longer than the overlap, so that the next one begins after the beginning of this one.
     least = start + max(size // 2, overlap + 1)
     for end in _ENDS:
         place = text.rfind(end, least - len(end), most)
@@ -61,7 +61,7 @@ def _end(text: str, start: int, size: int, overlap: int) -> int:
 
 
 def _beginning(text: str, earliest: int, latest: int) -> int:
-    """The beginning of the first word that begins in a part of a text; if none does, the earliest place."""
+    """Return the beginning of the first word that begins in a part of a text, or ``earliest`` if none does."""
     for place in range(earliest, latest):
         if text[place - 1].isspace() and not text[place].isspace():
             return place

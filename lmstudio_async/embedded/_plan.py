@@ -1,4 +1,4 @@
-"""A download plan: a model of the Hub in all its quantizations, and which of them is to be downloaded. No I/O."""
+"""A download plan: the quantizations of a model on the Hub, and the selected one. Without I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Plan", "pending_plan"]
 
 
 def pending_plan(label: str) -> DownloadPlan:
-    """What a plan looks like before the Hub has answered.
+    """Return the plan that is shown until the Hub has answered.
 
     :param label: the repository's name.
     """
@@ -32,13 +32,13 @@ def pending_plan(label: str) -> DownloadPlan:
 
 
 class Plan:
-    """What can be downloaded of a repository, and what will be.
+    """The models of a repository, and the selected one.
 
     :param label: the repository's name.
     :param options: its models.
-    :param keys: path in the models folder -> model key, of the models that are here.
-    :param under_way: the download identifiers of those that are being downloaded.
-    :param wishes: what the client would like to have of several; the first that there is counts.
+    :param keys: path in the models folder -> model key, of the downloaded models.
+    :param under_way: the download identifiers of the models that are being downloaded.
+    :param wishes: the preferences of the client; the first one that matches a model decides.
     """
 
     def __init__(
@@ -60,25 +60,26 @@ class Plan:
         best = self._recommended if wished is None else wished
         present = [index for index, option in enumerate(options) if self._key(option) is not None]
         self._owned = best if best in present else next(iter(present), None)
-        #: None: take what is here already.
+        #: None: use the model that is already downloaded.
         self._selected = None if self._owned is not None and wished in (None, self._owned) else best
 
     def to_download(self) -> DownloadOption | None:
-        """What has to be downloaded; None if what is here will do.
+        """Return the model to download, or None if a downloaded one is used.
 
-        :raises LMStudioServerError: nothing is selected, and nothing is here.
+        :raises LMStudioServerError: no model is selected, and none is downloaded.
         """
         if self._selected is None and self._owned is None:
             raise server_error(
-                f'Nothing that "{self._label}" has fits into the memory of this machine, so nothing is selected.',
+                f'No model of "{self._label}" fits into the memory of this machine, so none is selected.',
                 "Select one of the download options of the plan, or take a smaller model.",
             )
         return self._coming
 
     def select(self, wanted: SelectDownloadOption) -> None:
-        """Do as the client wants.
+        """Select the model that the client requests.
 
-        :raises LMStudioServerError: there is nothing like that.
+        :raises LMStudioServerError: the request has an index that does not exist, or requests the downloaded model
+            although there is none.
         """
         index = wanted.selected_download_option_index
         if wanted.node_index != 0:
@@ -86,13 +87,15 @@ class Plan:
         if index is None and self._owned is None:
             raise server_error("None of these models is here already: select one to download.")
         if index is not None and not 0 <= index < len(self._options):
-            raise server_error(f"There are {len(self._options)} download options, and none is {index}.")
+            raise server_error(
+                f"There are {len(self._options)} download options, and none has the index {index}."
+            )
         self._selected = index
-        # The client counts along, and waits for the version that shows what it has wanted.
+        # The client counts the versions too, and waits for the version that shows its selection.
         self._version = max(self._version + 1, wanted.requested_plan_version)
 
     def show(self) -> DownloadPlan:
-        """The plan as the client sees it."""
+        """Return the plan in the form of the protocol."""
         coming = self._coming
         attach = coming is not None and coming.download_identifier in self._under_way
         satisfied = self._selected is None and self._owned is not None

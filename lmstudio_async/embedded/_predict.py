@@ -1,4 +1,4 @@
-"""What the namespace ``llm`` answers beside the lifecycle: predictions and prompts."""
+"""Endpoints of the namespace ``llm`` for predictions and prompts."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ from lmstudio_async.errors import LMStudioPresetNotFoundError
 __all__ = ["LlmHandlers"]
 
 _FORMATTED_BY_CLIENT = "completeModeFormatting"
-#: The engine needs about a second and 40 MB for each million characters, also of a prompt that it is going to shorten.
+#: The engine needs about a second and 40 MB for each million characters, even for a prompt that is then shortened.
 _LONGEST_PROMPT = 16_000_000
-#: It takes some 10 ms to convert as many, in which the event loop would serve no other client.
+#: Longer chats are converted in a thread: converting so many messages would block the event loop for some 10 ms.
 _MANY_MESSAGES = 500
 _TEMPLATE = "llm.prediction.promptTemplate"
 
@@ -144,7 +144,7 @@ class LlmHandlers(ModelHandlers):
                 pass
 
     async def _spec(self, instance: Instance, given: Mapping[str, Any], sampling: Sampling) -> EngineSpec:
-        """How the engine has to be started for a request."""
+        """Return the engine settings that a request needs."""
         spec = _with_template(instance.spec, sampling, instance)
         if sampling.threads is not None and sampling.threads != (spec.threads or default_threads()):
             spec = attrs.evolve(spec, threads=sampling.threads)
@@ -181,7 +181,7 @@ class LlmHandlers(ModelHandlers):
         *,
         is_chat: bool,
     ) -> None:
-        """Have the engine answer, and tell the client what it says."""
+        """Run a prediction, and send its packets to the client."""
         answer = Answer(limit=None, candidates=None, reasoning=ReasoningParser(None), names=NO_TOOLS)
         drafts = False
         channel.post(answer.begin())
@@ -243,7 +243,10 @@ class LlmHandlers(ModelHandlers):
 
 
 def _prediction_values(stack: Mapping[str, Any]) -> dict[str, Any]:
-    """The prediction config by wire key, without what tells that the client formats the prompt itself."""
+    """Return the prediction config by wire key.
+
+    If the client has formatted the prompt itself, the config is without the prompt template that it sends with it.
+    """
     values = collapse(stack)
     if layer(stack, _FORMATTED_BY_CLIENT) is not None:
         values.pop(_TEMPLATE, None)
@@ -287,11 +290,11 @@ def _with_template(spec: EngineSpec, sampling: Sampling, instance: Instance) -> 
 
 
 async def _with_marks(engine: Engine, prompt: str, *, bos: bool, eos: bool) -> str:
-    """The prompt with or without the marks of its beginning and its end."""
+    """Return the prompt with or without its BOS and EOS tokens."""
     properties = await engine.properties()
     begin, end = str(properties.get("bos_token", "")), str(properties.get("eos_token", ""))
     if begin and bos and not prompt.startswith(begin) and await engine.tokenize("", add_special=True):
-        # The engine's templates leave it out where its tokenizer adds it.
+        # The engine's templates omit the BOS token if its tokenizer adds it.
         return begin + prompt
     if begin and not bos:
         prompt = prompt.removeprefix(begin)
@@ -299,7 +302,7 @@ async def _with_marks(engine: Engine, prompt: str, *, bos: bool, eos: bool) -> s
 
 
 def _gpu_layers(instance: Instance) -> float:
-    """As LM Studio counts: -1 for all."""
+    """Return the number of layers on the GPU, or -1 for all of them, as LM Studio reports it."""
     ratio = instance.config.get("llm.load.llama.acceleration.offloadRatio", "off")
     if isinstance(ratio, str):
         return -1 if ratio == "max" else 0
@@ -307,6 +310,6 @@ def _gpu_layers(instance: Instance) -> float:
 
 
 def _loaded_draft_key(instance: Instance) -> str | None:
-    """The draft model that the load config names."""
+    """Return the key of the draft model in the load config."""
     key: str | None = instance.config.get("llm.load.llama.speculativeDecoding.draftModel")
     return key

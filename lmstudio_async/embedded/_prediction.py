@@ -1,4 +1,4 @@
-"""One prediction under way: asks the engine when there is room, and asks on until the answer is whole."""
+"""One prediction in progress: it reserves tokens, and sends requests to the engine until the answer is complete."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ __all__ = ["Prediction"]
 
 Frame: TypeAlias = Mapping[str, Any]
 
-# Tokens beyond prompt and answer: the marks around a prompt, and the token that the engine works on.
+# Tokens beyond prompt and answer: special tokens around a prompt, and the token that the engine is computing.
 _MARGIN: Final = 4
-# Characters of a prompt whose tokens are counted at once.
+# Characters of a prompt that are tokenized in one call to count their tokens.
 _PIECE: Final = 100_000
 
 
 class Prediction:
     """One request to the engine, from its place in the queue to the last packet of its answer.
 
-    A request reserves its prompt and its limit. One without a limit reserves a share of the context, and the engine
-    is told to stop there. The prediction then reserves more and has the engine go on with what was said, which is
-    still in its cache unless another prediction needed the room meanwhile. Answers that the engine cannot go on with
-    (it holds them to a grammar, or reads tool calls out of them) reserve all that they may ever need.
+    A request reserves tokens of the context for its prompt and its limit. A request without a limit reserves a share
+    of the context, and the engine stops at the end of the share. The prediction then reserves more, and the engine
+    continues the answer, which is still in its cache unless another prediction has displaced it meanwhile. The engine
+    cannot continue an answer that it constrains with a grammar or parses for tool calls: such a request reserves all
+    tokens that it may need at once.
 
-    An answer that reaches the end of the context ends there, or goes on from what its window keeps. Then it may never
-    end; but whenever it reserves anew, predictions that wait have their turn.
+    An answer that reaches the end of the context ends there, or continues with the tokens that its window keeps. With
+    a window it may never end; but predictions in the queue get their turn whenever it makes a new reservation.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class Prediction:
         self._needs_each_token = "n_probs" in request.body and self._can_ask_each_token
 
     async def run(self) -> None:
-        """Have the engine answer, and send the client what it says.
+        """Send requests to the engine, and the packets of the answer to the client.
 
-        :raises EngineRequestError: the engine refused the request.
+        :raises EngineRequestError: the engine rejected the request.
         """
         with self._reservation:
             while not self._answer.finished:
@@ -75,13 +76,13 @@ class Prediction:
                 if self._is_full:
                     await self._go_on_in_window()
                 elif is_part and self._said.total == said:
-                    # It has said less than a character: to ask for as much again would give as little.
+                    # The part ended within a character, and another part of the same size would end there again.
                     self._alone = True
 
     # -- admission
 
     async def _admit(self, body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Wait until there is room, and give what to ask for, and whether that is less than the whole answer."""
+        """Wait until tokens can be reserved; return the request body, and whether it is for a part of the answer."""
         capacity = self._budget.capacity
         if capacity is None:
             return body, False
@@ -102,12 +103,13 @@ class Prediction:
         return {**body, "n_predict": held - length - margin}, True
 
     async def _length(self, body: Mapping[str, Any]) -> int | None:
-        """The tokens of prompt and answer so far, or somewhat more; None if only the engine can tell."""
+        """Return an upper bound of the tokens of prompt and answer so far, or None if only the engine knows it."""
         if self._prompt_length is None:
             prompt = self._request.prompt if self._request.is_chat else self._body["prompt"]
             if prompt is None:
                 return None
-            # A token has at least one byte. An exact number is worth a call only for long prompts.
+            # A token has at least one byte, so that the number of bytes is an upper bound. The exact number is worth a
+            # call to the engine only for long prompts.
             most = len(prompt) if isinstance(prompt, list) else len(prompt.encode(errors="replace"))
             if isinstance(prompt, str) and most > self._budget.share // 2:
                 most = await self._count_tokens(prompt)
@@ -115,9 +117,9 @@ class Prediction:
         return await self._said.length(self._engine, body, self._prompt_length)
 
     async def _count_tokens(self, prompt: str) -> int:
-        """Count the tokens of a prompt, or some of them if they are more than can be reserved."""
+        """Count the tokens of a prompt; stop counting when they are more than can be reserved."""
         count = 0
-        # The tokens of a prompt of millions of characters would take the event loop seconds to read.
+        # Tokenize in pieces: parsing the tokens of millions of characters would block the event loop for seconds.
         for start in range(0, len(prompt), _PIECE):
             piece = prompt[start : start + _PIECE]
             count += len(await self._engine.tokenize(piece, add_special=not start))
@@ -133,7 +135,7 @@ class Prediction:
 
     @property
     def _can_ask_each_token(self) -> bool:
-        # Drafts are counted in a stream only.
+        # With a draft model the answer must be streamed, because the engine counts drafted tokens only in a stream.
         return not self._request.is_chat and self._request.can_go_on and not self._draft_length()
 
     async def _ask(self, body: dict[str, Any], *, is_part: bool) -> None:
@@ -180,11 +182,11 @@ class Prediction:
                     break
 
     def _lacks_tokens(self, frame: Frame) -> bool:
-        """Whether the engine, at the limit, has kept the last letters, because they end within a character."""
+        """Whether the engine has withheld the last tokens at the limit, because they end within a character."""
         return self._can_ask_each_token and isinstance(self._said, Said) and self._said.lacks(frame)
 
     def _learn_length(self, body: Mapping[str, Any]) -> None:
-        """Give back what was reserved for a longer prompt than the engine has seen."""
+        """Release the reserved tokens that the prompt, as the engine has counted it, does not need."""
         if not self._said.asked_at and (told := self._answer.prompt_length):
             self._prompt_length = self._asked_length = told
         limit = body.get("n_predict")
@@ -195,7 +197,7 @@ class Prediction:
     # -- the end of the context
 
     async def _go_on_in_window(self) -> None:
-        """Leave out the oldest of prompt and answer; or end the answer, if that gives no room."""
+        """Leave out the oldest tokens of prompt and answer; end the answer if that is not possible."""
         self._is_full = False
         changed = None if self._window is None else await self._said.roll(self._window, self._engine)
         if changed is None:
@@ -204,10 +206,10 @@ class Prediction:
         self._body = {**self._body, **changed}
         self._prompt_length = None
 
-    # -- what goes wrong
+    # -- errors
 
     def _recovers_from(self, error: EngineRequestError) -> bool:
-        """Whether the answer can be had all the same: alone, if others had a part of the context."""
+        """Whether a retry can succeed: with the whole context, if other predictions had a part of it before."""
         if not error.context_is_full or self._has_all():
             return False
         self._alone = True
@@ -239,14 +241,14 @@ class Prediction:
 
 
 def _is_at_limit(frame: Frame) -> bool:
-    """Whether it is the last frame of an answer that might have been longer."""
+    """Whether a frame is the last one of an answer that the engine cut off at a limit."""
     if choices := frame.get("choices"):
         return any(choice.get("finish_reason") == "length" for choice in choices)
     return bool(frame.get("stop")) and frame.get("stop_type") == "limit"
 
 
 def _ends_at_context(frame: Frame, body: Frame) -> bool:
-    """Whether an answer has come to the end of the context, and not to its limit."""
+    """Whether an answer was cut off at the end of the context, and not at its own limit."""
     limit = body.get("n_predict")
     if "choices" in frame:
         return limit is None or int(frame["timings"]["predicted_n"]) < limit

@@ -1,10 +1,11 @@
-"""Whether a worker process moves while somebody waits for it.
+"""Detection of a stalled worker process while a task waits for it.
 
-A worker that is stopped, or waits for a disk or a driver that has gone, lives and says nothing, like one that computes
-for long. The difference shows in its CPU time, in what it reads, and in whether its HTTP server answers.
+A worker that is stopped, or that waits for a disk or a driver which is gone, is alive but sends nothing, and so does a
+worker that computes for a long time. The CPU time of the process, the bytes that it reads, and the responses of its
+HTTP server tell them apart.
 
-Looks are counted, and not seconds: a machine that was suspended, or a server that was stopped itself, has looked at
-nothing meanwhile, and its workers have had no chance to move.
+The server counts observations and not seconds: while the machine was suspended, or the server itself was stopped, no
+observation was made, and the workers had no chance to run either.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import anyio.to_thread
 
 __all__ = ["Pulse", "Talk"]
 
-# Between two looks, and the least number of looks that a standstill takes.
+# Seconds between two observations, and the least number of observations that detect a stall.
 _LOOK_SECONDS: Final = 5.0
 _LEAST_LOOKS: Final = 6
-# The idle threads of a worker come to one tick of the clock (10 ms) now and then, and they read some bytes.
+# Thresholds for a sign of work: idle threads of a worker sometimes use one clock tick (10 ms) and read a few bytes.
 _LEAST_TICKS: Final = 2
 _LEAST_BYTES: Final = 4096
 
@@ -37,45 +38,45 @@ class Talk(Protocol):
 
     @property
     def heard(self) -> int:
-        """The pieces of output that have come so far."""
+        """The number of pieces of output received so far."""
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a task waits for the worker at this moment."""
+        """Whether a task is waiting for the worker now."""
 
     async def wait_used(self) -> None:
-        """Wait until the worker has something to do."""
+        """Wait until a request to the worker is in progress."""
 
     async def answers(self) -> bool:
-        """Whether its HTTP server answers; this may wait without end."""
+        """Return whether its HTTP server answers; this may wait forever."""
 
 
 class Pulse:
-    """The pulse of the engine of one instance, also across restarts of its process.
+    """The stall detection for the engine of one instance, also across restarts of its process.
 
-    :param load_seconds: how long a worker that loads may stand still, and one that only its HTTP server is alive of.
-    :param answer_seconds: how long a worker may stand still that owes an answer.
-    :ivar is_felt: false from a look that found no sign of life to the next one that finds some.
+    :param load_seconds: seconds for which a worker may stall during a load, or while only its HTTP server answers.
+    :param answer_seconds: seconds for which a worker may stall while a request waits for its answer.
+    :ivar is_felt: false from an observation without a sign of life to the next one with a sign of life.
     """
 
     def __init__(self, *, load_seconds: float = 300.0, answer_seconds: float = 30.0) -> None:
         self.load_seconds = load_seconds
         self.answer_seconds = answer_seconds
         self.is_felt = True
-        # Its own, because the shared threads may all wait for the disk that makes the worker stand still.
+        # Use a thread of its own, because all shared threads may be waiting for the same disk as the stalled worker.
         self._thread = anyio.CapacityLimiter(1)
 
     async def wait_standstill(self, pid: int, talk: Talk, seconds: float) -> str:
-        """Wait until a worker has stood still for so many seconds while it was waited for.
+        """Wait until a worker has stalled for a number of seconds while a task waited for it.
 
-        It costs nothing as long as the worker is not used.
+        Makes no observation as long as the worker is not used.
 
-        :return: in what state it stands still, for a message.
+        :return: a description of the stalled process for a message.
         """
         interval = min(_LOOK_SECONDS, seconds / _LEAST_LOOKS)
         most_silent = math.ceil(seconds / interval)
-        # Its HTTP server may answer although the engine behind it hangs in a driver. It may also compute on a GPU
-        # without any work for the CPU. The long fuse is for both.
+        # The longer timeout applies while only the HTTP server answers: then the engine may hang in a driver, or it may
+        # compute on a GPU without any work for the CPU.
         most_idle = math.ceil(max(seconds, self.load_seconds) / interval)
         self.is_felt = True
         silent = idle = 0
@@ -90,7 +91,7 @@ class Pulse:
             if not talk.is_awaited or talk.heard != heard or signs.show_work_since(before):
                 silent = idle = 0
             else:
-                # Where the system tells nothing of processes, an answer is all the evidence that there can be.
+                # If the system has no statistics of processes, a response is the only sign of life that there can be.
                 idle += signs.is_known
                 silent = 0 if await _answers(talk, signs, interval) else silent + 1
             self.is_felt = not silent
@@ -109,13 +110,13 @@ async def _answers(talk: Talk, signs: _Signs, seconds: float) -> bool:
 
 
 class _Signs(NamedTuple):
-    """Numbers that the system has of a process. On Linux that is in ``/proc``; elsewhere nothing is known."""
+    """Statistics of a process, from ``/proc`` on Linux. On other systems they are empty."""
 
     states: frozenset[str] = frozenset()
-    """Of its threads."""
+    """The states of its threads."""
     ticks: int = 0
     faults: int = 0
-    """Pages that had to be read from a disk."""
+    """Major page faults: pages that had to be read from a disk."""
     read: int = 0
 
     @classmethod
@@ -126,7 +127,7 @@ class _Signs(NamedTuple):
             states = frozenset(_status(thread)[0] for thread in (process / "task").iterdir())
         except OSError:
             return cls()
-        # Counted as in proc(5), from the state on, which is field 3.
+        # Index 0 is the state, which is field 3 in proc(5).
         return cls(states, ticks=int(own[11]) + int(own[12]), faults=int(own[9]), read=_bytes_read(process))
 
     @property
@@ -138,7 +139,7 @@ class _Signs(NamedTuple):
         return bool(self.states & {"T", "t"})
 
     def show_work_since(self, before: Self) -> bool:
-        # One that is ready to run stands still for lack of a CPU, and not by itself.
+        # A runnable thread ("R") waits for a free CPU at most, so that its process is not stalled.
         return (
             "R" in self.states
             or self.ticks - before.ticks >= _LEAST_TICKS
@@ -147,18 +148,18 @@ class _Signs(NamedTuple):
         )
 
     def standstill(self) -> str:
-        """How it stands still, for a message."""
+        """Return a description of the stalled process for a message."""
         found = (words for state, words in _STANDSTILLS.items() if state in self.states)
-        return next(found, "it neither computes, nor reads, nor says anything")
+        return next(found, "it neither computes, nor reads, nor sends anything")
 
 
 def _status(process: Path) -> list[str]:
-    """The fields of ``/proc/<pid>/stat`` behind the name, which may have anything in it."""
+    """Return the fields of ``/proc/<pid>/stat`` after the name, which may contain any character."""
     return (process / "stat").read_text("utf-8", "replace").rpartition(") ")[2].split()
 
 
 def _bytes_read(process: Path) -> int:
-    """From files and from disks together; 0 if that is not told, as of another user's process."""
+    """Return the bytes read from files and from disks; 0 if they are unknown, as for another user's process."""
     try:
         counters = dict(line.split(": ") for line in (process / "io").read_text("ascii").splitlines())
         return int(counters["rchar"]) + int(counters["read_bytes"])

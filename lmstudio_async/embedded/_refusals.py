@@ -1,4 +1,4 @@
-"""What LM Studio has and this server has not: why, and what to do instead."""
+"""Endpoints of LM Studio that this server does not have: why, and what to do instead."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _GROUPS: Final = (
     (
         "system",
         "startHttpServer stopHttpServer",
-        "this server listens, or does not, as the program says that it runs in",
+        "the program that runs this server decides whether it listens on a port",
         "Start one that listens with `python -m lmstudio_async serve`, and stop it with Ctrl-C.",
     ),
     (
         "system",
         "requestShutdown",
-        "this server ends with the program that it runs in, not by a client's will",
+        "this server ends with the program that runs it, and not on the request of a client",
         "Stop it where it was started: with Ctrl-C or SIGTERM; in a program, leave its block.",
     ),
     (
         "files",
         "getLocalFileAbsolutePath",
         "uploaded files are kept in memory here, so none has a path",
-        "Use the identifier that the upload gave.",
+        "Use the identifier that the upload returned.",
     ),
     (
         "repository",
         "getModelCatalog fuzzyFindStaffPicks",
-        "LM Studio's own catalog is not known here",
+        "this server has no access to LM Studio's own catalog",
         "Search Hugging Face: searchModels.",
     ),
     (
         "repository",
         "downloadArtifact createArtifactDownloadPlan pushArtifact getLocalArtifactFiles getWritableArtifactOwners",
-        "artifacts belong to LM Studio's own hub, which is not known here",
+        "artifacts belong to LM Studio's own hub, and this server has no access to it",
         "Download models of Hugging Face: downloadModel, or createDownloadPlan of a model.",
     ),
     (
@@ -63,7 +63,7 @@ _GROUPS: Final = (
     (
         "runtime",
         "removeEngine searchRuntimeExtensions downloadRuntimeExtension",
-        "the one engine is a Python package, and comes and goes with it",
+        "the only engine is a Python package, which is installed and removed with pip",
         'Install, update or remove it where the server runs: pip install --upgrade "lmstudio-async[embedded]"',
     ),
     (
@@ -82,9 +82,9 @@ _REASONS: Final = {
 
 
 def refusal(namespace: str, endpoint: str) -> LMStudioUnsupportedFeatureError:
-    """The answer to a call of an endpoint that this server does not have.
+    """Return the error for a call of an endpoint that this server does not have.
 
-    :raises KeyError: it has it, or has forgotten to say why not.
+    :raises KeyError: the endpoint has no entry in this module.
     """
     reason, suggestion = _REASONS.get((namespace, endpoint)) or _REASONS[namespace, "*"]
     return unsupported_feature(f"{namespace}.{endpoint}", engine_version(), reason, suggestion)

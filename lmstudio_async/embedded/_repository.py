@@ -1,4 +1,4 @@
-"""What the server answers about models that could be downloaded: ``repository``, as far as Hugging Face has it."""
+"""Endpoints of the namespace ``repository``: search and download of models of Hugging Face."""
 
 from __future__ import annotations
 
@@ -43,17 +43,21 @@ from lmstudio_async.embedded._refusals import refusal
 
 __all__ = ["RepositoryHandlers"]
 
-#: As in LM Studio.
+#: The limits of LM Studio.
 _MOST_RESULTS: Final = 25
 _RESULTS: Final = 10
 
-_CANCELLED: Final = "Model download was cancelled. What has come is kept: the next one goes on from there."
+_CANCELLED: Final = (
+    "Model download was cancelled. The downloaded part is kept: the next download goes on from there."
+)
 
 
 class RepositoryHandlers:
     """The endpoints of ``repository``, for all clients of a server.
 
-    :param tasks: what downloads run in.
+    :param catalog: the catalog of downloaded models.
+    :param hardware: the hardware of this machine, for estimates of which models fit into its memory.
+    :param tasks: the task group in which downloads run.
     """
 
     def __init__(self, catalog: Catalog, hardware: Hardware, tasks: anyio.abc.TaskGroup) -> None:
@@ -63,7 +67,7 @@ class RepositoryHandlers:
         self._downloads = Downloads(catalog, self._hub, tasks)
 
     async def aclose(self) -> None:
-        """Close what was open for all clients, when no task needs it any more."""
+        """Close the HTTP client for the Hub, when no task needs it any more."""
         await self._hub.aclose()
 
     async def search_models(self, parameter: SearchModelsParameter) -> SearchResults:
@@ -90,7 +94,7 @@ class RepositoryHandlers:
         identifier = parameter.model_search_result_identifier
         if identifier.type != "hf":
             raise server_error(
-                f"This server knows nothing of LM Studio's own catalog ({identifier.type[:40]!r}).",
+                f"This server has no access to LM Studio's own catalog ({identifier.type[:40]!r}).",
                 "Take the identifier from a search on this server, which is one of Hugging Face.",
             )
         models = await self._models(_bare(identifier.identifier))
@@ -120,7 +124,7 @@ class RepositoryHandlers:
             return
         raise server_error(_CANCELLED if committed else "The download plan was cancelled.")
 
-    # -- LM Studio's own hub: nobody is logged in there, and no other machine is linked
+    # -- LM Studio's own hub: there is no login, and no other machine is linked
 
     async def is_authenticated(self, _: None) -> IsAuthenticated:
         return IsAuthenticated(authenticated=False)
@@ -138,7 +142,7 @@ class RepositoryHandlers:
         models = models_of(await self._hub.files(repository))
         if not models:
             raise server_error(
-                f'"{repository[:200]}" has no GGUF model, which is what this server loads.',
+                f'"{repository[:200]}" has no GGUF model, and this server loads no other format.',
                 'Search with compatibility_types=["gguf"].',
             )
         return models
@@ -153,7 +157,7 @@ class RepositoryHandlers:
         if formats and "gguf" not in formats:
             raise server_error(
                 f"This server loads GGUF models, and none of the format {', '.join(formats)[:100]}.",
-                'Ask for the format "gguf", or for none in particular.',
+                'Request the format "gguf", or leave the format out.',
             )
         pending = PlanUpdated(plan=pending_plan(repository))
         channel.post(pending)
@@ -179,7 +183,7 @@ class RepositoryHandlers:
 
 
 def _bare(name: str) -> str:
-    """A repository's name, also out of its address in a browser."""
+    """Return the name of a repository, given its name or its URL."""
     name = name.strip()
     for beginning in ("https://huggingface.co/", "huggingface.co/", "hf.co/"):
         if name.startswith(beginning):

@@ -1,4 +1,4 @@
-"""From a chat or a prompt to what the engine is asked, and the answer that is made of what it says."""
+"""Conversion of a chat or a prompt to a request to the engine, and the parser of its response."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ _BROKEN_CALL: Final = re.compile(
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What to ask the engine: a prompt to continue (``/completion``) or a chat to answer.
+    """A request to the engine: a prompt to continue (``/completion``) or a chat to answer.
 
-    :ivar prompt: what the model reads; None if it has images, which are no text.
-    :ivar window: what stays of prompt and answer where they reach the end of the context; None to end there.
+    :ivar prompt: the text that the model reads; None if the chat has images, which have no form as text.
+    :ivar window: decides which tokens of prompt and answer stay when they reach the end of the context; None to end the
+        answer there.
     """
 
     body: dict[str, Any]
@@ -50,34 +51,36 @@ class Request:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the engine can go on with an answer of which it has said a part.
+        """Whether the engine can continue an answer after a part of it.
 
-        It cannot where the part has told it more than the text says: how far a grammar is, or a tool call.
+        It cannot if it has state beyond the text: its position in a grammar or in a tool call.
         """
         if self.prompt is None or self.body.get("mirostat"):
             return False
         if self.is_chat and self.body["messages"][-1]["role"] == "assistant":
-            # The client has begun the answer, and there can be only one beginning.
+            # The client has begun the answer itself, and the engine accepts only one prefilled answer.
             return False
         return not {"grammar", "json_schema", "tools", "thinking_budget_tokens"} & self.body.keys()
 
     def after_broken_call(self, error: EngineRequestError) -> dict[str, Any] | None:
-        """How to hear what the model says where the engine cannot follow a tool call of it.
+        """Return a request for the rest of an answer that the engine ended because of an invalid tool call.
 
-        Gives the body of another request, an empty one if none can help, or None if the error is another one.
+        The engine's grammar restricts a model to the tools of the request, but it starts only after the beginning of a
+        call. If the token that begins the call also continues it, for example to the name of a tool that does not
+        exist, the engine ends the whole answer with an error. The new request continues the answer from there, without
+        tools, so that the engine parses nothing.
 
-        The engine's grammar holds a model to the tools that it has, but begins only when a call has begun. A token
-        that goes further than that, such as to the name of a tool that there is not, ends the whole answer. What
-        the model had to say is heard by asking on from where it was, without tools that somebody could parse.
+        :return: the body of the new request; an empty one if no request can help; None if the error has another cause.
         """
         found = _BROKEN_CALL.search(error.message)
         if found is None:
             return None
         if "tools" not in self.body:
-            # It called one although there are none: what it has said before that is all that there is.
+            # The model called a tool although the request has none: only the text before the call can be returned.
             return {} if found["piece"] is None else None
         if self.prompt is None or self.answer.has_called:
-            # Nothing tells what the prompt was, or how the engine has read the calls before this one.
+            # The answer cannot be continued: the prompt is unknown, or it is unknown how the engine has parsed the
+            # earlier calls.
             if found["piece"] is not None or not self.answer.has_called:
                 self.answer.break_call(found["piece"] or "")
             return {}
@@ -103,12 +106,12 @@ async def raw_request(
     window: Window | None = None,
     calls: CallFinder | None = None,
 ) -> Request:
-    """Have a prompt continued.
+    """Make a request that continues a prompt.
 
-    :param thinking: it ends with the tag that begins thoughts.
-    :param requests: finds the tool calls in what comes.
-    :param calls: likewise, for a model that has a form of its own to call a tool.
-    :param window: for a prompt that was made of a chat, and fits.
+    :param thinking: whether the prompt ends with the tag that begins reasoning.
+    :param requests: the scanner for tool calls in the answer.
+    :param calls: the same, for a model with its own notation for tool calls.
+    :param window: the window for a prompt that was made of a chat, and fits.
     """
     prompt = await _without_second_bos(instance.engine, prompt)
     answer = Answer(
@@ -134,18 +137,21 @@ async def raw_request(
         body["grammar"] = sampling.schema_grammar
     body |= _visible_tags(sampling)
     if instance.engine.spec.draft_model_path is not None:
-        # They tell which tokens were drafted.
+        # The timings have the number of drafted tokens.
         body["timings_per_token"] = True
     return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window)
 
 
 def _visible_tags(sampling: Sampling) -> dict[str, Any]:
-    """Have the engine say the tags around thoughts, also where they are tokens of their own that only steer."""
+    """Return the parameters that keep the reasoning tags in the engine's output, even if they are special tokens."""
     return {} if sampling.reasoning is None else {"preserved_tokens": list(sampling.reasoning)}
 
 
 async def _without_second_bos(engine: Engine, prompt: str) -> str:
-    """Drop the BOS that a prompt begins with, as one of ``applyPromptTemplate`` does, if the tokenizer adds one too."""
+    """Remove the BOS token at the beginning of a prompt if the tokenizer adds another one.
+
+    A prompt from ``applyPromptTemplate`` begins with a BOS token.
+    """
     begin = str((await engine.properties()).get("bos_token", ""))
     if begin and prompt.startswith(begin) and await engine.tokenize("", add_special=True):
         return prompt.removeprefix(begin)
@@ -155,7 +161,7 @@ async def _without_second_bos(engine: Engine, prompt: str) -> str:
 async def chat_request(
     instance: Instance, sampling: Sampling, messages: list[dict[str, Any]], names: ToolNames
 ) -> Request:
-    """Have a chat answered."""
+    """Make a request that answers a chat."""
     engine = instance.engine
     messages, tools, sampling, requests = await for_template(engine, messages, names, sampling)
 
@@ -163,8 +169,8 @@ async def chat_request(
         return await template_prompt(engine, some, tools, sampling)
 
     form = await call_form(engine) if tools else "marked"
-    # The engine takes any brace for the beginning of a bare call, and says no more until the end of the answer. It does
-    # hold a model that has to call.
+    # The engine's parser treats any brace as the beginning of a bare call, and then sends no text until the end of the
+    # answer. It is still used if a call is required, because its grammar forces the model to make one.
     calls_are_bare = form == "bare" and sampling.tool_choice == "auto"
     prompt, thinking, window = None, False, None
     if not has_images(messages):
@@ -174,7 +180,7 @@ async def chat_request(
             window = ChatWindow(instance, sampling, messages, formatted, thinking=thinking)
         reads_text = not tools or calls_are_bare
         if requests or (reads_text and not _needs_engine(sampling, thinking=thinking)):
-            # A grammar of the client's is one of the answer: nothing is thought under it.
+            # A grammar of the client applies to the whole answer, so that the model cannot reason under it.
             thinking = thinking and (requests is not None or "grammar" not in sampling.body)
             calls = _call_finder(tools, sampling, bare=True)
             return await raw_request(
@@ -195,7 +201,7 @@ async def chat_request(
         "reasoning_format": "deepseek" if splits else "none",
     }
     if calls_are_bare:
-        # The template is told of the tools, but not the engine.
+        # Pass the tools to the template only, so that the engine does not parse the calls.
         body["chat_template_kwargs"] = {**sampling.template_variables, "tools": tools}
     else:
         body |= tool_fields(tools, sampling.template_variables)
@@ -222,7 +228,10 @@ async def chat_request(
 async def for_template(
     engine: Engine, messages: list[dict[str, Any]], names: ToolNames, sampling: Sampling
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Sampling, RequestScanner | None]:
-    """Chat, tools and sampling as the model's template can take them, and what finds the calls if the engine does not."""
+    """Convert chat, tools and sampling to a form that the model's chat template supports.
+
+    :return: the messages, the tools, the sampling, and the scanner for tool calls if the engine does not parse them.
+    """
     messages, tools = with_thoughts_apart(messages, sampling.reasoning), names.told(sampling.tools)
     if not tools and not any(message["role"] == "tool" or "tool_calls" in message for message in messages):
         return messages, [], sampling, None
@@ -241,7 +250,7 @@ async def for_template(
 async def template_prompt(
     engine: Engine, messages: list[dict[str, Any]], tools: list[dict[str, Any]], sampling: Sampling
 ) -> str:
-    """What the model's chat template makes of a chat."""
+    """Apply the model's chat template to a chat, and return the prompt."""
     fields = tool_fields(tools, sampling.template_variables)
     return await engine.apply_template(
         messages, tools=fields.get("tools"), template_kwargs=fields.get("chat_template_kwargs")
@@ -255,7 +264,7 @@ def _call_finder(tools: list[dict[str, Any]], sampling: Sampling, *, bare: bool)
 def _stop_strings(sampling: Sampling) -> list[str]:
     """Return the stop strings.
 
-    :raises LMStudioServerError: one has a lone surrogate, which the engine, that never sees them, would refuse.
+    :raises LMStudioServerError: one has a lone surrogate. The engine would reject it, but it never receives them.
     """
     try:
         "".join(sampling.stop_strings).encode()
@@ -268,9 +277,9 @@ def _stop_strings(sampling: Sampling) -> list[str]:
 
 
 def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
-    """Whether the engine is to make the prompt itself, and to read what the model says.
+    """Whether the engine must make the prompt itself, and parse the answer.
 
-    It ends thoughts, and where they are begun already it has a schema apply to the answer behind them only.
+    Only then can it limit reasoning, and apply a schema only to the answer after reasoning that the prompt begins.
     """
     form = sampling.thought_form
     return (
@@ -281,6 +290,9 @@ def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
 
 
 def _opened_thought(prompt: str, sampling: Sampling) -> str:
-    """The tag that begins thoughts, if a prompt ends with it: templates of models that always think do."""
+    """Return the tag that begins reasoning if a prompt ends with it, or else an empty text.
+
+    The chat templates of models that always reason end with it.
+    """
     tag = "" if sampling.reasoning is None else sampling.reasoning[0]
     return tag if tag and prompt.rstrip().endswith(tag) else ""

@@ -1,4 +1,4 @@
-"""LM Studio's REST calls for models (``/api/v1/models``): what is there, load, unload."""
+"""LM Studio's REST calls for models (``/api/v1/models``): list, load, unload."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["RestError", "list_models", "load_model", "unload_model"]
 
 Json = dict[str, Any]
 
-#: Key of a load request -> its type, what it is called in words, and its end of the key in the load config.
+#: Key of a load request -> its type, the type in words, and the key in the load config without its prefix.
 _LOAD_KEYS: dict[str, tuple[type, str, str]] = {
     "context_length": (int, "a whole number", "contextLength"),
     "eval_batch_size": (int, "a whole number", "llama.evalBatchSize"),
@@ -39,11 +39,11 @@ _LOAD_KEYS: dict[str, tuple[type, str, str]] = {
 
 
 class RestError(Exception):
-    """What a request is answered with instead.
+    """The error response to a request.
 
     :ivar status: HTTP status.
-    :ivar type: LM Studio's kind of error.
-    :ivar param: the key that is wrong, if it is one.
+    :ivar type: LM Studio's type of the error.
+    :ivar param: the invalid key, if the error is about one.
     """
 
     def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
@@ -54,7 +54,7 @@ class RestError(Exception):
 
 
 async def list_models(server: EmbeddedServer, _: Any) -> Json:
-    """``GET /api/v1/models``."""
+    """Handle ``GET /api/v1/models``: list the downloaded models."""
     running = _running(server)
     entries = await anyio.to_thread.run_sync(running.catalog.scan)
     loaded: dict[str, list[Instance]] = defaultdict(list)
@@ -64,7 +64,7 @@ async def list_models(server: EmbeddedServer, _: Any) -> Json:
 
 
 async def load_model(server: EmbeddedServer, body: Any) -> Json:
-    """``POST /api/v1/models/load``."""
+    """Handle ``POST /api/v1/models/load``: load a model."""
     running = _running(server)
     _check_keys(body, {"model", "echo_load_config", *_LOAD_KEYS})
     model = _text(body, "model")
@@ -96,7 +96,7 @@ async def load_model(server: EmbeddedServer, body: Any) -> Json:
 
 
 async def unload_model(server: EmbeddedServer, body: Any) -> Json:
-    """``POST /api/v1/models/unload``."""
+    """Handle ``POST /api/v1/models/unload``: unload an instance."""
     running = _running(server)
     _check_keys(body, {"instance_id"})
     identifier = _text(body, "instance_id")
@@ -179,7 +179,7 @@ def _model(entry: CatalogEntry, loaded: list[Instance]) -> Json:
 
 
 def _config(instance: Instance) -> Json:
-    """How it was loaded, in the words of the REST calls."""
+    """Return the load config of an instance, with the keys of the REST calls."""
     config: Json = {"context_length": instance.context_length}
     if instance.domain == "llm":
         names = {name: key for name, (_, _, key) in _LOAD_KEYS.items()} | {"parallel": "numParallelSessions"}

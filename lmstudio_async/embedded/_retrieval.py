@@ -1,4 +1,4 @@
-"""Retrieval: the passages of some texts that fit a question, by the vectors that an embedding model makes of them."""
+"""Retrieval: a search for the passages of texts that match a question, by the vectors of an embedding model."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ _PREFIX: Final = "retrieval."
 
 @attrs.frozen
 class RetrievalSettings:
-    """How to search."""
+    """Settings of a search."""
 
     size: int
-    """Characters of a passage, at most."""
+    """Maximum number of characters of a passage."""
     overlap: int
-    """Characters that two neighbours have in common."""
+    """Number of characters that two neighbouring passages have in common."""
     limit: int
-    """Passages to find, at most."""
+    """Maximum number of passages to return."""
     model: str
-    """The embedding model's identifier; empty for any that is loaded."""
+    """Identifier of the embedding model; empty for any loaded one."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> RetrievalSettings:
         """Read a KV config.
 
-        :raises LMStudioServerError: it makes no sense, or asks for what is not here.
+        :raises LMStudioServerError: the config has an unknown key or an invalid value.
+        :raises LMStudioUnsupportedFeatureError: the config has a ``databaseFile``.
         """
         given = from_fields(config)
         for key, value in given.items():
@@ -80,13 +81,13 @@ class RetrievalSettings:
 async def retrieve(
     question: str, texts: Sequence[str], settings: RetrievalSettings, engine: Engine, channel: Channel
 ) -> None:
-    """Find the passages, and tell the client all about it."""
+    """Find the passages, and send progress and results to the client."""
     wanted = await engine.embed(question)
     channel.post(FileProcessList(indices=list(range(len(texts)))))
     found: list[tuple[float, int, Passage]] = []
     for index, text in enumerate(texts):
         channel.post(FileProcessingStart(index=index))
-        # They come as text: there is nothing left to load.
+        # The step "loading" ends immediately, because the texts are in memory already.
         channel.post(FileProcessingStepStart(index=index, step="loading"))
         channel.post(FileProcessingStepEnd(index=index, step="loading"))
         channel.post(FileProcessingStepStart(index=index, step="chunking"))
@@ -95,7 +96,7 @@ async def retrieve(
         channel.post(FileProcessingStepStart(index=index, step="embedding"))
         for number, passage in enumerate(passages, 1):
             vector = await engine.embed(passage.content)
-            # The vectors have the length one, so that this is the cosine of the angle between them.
+            # This is the cosine of the angle between the vectors, because their length is one.
             found.append((sum(map(operator.mul, wanted, vector)), index, passage))
             progress = number / len(passages)
             await channel.send(FileProcessingStepProgress(index=index, step="embedding", progress=progress))

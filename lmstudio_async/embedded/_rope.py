@@ -1,4 +1,4 @@
-"""How a model tells the positions of tokens apart, as far as that decides how long its context can be."""
+"""Position encoding of a model (RoPE), as far as it limits the length of the context."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from lmstudio_async.embedded._gguf import GgufHeader
 
 __all__ = ["CannotExtend", "Rope", "RopeExtension"]
 
-# By less than this the engine, which reckons with 32 bits, would not see a difference between two scales.
+# The smallest relative difference between two scales that the engine, which uses 32-bit floats, can represent.
 _LEAST_DIFFERENCE: Final = 2**-23
 
 
 class CannotExtend(Exception):
-    """The context cannot be longer than the file says. The text tells the user what would extend it, if anything does."""
+    """The context cannot be longer than the file says. The text names the settings that would extend it, if any."""
 
 
 @attrs.frozen
 class RopeExtension:
     """The parameters for a context that is longer than the file says.
 
-    The engine cuts each session to the context that the file says, unless positions are scaled by YaRN and with another
-    scale than the file's. YaRN without its extrapolation is the plain scaling that other models have.
+    The engine limits each session to the context length in the file, unless positions are scaled by YaRN with a scale
+    that differs from the one in the file. YaRN without extrapolation is the same as the linear scaling of other models.
     """
 
     scale: float
     yarn_original_context_length: int
-    """The engine makes its limit of it, divided by the scale. 0 is that of the file."""
+    """The engine divides it by the scale to get its limit. 0 means the value in the file."""
     yarn_extrapolation: float
-    """0 is none, and below 0 is that of the file."""
+    """0 means no extrapolation, and a negative number means the value in the file."""
 
 
 @attrs.frozen
@@ -39,21 +39,22 @@ class Rope:
     """The rotary position embeddings of a model."""
 
     scaling: str
-    """The way in which the file has positions scaled, such as ``linear`` or ``yarn``; empty if it does not say."""
+    """The scaling of positions in the file, such as ``linear`` or ``yarn``; empty if the file has none."""
     scale: float
-    """The factor of each position: 0.25 if the model was trained on to four times its first context."""
+    """The factor for each position: 0.25 if training extended the model to four times its original context."""
     context_length: int
-    """The tokens that the model was made for."""
+    """The context length of the model, in tokens."""
     original_context_length: int
-    """The tokens that it was trained on before its positions were scaled."""
+    """The context length of the model before its positions were scaled, in tokens."""
     has_position_table: bool
-    """Whether the model has a learned vector for each position instead."""
+    """Whether the model has a learned vector for each position, and not rotary embeddings."""
 
     @classmethod
     def read(cls, header: GgufHeader, context_length: int) -> Rope:
-        """Read what a file says.
+        """Read the parameters from the header of a file.
 
-        :param context_length: what the file says, which is also the original one unless it names another.
+        :param header: the header of the file.
+        :param context_length: the context length in the file. It is also the original one, unless the file has another.
         """
         prefix = f"{header.architecture}.rope.scaling."
         factor = header.metadata.get(prefix + "factor")
@@ -66,11 +67,12 @@ class Rope:
         )
 
     def extend(self, context_length: int, *, scale: float | None, base: float | None) -> RopeExtension:
-        """Return what lets the engine load a context that is longer than the file says.
+        """Return the parameters that make the engine load a context that is longer than the file says.
 
-        :param scale: the one that the user asks for, None if none.
-        :param base: the base frequency that the user asks for.
-        :raises CannotExtend: it cannot be.
+        :param context_length: the requested context length.
+        :param scale: the requested scale, or None.
+        :param base: the requested base frequency, or None.
+        :raises CannotExtend: the context cannot be extended with these settings.
         """
         if self.has_position_table:
             raise CannotExtend("It cannot be extended: it has learned one vector for each position.")
@@ -93,6 +95,6 @@ class Rope:
 
 
 def _floor(scale: float) -> float:
-    """Round down to three digits, so that a scale that a message names is small enough."""
+    """Round down to three digits, so that the scale in a message is small enough."""
     unit = math.pow(10, 2 - math.floor(math.log10(scale)))
     return math.floor(scale * unit) / unit

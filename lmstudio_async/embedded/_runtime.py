@@ -1,4 +1,4 @@
-"""What the server answers about engines: ``runtime``. It has one, llama.cpp, or none where that is not installed."""
+"""Endpoints of the namespace ``runtime``. The only engine is llama.cpp; if it is not installed, there is none."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from lmstudio_async.errors import LMStudioServerError
 __all__ = ["RuntimeHandlers"]
 
 _FORMAT: Final = "GGUF"
-#: The engine's word for a feature of the CPU -> the protocol's.
+#: The engine's name of a CPU feature -> the protocol's.
 _FEATURES: Final = {"AVX": "AVX", "AVX2": "AVX2", "NEON": "AdvSIMD"}
 _ARCHITECTURES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "ARM64", "aarch64": "ARM64"}
-#: What the engine's devices are called -> the protocol's name of the framework, and who makes them if that says it.
+#: Prefix of the engine's device names -> the protocol's name of the framework, and the maker if the framework has one.
 _FRAMEWORKS: Final = {
     "CUDA": ("CUDA", "nvidia"),
     "ROCm": ("ROCm", "amd"),
@@ -89,8 +89,8 @@ class RuntimeHandlers:
                 engines = await self._find(wanted)
             case _:
                 raise server_error(
-                    "A survey is of the engines that are selected, of all, or of a list of them.",
-                    'Ask with {"type": "selected"}, {"type": "all"} or {"type": "custom", "engines": [...]}.',
+                    "A hardware survey covers the selected engines, all engines, or a list of engines.",
+                    'Send {"type": "selected"}, {"type": "all"} or {"type": "custom", "engines": [...]}.',
                 )
         processors = await self._hardware.processors()
         if processors is None or not engines:
@@ -100,9 +100,9 @@ class RuntimeHandlers:
         return HardwareSurveyResult(status="ok", engines=survey)
 
     async def _find(self, wanted: list[EngineSpecifier]) -> list[EngineInfo]:
-        """The engines of that name and version.
+        """Return the engines with these names and versions.
 
-        :raises LMStudioServerError: one of them is not here.
+        :raises LMStudioServerError: this server does not have one of them.
         """
         engines = {(engine.name, engine.version): engine for engine in await self.list_engines(None)}
         for each in wanted:
@@ -138,7 +138,7 @@ def _engine(processors: Processors) -> EngineInfo:
 
 def _survey(engine: EngineInfo, processors: Processors, main_memory: int) -> EngineSurvey:
     gpus = [_gpu_info(index, gpu) for index, gpu in enumerate(processors.gpus)]
-    # The memory of an integrated GPU is the machine's: it does not come on top.
+    # An integrated GPU uses main memory, so that its memory is not added to the total.
     own_memory = sum(gpu.dedicated_memory_capacity_bytes for gpu in gpus)
     architecture = engine.cpu.architecture
     return EngineSurvey(
@@ -146,7 +146,7 @@ def _survey(engine: EngineInfo, processors: Processors, main_memory: int) -> Eng
         version=engine.version,
         engine=engine.engine,
         platform=engine.platform,
-        # It was asked, and has answered.
+        # The engine has reported its devices, so that it runs on this machine.
         compatibility=EngineCompatibility(status="compatible"),
         supported_model_format_names=engine.supported_model_format_names,
         hardware_survey=HardwareSurvey(
@@ -180,7 +180,7 @@ def _gpu_info(index: int, gpu: Gpu) -> GpuInfo:
 
 
 def _framework(gpu: Gpu) -> tuple[str | None, str | None]:
-    """The protocol's name of what a GPU is used through, and its maker."""
+    """Return the protocol's name of the framework of a GPU, and the maker of the GPU."""
     return _FRAMEWORKS.get(re.sub(r"\d+$", "", gpu.device), (None, None))
 
 

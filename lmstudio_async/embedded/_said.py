@@ -1,4 +1,4 @@
-"""The part of an answer that the client has got, as the engine has to be told it to go on from there."""
+"""The part of an answer that the client has received, in the form that the engine needs to continue it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["ChatSaid", "Said", "after", "with_tokens"]
 
 
 class Said:
-    """The tokens of an answer to a prompt so far, without those that a window has left out.
+    """The tokens of an answer to a prompt so far, without the tokens that a window has left out.
 
-    :ivar total: all its tokens.
-    :ivar asked_at: those of them that the engine knew when it was asked last.
+    :ivar total: the number of tokens of the answer so far.
+    :ivar asked_at: the number of tokens of the answer at the time of the latest request to the engine.
     """
 
     def __init__(self) -> None:
@@ -27,31 +27,31 @@ class Said:
         self._total_when_left_out = 0
 
     def feed(self, frame: Mapping[str, Any]) -> None:
-        """Take a frame of ``/completion``."""
+        """Add a frame of ``/completion``."""
         if (tokens := frame.get("tokens")) and "prompt_progress" not in frame:
             self._tokens += tokens
             self._text += frame.get("content", "")
             self.total = self.asked_at + int(frame.get("tokens_predicted", 0))
 
     def lacks(self, frame: Mapping[str, Any]) -> bool:
-        """Whether the engine has not told the last tokens before its last frame."""
+        """Whether the engine has withheld the last tokens before its last frame."""
         return self.total < self.asked_at + int(frame.get("tokens_predicted", 0))
 
     def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The request for the rest of an answer."""
+        """Return the request for the rest of an answer."""
         self.asked_at = self.total
         said = self._tokens if self._is_exact else [self._text]
         prompt = with_tokens(body["prompt"], [*self._kept, *said])
         return {**body, "prompt": prompt, **after(self.total, body)}
 
     async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:  # noqa: ARG002
-        """The tokens of the prompt, with those of the answer that the model sees."""
+        """Return the number of tokens of the prompt and of the answer that the model sees."""
         return prompt_length + len(self._kept) + self._new
 
     async def roll(self, window: Window, engine: Engine) -> dict[str, Any] | None:
-        """Leave out the oldest, and give what that changes in the request; None if that gives no room."""
+        """Leave out the oldest tokens; return the changed members of the request, or None if no tokens become free."""
         if not self._new:
-            # It would end nowhere if it did not grow between two times.
+            # The answer has not grown since the last time: rolling again would loop without progress.
             return None
         new = self._tokens if self._is_exact else await engine.tokenize(self._text, add_special=False)
         rolled = await window.roll([*self._kept, *new])
@@ -64,20 +64,23 @@ class Said:
 
     @property
     def _new(self) -> int:
-        """The tokens since a part was left out."""
+        """The number of tokens since a part was last left out."""
         return self.total - self._total_when_left_out
 
     @property
     def _is_exact(self) -> bool:
-        """Whether all tokens are known. The engine does not tell those of half a character; then the text has to do."""
+        """Whether all tokens are known. The engine does not report the tokens of an incomplete character.
+
+        If they are not known, the text is used instead.
+        """
         return len(self._tokens) == self._new
 
 
 class ChatSaid:
-    """The text of an answer to a chat so far, as the engine has read it.
+    """The text of an answer to a chat so far, as the engine has parsed it.
 
-    :ivar total: its tokens.
-    :ivar asked_at: those of them that the engine knew when it was asked last.
+    :ivar total: the number of tokens of the answer so far.
+    :ivar asked_at: the number of tokens of the answer at the time of the latest request to the engine.
     """
 
     def __init__(self) -> None:
@@ -88,7 +91,7 @@ class ChatSaid:
         self._total_when_left_out = 0
 
     def feed(self, frame: Mapping[str, Any]) -> None:
-        """Take a frame of ``/v1/chat/completions``."""
+        """Add a frame of ``/v1/chat/completions``."""
         for choice in frame.get("choices", ()):
             delta = choice.get("delta") or {}
             thought, content = delta.get("reasoning_content") or "", delta.get("content") or ""
@@ -98,7 +101,7 @@ class ChatSaid:
                 self.total = self.asked_at + int((frame.get("timings") or {}).get("predicted_n", 0))
 
     def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The request for the rest of an answer."""
+        """Return the request for the rest of an answer."""
         self.asked_at = self.total
         message = {"role": "assistant", "content": self._content}
         if self._thought:
@@ -112,7 +115,7 @@ class ChatSaid:
         }
 
     async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:
-        """The tokens of the prompt, with those of the answer: only the template tells how they look together."""
+        """Return the number of tokens of prompt and answer together, after the chat template is applied to both."""
         if not self.total:
             return prompt_length
         prompt = await engine.apply_template(
@@ -124,10 +127,10 @@ class ChatSaid:
         return len(await engine.tokenize(prompt, add_special=True))
 
     async def roll(self, window: Window, engine: Engine) -> dict[str, Any] | None:
-        """Leave out the oldest, and give what that changes in the request; None if that gives no room."""
+        """Leave out the oldest tokens; return the changed members of the request, or None if no tokens become free."""
         assert isinstance(window, ChatWindow)
         if self.total == self._total_when_left_out:
-            # It would end nowhere if it did not grow between two times.
+            # The answer has not grown since the last time: rolling again would loop without progress.
             return None
         thought = await engine.tokenize(self._thought, add_special=False)
         content = await engine.tokenize(self._content, add_special=False)
@@ -142,26 +145,29 @@ class ChatSaid:
 
 
 async def _end_of(engine: Engine, text: str, tokens: list[int], most: int) -> str:
-    """The end of a text, of no more than so many tokens."""
+    """Return the end of a text, of at most ``most`` tokens."""
     if len(tokens) <= most:
         return text
-    # The first of them may be the rest of a character.
+    # The first token may be the rest of a character, which is decoded as U+FFFD.
     return (await engine.detokenize(tokens[len(tokens) - most :])).lstrip("\ufffd") if most > 0 else ""
 
 
 def with_tokens(prompt: str | list[Any], said: Sequence[int | str]) -> str | list[Any]:
-    """Return the prompt with the tokens of an answer behind it, or its text."""
+    """Return the prompt followed by the tokens or the text of an answer."""
     whole = [*([prompt] if isinstance(prompt, str) else prompt), *said]
-    # A list of texts alone would be several prompts for the engine.
+    # Join a list of texts, because the engine would read it as several prompts.
     return "".join(whole) if all(isinstance(part, str) for part in whole) else whole
 
 
 def after(said: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The limit and the seed for the rest of an answer of which so many tokens are said."""
+    """Return the limit and the seed for the rest of an answer.
+
+    :param said: the number of tokens of the answer so far.
+    """
     more: dict[str, Any] = {}
     if (limit := body.get("n_predict")) is not None:
         more["n_predict"] = max(limit - said, 1)
     if (seed := body.get("seed")) is not None:
-        # Not the same dice again, but the same ones whenever it is asked.
+        # Use another seed than before, so that the random numbers do not repeat; but derive it, to be reproducible.
         more["seed"] = (seed + said) % (2**32 - 1)
     return more

@@ -1,7 +1,7 @@
-"""From a prediction config, as it comes over the wire, to what the engine is asked for.
+"""Conversion of a prediction config of the wire to a request to the engine.
 
-Every key is honoured or refused with a reason. What is refused passes as long as it asks for nothing: clients send
-whole configs.
+The server applies every key or rejects it with a reason. It accepts an unsupported key if the value requests no effect,
+because clients send whole configs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Sampling", "base_config", "check_tools_size", "read_sampling"]
 _PREFIX = "llm.prediction."
 _PARSING = _PREFIX + "reasoning.parsing"
 
-#: What applies if the client does not say otherwise: LM Studio's own defaults, but for a chat that is too long, which
-#: is an error here unless the client asks for some of it to be left out, and for the tags of a model's thoughts.
+#: The settings whose defaults are those of LM Studio. Two other defaults differ (see `base_config`): a chat that is too
+#: long is an error unless the client sets another overflow policy, and the reasoning tags depend on the model.
 _BASE = (
     "temperature",
     "maxPredictedTokens",
@@ -49,30 +49,32 @@ _REFUSED = {
     "speculativeDecoding.numReuseTokens": "the engine decides itself how much of a draft model's cache it uses again",
 }
 
-#: The engine counts with 32 bits, and takes the highest seed as "a random one".
+#: The engine counts with 32 bits, and uses the highest seed as "choose a random seed".
 _MOST_TOKENS = 2**31 - 1
 _SEEDS = 2**32 - 1
-#: Every fragment of an answer is compared with all of them.
+#: Stop strings are limited, because every fragment of an answer is compared with all of them.
 _MOST_STOP_STRINGS = 1000
 _LONGEST_STOP_STRINGS = 100_000
 
 
 @attrs.frozen(kw_only=True)
 class Sampling:
-    """How to answer one request.
+    """The settings for the answer to one request.
 
-    :ivar values: the config that applies, by wire key.
-    :ivar body: for the engine.
-    :ivar stop_strings: end the answer. They are not in the body, because the engine would look for them in thoughts too.
+    :ivar values: the config in effect, by wire key.
+    :ivar body: the parameters for the engine.
+    :ivar stop_strings: texts that end the answer. They are not in the body, because the engine would search the
+        reasoning for them too.
     :ivar chat_template: the Jinja template that makes the prompt.
-    :ivar manual_template: what stands around the messages of each role, instead.
-    :ivar thinking: whether the model is to think, if the request says.
-    :ivar draft_key: the model that is to draft, if the request names one.
-    :ivar threads: for the engine, if the request says.
-    :ivar reasoning: the tags around thoughts; None if thoughts are not told apart.
-    :ivar thought_form: how the chat template marks thoughts; None as long as it is not known, or if the client has
-        named other tags.
-    :ivar schema_grammar: for a prompt, instead of the JSON schema in the body, whose grammar the engine would make.
+    :ivar manual_template: the texts around the messages of each role, used instead of the Jinja template.
+    :ivar thinking: whether the model shall reason; None if the request has no such setting.
+    :ivar draft_key: the key of the draft model; None if the request has none.
+    :ivar threads: the threads of the engine; None if the request has no such setting.
+    :ivar reasoning: the tags around reasoning; None if reasoning is not separated from the answer.
+    :ivar thought_form: the form in which the chat template marks reasoning; None until it is known, or if the client
+        has chosen other tags.
+    :ivar schema_grammar: the grammar that replaces the JSON schema in the body if the request is a prompt; None if the
+        engine makes the grammar of the schema itself.
     """
 
     values: dict[str, Any]
@@ -98,30 +100,33 @@ class Sampling:
 
     @property
     def limit(self) -> int | None:
-        """How many tokens the answer may have."""
+        """Maximum number of tokens of the answer."""
         return self.body.get("n_predict")
 
     @property
     def own_thought(self) -> tuple[str, str] | None:
-        """The tags of the thoughts that the model may begin an answer with by itself; None if it has none."""
+        """The tags of reasoning at the beginning of an answer; None if the model does not reason by itself."""
         if self.reasoning is None or self.thinking is False:
             return None
         return self.reasoning if all(tag and tag in self.chat_template for tag in self.reasoning) else None
 
     @property
     def has_usual_tags(self) -> bool:
-        """Whether thoughts are told apart by tags that the client has not chosen."""
+        """Whether the reasoning tags are the default ones, and not chosen by the client."""
         return self.reasoning in (USUAL_TAGS, thought_tags(self.chat_template))
 
     def with_thought_form(self, form: ThoughtForm) -> Sampling:
-        """Have thoughts told apart in the form that the chat template shows."""
+        """Return the settings with the reasoning tags of the chat template."""
         if form.tags is None:
             return attrs.evolve(self, thought_form=form)
         values = {**self.values, _PARSING: _parsing(form.tags)}
         return attrs.evolve(self, thought_form=form, reasoning=form.tags, values=values)
 
     def refuse_what_only_chats_have(self) -> None:
-        """A prompt that the client has made itself is not changed any more."""
+        """Reject settings that would change a prompt, because the client has made the prompt itself.
+
+        :raises LMStudioServerError: there is such a setting.
+        """
         for name, is_set in (
             ("tools", self.tools),
             ("systemPrompt", self.system_prompt),
@@ -135,7 +140,7 @@ class Sampling:
 
 
 def base_config(template: str) -> dict[str, Any]:
-    """What applies to a request that says nothing, by wire key.
+    """Return the config in effect for a request without settings, by wire key.
 
     :param template: the chat template that makes the prompt.
     """
@@ -152,13 +157,13 @@ def _parsing(tags: tuple[str, str]) -> dict[str, Any]:
 
 
 def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[str, Any]) -> Sampling:
-    """Understand a prediction config.
+    """Read a prediction config.
 
-    :param given: by wire key, its layers collapsed.
+    :param given: the prediction config by wire key, its layers collapsed.
     :param template: the chat template that the model was loaded with.
-    :param loaded: the load config that applies, by wire key.
-    :raises LMStudioServerError: a key is unknown, or has a value that does not fit it.
-    :raises LMStudioUnsupportedFeatureError: it asks for what this server cannot do.
+    :param loaded: the load config in effect, by wire key.
+    :raises LMStudioServerError: a key has an invalid value.
+    :raises LMStudioUnsupportedFeatureError: a key is unknown, or requests a feature that this server does not have.
     """
     for key, value in given.items():
         if key not in KEYS or not key.startswith(_PREFIX):
@@ -190,7 +195,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
     if budget is not None and (not parsing["startString"] or parsing["startString"] not in jinja):
         raise _unsupported(
             _PREFIX + "reasoning.budgetTokens",
-            f"the chat template of this model knows no {parsing['startString']!r}",
+            f"the chat template of this model has no {parsing['startString']!r}",
         )
     switch = None if thinking is None else thinking_switch(jinja)
     if thinking is False and switch is None:
@@ -228,9 +233,9 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
 
 
 def check_tools_size(definitions: list[dict[str, Any]]) -> None:
-    """Refuse tools whose definitions are too large to be walked.
+    """Check that the definitions of tools are small enough to be walked.
 
-    :raises LMStudioServerError: they are.
+    :raises LMStudioServerError: they are too large.
     """
     if problem := size_problem(definitions):
         raise server_error(f"The definitions of the tools cannot be used: {problem}.")
@@ -267,20 +272,20 @@ def _sampler(get: Callable[[str], Any]) -> dict[str, Any]:
         "mirostat": mirostat["version"],
         "mirostat_eta": mirostat["learningRate"],
         "mirostat_tau": mirostat["targetEntropy"],
-        # The engine's word for "never" is false.
+        # The engine uses false for a token that must never be chosen.
         "logit_bias": [[token, False if bias == "-inf" else bias] for token, bias in get("llama.logitBias")],
     }
     limit = checked(get("maxPredictedTokens"))
     if limit is not None:
         body["n_predict"] = min(limit, _MOST_TOKENS)
-    # Without one the engine takes the seed of the load config, or a new one each time.
+    # Without a seed the engine uses the seed of the load config, or a new one for each request.
     if seed is not None:
         body["seed"] = seed
     return body
 
 
 def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping[str, str] | None]:
-    """The Jinja template that applies, and the manual one that stands in for it, if the request has one."""
+    """Return the Jinja template in effect, and the manual one that replaces it, if the request has one."""
     if own is None:
         return loaded, None
     key = _PREFIX + "promptTemplate"
@@ -296,20 +301,21 @@ def _templates(own: Mapping[str, Any] | None, loaded: str) -> tuple[str, Mapping
 
 
 def _is_reproducible(seed: int | None, loaded: Mapping[str, Any]) -> bool:
-    """Whether the same request is to have the same answer: a seed is set, and no other request is computed with it.
+    """Whether equal requests must have equal answers: a seed is set, and requests are computed one at a time.
 
-    The engine rounds in another way when it finds a part of a prompt in its cache, or computes requests together.
+    The cache of the prompt must then be off: the engine's rounding differs if a part of a prompt comes from the cache,
+    and if several requests are computed together.
     """
     if seed is None:
         seed = checked(loaded.get("llm.load.seed"))
-    # A seed of -1 is a new one each time.
+    # A seed of -1 means a new one for each request.
     return loaded.get("llm.load.numParallelSessions") == 1 and seed not in (None, -1)
 
 
 def _thinking_variables(switch: ThinkingSwitch | None, *, thinking: bool | None) -> dict[str, Any]:
     if thinking is None:
         return {}
-    # The engine reads this one too, whatever the template has, to know how the answer begins.
+    # Always set this variable: the engine reads it too, to know how the answer begins.
     variables: dict[str, Any] = {"enable_thinking": thinking}
     if switch is not None:
         variables[switch.name] = switch.on if thinking else switch.off

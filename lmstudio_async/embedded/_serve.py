@@ -1,4 +1,4 @@
-"""Runs the server behind a port, until it is told to stop: what ``python -m lmstudio_async serve`` does."""
+"""The server on a port, for ``python -m lmstudio_async serve``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudi
 
 __all__ = ["serve"]
 
-#: Seconds for answers on their way, once the server is told to stop.
+#: Seconds for responses in progress after the request to stop.
 _GOODBYE_SECONDS = 2
-#: Seconds for what works for clients that have been cut off. It ends by itself: the longest is to end an engine.
+#: Seconds for the tasks of closed connections. They end by themselves; ending an engine takes the longest.
 _CLEAN_UP_SECONDS = 12
 
 
@@ -36,21 +36,22 @@ async def serve(
     *,
     ready: Callable[[str, int], None] | None = None,
 ) -> None:
-    """Listen until Ctrl-C, SIGTERM or cancellation, and return then; on asyncio only.
+    """Listen until Ctrl-C, SIGTERM or cancellation, then return. On asyncio only.
 
-    :param server: what to serve, inside its block.
-    :param host: name or address to listen at. Other than this machine's own needs a server with ``api_tokens``.
-    :param port: 0 for any that is free.
+    :param server: the running server, inside its block.
+    :param host: name or address to listen on. A server without ``api_tokens`` can only use an address of the loopback
+        interface.
+    :param port: port to listen on; 0 for any free one.
     :param ready: called with the host and the port when clients can connect.
-    :raises LMStudioValueError: if the host is open to others and the server has no tokens.
-    :raises LMStudioRuntimeError: if this is no asyncio program.
-    :raises LMStudioOSError: if there is no listening there.
+    :raises LMStudioValueError: if other machines can reach the host and the server has no tokens.
+    :raises LMStudioRuntimeError: if the program does not run on asyncio.
+    :raises LMStudioOSError: if the server cannot listen on this host and port.
     """
     if not anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
-        raise LMStudioRuntimeError("Listening at a port needs asyncio, which uvicorn is made for: not trio.")
+        raise LMStudioRuntimeError("Listening at a port needs asyncio, because uvicorn does not run on trio.")
     if not is_loopback(host) and not server._clients.need_tokens:
         raise LMStudioValueError(
-            f"Everybody who can reach {host!r} could use this server: give it api_tokens, or listen at 127.0.0.1."
+            f"Any program that can reach {host!r} could use this server: give it api_tokens, or listen at 127.0.0.1."
         )
     listener = await anyio.to_thread.run_sync(_listen, host, port)
     actual_port = int(listener.getsockname()[1])
@@ -61,9 +62,9 @@ async def serve(
         server_header=False,
         lifespan="off",
         **limited(server.limits),
-        # On the same machine packing costs more than sending.
+        # On the same machine, compression takes longer than sending.
         ws_per_message_deflate=False,
-        # A client that is stopped in a debugger is not gone.
+        # The timeout is long, because a client may be stopped in a debugger.
         ws_ping_timeout=60,
         timeout_graceful_shutdown=_GOODBYE_SECONDS + _CLEAN_UP_SECONDS,
     )
@@ -72,7 +73,7 @@ async def serve(
         async with anyio.create_task_group() as tasks:
 
             async def run() -> None:
-                # Left half-way, uvicorn would leave its sockets open.
+                # Shield uvicorn, because it would leave its sockets open if it were cancelled.
                 with anyio.CancelScope(shield=True):
                     await runner.serve([listener])
                 tasks.cancel_scope.cancel()
@@ -89,7 +90,7 @@ async def serve(
 
 
 class _Runner(uvicorn.Server):
-    """uvicorn, but that it tells when it is ready, and returns after a signal instead of sending it once more."""
+    """A uvicorn server that reports when it is ready, and does not raise the signal again after its shutdown."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -100,8 +101,9 @@ class _Runner(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # A connection that was just being made is not told of the end, and one whose client reads nothing never comes
-        # to it: uvicorn would break off the tasks that serve them, with a traceback for each, and leave them open.
+        # Abort the connections that are left after a while, because uvicorn does not close all of them: it misses those
+        # that are just being established, and those whose client reads nothing do not end. At its timeout uvicorn would
+        # cancel their tasks, with a traceback for each, and leave the connections open.
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cut_connections)
             await super().shutdown(sockets)
@@ -128,7 +130,7 @@ class _Runner(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # Where this name means ::1 first, clients that look at 127.0.0.1 would find nobody.
+    # Do not resolve this name: it may be ::1 first, and clients that connect to 127.0.0.1 would then find no server.
     place = "127.0.0.1" if host == "localhost" else host
     try:
         family, _, _, _, address = socket.getaddrinfo(

@@ -1,4 +1,4 @@
-"""The server: what its connections share, and how long everything lives."""
+"""The server: the state that its connections share, and its lifetime."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedServer"]
 
-#: The modules with the handlers of a namespace; those of the others are in `_misc`.
+#: The modules with the handlers of a namespace. Handlers of the other namespaces are in `_misc`.
 _HANDLERS = {
     "llm": "embedded._predict",
     "embedding": "embedded._models",
@@ -58,29 +58,29 @@ class EmbeddedServer:
             async with AsyncClient(server) as client:
                 llm = await client.llm.model("smollm2-135m-instruct")
 
-    Leaving the block ends everything: connections, answers on their way, and every loaded model. For objects that keep
-    a server there are `start` and `aclose`. A server that is never closed ends with its event loop.
+    Leaving the block closes all connections, cancels responses in progress, and unloads every model. An object that
+    keeps a server uses `start` and `aclose` instead of the block. A server that is never closed ends with its event
+    loop.
 
-    The processes of the models get the environment variables that Python, the engine and the drivers of GPUs look at,
-    and no tokens or passwords. ``LMSTUDIO_WORKER_ENV`` names more variables that they are to get, with commas between
-    them: ``LMSTUDIO_WORKER_ENV=MY_DRIVER_PATH,ASAN_OPTIONS``.
+    The worker processes of the models get the environment variables that Python, the engine and the GPU drivers use,
+    and no tokens or passwords. ``LMSTUDIO_WORKER_ENV`` is a comma-separated list of further variables that they get:
+    ``LMSTUDIO_WORKER_ENV=MY_DRIVER_PATH,ASAN_OPTIONS``.
 
-    :param models: the models folder, laid out as LM Studio's: ``publisher/repository/file.gguf``. None: LM Studio's
-        own folder if there is one, else a folder of this package's.
-    :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) one of which every client must have;
-        none: everybody may connect.
+    :param models: the models folder, with the same layout as LM Studio's: ``publisher/repository/file.gguf``. None: LM
+        Studio's own folder if it exists, else a folder of this package.
+    :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) of which every client must send one. If there
+        are none, every client may connect.
     :param allowed_origins: web pages and apps that may use the server besides pages of this machine, by the origins
         that browsers send: ``https://chat.example``, ``app://obsidian``. Programs have no origin and need none.
-    :param embedding_models: models that embed texts, though their files are like those of any LLM: model keys or paths,
-        with ``*`` and ``?``, such as ``*-encoder`` or ``acme/*``. They embed with their last token unless the file says
-        otherwise. Names such as Qwen3-Embedding, e5-mistral and gte-Qwen2 are known.
-    :param auto_evict: before a model is loaded on demand (JIT), unload those that were loaded that way before.
-        Models that were loaded explicitly stay.
-    :param jit_ttl: idle seconds after which a model that was loaded on demand is unloaded, unless the client says
-        otherwise; None: never.
-    :param threads: CPU threads for each model; None: the physical cores but one.
-    :param limits: how much it takes from its clients; None: the defaults of `ServerLimits`.
-    :raises LMStudioValueError: if a parameter makes no sense.
+    :param embedding_models: models that embed texts although their files look like those of an LLM: model keys or
+        paths, with ``*`` and ``?``, such as ``*-encoder`` or ``acme/*``. They embed with their last token unless the
+        file says otherwise. Names such as Qwen3-Embedding, e5-mistral and gte-Qwen2 are known.
+    :param auto_evict: before a just-in-time load, unload the models that were loaded just in time before. Models that
+        were loaded explicitly stay.
+    :param jit_ttl: default TTL of a just-in-time load: idle seconds after which the model is unloaded. None: never.
+    :param threads: CPU threads for each model; None: one less than the number of physical cores.
+    :param limits: limits on the requests and data of clients; None: the defaults of `ServerLimits`.
+    :raises LMStudioValueError: if a parameter is invalid.
     """
 
     def __init__(
@@ -126,29 +126,29 @@ class EmbeddedServer:
 
     @property
     def address(self) -> str:
-        """What error messages call this server."""
+        """The name of this server in error messages."""
         return "embedded"
 
     @property
     def is_running(self) -> bool:
-        """Whether it can be connected to."""
+        """Whether clients can connect to the server."""
         return self._running is not None
 
     @property
     def limits(self) -> ServerLimits:
-        """How much it takes from its clients."""
+        """The limits on the requests and data of its clients."""
         return self._limits
 
     @property
     def models_folder(self) -> Path:
-        """Where the models are looked for. It need not exist."""
+        """The folder with the model files. It may not exist."""
         return default_models_folder() if self._models is None else self._models
 
     async def start(self) -> Self:
-        """Start to serve. Legal from any task, and so is `aclose`.
+        """Start the server. Legal from any task, and so is `aclose`.
 
         :return: the server itself.
-        :raises LMStudioRuntimeError: if it runs already.
+        :raises LMStudioRuntimeError: if the server runs already.
 
         ::
 
@@ -172,7 +172,10 @@ class EmbeddedServer:
         return self
 
     async def aclose(self) -> None:
-        """End everything: connections, answers on their way, and every loaded model. Idempotent, legal from any task."""
+        """Close all connections, cancel responses in progress, and unload every model.
+
+        Idempotent. Legal from any task.
+        """
         tasks = self._tasks
         if tasks is None:
             return
@@ -194,14 +197,14 @@ class EmbeddedServer:
         await self.aclose()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Serve until this task is cancelled: for those who have a task group of their own.
+        """Run the server until this task is cancelled, for programs with their own task group.
 
         ::
 
             await task_group.start(server.run)
 
-        :param task_status: told when clients can connect; ``start`` gives it.
-        :raises LMStudioRuntimeError: if it runs already.
+        :param task_status: its ``started`` is called when clients can connect. ``start`` of a task group passes it.
+        :raises LMStudioRuntimeError: if the server runs already.
         """
         self._check_not_running()
         models_folder = await anyio.to_thread.run_sync(self._look_around)
@@ -231,7 +234,7 @@ class EmbeddedServer:
                     await wait_until_cancelled()
                 finally:
                     self._running = None
-                    # Those that other people's tasks serve are not in the task group.
+                    # Cancel the connections that tasks outside of the task group serve (see `serve`).
                     for scope in running.served:
                         scope.cancel()
         except BaseExceptionGroup as group:
@@ -243,10 +246,11 @@ class EmbeddedServer:
 
     @asynccontextmanager
     async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
-        """Connect to a namespace, in this process: no socket, no port.
+        """Connect to a namespace within this process, without a socket or a port.
 
-        :param namespace: such as ``llm``.
-        :raises LMStudioUnreachableError: if the server does not run, or has no such namespace.
+        :param namespace: the name of the namespace, such as ``llm``.
+        :raises LMStudioUnreachableError: if the server does not run, runs in another event loop, or has no namespace
+            of this name.
         """
         running = self._running
         if running is None:
@@ -267,10 +271,10 @@ class EmbeddedServer:
             await theirs.aclose()
 
     async def serve(self, transport: FrameTransport, namespace: str) -> None:
-        """Serve a connection that was made by other means, until it ends or the server does.
+        """Serve a connection that was established elsewhere, until it closes or the server ends.
 
-        :param transport: this side of it; it is closed in the end.
-        :param namespace: what the other side connected to, one of LM Studio's namespaces.
+        :param transport: the server's side of the connection. It is closed at the end.
+        :param namespace: the namespace that the client connected to, one of LM Studio's.
         """
         running = self._running
         if running is None:
@@ -286,7 +290,7 @@ class EmbeddedServer:
                 running.served.discard(scope)
 
     def _look_around(self) -> Path:
-        """Give the models folder. In the same thread, import the server, and read once what else is in files."""
+        """Return the models folder. In the same thread, import the server, and fill caches that are read from files."""
         import lmstudio_async.embedded._connection
         import lmstudio_async.embedded._instances  # noqa: F401
         from lmstudio_async.embedded._engine_spec import default_threads
@@ -335,7 +339,7 @@ class EmbeddedServer:
 
 
 class _Running:
-    """What there is only while the server runs."""
+    """The state that exists only while the server runs."""
 
     def __init__(self, catalog: Catalog, instances: Instances, task_group: anyio.abc.TaskGroup) -> None:
         self.catalog = catalog
@@ -346,19 +350,19 @@ class _Running:
 
     @cached_property
     def hardware(self) -> Hardware:
-        """What looks at this machine."""
+        """The hardware of this machine."""
         from lmstudio_async.embedded._hardware import Hardware
 
         return Hardware()
 
     @cached_property
     def repository(self) -> RepositoryHandlers:
-        """What answers about models that could be downloaded: one for all clients, for they share downloads."""
+        """The handlers of ``repository``. All clients have the same ones, because they share downloads."""
         from lmstudio_async.embedded._repository import RepositoryHandlers
 
         return RepositoryHandlers(self.catalog, self.hardware, self.task_group)
 
     async def aclose(self) -> None:
-        """Let go of what the tasks used, which have ended."""
+        """Close the resources of the tasks. The tasks have ended."""
         if "repository" in vars(self):
             await self.repository.aclose()

@@ -1,4 +1,4 @@
-"""uvicorn's two kinds of connections, but that none outlives its use, whatever its client does or leaves undone."""
+"""uvicorn's two connection classes, with timeouts and limits, so that no client can keep a connection open forever."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lmstudio_async.embedded._limits import ServerLimits
 
 __all__ = ["limited"]
 
-#: Seconds for a client to read what is left when its connection is over, and when all are.
+#: Seconds for a client to read the remaining data when its connection ends, and when the server shuts down.
 _GOODBYE_SECONDS = 2
 _SHUTDOWN_SECONDS = 1
-#: Bytes that a websocket may send before the server admits its client: credentials have two keys of 256 characters.
+#: Bytes that a websocket may send before its client is authenticated: credentials have two keys of 256 characters.
 _STRANGER_BYTES = 1 << 15
-#: Seconds of parsing after which other connections have their turn: one read may give 40,000 frames without content.
+#: Seconds of parsing before other connections get their turn: one read may return 40,000 frames without content.
 _TURN_SECONDS = 0.005
-#: Bytes that are parsed before the first look at the clock.
+#: Bytes that are parsed before the first check of the time.
 _FIRST_PIECE_BYTES = 1 << 10
 
 
 class _HttpConnection(H11Protocol):
-    """A connection that has to ask for something soon, or goes."""
+    """An HTTP connection that is closed if the client does not send a request in time."""
 
     limits: ClassVar[ServerLimits]
     _too_late: Any = None
@@ -34,11 +34,11 @@ class _HttpConnection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # asyncio does so only for sockets that know that they are TCP's, which those of `create_server` do not.
+        # asyncio sets TCP_NODELAY only for sockets with a protocol number, which `create_server` leaves at 0.
         accepted = transport.get_extra_info("socket")
         if accepted is not None and accepted.family in (socket.AF_INET, socket.AF_INET6):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Those that have not said yet who they are count here too, and so do websockets.
+        # This number includes websockets, and connections that have not authenticated yet.
         if len(self.connections) > 2 * self.limits.connections:
             transport.write(_refusal(503, "Service Unavailable", "This server has too many connections."))
             transport.close()
@@ -84,7 +84,7 @@ class _HttpConnection(H11Protocol):
 
 
 class _WebSocket(WSProtocol):
-    """A websocket that ends when it is over, also if its client reads nothing any more."""
+    """A websocket that is closed at its end, even if its client reads nothing any more."""
 
     limits: ClassVar[ServerLimits]
     _is_upgraded = False
@@ -102,7 +102,8 @@ class _WebSocket(WSProtocol):
             try:
                 super().data_received(data)
             except UnicodeError:
-                # Not left to asyncio, which would drop the transport and not tell this protocol: it would count for ever.
+                # Handle the error here: asyncio would close the transport without a call of this protocol's
+                # `connection_lost`, and the server would count the connection forever.
                 self.transport.write(_refusal(400, "Bad Request", "A header is no text, or Host is no name."))
                 self.transport.close()
             return
@@ -111,15 +112,15 @@ class _WebSocket(WSProtocol):
             self._parse()
 
     def _parse(self) -> None:
-        """Parse what was received, as much as one turn of the event loop allows; read no more until all is parsed."""
+        """Parse received bytes for one turn of the event loop; pause reading until all of them are parsed."""
         self._parsing = None
         turn_ends = self.loop.time() + _TURN_SECONDS
         size = _FIRST_PIECE_BYTES
-        # A whole message waits for the app, which decides whether its client is admitted.
+        # `read_paused` means that a complete message waits for the app, which authenticates the client first.
         while self._unparsed and not self.read_paused and not self.transport.is_closing():
             piece = bytes(self._unparsed[:size])
             del self._unparsed[:size]
-            # Twice as much takes about as long as everything before.
+            # Double the size, so that the next piece takes about as long as all pieces before it together.
             size *= 2
             if not self._is_admitted:
                 self._stranger_bytes += len(piece)
@@ -150,7 +151,7 @@ class _WebSocket(WSProtocol):
     async def receive(self) -> Any:
         self._read_on()
         message = await self.queue.get()
-        # Nothing that stands behind credentials is read before the verdict on them.
+        # Do not read beyond the credentials until the client is authenticated.
         if self._is_admitted:
             self._read_on()
         return message
@@ -164,16 +165,16 @@ class _WebSocket(WSProtocol):
                 self.transport.resume_reading()
 
     async def send(self, message: Any) -> None:
-        # The first message of the server is its verdict on the credentials. It closes the connections of the others.
+        # The first message of the server is the result of authentication. After a failure it closes the connection.
         self._is_admitted |= message["type"] == "websocket.send"
         await super().send(message)
         if self.close_sent and self._unparsed:
-            # The answer to the close frame may be among it.
+            # The unparsed bytes may contain the reply to the close frame.
             self._parse_soon()
 
     def handle_ping(self, event: Ping) -> None:
         super().handle_ping(event)
-        # Nobody else waits for these answers to be read.
+        # Limit the pongs here, because no other code applies backpressure to them.
         if self.transport.get_write_buffer_size() > self.limits.unread_bytes:
             self.transport.abort()
 
@@ -190,13 +191,13 @@ class _WebSocket(WSProtocol):
         self._end(_GOODBYE_SECONDS)
 
     def _end(self, seconds: float) -> None:
-        """A transport that is closed stays as long as it has something to send, which may be for ever."""
+        """Abort the transport after a timeout, because a closed transport stays open until all its data is sent."""
         if not self.disconnected:
             self.loop.call_later(seconds, self.transport.abort)
 
 
 def limited(limits: ServerLimits) -> dict[str, Any]:
-    """What uvicorn is to use for connections, as settings of its own."""
+    """Return the settings of uvicorn for connections with these limits."""
     http, ws = (type(base.__name__, (base,), {"limits": limits}) for base in (_HttpConnection, _WebSocket))
     return {"http": http, "ws": ws, "ws_max_size": limits.message_bytes}
 

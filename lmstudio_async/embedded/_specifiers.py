@@ -1,4 +1,4 @@
-"""Which loaded instance a request means."""
+"""Selection of the loaded instance for the specifier in a request."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["select"]
 
 
 def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain) -> Instance:
-    """The instance that is meant, among the loaded ones of a namespace.
+    """Return the instance that a specifier means, among the loaded ones of a namespace.
 
-    :raises LMStudioModelNotFoundError: none fits the query.
-    :raises LMStudioInstanceUnloadedError: the referenced one is not among them.
+    :raises LMStudioModelNotFoundError: no loaded instance matches the query.
+    :raises LMStudioInstanceUnloadedError: the referenced instance is not loaded.
     """
     if isinstance(specifier, InstanceReferenceSpecifier):
         for instance in loaded:
@@ -34,7 +34,7 @@ def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain
     query = specifier.query
     fitting = [instance for instance in loaded if _fits(query, instance)]
     if query.identifier is not None:
-        # The name comes before what merely resembles it.
+        # An equal identifier takes precedence over a matching key or path.
         exact = [instance for instance in fitting if instance.identifier == query.identifier]
         fitting = exact or [instance for instance in fitting if _is_called(query.identifier, instance)]
     if not fitting:
@@ -45,7 +45,7 @@ def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain
 
 
 def _fits(query: ModelQuery, instance: Instance) -> bool:
-    """Everything but the identifier."""
+    """Whether an instance matches a query, apart from the identifier."""
     return (
         query.domain in (None, instance.domain)
         # There is no other device than this one.
@@ -56,13 +56,13 @@ def _fits(query: ModelQuery, instance: Instance) -> bool:
 
 
 def _is_at(path: str, instance: Instance) -> bool:
-    """Whether the path is the model's, or that of a folder it is in."""
+    """Whether the path is the path of the model, or of a folder that contains it."""
     wanted = folded(path).rstrip("/")
     return (folded(instance.entry.path) + "/").startswith(wanted + "/")
 
 
 def _is_called(name: str, instance: Instance) -> bool:
-    """Whether it is the model's key, or a beginning of its path that names more than a publisher."""
+    """Whether the name is the model's key, or a prefix of its path with more than the publisher."""
     wanted = folded(name)
     entry = instance.entry
     keys = {folded(entry.model_key), folded(entry.base_key)}

@@ -1,4 +1,4 @@
-"""Answers of a given form: what the engine is told of it, and whether it can hold a model to it."""
+"""Structured output: the parameters for the engine, and the check that the engine supports a schema."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lmstudio_async.embedded._versions import engine_version
 __all__ = ["followed_grammar", "structure"]
 
 _TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
-# Of a format that it does not know, a reader of a schema may take no notice: it is a remark, says the specification.
+# Unknown formats are removed from schemas. The specification of JSON schema allows to ignore them.
 _FORMATS: Final = frozenset(
     {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 )
-# Where a schema has other ones: by name, or one or several of them.
+# Keywords with nested schemas: as an object of named schemas, or as one schema or a list of schemas.
 _NAMED: Final = ("properties", "$defs", "definitions", "patternProperties")
 _NESTED: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties", "propertyNames")
 _OF_WRAPPER: Final = frozenset({"name", "description", "strict", "schema"})
@@ -32,16 +32,16 @@ _REASON: Final = re.compile(
 
 
 def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
-    """What the engine is told of the form of an answer.
+    """Return the parameters for the engine that describe the form of an answer.
 
     :param structured: the setting ``llm.prediction.structured``.
-    :raises LMStudioServerError: it has a schema that is none, or no grammar.
+    :raises LMStudioServerError: its schema is invalid or too large, or its grammar is missing, too large or not GBNF.
     """
     match structured["type"]:
         case "json":
             schema = structured.get("jsonSchema")
             schema = {} if schema is None else schema
-            # The size comes first: all else walks the whole schema.
+            # Check the size first, because the other checks walk the whole schema.
             if problem := size_problem(schema) or count_problem(schema) or _problem_of_root(schema):
                 raise server_error(f"The JSON schema for the answer cannot be used: {problem}.")
             return {"json_schema": _without_unknown_formats(schema)}
@@ -52,7 +52,7 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
             if problem := grammar_problem(grammar):
                 raise server_error(f"The gbnfGrammar cannot be used: {problem}.")
             if grammar.startswith("%llguidance"):
-                # The engine has another notation too, and goes without a grammar if it does not understand one of it.
+                # Reject the engine's other notation: the engine silently applies no grammar if one of these is invalid.
                 raise server_error("The gbnfGrammar is not in GBNF: it begins with %llguidance.")
             return {"grammar": grammar}
     return {}
@@ -61,13 +61,13 @@ def structure(structured: Mapping[str, Any]) -> dict[str, Any]:
 async def followed_grammar(
     engine: Engine, body: Mapping[str, Any], thought: tuple[str, str] | None = None
 ) -> str | None:
-    """Give the grammar that holds an answer to its schema, if there is a better one than the engine's own.
+    """Return the grammar for the JSON schema of a request, or None if the engine's own grammar is used.
 
-    A schema that the engine does not understand is refused: it would quietly go on without any.
+    A schema that the engine does not support is rejected, because the engine would silently apply no grammar.
 
-    :param body: what it is going to be asked.
-    :param thought: the tags of a thought that may stand before the answer.
-    :raises LMStudioUnsupportedFeatureError: it has such a schema.
+    :param body: the parameters for the engine.
+    :param thought: the tags of reasoning that may precede the answer.
+    :raises LMStudioUnsupportedFeatureError: the engine does not support the schema.
     """
     schema = body.get("json_schema")
     if schema is None:
@@ -81,12 +81,12 @@ async def followed_grammar(
         "llm.prediction.structured",
         engine_version(),
         f"the engine cannot hold an answer to this JSON schema{_reason(schema, engine.log)}",
-        "Ask for less in the schema, and check the rest yourself.",
+        "Simplify the schema, and check the rest yourself.",
     )
 
 
 def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
-    """What the engine's log says of a schema, if it is there already."""
+    """Return the reason for a rejected schema in the engine's log, or an empty text if it is not there yet."""
     text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
     for found in _REASON.finditer("\n".join(log)):
         if text.startswith(found["schema"][:200]):
@@ -99,14 +99,14 @@ def _problem_of_root(schema: Any) -> str | None:
         return "it is no object"
     if isinstance(schema.get("schema"), dict) and schema.keys() <= _OF_WRAPPER:
         return (
-            "it is the object that OpenAI's API has around a schema, and says nothing itself: give the object under "
+            "it is the object that OpenAI's API has around a schema, and not a schema itself: give the object under "
             "its key 'schema'"
         )
     return _problem(schema)
 
 
 def _problem(schema: Any, place: str = "the schema") -> str | None:
-    """What is wrong with a schema, in better words than the engine's."""
+    """Return the problem of a schema, in better words than the engine's, or None if there is none."""
     if isinstance(schema, list):
         return next(filter(None, (_problem(item, place) for item in schema)), None)
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""The form in which a model thinks and calls tools, as the engine renders it with the chat template."""
+"""The notation of a model for reasoning and tool calls, as the engine renders it with the chat template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["call_form", "with_thought_form"]
 
 
 async def with_thought_form(engine: Engine, sampling: Sampling) -> Sampling:
-    """Have thoughts read in the form that the chat template shows, unless the client has named other tags."""
+    """Return the settings with the reasoning tags of the chat template, unless the client has chosen other tags."""
     if not sampling.has_usual_tags:
         return sampling
     if engine.thought_form is None:
@@ -25,12 +25,12 @@ async def _read_thought_form(engine: Engine) -> ThoughtForm:
         prompt = await engine.apply_template([question])
         return read_thought_form(prompt, await engine.apply_template([question, answer]))
     except EngineRequestError:
-        # The template refuses the sample: it may want tools, or a message to the system.
+        # The template rejects the sample: it may require tools or a system message.
         return ThoughtForm()
 
 
 async def call_form(engine: Engine) -> CallForm:
-    """Tell how the chat template writes the tool calls of earlier turns."""
+    """Return the form in which the chat template writes the tool calls of earlier turns."""
     if engine.call_form is None:
         engine.call_form = await _read_call_form(engine)
     return engine.call_form
@@ -40,6 +40,6 @@ async def _read_call_form(engine: Engine) -> CallForm:
     try:
         before, with_call = [await engine.apply_template(chat) for chat in PROBES]
     except EngineRequestError:
-        # The template takes no chat with a call that is as short as this.
+        # The template rejects the short sample chat with a call.
         return "marked"
     return read_call_form(before, with_call)

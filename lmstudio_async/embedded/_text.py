@@ -1,4 +1,4 @@
-"""Finding marks in a text that comes in pieces: the tags around thoughts, and stop strings."""
+"""Search for marks in a streamed text: the tags around reasoning, and stop strings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["ReasoningParser", "StopScanner", "beginning_at_end"]
 
 
 class ReasoningParser:
-    """Tells thoughts from the answer. Pieces come out as ``(text, reasoning type)``.
+    """Separates reasoning from the answer. Its methods return pieces as ``(text, reasoning type)``.
 
-    Like LM Studio, it splits at the first start tag wherever that stands: after other text, and within a word, too.
-    Only the first block is a thought.
+    Like LM Studio, it splits at the first start tag at any place: after other text, and within a word, too. Only the
+    first block is reasoning.
 
-    :param tags: what stands before and after thoughts; None to take everything for the answer.
-    :param thinking: the prompt has the start tag already.
+    :param tags: the tags before and after reasoning; None to treat the whole text as the answer.
+    :param thinking: whether the prompt has the start tag already.
     """
 
     def __init__(self, tags: tuple[str, str] | None, *, thinking: bool = False) -> None:
@@ -29,7 +29,7 @@ class ReasoningParser:
         self._held = ""
 
     def feed(self, text: str) -> list[tuple[str, str]]:
-        """A piece of what the model says."""
+        """Add a piece of the text of the model."""
         text, self._held = self._held + text, ""
         pieces: list[tuple[str, str]] = []
         if self._state == "opened" and text:
@@ -49,7 +49,7 @@ class ReasoningParser:
         return [piece for piece in pieces if piece[0]]
 
     def _split(self, text: str, tag: str) -> tuple[str, str, str]:
-        """Give the text before the tag, the tag if it is there, and the rest; hold the beginning of a tag back."""
+        """Return the text before the tag, the tag if it was found, and the rest; hold back the beginning of a tag."""
         before, found, rest = text.partition(tag)
         if not found:
             keep = beginning_at_end(text, (tag,))
@@ -57,7 +57,7 @@ class ReasoningParser:
         return before, found, rest
 
     def feed_thought(self, text: str) -> list[tuple[str, str]]:
-        """A piece of a thought that the engine itself has told from the answer, tags left out."""
+        """Add a piece of reasoning that the engine itself has separated from the answer, without tags."""
         pieces = [(text, "reasoning")]
         if self._state in ("before", "opened"):
             pieces = [*self.flush(), (self._start, "reasoningStartTag"), *pieces]
@@ -65,7 +65,7 @@ class ReasoningParser:
         return pieces
 
     def end_thought(self) -> list[tuple[str, str]]:
-        """The engine goes on to the answer."""
+        """End the reasoning, because the engine has begun the answer."""
         if self._state != "inside":
             return []
         self._state = "after"
@@ -73,7 +73,10 @@ class ReasoningParser:
 
     @property
     def lead_in(self) -> str:
-        """The text that tells a reader who knows only the prompt and what comes next whether that is a thought."""
+        """The text to put before later pieces, so that a new parser after the same prompt separates them correctly.
+
+        It is the tag that decides whether they are reasoning, and the text that is held back.
+        """
         tag = ""
         if self._state == "inside" and not self._was_opened:
             tag = self._start
@@ -82,20 +85,20 @@ class ReasoningParser:
         return tag + self._held
 
     def flush(self) -> list[tuple[str, str]]:
-        """What was held back, now that nothing more comes."""
+        """Return the text that was held back, at the end of the stream."""
         text, self._held = self._held, ""
         return [(text, "reasoning" if self._state == "inside" else "none")] if text else []
 
 
 class StopScanner:
-    """Finds the first stop string in a text that comes in pieces."""
+    """Finds the first stop string in a streamed text."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = strings
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """What is surely before any stop string, and the one that was found."""
+        """Add a piece; return the text that is certainly before any stop string, and the stop string, if found."""
         text = self._held + text
         found = [(text.index(each), each) for each in self._strings if each in text]
         if found:
@@ -107,13 +110,13 @@ class StopScanner:
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """What was held back, now that nothing more comes."""
+        """Return the text that was held back, at the end of the stream."""
         text, self._held = self._held, ""
         return text
 
 
 def beginning_at_end(text: str, marks: Sequence[str]) -> int:
-    """How many characters at the end of the text may be the beginning of a mark."""
+    """Return the number of characters at the end of the text that may be the beginning of a mark."""
     longest = max((len(mark) - 1 for mark in marks), default=0)
     for count in range(min(longest, len(text)), 0, -1):
         if any(mark.startswith(text[-count:]) for mark in marks):

@@ -1,4 +1,4 @@
-"""The variable by which a chat template lets a model think or not."""
+"""The variable of a chat template that turns reasoning on or off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ThinkingSwitch", "thinking_switch"]
 
 
 class ThinkingSwitch(NamedTuple):
-    """The variable by which a chat template lets a model think or not."""
+    """The variable of a chat template that turns reasoning on or off, with its two values."""
 
     name: str
     on: object
@@ -19,15 +19,16 @@ class ThinkingSwitch(NamedTuple):
 
 _SWITCHES: Final = (
     ThinkingSwitch("enable_thinking", on=True, off=False),
-    # Granite 3.3, Kimi K3, DeepSeek V3.1 and V3.2.
+    # Used by Granite 3.3, Kimi K3, DeepSeek V3.1 and V3.2.
     ThinkingSwitch("thinking", on=True, off=False),
-    # Of MiniMax M3, of Cohere's mixtures of experts, of Seed-OSS and of Hunyuan 3.
+    # The next four are used, in this order, by MiniMax M3, Cohere's mixtures of experts, Seed-OSS and Hunyuan 3.
     ThinkingSwitch("thinking_mode", on="enabled", off="disabled"),
     ThinkingSwitch("reasoning", on=True, off=False),
     ThinkingSwitch("thinking_budget", on=-1, off=0),
     ThinkingSwitch("reasoning_effort", on="high", off="no_think"),
 )
-# Without its end, a piece goes on to the end of all: the search must not begin anew at each mark.
+# The closing mark is optional: an unclosed piece extends to the end of the template, because a search that starts again
+# at each opening mark would take quadratic time.
 _CODE: Final = re.compile(
     r"\{#.*?(?:#\}|\Z)|\{%(?P<statement>.*?)(?:%\}|\Z)|\{\{(?P<expression>.*?)(?:\}\}|\Z)", re.DOTALL
 )
@@ -36,7 +37,7 @@ _STRING: Final = re.compile(r"'(?:[^'\\]|\\.)*(?:'|\\?\Z)|\"(?:[^\"\\]|\\.)*(?:\
 
 @lru_cache(maxsize=32)
 def thinking_switch(template: str) -> ThinkingSwitch | None:
-    """Return the switch for thinking that a chat template has, None if it has none."""
+    """Return the variable for reasoning that a chat template has, or None if it has none."""
     pieces = [found["statement"] or found["expression"] or "" for found in _CODE.finditer(template)]
     words = {found[0][1:-1] for piece in pieces for found in _STRING.finditer(piece)}
     code = "\n".join(_STRING.sub("''", piece) for piece in pieces)
@@ -48,7 +49,7 @@ def thinking_switch(template: str) -> ThinkingSwitch | None:
 
 
 def _is_parameter(name: str, code: str) -> bool:
-    """Whether a template takes the value of a variable from outside: it asks whether there is one, or never sets it."""
+    """Whether a variable is a parameter of a template: the template tests whether it is defined, or never sets it."""
     if re.search(rf"(?<![\w.]){name}\s*(?:\|\s*default|\bis\s+(?:not\s+)?(?:un)?defined)\b", code):
         return True
     is_read = re.search(rf"(?<![\w.]){name}\b(?!\s*=[^=])", code)

@@ -1,4 +1,4 @@
-"""How models mark their thoughts: the tags of a chat template, and old answers split by them."""
+"""Tags of reasoning: detection in a chat template, and the separation of reasoning from earlier answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_TAGS: Final = (
     ("<|inner_prefix|>", "<|inner_suffix|>"),
 )
 _THOUGHT, _ANSWER = "Thought-7", "Answer-7"
-#: A chat with an answer: its form is read from the prompts of the question alone and of both.
+#: A sample chat. The form is read from two prompts: one of the question alone, and one of the question and the answer.
 SAMPLE: Final[tuple[Message, Message]] = (
     {"role": "user", "content": "Go"},
     {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT},
@@ -31,12 +31,12 @@ _TAG_AT_END: Final = re.compile(rf"(?:{_TAG.pattern})$")
 
 @attrs.frozen
 class ThoughtForm:
-    """The text around the thoughts of a model, and around its answers.
+    """The text around the reasoning of a model, and around its answers.
 
-    :ivar tags: the text before and after a thought, if one tag each is all that there is; None if the template shows
-        no such tags.
-    :ivar needs_parser: there is more, such as channels or a mark before the answer, which only the engine's parser for
-        the template can read.
+    :ivar tags: the tags before and after reasoning, if there is only one tag at each side; None if the prompt of the
+        sample chat has no such tags.
+    :ivar needs_parser: whether there is more text, such as channels or a mark before the answer, which only the
+        engine's parser for the template can read.
     """
 
     tags: tuple[str, str] | None = None
@@ -44,15 +44,15 @@ class ThoughtForm:
 
 
 def read_thought_form(prompt: str, answered: str) -> ThoughtForm:
-    """Read the form of thoughts from what a chat template makes of a sample.
+    """Read the form of reasoning from the prompts that a chat template makes of the sample chat.
 
-    :param prompt: of a question.
-    :param answered: of the same question with an answer, and a thought before it.
+    :param prompt: the prompt of the question.
+    :param answered: the prompt of the question and of the answer with its reasoning.
     """
     continues = answered.startswith(prompt)
     head, _, answer_head = (answered.removeprefix(prompt) if continues else answered).partition(_THOUGHT)
     if not answer_head:
-        # The template says no thoughts. A mark before the answer shows only if the rest is as in the prompt.
+        # The template omits reasoning. A mark before the answer can be found only if the text before it is the prompt.
         marks = head.partition(_ANSWER)[0].strip() if continues else ""
         return ThoughtForm(needs_parser=bool(marks))
     end = answer_head.partition(_ANSWER)[0].strip()
@@ -64,19 +64,20 @@ def read_thought_form(prompt: str, answered: str) -> ThoughtForm:
 
 
 def thought_tags(template: str) -> tuple[str, str]:
-    """Return the tags that a chat template names, for templates whose sample shows none.
+    """Return the reasoning tags in the text of a chat template, for templates that omit reasoning in the sample chat.
 
-    :param template: in Jinja.
+    :param template: the chat template in Jinja.
     """
     return next((tags for tags in _OTHER_TAGS if tags[0] in template), USUAL_TAGS)
 
 
 def with_thoughts_apart(messages: Sequence[Message], tags: tuple[str, str] | None) -> list[Message]:
-    """Split the thoughts from the answers that are to go back to the model, so that its template can place them.
+    """Separate reasoning from the earlier answers in a chat, so that the chat template can place it.
 
-    :param messages: in the form of OpenAI's chat completions. If an answer is the last one, the model goes on with
-        it, so that it stays as it is.
-    :param tags: those that the thoughts were told apart with when they were generated; None if they were not.
+    :param messages: the chat, in the form of OpenAI's chat completions. If the last message is an answer, the model
+        continues it, so that it stays as it is.
+    :param tags: the tags with which reasoning was separated from the answers when they were generated; None if it was
+        not, so that the chat stays as it is.
     """
     return [*(_apart(message, tags) for message in messages[:-1]), *messages[-1:]] if tags else [*messages]
 

@@ -1,4 +1,4 @@
-"""The tokens of a KV cache that the sessions of one instance share, reserved by its predictions."""
+"""Reservations of predictions for tokens of the KV cache that all sessions of an instance share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Reservation", "TokenBudget"]
 
 
 class TokenBudget:
-    """Tokens that predictions reserve before the engine sees them, in the order in which they came.
+    """Tokens that predictions reserve before their request is sent to the engine, in the order of their arrival.
 
-    llama.cpp checks no prediction against the others. When the shared cache is full, it ends all of them with an
-    error, so only predictions whose tokens fit together may run together.
+    llama.cpp does not check whether simultaneous predictions fit into the shared cache together. When the cache is
+    full, it ends all of them with an error. So only predictions whose tokens fit together may run together.
 
     :param capacity: the tokens of the cache; None if each session has a cache of its own, so that nothing is shared.
-    :param sessions: the predictions that the engine runs at a time.
+    :param sessions: the number of predictions that the engine runs at a time.
     """
 
     def __init__(self, capacity: int | None, sessions: int) -> None:
@@ -28,7 +28,7 @@ class TokenBudget:
         self._waiting: list[Reservation] = []
 
     def reservation(self) -> Reservation:
-        """Make a reservation of no tokens yet. Its place in the queue is behind all that were made before."""
+        """Make a reservation without tokens. Its place in the queue is after all reservations made before."""
         self._count += 1
         return Reservation(self, self._count)
 
@@ -48,11 +48,11 @@ class TokenBudget:
         self._grant()
 
     def _grant(self) -> None:
-        """Grant what fits, the oldest first: a large reservation is not overtaken by small ones."""
+        """Grant waiting reservations that fit, the oldest first, so that small ones do not overtake a large one."""
         assert self.capacity is not None
         while self._waiting:
             first, free = self._waiting[0], self.capacity - sum(each.tokens for each in self._holding)
-            # One that is alone gets what there is, whatever it asks for.
+            # If no other reservation holds tokens, the first gets all free tokens, even if it needs more.
             if first.least > free and self._holding:
                 return
             first.tokens = min(first.most, free)
@@ -61,10 +61,10 @@ class TokenBudget:
 
 
 class Reservation:
-    """The part of the budget that one prediction holds. Leaving the block gives it back.
+    """The part of the budget that one prediction holds. Leaving the block releases it.
 
     :ivar number: its place in the queue.
-    :ivar tokens: what it holds.
+    :ivar tokens: the number of tokens that it holds.
     """
 
     def __init__(self, budget: TokenBudget, number: int) -> None:
@@ -84,10 +84,10 @@ class Reservation:
         self.give_back()
 
     async def take(self, least: int, most: int) -> None:
-        """Wait until so many tokens are free, and hold them. The tokens that were held before are given back.
+        """Release the tokens held so far, wait until enough tokens are free, and hold them.
 
-        :param least: how many have to be free. More than the capacity counts as all of it.
-        :param most: how many to hold if they are free, too.
+        :param least: the number of tokens that must be free. A number above the capacity means the whole capacity.
+        :param most: the maximum number of tokens to hold, as far as they are free.
         """
         if self._budget.capacity is None:
             return
@@ -97,13 +97,13 @@ class Reservation:
         await self._budget._take(self)
 
     def keep(self, tokens: int) -> None:
-        """Give back what is held beyond so many tokens."""
+        """Release all but a number of tokens."""
         if self._budget.capacity is not None and tokens < self.tokens:
             self.tokens = tokens
             self._budget._grant()
 
     def give_back(self) -> None:
-        """Give back all that is held. Idempotent."""
+        """Release all tokens. Idempotent."""
         if self._budget.capacity is not None:
             self.tokens = 0
             self._budget._give_back(self)

@@ -1,4 +1,4 @@
-"""The continuation of a prompt token by token, where a character may be made of several tokens."""
+"""Continuation of a prompt with one frame for each token, also for tokens that end within a character."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ __all__ = ["token_frames"]
 
 Frame = Mapping[str, Any]
 
-#: Seconds and tokens that one request takes at most. A token comes so much later than the engine has it.
+#: Maximum seconds and tokens of one request. The tokens of a request are delayed until its end.
 _LONGEST: Final = 0.1
 _MOST: Final = 16
-#: A token that was sampled is among the likeliest, unless the sampling is wild. Then all are looked through.
+#: Number of likeliest tokens to search for the sampled one. It is not among them if the temperature is very high, for
+#: example; then all tokens are searched.
 _LIKELIEST: Final = 200
 _ALL: Final = 10_000_000
 _REPLACED: Final = "\ufffd"
@@ -27,13 +28,14 @@ _REPLACED: Final = "\ufffd"
 
 @asynccontextmanager
 async def token_frames(engine: Engine, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[Frame]]:
-    """Give the frames of ``/completion`` as they come, with one for each token, and the letters of the last one.
+    """Stream the frames of ``/completion``, with one frame for each token, and all text of the last token.
 
-    The engine streams no frame for a token that ends within a character, so that its letters and its probabilities are
-    lost. It tells which token it was if it need not stream. Therefore it is asked for a few tokens at a time, goes on
-    from them, and is asked for the probabilities of those that are lacking.
+    The engine streams no frame for a token that ends within a character, so that its text and its probabilities are
+    lost. Without streaming, the engine returns all tokens. Therefore this function requests a few tokens at a time
+    without streaming, continues from them, and requests the missing probabilities.
 
-    :param body: the request. It may have no grammar, with which the engine could not go on.
+    :param engine: the engine.
+    :param body: the request. It must not have a grammar, because the engine cannot continue an answer under a grammar.
     """
     async with aclosing(_frames(engine, body)) as frames:
         yield frames
@@ -45,7 +47,7 @@ async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Fra
     is_reproducible = body.get("cache_prompt") is False
     tokens: list[int] = []
     last: Frame = {}
-    # Only a stream tells how far the prompt is.
+    # Stream the first token, because the engine reports the progress of the prompt only in a stream.
     async with engine.complete({**body, "n_predict": 1}) as frames:
         async for frame in frames:
             if frame.get("stop"):
@@ -65,7 +67,7 @@ async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Fra
         is_fast = is_reproducible or anyio.current_time() - began < _LONGEST / 2
         told = dict(_placed(last))
         if last["stop_type"] == "limit" and count < rest.get("n_predict", _MOST):
-            # To go on within a character, the engine would have to know its first bytes.
+            # Drop tokens of an incomplete character: the engine cannot continue within it, as its first bytes are lost.
             last["tokens"] = last["tokens"][: max(told, default=-1) + 1]
         count = min(count * 2, _MOST) if is_fast or not told else max(count // 2, 1)
         untold = last["content"]
@@ -93,7 +95,10 @@ async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Fra
 
 
 def _placed(answer: Frame) -> Iterator[tuple[int, Frame]]:
-    """The probabilities in an answer, each with the place of its token: those within a character have none."""
+    """Yield the probabilities in an answer, each with the index of its token.
+
+    Tokens that end within a character have no probabilities.
+    """
     told = deque(answer.get("completion_probabilities", ()))
     for place, token in enumerate(answer["tokens"]):
         if told and told[0]["id"] == token:
@@ -103,9 +108,9 @@ def _placed(answer: Frame) -> Iterator[tuple[int, Frame]]:
 async def _probabilities(
     engine: Engine, body: Mapping[str, Any], before: Sequence[int], token: int
 ) -> Frame | None:
-    """The log probability of a token that ends within a character, and of the likeliest at its place."""
-    # The engine tells the likeliest tokens only where it says a whole character. It reckons their probabilities without
-    # the bias that makes it do so.
+    """Return the log probabilities of a token that ends within a character, and of the likeliest tokens there."""
+    # The engine reports the likeliest tokens only with a token that ends a character. A bias makes it choose such a
+    # token; the reported probabilities are those without the bias.
     prompt = with_tokens(body["prompt"], before)
     for count in (_LIKELIEST, _ALL):
         _, answer = await engine.prefer_plain_token(

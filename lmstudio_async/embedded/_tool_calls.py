@@ -1,4 +1,4 @@
-"""The packets of tool calls: of those that the engine has read, and of those that were found in the text."""
+"""Packets for the tool calls that the engine has parsed, and for those that were found in the text."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ Delta = Mapping[str, Any]
 
 
 class ToolCalls:
-    """The tool calls of an answer, one after the other, their arguments in pieces.
+    """The tool calls of an answer, one after the other, with their arguments in pieces.
 
-    :ivar any: there was one.
-    :ivar any_whole: there was one with arguments that can be used.
+    :ivar any: whether there was a call.
+    :ivar any_whole: whether there was a call with valid arguments.
     """
 
     def __init__(self, names: ToolNames) -> None:
         self.any = self.any_whole = False
         self._names = names
-        # Its index, its identifier and its name.
+        # The index, the identifier and the name of the open call.
         self._open: tuple[int | None, str | None, str] | None = None
         self._arguments = ""
 
     def feed(self, deltas: Sequence[Delta]) -> Iterator[WireObject]:
-        """Take calls as the engine streams them."""
+        """Add parts of calls that the engine has streamed."""
         for delta in deltas:
             function = delta.get("function") or {}
             index = int(delta.get("index", 0))
@@ -52,7 +52,7 @@ class ToolCalls:
                 yield self._add(piece)
 
     def feed_found(self, found: CallName | CallArguments | CallEnd | BrokenCall) -> Iterator[WireObject]:
-        """Take a part of a call that was found in the text."""
+        """Add a part of a call that was found in the text."""
         match found:
             case CallName(name):
                 yield from self._begin(None, _new_id(), name)
@@ -70,9 +70,9 @@ class ToolCalls:
                 self._open, self._arguments = None, ""
 
     def finish(self, raw: str | None = None) -> Iterator[WireObject]:
-        """End the call that is open: it is complete, or never will be.
+        """End the open call, whether it is complete or not.
 
-        :param raw: its text, if that is more than its arguments.
+        :param raw: the text of the call, if that is more than its arguments.
         """
         if self._open is None:
             return
@@ -112,12 +112,15 @@ class ToolCalls:
 
 
 def _new_id() -> str:
-    """Make an identifier as even the templates take it that are particular: nine letters and digits."""
+    """Make an identifier that all chat templates accept: some require exactly nine letters and digits."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
 def _finite(number: str) -> float:
-    """A model writes numbers like 1e999, which no JSON can carry on."""
+    """Return a number; reject one such as 1e999, because JSON cannot represent infinity.
+
+    :raises ValueError: the number is not finite.
+    """
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(f"{number} is beyond all numbers")

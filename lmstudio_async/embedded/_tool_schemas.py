@@ -1,9 +1,9 @@
-"""Schemas of tools in the form that the engine can parse.
+"""Conversion of the schemas of tools to a form that the engine can parse.
 
-The engine makes a parser and a grammar of the tools' schemas. One schema that it does not understand fails the whole
-request, and some stop it for good: bounds that contradict each other, references that go round in a circle, thousands
-of optional properties. So the engine gets a copy that is built anew from the keywords and values it is known to take,
-within bounds. A part that is left out allows more than the original. The prompt still shows the original.
+The engine makes a parser and a grammar of the tools' schemas. One schema that it does not support fails the whole
+request, and some schemas make it hang: contradictory bounds, circular references, thousands of optional properties. So
+the engine gets a copy with only the keywords and values that it is known to support, within size limits. The copy
+allows more than the original if a part is left out. The prompt still contains the original.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OF_TYPES: Final = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
     "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
 }
-# The lower and the upper bounds of one thing.
+# Pairs of lower and upper bounds.
 _RANGES: Final = (
     (("minItems",), ("maxItems",)),
     (("minLength",), ("maxLength",)),
@@ -36,7 +36,7 @@ _COUNTS: Final = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
 _COMBINED: Final = ("anyOf", "oneOf", "allOf")
 _REMARKS: Final = ("title", "description")
 
-# Within these bounds the engine takes two seconds at most, on one core, and 20 MB.
+# Within these limits the engine takes at most two seconds, on one core, and 20 MB.
 _MOST_NODES: Final = 4000
 _DEEPEST: Final = 32
 _MOST_PROPERTIES: Final = 150
@@ -47,14 +47,14 @@ _LONGEST_PATTERN: Final = 500
 _MOST_HOPS: Final = 300
 _HIGHEST_INTEGER: Final = 2**53 - 1
 
-# The engine takes look-arounds, flags and further escapes for something else. Python warns of the rest.
+# The engine misreads look-arounds, flags and other escapes. Python's `re` warns about the rest.
 _NOT_IN_PATTERNS: Final = re.compile(r"\(\?(?!:)|\\[^\WwdsWDSnrt]|\[\[|--|&&|~~|\|\|")
 
 
 def tool_fields(tools: list[dict[str, Any]], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a request that have the engine parse loosened tools and tell the model the original ones.
+    """Return the members of a request that give loosened tools to the engine's parser, and the originals to the model.
 
-    :param tools: in the form of OpenAI's chat completions.
+    :param tools: the tools, in the form of OpenAI's chat completions.
     :param variables: further variables for the chat template.
     :return: ``tools`` and ``chat_template_kwargs``, as far as there are any.
     """
@@ -62,7 +62,7 @@ def tool_fields(tools: list[dict[str, Any]], variables: Mapping[str, Any]) -> di
     parsed = loosened(tools)
     if parsed:
         fields["tools"] = parsed
-    # A variable wins over the tools that the engine would show the template.
+    # The variable `tools` takes precedence over the tools that the engine passes to the template.
     told = {**variables, "tools": tools} if parsed != tools else dict(variables)
     if told:
         fields["chat_template_kwargs"] = told
@@ -70,9 +70,9 @@ def tool_fields(tools: list[dict[str, Any]], variables: Mapping[str, Any]) -> di
 
 
 def loosened(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return tools whose schemas the engine can use; a schema that it can use already stays as it is.
+    """Return tools with schemas that the engine supports. Supported schemas are not changed.
 
-    :param tools: in the form of OpenAI's chat completions.
+    :param tools: the tools, in the form of OpenAI's chat completions.
 
     ::
 
@@ -90,7 +90,7 @@ def _function(function: Mapping[str, Any], room: _Room) -> dict[str, Any]:
 
 
 class _Room:
-    """How much of all tools' schemas together may still be passed on."""
+    """The remaining size limits for the schemas of all tools together."""
 
     def __init__(self) -> None:
         self._nodes = _MOST_NODES
@@ -108,7 +108,7 @@ class _Room:
 
 
 class _Loosening:
-    """One tool's schema on its way into a form that the engine can use."""
+    """The conversion of the schema of one tool."""
 
     def __init__(self, root: Any, room: _Room) -> None:
         self._root = root
@@ -121,12 +121,12 @@ class _Loosening:
         if self._definitions:
             schema["$defs"] = self._definitions
         if schema != self._root and not schema.keys() - {"type", *_REMARKS}:
-            # Of an object that names no properties, it must say that it may have some.
+            # Allow properties explicitly, because the engine allows none in an object whose schema names none.
             schema |= {"type": "object", "additionalProperties": True}
         return schema
 
     def _schema(self, schema: Any, depth: int) -> dict[str, Any]:
-        """The schema, or ``{}`` where the engine could not use it."""
+        """Return the converted schema, or ``{}`` if the engine does not support it."""
         if not isinstance(schema, dict) or depth > _DEEPEST or not self._room.for_nodes():
             return {}
         remarks = {name: schema[name] for name in _REMARKS if isinstance(schema.get(name), str)}
@@ -147,7 +147,7 @@ class _Loosening:
         }
 
     def _keywords(self, schema: dict[str, Any], depth: int, kinds: list[str]) -> dict[str, Any]:
-        """The other keywords that the engine can use."""
+        """Return the other keywords that the engine supports."""
         own = self._of_objects(schema, depth) | self._of_arrays(schema, depth)
         own |= self._of_strings(schema) | self._bounds(schema)
         allowed = frozenset().union(*(_OF_TYPES.get(kind, ()) for kind in kinds or _OF_TYPES))
@@ -183,7 +183,7 @@ class _Loosening:
             if isinstance(value, dict) and name == "items":
                 own[name] = self._schema(value, depth + 1)
             elif isinstance(value, list) and 0 < len(value) <= _MOST_CHOICES:
-                # The list of earlier drafts is what "prefixItems" is today.
+                # In earlier drafts of JSON schema, a list as "items" has the meaning of "prefixItems".
                 own[name] = [self._schema(item, depth + 1) for item in value]
         return own
 
@@ -204,7 +204,7 @@ class _Loosening:
             found = {name: bound for name, bound in found.items() if bound is not None}
             least = max((found[name] + _step(name) for name in lows if name in found), default=-math.inf)
             most = min((found[name] - _step(name) for name in highs if name in found), default=math.inf)
-            # The engine does not end on bounds that contradict each other.
+            # Contradictory bounds make the engine hang.
             if least <= most:
                 own |= found
         return own
@@ -220,7 +220,7 @@ class _Loosening:
     # -- references
 
     def _definition(self, reference: Any, depth: int) -> str | None:
-        """The name of the definition that is made of what a reference points to; None if nothing can be."""
+        """Return the name of the definition for a reference, or None if the reference cannot be resolved."""
         if not isinstance(reference, str):
             return None
         if reference not in self._names:
@@ -228,7 +228,7 @@ class _Loosening:
             if target is None or not self._ends(reference):
                 self._names[reference] = None
             else:
-                # The name is there before the definition, which may refer to itself.
+                # Reserve the name first, because the definition may refer to itself.
                 name = self._names[reference] = f"d{len(self._definitions)}"
                 self._definitions[name] = {}
                 self._definitions[name] = self._schema(target, depth + 1)
@@ -249,7 +249,7 @@ class _Loosening:
         return target if isinstance(target, dict) else None
 
     def _ends(self, reference: str) -> bool:
-        """Whether the references for one and the same value end soon; the engine follows them without a limit."""
+        """Whether a chain of references for the same value ends soon. The engine follows it without a limit."""
         ahead: list[Any] = [self._target(reference)]
         for _ in range(_MOST_HOPS):
             if not ahead:
@@ -268,7 +268,7 @@ def _step(name: str) -> int:
 
 
 def _is_usable(pattern: str) -> bool:
-    """Whether the engine reads a pattern as it is meant."""
+    """Whether the engine interprets a pattern correctly."""
     if len(pattern) > _LONGEST_PATTERN or _NOT_IN_PATTERNS.search(pattern):
         return False
     try:
@@ -279,5 +279,5 @@ def _is_usable(pattern: str) -> bool:
 
 
 def _size(pattern: str) -> int:
-    """How often something is repeated in a pattern, all together."""
+    """Return the sum of all repetition counts in a pattern."""
     return sum(int(number[:9]) for number in re.findall(r"[{,](\d+)", pattern))

@@ -1,4 +1,4 @@
-"""The versions of what is installed. Looked up in files, once: the server does it in a thread when it starts."""
+"""Versions of the installed packages, read from files once. The server does it in a thread when it starts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["engine_version", "package_version"]
 
 @cache
 def engine_version() -> str:
-    """The version of the engine's package, for error messages."""
+    """Return the version of the engine's package, for error messages."""
     return _version_of("xllamacpp") or "not installed"
 
 
 @cache
 def package_version() -> str:
-    """The version of this package."""
+    """Return the version of this package."""
     return _version_of("lmstudio-async") or "0.0.0"
 
 

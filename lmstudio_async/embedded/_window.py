@@ -1,4 +1,4 @@
-"""The part of a prompt and its answer that the model still sees where both together reach the end of the context."""
+"""The part of prompt and answer that the model still sees when both together reach the end of the context."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from lmstudio_async.embedded._text import ReasoningParser
 
 __all__ = ["ChatWindow", "TextWindow", "Window"]
 
-# With less room the model would read the same text again for every few tokens that it says.
+# With fewer free tokens, the model would process the same text again after every few generated tokens.
 _LEAST_ROOM: Final = 32
 
 
 class Window(ABC):
-    """The text that an answer goes on from, under ``rollingWindow`` and ``truncateMiddle``.
+    """The text from which an answer continues, under ``rollingWindow`` and ``truncateMiddle``.
 
-    Each time half of the context is freed, so far as it can be. The prompt loses what its policy leaves out first,
-    and then the answer its beginning, because it is the youngest.
+    Each time up to half of the context is freed. The prompt is shortened first, according to its policy, and then the
+    beginning of the answer, because the answer is the newest text.
 
-    :param thinking: the prompt ends with the tag that begins thoughts.
+    :param instance: the instance that generates the answer.
+    :param sampling: the settings of the request, with the overflow policy.
+    :param thinking: whether the prompt ends with the tag that begins reasoning.
     """
 
     def __init__(self, instance: Instance, sampling: Sampling, *, thinking: bool = False) -> None:
         self._instance = instance
         self._policy = sampling.overflow
-        # Reads the part of the answer that the model does not see any more.
+        # This parser reads the part of the answer that the model does not see any more.
         self._left_out = ReasoningParser(sampling.reasoning, thinking=thinking)
 
     async def roll(self, said: list[int]) -> tuple[list[int], list[int]] | None:
-        """Leave out the oldest; None if there is nothing to leave out.
+        """Leave out the oldest tokens; return None if there are none to leave out.
 
-        :param said: the tokens of the answer, as far as the model sees them.
-        :return: the tokens of the prompt, and those of the answer that may stand behind them.
+        :param said: the tokens of the answer that the model sees.
+        :return: the tokens of the prompt, and the tokens of the answer that follow them.
         """
         shortened = await self.shorten(len(said))
         if shortened is None:
@@ -44,20 +46,23 @@ class Window(ABC):
         first = max(len(said) - room, 0)
         engine = self._instance.engine
         self._left_out.feed(await engine.detokenize(said[:first]))
-        # Where the tag of a thought is left out, the model would not know that it thinks, or that it has thought.
+        # If a reasoning tag is left out, add it again: else the model does not know that it reasons, or has reasoned.
         if lead_in := self._left_out.lead_in:
             prompt = prompt + await engine.tokenize(lead_in, add_special=False)
         return prompt, said[first:]
 
     @abstractmethod
     async def shorten(self, said: int) -> tuple[list[int], int] | None:
-        """The tokens of a shorter prompt, and how many an answer of so many tokens may keep behind it."""
+        """Return the tokens of a shorter prompt, and the number of tokens that the answer may keep.
+
+        :param said: the number of tokens of the answer that the model sees.
+        """
 
 
 class TextWindow(Window):
-    """The window of a text that is completed.
+    """The window of a raw text.
 
-    :param prompt: the text, or its tokens, which fit.
+    :param prompt: the text or its tokens. It fits into the context.
     """
 
     def __init__(self, instance: Instance, sampling: Sampling, prompt: str | list[int]) -> None:
@@ -77,9 +82,9 @@ class TextWindow(Window):
 class ChatWindow(Window):
     """The window of a chat.
 
-    :param messages: the chat, which fits.
-    :param formatted: makes a prompt of it.
-    :ivar messages: those of them that are left.
+    :param messages: the chat. It fits into the context.
+    :param formatted: the function that makes the prompt of a chat.
+    :ivar messages: the messages that are left.
     """
 
     def __init__(

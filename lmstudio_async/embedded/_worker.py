@@ -1,13 +1,14 @@
-"""The process that holds one loaded model: ``python _worker.py``, told what to load on its standard input.
+"""The worker process, which holds one loaded model: ``python _worker.py``, with its instructions on standard input.
 
-It is the only user of ``xllamacpp``, and what it says to its parent is understood here too (:func:`read_event`), so
-that a new release of the engine changes this file and no other. It imports nothing of the package: a worker starts
-in the time that Python and the engine need.
+It is the only user of ``xllamacpp``. The parser of its output (:func:`read_event`) is in this file too, so that a new
+release of the engine changes this file and no other. It imports nothing of the package, so that a worker starts as fast
+as Python and the engine do.
 
-One JSON line comes in: the fields of ``EngineSpec`` and where to listen. Lines go out, on standard output: the
-worker's own JSON events, between them the engine's report to a llama.cpp router. The engine holds the GIL for the
-whole load, so Python can neither report nor notice anything in that time: the engine itself speaks on the pipe, and
-the kernel ends the process when its standard input is closed.
+The worker reads one JSON line: the fields of ``EngineSpec``, and others that ``worker_instructions`` adds, such as the
+API key of the engine's server. It writes lines to standard output: its own JSON events, and between them the engine's
+reports, which are meant for a llama.cpp router. The engine holds the GIL for the whole load, so that Python code cannot
+run in that time: the engine itself writes its progress to the pipe, and the kernel ends the process when its standard
+input is closed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 __all__ = ["Event", "Failed", "Loading", "ReadAhead", "Ready", "model_files", "read_event"]
 
 
-# --- what the parent hears; NamedTuple because importing attrs would cost every worker its time ---------------------
+# --- events for the parent process; NamedTuple, because importing attrs would slow down the start of every worker ---
 
 
 class ReadAhead(NamedTuple):
@@ -44,7 +45,7 @@ class Loading(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The engine is listening at ``http://<host>:<port>``, and has a GPU or has none."""
+    """The engine is listening at ``http://<host>:<port>``. ``gpu``: whether it has a GPU."""
 
     address: str
     gpu: bool = False
@@ -64,7 +65,7 @@ _SPLIT_FILE = re.compile(r"^(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf$", re.I
 
 
 def read_event(line: str) -> Event | None:
-    """What one line of a worker's standard output means, ``None`` if it means nothing to us."""
+    """Return the event in a line of a worker's standard output, or None if the line is not an event."""
     line = line.strip()
     try:
         if line.startswith(_ENGINE_LINE):
@@ -98,7 +99,7 @@ def _clamp(value: float) -> float:
 
 
 def model_files(model_path: str) -> list[str]:
-    """The file, or all parts of a model that was split into ``…-00001-of-0000N.gguf``."""
+    """Return the paths of all parts of a model that is split into ``…-00001-of-0000N.gguf``, or its only file."""
     folder, name = os.path.split(model_path)
     found = _SPLIT_FILE.match(name)
     if found is None:
@@ -113,14 +114,14 @@ def model_files(model_path: str) -> list[str]:
 
 
 def main() -> NoReturn:
-    """Load what the first line of standard input asks for, and serve it until standard input is closed."""
+    """Load the model in the first line of standard input, and serve it until standard input is closed."""
     line = _read_line()
     if not line:
         os._exit(0)
     spec: dict[str, Any] = json.loads(line)
     lifeline = _take_stdin()
     _leave_when_closed(lifeline, at_once=True)
-    # The engine points descriptor 1 at standard error, so the pipe to the parent is kept under another number.
+    # Duplicate the pipe to the parent, because the engine redirects descriptor 1 to standard error.
     pipe = os.dup(1)
 
     def tell(event: str, **values: object) -> None:
@@ -137,20 +138,20 @@ def main() -> NoReturn:
             files = [part for file in _all_paths(spec) for part in model_files(file)]
             _read_ahead(files, spec["read_ahead_bytes"], lambda fraction: tell("read", value=fraction))
         server = xllamacpp.Server(params)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is to hear it
+    except Exception as error:  # noqa: BLE001 - any error is reported to the parent
         tell("failed", reason=str(error))
         _write_engine_log(xllamacpp)
         sys.exit(1)
-    # The GIL is free again: from here on the end can be an orderly one.
+    # The engine has released the GIL, so that from here on Python code can end the process.
     _leave_when_closed(lifeline, at_once=False)
     tell("ready", address=server.listening_address, gpu=_has_gpu(xllamacpp))
     _wait_for_parent(lifeline, spec["parent_pid"])
-    # No other clean-up: the kernel gives everything back at once, freeing a big model first would take its time.
+    # Exit without clean-up: the kernel releases all memory at once, and freeing a big model first would take time.
     os._exit(0)
 
 
 def _read_line() -> bytes:
-    # Not through sys.stdin: a buffered reader may swallow more than the line.
+    # Do not use sys.stdin, because a buffered reader may read more than the line.
     line = bytearray()
     while not line.endswith(b"\n"):
         chunk = os.read(0, 65536)
@@ -167,7 +168,7 @@ def _has_gpu(engine: Any) -> bool:
 
 
 def _write_engine_log(engine: Any) -> None:
-    """Have the thread that writes the engine's log finish: the reasons for a failure are still in its queue."""
+    """Flush the engine's log, because the reasons for a failure are still in the queue of its writer thread."""
     import ctypes
 
     try:
@@ -175,12 +176,13 @@ def _write_engine_log(engine: Any) -> None:
         library._Z15common_log_mainv.restype = ctypes.c_void_p
         library._Z16common_log_pauseP10common_log(ctypes.c_void_p(library._Z15common_log_mainv()))
     except (OSError, AttributeError):
-        # Another compiler, other names: an orderly exit leaves the thread most of the time that it needs.
+        # Another compiler mangles these names differently. Then the normal exit of the process usually leaves the
+        # thread enough time.
         return
 
 
 def _take_stdin() -> int:
-    """Standard input under another number. The engine watches number 0 and would end us before our clean-up."""
+    """Move standard input to another descriptor, because the engine ends the process when descriptor 0 is closed."""
     lifeline = os.dup(0)
     read_end, _ = os.pipe()
     os.dup2(read_end, 0)
@@ -188,12 +190,15 @@ def _take_stdin() -> int:
 
 
 def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
-    """Have the kernel end this process as soon as the parent closes the pipe, or ends, however it ends; or not.
+    """Set whether the kernel ends this process as soon as the parent closes the pipe, or ends in any way.
 
-    On Linux the kernel kills it then, whatever is asked for, because a process that is stopped runs no code of its own.
+    On Linux the kernel always kills the process then, because a stopped process cannot run its own code.
 
-    PR_SET_PDEATHSIG is no alternative: it fires when the *thread* that started the process ends, and trio starts
-    processes in threads that it lets go after ten idle seconds.
+    PR_SET_PDEATHSIG is no alternative: the kernel sends it when the *thread* that started the process ends, and trio
+    starts processes in threads that end after ten idle seconds.
+
+    :param lifeline: the descriptor of the pipe.
+    :param at_once: true during the load; false to let the process end itself, except on Linux.
     """
     if sys.platform == "win32":
         return
@@ -219,7 +224,7 @@ def _leave_at(number: signal.Signals) -> None:
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     libc.signal.restype = ctypes.c_void_p
-    # A C function as the handler: a Python one would have to wait for the GIL, that is for the end of the load.
+    # Use a C function as the handler, because a Python handler waits for the GIL, and so for the end of the load.
     libc.signal(number, ctypes.cast(libc._exit, ctypes.c_void_p))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
@@ -229,7 +234,7 @@ def _wait_for_parent(lifeline: int, parent_pid: int) -> None:
         while os.read(lifeline, 65536):
             pass
         return
-    # A fork of the parent may hold the other end of the pipe open when the parent is long gone.
+    # Check the parent too: a fork of the parent may keep the other end of the pipe open after the parent has ended.
     while os.getppid() == parent_pid and not select.select([lifeline], [], [], 5.0)[0]:
         pass
 
@@ -240,10 +245,10 @@ def _all_paths(spec: Mapping[str, Any]) -> list[str]:
 
 
 def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float], None]) -> None:
-    """Read the files into the page cache, telling how far it is, unless they are too large to stay there.
+    """Read the files into the page cache and report progress, unless they are too large for the cache.
 
-    A memory-mapped load reports nothing between its beginning and its end, and its time is mostly that of reading
-    the file: here the time is spent where it can be seen.
+    A memory-mapped load reports nothing between its beginning and its end, and most of its time is spent reading the
+    file. Reading the file ahead makes the progress visible.
     """
     try:
         total = sum(os.path.getsize(file) for file in files)
@@ -257,32 +262,32 @@ def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float],
                     done += count
                     report(min(done / total, 1.0))
     except OSError:
-        # Whatever is wrong with a file, the engine says it better.
+        # Ignore the error, because the engine reports it better when it opens the file.
         return
 
 
 def _read_away(source: io.FileIO, nowhere: io.FileIO, buffer: memoryview) -> int:
-    """Have the next bytes of a file read, as many as the buffer takes, and give how many there were."""
+    """Read the next bytes of a file, at most the size of the buffer, and return their number."""
     if sys.platform == "linux":
-        # The kernel drops them itself. Of a file that is in the cache already, copying would be all the work.
+        # The kernel discards the bytes without copying them, which would be all the work for a file in the cache.
         return os.sendfile(nowhere.fileno(), source.fileno(), None, len(buffer))
     return source.readinto(buffer)
 
 
 def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
-    """The engine's own parameters for one of our specs."""
+    """Return the engine's own parameters for an `EngineSpec`."""
     params = engine.CommonParams()
     params.model.path = spec["model_path"]
-    # Whoever else is on this machine can connect, but has no key.
+    # Other users of this machine can connect to this port, so the engine's server requires a key.
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [spec["api_key"]]
     params.ui = False
     params.endpoint_slots = False
-    # 2 is warnings and errors. More costs writes for every request, and is for whoever reads them.
+    # 2 means warnings and errors. A higher level writes lines for every request.
     params.verbosity = 4 if spec["verbose"] else 2
     params.warmup = False
-    params.fit_params = False  # it would quietly change what was asked for
+    params.fit_params = False  # it would silently change the requested settings
     params.cache_ram_mib = 0  # the default is a prompt cache of 8 GiB
     params.cache_idle_slots = False
     for cpu in (params.cpuparams, params.cpuparams_batch):
@@ -305,7 +310,7 @@ def _engine_params(engine: Any, spec: Mapping[str, Any]) -> Any:
 def _set_context(engine: Any, params: Any, spec: Mapping[str, Any]) -> None:
     params.n_parallel = spec["parallel_sessions"]
     params.kv_unified = spec["unified_kv_cache"]
-    # Without the unified cache the engine divides the context among its slots; each one is to have all of it.
+    # Without the unified cache the engine divides the context among its slots: multiply it, so that each has all of it.
     shares = 1 if spec["unified_kv_cache"] else spec["parallel_sessions"]
     params.n_ctx = spec["context_length"] * shares
     params.n_batch = spec["eval_batch_size"]

@@ -1,7 +1,7 @@
 """The environment variables that worker processes get.
 
-A worker parses files of strangers with native code. It has no use for the tokens and passwords that the environment of
-a server holds, so it gets what is listed here and nothing else.
+A worker parses untrusted files with native code. It does not need the tokens and passwords in the environment of the
+server, so it gets only the variables that are listed here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 __all__ = ["MORE_VARIABLES", "worker_environment"]
 
-#: Names more variables that workers are to get, with commas or white space between them.
+#: Variable with the names of further variables for workers, separated by commas or white space.
 MORE_VARIABLES: Final = "LMSTUDIO_WORKER_ENV"
 
 _NAMES: Final = frozenset(
@@ -35,15 +35,15 @@ _PREFIXES: Final = (
     *("GGML_", "LLAMA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "VECLIB_"),
     "PROCESSOR_",
 )
-# A prefix stands for names that nobody has looked at.
+# The prefixes match unknown names, which may hold secrets.
 _SECRET: Final = re.compile("TOKEN|SECRET|KEY|PASS|CREDENTIAL|AUTH|PROXY")
 
 
 def worker_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Pick what a worker gets of this process's environment.
+    """Return the environment variables of this process that a worker gets.
 
     :param own: the environment of this process, such as ``os.environ``.
-    :return: the variables that the interpreter, the engine and GPU drivers look at, and those that are named in
+    :return: the variables that the interpreter, the engine and GPU drivers use, and those that are named in
         ``LMSTUDIO_WORKER_ENV``.
     """
     more = frozenset(re.split(r"[\s,]+", own.get(MORE_VARIABLES, "")))
@@ -51,5 +51,5 @@ def worker_environment(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_harmless(name: str) -> bool:
-    # Windows takes names in any case, and Python gives them in upper case.
+    # Names are upper case on Windows too: Windows ignores their case, and Python converts them.
     return name in _NAMES or (name.startswith(_PREFIXES) and not _SECRET.search(name))

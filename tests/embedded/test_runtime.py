@@ -105,7 +105,7 @@ async def test_a_survey_of_certain_engines_is_of_those(raw: RawClient) -> None:
     assert [each["name"] for each in survey["engines"]] == [engine["name"]]
     with pytest.raises(Refused, match='no engine "other"'):
         await raw.call("surveyHardware", {"type": "custom", "engines": [{"name": "other", "version": "1"}]})
-    with pytest.raises(Refused, match="of all, or of a list") as refused:
+    with pytest.raises(Refused, match="all engines, or a list") as refused:
         await raw.call("surveyHardware", {"type": "best"})
     assert '{"type": "selected"}' in refused.value.error["suggestion"]
 
