@@ -1,1 +1,1 @@
-"""What the SDK costs, side by side with what else there is: ``python -m benchmarks.compare``."""
+"""Benchmarks of the SDK side by side with other clients: ``python -m benchmarks.compare``."""

@@ -1,4 +1,4 @@
-"""What the fast server says, made into bytes before anybody asks."""
+"""Responses of the fast server, encoded to bytes in advance."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _RANDOM = random.Random(768)
 
 
 def compact(value: Any) -> bytes:
-    """JSON as a server writes it."""
+    """Encode a value as compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def frame(payload: bytes) -> bytes:
-    """One unmasked whole text frame."""
+    """Make an unmasked text frame with a whole message."""
     size = len(payload)
     if size < 126:
         return bytes((0x81, size)) + payload
@@ -54,7 +54,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def model(number: int, kind: str = "llm") -> dict[str, Any]:
-    """A downloaded model."""
+    """Make the info of a downloaded model."""
     key = f"acme/tiny-{number}"
     info: dict[str, Any] = {
         "type": kind,
@@ -77,7 +77,7 @@ def model(number: int, kind: str = "llm") -> dict[str, Any]:
 
 
 def instance(key: str, kind: str = "llm") -> dict[str, Any]:
-    """A loaded model."""
+    """Make the info of a loaded model."""
     return model(1, kind) | {
         "modelKey": key,
         "identifier": key,
@@ -89,7 +89,7 @@ def instance(key: str, kind: str = "llm") -> dict[str, Any]:
 
 
 def results(namespace: str) -> dict[str, bytes]:
-    """The answers to calls."""
+    """Make the results of all calls, by endpoint."""
     kind = "embedding" if namespace == "embedding" else "llm"
     return {
         "listLoaded": compact([instance(f"{kind}-1", kind), instance(f"{kind}-2", kind)]),
@@ -132,7 +132,7 @@ def channel_send(channel: int, packet: bytes) -> bytes:
 
 
 def channel_close(channel: int, last_packet: bytes) -> bytes:
-    """The end of a channel: its result, and its close."""
+    """Make the frames that end a channel: its last packet, and its close."""
     return channel_send(channel, last_packet) + frame(b'{"type":"channelClose","channelId":%d}' % channel)
 
 
@@ -154,19 +154,19 @@ _FRAGMENTS = [
 
 
 def fragment_at(channel: int, place: int) -> bytes:
-    """One frame with one fragment."""
+    """Make a frame with one fragment."""
     return channel_send(channel, _FRAGMENTS[place % len(_FRAGMENTS)])
 
 
 def fragments(channel: int, count: int) -> bytes:
-    """Many of them."""
+    """Make frames with one fragment each."""
     frames = [fragment_at(channel, place) for place in range(len(_FRAGMENTS))]
     whole, rest = divmod(count, len(frames))
     return b"".join(frames) * whole + b"".join(frames[:rest])
 
 
 def progress_block(channel: int, kind: str, count: int) -> bytes:
-    """The progress of a load, from 0 to 1."""
+    """Make frames with the progress of a load, from 0 to 1."""
     return b"".join(
         channel_send(channel, b'{"type":"%s","progress":%s}' % (kind.encode(), repr(n / count).encode()))
         for n in range(1, count + 1)

@@ -1,4 +1,4 @@
-"""The engine of the embedded server without the server: a process of its own, asked over a plain socket."""
+"""The engine of the embedded server without the server: a separate process, used over a plain socket."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lmstudio_async.embedded._engine_spec import EngineSpec
 __all__ = ["Answered", "BareEngine"]
 
 _PROGRAM = Path(__file__).with_name("engine_alone.py")
-#: What only the server wants to be told.
+#: Members of a request for reports that only the server uses.
 _REPORTS = ("return_progress", "return_tokens", "timings_per_token")
 
 
 class Answered(NamedTuple):
-    """How an answer came: seconds until its first token, and when each of its pieces was there."""
+    """The timing of an answer: seconds until its first token, and the times at which its pieces arrived."""
 
     first: float
     times: list[float]
@@ -34,15 +34,15 @@ class Answered(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Tokens a second after the first. Both sides get the same pieces of text, which stand for the tokens."""
+        """Tokens per second after the first one. Pieces of text count as tokens, as both sides get the same pieces."""
         return (len(self.times) - 1) / (self.times[-1] - self.times[0])
 
 
 class BareEngine:
-    """That process, with a model that it has loaded.
+    """The process of the engine, with a loaded model.
 
-    :ivar whole_load: seconds from its start until it could be asked.
-    :ivar load: those of them that the engine's own import and load took.
+    :ivar whole_load: seconds from the start of the process until it was ready for requests.
+    :ivar load: the part of these seconds for the engine's own import and load.
     """
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -62,7 +62,7 @@ class BareEngine:
         self._host = ready["address"].removeprefix("http://")
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Answered:
-        """Have it answer what the server has asked its own engine, without reporting more than the text."""
+        """Send the request that the server has sent to its own engine, but without the additional reports."""
         content = json.dumps({name: value for name, value in body.items() if name not in _REPORTS})
         connection = http.client.HTTPConnection(self._host)
         headers = {"Authorization": "Bearer key", "Content-Type": "application/json"}

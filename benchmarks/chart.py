@@ -1,4 +1,4 @@
-"""The chart: what each contender takes, hot path by hot path, with the official package as the measure."""
+"""Chart of the processor time of each contender on each hot path, relative to the official package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _BAR, _GAP, _TOP = 11, 14, 96
 
 
 def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
-    """Give the text of the SVG."""
+    """Return the text of the SVG."""
     body: list[str] = []
     y = _TOP
     for title, path, metric, is_blocking in _GROUPS:
@@ -97,7 +97,7 @@ def draw(figures: Figures, circumstances: Mapping[str, Any]) -> str:
 def _bars(
     figures: Figures, path: str, metric: str, contenders: tuple[tuple[str, str], ...]
 ) -> list[tuple[str, float]]:
-    """Style and median of those that were measured."""
+    """Return the style and the median of each measured contender."""
     measured = figures.get(path, {})
     return [
         (style, statistics.median(values))
@@ -120,7 +120,7 @@ def _group(title: str, bars: list[tuple[str, float]], y: int) -> list[str]:
         lines.append(
             f'<rect class="{style}" x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="1.5"/>'
         )
-        # A bar that is longer than there is room for says so.
+        # An arrow marks a bar that was cut off because it is too long.
         more = " →" if ratio > 1.12 else ""
         lines.append(
             f'<text class="value{strong}" x="{_LEFT + width + 6:.1f}" y="{y + _BAR - 1.5:g}">{escape(words + more)}</text>'

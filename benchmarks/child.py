@@ -1,4 +1,4 @@
-"""One contender on one hot path, in a process of its own: ``python -m benchmarks.child PATH CONTENDER HOST``."""
+"""One contender on one hot path, in a separate process: ``python -m benchmarks.child PATH CONTENDER HOST``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def main(name: str, contender: str, host: str, *options: str) -> None:
     if "--pin" in options:
         take_a_core(0, real_time="--real-time" in options)
     if contender != "ours, orjson":
-        # The standard library's JSON for everybody: the extra is a contender of its own.
+        # Use the JSON module of the standard library, because the extra `orjson` is a separate contender.
         sys.modules["orjson"] = None  # type: ignore[assignment]
     print(json.dumps(_measure(name, contender, host)))
 

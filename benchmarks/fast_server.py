@@ -1,17 +1,17 @@
-"""LM Studio's protocol, scripted, and so fast that it is never what a benchmark measures.
+"""A scripted server of LM Studio's protocol that is too fast to affect the results of a benchmark.
 
-Started by ``python -m benchmarks.fast_server``, it prints its port. It answers what performance depends on: the
-greeting, the authentication, the common calls, loading (a model key ``x:1000`` gives 1000 progress packets) and
-predicting, which the text of the message directs:
+Started by ``python -m benchmarks.fast_server``, it prints its port. It answers the requests that performance depends
+on: the greeting, the authentication, the common calls, loads (a model key ``x:1000`` causes 1000 progress packets) and
+predictions. The text of the message controls the prediction:
 
 ``n=10000 mode=burst``
-    that many fragments, as fast as they can be written;
+    10,000 fragments, as fast as they can be written;
 ``n=100 mode=rate rate=50``
-    that many, fifty a second, each one in a write of its own;
+    100 fragments, 50 per second, each in a separate write;
 ``n=1 mode=hold``
-    one, and then nothing until it is cancelled.
+    one fragment, and then nothing until the prediction is cancelled.
 
-A call of ``big:33554432`` is answered with a text of that many bytes.
+The result of a call of ``big:33554432`` is a text of that many bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class FastServer(asyncio.Protocol):
         if self._is_websocket:
             self._cut()
         if self._out:
-            # What one read asked for is answered by one write.
+            # Answer all requests of one read with one write.
             self._transport.write(b"".join(self._out))
             self._out.clear()
 
@@ -171,13 +171,13 @@ class FastServer(asyncio.Protocol):
             self._running[channel] = None
             self._out.append(answers.fragment_at(channel, 0))
         else:
-            # Streams that began together shall not speak together: that would be one chunk.
+            # Shift the streams that begin together, because fragments sent at the same time would arrive as one chunk.
             pause = 1 / int(rate or 50)
             began = asyncio.get_running_loop().time() + (channel * 0.618 % 1) * pause
             self._pace(channel, 0, int(count), pause, began)
 
     def _pace(self, channel: int, place: int, count: int, pause: float, began: float) -> None:
-        """Plan the fragment at a place, or the end."""
+        """Schedule the fragment at a place, or the end."""
         due = self._speak if place < count else self._end
         self._running[channel] = asyncio.get_running_loop().call_at(
             began + place * pause, due, channel, place, count, pause, began
@@ -205,7 +205,7 @@ _results = {kind: answers.results(kind) for kind in ("llm", "embedding")}
 async def _serve() -> None:
     server = await asyncio.get_running_loop().create_server(FastServer, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # Whoever started it holds the other end: it ends with them.
+    # The parent process holds the other end of standard input, so that the server ends with it.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

@@ -1,4 +1,4 @@
-"""Time that a piece of a program takes: of the processor, and on the wall."""
+"""Measurement of processor time and wall time of a part of a program."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Meter", "take_a_core"]
 
 
 class Meter:
-    """Measures a ``with`` block: the whole process, all of its threads.
+    """Measures a ``with`` block, in the whole process with all of its threads.
 
-    :param units: how many things are done in the block; what is measured is per thing.
+    :param units: the number of operations in the block. The figures are per operation.
     """
 
     def __init__(self, units: int = 1) -> None:
@@ -23,7 +23,7 @@ class Meter:
         self.wall = 0.0
 
     def __enter__(self) -> Self:
-        # Rubbish that was there before is not to be collected at our expense.
+        # Collect earlier garbage now, so that its collection is not measured.
         gc.collect()
         self.wall, self.cpu = time.perf_counter(), time.process_time()
         return self
@@ -35,17 +35,21 @@ class Meter:
         self.wall = (time.perf_counter() - self.wall) / self._units
 
     def figures(self, name: str) -> dict[str, float]:
-        """What was measured, in seconds."""
+        """Return the measured times, in seconds."""
         return {f"{name}.cpu": self.cpu, f"{name}.wall": self.wall}
 
 
 def take_a_core(number: int, *, real_time: bool = False) -> None:
-    """Pin this process, and let nobody else in, as far as the machine knows how to and allows it."""
+    """Pin this process to a core, and keep other processes off it, if the system supports and permits it.
+
+    :param number: the index of the core.
+    :param real_time: whether to keep other processes off the core.
+    """
     try:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[number % len(cores)]})
         if real_time:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))
     except (AttributeError, OSError):
-        # Not on Linux, or not permitted: the figures are then noisier, but still side by side.
+        # Not on Linux, or not permitted: the figures are noisier then, but still comparable.
         pass

@@ -1,4 +1,4 @@
-"""Two plain loops without any SDK: what somebody writes who needs no more than the frames."""
+"""Two plain loops without any SDK, as in a program that needs only the frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PlainLoop:
 
 
 class HttpxWsLoop(PlainLoop):
-    """httpx-ws as its documentation shows it, without a limit of the message size."""
+    """httpx-ws as in its documentation, without a limit for the message size."""
 
     def __init__(self, socket: httpx_ws.AsyncWebSocketSession) -> None:
         self._socket = socket
@@ -77,13 +77,13 @@ LOOPS: dict[str, type[HttpxWsLoop | WebsocketsLoop]] = {
 
 
 async def authenticate(loop: PlainLoop) -> None:
-    """Say the first word."""
+    """Send the credentials."""
     await loop.send(_AUTHENTICATION)
     assert (await loop.receive())["success"]
 
 
 async def predict(loop: PlainLoop, order: str, channel: int = 1) -> None:
-    """Ask for an answer."""
+    """Request a prediction."""
     history = {"messages": [{"role": "user", "content": [{"type": "text", "text": order}]}]}
     creation = CREATION | {"history": history}
     await loop.send(

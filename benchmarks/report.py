@@ -1,4 +1,4 @@
-"""The table: for the terminal, and for the README."""
+"""The table of results, for the terminal and for the README."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARK = {"reached": "yes", "missed": "NO", "not measured": "-"}
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """For a terminal."""
+    """Return the table for a terminal."""
     cells = [_cells(row) for row in rows]
     head = ("what", "ours", "against", "compared", "of the rounds", "target", "reached")
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
@@ -30,7 +30,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """For the README."""
+    """Return the table for the README."""
     lines = ["| | ours | against | compared | target | |", "|---|---:|---:|---:|---:|---|"]
     for row in rows:
         what, ours, theirs, ratio, _, limit, reached = _cells(row)
@@ -67,7 +67,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _amount(value: float, metric: str) -> str:
-    """An amount in the unit that suits it."""
+    """Return an amount with a suitable unit."""
     if metric.endswith((".peak", ".MiB")):
         return f"{value:.1f} MiB"
     if metric.endswith(".rate"):

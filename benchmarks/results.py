@@ -1,4 +1,4 @@
-"""What is kept of a run: under which circumstances, the verdicts, and every figure."""
+"""The files with the results of a run: its circumstances, the verdicts, and every figure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["circumstances", "write"]
 
 
 def circumstances(packages: Sequence[str], **more: Any) -> dict[str, Any]:
-    """When, where, and with what.
+    """Return the date, the machine and the versions of a run.
 
-    :param packages: those whose versions matter, if they are there.
-    :param more: what was asked for.
+    :param packages: the packages whose versions are listed, if they are installed.
+    :param more: the options of the run.
     """
     versions = {}
     for name in packages:
@@ -42,7 +42,7 @@ def circumstances(packages: Sequence[str], **more: Any) -> dict[str, Any]:
 def write(
     folder: Path, name: str, rows: Sequence[Row], figures: Figures, circumstances: Mapping[str, Any]
 ) -> None:
-    """Make ``name.json`` with all of it, and ``name.md`` with the table."""
+    """Write ``name.json`` with all results, and ``name.md`` with the table."""
     judged = [
         {"what": row.target.what, "value": row.value, "limit": row.target.limit, "verdict": row.verdict}
         for row in rows

@@ -1,4 +1,4 @@
-"""Whole processes: what a person waits for who starts a script."""
+"""Measurement of whole processes: the time that a person waits after the start of a script."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CONTENDERS = ("bare Python", *_PACKAGES)
 
 
 def measure(contender: str, host: str, *, pin: bool = False, real_time: bool = False) -> dict[str, float]:
-    """Processor time, and the peak of the memory in MiB, of the scripts of one contender."""
+    """Measure processor time and peak memory (in MiB) of the scripts of one contender."""
     if contender == "bare Python":
         return _run("pass", "import", host, pin=pin, real_time=real_time)
     kind, package = _PACKAGES[contender]
@@ -74,7 +74,7 @@ def measure(contender: str, host: str, *, pin: bool = False, real_time: bool = F
 
 @cache
 def _compile(package: str) -> None:
-    """See to the bytecode: what is installed has it, but a checkout has none where Python may not write it."""
+    """Compile a package: an installed one has bytecode, but a checkout has none if Python must not write it."""
     spec = find_spec(package)
     assert spec is not None
     for place in spec.submodule_search_locations or ():
@@ -91,6 +91,6 @@ def _run(source: str, name: str, host: str, *, pin: bool, real_time: bool) -> di
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{Path(sys.executable).name} ended with {process.returncode} at:\n{source}")
-    # macOS counts bytes where the others count kibibytes.
+    # macOS reports bytes, and the other systems report kibibytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {f"{name}.cpu": usage.ru_utime + usage.ru_stime, f"{name}.peak": usage.ru_maxrss / unit}

@@ -1,4 +1,4 @@
-"""What we want to reach: the rows of the table, and how each comes out of the figures."""
+"""Targets of the benchmarks: the rows of the table, and their computation from the figures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 @attrs.frozen
 class Target:
-    """A row.
+    """A target, which is a row of the table.
 
-    :param what: for people.
+    :param what: its title.
     :param path: the hot path.
-    :param metric: what of it.
-    :param ours: which of our contenders.
-    :param against: whom it is compared with, round by round; None if the figure itself counts.
-    :param limit: at most that; or at least, if `is_floor`.
-    :param unit: ``x`` if it is divided by what it is compared with; else that is taken away from it.
+    :param metric: the metric of the hot path.
+    :param ours: our contender.
+    :param against: the contender to compare with, round by round; None if the limit is for our figure itself.
+    :param limit: the highest value that reaches the target, or the lowest if `is_floor`.
+    :param unit: ``x`` for the ratio of the two figures; any other unit for their difference.
+    :param is_floor: whether the limit is a minimum.
     """
 
     what: str
@@ -37,16 +38,16 @@ class Target:
 
     @property
     def is_difference(self) -> bool:
-        """Whether it is how much more we have than the others, and not how many times as much."""
+        """Whether the value is the difference of two figures, and not their ratio."""
         return self.against is not None and self.unit != "x"
 
 
 @attrs.frozen
 class Row:
-    """What came of a target."""
+    """The result for a target."""
 
     target: Target
-    #: None if it could not be measured here.
+    #: None if it could not be measured on this machine.
     value: float | None
     spread: tuple[float, float] = (0.0, 0.0)
     ours: float = 0.0
@@ -54,7 +55,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether it was reached."""
+        """Whether the target was reached."""
         if self.value is None:
             return "not measured"
         target = self.target
@@ -65,7 +66,7 @@ class Row:
 _A, _S = "ours", "ours, blocking"
 _OA, _OS = "official", "official, blocking"
 _J = "ours, orjson"
-# Its target is the official client's gap on asyncio.
+# Compared with the official client's gap on asyncio.
 _T = "ours, trio"
 _FREE, _OFREE = "ours, blocking, free cores", "official, blocking, free cores"
 
@@ -146,7 +147,7 @@ EMBEDDED_TARGETS = (
 
 
 def judge(figures: Figures, targets: Sequence[Target] = TARGETS) -> list[Row]:
-    """Hold the figures against the targets."""
+    """Compare the figures with the targets."""
     return [_judge(target, figures.get(target.path, {})) for target in targets]
 
 
@@ -159,7 +160,7 @@ def _judge(target: Target, contenders: Mapping[str, Mapping[str, Sequence[float]
     theirs = contenders.get(target.against, {}).get(target.metric)
     if not theirs:
         return Row(target, None, ours=statistics.median(ours))
-    # The contenders of one round ran next to each other: the machine was in the same mood.
+    # Compare within a round, because its contenders ran one after the other under the same conditions.
     pairs = list(zip(ours, theirs, strict=False))
     compared = [mine - other if target.is_difference else mine / other for mine, other in pairs]
     return Row(

@@ -11,20 +11,20 @@ from benchmarks.measuring import take_a_core
 
 __all__ = ["VERSION", "measure", "prepare"]
 
-#: The newest that can be installed: 2.0.0 needs a package that was never published.
+#: The newest version that can be installed: 2.0.0 depends on a package that was never published.
 VERSION = "1.5.0"
 _SCRIPT = Path(__file__).with_name("bench.mjs")
 
 
 def prepare(directory: Path) -> Path | None:
-    """Install it, if that was not done yet.
+    """Install the package, unless it is installed already.
 
-    :return: where; None if it is not possible here.
+    :return: the directory of the installation; None if the package cannot be installed on this machine.
     """
     if shutil.which("node") is None or shutil.which("npm") is None:
         return None
     directory.mkdir(parents=True, exist_ok=True)
-    # Packages are looked for beside the script.
+    # Copy the script, because Node looks for packages beside it.
     shutil.copy(_SCRIPT, directory)
     if not (directory / "node_modules" / "@lmstudio" / "sdk").exists():
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", f"@lmstudio/sdk@{VERSION}"]
@@ -41,7 +41,7 @@ def measure(directory: Path, path: str, host: str, *, pin: bool) -> dict[str, fl
         stdout=subprocess.PIPE,
         timeout=120,
         check=True,
-        # Its helper threads would spin if it had a single core in real time.
+        # Do not use real-time priority, because Node's helper threads would spin on a single core.
         preexec_fn=(lambda: take_a_core(0)) if pin else None,
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
-"""One file per hot path.
+"""The hot paths, one in each file.
 
-Each has functions that do the same with ours and with the official package, whose names are the same:
-``measure_async(lms, host)`` and ``measure_sync(lms, host)``; and, where that makes sense, ``measure_plain(loop, host)``
-for loops without any SDK. All give figures: ``{"name.cpu": seconds per thing, ...}``.
+The functions ``measure_async(lms, host)`` and ``measure_sync(lms, host)`` of a path run with our package and with the
+official one, because both have the same names. Some paths also have ``measure_plain(loop)``, for loops without any SDK.
+All functions return figures: ``{"name.cpu": seconds per operation, ...}``.
 """

@@ -1,4 +1,4 @@
-"""Calls: one after the other, and many at once."""
+"""Calls: one after the other, and many in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thousand open channels: opening them and calling beside them; and closing a client that has a hundred."""
+"""Opening of 1000 channels, calls while they are open, and the closing of a client that has 100 open channels."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ async def measure_async(lms: Any, host: str) -> dict[str, float]:
 async def _close(lms: Any, host: str) -> float:
     client = await lms.AsyncClient(host).__aenter__()
     llm = await client.llm.model("tiny")
-    # Held until the end: what is dropped half-way is cancelled before.
+    # Keep the streams until the end, because a stream without a reference is cancelled.
     streams = [await llm.respond_stream("n=1 mode=hold") for _ in range(LEFT_OPEN)]
-    # The server answers in order: all of them are open.
+    # The server answers in order: after this call, all channels are open.
     await llm.count_tokens("How many?")
     began = time.perf_counter()
     await client.__aexit__(None, None, None)

@@ -1,4 +1,4 @@
-"""A client's beginning and end, in a process where another one was before."""
+"""Connecting and closing of a client, in a process that has used a client before."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure_sync(lms: Any, host: str) -> dict[str, float]:
 
 
 def _medians(cpu: list[float], wall: list[float], closing: list[float]) -> dict[str, float]:
-    """The first one loads modules: it is part of the whole scripts."""
+    """Return the medians without the first run, which imports modules; the whole scripts measure the imports."""
     middle = statistics.median
     return {
         "connect.cpu": middle(cpu[1:]),

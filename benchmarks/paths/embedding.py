@@ -1,4 +1,4 @@
-"""Embeddings of 768 numbers: one, and a hundred for one call of the SDK."""
+"""Embeddings of 768 numbers: one, and a hundred in one call of the SDK."""
 
 from __future__ import annotations
 

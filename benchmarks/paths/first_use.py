@@ -1,4 +1,4 @@
-"""How long a program's event loop stands still when a client is used for the first time, and for the second."""
+"""Longest time that a client blocks the event loop at its first use and at its second use in a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TICK_SECONDS = 0.001
 
 
 class Ticker:
-    """A task that looks at the clock once a millisecond: its longest gap is what any other task had to wait."""
+    """A task that checks the time once a millisecond. Its longest gap is the longest wait of any other task."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[object]]) -> None:
         self.longest = 0.0

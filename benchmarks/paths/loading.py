@@ -32,5 +32,5 @@ def measure_sync(lms: Any, host: str) -> dict[str, float]:
 
 
 def _callback(lms: Any, told: list[float]) -> dict[str, Any]:
-    """The one parameter that has another name."""
+    """Return the callback for progress as a keyword argument, whose name differs between the packages."""
     return {"on_load_progress" if lms.__name__ == "lmstudio" else "on_progress": told.append}

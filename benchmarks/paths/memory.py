@@ -20,7 +20,7 @@ async def measure_async(lms: Any, host: str) -> dict[str, float]:
                 streams.append(await stream.__aenter__())
             await llm.count_tokens("All there?")
 
-        # The first ones fill caches that are no channel's.
+        # Do not measure the first channels, because they fill caches that do not belong to a channel.
         await open_some(10)
         tracemalloc.start()
         gc.collect()

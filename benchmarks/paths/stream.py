@@ -1,4 +1,4 @@
-"""One long answer that comes as fast as it can be sent."""
+"""One long answer, sent as fast as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many answers at once, in a burst and at the speed of models; and one at the speed of a fast model."""
+"""Many parallel answers, in a burst and at the speed of models; and one answer at the speed of a fast model."""
 
 from __future__ import annotations
 
