@@ -16,7 +16,7 @@ from lmstudio_async.embedded._versions import engine_version
 __all__ = ["followed_grammar", "structure"]
 
 _TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
-# Unknown formats are removed from schemas. The specification of JSON schema allows to ignore them.
+# Unknown formats are removed from schemas. The specification of JSON schema allows ignoring them.
 _FORMATS: Final = frozenset(
     {"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 )
