@@ -1,4 +1,4 @@
-"""Asking a model of the embedded server, in raw frames."""
+"""Helpers that send predict requests to the embedded server in raw frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["ADD", "ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragmen
 
 PREFIX = "llm.prediction."
 
-#: So long a context that no test sees an answer end because of it.
+#: A context length in tokens that no answer of a test fills.
 ENDLESS = 500_000
 
-#: A tool.
+#: The definition of a tool.
 ADD: Json = {
     "type": "function",
     "function": {
@@ -47,7 +47,7 @@ async def need(raw: RawClient, key: str) -> None:
 async def begin(
     raw: RawClient, key: str, config: Mapping[str, Any] | None = None, *messages: Json, **more: Any
 ) -> int:
-    """Load the model if it is not loaded, and ask it."""
+    """Load the model if it is not loaded, and open a channel for a prediction."""
     await need(raw, key)
     config = {PREFIX + name: value for name, value in (config or {}).items()}
     creation = {
@@ -62,7 +62,7 @@ async def begin(
 async def ask(
     raw: RawClient, key: str, config: Mapping[str, Any] | None = None, *messages: Json, **more: Any
 ) -> list[Json]:
-    """All packets of an answer."""
+    """Return all packets of a prediction."""
     return await raw.packets(await begin(raw, key, config, *messages, **more))
 
 

@@ -1,4 +1,4 @@
-"""Tiny models whose attention has weights: what they say depends on all tokens before, and on their places."""
+"""Tiny models whose attention has weights: their output depends on all previous tokens and their positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["add_attentive_llm"]
 
 
 def add_attentive_llm(folder: ModelsFolder, model: str, *, context_length: int = 2048) -> Path:
-    """Add an LLM that says random words; see ``ModelsFolder.add_llm``."""
+    """Add an LLM that generates random words; see ``ModelsFolder.add_llm``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tiny_models, "write_gguf", _write_attentive)
         return folder.add_llm(model, script=None, context_length=context_length)

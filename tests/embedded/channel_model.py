@@ -1,4 +1,4 @@
-"""A tiny model that has a channel for its thoughts, as gpt-oss has."""
+"""A tiny model that reasons in a channel of its own, as gpt-oss does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ORDINARY, _STEERING, _OWN = 1, 3, 4
 def add_with_channels(
     folder: ModelsFolder, model: str, *, thoughts: Sequence[str], answer: Sequence[str]
 ) -> None:
-    """Add a model that says these pieces.
+    """Add a model that generates these pieces.
 
-    The engine goes on with the text of such an answer, so each piece has to be the only token of its text; none has
-    blanks in it.
+    The engine continues from the text of such an answer, so each piece has to be the only token of its text and must
+    not contain blanks.
     """
     turn = "<|end|><|start|>assistant<|channel|>final<|message|>"
     script = ["<|channel|>analysis<|message|>", *thoughts, turn, *answer]

@@ -1,4 +1,4 @@
-"""The embedded server with a module's own ``models``, their catalog, a client that it has let in, and a hub to download from."""
+"""Fixtures: an embedded server with a module's own ``models``, their catalog, an authenticated client, a local hub."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
 
 @pytest.fixture(scope="module")
 async def shared_server(models: Path) -> AsyncIterator[EmbeddedServer]:
-    """One for all tests of a module: what one of them has loaded need not be loaded again for the next."""
+    """One server for all tests of a module, so that a model stays loaded from one test to the next."""
     async with EmbeddedServer(models, threads=1) as running:
         yield running
 
@@ -40,7 +40,7 @@ async def client(server: EmbeddedServer) -> AsyncIterator[RawClient]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    """A hub of our own in place of Hugging Face."""
+    """A local hub in place of Hugging Face."""
     with LocalHub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: engines that are closed again, and what one says."""
+"""Helpers for the tests of the engine: start engines, close them again, read their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
-    """Check that there is no worker afterwards, whatever happens within."""
+    """Check at the end that no worker process is left."""
     yield
     assert workers() == set()
 
@@ -40,7 +40,7 @@ async def loaded(model: Path, **load: Any) -> AsyncIterator[Engine]:
 
 
 async def said(engine: Engine, **body: Any) -> str:
-    """The text of a whole chat answer."""
+    """Return the text of a whole chat answer."""
     async with engine.chat({**CHAT, **body}) as frames:
         return "".join(
             [choice["delta"].get("content") or "" async for frame in frames for choice in frame["choices"]]

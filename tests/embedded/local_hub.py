@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on this machine: as much of its interface as downloading models takes, and its bad days.
+"""A local stand-in for the Hugging Face Hub: the part of its HTTP interface that downloads need, and its failures.
 
 ::
 
@@ -24,17 +24,17 @@ __all__ = ["LocalHub", "Repository"]
 
 _API = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/revision/(?P<commit>\w+))?")
 _FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<commit>\w+)/(?P<path>.+)")
-#: The bytes are elsewhere, as they are in the world.
+#: A request for a file is redirected to this path, because the real Hub keeps the content at another address too.
 _STORE = re.compile(r"/store(?P<rest>/.+)")
 
 
 class Repository:
-    """A repository. Its attributes say how it behaves.
+    """A repository. Its attributes configure how the hub serves it.
 
-    :ivar large: the files are kept as LFS has them, with a SHA-256; if not, as git has them.
-    :ivar gated: its files are only for those with a token.
-    :ivar announced_sizes: path -> size that it claims a file to have.
-    :ivar lying: paths of files that come with other bytes than announced.
+    :ivar large: True if the files are stored in LFS, with a SHA-256; False if they are stored in git.
+    :ivar gated: True if downloads need a token.
+    :ivar announced_sizes: path -> size that the hub announces instead of the real one.
+    :ivar lying: paths of files whose content does not match the announced hash.
     """
 
     def __init__(self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = ("gguf",)) -> None:
@@ -47,14 +47,14 @@ class Repository:
 
     @property
     def commit(self) -> str:
-        """Changes with the files."""
+        """Hash that changes with the files."""
         state = hashlib.sha1(usedforsecurity=False)
         for path, content in sorted(self.files.items()):
             state.update(path.encode() + content)
         return state.hexdigest()
 
     def sibling(self, path: str) -> dict[str, Any]:
-        """What the interface says about a file."""
+        """Return the entry of a file in the info of its repository."""
         content = self.files[path]
         size = self.announced_sizes.get(path, len(content))
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -66,14 +66,14 @@ class Repository:
 
 
 class LocalHub:
-    """The server.
+    """The HTTP server.
 
-    :ivar requests: method and path of all requests, with the range that was asked for, if any.
-    :ivar connections: how many there have been.
+    :ivar requests: method and path of all requests, with the requested range, if any.
+    :ivar connections: number of connections so far.
     :ivar left: set when a connection has ended.
-    :ivar cut_after: bytes of a file after which the connection breaks, for that many answers as there are numbers.
-    :ivar status: what to answer everything with; None for what is asked.
-    :ivar ignores_ranges: give the whole file, whatever was asked for.
+    :ivar cut_after: positions in a file; each one breaks the connection of one response at that byte.
+    :ivar status: HTTP status of every response; None to serve requests normally.
+    :ivar ignores_ranges: True to send the whole file even if a range is requested.
     """
 
     def __init__(self) -> None:
@@ -102,21 +102,21 @@ class LocalHub:
 
     @property
     def url(self) -> str:
-        """For ``HF_ENDPOINT``."""
+        """Value of ``HF_ENDPOINT`` for this hub."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def downloads(self) -> list[str]:
-        """The requests for the content of files: path, and range if one was asked for."""
+        """Requests for the content of files: path, and the requested range, if any."""
         return [request.partition("/resolve/")[2][41:] for request in self.requests if " /store/" in request]
 
     def pause_at(self, count: int) -> None:
-        """Give so many bytes of a file, and then nothing until `go_on`."""
+        """Send this many bytes of a file, and then nothing until `go_on` is called."""
         self._go_on.clear()
         self._pause_at = count
 
     def go_on(self) -> None:
-        """Give the rest."""
+        """Send the rest."""
         self._pause_at = None
         self._go_on.set()
 
@@ -133,20 +133,20 @@ class LocalHub:
         self._thread.join()
 
     def chunks(self, content: bytes, begin: int) -> list[bytes]:
-        """A file's content from a byte on, cut where the server is to do something."""
+        """Return the content of a file from a byte on, split where the hub pauses or breaks the connection."""
         cut = self.cut_after.pop(0) if self.cut_after else len(content)
         pause = self._pause_at if self._pause_at is not None else len(content)
         return [content[begin : min(cut, pause)], content[max(begin, min(cut, pause)) : cut]]
 
     def wait(self) -> None:
-        """Wait until the server may go on."""
+        """Wait for `go_on` if the hub has to pause."""
         if self._pause_at is not None:
             self._go_on.wait(30)
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever cancels a download hangs up: nothing to tell."""
+        """Report nothing, because a client that cancels a download closes its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.local_hub.left.set()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         hub = self.local_hub

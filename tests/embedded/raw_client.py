@@ -1,4 +1,4 @@
-"""A client of the protocol for testing the server: it sends frames and looks at those that come back, no more."""
+"""A client of the protocol for tests of the server: it sends frames and returns the received ones, no more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 class RawClient:
-    """One connection. Frames are handed out in the order in which they came."""
+    """One connection. It returns frames in the order of their arrival."""
 
     def __init__(self, transport: FrameTransport) -> None:
         self.transport = transport
@@ -62,7 +62,7 @@ class RawClient:
         await self.transport.send(message if isinstance(message, str) else json.dumps(message))
 
     async def next(self, **wanted: Any) -> Json:
-        """The next frame that has these members; the others stay for later."""
+        """Return the next frame that has these members; keep the other frames for later."""
         with anyio.fail_after(20):
             while True:
                 for index, frame in enumerate(self._frames):
@@ -71,7 +71,7 @@ class RawClient:
                 self._frames += [json.loads(text) for text in await self.transport.receive()]
 
     async def silence(self) -> list[Json]:
-        """What else there is, as soon as the server has answered everything before: it answers in order."""
+        """Return all remaining frames once the server has answered the earlier ones; it answers in order."""
         await self.send({"type": "keepAlive"})
         await self.next(type="keepAliveAck")
         frames, self._frames = self._frames, []
@@ -90,7 +90,7 @@ class RawClient:
         return await self.next()
 
     async def call(self, endpoint: str, parameter: Any = None) -> Any:
-        """Call, and give the result."""
+        """Call an endpoint, and return the result."""
         self._last_id += 1
         message: Json = {"type": "rpcCall", "endpoint": endpoint, "callId": self._last_id}
         if parameter is not None:
@@ -102,7 +102,7 @@ class RawClient:
         return answer.get("result")
 
     async def open(self, endpoint: str, creation: Any = None) -> int:
-        """Open a channel."""
+        """Open a channel, and return its number."""
         self._last_id += 1
         message: Json = {"type": "channelCreate", "endpoint": endpoint, "channelId": self._last_id}
         if creation is not None:
@@ -111,7 +111,7 @@ class RawClient:
         return self._last_id
 
     async def packet(self, channel: int) -> Json | None:
-        """The next packet of a channel, None at its end."""
+        """Return the next packet of a channel, None at its end."""
         frame = await self.next(channelId=channel)
         if frame["type"] == "channelError":
             raise Refused(frame["error"])
@@ -121,7 +121,7 @@ class RawClient:
         return message
 
     async def packets(self, channel: int) -> list[Json]:
-        """All packets of a channel to its end."""
+        """Return all packets of a channel to its end."""
         found = []
         while (packet := await self.packet(channel)) is not None:
             found.append(packet)
@@ -134,7 +134,7 @@ class RawClient:
         await self.tell(channel, type="cancel")
 
     async def load(self, key: str, identifier: str | None = None, **more: Any) -> Json:
-        """Load an instance, and give its info."""
+        """Load an instance, and return its info."""
         creation = {"modelKey": key, "loadConfigStack": stack(), **more}
         if identifier is not None:
             creation["identifier"] = identifier
@@ -145,7 +145,7 @@ class RawClient:
 
 @asynccontextmanager
 async def connected(server: Connector, namespace: str = "llm", **identity: Any) -> AsyncIterator[RawClient]:
-    """A client that the server has let in."""
+    """Connect to the server, authenticate, and yield the client."""
     async with server.connect(namespace) as transport:
         client = RawClient(transport)
         assert await client.authenticate(**identity) == {"success": True}
@@ -153,16 +153,16 @@ async def connected(server: Connector, namespace: str = "llm", **identity: Any) 
 
 
 def stack(config: Mapping[str, Any] | None = None, *more: Json) -> Json:
-    """A config stack of one layer, and more layers behind it."""
+    """Return a config stack of one layer, followed by more layers."""
     fields = [{"key": key, "value": value} for key, value in (config or {}).items()]
     return {"layers": [{"layerName": "apiOverride", "config": {"fields": fields}}, *more]}
 
 
 def query(identifier: str | None = None, **more: Any) -> Json:
-    """A specifier."""
+    """Return a model specifier."""
     return {"type": "query", "query": {**({} if identifier is None else {"identifier": identifier}), **more}}
 
 
 def text_of(packets: Sequence[Json]) -> str:
-    """What a prediction said."""
+    """Return the text of a prediction."""
     return "".join(packet["fragment"]["content"] for packet in packets if packet["type"] == "fragment")

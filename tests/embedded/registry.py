@@ -1,4 +1,4 @@
-"""What the tests of the registry share: a registry that runs, and requests to it."""
+"""Helpers for the tests of the registry: a running registry, and requests to it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def three_models(folder: Path) -> ModelsFolder:
 
 @asynccontextmanager
 async def running(models: ModelsFolder, **settings: Any) -> AsyncIterator[Instances]:
-    # Most tests use nothing that they load, and no test waits for the time that a client has.
+    # Most tests never use the instances that they load, so they would wait out the time reserved for a first use.
     settings = {"handout_seconds": 0, **settings}
     instances = Instances(Catalog(models.folder), threads=1, **settings)
     async with anyio.create_task_group() as tasks:
@@ -58,7 +58,7 @@ async def running(models: ModelsFolder, **settings: Any) -> AsyncIterator[Instan
 
 
 class Reports(list[WireObject]):
-    """The packets of one operation. Some of them can be waited for."""
+    """The packets of one operation. `first` waits for one of a type."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class Reports(list[WireObject]):
 
     @property
     def kinds(self) -> list[str]:
-        """What came in which order, progress counted once."""
+        """Types of the packets in the order of their arrival; repeated ones, such as progress, count once."""
         names = [type(packet).__name__ for packet in self]
         return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
 
 class Asking:
-    """A load that runs in a task of its own, as a request to the server does."""
+    """A load that runs in a task of its own, like a request to the server."""
 
     def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
         self.reports = Reports()
@@ -110,7 +110,7 @@ class Asking:
             self.over.set()
 
     def leave(self) -> None:
-        """Cancel it, and wait for nothing."""
+        """Cancel the load without waiting for its end."""
         self._scope.cancel()
 
     async def cancel(self) -> None:
@@ -163,7 +163,7 @@ def names(instances: Instances, domain: Domain | None = None) -> list[str]:
 
 
 async def halt_worker(asking: Asking) -> int:
-    """Wait until the load is under way, and have its worker stand still: it will not be ready by itself."""
+    """Wait until the load has begun, then stop its worker process, so that the load cannot finish on its own."""
     kind = Progress if asking.reports.of(Resolved) else LoadProgressPacket
     await asking.reports.first(kind)
     while not (found := workers()):

@@ -1,4 +1,4 @@
-"""Bare sockets to the embedded server, for what no well-behaved client would send."""
+"""Bare sockets to the embedded server, for bytes that no well-behaved client would send."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CREDENTIALS = b'{"authVersion":1,"clientIdentifier":"guest:raw","clientPasskey":
 
 @contextmanager
 def plain_socket(address: str, *data: bytes) -> Iterator[socket.socket]:
-    """A connection over which this was sent."""
+    """Connect, send this data, and yield the socket."""
     host, _, port = address.rpartition(":")
     with socket.socket() as connection:
         connection.settimeout(20)
-        # A small buffer is soon full when nobody reads.
+        # A small buffer is soon full while the test does not read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((host, int(port)))
         for piece in data:
@@ -42,7 +42,7 @@ def plain_socket(address: str, *data: bytes) -> Iterator[socket.socket]:
 
 
 def upgrade(namespace: str, host: str = "localhost") -> bytes:
-    """A request for a websocket."""
+    """Return the HTTP request that opens a websocket."""
     return (
         f"GET /{namespace} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -51,7 +51,7 @@ def upgrade(namespace: str, host: str = "localhost") -> bytes:
 
 @contextmanager
 def raw_websocket(address: str, namespace: str = "system") -> Iterator[socket.socket]:
-    """A websocket that was let in, to send bytes of any kind over."""
+    """Open a websocket, authenticate, and yield its socket, over which a test can send any bytes."""
     with plain_socket(address, upgrade(namespace)) as connection:
         upgraded(connection)
         connection.sendall(frame(CREDENTIALS))
@@ -60,7 +60,7 @@ def raw_websocket(address: str, namespace: str = "system") -> Iterator[socket.so
 
 
 def upgraded(connection: socket.socket) -> None:
-    """Read the server's consent to the websocket that was asked for."""
+    """Read the head of the response that accepts the websocket."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += connection.recv(1)
@@ -68,7 +68,7 @@ def upgraded(connection: socket.socket) -> None:
 
 
 def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:
-    """A frame as clients send them."""
+    """Return a masked frame, as clients send it."""
     mask = b"mask"
     size = len(payload)
     if size < 126:
@@ -82,7 +82,7 @@ def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:
 
 
 def read_frame(connection: socket.socket) -> tuple[int, bytes]:
-    """Opcode and payload of the next frame that the server sends."""
+    """Read the next frame from the server, and return its opcode and payload."""
     opcode, size = _exactly(connection, 2)
     if size == 126:
         (size,) = struct.unpack("!H", _exactly(connection, 2))
@@ -92,7 +92,7 @@ def read_frame(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def answer(connection: socket.socket) -> Response:
-    """What the server says over HTTP until it closes the connection."""
+    """Read until the server closes the connection, and return its HTTP response."""
     data = b""
     while piece := connection.recv(65536):
         data += piece

@@ -1,4 +1,4 @@
-"""Calls of tools in the text of an answer."""
+"""Tool calls in the text of an answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parts(text: str, cuts: Iterable[int]) -> list[str]:
 
 
 def read(pieces: Iterable[str], *, bare: bool = True) -> Read:
-    """Text, calls as name and arguments, and broken calls; texts without a call between them joined."""
+    """Return texts, calls as name and arguments, and broken calls; join adjacent texts."""
     finder = CallFinder(TOOLS, bare=bare)
     found: list[Found] = [each for piece in pieces for each in finder.feed(piece)] + finder.flush()
     result: Read = []
@@ -96,7 +96,7 @@ TEXTS = [
     "int main() {\n    return 0;\n}",
     'The names: ["a", "b"] and {c}, [{"d": 1}].',
     "Write <b>bold</b> and <tool_box>, if a < b > c.",
-    # Names of tools in other things than calls.
+    # Keys and marks of calls in texts that are no calls.
     '{"name": "add", "age": 3}',
     '{"name": "add"}',
     '{"name": "Ann", "type": "person"}',
@@ -138,8 +138,8 @@ def test_call_is_found_in_any_form(text: str, before: str, after: str) -> None:
     "text",
     ['{"name": "add", "parameters": {"a": 1}', f"<tool_call>{WHOLE}", '<function=add>{"a": 1}', f"[{WHOLE}"],
 )
-def test_call_without_its_last_mark_is_one(text: str) -> None:
-    # Small models leave it out.
+def test_call_without_its_closing_mark_is_found(text: str) -> None:
+    # Small models leave the mark out.
     assert read([text]) == [ONE]
 
 
@@ -177,17 +177,17 @@ def test_marked_calls_are_found_where_no_call_is_bare(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", INVENTED)
-def test_call_of_a_tool_that_there_is_not_comes_with_its_text(text: str) -> None:
+def test_call_of_an_unknown_tool_is_a_broken_call_with_its_text(text: str) -> None:
     assert read(["Well: " + text]) == ["Well: ", BrokenCall(text)]
     assert read([text + "\nAnd on."]) == [BrokenCall(text), "And on."]
 
 
 @pytest.mark.parametrize("text", BROKEN_OFF)
-def test_call_that_breaks_off_comes_with_its_text(text: str) -> None:
+def test_unfinished_call_is_a_broken_call_with_its_text(text: str) -> None:
     assert read(["Well: " + text]) == ["Well: ", BrokenCall(text)]
 
 
-def test_broken_call_ends_with_its_mark() -> None:
+def test_broken_call_ends_at_its_closing_mark() -> None:
     broken = '<tool_call>{"name": "add" </tool_call>'
     assert read([f"{broken} And on."]) == [BrokenCall(broken), "And on."]
 
@@ -205,7 +205,7 @@ BEGINNINGS = [
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_letters_are_not_read_again_and_again(beginning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finder_reads_no_letter_more_than_three_times(beginning: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = 0
     take = CallCandidate.take
 
@@ -220,11 +220,11 @@ def test_letters_are_not_read_again_and_again(beginning: str, monkeypatch: pytes
     assert taken <= 3 * len(text)
 
 
-def test_separators_behind_a_call_are_text_if_no_call_follows() -> None:
+def test_separators_after_a_call_are_text_if_no_call_follows() -> None:
     assert read([WHOLE + "; that is all"]) == [ONE, "; that is all"]
 
 
-def test_values_in_tags_get_the_type_that_the_schema_says() -> None:
+def test_values_in_tags_get_the_type_of_the_schema() -> None:
     tags = "<parameter=a>1</parameter><parameter=note>1</parameter><parameter=more>[1]</parameter>"
     expected = json.dumps({"a": 1, "note": "1", "more": [1], "free": "x y"})
     assert read([f"<function=add>{tags}<parameter=free>x y</parameter></function>"]) == [("add", expected)]
@@ -245,7 +245,7 @@ def test_text_is_held_back_only_while_it_may_become_a_call() -> None:
     assert finder.feed("br>") == ["<br>"]
 
 
-def test_arguments_come_while_the_model_says_them() -> None:
+def test_arguments_are_streamed_while_the_model_writes_them() -> None:
     finder = CallFinder(TOOLS, bare=True)
     assert finder.feed('{"name": "add", "parameters": ') == []
     assert finder.feed('{"no') == [CallName("add"), CallArguments('{"no')]
@@ -260,7 +260,7 @@ SPOKEN = st.lists(st.sampled_from([*CALLS, *TEXTS, *INVENTED, *BROKEN_OFF, *' \n
 
 
 @given(SPOKEN | st.text(alphabet='{}[]<>",:; ntame/fuco=_|l'), st.booleans(), st.data())
-def test_cuts_change_nothing(text: str, bare: bool, data: st.DataObject) -> None:
+def test_result_does_not_depend_on_how_the_text_is_split(text: str, bare: bool, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
     whole = read([text], bare=bare)
     assert read(parts(text, cuts), bare=bare) == whole
@@ -268,8 +268,8 @@ def test_cuts_change_nothing(text: str, bare: bool, data: st.DataObject) -> None
 
 
 @given(st.text() | st.text(alphabet='{}[]<>",:; \n|/=tol_calsnme'), st.booleans())
-def test_text_that_names_no_tool_comes_back(text: str, bare: bool) -> None:
-    # Nothing that begins a call is ever followed by the name of a tool.
+def test_text_that_names_no_tool_is_returned_unchanged(text: str, bare: bool) -> None:
+    # A call cannot name its tool without one of these words.
     text = re.sub("name|function|tool", "", text)
     assert "".join(map(str, read([text], bare=bare))) == text
 

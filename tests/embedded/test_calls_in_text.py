@@ -1,4 +1,4 @@
-"""Calls of tools that the engine does not read, and answers that it takes for calls."""
+"""Tool calls that the engine does not recognize, and answers that it mistakes for calls."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ TAGS = (
     "<tool_call><function=add><parameter=a>%s</parameter><parameter=b>%s</parameter></function></tool_call>"
 )
 ONE, TWO = ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})
-# It tells the model of tools, but shows none of its calls.
+# This template lists the tools for the model, but does not render the calls of earlier answers.
 UNTOLD = LLAMA.replace("message.role == 'assistant' and message.tool_calls", "false")
-# Two calls, as models write them that have the template.
+# A template, and two calls as models with this template write them.
 CALLS = {
     "semicolon": (LLAMA, f"{CALL}; {OTHER}"),
     "lines": (LLAMA, f"{CALL}\n{OTHER}"),
@@ -59,7 +59,7 @@ BROKEN = {
     "cut": '{"name": "add", "parameters": {"a": 1, "b',
     "listed-arguments": '{"name": "add", "parameters": [1, 2]}',
 }
-# Answers in which the engine takes a brace or a mark for the beginning of a call, and gives up.
+# Answers in which the engine mistakes a brace or a mark for the beginning of a call, and then gives up.
 GIVEN_UP = {
     "data": (HERMES, '<tool_call>\n{"city": "Rome"}\n</tool_call> is JSON in a tag.'),
     "tag": (XML, ["<tool_call>\n<b>bold", "</b> stands in a tag"]),
@@ -127,7 +127,7 @@ async def ready(client: lms.AsyncClient, key: str) -> lms.AsyncLLM:
 
 
 class Calculator:
-    """A tool, and what it was called with."""
+    """A tool that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Json]] = []
@@ -164,7 +164,7 @@ async def test_act_makes_each_call_that_the_model_has_written(sdk: lms.AsyncClie
     ]
 
 
-async def test_text_behind_a_brace_does_not_wait_for_the_end(sdk: lms.AsyncClient) -> None:
+async def test_text_after_a_brace_is_streamed_before_the_answer_ends(sdk: lms.AsyncClient) -> None:
     llm = await ready(sdk, "endless")
     said = ""
     async with llm.respond_stream("Go", config={"raw_tools": TOOLS["tools"]}) as answer:
@@ -175,7 +175,7 @@ async def test_text_behind_a_brace_does_not_wait_for_the_end(sdk: lms.AsyncClien
     assert said.startswith("Use {x} on ")
 
 
-async def test_bare_calls_are_told_from_text_in_answers_about_images(sdk: lms.AsyncClient) -> None:
+async def test_bare_calls_are_distinguished_from_text_in_answers_about_images(sdk: lms.AsyncClient) -> None:
     image = await sdk.files.prepare_image(png(255, 0, 0))
     chat = lms.Chat()
     chat.add_user_message("What?", images=[image])
@@ -186,7 +186,7 @@ async def test_bare_calls_are_told_from_text_in_answers_about_images(sdk: lms.As
     assert (described.content, described.tool_call_requests) == (PLAIN["dict"], ())
 
 
-async def test_stop_string_behind_a_brace_ends_the_answer(sdk: lms.AsyncClient) -> None:
+async def test_stop_string_after_a_brace_ends_the_answer(sdk: lms.AsyncClient) -> None:
     llm = await ready(sdk, "dict")
     result = await llm.respond("Go", config={"raw_tools": TOOLS["tools"], "stop_strings": [": 1"]})
     assert result.content == 'Use a dict: {"a"'
@@ -215,7 +215,7 @@ async def test_bare_call_is_streamed_in_its_parts(client: RawClient) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_call_that_breaks_off_is_told_with_its_text(sdk: lms.AsyncClient, name: str) -> None:
+async def test_unfinished_call_fails_with_its_text(sdk: lms.AsyncClient, name: str) -> None:
     llm, calculator = await ready(sdk, name), Calculator()
     steps: list[lms.ToolCallProgress] = []
     with pytest.raises(lms.LMStudioPredictionError, match="add|none of the tools"):
@@ -224,7 +224,7 @@ async def test_call_that_breaks_off_is_told_with_its_text(sdk: lms.AsyncClient, 
     assert calculator.calls == []
 
 
-async def test_tags_of_thoughts_in_arguments_are_a_part_of_them(sdk: lms.AsyncClient) -> None:
+async def test_reasoning_tags_in_arguments_stay_in_the_arguments(sdk: lms.AsyncClient) -> None:
     result = await (await ready(sdk, "writer")).respond("Go", config={"raw_tools": TOOLS["tools"]})
     (request,) = result.tool_call_requests
     assert request.arguments == json.loads(THOUGHTFUL)["parameters"]
@@ -239,7 +239,7 @@ async def test_bare_call_names_the_tool_as_the_client_does(client: RawClient) ->
     assert [end["toolCallRequest"]["name"] for end in ends] == ["Add", "Add"]
 
 
-async def test_limit_that_cuts_a_bare_call_is_told(client: RawClient) -> None:
+async def test_bare_call_that_a_token_limit_cuts_is_reported_as_failed(client: RawClient) -> None:
     packets = await ask(client, "semicolon", {**TOOLS, "maxPredictedTokens": checked(3)})
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
     assert CALL.startswith(failed["rawContent"])
@@ -247,7 +247,7 @@ async def test_limit_that_cuts_a_bare_call_is_told(client: RawClient) -> None:
 
 
 @pytest.mark.parametrize("name", GIVEN_UP)
-async def test_text_that_the_engine_takes_for_a_call_stays_text(sdk: lms.AsyncClient, name: str) -> None:
+async def test_text_that_the_engine_mistakes_for_a_call_stays_text(sdk: lms.AsyncClient, name: str) -> None:
     llm, calculator = await ready(sdk, name), Calculator()
     said: list[lms.LlmPredictionFragment] = []
     await llm.act("Go", [calculator.add], on_prediction_fragment=lambda piece, _: said.append(piece))
@@ -256,7 +256,7 @@ async def test_text_that_the_engine_takes_for_a_call_stays_text(sdk: lms.AsyncCl
     assert thought == ("Hm hm" if "thought" in name else "")
 
 
-async def test_whole_call_stands_where_the_engine_gives_up_on_the_next_one(client: RawClient) -> None:
+async def test_whole_call_is_kept_if_the_engine_gives_up_on_the_next_one(client: RawClient) -> None:
     packets = await ask(client, "gemma", TOOLS)
     kinds = [packet["type"] for packet in packets if packet["type"].startswith("toolCall")]
     assert [kind.removeprefix("toolCallGeneration") for kind, _ in groupby(kinds)] == [

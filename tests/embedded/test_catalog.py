@@ -1,4 +1,4 @@
-"""The models folder, and which model a key means."""
+"""The catalog of the models folder, and the resolution of keys."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def keys(catalog: Catalog) -> list[str]:
     return [entry.model_key for entry in catalog.scan()]
 
 
-def test_no_folder_is_no_models(catalog: Catalog) -> None:
+def test_scan_of_a_missing_folder_finds_no_models(catalog: Catalog) -> None:
     assert catalog.scan() == []
     assert catalog.broken == {}
 
 
-def test_a_model_is_described(models: ModelsFolder, catalog: Catalog) -> None:
+def test_an_entry_describes_its_model(models: ModelsFolder, catalog: Catalog) -> None:
     file = models.add_llm(TINY_Q4, context_length=4096, blocks=2)
     entry = only(catalog)
     assert entry.type == "llm"
@@ -58,23 +58,23 @@ def test_a_model_is_described(models: ModelsFolder, catalog: Catalog) -> None:
     assert "<|im_start|>" in (entry.chat_template or "")
 
 
-def test_the_parameters_are_given_as_people_write_them(models: ModelsFolder, catalog: Catalog) -> None:
+def test_params_string_is_the_abbreviated_parameter_count(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY_Q4)
     models.add_llm(LLAMA, metadata={"general.size_label": "1B"})
     assert [entry.params_string for entry in catalog.scan()] == ["52K", "1B"]
 
 
-def test_a_template_with_tools_is_for_tools(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_model_with_tools_in_its_template_is_trained_for_tool_use(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY_Q4, script=tool_call("add", a=1), chat_template=HERMES)
     assert only(catalog).trained_for_tool_use
 
 
-def test_a_model_without_template_is_a_model(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_model_without_template_is_listed(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY_Q4, chat_template=None)
     assert only(catalog).chat_template is None
 
 
-def test_an_embedding_model_is_one_by_its_architecture(models: ModelsFolder, catalog: Catalog) -> None:
+def test_an_embedding_model_is_recognized_by_its_architecture(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_embedding(EMBED)
     entry = only(catalog)
     assert entry.type == "embedding"
@@ -82,40 +82,40 @@ def test_an_embedding_model_is_one_by_its_architecture(models: ModelsFolder, cat
     assert entry.display_name == "Nomic Embed Text v1.5"
 
 
-def test_an_embedding_model_is_one_by_its_pooling(models: ModelsFolder, catalog: Catalog) -> None:
+def test_an_embedding_model_is_recognized_by_its_pooling(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("qwen/embed/embed-Q8_0.gguf", architecture="qwen3", metadata={"qwen3.pooling_type": 3})
     models.add_llm("qwen/plain/plain-Q8_0.gguf", architecture="qwen3", metadata={"qwen3.pooling_type": 0})
     assert [entry.type for entry in catalog.scan()] == ["embedding", "llm"]
 
 
-def test_models_come_in_the_order_of_their_paths(models: ModelsFolder, catalog: Catalog) -> None:
+def test_models_are_sorted_by_their_paths(models: ModelsFolder, catalog: Catalog) -> None:
     for path in ("b/x/x.gguf", "A/y/y.gguf", "c/z/z.gguf"):
         models.add_llm(path)
     assert [entry.path for entry in catalog.scan()] == ["A/y/y.gguf", "b/x/x.gguf", "c/z/z.gguf"]
 
 
-def test_quantizations_are_told_apart_by_their_keys(models: ModelsFolder, catalog: Catalog) -> None:
+def test_keys_name_the_quantization_where_needed(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY_Q4)
     models.add_llm(TINY_Q8)
     assert keys(catalog) == ["tiny@q4_k_m", "tiny@q8_0"]
     assert {entry.base_key for entry in catalog.scan()} == {"tiny"}
 
 
-def test_publishers_are_told_apart_where_needed(models: ModelsFolder, catalog: Catalog) -> None:
+def test_keys_name_the_publisher_where_needed(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf")
     models.add_llm("Other/tiny-GGUF/tiny-Q8_0.gguf")
     models.add_llm("acme/solo-GGUF/solo-Q8_0.gguf")
     assert keys(catalog) == ["solo", "acme/tiny", "other/tiny"]
 
 
-def test_publishers_and_quantizations_are_told_apart(models: ModelsFolder, catalog: Catalog) -> None:
+def test_keys_name_publisher_and_quantization_where_both_are_needed(models: ModelsFolder, catalog: Catalog) -> None:
     for publisher in ("acme", "other"):
         for quantization in ("Q4_0", "Q8_0"):
             models.add_llm(f"{publisher}/tiny/tiny-{quantization}.gguf")
     assert keys(catalog) == ["acme/tiny@q4_0", "acme/tiny@q8_0", "other/tiny@q4_0", "other/tiny@q8_0"]
 
 
-def test_what_nothing_tells_apart_is_called_by_its_path(models: ModelsFolder, catalog: Catalog) -> None:
+def test_models_of_one_publisher_and_quantization_have_their_paths_as_keys(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/one/tiny-Q8_0.gguf")
     models.add_llm("acme/two/tiny-Q8_0.gguf")
     assert keys(catalog) == ["acme/one/tiny-Q8_0.gguf", "acme/two/tiny-Q8_0.gguf"]
@@ -171,7 +171,7 @@ def test_an_embedding_model_is_found_without_its_prefix(
 
 
 @pytest.mark.parametrize("key", ["tiny", "acme/tiny", "acme/tiny-gguf", "ACME/TINY-GGUF"])
-def test_an_ambiguous_key_means_the_first_and_lists_all(
+def test_an_ambiguous_key_resolves_to_the_first_model_and_lists_all(
     models: ModelsFolder, catalog: Catalog, key: str
 ) -> None:
     models.add_llm("acme/tiny-GGUF/tiny-F16.gguf")
@@ -214,7 +214,7 @@ def test_a_key_with_quantization_is_not_ambiguous(models: ModelsFolder, catalog:
         "/etc/passwd",
     ],
 )
-def test_what_is_no_key_finds_no_model(models: ModelsFolder, catalog: Catalog, key: str) -> None:
+def test_an_unknown_key_raises_not_found_with_the_candidates(models: ModelsFolder, catalog: Catalog, key: str) -> None:
     models.add_llm(TINY_Q4)
     models.add_llm(TINY_Q8)
     with pytest.raises(LMStudioModelNotFoundError) as caught:
@@ -222,7 +222,7 @@ def test_what_is_no_key_finds_no_model(models: ModelsFolder, catalog: Catalog, k
     assert sorted(caught.value.candidates) == ["tiny@q4_k_m", "tiny@q8_0"]
 
 
-def test_of_many_models_an_error_names_those_that_may_have_been_meant(
+def test_not_found_error_lists_ten_candidates_with_the_most_similar_first(
     models: ModelsFolder, catalog: Catalog
 ) -> None:
     for number in range(12):
@@ -237,7 +237,7 @@ def test_of_many_models_an_error_names_those_that_may_have_been_meant(
 
 
 @pytest.mark.parametrize("key", ["big", "acme/big-GGUF/big-Q8_0.gguf"])
-def test_for_a_model_whose_file_is_broken_an_error_says_what_is_wrong_with_it(
+def test_not_found_error_explains_why_the_file_of_the_model_is_skipped(
     models: ModelsFolder, catalog: Catalog, key: str
 ) -> None:
     models.add_llm(TINY_Q8)
@@ -251,7 +251,7 @@ def test_for_a_model_whose_file_is_broken_an_error_says_what_is_wrong_with_it(
     assert "unfinished download" in suggestion
 
 
-def test_where_there_are_no_models_an_error_says_where_to_put_them(
+def test_not_found_error_names_the_models_folder_if_it_is_empty(
     models: ModelsFolder, catalog: Catalog
 ) -> None:
     with pytest.raises(LMStudioModelNotFoundError) as caught:
@@ -270,7 +270,7 @@ def test_a_file_outside_of_the_folder_has_no_key(models: ModelsFolder, catalog: 
             catalog.resolve(key, "llm")
 
 
-def test_a_model_of_the_other_kind_is_a_mismatch(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_model_of_the_other_domain_raises_domain_mismatch(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_embedding(EMBED)
     models.add_llm(TINY_Q4)
     with pytest.raises(LMStudioDomainMismatchError) as caught:
@@ -281,7 +281,7 @@ def test_a_model_of_the_other_kind_is_a_mismatch(models: ModelsFolder, catalog: 
         catalog.resolve("acme/tiny", "embedding")
 
 
-def test_the_kind_decides_between_models_of_one_name(models: ModelsFolder, catalog: Catalog) -> None:
+def test_the_domain_decides_between_models_of_one_name(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/twin-GGUF/twin-Q8_0.gguf")
     models.add_embedding("acme/twin-embed-GGUF/twin-Q8_0.gguf")
     assert catalog.resolve("twin", "llm")[0].type == "llm"
@@ -305,7 +305,7 @@ def test_a_changed_file_is_read_again_and_no_other(models: ModelsFolder, catalog
     models.add_llm(TINY_Q4, context_length=2048, script="Something longer than before")
     tiny_again, llama_again = catalog.scan()
     assert (tiny.max_context_length, tiny_again.max_context_length) == (1024, 2048)
-    # A template that had been read again would be an equal text, but another object.
+    # Reading the file again would make another object of an equal template.
     assert llama_again.chat_template is llama.chat_template
     assert tiny_again.chat_template is not tiny.chat_template
 
@@ -320,7 +320,7 @@ def test_a_broken_file_hides_no_other(models: ModelsFolder, catalog: Catalog) ->
     assert "unfinished download" in catalog.broken["acme/a/a-Q8_0.gguf"]
 
 
-def test_a_mended_file_is_broken_no_more(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_repaired_file_is_no_longer_broken(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_broken(TINY_Q4)
     assert keys(catalog) == []
     models.add_llm(TINY_Q4)
@@ -328,7 +328,7 @@ def test_a_mended_file_is_broken_no_more(models: ModelsFolder, catalog: Catalog)
     assert catalog.broken == {}
 
 
-def test_what_is_no_language_model_is_left_out(models: ModelsFolder, catalog: Catalog) -> None:
+def test_files_that_are_no_language_models_are_not_listed(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/lora/lora.gguf", metadata={"general.type": "adapter"})
     models.add_llm("acme/image/image.gguf", metadata={"general.architecture": "flux"})
     models.add_llm("acme/odd/odd.gguf", metadata={"general.architecture": "a b"})
@@ -360,7 +360,7 @@ def test_a_model_that_lacks_a_part_is_broken(models: ModelsFolder, catalog: Cata
     assert "acme/zero-GGUF/zero-00001-of-00000.gguf" in catalog.broken
 
 
-def test_a_projector_makes_its_neighbours_see(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_projector_gives_vision_to_the_models_of_its_repository(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/eye-GGUF/eye-Q4_K_M.gguf")
     models.add_llm(TINY_Q4)
     projector = models.add_projector("acme/eye-GGUF/mmproj-eye-F16.gguf")
@@ -372,13 +372,13 @@ def test_a_projector_makes_its_neighbours_see(models: ModelsFolder, catalog: Cat
     assert not tiny.vision
 
 
-def test_a_projector_that_only_hears_gives_no_sight(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_projector_without_vision_encoder_gives_no_vision(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/ear-GGUF/ear-Q4_K_M.gguf")
     models.add_projector("acme/ear-GGUF/mmproj-ear-F16.gguf", metadata={"clip.has_vision_encoder": False})
     assert not only(catalog).vision
 
 
-def test_of_several_projectors_the_models_own_is_taken(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_model_prefers_the_projector_of_its_own_name(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/eyes/left-Q8_0.gguf")
     models.add_llm("acme/eyes/other-Q8_0.gguf")
     for name in ("mmproj-BF16", "mmproj-F16", "mmproj-left-F32"):
@@ -407,7 +407,7 @@ def full_catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @given(key=st.text() | st.text("tiny@q48_0kmace/.GUF-\\", max_size=30))
-def test_any_text_finds_a_model_or_none(full_catalog: Catalog, key: str) -> None:
+def test_any_key_resolves_to_a_model_or_raises_not_found(full_catalog: Catalog, key: str) -> None:
     try:
         entry, ambiguous = full_catalog.resolve(key, "llm")
     except (LMStudioModelNotFoundError, LMStudioDomainMismatchError):

@@ -1,4 +1,4 @@
-"""Who gets into the embedded server, and what a connection does with frames of any kind."""
+"""Authentication at the embedded server, and how a connection handles frames of any kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-async def test_a_connection_that_breaks_by_a_fault_of_the_server_ends_alone(
+async def test_an_internal_error_in_one_connection_does_not_end_another(
     server: EmbeddedServer,
     client: RawClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -44,7 +44,7 @@ async def test_a_connection_that_breaks_by_a_fault_of_the_server_ends_alone(
 
 
 class LostTransport:
-    """A connection that is lost with its second frame, while what the other side said last is still to be read."""
+    """A connection that is lost when its second frame is sent, while the last frames of the client are still unread."""
 
     def __init__(self) -> None:
         self._said = [
@@ -66,7 +66,7 @@ class LostTransport:
             return self._said.pop(0)
         with anyio.CancelScope(shield=True):
             await self._lost.wait()
-            # Those who served it end meanwhile.
+            # The tasks that serve the connection end meanwhile.
             await anyio.wait_all_tasks_blocked()
         if not self._last:
             raise LMStudioConnectionBrokenError("lost")
@@ -77,7 +77,7 @@ class LostTransport:
         pass
 
 
-async def test_what_was_said_last_on_a_lost_connection_is_no_fault_of_the_server(
+async def test_the_last_frames_of_a_lost_connection_log_no_error(
     server: EmbeddedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with anyio.fail_after(10):
@@ -85,10 +85,10 @@ async def test_what_was_said_last_on_a_lost_connection_is_no_fault_of_the_server
     assert caplog.text == ""
 
 
-# -- who gets in
+# -- authentication
 
 
-async def test_a_guest_is_let_in_with_exactly_success_true(server: EmbeddedServer) -> None:
+async def test_a_guest_is_authenticated_with_exactly_success_true(server: EmbeddedServer) -> None:
     async with server.connect("llm") as transport:
         await transport.send('{"authVersion":1,"clientIdentifier":"guest:a","clientPasskey":"b"}')
         assert list(await transport.receive()) == ['{"success":true}']
@@ -100,7 +100,7 @@ async def test_a_guest_is_let_in_with_exactly_success_true(server: EmbeddedServe
      '{"type":"rpcCall","endpoint":"listLoaded","callId":1}', '{"authVersion":1,"clientIdentifier":"a"}',
      json.dumps({"authVersion": 1, "clientIdentifier": "a" * 257, "clientPasskey": "b"})],
 )  # fmt: skip
-async def test_what_is_no_credentials_is_ignored_until_they_come(
+async def test_frames_before_the_credentials_are_ignored(
     server: EmbeddedServer, rubbish: str
 ) -> None:
     async with server.connect("llm") as transport:
@@ -110,14 +110,14 @@ async def test_what_is_no_credentials_is_ignored_until_they_come(
         assert await raw.call("listLoaded") == []
 
 
-async def test_calls_sent_right_behind_the_credentials_are_answered(server: EmbeddedServer) -> None:
+async def test_calls_sent_right_after_the_credentials_are_answered(server: EmbeddedServer) -> None:
     async with server.connect("llm") as transport:
         raw = RawClient(transport)
         await raw.send({"authVersion": 1, "clientIdentifier": "a", "clientPasskey": "b"})
         assert await raw.call("listLoaded") == []
 
 
-async def test_an_identifier_belongs_to_its_first_passkey_until_its_last_connection_goes(
+async def test_an_identifier_belongs_to_its_first_passkey_until_its_last_connection_ends(
     server: EmbeddedServer,
 ) -> None:
     async with (
@@ -131,13 +131,13 @@ async def test_an_identifier_belongs_to_its_first_passkey_until_its_last_connect
         assert 'Invalid client passkey for client "guest:test"' in answer["error"]
         assert await intruder.is_closed_by_server()
     with anyio.fail_after(10):
-        while server._clients._clients:  # the server notices in its own time
+        while server._clients._clients:  # the server notices the closed connections a moment later
             await anyio.lowlevel.checkpoint()
     async with connected(server, "llm", clientPasskey="another"):
         pass
 
 
-async def test_with_tokens_set_only_they_get_in(models: Path) -> None:
+async def test_a_server_with_api_tokens_refuses_other_credentials(models: Path) -> None:
     async with EmbeddedServer(models, api_tokens=[TOKEN]) as server:
         for identity in ({}, {"clientIdentifier": "abcdefgh"}, {"clientPasskey": "ABCDEFGHIJKLMNOPQRST"}):
             async with server.connect("llm") as transport:
@@ -154,7 +154,7 @@ async def test_with_tokens_set_only_they_get_in(models: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [["secret"], [""], TOKEN, [7]])
-def test_what_is_no_token_is_refused_at_once(tokens: Any) -> None:
+def test_invalid_api_tokens_raise_value_error(tokens: Any) -> None:
     with pytest.raises(LMStudioValueError):
         EmbeddedServer(api_tokens=tokens)
 
@@ -171,12 +171,12 @@ def test_what_is_no_token_is_refused_at_once(tokens: Any) -> None:
         {"models": "a\0b"},
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(parameters: Any) -> None:
+def test_invalid_parameters_raise_value_error(parameters: Any) -> None:
     with pytest.raises(LMStudioValueError):
         EmbeddedServer(**parameters)
 
 
-# -- what a connection does with frames
+# -- frames on a connection
 
 
 async def test_frames_that_are_no_messages_are_dropped_with_at_most_five_warnings(client: RawClient) -> None:
@@ -231,7 +231,7 @@ async def test_a_channel_number_used_twice_ends_both_channels_once(server: Embed
         assert await raw.silence() == []
 
 
-async def test_a_packet_that_crosses_the_end_of_its_channel_is_ignored(client: RawClient) -> None:
+async def test_a_packet_for_a_channel_that_has_just_ended_is_ignored(client: RawClient) -> None:
     channel = await client.open("loadModel", {"modelKey": "missing", "loadConfigStack": stack()})
     with pytest.raises(Refused):
         await client.packets(channel)
@@ -258,7 +258,7 @@ async def test_a_call_and_a_channel_may_have_the_same_number(server: EmbeddedSer
         assert await raw.next() == {"type": "rpcResult", "callId": 0, "result": []}
 
 
-async def test_signals_are_refused_instead_of_left_waiting(client: RawClient) -> None:
+async def test_signal_subscriptions_are_answered_with_an_error(client: RawClient) -> None:
     await client.send({"type": "signalSubscribe", "endpoint": "x", "subscribeId": 1})
     assert (await client.next(subscribeId=1))["type"] == "signalError"
     await client.send({"type": "writableSignalSubscribe", "endpoint": "x", "subscribeId": 2})
@@ -270,7 +270,7 @@ async def test_a_warning_is_not_answered_with_a_warning(client: RawClient) -> No
     assert await client.silence() == []
 
 
-async def test_what_a_client_says_forges_no_line_of_the_log(
+async def test_a_warning_from_a_client_cannot_forge_a_log_line(
     client: RawClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = "no\nthe server: all is well\x1b[2J \ud83d, grüße"
@@ -281,6 +281,6 @@ async def test_what_a_client_says_forges_no_line_of_the_log(
     ]
 
 
-async def test_half_a_surrogate_pair_is_quoted_back_without_harm(client: RawClient) -> None:
+async def test_half_a_surrogate_pair_in_an_endpoint_name_is_answered(client: RawClient) -> None:
     await client.send('{"type":"rpcCall","endpoint":"\\ud83d","callId":1}')
     assert (await client.next(callId=1))["type"] == "rpcError"

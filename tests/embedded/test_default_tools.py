@@ -1,4 +1,4 @@
-"""Tools for models whose chat template has none."""
+"""Tools for models whose chat template does not support tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ADD, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, query, stack, text_of
 
-# The tokens of the tiny models are bytes where a grammar leaves no choice: so they call what has but one form.
+# The tiny models follow a grammar byte by byte and cannot choose, so a call of this tool has only one valid form.
 RING = {
     "type": "function",
     "function": {
@@ -59,7 +59,7 @@ def calls_of(packets: list[Json]) -> list[tuple[str, Json]]:
     return [(end["name"], end["arguments"]) for end in ends]
 
 
-async def test_a_model_without_a_template_for_tools_calls_them_all_the_same(client: RawClient) -> None:
+async def test_a_model_without_a_template_for_tools_can_call_tools(client: RawClient) -> None:
     packets = await answer_of(client, "calls", tools(RING), user("Ring!"))
     assert text_of(packets) == "Let me "
     assert RUNG in calls_of(packets)
@@ -72,7 +72,7 @@ async def test_a_model_without_a_template_for_tools_calls_them_all_the_same(clie
     assert packets[-1]["stats"]["stopReason"] == "toolCalls"
 
 
-async def test_it_is_told_what_there_is_and_what_came_of_it(client: RawClient) -> None:
+async def test_the_prompt_contains_tools_calls_and_results(client: RawClient) -> None:
     call = {"id": "c1", "type": "function", "name": "add", "arguments": {"a": 1, "b": 2}}
     result = {"role": "tool", "content": [{"type": "toolCallResult", "content": "3", "toolCallId": "c1"}]}
     asked = message("assistant", "", {"type": "toolCallRequest", "toolCallRequest": call})
@@ -92,32 +92,32 @@ async def test_it_is_told_what_there_is_and_what_came_of_it(client: RawClient) -
     assert "[TOOL_RESULT]3[END_TOOL_RESULT]" in formatted
 
 
-async def test_it_may_answer_without_them(client: RawClient) -> None:
+async def test_a_model_may_answer_without_calling_a_tool(client: RawClient) -> None:
     packets = await answer_of(client, "talks", tools(ADD))
     assert text_of(packets) == "Hello there my friend"
     assert packets[-1]["stats"]["stopReason"] == "eosFound"
 
 
-async def test_it_must_call_one_if_that_is_the_choice(client: RawClient) -> None:
+async def test_a_model_must_call_a_tool_if_tool_choice_is_required(client: RawClient) -> None:
     config = {**tools(RING), "toolChoice": {"type": "generic", "mode": "required"}}
     packets = await answer_of(client, "talks", {**config, "maxPredictedTokens": checked(400)})
     assert text_of(packets) == ""
     assert RUNG in calls_of(packets)
 
 
-async def test_it_cannot_call_what_is_not_there(client: RawClient) -> None:
+async def test_a_model_cannot_call_an_unknown_tool(client: RawClient) -> None:
     packets = await answer_of(client, "dreams", tools(RING))
     assert {name for name, _ in calls_of(packets)} == {"ring"}
 
 
-async def test_tools_are_not_told_of_if_none_is_the_choice(client: RawClient) -> None:
+async def test_no_tool_is_offered_if_tool_choice_is_none(client: RawClient) -> None:
     config = {**tools(ADD), "toolChoice": {"type": "generic", "mode": "none"}}
     packets = await answer_of(client, "calls", config)
     assert calls_of(packets) == []
     assert text_of(packets) == "Let me [TOOL_REQUEST]"
 
 
-async def test_a_call_that_breaks_off_has_failed(client: RawClient) -> None:
+async def test_an_unfinished_call_is_reported_as_failed(client: RawClient) -> None:
     packets = await answer_of(client, "calls", {**tools(RING), "maxPredictedTokens": checked(40)})
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
     assert "ring" in failed["error"]["title"]
@@ -138,10 +138,10 @@ ARGUMENTS = st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.t
 
 
 @given(st.lists(st.tuples(st.text(), ARGUMENTS), max_size=3), st.text(), st.data())
-def test_calls_are_found_however_the_text_is_cut(
+def test_calls_are_found_however_the_text_is_split(
     calls: list[tuple[str, Json]], before: str, data: st.DataObject
 ) -> None:
-    # What a model says has no bracket by accident that begins a call.
+    # The text must not contain a bracket that begins a call.
     before = before.replace("[", "(")
     text = before + "\n".join(
         f'[TOOL_REQUEST]{{"name": {json.dumps(name)}, "arguments": {json.dumps(arguments)}}}[END_TOOL_REQUEST]'

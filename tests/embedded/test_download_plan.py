@@ -1,4 +1,4 @@
-"""Download plans: which quantization of a model of the Hub to take, and taking it."""
+"""Download plans: the choice of a quantization of a model on the Hub, and its download."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_plan_is_pending_until_the_hub_has_answered_and_then_shows_all_q
     assert plan["downloadAction"] == "startNewDownload"
 
 
-async def test_what_is_selected_is_downloaded_and_can_be_loaded(
+async def test_the_selected_option_is_downloaded_and_can_be_loaded(
     raw: RawClient, server: EmbeddedServer, hub: LocalHub
 ) -> None:
     channel, _ = await open_plan(raw)
@@ -116,7 +116,7 @@ async def test_what_is_selected_is_downloaded_and_can_be_loaded(
         requestedPlanVersion=7,
     )
     updated = (await until(raw, channel, "planUpdated"))["plan"]
-    # The client waits for the version that it has asked for.
+    # The client waits for the plan version that it has requested.
     assert (updated["version"], selected(updated)) == (7, "Q2_K")
     await raw.tell(channel, type="commit")
     packets = await raw.packets(channel)
@@ -130,7 +130,7 @@ async def test_what_is_selected_is_downloaded_and_can_be_loaded(
         assert (await (await client.llm.model("tiny")).respond("hi")).content == "Hello there"
 
 
-async def test_what_is_here_is_not_downloaded_again(raw: RawClient, hub: LocalHub) -> None:
+async def test_a_downloaded_quantization_is_not_downloaded_again(raw: RawClient, hub: LocalHub) -> None:
     channel, _ = await open_plan(raw)
     await raw.tell(channel, type="commit")
     await raw.packets(channel)
@@ -147,7 +147,7 @@ async def test_what_is_here_is_not_downloaded_again(raw: RawClient, hub: LocalHu
     assert hub.downloads == []
 
 
-async def test_a_commit_ahead_of_the_plan_waits_for_it(raw: RawClient) -> None:
+async def test_a_commit_before_the_plan_is_ready_waits_for_it(raw: RawClient) -> None:
     channel = await raw.open("createDownloadPlan", {"target": target()})
     await raw.tell(channel, type="commit")
     kinds = [packet["type"] for packet in await raw.packets(channel)]
@@ -169,7 +169,7 @@ async def test_a_cancelled_plan_ends_with_an_error_and_leaves_nothing(
     assert not server.models_folder.exists()
 
 
-async def test_a_cancelled_download_goes_on_from_there_with_the_next_plan(
+async def test_the_next_plan_resumes_a_cancelled_download(
     raw: RawClient, hub: LocalHub, model: bytes
 ) -> None:
     hub.pause_at(len(model) // 2)
@@ -199,7 +199,7 @@ async def test_a_plan_joins_the_download_that_is_under_way(raw: RawClient, hub: 
     assert plan["downloadJobIdentifier"].startswith(TINY)
     assert [o["availability"] for o in plan["nodes"][0]["downloadOptions"]].count("downloading") == 1
     await raw.tell(second, type="commit")
-    # It reports at once how far the download is.
+    # The second channel receives the progress of the download at once.
     await until(raw, second, "downloadProgress")
     hub.go_on()
     for channel in (first, second):
@@ -216,14 +216,14 @@ async def test_a_plan_joins_the_download_that_is_under_way(raw: RawClient, hub: 
         ({"type": "starSign", "starSign": "lion"}, "Q4_K_M"),
     ],
 )
-async def test_the_clients_preference_counts_if_there_is_such_a_one(
+async def test_the_preference_of_the_client_is_selected_if_it_exists(
     raw: RawClient, wish: Json, quantization: str
 ) -> None:
     _, plan = await open_plan(raw, wish)
     assert selected(plan) == quantization
 
 
-async def test_a_plan_for_what_is_not_there_says_so(raw: RawClient, hub: LocalHub) -> None:
+async def test_a_plan_for_a_repository_without_models_is_refused(raw: RawClient, hub: LocalHub) -> None:
     hub.add("acme/pictures", {"a.safetensors": b"x"})
     for name, problem in (
         ("acme/nothing", "no such repository"),
@@ -249,7 +249,7 @@ async def test_artifacts_of_lm_studios_hub_are_refused(raw: RawClient) -> None:
     assert refused.value.code == "generic.engineDoesNotSupportFeature"
 
 
-async def test_a_selection_that_makes_no_sense_ends_the_plan(raw: RawClient) -> None:
+async def test_an_invalid_selection_ends_the_plan(raw: RawClient) -> None:
     for change, problem in (
         ({"nodeIndex": 1}, "its index is 0, not 1"),
         ({"selectedDownloadOptionIndex": 3}, "There are 3 download options"),
@@ -263,7 +263,7 @@ async def test_a_selection_that_makes_no_sense_ends_the_plan(raw: RawClient) -> 
             await raw.packets(channel)
 
 
-async def test_a_client_cannot_fill_the_memory_with_packets_that_nobody_reads(
+async def test_more_than_100_unread_packets_end_the_plan(
     raw: RawClient, hub: LocalHub
 ) -> None:
     channel = await raw.open("createDownloadPlan", {"target": target()})
@@ -303,7 +303,7 @@ def option(quantization: str, *, recommended: bool = False) -> DownloadOption:
     )
 
 
-def test_where_nothing_fits_nothing_is_selected_but_can_be() -> None:
+def test_no_option_is_selected_if_none_fits_but_the_client_can_select_one() -> None:
     plan = Plan(TINY, [option("Q4_0"), option("Q8_0")], keys={})
     assert plan.show().nodes[0].selected_download_option_index is None  # type: ignore[union-attr]
     with pytest.raises(LMStudioServerError, match="fits into the memory"):
@@ -314,13 +314,13 @@ def test_where_nothing_fits_nothing_is_selected_but_can_be() -> None:
     assert plan.to_download() == option("Q8_0")
 
 
-def test_a_quantization_that_is_wished_for_is_downloaded_although_another_one_is_here() -> None:
+def test_the_preferred_quantization_is_downloaded_although_another_one_is_present() -> None:
     keys = {f"{TINY}/tiny-Q4_0.gguf": "tiny"}
     options = [option("Q4_0", recommended=True), option("Q8_0")]
     wishes = DownloadPlanOptions(resolution_preference=[QuantNamePreference(quant_name="Q8_0")])
     plan = Plan(TINY, options, keys=keys, wishes=wishes)
     assert plan.to_download() == options[1]
-    # What is here can be taken instead.
+    # The downloaded quantization can be selected instead.
     plan.select(
         SelectDownloadOption(node_index=0, selected_download_option_index=None, requested_plan_version=5)
     )
@@ -328,7 +328,7 @@ def test_a_quantization_that_is_wished_for_is_downloaded_although_another_one_is
     assert plan.show().version == 5
 
 
-def test_the_first_wish_that_can_be_fulfilled_counts() -> None:
+def test_the_first_preference_that_can_be_met_is_selected() -> None:
     wishes = DownloadPlanOptions(
         resolution_preference=[
             Unknown(),

@@ -1,4 +1,4 @@
-"""Downloading models through the embedded server: resumed, checked, shared, and never half under a model key."""
+"""Downloads through the embedded server: they are resumed, verified, shared, and listed only when complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE = "tiny-Q4_K_M.gguf"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A model that says "Hello there"."""
+    """The content of a model that generates "Hello there"."""
     return write_llm(tmp_path_factory.mktemp("model") / "model.gguf").read_bytes()
 
 
@@ -72,7 +72,7 @@ async def option_of(client: AsyncClient, quantization: str = "Q4_K_M") -> AsyncM
 
 
 async def begin(raw: RawClient, hub: LocalHub) -> int:
-    """Open a channel for the model, and wait until some of it is there."""
+    """Open a channel that downloads the model, and wait for the first bytes."""
     identifier = f"{TINY}@{hub.repositories[TINY].commit}/{FILE}"
     channel = await raw.open("downloadModel", {"downloadIdentifier": identifier})
     while True:
@@ -127,7 +127,7 @@ async def test_raw_packets_are_those_of_lm_studio(raw: RawClient, hub: LocalHub,
     assert success == {"type": "success", "defaultIdentifier": "tiny"}
 
 
-async def test_a_cancelled_download_is_no_model_and_the_next_one_goes_on_from_it(
+async def test_a_cancelled_download_is_not_listed_and_the_next_one_resumes_it(
     client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     option = await option_of(client)
@@ -155,7 +155,7 @@ async def test_a_cancelled_download_is_no_model_and_the_next_one_goes_on_from_it
     assert (folder / TINY / FILE).read_bytes() == model
 
 
-async def test_a_client_that_goes_away_stops_its_download(
+async def test_a_disconnecting_client_stops_its_download(
     server: EmbeddedServer, hub: LocalHub, client: AsyncClient, folder: Path
 ) -> None:
     hub.pause_at(100_000)
@@ -171,7 +171,7 @@ async def test_a_client_that_goes_away_stops_its_download(
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed"])
-async def test_what_ends_a_download_between_two_pieces_leaves_no_generator_half_way(end: str) -> None:
+async def test_an_interrupted_download_closes_all_its_generators(end: str) -> None:
     ended: list[str] = []
 
     async def socket() -> AsyncIterator[bytes]:
@@ -201,7 +201,7 @@ async def test_what_ends_a_download_between_two_pieces_leaves_no_generator_half_
     assert scope.cancelled_caught == (end == "cancelled")
 
 
-async def test_a_disk_that_gets_full_ends_the_download(
+async def test_a_full_disk_ends_the_download(
     client: AsyncClient, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(file: PartialFile, data: bytes) -> None:
@@ -215,7 +215,7 @@ async def test_a_disk_that_gets_full_ends_the_download(
     assert await option.download() == "tiny"
 
 
-async def test_two_clients_share_a_download_and_one_may_leave(
+async def test_two_clients_share_a_download_and_one_may_cancel(
     server: EmbeddedServer, raw: RawClient, hub: LocalHub, model: bytes
 ) -> None:
     hub.pause_at(100_000)
@@ -231,7 +231,7 @@ async def test_two_clients_share_a_download_and_one_may_leave(
     assert hub.downloads == [FILE]
 
 
-async def test_a_download_asked_for_again_while_it_is_being_cancelled_succeeds(
+async def test_a_download_requested_again_during_its_cancellation_succeeds(
     raw: RawClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     hub.pause_at(100_000)
@@ -245,7 +245,7 @@ async def test_a_download_asked_for_again_while_it_is_being_cancelled_succeeds(
     assert (folder / TINY / FILE).read_bytes() == model
 
 
-async def test_a_server_that_ends_keeps_what_came(hub: LocalHub, folder: Path, model: bytes) -> None:
+async def test_a_server_that_stops_keeps_the_partial_file(hub: LocalHub, folder: Path, model: bytes) -> None:
     hub.pause_at(100_000)
     with anyio.fail_after(10):
         async with EmbeddedServer(folder) as server, connected(server, "repository") as raw:
@@ -256,7 +256,7 @@ async def test_a_server_that_ends_keeps_what_came(hub: LocalHub, folder: Path, m
     assert model.startswith(came)
 
 
-async def test_a_connection_that_breaks_is_made_again_where_it_broke(
+async def test_a_download_resumes_at_the_byte_where_the_connection_broke(
     client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     hub.cut_after = [50_000, 120_000]
@@ -265,7 +265,7 @@ async def test_a_connection_that_breaks_is_made_again_where_it_broke(
     assert (folder / TINY / FILE).read_bytes() == model
 
 
-async def test_a_hub_that_always_begins_anew_is_put_up_with(
+async def test_a_download_succeeds_from_a_hub_that_ignores_ranges(
     client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     hub.cut_after = [50_000]
@@ -275,7 +275,7 @@ async def test_a_hub_that_always_begins_anew_is_put_up_with(
 
 
 @pytest.mark.parametrize("large", [True, False])
-async def test_other_bytes_than_the_hub_announced_never_become_a_model(
+async def test_a_file_with_a_wrong_hash_never_becomes_a_model(
     client: AsyncClient, hub: LocalHub, folder: Path, large: bool
 ) -> None:
     repository = hub.repositories[TINY]
@@ -290,7 +290,7 @@ async def test_other_bytes_than_the_hub_announced_never_become_a_model(
     assert await option.download() == "tiny"
 
 
-async def test_a_partial_file_that_is_damaged_is_found_out(
+async def test_a_damaged_partial_file_is_detected(
     client: AsyncClient, hub: LocalHub, folder: Path
 ) -> None:
     option = await option_of(client)
@@ -320,7 +320,7 @@ async def test_a_file_that_is_no_model_is_removed_again(
     assert files(folder) == []
 
 
-async def test_what_is_there_already_is_not_downloaded_again(
+async def test_a_file_with_the_right_hash_is_not_downloaded_again(
     client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     place = folder / TINY / FILE
@@ -334,7 +334,7 @@ async def test_what_is_there_already_is_not_downloaded_again(
     assert place.read_bytes() == model
 
 
-async def test_what_models_see_with_is_downloaded_once(
+async def test_a_projector_of_two_models_is_downloaded_once(
     client: AsyncClient, hub: LocalHub, tmp_path: Path, model: bytes
 ) -> None:
     projector = write_projector(tmp_path / "eye.gguf").read_bytes()
@@ -368,14 +368,14 @@ async def test_a_gated_model_needs_a_token(
     assert await option.download() == "tiny"
 
 
-async def test_a_model_that_has_no_room_on_the_disk_is_not_begun(client: AsyncClient, hub: LocalHub) -> None:
+async def test_a_download_that_exceeds_the_free_disk_space_is_not_started(client: AsyncClient, hub: LocalHub) -> None:
     hub.repositories[TINY].announced_sizes[FILE] = 10**17
     with pytest.raises(LMStudioServerError, match="too little free space: the download needs 100000000.0 GB"):
         await (await option_of(client)).download()
     assert hub.downloads == []
 
 
-async def test_what_has_left_the_hub_since_is_said_to_be_gone(
+async def test_a_file_that_was_removed_from_the_hub_is_an_error(
     client: AsyncClient, hub: LocalHub, raw: RawClient
 ) -> None:
     option = await option_of(client)
@@ -387,7 +387,7 @@ async def test_what_has_left_the_hub_since_is_said_to_be_gone(
         await raw.packets(await raw.open("downloadModel", {"downloadIdentifier": identifier}))
 
 
-async def test_a_hub_that_fails_for_long_fails_the_download_and_keeps_what_came(
+async def test_a_hub_that_fails_for_long_fails_the_download_and_keeps_the_partial_file(
     client: AsyncClient, hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmstudio_async.embedded._hub._FIRST_PAUSE", 0.0)
@@ -398,7 +398,7 @@ async def test_a_hub_that_fails_for_long_fails_the_download_and_keeps_what_came(
     assert [(folder / partial).stat().st_size for partial in files(folder)] == [100_000]
 
 
-async def test_a_file_that_another_program_downloads_is_left_to_it(
+async def test_a_file_that_another_program_is_downloading_is_refused(
     client: AsyncClient, hub: LocalHub, folder: Path, model: bytes
 ) -> None:
     option = await option_of(client)

@@ -1,4 +1,4 @@
-"""Downloads into a models folder with links in it: read through them, never written."""
+"""Downloads into a models folder that contains links: the server reads through them and never writes through them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_download_writes_through_no_link(
     assert [place.name for place in folder.iterdir()] == [link]
 
 
-async def test_download_takes_nothing_for_a_model_that_is_there_by_a_link(
+async def test_download_keeps_a_model_that_is_present_through_a_link(
     option: AsyncModelDownloadOption, folder: Path, elsewhere: Path, model: bytes
 ) -> None:
     (elsewhere / "blob").write_bytes(model)

@@ -1,4 +1,4 @@
-"""Speculative decoding: a draft model that a prediction asks for, and the engine that is started anew for it."""
+"""Speculative decoding: a prediction names a draft model, and the server restarts the engine with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.embedded.raw_client import Json, RawClient, Refused, connected, query
 COUNT = "one two three four five six seven eight nine ten eleven twelve"
 WORDS = "on and on and so "
 DRAFT = "speculativeDecoding."
-#: Longer than the context, each piece another token.
+#: A text that is longer than the context; each piece is a different token.
 STORY = [f" w{number}" for number in range(1200)]
 UNSUPPORTED = "generic.engineDoesNotSupportFeature"
 LOADED_DRAFT = "llm.load.llama.speculativeDecoding."
@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_llm("acme/helper-GGUF/helper-Q8_0.gguf", script=COUNT)
     folder.add_llm("acme/other-helper-GGUF/other-helper-Q8_0.gguf", script=COUNT)
     folder.add_llm("acme/stranger-GGUF/stranger-Q8_0.gguf", script=COUNT.upper())
-    # Has the right words, and is none that the engine could load.
+    # This model has the right vocabulary, but the engine cannot load it.
     folder.add_llm("acme/unloadable-GGUF/unloadable-Q8_0.gguf", script=COUNT, architecture="unheard-of")
     folder.add_llm("acme/endless-GGUF/endless-Q8_0.gguf", script=WORDS, endless=True, context_length=ENDLESS)
     folder.add_llm("acme/chatty-GGUF/chatty-Q8_0.gguf", script=WORDS, endless=True)
@@ -53,12 +53,12 @@ def engine_of(server: EmbeddedServer) -> Engine:
 
 
 def drafts(packets: list[Json]) -> Json:
-    """What the stats say about drafts."""
+    """Return the stats about drafts."""
     return {name: value for name, value in packets[-1]["stats"].items() if "raft" in name}
 
 
 async def waits(client: RawClient, key: str, count: int) -> None:
-    """Wait until so many requests to an instance wait."""
+    """Wait until this many requests to an instance are queued."""
     with anyio.fail_after(20):
         while True:
             parameter = {"specifier": query(key), "throwIfNotFound": True}
@@ -67,10 +67,10 @@ async def waits(client: RawClient, key: str, count: int) -> None:
                 return
 
 
-# -- what it does
+# -- effects of a draft model
 
 
-async def test_a_prediction_with_a_draft_model_says_the_same_and_tells_of_the_drafts(
+async def test_a_prediction_with_a_draft_model_has_the_same_text_and_stats_of_drafts(
     client: RawClient,
 ) -> None:
     without = await ask(client, "tiny", {"temperature": 0})
@@ -90,7 +90,7 @@ async def test_a_prediction_with_a_draft_model_says_the_same_and_tells_of_the_dr
     assert not flags[0]
 
 
-async def test_drafts_are_counted_in_all_of_an_answer_that_is_longer_than_the_context(
+async def test_drafts_are_counted_in_a_whole_answer_that_is_longer_than_the_context(
     client: RawClient,
 ) -> None:
     config = {**DRAFTED, DRAFT + "draftModel": "story-helper", "contextOverflowPolicy": "rollingWindow"}
@@ -102,7 +102,7 @@ async def test_drafts_are_counted_in_all_of_an_answer_that_is_longer_than_the_co
     assert flags.count(True) == found["acceptedDraftTokensCount"] > len(STORY) // 2
 
 
-async def test_the_draft_model_stays_until_a_prediction_wants_none(
+async def test_the_draft_model_stays_loaded_until_a_prediction_names_none(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     await ask(client, "tiny", DRAFTED)
@@ -136,7 +136,7 @@ async def test_the_settings_of_a_prediction_reach_the_draft_model(
     assert found == pytest.approx(expected)
 
 
-async def test_an_unsure_draft_model_proposes_nothing_if_it_has_to_be_sure(client: RawClient) -> None:
+async def test_an_uncertain_draft_model_proposes_nothing_at_a_minimum_probability_of_one(client: RawClient) -> None:
     base = {"temperature": 0, "maxPredictedTokens": checked(20), DRAFT + "draftModel": "dice"}
     sure = drafts(await ask(client, "dice", {**base, DRAFT + "minContinueDraftingProbability": 1}))
     assert (sure["usedDraftModelKey"], sure["totalDraftTokensCount"]) == ("dice", 0)
@@ -144,7 +144,7 @@ async def test_an_unsure_draft_model_proposes_nothing_if_it_has_to_be_sure(clien
     assert any_guess["totalDraftTokensCount"] > 0
 
 
-async def test_a_draft_model_can_be_loaded_ahead(server: EmbeddedServer, client: RawClient) -> None:
+async def test_a_draft_model_can_be_preloaded(server: EmbeddedServer, client: RawClient) -> None:
     await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
     await client.call("preloadDraftModel", {"specifier": query("tiny"), "draftModelKey": "helper"})
     pid = engine_of(server).pid
@@ -182,10 +182,10 @@ async def test_a_draft_model_works_through_the_client(models: Path) -> None:
         assert (answer.stats.accepted_draft_tokens_count or 0) > 0
 
 
-# -- turns
+# -- order of predictions that need different engines
 
 
-async def test_a_prediction_with_another_draft_model_waits_for_those_that_run(client: RawClient) -> None:
+async def test_a_prediction_with_another_draft_model_waits_for_the_running_ones(client: RawClient) -> None:
     running = await begin(client, "endless")
     await first_fragment(client, running)
     waiting = await begin(
@@ -212,14 +212,14 @@ async def test_a_waiting_prediction_can_be_cancelled(server: EmbeddedServer, cli
     packets = await client.packets(waiting)
     assert (text_of(packets), packets[-1]["stats"]["stopReason"]) == ("", "userStopped")
     await waits(client, "endless", 0)
-    # Who waited behind it has nothing to wait for any more.
+    # The predictions that were queued behind it do not have to wait any more.
     assert text_of(await ask(client, "endless", {"maxPredictedTokens": checked(1)}))
     assert engine_of(server).pid == pid
     await client.cancel(running)
     await client.packets(running)
 
 
-async def test_many_predictions_that_want_different_engines_are_all_answered(client: RawClient) -> None:
+async def test_many_predictions_that_need_different_engines_are_all_answered(client: RawClient) -> None:
     await ask(client, "tiny")
     channels = [await begin(client, "tiny", {} if number % 3 else DRAFTED) for number in range(9)]
     for number, channel in enumerate(channels):
@@ -237,7 +237,7 @@ async def test_a_prediction_can_have_its_own_number_of_threads(
     assert engine_of(server).spec.threads == 1
 
 
-async def test_an_instance_whose_file_is_gone_refuses_another_engine_and_stays(tmp_path: Path) -> None:
+async def test_an_instance_whose_file_is_gone_refuses_a_restart_and_stays_loaded(tmp_path: Path) -> None:
     folder = ModelsFolder(tmp_path)
     path = folder.add_llm("tiny", script="Hello there")
     async with EmbeddedServer(tmp_path, threads=1) as server, lms.AsyncClient(server) as client:
@@ -248,7 +248,7 @@ async def test_an_instance_whose_file_is_gone_refuses_another_engine_and_stays(t
         assert (await llm.respond("Go")).content == "Hello there"
 
 
-async def test_tokens_are_counted_by_whatever_engine_there_is(
+async def test_counting_tokens_does_not_restart_the_engine(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     await ask(client, "tiny", DRAFTED)
@@ -265,7 +265,7 @@ async def test_tokens_are_counted_by_whatever_engine_there_is(
     assert engine_of(server).pid == pid
 
 
-# -- what can go wrong
+# -- failures
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ async def test_a_model_is_not_loaded_with_a_draft_model_that_cannot_draft(
         ({"draftModel": "helper", "numReuseTokens": 5}, "numReuseTokens"),
     ],
 )
-async def test_settings_that_contradict_each_other_are_refused(
+async def test_contradictory_draft_settings_are_refused(
     client: RawClient, settings: Json, words: str
 ) -> None:
     with pytest.raises(Refused, match=words):
@@ -322,7 +322,7 @@ async def test_settings_that_contradict_each_other_are_refused(
 
 
 @pytest.mark.parametrize("path", ["first", "draft"])
-async def test_a_crash_is_noticed_before_and_after_the_engine_was_started_anew(
+async def test_a_crash_is_noticed_before_and_after_a_restart_of_the_engine(
     server: EmbeddedServer, client: RawClient, path: str
 ) -> None:
     await ask(client, "tiny", DRAFTED if path == "draft" else {})
@@ -336,7 +336,7 @@ async def test_a_crash_is_noticed_before_and_after_the_engine_was_started_anew(
 
 @pytest.fixture
 def held_start(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
-    """Engines with a draft model never get ready; the event tells that one is being started."""
+    """Keep engines with a draft model from becoming ready; the event is set once such an engine is being started."""
     starting = anyio.Event()
     start = Engine.start
 
@@ -355,7 +355,7 @@ def held_start(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
     return starting
 
 
-async def test_a_model_can_be_unloaded_while_its_engine_is_started_anew(
+async def test_a_model_can_be_unloaded_while_its_engine_restarts(
     server: EmbeddedServer, client: RawClient, held_start: anyio.Event
 ) -> None:
     with nothing_left_behind():
@@ -377,18 +377,18 @@ async def _is_refused(client: RawClient, counting: Json) -> None:
     assert refused.value.code == "generic.specificModelUnloaded"
 
 
-async def test_a_prediction_is_cancelled_at_once_while_the_engine_is_started_anew(
+async def test_a_prediction_is_cancelled_at_once_while_the_engine_restarts(
     client: RawClient, held_start: anyio.Event
 ) -> None:
     channel = await begin(client, "tiny", DRAFTED)
     await held_start.wait()
     await client.cancel(channel)
     assert (await client.packets(channel))[-1]["stats"]["stopReason"] == "userStopped"
-    # Nobody wants that engine any more, however long it would take to start.
+    # The server abandons the start of that engine, however long it would take.
     assert text_of(await ask(client, "tiny")) == COUNT
 
 
-async def test_a_server_that_stops_while_an_engine_is_started_anew_leaves_nothing(
+async def test_a_server_that_stops_while_an_engine_restarts_leaves_no_worker(
     models: Path, held_start: anyio.Event
 ) -> None:
     with nothing_left_behind():
@@ -397,7 +397,7 @@ async def test_a_server_that_stops_while_an_engine_is_started_anew_leaves_nothin
             await held_start.wait()
 
 
-async def test_a_model_whose_engine_cannot_be_started_again_is_gone_and_says_why(
+async def test_a_model_whose_engine_cannot_be_restarted_is_unloaded_with_an_error(
     server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(client, "tiny")

@@ -1,4 +1,4 @@
-"""Embedding models as people have them: odd contexts, other poolings, and files that only look like one."""
+"""Embedding models with odd contexts and unusual poolings, and files that only look like embedding models."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_reranker_is_neither_listed_nor_loaded(models: ModelsFolder, key: 
                 await namespace.model(key)
 
 
-def test_classifier_without_pooling_is_known_by_its_tensors(models: ModelsFolder) -> None:
+def test_classifier_without_pooling_is_recognized_by_its_tensors(models: ModelsFolder) -> None:
     file = models.add_embedding("old-reranker")
     data = file.read_bytes().replace(b"bert.pooling_type", b"bert.pooling_kind")
     file.write_bytes(data.replace(b"token_embd_norm.bias", b"cls.output.weight.--"))
@@ -54,7 +54,7 @@ def test_classifier_without_pooling_is_known_by_its_tensors(models: ModelsFolder
     assert "it is a reranker" in catalog.broken["test/old-reranker-GGUF/old-reranker-Q4_K_M.gguf"]
 
 
-async def test_embedding_model_without_a_pooling_gives_the_mean(models: ModelsFolder) -> None:
+async def test_embedding_model_without_a_pooling_returns_the_mean(models: ModelsFolder) -> None:
     file = models.add_embedding("plain")
     silent = models.add_embedding("silent")
     silent.write_bytes(file.read_bytes().replace(b"bert.pooling_type", b"bert.pooling_kind"))
@@ -102,7 +102,7 @@ def test_llm_by_architecture_is_an_embedding_model_by_its_name(
 
 
 async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: ModelsFolder) -> None:
-    # Each letter has a vector of its own here: the mean of them is another one than the last.
+    # Each letter has a vector of its own here, so the mean differs from the vector of the last letter.
     models.add_llm("tiny-embedding", script=None)
     models.add_llm("other", script=None, metadata={"llama.pooling_type": 3})
     async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
@@ -114,7 +114,7 @@ async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: Mo
         assert vector == await by_key.embed("first last")
 
 
-async def test_llm_by_all_signs_embeds_if_the_owner_of_the_server_says_so(models: ModelsFolder) -> None:
+async def test_llm_is_an_embedding_model_if_a_pattern_of_embedding_models_matches_it(models: ModelsFolder) -> None:
     # Each letter has a vector of its own here.
     models.add_llm("acme/Encoder-GGUF/Encoder-Q8_0.gguf", script=None)
     models.add_llm("acme/chatty-GGUF/chatty-Q8_0.gguf", script=None)
@@ -147,7 +147,7 @@ async def test_llm_by_all_signs_embeds_if_the_owner_of_the_server_says_so(models
         ("text-embedding-*", False),
     ],
 )
-def test_pattern_of_embedding_models_fits_a_whole_key_or_path(
+def test_pattern_of_embedding_models_matches_a_whole_key_or_path(
     models: ModelsFolder, pattern: str, is_met: bool
 ) -> None:
     models.add_llm("acme/Enc-GGUF/Enc-v2-Q8_0.gguf")
@@ -155,12 +155,12 @@ def test_pattern_of_embedding_models_fits_a_whole_key_or_path(
     assert (entry.type == "embedding") == is_met
 
 
-def test_reranker_stays_one_whatever_it_is_said_to_be(models: ModelsFolder) -> None:
+def test_reranker_is_not_listed_even_if_a_pattern_matches_it(models: ModelsFolder) -> None:
     models.add_llm("rr", metadata={"llama.pooling_type": 4})
     assert Catalog(models.folder, EmbeddingNames(["*"])).scan() == []
 
 
 @pytest.mark.parametrize("patterns", ["bge", [""], [" "], [None], [b"bge"]])
-def test_embedding_models_that_are_no_patterns_are_an_error(patterns: Any) -> None:
+def test_invalid_patterns_of_embedding_models_raise_value_error(patterns: Any) -> None:
     with pytest.raises(LMStudioValueError, match="embedding_models"):
         EmbeddedServer(embedding_models=patterns)

@@ -1,4 +1,4 @@
-"""Loaded models in the real engine: answering, and ending."""
+"""Loaded models in the real engine: their answers, and their end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def nothing_is_left() -> Iterator[None]:
 # --- answering ---
 
 
-async def test_a_completion_comes_token_by_token(models: ModelsFolder) -> None:
+async def test_a_completion_is_streamed_token_by_token(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script=["Hello", " there", "!!"])
     async with loaded(model) as engine, engine.complete({"prompt": "x\n"}) as answer:
         frames = [frame async for frame in answer]
@@ -81,17 +81,17 @@ async def test_several_answers_at_a_time_do_not_mix(models: ModelsFolder) -> Non
     assert answers == ["Hello there"] * 4
 
 
-async def test_leaving_an_answer_ends_the_work_on_it(models: ModelsFolder) -> None:
+async def test_closing_an_answer_early_ends_its_generation(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
     async with loaded(model, parallel_sessions=1, context_length=100_000) as engine:
         async with engine.complete({"prompt": "x"}) as answer:
             await anext(answer)
-        # There is one slot: another answer can only come when the endless one has ended.
+        # There is one slot, so another answer can only begin when the endless one has ended.
         async with engine.complete({"prompt": "x", "n_predict": 1}) as answer:
             assert [frame async for frame in answer][-1]["stop_type"] == "limit"
 
 
-async def test_cancelling_a_reader_ends_the_work_on_its_answer(models: ModelsFolder) -> None:
+async def test_cancelling_the_reader_of_an_answer_ends_its_generation(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
     async with loaded(model, parallel_sessions=1, context_length=100_000) as engine:
         with anyio.CancelScope() as scope:
@@ -103,7 +103,7 @@ async def test_cancelling_a_reader_ends_the_work_on_its_answer(models: ModelsFol
             assert [frame async for frame in answer][-1]["stop"] is True
 
 
-async def test_an_answer_is_over_after_its_last_frame_and_after_it_was_closed(models: ModelsFolder) -> None:
+async def test_an_answer_yields_nothing_after_its_last_frame_and_after_aclose(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         async with engine.complete({"prompt": "x"}) as answer:
             async for _ in answer:
@@ -113,15 +113,15 @@ async def test_an_answer_is_over_after_its_last_frame_and_after_it_was_closed(mo
         assert [frame async for frame in answer] == []
 
 
-async def test_text_becomes_tokens(models: ModelsFolder) -> None:
-    # In these models a byte that is a letter of its own has itself as its token.
+async def test_tokenize_returns_one_token_per_letter(models: ModelsFolder) -> None:
+    # In these models each of these bytes is a token of its own, and the tokens are numbered like the bytes.
     async with loaded(models.add_llm("a/b/c.gguf", script=["Hello", " there"])) as engine:
         tokens = await engine.tokenize("ab", add_special=False)
     assert len(tokens) == 2
     assert tokens[1] == tokens[0] + 1
 
 
-async def test_a_conversation_becomes_a_prompt(models: ModelsFolder) -> None:
+async def test_apply_template_formats_a_chat_as_a_prompt(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         prompt = await engine.apply_template([{"role": "user", "content": "Who?"}])
     assert "<|im_start|>user\nWho?<|im_end|>" in prompt
@@ -137,7 +137,7 @@ async def test_a_template_sees_tools_and_variables(models: ModelsFolder) -> None
     assert prompt.startswith("add/good/hi")
 
 
-async def test_with_a_projector_a_model_takes_images(models: ModelsFolder) -> None:
+async def test_a_model_with_a_projector_accepts_images(models: ModelsFolder) -> None:
     eye = models.add_projector("a/b/mmproj.gguf")
     image = "data:image/png;base64," + base64.b64encode(png(255, 0, 0, width=48)).decode()
     parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": image}}]
@@ -155,7 +155,7 @@ async def test_different_texts_have_different_vectors(models: ModelsFolder) -> N
     assert sum(value * value for value in one) == pytest.approx(1.0, abs=1e-4)
 
 
-async def test_a_text_longer_than_the_context_is_refused_and_the_engine_goes_on(models: ModelsFolder) -> None:
+async def test_a_text_longer_than_the_context_is_refused_and_the_engine_keeps_working(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), context_length=256) as engine:
         with pytest.raises(EngineRequestError) as caught:
             async with engine.complete({"prompt": "x" * 400}):
@@ -166,7 +166,7 @@ async def test_a_text_longer_than_the_context_is_refused_and_the_engine_goes_on(
         assert await said(engine) == "Hello there"
 
 
-async def test_a_bad_request_is_refused_with_the_engines_words(models: ModelsFolder) -> None:
+async def test_a_bad_request_is_refused_with_the_message_of_the_engine(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         with pytest.raises(EngineRequestError, match="prompt"):
             async with engine.complete({"prompt": 1.5}):
@@ -177,7 +177,7 @@ async def test_a_bad_request_is_refused_with_the_engines_words(models: ModelsFol
 
 async def test_an_engine_that_logs_much_never_waits_for_a_reader(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), verbose=True) as engine:
-        # A pipe holds 64 KiB; each of these leaves more than one.
+        # A pipe holds 64 KiB; the log of each answer has more than 1 KiB.
         for _ in range(70):
             await said(engine)
         assert len(engine.log) == 200
@@ -188,7 +188,7 @@ async def test_an_engine_that_logs_much_never_waits_for_a_reader(models: ModelsF
 
 @needs_proc
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.8])
-async def test_cancelling_a_load_leaves_nothing(models: ModelsFolder, phase: float) -> None:
+async def test_cancelling_a_load_leaves_no_worker(models: ModelsFolder, phase: float) -> None:
     model = models.add_llm("a/b/c.gguf", padding_mb=96)
     seen: list[set[int]] = []
     with anyio.fail_after(30), anyio.CancelScope() as scope:
@@ -205,7 +205,7 @@ async def test_cancelling_a_load_leaves_nothing(models: ModelsFolder, phase: flo
 
 
 @needs_proc
-async def test_closing_ends_the_process_once_and_for_all(models: ModelsFolder) -> None:
+async def test_aclose_ends_the_process_and_may_be_called_again(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         assert workers() == {engine.pid}
         async with anyio.create_task_group() as tasks:
@@ -219,7 +219,7 @@ async def test_closing_ends_the_process_once_and_for_all(models: ModelsFolder) -
 
 
 async def test_unloading_ends_a_running_answer(models: ModelsFolder) -> None:
-    # So long that it cannot all have been said before anybody reads it.
+    # The answer is so long that the engine cannot finish it before the test reads it.
     model = models.add_llm("a/b/c.gguf", script="on and on ", endless=True, context_length=100_000)
     async with loaded(model, context_length=100_000) as engine:
         with pytest.raises(EngineFailure) as caught:
@@ -244,7 +244,7 @@ async def test_a_crash_in_the_middle_of_an_answer_is_an_error(models: ModelsFold
             await engine.tokenize("x", add_special=False)
 
 
-async def test_a_crash_is_noticed_by_whoever_waits_for_it(models: ModelsFolder) -> None:
+async def test_wait_exit_returns_the_exit_code_of_a_crash(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         codes: list[int] = []
 
@@ -287,7 +287,7 @@ anyio.run(main)
                 os.close(worker)
 
 
-async def test_an_engine_that_is_not_installed_is_told_apart(
+async def test_a_failure_to_import_the_engine_is_reported_as_missing_engine(
     models: ModelsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "xllamacpp.py").write_text("raise ImportError('not for this machine')")

@@ -1,4 +1,4 @@
-"""What a worker answers over HTTP arrives whole, however the network cuts it, and a broken answer is told as such."""
+"""Answers of a worker over HTTP arrive whole, however the network splits them; a broken answer raises LinkBroken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @asynccontextmanager
 async def answering(*pieces: bytes) -> AsyncIterator[Link]:
-    """A link to somebody who answers one request with these pieces, and hangs up."""
+    """Yield a link to a server that answers one request with these pieces, then closes the connection."""
 
     async def answer(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -54,7 +54,7 @@ async def test_a_streamed_answer_is_the_contents_of_its_chunks() -> None:
         assert await body(link) == b"one two\r\nthree"
 
 
-async def test_an_answer_without_chunks_is_as_long_as_it_says() -> None:
+async def test_an_answer_without_chunks_is_as_long_as_its_content_length() -> None:
     async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole") as link:
         assert await body(link) == b"whole"
 
@@ -70,14 +70,14 @@ async def test_an_answer_without_chunks_is_as_long_as_it_says() -> None:
     ],
     ids=["no last chunk", "half a chunk", "no chunk at all", "too short", "nothing"],
 )
-async def test_an_answer_that_breaks_off_is_told_from_a_whole_one(answer: bytes) -> None:
+async def test_an_incomplete_answer_raises_link_broken(answer: bytes) -> None:
     async with answering(answer) as link:
         with pytest.raises(LinkBroken):
             await body(link)
 
 
 @given(contents=st.lists(st.binary(min_size=1, max_size=40)), cuts=st.lists(st.integers(1, 30), min_size=1))
-def test_chunks_are_found_wherever_the_network_cuts_them(
+def test_chunks_are_found_wherever_the_network_splits_them(
     contents: Sequence[bytes], cuts: Sequence[int]
 ) -> None:
     sent = b"".join(map(chunk, contents)) + b"0\r\n\r\n"

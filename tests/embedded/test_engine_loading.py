@@ -31,20 +31,20 @@ def nothing_is_left() -> Iterator[None]:
 # --- load parameters, as the engine shows them ---
 
 
-async def test_the_context_length_and_the_sessions_are_as_asked_for(models: ModelsFolder) -> None:
+async def test_the_engine_has_the_requested_context_length_and_sessions(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf"), context_length=768, parallel_sessions=3) as engine:
         properties = await engine.properties()
     assert properties["default_generation_settings"]["n_ctx"] == 768
     assert properties["total_slots"] == 3
 
 
-async def test_whether_there_is_a_gpu_is_known(models: ModelsFolder) -> None:
+async def test_has_gpu_is_true_if_the_engine_finds_a_gpu(models: ModelsFolder) -> None:
     xllamacpp = pytest.importorskip("xllamacpp")
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
         assert engine.has_gpu == any("GPU" in device["type"].name for device in xllamacpp.get_device_info())
 
 
-async def test_a_seed_makes_chance_repeatable(models: ModelsFolder) -> None:
+async def test_a_seed_makes_sampling_repeatable(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script=None)
     body = {"temperature": 1.0, "max_tokens": 30}
     async with loaded(model, seed=7) as first, loaded(model, seed=7) as same, loaded(model, seed=8) as other:
@@ -89,7 +89,7 @@ async def test_a_draft_model_proposes_tokens(models: ModelsFolder) -> None:
         ({"context_checkpoints": 5}, "context checkpoints enabled, max = 5"),
     ],
 )
-async def test_the_engine_loads_as_it_is_told(models: ModelsFolder, load: dict[str, Any], line: str) -> None:
+async def test_the_engine_applies_each_load_parameter(models: ModelsFolder, load: dict[str, Any], line: str) -> None:
     async with loaded(models.add_llm("a/b/c.gguf"), verbose=True, **load) as engine:
         # The engine writes its log from a thread of its own, and nothing announces a line.
         while not any(line in " ".join(logged.split()) for logged in engine.log):  # noqa: ASYNC110
@@ -103,7 +103,7 @@ def test_at_least_one_thread_is_used_by_default() -> None:
 # --- progress and failures of a load ---
 
 
-async def test_progress_of_a_big_file_is_fine_and_never_falls(models: ModelsFolder) -> None:
+async def test_progress_of_a_big_file_has_small_steps_and_never_falls(models: ModelsFolder) -> None:
     progress: list[float] = []
     with anyio.fail_after(30):
         engine = await Engine.start(spec(models.add_llm("a/b/c.gguf", padding_mb=96)), progress.append)
@@ -115,7 +115,7 @@ async def test_progress_of_a_big_file_is_fine_and_never_falls(models: ModelsFold
     assert all(fraction < 1.0 for fraction in progress[:-1])
 
 
-async def test_a_load_that_reads_nothing_ahead_still_ends_at_one(models: ModelsFolder) -> None:
+async def test_progress_of_a_load_without_mmap_ends_at_one(models: ModelsFolder) -> None:
     progress: list[float] = []
     with anyio.fail_after(30):
         engine = await Engine.start(spec(models.add_llm("a/b/c.gguf"), mmap=False), progress.append)
@@ -148,7 +148,7 @@ async def test_a_missing_file_fails_with_its_name(tmp_path: Path) -> None:
     assert "gone.gguf" in failure.reason
 
 
-async def test_load_parameters_that_contradict_each_other_fail_with_a_reason(models: ModelsFolder) -> None:
+async def test_contradictory_load_parameters_fail_with_a_reason(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf")
     failure = await why_it_fails(model, v_cache_type="q4_0", flash_attention="off")
     assert "flash_attn" in failure.reason
@@ -156,13 +156,13 @@ async def test_load_parameters_that_contradict_each_other_fail_with_a_reason(mod
     assert failure.reason.startswith("Unexpected token")
 
 
-async def test_what_cannot_be_done_is_refused_before_a_process_is_started(models: ModelsFolder) -> None:
+async def test_an_unsupported_load_parameter_fails_before_a_process_is_started(models: ModelsFolder) -> None:
     failure = await why_it_fails(models.add_llm("a/b/c.gguf"), num_experts=2)
     assert "num_experts" in failure.reason
     assert failure.exit_code is None
 
 
-async def test_what_the_progress_callback_raises_ends_the_load(models: ModelsFolder) -> None:
+async def test_an_exception_of_the_progress_callback_ends_the_load(models: ModelsFolder) -> None:
     def stop(_: float) -> None:
         raise ZeroDivisionError
 

@@ -20,7 +20,7 @@ from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
 
 EVERY = [(namespace, name) for namespace in NAMESPACES for name in endpoints(namespace)]
-#: Refused although the client has methods for them.
+#: Endpoints that the server refuses although the client has methods for them.
 OF_THE_APP = {("system", name) for name in ("startHttpServer", "stopHttpServer", "requestShutdown")}
 REFUSED = OF_THE_APP | {(namespace, row.name) for namespace, rows in UNTYPED.items() for row in rows}
 
@@ -32,7 +32,7 @@ async def server(tmp_path: Path, hub: LocalHub) -> AsyncIterator[EmbeddedServer]
 
 
 def least(kind: Any) -> Any:
-    """The smallest JSON that an endpoint takes as its parameter."""
+    """Return the smallest JSON that an endpoint accepts as its parameter."""
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return least(next(option for option in typing.get_args(kind) if option not in (None, Unknown)))
     if isinstance(kind, type) and attrs.has(kind):
@@ -50,7 +50,7 @@ def least(kind: Any) -> Any:
 
 
 async def refusal_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
-    """Use an endpoint; how it was refused, if it was."""
+    """Use an endpoint, and return its error if the server refuses it."""
     try:
         if not isinstance(endpoint, ChannelEndpoint):
             await raw.call(endpoint.name, endpoint.parameter and least(endpoint.parameter))
@@ -58,7 +58,7 @@ async def refusal_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
             channel = await raw.open(endpoint.name, endpoint.creation and least(endpoint.creation))
             if endpoint.name == "streamLogs":
                 await raw.tell(channel, type="stop")
-            # This one says nothing as long as all is well.
+            # The server sends nothing over this channel as long as it runs.
             if endpoint.name != "alive":
                 await raw.packets(channel)
     except Refused as refused:
@@ -67,15 +67,15 @@ async def refusal_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
 
 
 @pytest.mark.parametrize(("namespace", "name"), EVERY)
-async def test_an_endpoint_is_answered_or_refused_in_words(
+async def test_an_endpoint_is_answered_or_refused_with_a_reason(
     server: EmbeddedServer, namespace: str, name: str
 ) -> None:
     async with connected(server, namespace) as raw:
         refused = await refusal_of(raw, endpoints(namespace)[name])
-        # No warning: what was sent is right, and known.
+        # There is no warning, because the endpoint is known and the frames are valid.
         assert await raw.silence() == []
     if (namespace, name) not in REFUSED:
-        # What is asked for may not exist: then the error is about that.
+        # The requested object may not exist; then the error is about the object.
         assert refused is None or f"{namespace}.{name}" not in refused.error["title"]
         assert refused is None or "Internal server error" not in refused.error["title"]
         return
@@ -85,14 +85,14 @@ async def test_an_endpoint_is_answered_or_refused_in_words(
     assert refused.error["suggestion"].endswith((".", '"'))
 
 
-async def test_for_users_a_refusal_is_an_error_of_a_class_of_its_own(server: EmbeddedServer) -> None:
+async def test_a_refused_endpoint_raises_unsupported_feature_error(server: EmbeddedServer) -> None:
     async with AsyncClient(server) as client:
         with pytest.raises(LMStudioUnsupportedFeatureError, match="Ctrl-C or SIGTERM") as caught:
             await client.system.request_shutdown()
     assert caught.value.display_data["feature"] == "system.requestShutdown"
 
 
-async def test_nobody_is_logged_in_at_lm_studios_hub(server: EmbeddedServer) -> None:
+async def test_the_server_is_never_logged_in_at_lm_studios_hub(server: EmbeddedServer) -> None:
     async with connected(server, "repository") as raw:
         assert await raw.call("isAuthenticated") == {"authenticated": False}
         assert await raw.call("getAuthenticationStatus") == {"authenticationStatus": {"type": "none"}}
@@ -102,7 +102,7 @@ async def test_nobody_is_logged_in_at_lm_studios_hub(server: EmbeddedServer) -> 
     assert link["deviceIdentifier"] is None
 
 
-async def test_there_is_no_experiment_to_be_switched_on(server: EmbeddedServer) -> None:
+async def test_an_experiment_flag_cannot_be_switched_on(server: EmbeddedServer) -> None:
     async with AsyncClient(server) as client:
         assert await client.system.get_experiment_flags() == []
         await client.system.set_experiment_flag("turbo", value=False)

@@ -1,4 +1,4 @@
-"""Every key of every config makes a difference or is refused: none is quietly ignored."""
+"""Every key of every config makes a difference or is refused; none is silently ignored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANUAL = {
     f"{place}{role}": "|" for place in ("before", "after") for role in ("System", "User", "Assistant")
 }  # fmt: skip
 
-#: A value that is not the default, and what has to be beside it.
+#: For each key a value that is not the default.
 PREDICTION: dict[str, Any] = {
     "temperature": 0.5,
     "contextOverflowPolicy": "rollingWindow",
@@ -124,7 +124,7 @@ REFUSED_LOAD: dict[str, Any] = {
     "load.gpuStrictVramCap": True,
     "envVars": {"HSA_OVERRIDE_GFX_VERSION": "10"},
 }  # fmt: skip
-# A switch for what draftModel does already, and what clients write beside the key of the engine that is meant.
+# draftSimple repeats draftModel; clients set autoFit of other engines beside the key of the engine that they mean.
 SAYS_NOTHING = {
     "llm.load.llama.speculativeDecoding.draftSimple",
     "llm.load.mlx.autoFit",
@@ -147,7 +147,7 @@ def tiny(catalog: Catalog) -> CatalogEntry:
 
 
 def asked_of_the_engine(catalog: Catalog, entry: CatalogEntry, values: Mapping[str, Any]) -> list[Any]:
-    """All that a prediction config decides."""
+    """Return everything that a prediction config determines."""
     given = {f"llm.prediction.{name}": value for name, value in values.items()}
     sampling = read_sampling(given, template=THINKING, loaded={})
     draft = None if sampling.draft_key is None else catalog.resolve(sampling.draft_key, "llm")[0]
@@ -159,7 +159,7 @@ def test_the_tables_have_every_key() -> None:
     predictions = {f"llm.prediction.{name}" for name in PREDICTION.keys() | REFUSED_PREDICTION.keys()}
     assert predictions == {key for key in KEYS if key.startswith("llm.prediction.")}
     loads = LOAD.keys() | REFUSED_LOAD.keys() | SAYS_NOTHING
-    # What retrieval is set to is no setting of a load or a prediction.
+    # The keys of retrieval are settings of neither a load nor a prediction.
     assert loads | predictions == {key for key in KEYS if not key.startswith("retrieval.")}
 
 
@@ -216,6 +216,6 @@ def test_a_switch_for_drafting_needs_a_draft_model(tiny: CatalogEntry) -> None:
 
 
 @pytest.mark.parametrize("key", ["retrieval.limit", "llm.prediction.newest", "llm.load.seed"])
-def test_what_is_no_prediction_setting_is_refused_by_name(key: str) -> None:
+def test_a_key_that_is_no_prediction_setting_is_refused_by_name(key: str) -> None:
     with pytest.raises(LMStudioUnsupportedFeatureError, match=key):
         read_sampling({key: 1}, template=THINKING, loaded={})

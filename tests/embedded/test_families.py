@@ -1,4 +1,4 @@
-"""Models of families that mark their thoughts otherwise than most, or whose templates take less."""
+"""Model families that mark their reasoning in an unusual way, or whose chat templates accept fewer chats."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HARMONY,
         [
             *("<|channel|>", "analysis", "<|message|>", "Hm hm", "<|end|>"),
-            # Each token of a script is there once only, so that this has to be one.
+            # These marks have to be one token, because a script can contain each token only once.
             *("<|start|>assistant<|channel|>final<|message|>", "Hello", "<|return|>"),
         ],
         [s, o, s, o, s, OWN, o, s, s],
-        # The engine knows the family by its having this token too.
+        # The engine recognizes the family only if the vocabulary has this token too.
         [["<|call|>"]],
     )
     add(
@@ -97,7 +97,7 @@ def pieces(packets: list[Json]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("config", [{}, TOOLS], ids=["plain", "tools"])
-async def test_a_model_that_thinks_in_a_channel_is_told_apart(client: RawClient, config: Json) -> None:
+async def test_reasoning_in_a_channel_is_separated_from_the_answer(client: RawClient, config: Json) -> None:
     packets = await ask(client, "gpt-oss", config)
     assert pieces(packets) == [
         ("reasoningStartTag", "<think>"),
@@ -115,7 +115,7 @@ async def test_a_model_with_channels_calls_tools(client: RawClient) -> None:
     assert packets[-1]["stats"]["stopReason"] == "toolCalls"
 
 
-async def test_a_model_that_calls_a_tool_though_there_is_none_keeps_what_it_has_said(
+async def test_a_call_without_any_tools_fails_and_keeps_the_reasoning_before_it(
     client: RawClient,
 ) -> None:
     packets = await ask(client, "deluded")
@@ -123,7 +123,7 @@ async def test_a_model_that_calls_a_tool_though_there_is_none_keeps_what_it_has_
     assert packets[-1]["stats"]["stopReason"] == "failed"
 
 
-async def test_a_model_with_tags_of_its_own_needs_nobody_to_say_so(client: RawClient) -> None:
+async def test_reasoning_tags_of_a_known_template_need_no_config(client: RawClient) -> None:
     packets = await ask(client, "magistral")
     assert pieces(packets) == [
         ("reasoningStartTag", "[THINK]"),
@@ -137,7 +137,7 @@ async def test_a_model_with_tags_of_its_own_needs_nobody_to_say_so(client: RawCl
         assert {"key": "llm.prediction.reasoning.parsing", "value": tags} in told["fields"]
 
 
-async def test_tags_that_are_tokens_which_only_steer_are_seen_if_they_are_asked_for(
+async def test_reasoning_tags_that_are_control_tokens_are_found_if_the_config_names_them(
     client: RawClient,
 ) -> None:
     assert pieces(await ask(client, "marked")) == [("none", "Hm hm"), ("none", "Hello")]
@@ -146,7 +146,7 @@ async def test_tags_that_are_tokens_which_only_steer_are_seen_if_they_are_asked_
     assert found[1:] == [("reasoning", "Hm hm"), ("reasoningEndTag", "[/THINK]"), ("none", "Hello")]
 
 
-async def test_a_template_that_knows_no_system_puts_it_before_what_the_user_says(client: RawClient) -> None:
+async def test_a_template_without_system_role_puts_the_system_prompt_before_the_user_message(client: RawClient) -> None:
     await need(client, "gemma")
     parameter = {
         "specifier": query("gemma"),
@@ -158,7 +158,7 @@ async def test_a_template_that_knows_no_system_puts_it_before_what_the_user_says
     assert formatted == "<start_of_turn>user\nBe kind.\nhi<end_of_turn>\n<start_of_turn>model\n"
 
 
-async def test_what_a_template_says_against_a_chat_is_passed_on(client: RawClient) -> None:
+async def test_the_error_of_a_chat_template_is_passed_on(client: RawClient) -> None:
     with pytest.raises(Refused) as refused:
         await ask(client, "gemma", {}, user("hi"), user("are you there?"))
     assert str(refused.value) == (
