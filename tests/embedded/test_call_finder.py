@@ -205,7 +205,9 @@ BEGINNINGS = [
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_finder_reads_no_letter_more_than_three_times(beginning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finder_reads_no_letter_more_than_three_times(
+    beginning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = 0
     take = CallCandidate.take
 

@@ -64,7 +64,9 @@ def test_params_string_is_the_abbreviated_parameter_count(models: ModelsFolder, 
     assert [entry.params_string for entry in catalog.scan()] == ["52K", "1B"]
 
 
-def test_a_model_with_tools_in_its_template_is_trained_for_tool_use(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_model_with_tools_in_its_template_is_trained_for_tool_use(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
     models.add_llm(TINY_Q4, script=tool_call("add", a=1), chat_template=HERMES)
     assert only(catalog).trained_for_tool_use
 
@@ -108,14 +110,18 @@ def test_keys_name_the_publisher_where_needed(models: ModelsFolder, catalog: Cat
     assert keys(catalog) == ["solo", "acme/tiny", "other/tiny"]
 
 
-def test_keys_name_publisher_and_quantization_where_both_are_needed(models: ModelsFolder, catalog: Catalog) -> None:
+def test_keys_name_publisher_and_quantization_where_both_are_needed(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
     for publisher in ("acme", "other"):
         for quantization in ("Q4_0", "Q8_0"):
             models.add_llm(f"{publisher}/tiny/tiny-{quantization}.gguf")
     assert keys(catalog) == ["acme/tiny@q4_0", "acme/tiny@q8_0", "other/tiny@q4_0", "other/tiny@q8_0"]
 
 
-def test_models_of_one_publisher_and_quantization_have_their_paths_as_keys(models: ModelsFolder, catalog: Catalog) -> None:
+def test_models_of_one_publisher_and_quantization_have_their_paths_as_keys(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
     models.add_llm("acme/one/tiny-Q8_0.gguf")
     models.add_llm("acme/two/tiny-Q8_0.gguf")
     assert keys(catalog) == ["acme/one/tiny-Q8_0.gguf", "acme/two/tiny-Q8_0.gguf"]
@@ -214,7 +220,9 @@ def test_a_key_with_quantization_is_not_ambiguous(models: ModelsFolder, catalog:
         "/etc/passwd",
     ],
 )
-def test_an_unknown_key_raises_not_found_with_the_candidates(models: ModelsFolder, catalog: Catalog, key: str) -> None:
+def test_an_unknown_key_raises_not_found_with_the_candidates(
+    models: ModelsFolder, catalog: Catalog, key: str
+) -> None:
     models.add_llm(TINY_Q4)
     models.add_llm(TINY_Q8)
     with pytest.raises(LMStudioModelNotFoundError) as caught:
@@ -360,7 +368,9 @@ def test_a_model_that_lacks_a_part_is_broken(models: ModelsFolder, catalog: Cata
     assert "acme/zero-GGUF/zero-00001-of-00000.gguf" in catalog.broken
 
 
-def test_a_projector_gives_vision_to_the_models_of_its_repository(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_projector_gives_vision_to_the_models_of_its_repository(
+    models: ModelsFolder, catalog: Catalog
+) -> None:
     models.add_llm("acme/eye-GGUF/eye-Q4_K_M.gguf")
     models.add_llm(TINY_Q4)
     projector = models.add_projector("acme/eye-GGUF/mmproj-eye-F16.gguf")

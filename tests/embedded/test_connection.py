@@ -100,9 +100,7 @@ async def test_a_guest_is_authenticated_with_exactly_success_true(server: Embedd
      '{"type":"rpcCall","endpoint":"listLoaded","callId":1}', '{"authVersion":1,"clientIdentifier":"a"}',
      json.dumps({"authVersion": 1, "clientIdentifier": "a" * 257, "clientPasskey": "b"})],
 )  # fmt: skip
-async def test_frames_before_the_credentials_are_ignored(
-    server: EmbeddedServer, rubbish: str
-) -> None:
+async def test_frames_before_the_credentials_are_ignored(server: EmbeddedServer, rubbish: str) -> None:
     async with server.connect("llm") as transport:
         raw = RawClient(transport)
         await raw.send(rubbish)

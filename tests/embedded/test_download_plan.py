@@ -263,9 +263,7 @@ async def test_an_invalid_selection_ends_the_plan(raw: RawClient) -> None:
             await raw.packets(channel)
 
 
-async def test_more_than_100_unread_packets_end_the_plan(
-    raw: RawClient, hub: LocalHub
-) -> None:
+async def test_more_than_100_unread_packets_end_the_plan(raw: RawClient, hub: LocalHub) -> None:
     channel = await raw.open("createDownloadPlan", {"target": target()})
     for _ in range(101):
         await raw.tell(channel, type="commit")

@@ -290,9 +290,7 @@ async def test_a_file_with_a_wrong_hash_never_becomes_a_model(
     assert await option.download() == "tiny"
 
 
-async def test_a_damaged_partial_file_is_detected(
-    client: AsyncClient, hub: LocalHub, folder: Path
-) -> None:
+async def test_a_damaged_partial_file_is_detected(client: AsyncClient, hub: LocalHub, folder: Path) -> None:
     option = await option_of(client)
     hub.pause_at(1000)
     async with option.download_stream() as download:
@@ -368,7 +366,9 @@ async def test_a_gated_model_needs_a_token(
     assert await option.download() == "tiny"
 
 
-async def test_a_download_that_exceeds_the_free_disk_space_is_not_started(client: AsyncClient, hub: LocalHub) -> None:
+async def test_a_download_that_exceeds_the_free_disk_space_is_not_started(
+    client: AsyncClient, hub: LocalHub
+) -> None:
     hub.repositories[TINY].announced_sizes[FILE] = 10**17
     with pytest.raises(LMStudioServerError, match="too little free space: the download needs 100000000.0 GB"):
         await (await option_of(client)).download()

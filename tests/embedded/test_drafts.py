@@ -136,7 +136,9 @@ async def test_the_settings_of_a_prediction_reach_the_draft_model(
     assert found == pytest.approx(expected)
 
 
-async def test_an_uncertain_draft_model_proposes_nothing_at_a_minimum_probability_of_one(client: RawClient) -> None:
+async def test_an_uncertain_draft_model_proposes_nothing_at_a_minimum_probability_of_one(
+    client: RawClient,
+) -> None:
     base = {"temperature": 0, "maxPredictedTokens": checked(20), DRAFT + "draftModel": "dice"}
     sure = drafts(await ask(client, "dice", {**base, DRAFT + "minContinueDraftingProbability": 1}))
     assert (sure["usedDraftModelKey"], sure["totalDraftTokensCount"]) == ("dice", 0)
@@ -248,9 +250,7 @@ async def test_an_instance_whose_file_is_gone_refuses_a_restart_and_stays_loaded
         assert (await llm.respond("Go")).content == "Hello there"
 
 
-async def test_counting_tokens_does_not_restart_the_engine(
-    server: EmbeddedServer, client: RawClient
-) -> None:
+async def test_counting_tokens_does_not_restart_the_engine(server: EmbeddedServer, client: RawClient) -> None:
     await ask(client, "tiny", DRAFTED)
     pid = engine_of(server).pid
     counted = await client.call("countTokens", {"specifier": query("tiny"), "inputString": "abc"})

@@ -114,7 +114,9 @@ async def test_embedding_model_by_its_name_embeds_with_its_last_token(models: Mo
         assert vector == await by_key.embed("first last")
 
 
-async def test_llm_is_an_embedding_model_if_a_pattern_of_embedding_models_matches_it(models: ModelsFolder) -> None:
+async def test_llm_is_an_embedding_model_if_a_pattern_of_embedding_models_matches_it(
+    models: ModelsFolder,
+) -> None:
     # Each letter has a vector of its own here.
     models.add_llm("acme/Encoder-GGUF/Encoder-Q8_0.gguf", script=None)
     models.add_llm("acme/chatty-GGUF/chatty-Q8_0.gguf", script=None)

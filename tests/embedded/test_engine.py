@@ -155,7 +155,9 @@ async def test_different_texts_have_different_vectors(models: ModelsFolder) -> N
     assert sum(value * value for value in one) == pytest.approx(1.0, abs=1e-4)
 
 
-async def test_a_text_longer_than_the_context_is_refused_and_the_engine_keeps_working(models: ModelsFolder) -> None:
+async def test_a_text_longer_than_the_context_is_refused_and_the_engine_keeps_working(
+    models: ModelsFolder,
+) -> None:
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), context_length=256) as engine:
         with pytest.raises(EngineRequestError) as caught:
             async with engine.complete({"prompt": "x" * 400}):

@@ -89,7 +89,9 @@ async def test_a_draft_model_proposes_tokens(models: ModelsFolder) -> None:
         ({"context_checkpoints": 5}, "context checkpoints enabled, max = 5"),
     ],
 )
-async def test_the_engine_applies_each_load_parameter(models: ModelsFolder, load: dict[str, Any], line: str) -> None:
+async def test_the_engine_applies_each_load_parameter(
+    models: ModelsFolder, load: dict[str, Any], line: str
+) -> None:
     async with loaded(models.add_llm("a/b/c.gguf"), verbose=True, **load) as engine:
         # The engine writes its log from a thread of its own, and nothing announces a line.
         while not any(line in " ".join(logged.split()) for logged in engine.log):  # noqa: ASYNC110

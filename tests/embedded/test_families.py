@@ -146,7 +146,9 @@ async def test_reasoning_tags_that_are_control_tokens_are_found_if_the_config_na
     assert found[1:] == [("reasoning", "Hm hm"), ("reasoningEndTag", "[/THINK]"), ("none", "Hello")]
 
 
-async def test_a_template_without_system_role_puts_the_system_prompt_before_the_user_message(client: RawClient) -> None:
+async def test_a_template_without_system_role_puts_the_system_prompt_before_the_user_message(
+    client: RawClient,
+) -> None:
     await need(client, "gemma")
     parameter = {
         "specifier": query("gemma"),

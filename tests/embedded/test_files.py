@@ -1,4 +1,4 @@
-"""Uploaded files: making text of them, and finding the passages that fit a question."""
+"""Uploaded files: parsing them into text, and retrieving the passages that fit a query."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def chunks(size: int, overlap: int = 0) -> Json:
     return {"type": "recursive-v1", "chunkSize": size, "chunkOverlap": overlap}
 
 
-# -- making text of them
+# -- parsing
 
 
-async def test_a_text_is_parsed_into_itself(files: RawClient) -> None:
+async def test_parsing_a_text_file_returns_its_content(files: RawClient) -> None:
     file = await upload(files, b"\xef\xbb\xbfna\xc3\xafve")
     parser = await files.call("getDocumentParsingLibrary", {"fileIdentifier": file})
     creation = {"fileIdentifier": file, "parseOpts": {"parserId": parser}}
@@ -69,7 +69,7 @@ async def test_a_text_is_parsed_into_itself(files: RawClient) -> None:
     ]
 
 
-async def test_what_is_no_text_is_refused(files: RawClient) -> None:
+async def test_parsing_a_binary_file_is_refused(files: RawClient) -> None:
     file = await upload(files, b"%PDF-1.7", "a.pdf")
     with pytest.raises(Refused, match='"a.pdf" is none') as refused:
         await files.call("getDocumentParsingLibrary", {"fileIdentifier": file})
@@ -78,7 +78,7 @@ async def test_what_is_no_text_is_refused(files: RawClient) -> None:
         await files.packets(await files.open("parseDocument", {"fileIdentifier": file, "parseOpts": {}}))
 
 
-async def test_a_parser_that_is_not_here_is_refused(files: RawClient) -> None:
+async def test_an_unknown_parser_is_refused(files: RawClient) -> None:
     file = await upload(files, "text")
     opts = {"parserId": {"library": "pdf-lib", "version": "1"}}
     with pytest.raises(Refused, match='no parser "pdf-lib"'):
@@ -92,10 +92,10 @@ async def test_the_files_of_another_client_are_not_found(server: EmbeddedServer,
             await other.call("getDocumentParsingLibrary", {"fileIdentifier": file})
 
 
-# -- finding passages
+# -- retrieval
 
 
-async def test_the_passages_that_fit_a_question_are_found_best_first(
+async def test_retrieve_returns_the_passages_that_fit_a_query_best_first(
     files: RawClient, model: RawClient
 ) -> None:
     story = await upload(files, STORY)
@@ -116,7 +116,7 @@ async def test_the_passages_that_fit_a_question_are_found_best_first(
     assert second["score"] < best["score"]
 
 
-async def test_a_search_tells_what_it_is_doing(files: RawClient, model: RawClient) -> None:
+async def test_retrieve_reports_its_steps_and_progress(files: RawClient, model: RawClient) -> None:
     story = await upload(files, STORY)
     packets = await retrieve(files, "cat", story, chunkingMethod=chunks(40))
     kinds = [(packet["type"], packet.get("step")) for packet in packets]
@@ -135,11 +135,11 @@ async def test_a_search_tells_what_it_is_doing(files: RawClient, model: RawClien
     assert progress[-1] == 1
 
 
-async def test_no_files_have_no_passages(files: RawClient, model: RawClient) -> None:
+async def test_retrieve_without_files_returns_no_passages(files: RawClient, model: RawClient) -> None:
     assert (await retrieve(files, "cat"))[-1]["result"] == {"entries": []}
 
 
-async def test_a_search_can_be_stopped(files: RawClient, model: RawClient) -> None:
+async def test_retrieve_can_be_stopped(files: RawClient, model: RawClient) -> None:
     story = await upload(files, "word " * 20_000)
     creation = {"query": "cat", "fileIdentifiers": [story], "config": {"fields": []}}
     channel = await files.open("retrieve", creation)
@@ -156,7 +156,7 @@ async def test_a_search_can_be_stopped(files: RawClient, model: RawClient) -> No
     assert state["status"] == "idle"
 
 
-async def test_a_search_ends_with_its_model(files: RawClient, model: RawClient) -> None:
+async def test_retrieve_ends_when_its_model_is_unloaded(files: RawClient, model: RawClient) -> None:
     story = await upload(files, "word " * 20_000)
     creation = {"query": "cat", "fileIdentifiers": [story], "config": {"fields": []}}
     channel = await files.open("retrieve", creation)
@@ -168,7 +168,7 @@ async def test_a_search_ends_with_its_model(files: RawClient, model: RawClient) 
     assert refused.value.code == "generic.specificModelUnloaded"
 
 
-async def test_a_search_without_an_embedding_model_says_that_there_is_none(files: RawClient) -> None:
+async def test_retrieve_without_an_embedding_model_is_an_error(files: RawClient) -> None:
     story = await upload(files, STORY)
     with pytest.raises(Refused) as refused:
         await retrieve(files, "cat", story)
@@ -185,17 +185,15 @@ async def test_a_search_without_an_embedding_model_says_that_there_is_none(files
         ({"chunkingMethod": chunks(0)}, "A passage of 0 characters"),
     ],
 )
-async def test_settings_that_make_no_sense_are_refused(
-    files: RawClient, settings: Json, problem: str
-) -> None:
+async def test_invalid_retrieval_settings_are_refused(files: RawClient, settings: Json, problem: str) -> None:
     with pytest.raises(Refused, match=problem):
         await retrieve(files, "cat", **settings)
 
 
-# -- cutting
+# -- splitting into passages
 
 
-def test_a_text_is_cut_between_paragraphs_then_lines_then_words() -> None:
+def test_a_text_is_split_between_paragraphs_then_lines_then_words() -> None:
     assert cut("One two.\n\nThree four.", 14, 0) == [Passage("One two.", 1, 1), Passage("Three four.", 3, 3)]
     assert [each.content for each in cut("One two\nthree", 10, 0)] == ["One two", "three"]
     assert [each.content for each in cut("One two three", 10, 0)] == ["One two", "three"]
@@ -209,23 +207,23 @@ def test_a_passage_knows_its_lines() -> None:
         assert "\n".join(lines[passage.first_line - 1 : passage.last_line]) == passage.content
 
 
-def test_neighbours_have_words_in_common() -> None:
+def test_neighbouring_passages_overlap() -> None:
     first, second, *_ = (each.content for each in cut("aaa bbb ccc ddd eee fff", 12, 6))
     assert first == "aaa bbb ccc"
     assert second.startswith("ccc ddd")
 
 
 @pytest.mark.parametrize("text", ["", " \n\n "])
-def test_where_there_is_nothing_there_are_no_passages(text: str) -> None:
+def test_an_empty_text_has_no_passages(text: str) -> None:
     assert cut(text, 10, 5) == []
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(1, 0), (2, 1), (7, 6), (50, 20), (1000, 0)])
-def test_nothing_is_lost_and_nothing_is_longer_than_asked_for(size: int, overlap: int) -> None:
+def test_passages_cover_the_whole_text_and_keep_to_the_size(size: int, overlap: int) -> None:
     text = "It was. \n\n A dark,stormynightofmanywords and\nlines\n\n\n.  End"
     passages = cut(text, size, overlap)
     assert all(0 < len(each.content) <= size for each in passages)
-    # Each passage begins before the one ahead of it has ended, or where only white space lies between.
+    # Each passage begins before the previous one ends, or only white space lies between them.
     place = 0
     for each in passages:
         begin = text.find(each.content, max(place - size, 0))

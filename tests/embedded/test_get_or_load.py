@@ -1,4 +1,4 @@
-"""Getting an instance that is there, or sharing a load, or leaving one; with real engines."""
+"""Get an instance that is loaded, share a load, or cancel one; with real engines."""
 
 from __future__ import annotations
 
@@ -71,17 +71,17 @@ async def test_an_identifier_comes_before_a_model_key(models: ModelsFolder) -> N
         assert await get(instances, "tiny") is misleading
 
 
-async def test_what_is_found_keeps_its_ttl_and_config(models: ModelsFolder) -> None:
+async def test_a_loaded_instance_keeps_its_ttl_and_config(models: ModelsFolder) -> None:
     async with running(models) as instances:
         instance = await load(instances, ttl_ms=60_000)
-        # not even looked at
+        # the config is not even validated
         wanted = config(contextLength=512, numExperts=2)
         assert await get(instances, load_ttl_ms=5, load_config_stack=wanted) is instance
         assert instance.info().ttl_ms == 60_000
         assert instance.context_length == 2048
 
 
-async def test_getting_a_model_loads_it_with_the_usual_ttl(models: ModelsFolder) -> None:
+async def test_get_or_load_loads_a_model_with_the_default_ttl(models: ModelsFolder) -> None:
     reports = Reports()
     async with running(models) as instances:
         instance = await instances.get_or_load("llm", GetOrLoadCreation(identifier="tiny"), reports)
@@ -103,11 +103,11 @@ async def test_an_identifier_of_the_other_namespace_is_a_domain_mismatch(models:
 
 
 @needs_proc
-async def test_two_who_want_one_model_share_its_load(models: ModelsFolder) -> None:
+async def test_two_requests_for_one_model_share_its_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances, "tiny")
         pid = await halt_worker(first)
-        # By another name of the same model.
+        # Another name of the same model.
         second = ask_get(tasks, instances, TINY)
         late = await second.reports.first(LoadProgressPacket)
         assert second.reports.kinds == ["StartLoading", "LoadProgressPacket"]
@@ -119,7 +119,7 @@ async def test_two_who_want_one_model_share_its_load(models: ModelsFolder) -> No
         assert names(instances) == ["tiny"]
 
 
-async def test_many_who_ask_at_once_share_one_load(models: ModelsFolder) -> None:
+async def test_many_simultaneous_requests_share_one_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         asking = [ask_get(tasks, instances, name) for name in ("tiny", "acme/tiny", "Tiny", TINY) * 3]
         found = {await each.result() for each in asking}
@@ -128,7 +128,7 @@ async def test_many_who_ask_at_once_share_one_load(models: ModelsFolder) -> None
 
 
 @needs_proc
-async def test_an_explicit_load_is_shared_with_who_gets_the_model(models: ModelsFolder) -> None:
+async def test_get_or_load_shares_an_explicit_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_load(tasks, instances, identifier="mine")
         await first.reports.first(Resolved)
@@ -140,7 +140,7 @@ async def test_an_explicit_load_is_shared_with_who_gets_the_model(models: Models
 
 
 @needs_proc
-async def test_a_load_that_fails_fails_for_all_who_wait(models: ModelsFolder) -> None:
+async def test_a_load_that_fails_fails_for_all_waiting_requests(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances)
         pid = await halt_worker(first)
@@ -153,7 +153,7 @@ async def test_a_load_that_fails_fails_for_all_who_wait(models: ModelsFolder) ->
         assert first.error is not second.error
 
 
-async def test_a_report_that_fails_does_not_harm_the_load(models: ModelsFolder) -> None:
+async def test_an_exception_of_the_report_callback_does_not_end_the_load(models: ModelsFolder) -> None:
     def fail(packet: WireObject) -> None:
         raise ValueError(packet)
 
@@ -162,7 +162,7 @@ async def test_a_report_that_fails_does_not_harm_the_load(models: ModelsFolder) 
         assert names(instances) == [instance.identifier]
 
 
-async def test_a_load_that_takes_long_is_never_silent(
+async def test_a_long_load_repeats_its_progress(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instances_module, "_SILENCE_SECONDS", 0.01)
@@ -180,7 +180,7 @@ async def test_a_load_that_takes_long_is_never_silent(
         await asking.result()
 
 
-# -- leaving a load
+# -- cancelling a load
 
 
 @needs_proc
@@ -195,7 +195,7 @@ async def test_cancelling_a_load_ends_its_worker_and_frees_the_identifier(models
         assert (await load(instances, "tiny", "mine")).identifier == "mine"
 
 
-async def test_a_load_cancelled_at_once_leaves_nothing(models: ModelsFolder) -> None:
+async def test_a_load_cancelled_at_once_leaves_no_instance(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances, identifier="mine")
         await asking.reports.first(Resolved)
@@ -205,7 +205,7 @@ async def test_a_load_cancelled_at_once_leaves_nothing(models: ModelsFolder) -> 
 
 
 @pytest.mark.parametrize("steps", range(0, 24, 2))
-async def test_a_load_cancelled_around_its_end_leaves_an_instance_or_nothing(
+async def test_a_load_cancelled_around_its_end_leaves_an_instance_or_none(
     models: ModelsFolder, steps: int
 ) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
@@ -219,7 +219,7 @@ async def test_a_load_cancelled_around_its_end_leaves_an_instance_or_nothing(
 
 
 @needs_proc
-async def test_who_leaves_a_shared_load_does_not_end_it(models: ModelsFolder) -> None:
+async def test_cancelling_one_request_does_not_end_a_shared_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first, second = ask_get(tasks, instances), ask_get(tasks, instances, TINY)
         pid = await halt_worker(first)
@@ -231,7 +231,7 @@ async def test_who_leaves_a_shared_load_does_not_end_it(models: ModelsFolder) ->
 
 
 @needs_proc
-async def test_the_last_who_leaves_a_shared_load_ends_it(models: ModelsFolder) -> None:
+async def test_cancelling_the_last_request_ends_a_shared_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first, second = ask_get(tasks, instances), ask_get(tasks, instances)
         pid = await halt_worker(first)
@@ -244,7 +244,7 @@ async def test_the_last_who_leaves_a_shared_load_ends_it(models: ModelsFolder) -
 
 
 @needs_proc
-async def test_who_comes_while_a_load_is_being_cancelled_gets_one_of_its_own(models: ModelsFolder) -> None:
+async def test_a_request_during_the_cancellation_of_a_load_starts_another_load(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances)
         pid = await halt_worker(first)
@@ -261,7 +261,7 @@ async def test_who_comes_while_a_load_is_being_cancelled_gets_one_of_its_own(mod
 # -- just in time
 
 
-async def test_loading_just_in_time_unloads_the_other_one_in_either_namespace(models: ModelsFolder) -> None:
+async def test_a_just_in_time_load_unloads_the_previous_one_of_either_namespace(models: ModelsFolder) -> None:
     async with running(models) as instances:
         explicit = await load(instances, "tiny", "explicit")
         embedding = await get(instances, "embed", domain="embedding")
@@ -281,14 +281,14 @@ async def test_an_explicit_load_unloads_nothing(models: ModelsFolder) -> None:
         assert names(instances) == ["other", "tiny"]
 
 
-async def test_without_auto_evict_all_stay(models: ModelsFolder) -> None:
+async def test_without_auto_evict_all_instances_stay_loaded(models: ModelsFolder) -> None:
     async with running(models, auto_evict=False) as instances:
         await get(instances, "other")
         await get(instances, "tiny")
         assert names(instances) == ["other", "tiny"]
 
 
-async def test_a_busy_one_is_told_of_and_waited_for_before_it_is_unloaded(models: ModelsFolder) -> None:
+async def test_auto_evict_reports_a_busy_instance_and_waits_for_it(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         busy = await get(instances, "other")
         with busy.use():
@@ -303,7 +303,7 @@ async def test_a_busy_one_is_told_of_and_waited_for_before_it_is_unloaded(models
         assert names(instances) == ["tiny"]
 
 
-async def test_waiting_for_a_busy_one_can_be_cancelled(models: ModelsFolder) -> None:
+async def test_waiting_for_a_busy_instance_can_be_cancelled(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         busy = await get(instances, "other")
         with busy.use():
@@ -314,7 +314,7 @@ async def test_waiting_for_a_busy_one_can_be_cancelled(models: ModelsFolder) -> 
         assert await get(instances, "other") is busy
 
 
-async def test_of_several_loads_just_in_time_one_stays(models: ModelsFolder) -> None:
+async def test_only_one_of_several_just_in_time_loads_stays(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         asking = [ask_get(tasks, instances, name) for name in ("tiny", "other")]
         asking.append(ask_get(tasks, instances, "embed", domain="embedding"))
@@ -323,7 +323,7 @@ async def test_of_several_loads_just_in_time_one_stays(models: ModelsFolder) -> 
         assert len(instances.loaded()) == 1
 
 
-async def test_an_instance_that_was_handed_out_stays_until_its_first_use(models: ModelsFolder) -> None:
+async def test_a_just_in_time_instance_stays_until_its_first_use(models: ModelsFolder) -> None:
     async with running(models, handout_seconds=20) as instances, anyio.create_task_group() as tasks:
         handed_out = await get(instances, "other")
         asking = ask_get(tasks, instances)
@@ -336,7 +336,7 @@ async def test_an_instance_that_was_handed_out_stays_until_its_first_use(models:
         assert handed_out.gone.is_set()
 
 
-async def test_an_instance_that_is_never_used_stays_for_some_seconds(models: ModelsFolder) -> None:
+async def test_an_unused_just_in_time_instance_stays_for_handout_seconds(models: ModelsFolder) -> None:
     async with running(models, handout_seconds=20) as instances, anyio.create_task_group() as tasks:
         handed_out = await get(instances, "other")
         asking = ask_get(tasks, instances)
@@ -346,7 +346,7 @@ async def test_an_instance_that_is_never_used_stays_for_some_seconds(models: Mod
         assert handed_out.gone.is_set()
 
 
-async def test_tasks_that_take_turns_with_three_models_are_all_answered(tmp_path: Path) -> None:
+async def test_tasks_that_alternate_between_three_models_are_all_answered(tmp_path: Path) -> None:
     folder = ModelsFolder(tmp_path)
     for key in ("a", "b", "c"):
         folder.add_llm(key, script=f"Answer of {key}")

@@ -1,4 +1,4 @@
-"""Headers of GGUF files: sound ones, and those of strangers."""
+"""Headers of GGUF files: sound ones, broken ones and hostile ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TENSORS = {"token_embd.weight": (64, 10), "output.weight": (64, 10)}
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file to overwrite again and again."""
+    """A file that the tests overwrite."""
     return tmp_path_factory.mktemp("gguf") / "scratch.gguf"
 
 
@@ -36,7 +36,7 @@ def one_key(key: bytes, kind: int, value: bytes) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key_value(key, kind, value)
 
 
-def test_a_header_says_what_its_model_is(tmp_path: Path) -> None:
+def test_a_header_describes_its_model(tmp_path: Path) -> None:
     file = write_llm(tmp_path / "tiny.gguf", name="Tiny", context_length=4096, blocks=3)
     header = read_header(file)
     assert header.architecture == "llama"
@@ -66,19 +66,19 @@ def test_parameters_are_counted(tmp_path: Path) -> None:
         (38, ("MXFP4", 4)),
     ],
 )
-def test_the_file_type_gives_the_quantization(
+def test_the_file_type_determines_the_quantization(
     tmp_path: Path, file_type: int, quantization: tuple[str, int]
 ) -> None:
     file = write_llm(tmp_path / "m.gguf", metadata={"general.file_type": file_type})
     assert read_header(file).quantization == quantization
 
 
-def test_without_a_file_type_most_of_the_weights_decide(tmp_path: Path) -> None:
+def test_without_a_file_type_the_weights_determine_the_quantization(tmp_path: Path) -> None:
     tensors = {name: (shape, None) for name, shape in TENSORS.items()}
     assert read_header(write_gguf(tmp_path / "m.gguf", MODEL, tensors)).quantization == ("F32", 32)
 
 
-def test_a_vocabulary_is_skipped_unless_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_vocabulary_is_skipped_unless_it_is_requested(tmp_path: Path) -> None:
     file = write_embedding(tmp_path / "embed.gguf")
     assert read_header(file).metadata["tokenizer.ggml.tokens"] == GgufArray(141, of_strings=True)
     words = read_header(file, arrays={"tokenizer.ggml.tokens"}).metadata["tokenizer.ggml.tokens"]
@@ -86,8 +86,8 @@ def test_a_vocabulary_is_skipped_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert len(words) == 141
 
 
-def test_what_follows_a_long_vocabulary_is_found(scratch: Path) -> None:
-    # Longer than what is read at once, with words of all lengths across the seams.
+def test_keys_after_a_long_vocabulary_are_read(scratch: Path) -> None:
+    # The vocabulary exceeds the read buffer, and words of many lengths cross its boundaries.
     words = ["x" * (number % 91) for number in range(60_000)]
     scratch.write_bytes(header_of({"words": words, "numbers": list(range(70_000)), "last": "here"}))
     metadata = read_header(scratch).metadata
@@ -96,14 +96,14 @@ def test_what_follows_a_long_vocabulary_is_found(scratch: Path) -> None:
     assert metadata["last"] == "here"
 
 
-def test_of_one_number_per_layer_the_largest_counts(scratch: Path) -> None:
+def test_number_of_an_array_with_one_value_per_layer_is_the_largest(scratch: Path) -> None:
     scratch.write_bytes(header_of({"llama.attention.head_count_kv": [0, 8, 2]}))
     header = read_header(scratch)
     assert header.metadata["llama.attention.head_count_kv"] == (0, 8, 2)
     assert header.number("llama.attention.head_count_kv") == 8
 
 
-def test_values_of_another_type_than_expected_are_no_values(scratch: Path) -> None:
+def test_number_and_text_of_a_value_of_another_type_are_none(scratch: Path) -> None:
     scratch.write_bytes(header_of({"a": True, "b": "text", "c": 1.5, "d": "", "e": [1]}))
     header = read_header(scratch)
     assert [header.number(key) for key in "abcdx"] == [None] * 5
@@ -120,7 +120,9 @@ def test_values_of_another_type_than_expected_are_no_values(scratch: Path) -> No
         ("cut in header", "ends within its header"),
     ],
 )
-def test_a_broken_file_gives_its_reason(tmp_path: Path, kind: BrokenKind, reason: str) -> None:
+def test_a_broken_file_raises_gguf_error_with_the_reason(
+    tmp_path: Path, kind: BrokenKind, reason: str
+) -> None:
     with pytest.raises(GgufError, match=reason):
         read_header(write_broken(tmp_path / "broken.gguf", kind))
 
@@ -156,30 +158,30 @@ HUGE = U64.pack(2**64 - 1)
         (header_of(dict.fromkeys("abcd", "x" * 2**22)), "its metadata is too long"),
     ],
 )
-def test_a_header_that_lies_is_refused(scratch: Path, data: bytes, reason: str) -> None:
+def test_an_inconsistent_header_raises_gguf_error(scratch: Path, data: bytes, reason: str) -> None:
     scratch.write_bytes(data)
     with pytest.raises(GgufError, match=reason):
         read_header(scratch)
 
 
-def test_a_header_without_end_is_given_up(scratch: Path) -> None:
+def test_an_endless_header_raises_gguf_error(scratch: Path) -> None:
     with scratch.open("wb") as file:
         file.write(one_key(b"k", 9, U32.pack(0) + U64.pack(2**30)))
-        # A hole: it takes no space on the disk.
+        # A sparse file takes no space on the disk.
         file.truncate(2**31)
     with pytest.raises(GgufError, match="header is too long"):
         read_header(scratch)
     scratch.unlink()
 
 
-def test_what_is_no_file_cannot_be_read(tmp_path: Path) -> None:
+def test_a_folder_or_a_missing_file_raises_gguf_error(tmp_path: Path) -> None:
     with pytest.raises(GgufError, match="cannot be read"):
         read_header(tmp_path)
     with pytest.raises(GgufError, match="cannot be read"):
         read_header(tmp_path / "absent.gguf")
 
 
-def test_text_that_is_no_text_does_no_harm(scratch: Path) -> None:
+def test_invalid_utf8_is_replaced(scratch: Path) -> None:
     scratch.write_bytes(one_key(b"general.name", 8, U64.pack(3) + b"a\xffb"))
     assert read_header(scratch).text("general.name") == "a�b"
 
@@ -222,7 +224,7 @@ def test_a_damaged_header_is_a_header_or_an_error(scratch: Path, changes: list[t
         header = read_header(scratch, arrays={"tokenizer.ggml.tokens"})
     except GgufError:
         return
-    # Whatever it says, asking is safe.
+    # Any header that can be read has a usable quantization.
     assert header.quantization is None or header.quantization[1] >= 0
 
 

@@ -1,4 +1,4 @@
-"""A start that fails half-way, for lack of threads or descriptors, leaks nothing and says what was lacking."""
+"""A load that fails half-way, for lack of threads or descriptors, leaks nothing and names the missing resource."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def descriptors() -> set[str]:
-    """The open ones, without the one that this is read through."""
+    """Return the open descriptors, without the one that reads this folder."""
     return {name for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
 async def wait_closed(before: set[str]) -> None:
-    """Wait until no more are open than before: the thread of a log closes its pipe in its own time."""
+    """Wait until no more descriptors are open than before; the thread that reads a log closes its pipe a little later."""
     with anyio.fail_after(20):
         while descriptors() - before:
             await anyio.lowlevel.checkpoint()
@@ -44,7 +44,7 @@ async def wait_closed(before: set[str]) -> None:
 
 @contextmanager
 def no_new_thread(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None]:
-    """Threads of these names cannot be started, as at the limit of a container; none given: no thread at all."""
+    """Prevent threads of these names from starting, as at the limit of a container; without names, all threads."""
     start = threading.Thread.start
 
     def start_or_fail(thread: threading.Thread) -> None:
@@ -59,10 +59,10 @@ def no_new_thread(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None
 
 @contextmanager
 def free_descriptors(count: int) -> Iterator[None]:
-    """Only so many descriptors are left to this process."""
+    """Leave only this many descriptors to this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as held:
-        # The lowest numbers are taken first: then the limit is what is left.
+        # Take all the lowest numbers first, because the limit bounds the number of a descriptor.
         last = os.open(os.devnull, os.O_RDONLY)
         held.callback(os.close, last)
         highest = max(map(int, descriptors()))
@@ -76,11 +76,11 @@ def free_descriptors(count: int) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_load_without_a_thread_for_the_log_leaks_nothing_and_says_so(
+async def test_a_load_without_a_thread_for_the_log_leaks_nothing_and_names_the_reason(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
-        # A descriptor that is opened once and kept is open from here on.
+        # The first load opens a descriptor that stays open, so it must not count as a leak.
         await (await client.llm.load_new_instance("tiny")).unload()
         before = descriptors()
         for _ in range(3):
@@ -94,7 +94,9 @@ async def test_a_load_without_a_thread_for_the_log_leaks_nothing_and_says_so(
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-async def test_a_load_with_few_descriptors_leaks_nothing_and_says_so(models: Path, count: int) -> None:
+async def test_a_load_with_few_descriptors_leaks_nothing_and_names_the_reason(
+    models: Path, count: int
+) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         await (await client.llm.load_new_instance("tiny")).unload()
         before = descriptors()
@@ -112,7 +114,7 @@ async def test_a_load_with_few_descriptors_leaks_nothing_and_says_so(models: Pat
         await client.llm.load_new_instance("tiny")
 
 
-async def test_a_call_without_a_descriptor_says_so_and_harms_nothing(models: Path) -> None:
+async def test_a_call_without_a_free_descriptor_raises_and_the_next_call_succeeds(models: Path) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         llm = await client.llm.load_new_instance("tiny")
         with free_descriptors(0), pytest.raises(LMStudioServerError, match="open no more files"):

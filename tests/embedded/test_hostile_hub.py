@@ -1,4 +1,4 @@
-"""Names and digests that a hub gives cannot lead out of the models folder, or break the server."""
+"""Names and digests from a hub cannot lead out of the models folder, or break the server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = "acme/tiny-GGUF"
         {"rfilename": "a\0.gguf"},
     ],
 )
-async def test_a_file_with_a_hostile_description_is_left_out(
+async def test_a_file_with_a_hostile_description_is_skipped(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     hub.add(TINY, {"sound.gguf": b"GGUF", "hostile.gguf": b"GGUF"})

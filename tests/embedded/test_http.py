@@ -1,4 +1,4 @@
-"""The embedded server behind a real port: what it lets in, the websockets, and the REST calls."""
+"""The embedded server behind a real port: access control, websockets, and REST requests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def endless_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The big model never gets ready, however long somebody takes to leave."""
+    """Keep loads of the big model from finishing, so that a test can disconnect at any time."""
     start = Engine.start
 
     async def start_and_wait(spec: EngineSpec, *more: Any) -> Engine:
@@ -97,7 +97,7 @@ def packets(session: WebSocketSession) -> Iterator[dict[str, Any]]:
         yield frame["message"]
 
 
-def test_it_greets(http: httpx.Client) -> None:
+def test_the_server_answers_the_greeting_requests(http: httpx.Client) -> None:
     answer = http.get("/lmstudio-greeting")
     assert answer.json() == {"lmstudio": True}
     assert http.get("/lms-status").json()["package"] == "lmstudio-async"
@@ -147,7 +147,7 @@ def open_channel(session: WebSocketSession, endpoint: str, number: int, creation
 
 
 @pytest.mark.usefixtures("endless_load")
-def test_a_load_is_given_up_when_the_socket_goes(address: str, http: httpx.Client) -> None:
+def test_a_load_is_cancelled_when_the_websocket_closes(address: str, http: httpx.Client) -> None:
     with websocket(address) as session:
         creation = {"modelKey": "big", "identifier": "mine", "loadConfigStack": stack()}
         open_channel(session, "loadModel", 1, creation)
@@ -155,7 +155,7 @@ def test_a_load_is_given_up_when_the_socket_goes(address: str, http: httpx.Clien
     with websocket(address) as session:
         deadline = time.monotonic() + 20
         for number in itertools.count():
-            # The identifier is free when nothing is left of the load; a load that goes on would keep it.
+            # The identifier becomes free when the load has ended; a load that goes on would keep it.
             open_channel(session, "loadModel", number, {**creation, "modelKey": "tiny"})
             while (frame := json.loads(session.receive_text(20)))["type"] == "channelSend":
                 pass
@@ -167,7 +167,7 @@ def test_a_load_is_given_up_when_the_socket_goes(address: str, http: httpx.Clien
         assert (info["identifier"], info["modelKey"]) == ("mine", "tiny")
 
 
-def test_a_message_of_many_megabytes_gets_through(address: str) -> None:
+def test_a_message_of_many_megabytes_is_accepted(address: str) -> None:
     content = base64.b64encode(os.urandom(24_000_000)).decode()
     with websocket(address, "files") as session:
         parameter = {"name": "noise.bin", "contentBase64": content}
@@ -196,7 +196,7 @@ def test_a_namespace_that_does_not_exist_is_not_found(address: str, namespace: s
 @pytest.mark.parametrize(
     ("host", "status"), [("evil.example:1234", 403), ("localhost:1234", 200), ("[::1]:1234", 200), ("", 403)]
 )
-def test_a_name_that_only_points_here_is_no_name_of_this_machine(
+def test_a_host_header_that_does_not_name_this_machine_is_refused(
     http: httpx.Client, host: str, status: int
 ) -> None:
     assert http.get("/lmstudio-greeting", headers={"Host": host}).status_code == status
@@ -223,7 +223,7 @@ def test_models_are_listed_with_their_instances(http: httpx.Client) -> None:
     assert not any(model["loaded_instances"] for model in http.get("/api/v1/models").json()["models"])
 
 
-def test_an_embedding_model_is_loaded_by_the_same_call(http: httpx.Client) -> None:
+def test_an_embedding_model_is_loaded_by_the_same_request(http: httpx.Client) -> None:
     answer = http.post("/api/v1/models/load", json={"model": "text-embedding-embed"}).json()
     assert answer["type"] == "embedding"
     assert "load_config" not in answer
@@ -244,7 +244,7 @@ def test_an_embedding_model_is_loaded_by_the_same_call(http: httpx.Client) -> No
         ([], 400, "invalid_request", "object"),
     ],
 )  # fmt: skip
-def test_a_load_that_cannot_be_is_refused_with_a_reason(
+def test_an_invalid_load_request_is_refused_with_a_reason(
     http: httpx.Client, body: Any, status: int, kind: str, words: str
 ) -> None:
     answer = http.post("/api/v1/models/load", json=body)
@@ -253,7 +253,7 @@ def test_a_load_that_cannot_be_is_refused_with_a_reason(
     assert words in answer.json()["error"]["message"]
 
 
-def test_a_method_that_a_path_has_not_is_told_those_that_it_has(http: httpx.Client) -> None:
+def test_a_method_not_allowed_is_answered_with_the_allowed_methods(http: httpx.Client) -> None:
     answer = http.delete("/api/v1/models/load")
 
     assert answer.status_code == 405
@@ -263,7 +263,7 @@ def test_a_method_that_a_path_has_not_is_told_those_that_it_has(http: httpx.Clie
 
 @needs_proc
 @pytest.mark.usefixtures("endless_load")
-async def test_a_load_whose_client_goes_away_is_cancelled(address: str, http: httpx.Client) -> None:
+async def test_a_load_whose_client_disconnects_is_cancelled(address: str, http: httpx.Client) -> None:
     before = workers()
     body = b'{"model": "big"}'
     head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -274,7 +274,7 @@ async def test_a_load_whose_client_goes_away_is_cancelled(address: str, http: ht
     assert all(not model["loaded_instances"] for model in http.get("/api/v1/models").json()["models"])
 
 
-def test_what_is_no_json_and_what_is_not_there_is_refused_in_json(http: httpx.Client) -> None:
+def test_invalid_requests_are_refused_in_json(http: httpx.Client) -> None:
     assert http.post("/api/v1/models/load", content=b"{").status_code == 400
     assert http.post("/api/v1/models/load", content=b" " * 2_000_000).status_code == 413
     assert http.post("/api/v1/models/unload", json={"instance_id": "nobody"}).status_code == 404
@@ -285,7 +285,7 @@ def test_what_is_no_json_and_what_is_not_there_is_refused_in_json(http: httpx.Cl
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/chat/completions"), ("GET", "/llm"), ("PUT", "/api/v1/models")]
 )
-def test_a_path_that_is_not_there_is_told_what_is(http: httpx.Client, method: str, path: str) -> None:
+def test_an_unknown_path_is_answered_with_the_known_paths(http: httpx.Client, method: str, path: str) -> None:
     message = http.request(method, path).json()["error"]["message"]
 
     assert message.startswith(f"There is no {method} {path} here.")
@@ -293,7 +293,7 @@ def test_a_path_that_is_not_there_is_told_what_is(http: httpx.Client, method: st
     assert "websockets" in message
 
 
-def test_with_tokens_set_rest_and_websockets_need_one(models: Path) -> None:
+def test_with_api_tokens_rest_and_websockets_need_one(models: Path) -> None:
     with served(EmbeddedServer(models, api_tokens=[TOKEN], threads=1)) as address:
         with httpx.Client(base_url=f"http://{address}", trust_env=False) as http:
             assert http.get("/lmstudio-greeting").status_code == 200
@@ -308,13 +308,13 @@ def test_with_tokens_set_rest_and_websockets_need_one(models: Path) -> None:
             pass
 
 
-async def test_the_world_is_not_served_without_tokens(models: Path, anyio_backend: str) -> None:
+async def test_serving_other_machines_needs_api_tokens_and_asyncio(models: Path, anyio_backend: str) -> None:
     with pytest.raises(LMStudioValueError if anyio_backend == "asyncio" else LMStudioRuntimeError) as refused:
         await serve(EmbeddedServer(models), "0.0.0.0", 0)
     assert ("api_tokens" if anyio_backend == "asyncio" else "asyncio") in str(refused.value)
 
 
-def test_a_port_in_use_is_said_to_be(models: Path) -> None:
+def test_a_port_in_use_raises_os_error(models: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(LMStudioOSError, match="another port"),
@@ -323,7 +323,9 @@ def test_a_port_in_use_is_said_to_be(models: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_server_and_its_workers_and_the_program_goes_on(models: Path, number: int) -> None:
+def test_a_signal_ends_the_server_and_its_workers_and_the_program_continues(
+    models: Path, number: int
+) -> None:
     program = f"""
 import anyio
 from lmstudio_async.embedded import EmbeddedServer

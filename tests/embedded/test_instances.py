@@ -1,4 +1,4 @@
-"""Loading a new instance, what it is called, and which one a request means; with real engines."""
+"""Loads of new instances, their identifiers, and the lookup of an instance by a specifier; with real engines."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def models(tmp_path: Path) -> ModelsFolder:
 # -- loading
 
 
-async def test_a_load_tells_what_it_loads_how_far_it_is_and_ends_in_one(models: ModelsFolder) -> None:
+async def test_a_load_reports_the_model_and_its_progress_up_to_one(models: ModelsFolder) -> None:
     models.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=96)
     reports = Reports()
     async with running(models) as instances:
@@ -76,7 +76,7 @@ async def test_a_load_tells_what_it_loads_how_far_it_is_and_ends_in_one(models: 
         assert await instance.engine.tokenize("ab", add_special=False) == [97, 98]
 
 
-async def test_every_packet_of_a_load_is_one_of_its_endpoint(models: ModelsFolder) -> None:
+async def test_every_packet_of_a_load_has_a_type_of_its_endpoint(models: ModelsFolder) -> None:
     explicit, just_in_time, again = Reports(), Reports(), Reports()
     async with running(models) as instances:
         await instances.load("llm", LoadModelCreation(model_key="tiny"), explicit)
@@ -93,7 +93,7 @@ async def test_every_packet_of_a_load_is_one_of_its_endpoint(models: ModelsFolde
             assert read(union, write(packet)) == packet
 
 
-async def test_an_instance_says_what_it_is(models: ModelsFolder) -> None:
+async def test_info_describes_the_instance(models: ModelsFolder) -> None:
     async with running(models) as instances:
         llm = await load(instances, ttl_ms=60_000, load_config_stack=config(contextLength=1024))
         info = llm.info()
@@ -109,16 +109,16 @@ async def test_an_instance_says_what_it_is(models: ModelsFolder) -> None:
         assert embedding.info().instance_reference != info.instance_reference
 
 
-async def test_the_context_length_is_the_one_that_the_engine_really_has(models: ModelsFolder) -> None:
+async def test_the_context_length_is_that_of_the_engine(models: ModelsFolder) -> None:
     async with running(models) as instances:
-        # llama.cpp rounds it up.
+        # llama.cpp rounds the context length up.
         llm = await load(instances, load_config_stack=config(contextLength=300))
         settings = (await llm.engine.properties())["default_generation_settings"]
         assert llm.context_length == settings["n_ctx"] == 512
         assert llm.info().context_length == llm.config["llm.load.contextLength"] == 512
 
 
-async def test_one_of_several_models_of_a_key_is_loaded_and_all_are_told(models: ModelsFolder) -> None:
+async def test_an_ambiguous_key_loads_one_model_and_reports_all(models: ModelsFolder) -> None:
     models.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf")
     reports = Reports()
     async with running(models) as instances:
@@ -127,17 +127,17 @@ async def test_one_of_several_models_of_a_key_is_loaded_and_all_are_told(models:
     assert reports.of(Resolved)[0].ambiguous == ["tiny@q4_k_m", "tiny@q8_0"]
 
 
-async def test_a_model_that_cannot_be_loaded_gives_the_engine_s_reason(models: ModelsFolder) -> None:
+async def test_a_failed_load_raises_the_reason_of_the_engine(models: ModelsFolder) -> None:
     models.add_llm("acme/odd-GGUF/odd-Q8_0.gguf", architecture="nonesuch")
     async with running(models) as instances:
         with pytest.raises(LMStudioServerError, match="nonesuch"):
             await load(instances, "odd", "mine")
         assert names(instances) == []
-        # and its name is free
+        # the identifier is free again
         await load(instances, "tiny", "mine")
 
 
-async def test_a_key_of_no_model_is_an_error_with_candidates(models: ModelsFolder) -> None:
+async def test_an_unknown_key_raises_not_found_with_candidates(models: ModelsFolder) -> None:
     async with running(models) as instances:
         for ask in (load, get):
             with pytest.raises(LMStudioModelNotFoundError) as caught:
@@ -145,7 +145,7 @@ async def test_a_key_of_no_model_is_an_error_with_candidates(models: ModelsFolde
             assert caught.value.candidates == ["other", "tiny"]
 
 
-async def test_a_model_of_the_other_kind_is_a_domain_mismatch(models: ModelsFolder) -> None:
+async def test_a_model_of_the_other_namespace_raises_domain_mismatch(models: ModelsFolder) -> None:
     async with running(models) as instances:
         for ask in (load, get):
             with pytest.raises(LMStudioDomainMismatchError):
@@ -154,7 +154,7 @@ async def test_a_model_of_the_other_kind_is_a_domain_mismatch(models: ModelsFold
                 await ask(instances, "tiny", domain="embedding")
 
 
-async def test_a_load_config_that_cannot_be_honoured_loads_nothing(models: ModelsFolder) -> None:
+async def test_an_unsupported_load_config_loads_nothing(models: ModelsFolder) -> None:
     async with running(models) as instances:
         for ask in (load, get):
             with pytest.raises(LMStudioUnsupportedFeatureError, match="numExperts"):
@@ -185,7 +185,7 @@ async def test_a_ttl_is_a_positive_number_of_milliseconds(models: ModelsFolder, 
     ("member", "value"),
     [("ttlMs", "60000"), ("ttlMs", 1.5), ("identifier", 7), ("deviceIdentifier", 7), ("loadConfigStack", [])],
 )
-async def test_a_member_of_a_wrong_type_is_refused_rather_than_left_out(
+async def test_a_member_of_a_wrong_type_is_refused_rather_than_ignored(
     models: ModelsFolder, member: str, value: object
 ) -> None:
     creation = read(LoadModelCreation, {"modelKey": "tiny", "identifier": "mine", member: value})
@@ -194,7 +194,7 @@ async def test_a_member_of_a_wrong_type_is_refused_rather_than_left_out(
             await instances.load("llm", creation, lambda _: None)
 
 
-async def test_there_is_no_other_device(models: ModelsFolder) -> None:
+async def test_a_load_on_another_device_is_refused(models: ModelsFolder) -> None:
     async with running(models) as instances:
         with pytest.raises(LMStudioServerError, match="laptop"):
             await load(instances, device_identifier="laptop")
@@ -212,7 +212,7 @@ async def test_instances_without_an_identifier_are_numbered(models: ModelsFolder
         assert (await load(instances)).identifier == "tiny:2"
 
 
-async def test_an_instance_is_called_as_its_model_was_asked_for(models: ModelsFolder) -> None:
+async def test_the_identifier_is_the_requested_key_by_default(models: ModelsFolder) -> None:
     async with running(models) as instances:
         assert (await load(instances, TINY)).identifier == TINY
         assert (await get(instances, "acme/other-GGUF")).identifier == "acme/other-GGUF"
@@ -242,7 +242,7 @@ async def test_an_identifier_is_in_use_while_its_instance_loads(models: ModelsFo
         assert (await first.result()).identifier == "mine"
 
 
-async def test_an_identifier_that_is_being_freed_is_waited_for(models: ModelsFolder) -> None:
+async def test_a_load_waits_for_an_identifier_whose_instance_is_unloading(models: ModelsFolder) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = await load(instances, "tiny", "mine")
         tasks.start_soon(instances.unload, "mine", "llm")
@@ -253,16 +253,16 @@ async def test_an_identifier_that_is_being_freed_is_waited_for(models: ModelsFol
 
 
 @pytest.mark.parametrize("identifier", ["", "a\nb", "__proto__", "x" * 1025])
-async def test_an_identifier_keeps_to_the_rules_of_keys(models: ModelsFolder, identifier: str) -> None:
+async def test_an_invalid_identifier_is_refused(models: ModelsFolder, identifier: str) -> None:
     async with running(models) as instances:
         with pytest.raises(LMStudioServerError, match="identifier"):
             await load(instances, "tiny", identifier)
 
 
-# -- which instance is meant
+# -- specifiers
 
 
-async def test_a_query_finds_an_instance_that_fits_all_of_it(models: ModelsFolder) -> None:
+async def test_a_query_finds_an_instance_that_matches_all_members(models: ModelsFolder) -> None:
     async with running(models) as instances:
         tiny = await load(instances, "tiny", "mine")
         other = await load(instances, "other")
@@ -297,7 +297,7 @@ async def test_a_query_finds_an_instance_that_fits_all_of_it(models: ModelsFolde
             assert caught.value.candidates == ["mine", "other"]
 
 
-async def test_a_reference_means_one_instance_and_never_its_successor(models: ModelsFolder) -> None:
+async def test_an_instance_reference_finds_one_instance_and_never_its_successor(models: ModelsFolder) -> None:
     async with running(models) as instances:
         first = await load(instances)
         specifier = InstanceReferenceSpecifier(instance_reference=first.reference)

@@ -1,4 +1,4 @@
-"""How an instance ends: idle, unloaded, crashed, or with its server; with real engines."""
+"""The end of an instance: after its TTL, by an unload, by a crash, or with its server; with real engines."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ async def test_an_idle_instance_is_unloaded_after_its_ttl(models: ModelsFolder) 
 
 
 async def load_in_use(instances: Instances, uses: ExitStack, ttl_ms: int) -> Instance:
-    """Load an instance that is busy from the start: its TTL cannot be over before, however slow this machine is."""
+    """Load an instance that is busy from the start, so that its TTL cannot expire first, even on a slow machine."""
 
     def report(packet: WireObject) -> None:
-        # This is told in the same step in which it gets ready.
+        # The registry reports this packet in the same step in which the instance becomes ready.
         if isinstance(packet, Progress) and packet.progress == 1:
             uses.enter_context(instances.loaded()[-1].use())
 
@@ -72,7 +72,7 @@ async def test_a_busy_instance_outlives_its_ttl(models: ModelsFolder) -> None:
     async with running(models) as instances:
         with ExitStack() as uses:
             busy = await load_in_use(instances, uses, ttl_ms=40)
-            # Another one whose longer TTL passes in the meantime.
+            # The longer TTL of another instance expires in the meantime.
             longer = await load(instances, ttl_ms=120)
             await longer.gone.wait()
             assert names(instances) == ["tiny"]
@@ -86,7 +86,7 @@ async def test_the_ttl_counts_from_the_end_of_the_last_request(models: ModelsFol
             instance = await load_in_use(instances, uses, ttl_ms=100)
             while_busy = await load(instances, ttl_ms=50)
             await while_busy.gone.wait()
-            # A look at the clock after the end could be a late one.
+            # Read the clock before the request ends, because a later reading could be too late.
             ended = anyio.current_time()
         await instance.unloaded.wait()
         assert anyio.current_time() >= ended + 0.1
@@ -97,7 +97,7 @@ async def test_an_instance_without_ttl_has_no_timer(models: ModelsFolder) -> Non
         assert (await get(instances)).info().ttl_ms is None
 
 
-async def test_a_request_is_seen_in_state_and_last_use(models: ModelsFolder) -> None:
+async def test_a_request_changes_the_processing_state_and_the_last_use(models: ModelsFolder) -> None:
     async with running(models) as instances:
         instance = await load(instances, load_config_stack=config(numParallelSessions=1))
         assert instance.processing_state().status == "idle"
@@ -117,7 +117,7 @@ async def test_a_request_is_seen_in_state_and_last_use(models: ModelsFolder) -> 
 # -- unloading
 
 
-async def test_unloading_leaves_no_process_and_no_name(models: ModelsFolder) -> None:
+async def test_unloading_ends_the_process_and_frees_the_identifier(models: ModelsFolder) -> None:
     async with running(models) as instances:
         instance = await load(instances)
         pid = instance.engine.pid
@@ -129,7 +129,7 @@ async def test_unloading_leaves_no_process_and_no_name(models: ModelsFolder) -> 
         assert (await load(instances)).identifier == "tiny"
 
 
-async def test_unloading_what_is_not_there_is_an_error_that_names_what_is(models: ModelsFolder) -> None:
+async def test_unloading_an_unknown_identifier_raises_not_found_with_candidates(models: ModelsFolder) -> None:
     async with running(models) as instances:
         await load(instances)
         with pytest.raises(LMStudioModelNotFoundError) as caught:
@@ -138,10 +138,10 @@ async def test_unloading_what_is_not_there_is_an_error_that_names_what_is(models
         assert caught.value.display_data["query"] == {"identifier": "nothing", "domain": "llm"}
 
 
-async def test_requests_may_say_goodbye_before_the_engine_goes(
+async def test_an_unload_lets_running_requests_end_before_the_engine_stops(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Longer than a busy machine makes them wait.
+    # This is longer than a busy machine delays the requests.
     monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 60)
     async with running(models) as instances, anyio.create_task_group() as tasks:
         instance = await load(instances)
@@ -155,7 +155,7 @@ async def test_requests_may_say_goodbye_before_the_engine_goes(
         await instance.gone.wait()
 
 
-async def test_a_request_that_does_not_end_does_not_stop_an_unload(
+async def test_a_request_that_does_not_end_does_not_block_an_unload(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 0.01)
@@ -166,7 +166,7 @@ async def test_a_request_that_does_not_end_does_not_stop_an_unload(
             assert instance.gone.is_set()
 
 
-async def test_two_who_unload_one_instance_both_succeed(models: ModelsFolder) -> None:
+async def test_two_simultaneous_unloads_of_one_instance_both_succeed(models: ModelsFolder) -> None:
     async with running(models) as instances:
         await load(instances)
         async with anyio.create_task_group() as tasks:
@@ -175,7 +175,7 @@ async def test_two_who_unload_one_instance_both_succeed(models: ModelsFolder) ->
         assert names(instances) == []
 
 
-async def test_an_unload_goes_on_when_nobody_waits_for_it(models: ModelsFolder) -> None:
+async def test_an_unload_continues_after_its_request_is_cancelled(models: ModelsFolder) -> None:
     async with running(models) as instances:
         instance = await load(instances)
         with anyio.CancelScope() as scope, instance.use():
@@ -187,10 +187,10 @@ async def test_an_unload_goes_on_when_nobody_waits_for_it(models: ModelsFolder) 
         assert names(instances) == []
 
 
-# -- crashes and the end
+# -- crashes, and the end of the registry
 
 
-async def test_a_crashed_worker_takes_only_its_instance_with_it(models: ModelsFolder) -> None:
+async def test_a_crashed_worker_ends_only_its_own_instance(models: ModelsFolder) -> None:
     async with running(models) as instances:
         crashing = await load(instances, "tiny", "mine")
         other = await load(instances, "other")
@@ -202,7 +202,7 @@ async def test_a_crashed_worker_takes_only_its_instance_with_it(models: ModelsFo
         with pytest.raises(LMStudioServerError, match="crashed"), crashing.use():
             pass
         assert await other.engine.tokenize("a", add_special=False) == [97]
-        # The name is free at once.
+        # The identifier is free at once.
         assert (await load(instances, "tiny", "mine")).engine.pid != crashing.engine.pid
         await crashing.gone.wait()
         assert names(instances) == ["other", "mine"]
@@ -219,7 +219,7 @@ async def test_the_end_of_the_registry_unloads_everything(models: ModelsFolder) 
 
 
 @needs_proc
-async def test_the_end_of_the_registry_ends_loads_and_unloads_under_way(models: ModelsFolder) -> None:
+async def test_the_end_of_the_registry_ends_pending_loads_and_unloads(models: ModelsFolder) -> None:
     async with anyio.create_task_group() as tasks:
         async with running(models) as instances:
             unloading = await load(instances, "other")

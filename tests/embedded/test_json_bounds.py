@@ -1,4 +1,4 @@
-"""Schemas, tools and grammars that are too much for the engine, or for the event loop: refused in words, at once."""
+"""Schemas, tools and grammars that are too large for the engine or the event loop are refused at once with a reason."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_a_grammar_above_a_bound_is_refused_with_the_bound(llm: lms.LLM, grammar
         llm.respond("Hi", response_format=lms.GbnfGrammar(grammar))
 
 
-def test_marks_within_texts_and_remarks_of_a_grammar_do_not_count(llm: lms.LLM) -> None:
+def test_marks_in_literals_and_comments_of_a_grammar_do_not_count(llm: lms.LLM) -> None:
     grammar = f'root ::= "{"(" * 200}" | [{"?" * 200}] # {"|" * 6000}'
     assert llm.respond("Hi", response_format=lms.GbnfGrammar(grammar)).content in ("(" * 200, "?")
 
 
-def test_tools_too_large_to_be_walked_are_refused(llm: lms.LLM) -> None:
+def test_tool_definitions_above_a_bound_are_refused(llm: lms.LLM) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"enum": list(range(20_000))}}}
     with pytest.raises(lms.LMStudioServerError, match="definitions of the tools.*more than 10000 values"):
         llm.respond("Hi", config={"raw_tools": {"type": "toolArray", "tools": [tool]}})

@@ -1,4 +1,4 @@
-"""The grammars that JSON schemas are made of: what they allow, and where they lead a model that loses its way."""
+"""Grammars made from JSON schemas: the JSON that they allow, and how they guide a model that strays from it."""
 
 from __future__ import annotations
 
@@ -91,20 +91,20 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lms.Client]:
 
 @pytest.fixture(scope="module")
 def stammering(client: lms.Client) -> lms.LLM:
-    """A model that says the same each time: left to chance, it might say no end."""
+    """A model with a seed, so that its output is repeatable; by chance it might never end."""
     return client.llm.load_new_instance("stammers", "stammering", config={"seed": 2})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_json_is_left_as_people_lay_it_out(client: lms.Client, layout: str) -> None:
+def test_the_grammar_allows_the_usual_layouts_of_json(client: lms.Client, layout: str) -> None:
     llm = client.llm.model(f"layout-{list(LAYOUTS).index(layout)}")
     result = llm.respond("Which book?", response_format=BOOK_SCHEMA)
     assert result.content == LAYOUTS[layout]
     assert result.parsed == BOOK
 
 
-def test_a_model_that_closes_an_object_too_soon_is_led_on(client: lms.Client) -> None:
-    """After the first member it wants to say blanks, and has no end of them."""
+def test_a_model_that_closes_an_object_too_soon_has_to_add_the_required_members(client: lms.Client) -> None:
+    """After the first member the model prefers blanks, without end."""
     llm = client.llm.model("closes-too-soon")
     content = llm.respond("Hi", response_format=TWO).content
     assert re.fullmatch(r'\{"a": "x",(\s[ \t]*)?"b":(\s[ \t]*)?[12](\s[ \t]*)?\}', content)
@@ -118,8 +118,8 @@ def test_a_model_that_closes_an_object_too_soon_is_led_on(client: lms.Client) ->
         ({"type": "integer", "minimum": 0}, 15, 16),
     ],
 )
-def test_a_number_has_an_end(client: lms.Client, number: Json, least: int, most: int) -> None:
-    """Of two and three digits at a time, in turn, it says as many as it may; what comes then is left to chance."""
+def test_the_digits_of_a_number_are_bounded(client: lms.Client, number: Json, least: int, most: int) -> None:
+    """The model writes tokens of two and of three digits, as many as the grammar allows; the rest is left to chance."""
     schema = {"type": "array", "items": number, "maxItems": 2}
     content = client.llm.model("counts-on").respond("Hi", response_format=schema).content
     digits = re.findall(r"\d+", content)
@@ -132,7 +132,7 @@ def test_an_object_has_no_more_members_than_its_schema_names(client: lms.Client)
     assert llm.respond("Hi", response_format=TWO).parsed.keys() == {"a", "b"}
 
 
-def test_an_object_has_more_members_if_its_schema_says_so(client: lms.Client) -> None:
+def test_an_object_has_more_members_if_additional_properties_is_true(client: lms.Client) -> None:
     llm = client.llm.model("knows-more")
     result = llm.respond("Hi", response_format={**TWO, "additionalProperties": True})
     assert result.content == '{"a": "x", "b": 1, "c": 3}'
@@ -199,12 +199,12 @@ def an_object(members: dict[str, tuple[Json, bool]], closed: bool) -> Json:
 
 @given(schema=st.recursive(scalars, composed, max_leaves=6), key=st.sampled_from(["dice", "stammers"]))
 @bounded(60)
-def test_whatever_is_said_under_a_grammar_fits_the_schema(client: lms.Client, schema: Json, key: str) -> None:
+def test_any_answer_under_a_grammar_matches_the_schema(client: lms.Client, schema: Json, key: str) -> None:
     assert json_grammar(schema) is not None
     try:
         result = client.llm.model(key).respond("Hi", response_format=schema, config={"max_tokens": 400})
     except lms.LMStudioStructuredOutputError as error:
-        # There are schemas of which each answer is long.
+        # Every answer to some schemas is long.
         if "cut off by max_tokens" not in str(error):
             raise
     else:
@@ -246,7 +246,7 @@ anything = st.recursive(
         },
     ],
 )
-def test_names_and_kinds_of_objects_are_kept_to(
+def test_property_names_and_discriminators_match_the_schema(
     client: lms.Client, stammering: lms.LLM, schema: Json
 ) -> None:
     assert json_grammar(schema) is not None
@@ -265,7 +265,7 @@ def test_names_and_kinds_of_objects_are_kept_to(
 
 
 @given(st.dictionaries(st.sampled_from(KEYWORDS), anything, max_size=4))
-def test_what_is_no_schema_at_all_raises_nothing(nonsense: Json) -> None:
+def test_an_invalid_schema_raises_nothing(nonsense: Json) -> None:
     grammar = json_grammar(nonsense)
     assert grammar is None or grammar.startswith("%llguidance")
 
@@ -287,5 +287,5 @@ def test_what_is_no_schema_at_all_raises_nothing(nonsense: Json) -> None:
         {"type": "array", "items": {"not": {}}},
     ],
 )
-def test_what_only_the_engine_can_follow_is_left_to_it(schema: Json) -> None:
+def test_a_schema_beyond_the_grammar_is_left_to_the_engine(schema: Json) -> None:
     assert json_grammar(schema) is None

@@ -1,4 +1,4 @@
-"""How much a client may ask of the embedded server at a time, and what it is told when it asks for more."""
+"""Limits of the embedded server for a client, and the errors above them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def served_by(
     handlers: object, namespace: str = "system", *, max_unread: int = 4096, seconds: float = 20, **limits: Any
 ) -> AsyncIterator[RawClient]:
-    """A client whose requests are answered by these handlers, for so many seconds of the event loop's clock."""
+    """Yield a client whose requests these handlers answer, for at most this many seconds of the event loop's clock."""
     theirs, ours = memory_pair(max_unread=max_unread)
     clients = Clients((), ServerLimits(**limits))
 
@@ -59,7 +59,7 @@ async def served_by(
 
 
 async def wait_disconnected(server: EmbeddedServer) -> None:
-    """Wait until the server has nobody, without reading anything that it says."""
+    """Wait until the server has no clients, without reading any of its frames."""
     with anyio.fail_after(20):
         while server._clients._clients:
             await anyio.lowlevel.checkpoint()
@@ -68,7 +68,7 @@ async def wait_disconnected(server: EmbeddedServer) -> None:
 # -- connections
 
 
-async def test_one_connection_too_many_is_refused_in_words(models: Path) -> None:
+async def test_a_connection_above_the_limit_is_refused_with_a_reason(models: Path) -> None:
     async with EmbeddedServer(models, limits=ServerLimits(connections=2)) as server:
         async with connected(server), connected(server, "system"), server.connect("llm") as transport:
             third = RawClient(transport)
@@ -81,7 +81,7 @@ async def test_one_connection_too_many_is_refused_in_words(models: Path) -> None
             pass
 
 
-async def test_who_never_says_who_it_is_is_told_so_and_disconnected(models: Path) -> None:
+async def test_a_client_that_never_authenticates_is_disconnected_with_an_error(models: Path) -> None:
     async with (
         EmbeddedServer(models, limits=ServerLimits(authentication_seconds=0.01)) as server,
         server.connect("llm") as transport,
@@ -91,21 +91,21 @@ async def test_who_never_says_who_it_is_is_told_so_and_disconnected(models: Path
         assert await raw.is_closed_by_server()
 
 
-async def test_before_it_says_who_it_is_nothing_long_is_looked_at(models: Path) -> None:
+async def test_a_long_frame_before_authentication_is_ignored(models: Path) -> None:
     long = '{"authVersion":1,"clientIdentifier":"a","clientPasskey":"b"' + " " * 100_000 + "}"
     assert authentication(long) is not None
     async with EmbeddedServer(models) as server, server.connect("llm") as transport:
         raw = RawClient(transport)
         await raw.send(long)
         assert await raw.authenticate() == {"success": True}
-        # It was the second frame that it was let in for: a third one would be no message.
+        # The second frame authenticated the client; if the first one had done so, the second one would be an error.
         assert await raw.silence() == []
 
 
-# -- what one connection does at a time
+# -- channels and calls of one connection
 
 
-async def test_one_channel_too_many_ends_with_an_error_and_the_others_go_on(models: Path) -> None:
+async def test_a_channel_above_the_limit_ends_with_an_error_and_the_others_continue(models: Path) -> None:
     async with (
         EmbeddedServer(models, limits=ServerLimits(channels=2)) as server,
         connected(server, "diagnostics") as raw,
@@ -124,7 +124,7 @@ async def test_one_channel_too_many_ends_with_an_error_and_the_others_go_on(mode
 
 
 class Busy:
-    """Answers calls when it is told to."""
+    """Handlers that answer a call when the test sets its event."""
 
     def __init__(self) -> None:
         self.running: dict[str, anyio.Event] = {}
@@ -137,7 +137,7 @@ class Busy:
         return list(self.running)
 
 
-async def test_more_calls_than_one_connection_may_have_wait_their_turn() -> None:
+async def test_calls_above_the_limit_wait_for_a_free_slot() -> None:
     busy = Busy()
     async with served_by(busy, calls=2) as raw:
         for number, title in enumerate("abcd"):
@@ -157,7 +157,7 @@ async def test_more_calls_than_one_connection_may_have_wait_their_turn() -> None
         assert set((await raw.next(callId=9))["result"]) == {"a", "b", "c", "d"}
 
 
-async def test_so_many_calls_wait_and_no_more() -> None:
+async def test_calls_above_waiting_bytes_are_refused() -> None:
     busy = Busy()
     async with served_by(busy, calls=1, waiting_bytes=1000) as raw:
         for number in range(20):
@@ -172,7 +172,7 @@ async def test_so_many_calls_wait_and_no_more() -> None:
             assert (await raw.next(callId=number))["type"] == "rpcResult"
 
 
-async def test_calls_that_wait_end_with_their_client() -> None:
+async def test_waiting_calls_end_with_their_connection() -> None:
     busy = Busy()
     async with served_by(busy, calls=1) as raw:
         for title in "ab":
@@ -180,11 +180,11 @@ async def test_calls_that_wait_end_with_their_client() -> None:
                 {"type": "rpcCall", "endpoint": "notify", "callId": 1, "parameter": {"title": title}}
             )
         await anyio.wait_all_tasks_blocked()
-        # Leaving the block waits for all tasks of the connection, and nobody sets these events.
+        # Leaving the block waits for all tasks of the connection, although these events are never set.
     assert list(busy.running) == ["a"]
 
 
-async def test_more_predictions_than_may_wait_for_an_instance_are_refused(models: Path) -> None:
+async def test_predictions_above_the_queue_limit_of_an_instance_are_refused(models: Path) -> None:
     async with (
         EmbeddedServer(models, threads=1, limits=ServerLimits(queued_predictions=1)) as server,
         connected(server) as raw,
@@ -211,7 +211,7 @@ async def upload(raw: RawClient, size: int, name: str = "noise.bin") -> Any:
     return await raw.call("uploadFileBase64", {"name": name, "contentBase64": content})
 
 
-async def test_uploads_have_room_for_so_much_and_no_more(models: Path) -> None:
+async def test_uploads_above_a_limit_are_refused(models: Path) -> None:
     limits = ServerLimits(file_bytes=6000, client_bytes=9000, client_files=3, total_bytes=12_000)
     async with EmbeddedServer(models, limits=limits) as server:
         async with connected(server, "files") as raw:
@@ -235,7 +235,7 @@ async def test_uploads_have_room_for_so_much_and_no_more(models: Path) -> None:
             await upload(raw, 6000)
 
 
-async def test_uploads_at_the_same_time_do_not_slip_through_together(models: Path) -> None:
+async def test_simultaneous_uploads_are_counted_together(models: Path) -> None:
     async with (
         EmbeddedServer(models, limits=ServerLimits(client_bytes=6000)) as server,
         connected(server, "files") as raw,
@@ -253,7 +253,7 @@ async def test_uploads_at_the_same_time_do_not_slip_through_together(models: Pat
     ("name", "ending"),
     [("cat.png", ".png"), ("../../etc/passwd", ""), ("C:\\con.txt", ".txt"), ("a.\0b", ""), ("a.b/c", "")],
 )
-async def test_an_uploaded_file_is_not_called_what_its_client_says(
+async def test_the_identifier_of_an_uploaded_file_keeps_only_its_suffix(
     models: Path, name: str, ending: str
 ) -> None:
     async with EmbeddedServer(models) as server, connected(server, "files") as raw:
@@ -274,7 +274,7 @@ async def test_a_client_that_reads_nothing_is_disconnected(
         EmbeddedServer(models, limits=ServerLimits(unread_seconds=0.05)) as server,
         connected(server, "system") as raw,
     ):
-        # Until the server stops reading too.
+        # Send until the server stops reading as well.
         with pytest.raises(LMStudioWebsocketError), anyio.fail_after(20):
             while True:
                 await raw.transport.send(*[KEEP_ALIVE] * 1000)
@@ -283,7 +283,7 @@ async def test_a_client_that_reads_nothing_is_disconnected(
 
 
 class Chatty:
-    """Says a lot without waiting for anybody."""
+    """Handlers that send many packets without waiting for the client."""
 
     async def stream_logs(self, _: None, channel: Channel) -> None:
         event = {"timestamp": 1, "data": {"type": "llm.prediction.input", "input": "x" * 1000}}
@@ -292,26 +292,26 @@ class Chatty:
         await anyio.sleep_forever()
 
 
-async def test_a_client_that_reads_slowly_stays() -> None:
+async def test_a_client_that_reads_slowly_stays_connected() -> None:
     async with served_by(Chatty(), "diagnostics", max_unread=1, unread_bytes=200_000, seconds=3600) as raw:
         channel = await raw.open("streamLogs")
         for _ in range(100):
-            # Up to two packets arrive together, and the limit is 60 seconds.
+            # Up to two packets arrive together, and the time limit is 60 seconds.
             await let_pass(20)
             assert await raw.packet(channel) is not None
 
 
-async def test_a_server_that_stood_still_does_not_take_its_clients_for_silent() -> None:
+async def test_a_server_that_stood_still_keeps_its_clients() -> None:
     async with served_by(Chatty(), "diagnostics", max_unread=1, unread_bytes=200_000, seconds=7200) as raw:
         channel = await raw.open("streamLogs")
-        # The first look finds what waits to be read, the second one finds it unchanged.
+        # The first check finds unsent packets, and the second one finds the same packets.
         await let_pass(60)
         await let_pass(3600)
         for _ in range(100):
             assert await raw.packet(channel) is not None
 
 
-async def test_what_waits_to_be_read_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unread_bytes_of_a_client_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     async with served_by(Chatty(), "diagnostics", max_unread=1, unread_bytes=20_000) as raw:
         await raw.open("streamLogs")
         assert await raw.is_closed_by_server()
@@ -325,7 +325,7 @@ async def test_what_waits_to_be_read_is_bounded(caplog: pytest.LogCaptureFixture
 # -- the limits themselves
 
 
-def test_every_limit_can_be_set_and_has_to_make_sense() -> None:
+def test_every_limit_can_be_set_and_refuses_invalid_values() -> None:
     for field in attrs.fields(ServerLimits):
         assert getattr(ServerLimits(**{field.name: 5}), field.name) == 5
         wrongs: tuple[Any, ...] = (0, -1, True, "5", None, float("inf"), float("nan"))

@@ -54,17 +54,15 @@ def refusal(entry: CatalogEntry, values: Mapping[str, Any]) -> str:
 
 
 def changed(entry: CatalogEntry, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is different in the engine's instructions because of these values."""
+    """Return the instructions to the engine that differ because of these values."""
     usual, now = attrs.asdict(spec(entry, {})), attrs.asdict(spec(entry, values))
     return {name: now[name] for name in now if now[name] != usual[name]}
 
 
-# -- what is honoured
+# -- supported settings
 
 
-def test_nothing_asked_is_a_context_that_fits_most_machines(
-    llm: CatalogEntry, embedding: CatalogEntry
-) -> None:
+def test_the_default_context_length_fits_most_machines(llm: CatalogEntry, embedding: CatalogEntry) -> None:
     assert spec(llm, {}).context_length == 4096
     assert spec(embedding, {}).context_length == 512
 
@@ -158,14 +156,14 @@ def test_a_setting_of_an_embedding_model_reaches_the_engine(
         ({"strategy": "custom", "customRatio": [3, 1]}, {"tensor_split": (3.0, 1.0)}),
     ],
 )
-def test_gpus_share_a_model_as_asked(
+def test_the_gpu_split_config_reaches_the_engine(
     llm: CatalogEntry, split: dict[str, Any], instructions: dict[str, Any]
 ) -> None:
     whole = {"disabledGpus": [], "priority": [], "customRatio": [], **split}
     assert changed(llm, {"load.gpuSplitConfig": whole}) == instructions
 
 
-def test_the_server_s_threads_are_for_configs_that_say_nothing(llm: CatalogEntry) -> None:
+def test_the_threads_of_the_server_are_the_default_of_a_config(llm: CatalogEntry) -> None:
     assert spec(llm, {}, threads=1).threads == 1
     assert spec(llm, {"llm.load.llama.cpuThreadPoolSize": 2}, threads=1).threads == 2
 
@@ -190,7 +188,7 @@ def test_a_draft_model_is_loaded_with_the_model(llm: CatalogEntry) -> None:
 @pytest.mark.parametrize(
     "values", [{}, {DRAFT + "draftModel": ""}, {DRAFT + "draftModel": "x", DRAFT + "draftSimple": False}]
 )
-def test_without_wanting_one_there_is_no_draft_model(values: dict[str, Any]) -> None:
+def test_a_config_without_an_enabled_draft_model_has_no_key(values: dict[str, Any]) -> None:
     assert draft_model_key(values) is None
 
 
@@ -199,7 +197,7 @@ def test_a_projector_is_loaded_with_its_model(llm: CatalogEntry) -> None:
     assert spec(seeing, {}).projector_path == llm.file
 
 
-# -- what is refused
+# -- refused settings
 
 
 @pytest.mark.parametrize("key", LOAD_KEYS)
@@ -241,14 +239,14 @@ def test_a_value_of_a_wrong_type_is_refused_by_name(
         ("ext.virtualModel.customField.acme.tiny.mood", "good"),
     ],
 )
-def test_what_the_engine_cannot_do_is_refused_by_name(llm: CatalogEntry, key: str, value: Any) -> None:
+def test_an_unsupported_setting_is_refused_by_name(llm: CatalogEntry, key: str, value: Any) -> None:
     with pytest.raises(LMStudioUnsupportedFeatureError) as caught:
         plan_load(llm, {key: value})
     assert key in str(caught.value)
     assert caught.value.display_data["feature"] == key
 
 
-def test_a_setting_for_language_models_is_none_for_embedding_models(embedding: CatalogEntry) -> None:
+def test_a_setting_of_language_models_is_refused_for_embedding_models(embedding: CatalogEntry) -> None:
     assert "'embedding'" in refusal(embedding, {"llm.load.contextLength": 128})
 
 
@@ -275,7 +273,7 @@ def test_a_setting_for_language_models_is_none_for_embedding_models(embedding: C
         ({DRAFT + "draftMaxTokens": 9}, "draftModel"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(
+def test_an_invalid_value_is_refused_with_the_reason(
     llm: CatalogEntry, values: dict[str, Any], word: str
 ) -> None:
     assert word in refusal(llm, values)
@@ -285,7 +283,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
     ("kind", "what_helps"),
     [("llm", "set ropeFrequencyScale or ropeFrequencyBase"), ("embedding", "cannot be extended")],
 )
-def test_context_above_the_training_is_refused_with_what_extends_it(
+def test_context_above_the_training_is_refused_with_a_way_to_extend_it(
     request: pytest.FixtureRequest, kind: str, what_helps: str
 ) -> None:
     entry = request.getfixturevalue(kind)
@@ -294,7 +292,7 @@ def test_context_above_the_training_is_refused_with_what_extends_it(
     assert what_helps in caught.value.server_error["suggestion"]
 
 
-def test_embedding_batch_is_shared_evenly_by_the_sessions(embedding: CatalogEntry) -> None:
+def test_embedding_batch_is_divided_evenly_among_the_sessions(embedding: CatalogEntry) -> None:
     for context in range(2, 513):
         planned = spec(embedding, {"embedding.load.contextLength": context})
         assert planned.eval_batch_size % planned.parallel_sessions == 0
@@ -302,11 +300,11 @@ def test_embedding_batch_is_shared_evenly_by_the_sessions(embedding: CatalogEntr
     assert spec(embedding, {"embedding.load.llama.evalBatchSize": 1001}).eval_batch_size == 1004
 
 
-def test_an_embedding_s_batch_holds_the_longest_text(embedding: CatalogEntry) -> None:
+def test_an_embedding_batch_below_the_context_length_is_refused(embedding: CatalogEntry) -> None:
     assert "512" in refusal(embedding, {"embedding.load.llama.evalBatchSize": 128})
 
 
-def test_drafting_needs_bounds_in_their_order(llm: CatalogEntry) -> None:
+def test_draft_min_tokens_above_draft_max_tokens_is_refused(llm: CatalogEntry) -> None:
     with pytest.raises(LMStudioServerError, match="at most draftMaxTokens"):
         plan_load(llm, {DRAFT + "draftModel": "tiny", DRAFT + "draftMinTokens": 9}, draft=llm)
 
@@ -319,12 +317,12 @@ def test_drafting_needs_bounds_in_their_order(llm: CatalogEntry) -> None:
         ({"strategy": "priorityOrder", "priority": [1], "disabledGpus": [1]}, "disabled"),
     ],
 )
-def test_a_split_that_no_gpu_can_make_is_refused(llm: CatalogEntry, split: dict[str, Any], word: str) -> None:
+def test_an_impossible_gpu_split_is_refused(llm: CatalogEntry, split: dict[str, Any], word: str) -> None:
     whole = {"disabledGpus": [], "priority": [], "customRatio": [], **split}
     assert word in refusal(llm, {"load.gpuSplitConfig": whole})
 
 
-# -- what clients always send
+# -- settings that clients always send
 
 
 @pytest.mark.parametrize("key", [key for key in LLM_KEYS if key != "llm.load.llama.autoFit"])
@@ -338,16 +336,18 @@ def test_a_default_of_embedding_models_is_never_refused(embedding: CatalogEntry,
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_what_is_meant_for_other_engines_passes(llm: CatalogEntry, fits: bool) -> None:
+def test_a_setting_of_another_engine_is_ignored(llm: CatalogEntry, fits: bool) -> None:
     written = {"llm.load.mlx.autoFit": fits, "llm.load.yuzu.autoFit": fits}
     assert changed(llm, {LLAMA + "autoFit": False, **written}) == {}
 
 
-# -- what is read back
+# -- the effective config
 
 
 @pytest.mark.parametrize("gpu", [True, False])
-def test_every_value_read_back_fits_its_key(llm: CatalogEntry, embedding: CatalogEntry, gpu: bool) -> None:
+def test_every_value_of_an_effective_config_is_valid_for_its_key(
+    llm: CatalogEntry, embedding: CatalogEntry, gpu: bool
+) -> None:
     for entry in (llm, embedding):
         effective = plan_load(entry, {}).effective(gpu=gpu)
         assert effective
@@ -356,14 +356,14 @@ def test_every_value_read_back_fits_its_key(llm: CatalogEntry, embedding: Catalo
             assert check(key, value) is None
 
 
-def test_what_was_read_back_can_be_sent_again(llm: CatalogEntry, embedding: CatalogEntry) -> None:
+def test_an_effective_config_can_be_sent_again(llm: CatalogEntry, embedding: CatalogEntry) -> None:
     for entry in (llm, embedding):
         plan = plan_load(entry, {}, threads=1)
         again = plan_load(entry, plan.effective(gpu=True), threads=1)
         assert again.effective(gpu=True) == plan.effective(gpu=True)
 
 
-def test_what_was_asked_for_is_read_back(llm: CatalogEntry) -> None:
+def test_the_effective_config_contains_the_requested_values(llm: CatalogEntry) -> None:
     values = {
         "llm.load.contextLength": 1024,
         "llm.load.seed": {"checked": True, "value": 7},
@@ -385,7 +385,7 @@ def test_what_was_asked_for_is_read_back(llm: CatalogEntry) -> None:
     assert {key: effective[key] for key in values} == values
 
 
-def test_without_a_gpu_nothing_is_offloaded(llm: CatalogEntry) -> None:
+def test_the_effective_config_without_a_gpu_offloads_nothing(llm: CatalogEntry) -> None:
     split = {"strategy": "evenly", "disabledGpus": [], "priority": [], "customRatio": []}
     plan = plan_load(llm, {LLAMA + "acceleration.offloadRatio": 0.5, "load.gpuSplitConfig": split})
     assert plan.effective(gpu=True)[LLAMA + "acceleration.offloadRatio"] == 0.5
@@ -396,16 +396,16 @@ def test_without_a_gpu_nothing_is_offloaded(llm: CatalogEntry) -> None:
     assert "load.gpuSplitConfig" not in effective
 
 
-def test_what_the_engine_decides_and_does_not_tell_is_not_made_up(llm: CatalogEntry) -> None:
+def test_the_effective_config_omits_values_that_only_the_engine_knows(llm: CatalogEntry) -> None:
     assert LLAMA + "flashAttention" not in plan_load(llm, {}).effective(gpu=False)
 
 
-def test_threads_are_read_back_as_they_are(llm: CatalogEntry) -> None:
+def test_the_effective_config_contains_the_number_of_threads(llm: CatalogEntry) -> None:
     assert plan_load(llm, {}).effective(gpu=False)[LLAMA + "cpuThreadPoolSize"] == default_threads()
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_model_is_kept_in_memory_only_if_the_system_allows_it(
+def test_keep_model_in_memory_is_effective_only_if_the_system_allows_it(
     llm: CatalogEntry, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
     monkeypatch.setattr(load_config_module, "_can_lock", lambda size: allowed and size == llm.size_bytes)
@@ -413,7 +413,7 @@ def test_a_model_is_kept_in_memory_only_if_the_system_allows_it(
     assert plan.effective(gpu=False)[LLAMA + "keepModelInMemory"] is allowed
 
 
-async def test_the_engine_loads_with_everything_set(llm: CatalogEntry) -> None:
+async def test_the_engine_loads_with_every_setting(llm: CatalogEntry) -> None:
     values = {
         "llm.load.contextLength": 1024,
         "llm.load.seed": {"checked": True, "value": 7},

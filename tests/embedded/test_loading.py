@@ -41,7 +41,7 @@ def worker_pids(server: EmbeddedServer) -> list[int]:
 # -- loading
 
 
-async def test_a_load_tells_what_how_far_and_what_came_of_it(client: RawClient) -> None:
+async def test_a_load_sends_the_model_its_progress_and_the_instance(client: RawClient) -> None:
     channel = await client.open("loadModel", {"modelKey": "tiny", "loadConfigStack": stack()})
     packets = await client.packets(channel)
     assert packets[0]["type"] == "resolved"
@@ -73,7 +73,7 @@ async def test_an_identifier_in_use_is_refused_in_one_line_without_a_code(client
     ("key", "code"),
     [("missing", "generic.pathNotFound"), ("text-embedding-embed", "generic.domainMismatch")],
 )
-async def test_a_key_that_cannot_be_loaded_here_is_refused_with_its_code(
+async def test_a_key_of_no_language_model_is_refused_with_its_code(
     client: RawClient, key: str, code: str
 ) -> None:
     with pytest.raises(Refused) as refused:
@@ -87,16 +87,14 @@ async def test_an_ambiguous_key_names_the_others(client: RawClient) -> None:
     assert packets[0]["ambiguous"] == ["twins@q4_k_m", "twins@q8_0"]
 
 
-async def test_a_model_that_the_engine_refuses_is_refused_with_its_words(
-    client: RawClient, models: Path
-) -> None:
+async def test_a_broken_model_is_refused_with_a_reason(client: RawClient, models: Path) -> None:
     with pytest.raises(Refused) as refused:
         await client.load("broken")
     assert refused.value.error["title"]
     assert await client.call("listLoaded") == []
 
 
-async def test_what_was_loaded_tells_its_config(client: RawClient) -> None:
+async def test_the_load_config_of_an_instance_can_be_read(client: RawClient) -> None:
     info = await client.load("tiny", loadConfigStack=stack({"llm.load.contextLength": 512}))
     assert info["contextLength"] == 512
     config = await client.call("getLoadConfig", {"specifier": query("tiny")})
@@ -110,12 +108,12 @@ async def test_what_was_loaded_tells_its_config(client: RawClient) -> None:
         assert found["identifier"] == "tiny"
 
 
-async def test_a_config_key_that_cannot_be_honoured_is_refused_by_name(client: RawClient) -> None:
+async def test_an_unknown_config_key_is_refused_by_name(client: RawClient) -> None:
     with pytest.raises(Refused, match=r"llm\.load\.nonsense"):
         await client.load("tiny", loadConfigStack=stack({"llm.load.nonsense": 1}))
 
 
-async def test_nothing_found_is_an_error_or_no_result_as_asked(client: RawClient) -> None:
+async def test_throw_if_not_found_chooses_between_an_error_and_no_result(client: RawClient) -> None:
     with pytest.raises(Refused) as refused:
         await client.call("getModelInfo", {"specifier": query("nobody"), "throwIfNotFound": True})
     assert refused.value.code == "generic.noModelMatchingQuery"
@@ -151,7 +149,7 @@ async def test_an_unloaded_instance_is_gone_with_its_process(
         await client.call("unloadModel", {"identifier": "mine"})
 
 
-async def test_get_or_load_loads_once_and_then_finds(client: RawClient) -> None:
+async def test_get_or_load_loads_once_and_then_finds_the_instance(client: RawClient) -> None:
     creation = {"identifier": "tiny", "loadConfigStack": stack()}
     packets = await client.packets(await client.open("getOrLoad", creation))
     assert packets[0]["type"] == "startLoading"
@@ -163,13 +161,13 @@ async def test_get_or_load_loads_once_and_then_finds(client: RawClient) -> None:
     assert again == [{"type": "alreadyLoaded", "info": packets[-1]["info"]}]
 
 
-async def test_a_model_on_demand_takes_the_place_of_the_one_before(client: RawClient) -> None:
+async def test_a_just_in_time_load_replaces_the_previous_one(client: RawClient) -> None:
     explicit = await client.load("tiny", "stays")
     for key in ("tiny", "other"):
         packets = await client.packets(
             await client.open("getOrLoad", {"identifier": f"acme/{key}-GGUF", "loadConfigStack": stack()})
         )
-    # The explicit one was found for the first key, so nothing was in the way of the second.
+    # The explicitly loaded instance was used for the first key, so the second load had none to unload.
     assert [packet["type"] for packet in packets if packet["type"] == "unloadingOtherJITModel"] == []
     packets = await client.packets(
         await client.open("getOrLoad", {"identifier": "twins@q8_0", "loadConfigStack": stack()})
@@ -180,7 +178,7 @@ async def test_a_model_on_demand_takes_the_place_of_the_one_before(client: RawCl
     assert explicit["identifier"] == "stays"
 
 
-async def test_the_ttl_for_models_on_demand_can_be_set_for_the_server(models: Path) -> None:
+async def test_jit_ttl_of_the_server_is_the_ttl_of_just_in_time_loads(models: Path) -> None:
     for jit_ttl, expected in ((2.5, 2500), (None, None)):
         async with EmbeddedServer(models, threads=1, jit_ttl=jit_ttl) as server, connected(server) as raw:
             packets = await raw.packets(
@@ -204,7 +202,7 @@ async def test_a_cancelled_load_ends_with_an_error_and_leaves_no_process(
     assert (await client.load("tiny", "big"))["identifier"] == "big"
 
 
-async def test_a_cancel_that_comes_with_the_load_cancels_it(client: RawClient) -> None:
+async def test_a_cancel_sent_right_after_the_load_cancels_it(client: RawClient) -> None:
     channel = await client.open("loadModel", {"modelKey": "big", "loadConfigStack": stack()})
     await client.cancel(channel)
     with pytest.raises(Refused, match="cancelled"):
@@ -212,16 +210,14 @@ async def test_a_cancel_that_comes_with_the_load_cancels_it(client: RawClient) -
     assert await client.call("listLoaded") == []
 
 
-async def test_a_load_ends_with_the_connection_that_asked_for_it(
-    server: EmbeddedServer, client: RawClient
-) -> None:
+async def test_a_load_ends_with_its_connection(server: EmbeddedServer, client: RawClient) -> None:
     async with connected(server) as other:
         channel = await other.open(
             "loadModel", {"modelKey": "big", "identifier": "lost", "loadConfigStack": stack()}
         )
         while (await other.packet(channel))["type"] != "progress":  # type: ignore[index]
             pass
-    # The identifier is free when nothing is left of the load; until then an attempt is refused.
+    # The identifier becomes free when the load has ended; until then an attempt is refused.
     with anyio.fail_after(20):
         while True:
             try:
@@ -232,7 +228,7 @@ async def test_a_load_ends_with_the_connection_that_asked_for_it(
     assert await client.call("listLoaded") == [info]
 
 
-async def test_processing_state_is_idle_when_nothing_is_going_on(client: RawClient) -> None:
+async def test_processing_state_is_idle_without_requests(client: RawClient) -> None:
     await client.load("tiny")
     state = await client.call(
         "getInstanceProcessingState", {"specifier": query("tiny"), "throwIfNotFound": True}
@@ -240,7 +236,7 @@ async def test_processing_state_is_idle_when_nothing_is_going_on(client: RawClie
     assert state == {"status": "idle", "queued": 0}
 
 
-async def test_the_memory_of_a_load_is_reckoned_from_its_context(client: RawClient) -> None:
+async def test_the_memory_estimate_of_a_load_depends_on_its_context(client: RawClient) -> None:
     estimates = [
         await client.call(
             "estimateModelUsage",

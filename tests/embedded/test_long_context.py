@@ -1,4 +1,4 @@
-"""Contexts that are longer than a model was made for, by other RoPE settings."""
+"""Contexts that are longer than the training context of a model, by RoPE settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmstudio_async.embedded._load_config import plan_load
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.attentive_models import add_attentive_llm
 
-#: Of every model here.
+#: Training context of every model here, in tokens.
 TRAINED = 128
 LONG = 1024
 
@@ -59,7 +59,7 @@ async def client(server: EmbeddedServer) -> AsyncIterator[lms.AsyncClient]:
         ("plain", {"rope_frequency_scale": 1.0}),
         ("plain", {"rope_frequency_base": 1e6}),
         ("plain", {"rope_frequency_base": 1e6, "rope_frequency_scale": 0.5}),
-        # As the file has it.
+        # The scale in the model file.
         ("linear", {"rope_frequency_scale": 0.125}),
         ("linear", {"rope_frequency_base": 1e6}),
         ("yarn", {"rope_frequency_scale": 32 / LONG}),
@@ -82,7 +82,7 @@ async def test_rope_settings_extend_the_context(
     assert f"'{model}' has a context of 1024 tokens, and its model was made for 128" in caplog.text
 
 
-async def test_a_context_within_the_training_is_no_matter_for_the_log(
+async def test_a_context_within_the_training_logs_no_warning(
     client: lms.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.llm.load_new_instance(
@@ -127,7 +127,7 @@ async def test_an_embedding_model_with_learned_positions_is_not_extended(client:
 
 
 async def test_extended_positions_are_scaled_as_within_the_training(tmp_path: Path) -> None:
-    """The way that lifts the engine's limit changes nothing else: the same text has the same next tokens."""
+    """Lifting the limit of the engine changes nothing else: the same text has the same next tokens."""
     add_attentive_llm(ModelsFolder(tmp_path), "attentive", context_length=TRAINED)
     (entry,) = Catalog(tmp_path).scan()
 

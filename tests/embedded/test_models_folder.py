@@ -1,4 +1,4 @@
-"""Where the models are, and what in there is a model's file at all."""
+"""The location of the models folder, and the files in it that count as models."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a r
 
 @pytest.fixture
 def store(tmp_path: Path) -> ModelsFolder:
-    """The models of another program, outside of the models folder."""
+    """Models of another program, outside of the models folder."""
     return ModelsFolder(tmp_path / "store")
 
 
 @needs_links
-def test_link_to_a_file_is_followed_whatever_the_file_is_called(
+def test_link_to_a_file_of_any_name_is_followed(
     models: ModelsFolder, store: ModelsFolder, catalog: Catalog
 ) -> None:
     inside = models.add_llm(TINY)
@@ -98,7 +98,7 @@ def test_folders_linked_to_each_other_are_each_listed_once_below_a_link(
 
 
 @needs_links
-def test_link_that_leads_nowhere_is_told(models: ModelsFolder, catalog: Catalog) -> None:
+def test_broken_link_is_reported(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY)
     folder = models.folder / "acme"
     (folder / "gone-Q8_0.gguf").symlink_to(folder / "nowhere")
@@ -127,7 +127,7 @@ def test_model_in_many_folders_is_found(models: ModelsFolder, catalog: Catalog) 
     assert keys(catalog) == ["deep"]
 
 
-def test_folder_with_too_long_a_path_is_told(models: ModelsFolder, catalog: Catalog) -> None:
+def test_folder_with_too_long_a_path_is_reported(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY)
     folder = "/".join(["x" * 200] * 6)
     models.add_llm(f"{folder}/deep.gguf")
@@ -135,7 +135,7 @@ def test_folder_with_too_long_a_path_is_told(models: ModelsFolder, catalog: Cata
     assert catalog.broken == {f"{folder}/": "its path is too long or has control characters"}
 
 
-def test_folder_that_cannot_be_read_is_told(
+def test_folder_that_cannot_be_read_is_reported(
     models: ModelsFolder, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models.add_llm(TINY)
@@ -193,19 +193,19 @@ def test_error_about_an_unknown_model_names_the_skipped_files(models: ModelsFold
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_is_not_waited_for(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_named_pipe_does_not_block_the_scan(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm(TINY)
     os.mkfifo(models.folder / "acme" / "pipe.gguf")
     assert keys(catalog) == ["tiny"]
     assert catalog.broken == {"acme/pipe.gguf": "it is no file"}
 
 
-def test_a_folder_that_is_called_like_a_model_is_a_folder(models: ModelsFolder, catalog: Catalog) -> None:
+def test_a_folder_with_the_name_of_a_model_file_is_scanned(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_llm("acme/tiny.gguf/tiny-Q8_0.gguf")
     assert keys(catalog) == ["tiny"]
 
 
-def test_hidden_files_are_left_alone(models: ModelsFolder, catalog: Catalog) -> None:
+def test_hidden_files_are_ignored(models: ModelsFolder, catalog: Catalog) -> None:
     models.add_broken("acme/tiny/.tiny-Q8_0.gguf")
     models.add_broken(".cache/tiny/tiny-Q8_0.gguf")
     assert catalog.scan() == []
@@ -214,7 +214,7 @@ def test_hidden_files_are_left_alone(models: ModelsFolder, catalog: Catalog) -> 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home."""
+    """An empty home directory."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
@@ -222,12 +222,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_models_of_lm_studio_are_used_if_there_are_any(home: Path) -> None:
+def test_default_models_folder_is_that_of_lm_studio_if_it_exists(home: Path) -> None:
     (home / ".lmstudio" / "models").mkdir(parents=True)
     assert default_models_folder() == home / ".lmstudio" / "models"
 
 
-def test_lm_studio_may_live_elsewhere(home: Path) -> None:
+def test_default_models_folder_follows_the_home_pointer_of_lm_studio(home: Path) -> None:
     (home / ".lmstudio" / "models").mkdir(parents=True)
     (home / "elsewhere" / "models").mkdir(parents=True)
     (home / ".lmstudio-home-pointer").write_text(f"{home / 'elsewhere'}\n")
@@ -235,21 +235,21 @@ def test_lm_studio_may_live_elsewhere(home: Path) -> None:
 
 
 @pytest.mark.parametrize("pointer", [b"", b"relative", b"/does/not/exist", b"\xff\xfe", b"a\x00b"])
-def test_a_pointer_to_nowhere_is_not_followed(home: Path, pointer: bytes) -> None:
+def test_an_invalid_home_pointer_is_ignored(home: Path, pointer: bytes) -> None:
     (home / ".lmstudio" / "models").mkdir(parents=True)
     (home / ".lmstudio-home-pointer").write_bytes(pointer)
     assert default_models_folder() == home / ".lmstudio" / "models"
 
 
-def test_without_lm_studio_there_is_a_folder_of_our_own(home: Path) -> None:
+def test_default_models_folder_without_lm_studio_is_lmstudio_async(home: Path) -> None:
     folder = default_models_folder()
     assert folder.parts[-2:] == ("lmstudio-async", "models")
     assert folder.is_relative_to(home)
     assert not folder.exists()
 
 
-@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="elsewhere data has another place")
-def test_the_data_folder_can_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="other systems have another data folder")
+def test_default_models_folder_follows_xdg_data_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     assert default_models_folder() == home / "data" / "lmstudio-async" / "models"
     monkeypatch.setenv("XDG_DATA_HOME", "relative")

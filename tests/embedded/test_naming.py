@@ -1,4 +1,4 @@
-"""What models are called, by the names of their files."""
+"""Keys and display names of models, made from the names of their files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from lmstudio_async.embedded._naming import (
         ("Foo.i1-IQ2_M", "foo-i1", ("IQ2_M", 2)),
     ],
 )
-def test_a_file_name_gives_key_and_quantization(
+def test_a_file_name_determines_key_and_quantization(
     stem: str, key: str, quantization: tuple[str, int] | None
 ) -> None:
     assert base_key(without_quantization(stem, "Repository-GGUF")) == key
@@ -56,7 +56,7 @@ def test_a_file_name_gives_key_and_quantization(
         ("-", "-"),
     ],
 )
-def test_names_are_shown_as_people_write_them(name: str, shown: str) -> None:
+def test_display_name_has_capitals_and_spaces(name: str, shown: str) -> None:
     assert display_name(name) == shown
 
 
@@ -74,21 +74,21 @@ def test_names_are_shown_as_people_write_them(name: str, shown: str) -> None:
         (1_000_000_000_000, "1T"),
     ],
 )
-def test_parameters_are_rounded(count: int, text: str) -> None:
+def test_parameters_text_is_rounded(count: int, text: str) -> None:
     assert parameters_text(count) == text
 
 
-def test_parts_are_known_by_their_numbers() -> None:
+def test_split_part_reads_the_numbers_of_a_part() -> None:
     assert split_part("big-Q8_0-00002-of-00003") == ("big-Q8_0", 2, 3)
     assert split_part("big-Q8_0-2-of-3") is None
     assert split_part("big-Q8_0") is None
 
 
 @pytest.mark.parametrize("key", ["a", "x" * 1024, "acme/tiny@q4_k_m", "模型", "__proto__s"])
-def test_sound_keys(key: str) -> None:
+def test_is_sound_key_accepts_a_valid_key(key: str) -> None:
     assert is_sound_key(key)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "a\nb", "a\x7fb", "__proto__", "\udc80"])
-def test_unsound_keys(key: str) -> None:
+def test_is_sound_key_refuses_an_invalid_key(key: str) -> None:
     assert not is_sound_key(key)

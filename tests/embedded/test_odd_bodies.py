@@ -1,4 +1,4 @@
-"""Bodies of REST requests that no sensible client sends: each is refused, and none is a fault of the server."""
+"""Bodies of REST requests that no sensible client sends: each is refused, and none causes an internal error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ odd_keys = st.sampled_from(["model", "instance_id", "context_length", "echo_load
 
 @settings(max_examples=30)
 @given(body=st.dictionaries(odd_keys, odd_values, max_size=4) | odd_values)
-def test_any_json_is_answered_without_a_fault_of_the_server(http: httpx.Client, body: Any) -> None:
+def test_any_json_is_refused_without_an_internal_error(http: httpx.Client, body: Any) -> None:
     for path in ("load", "unload"):
         answer = http.post(f"/api/v1/models/{path}", content=json.dumps(body))
         assert 400 <= answer.status_code < 500
@@ -48,7 +48,7 @@ def test_any_json_is_answered_without_a_fault_of_the_server(http: httpx.Client, 
     "body", [{"model": "\ud83d"}, {"\ud83d": 1}, {"instance_id": "\ud83d"}], ids=["model", "key", "instance"]
 )
 @pytest.mark.parametrize("path", ["load", "unload"])
-def test_half_a_character_in_a_body_is_no_fault_of_the_server(
+def test_half_a_surrogate_pair_in_a_body_causes_no_internal_error(
     http: httpx.Client, caplog: pytest.LogCaptureFixture, path: str, body: Any
 ) -> None:
     answer = http.post(f"/api/v1/models/{path}", content=json.dumps(body))

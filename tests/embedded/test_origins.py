@@ -1,4 +1,4 @@
-"""Which web pages may use the embedded server, and what their browsers are told."""
+"""Origins of web pages that may use the embedded server, and the CORS headers of its responses."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered(http: httpx.Client) -> Non
     assert http.options("/api/v1/models/load", headers=origin).status_code == 405
 
 
-def test_a_program_gets_no_cors_headers(http: httpx.Client) -> None:
+def test_a_request_without_origin_gets_no_cors_headers(http: httpx.Client) -> None:
     answer = http.get("/lmstudio-greeting")
 
     assert "Access-Control-Allow-Origin" not in answer.headers
@@ -106,7 +106,7 @@ def test_a_program_gets_no_cors_headers(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "origin", ["*", "chat.example", "https://", "https://a/b", "https://a:port", "null", "", 5]
 )
-def test_an_allowed_origin_that_is_none_is_an_error(origin: Any) -> None:
+def test_an_invalid_allowed_origin_raises_value_error(origin: Any) -> None:
     with pytest.raises(LMStudioValueError, match=r"https://chat\.example"):
         EmbeddedServer(allowed_origins=[origin])
     with pytest.raises(LMStudioValueError, match="list"):

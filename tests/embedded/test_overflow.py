@@ -1,4 +1,4 @@
-"""Chats and prompts that are longer than the context, and what is left out of them."""
+"""Chats and prompts that are longer than the context, and the parts that the overflow policy removes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def prompt_of(server: EmbeddedServer, client: RawClient, key: str, policy: str, *messages: Json) -> str:
-    """What the model reads of a chat."""
+    """Return the prompt that the model receives for a chat."""
     async with connected(server, "diagnostics") as watcher:
         logs = await watcher.open("streamLogs")
         await watcher.silence()
@@ -54,7 +54,7 @@ async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(client: Raw
 @pytest.mark.parametrize(
     ("policy", "kept"), [("truncateMiddle", ["first", "last"]), ("rollingWindow", ["last"])]
 )
-async def test_messages_are_left_out_as_the_policy_says(
+async def test_messages_are_removed_according_to_the_policy(
     server: EmbeddedServer, client: RawClient, policy: str, kept: list[str]
 ) -> None:
     messages = [message("system", "rules")]
@@ -68,7 +68,9 @@ async def test_messages_are_left_out_as_the_policy_says(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawClient, policy: str) -> None:
+async def test_raw_text_that_is_too_long_is_truncated_according_to_the_policy(
+    client: RawClient, policy: str
+) -> None:
     await need(client, "tiny")
     creation = {
         "modelSpecifier": query("tiny"),
@@ -81,7 +83,7 @@ async def test_raw_text_that_is_too_long_is_cut_as_the_policy_says(client: RawCl
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_raw_text_that_is_cut_still_begins_as_the_model_wants_it(
+async def test_truncated_raw_text_has_one_bos_token(
     client: RawClient, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts: list[list[int]] = []
@@ -106,10 +108,10 @@ async def test_raw_text_that_is_cut_still_begins_as_the_model_wants_it(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_user_and_assistant_go_on_taking_turns(
+async def test_user_and_assistant_messages_still_alternate(
     server: EmbeddedServer, client: RawClient, policy: str
 ) -> None:
-    # The template of this model refuses a chat in which they do not.
+    # The template of this model refuses a chat whose roles do not alternate.
     chat = [
         message("assistant" if index % 2 else "user", f"message {index} " + "x" * 60) for index in range(21)
     ]
@@ -119,7 +121,7 @@ async def test_user_and_assistant_go_on_taking_turns(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_a_message_that_is_too_long_by_itself_is_cut_as_the_policy_says(
+async def test_a_message_longer_than_the_context_is_truncated_according_to_the_policy(
     server: EmbeddedServer, client: RawClient, policy: str
 ) -> None:
     chat = [message("system", "rules"), user("begun " + "x" * 3000 + " ended")]
@@ -127,11 +129,11 @@ async def test_a_message_that_is_too_long_by_itself_is_cut_as_the_policy_says(
     assert prompt.startswith("<|im_start|>system\nrules<|im_end|>")
     assert ("begun" in prompt) == (policy == "truncateMiddle")
     assert " ended<|im_end|>" in prompt
-    # No more is left out than has to be: 512 tokens, 40 of them for the answer.
+    # The server removes no more than necessary: the context has 512 tokens, 40 of them for the answer.
     assert prompt.count("x") > 400
 
 
-async def test_what_is_said_to_the_system_is_never_cut(client: RawClient) -> None:
+async def test_a_system_prompt_is_never_truncated(client: RawClient) -> None:
     with pytest.raises(Refused, match="context of 512"):
         await ask(
             client,
@@ -142,7 +144,7 @@ async def test_what_is_said_to_the_system_is_never_cut(client: RawClient) -> Non
         )
 
 
-async def test_a_very_long_chat_is_not_shortened_message_by_message(
+async def test_a_very_long_chat_is_shortened_with_few_tokenize_requests(
     server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at = 0

@@ -1,4 +1,4 @@
-"""Answers of the embedded server: what is streamed, how it ends, and what the model is given."""
+"""Predictions of the embedded server: the stream, the end, and the prompt of the model."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-# -- what is streamed
+# -- the stream
 
 
-async def test_an_answer_is_streamed_and_ends_with_how_it_came_about(client: RawClient) -> None:
+async def test_an_answer_is_streamed_and_ends_with_its_stats_and_configs(client: RawClient) -> None:
     packets = await ask(client, "tiny")
     assert text_of(packets) == "Hello there my friend"
     success = packets[-1]
@@ -66,7 +66,7 @@ async def test_every_fragment_has_all_members(client: RawClient) -> None:
     assert [fragment["content"] for fragment in fragments] == ["Hello", " there", " my", " friend"]
 
 
-async def test_the_prompt_has_progress_from_zero_to_one_before_the_text(client: RawClient) -> None:
+async def test_prompt_processing_progress_goes_from_zero_to_one_before_the_text(client: RawClient) -> None:
     for _ in range(2):  # the second time most of it is in the engine's cache
         packets = await ask(client, "talker", {"maxPredictedTokens": checked(2)}, user("hi " * 130))
         kinds = [packet["type"] for packet in packets]
@@ -81,7 +81,7 @@ async def test_the_prompt_has_progress_from_zero_to_one_before_the_text(client: 
         assert details["unprocessedPromptTokenCount"] == 0
 
 
-async def test_characters_of_many_bytes_come_whole(client: RawClient) -> None:
+async def test_multibyte_characters_are_streamed_whole(client: RawClient) -> None:
     assert text_of(await ask(client, "unicode")) == "Grüße 🦙 fin"
 
 
@@ -91,7 +91,7 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
         assert text_of(await client.packets(channel)) == "Hello there my friend"
 
 
-async def test_a_client_hears_something_while_the_engine_is_silent(
+async def test_the_server_repeats_the_progress_while_the_engine_is_silent(
     server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmstudio_async.embedded._connection._SILENCE_SECONDS", 0.03)
@@ -108,7 +108,7 @@ async def test_a_client_hears_something_while_the_engine_is_silent(
         assert text_of(await raw.packets(channel)) == "Hello there my friend"
 
 
-# -- how it ends
+# -- the end
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_a_client_hears_something_while_the_engine_is_silent(
         ({"stopStrings": [], "maxPredictedTokens": {"checked": False, "value": 1}}, "Hello there my friend", "eosFound"),
     ],
 )  # fmt: skip
-async def test_an_answer_ends_where_the_config_says(
+async def test_an_answer_ends_at_the_limit_or_stop_string_of_the_config(
     client: RawClient, config: Json, text: str, reason: str
 ) -> None:
     packets = await ask(client, "tiny", config)
@@ -134,7 +134,7 @@ async def test_an_answer_ends_at_the_end_of_the_context(client: RawClient) -> No
     assert packets[-1]["stats"]["totalTokensCount"] in (512, 513)
 
 
-async def test_a_cancelled_answer_succeeds_with_what_there_is(client: RawClient) -> None:
+async def test_a_cancelled_answer_succeeds_with_its_partial_text(client: RawClient) -> None:
     channel = await begin(client, "endless")
     await first_fragment(client, channel)
     await client.cancel(channel)
@@ -149,7 +149,7 @@ async def test_a_cancelled_answer_succeeds_with_what_there_is(client: RawClient)
     assert state["status"] == "idle"
 
 
-async def test_a_cancel_that_comes_with_the_request_is_answered_too(client: RawClient) -> None:
+async def test_a_cancel_right_after_the_request_ends_the_answer(client: RawClient) -> None:
     channel = await begin(client, "endless")
     await client.cancel(channel)
     assert (await client.packets(channel))[-1]["stats"]["stopReason"] == "userStopped"
@@ -175,7 +175,7 @@ async def test_unloading_ends_the_answer_with_model_unloaded(
     assert packets[-1]["stats"]["stopReason"] == "modelUnloaded"
 
 
-async def test_a_crash_of_the_engine_is_an_error_and_hurts_nobody_else(
+async def test_a_crash_of_the_engine_is_an_error_and_disturbs_no_other_instance(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     await client.load("tiny")
@@ -189,7 +189,7 @@ async def test_a_crash_of_the_engine_is_an_error_and_hurts_nobody_else(
     assert [info["identifier"] for info in await client.call("listLoaded")] == ["tiny"]
 
 
-async def test_an_answer_ends_when_its_client_goes(server: EmbeddedServer, client: RawClient) -> None:
+async def test_an_answer_ends_when_its_client_disconnects(server: EmbeddedServer, client: RawClient) -> None:
     async with connected(server) as other:
         channel = await begin(other, "endless", {})
         await first_fragment(other, channel)
@@ -203,7 +203,7 @@ async def test_an_answer_ends_when_its_client_goes(server: EmbeddedServer, clien
 # -- messages
 
 
-async def test_a_conversation_reaches_the_model_as_it_is(client: RawClient) -> None:
+async def test_a_chat_reaches_the_model_unchanged(client: RawClient) -> None:
     await client.load("tiny")
     history = {
         "messages": [message("system", "Be brief."), user("hi"), message("assistant", "ho"), user("again")]
@@ -277,7 +277,7 @@ async def test_a_manual_prompt_template_is_used_instead_of_the_models(client: Ra
         ([5], "message"),
     ],
 )
-async def test_a_history_that_cannot_be_read_is_refused_in_words(
+async def test_an_invalid_history_is_refused_with_a_reason(
     client: RawClient, messages: Any, words: str
 ) -> None:
     with pytest.raises(Refused, match=words):
@@ -286,7 +286,7 @@ async def test_a_history_that_cannot_be_read_is_refused_in_words(
         await ask(client, "tiny", history={"messages": 5})
 
 
-async def test_a_long_history_of_one_client_does_not_hold_up_another(
+async def test_a_long_history_of_one_client_does_not_delay_another_client(
     server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
@@ -318,11 +318,11 @@ async def test_prompt_of_millions_of_characters_is_counted_in_pieces(
     monkeypatch.setattr(Engine, "tokenize", noted)
     with pytest.raises(Refused, match=r"The prompt has 20000\d\d tokens"):
         await ask(client, "tiny", {}, user("x" * 2_000_000))
-    # No more than what is beyond the context is worth to be counted, and what comes back is read in no time.
+    # The server tokenizes only a part of the prompt, because a count far beyond the context need not be exact.
     assert 0 < sum(counted) < 300_000
 
 
-async def test_tool_definitions_that_are_none_are_refused_in_words(client: RawClient) -> None:
+async def test_invalid_tool_definitions_are_refused_with_a_reason(client: RawClient) -> None:
     await client.load("tiny")
     parameter = {
         "specifier": query("tiny"),
@@ -340,7 +340,7 @@ async def test_a_specifier_of_an_unknown_kind_is_refused(client: RawClient) -> N
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "is empty"), ("half \ud83d", "half a character")])
-async def test_raw_text_that_nothing_can_continue_is_refused_in_words(
+async def test_empty_or_invalid_raw_text_is_refused_with_a_reason(
     client: RawClient, text: str, words: str
 ) -> None:
     await client.load("tiny")
@@ -390,7 +390,7 @@ async def test_a_client_that_formats_the_prompt_itself_gets_it_unchanged(client:
     assert packets[-1]["stats"]["promptTokensCount"] == len("Once upon")
 
 
-async def test_the_mark_of_the_beginning_can_be_left_out(client: RawClient, models: Path) -> None:
+async def test_omit_bos_token_removes_the_bos_token(client: RawClient, models: Path) -> None:
     ModelsFolder(models).add_llm(
         "acme/marked-GGUF/marked-Q8_0.gguf", metadata={"tokenizer.ggml.add_bos_token": True}
     )
@@ -422,7 +422,7 @@ async def test_completing_a_formatted_prompt_gives_the_engine_one_bos(
             assert completion.stats.prompt_tokens_count == answer.stats.prompt_tokens_count
 
 
-async def test_an_image_for_a_model_without_eyes_is_an_error(
+async def test_an_image_for_a_model_without_vision_is_an_error(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     async with connected(server, "files") as files:

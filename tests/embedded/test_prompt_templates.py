@@ -1,4 +1,4 @@
-"""Prompt templates that come with a prediction, instead of the one that the model has."""
+"""Prompt templates of a prediction config, which replace the chat template of the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def manual(**words: str) -> Json:
 
 
 async def formatted(client: RawClient, key: str, template: Json | None, *messages: Json) -> str:
-    """What applyPromptTemplate makes of a chat."""
+    """Return the prompt that ``applyPromptTemplate`` makes from a chat."""
     parameter = {
         "specifier": query(key),
         "history": {"messages": list(messages) or [user("hi")]},
@@ -55,7 +55,7 @@ async def formatted(client: RawClient, key: str, template: Json | None, *message
 
 
 async def inputs(server: EmbeddedServer, client: RawClient, key: str, *configs: dict[str, Any]) -> list[str]:
-    """What the model reads when it is asked with each of these configs."""
+    """Ask the model with each of these configs, and return the prompts that it receives."""
     async with connected(server, "diagnostics") as watcher:
         logs = await watcher.open("streamLogs")
         await watcher.silence()
@@ -70,7 +70,7 @@ async def inputs(server: EmbeddedServer, client: RawClient, key: str, *configs: 
         return found
 
 
-async def test_a_jinja_template_of_the_prediction_makes_the_prompt(
+async def test_a_jinja_template_of_the_prediction_formats_the_prompt(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     shouted = {"promptTemplate": jinja(SHOUTING)}
@@ -87,7 +87,7 @@ async def test_a_template_is_applied_without_a_prediction_too(client: RawClient)
     assert (await formatted(client, "tiny", None, *chat)).startswith("<|im_start|>system\nrules")
 
 
-async def test_a_base_model_takes_a_template(client: RawClient) -> None:
+async def test_a_base_model_accepts_a_template(client: RawClient) -> None:
     await client.load("base")
     assert await formatted(client, "base", jinja(SHOUTING)) == "HI! >"
 
@@ -98,7 +98,7 @@ async def test_the_stop_strings_of_a_template_end_the_answer(client: RawClient) 
     assert packets[-1]["stats"]["stopReason"] == "stopStringFound"
 
 
-async def test_a_template_of_the_prediction_can_bring_tools(client: RawClient) -> None:
+async def test_a_template_of_the_prediction_can_add_support_for_tools(client: RawClient) -> None:
     tools = {"tools": {"type": "toolArray", "tools": [ADD]}}
     template = jinja(HERMES.replace("REPLIES", "0"))
     packets = await ask(client, "caller", {**tools, "promptTemplate": template})
@@ -106,7 +106,7 @@ async def test_a_template_of_the_prediction_can_bring_tools(client: RawClient) -
     assert end["toolCallRequest"]["arguments"] == {"a": 1}
 
 
-async def test_the_template_that_a_model_has_needs_no_other_engine(
+async def test_the_own_template_of_a_model_does_not_restart_the_engine(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     await ask(client, "tiny")
@@ -117,7 +117,7 @@ async def test_the_template_that_a_model_has_needs_no_other_engine(
 
 
 @pytest.mark.parametrize("template", ["{% for", "{{ nobody.knows.this() }}"])
-async def test_a_template_that_is_none_is_refused_and_the_model_stays_usable(
+async def test_an_invalid_template_is_refused_and_the_model_stays_usable(
     client: RawClient, template: str
 ) -> None:
     await client.load("tiny")

@@ -1,4 +1,4 @@
-"""A worker that computes, reads or says something does not stand still, and one that only answers does in the end."""
+"""A worker that computes, reads or writes does not stand still; one that only answers over HTTP does after a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from lmstudio_async.embedded._pulse import Pulse
 from tests.processes import needs_proc
 
-#: No process has it.
+#: The id of no process.
 NOBODY = 2**30
 LOOKS = 20
 
@@ -21,8 +21,8 @@ LOOKS = 20
 class Awaited:
     """A worker that a task waits for.
 
-    :param says: it says something between two looks.
-    :param answers: so does its HTTP server.
+    :param says: it writes output between two looks.
+    :param answers: its HTTP server answers.
     """
 
     def __init__(self, *, says: bool = False, answers: bool = False) -> None:
@@ -66,7 +66,7 @@ READ = f"import time\nwhile True: open({__file__!r}, 'rb').read(); time.sleep(0.
 
 
 async def is_ended_after(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
-    """How it stands still, None if it does not."""
+    """Return how the worker stands still, None if it does not."""
     found = None
 
     async def watch() -> None:
@@ -84,21 +84,21 @@ async def is_ended_after(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
 
 @needs_proc
 @pytest.mark.parametrize("program", [COMPUTE, READ])
-async def test_a_worker_that_works_in_silence_does_not_stand_still(program: str) -> None:
+async def test_a_worker_that_computes_or_reads_does_not_stand_still(program: str) -> None:
     with running(program) as pid:
         assert await is_ended_after(Pulse(load_seconds=0.06), pid, Awaited()) is None
 
 
-async def test_a_worker_that_says_something_does_not_stand_still() -> None:
+async def test_a_worker_that_writes_output_does_not_stand_still() -> None:
     assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(says=True)) is None
 
 
-async def test_an_answer_is_enough_where_the_system_tells_nothing() -> None:
+async def test_a_worker_without_process_statistics_does_not_stand_still_if_it_answers() -> None:
     assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
 
 
 @needs_proc
-async def test_a_worker_that_only_answers_has_the_long_fuse() -> None:
+async def test_a_worker_that_only_answers_stands_still_after_load_seconds() -> None:
     worker = Awaited(answers=True)
     with running(SLEEP) as pid:
         state = await is_ended_after(Pulse(load_seconds=0.12), pid, worker)

@@ -1,6 +1,6 @@
-"""Whatever a client says: the server answers or closes, tells of no fault of its own, and serves the next one.
+"""Random input of clients: the server answers or closes, logs no internal error, and serves the next client.
 
-More of it: ``pytest --hypothesis-profile=soak tests/embedded/test_random_clients.py``.
+Run more examples with ``pytest --hypothesis-profile=soak tests/embedded/test_random_clients.py``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Faults(logging.Handler):
-    """What the server logs of exceptions that it did not expect."""
+    """A log handler that collects the unexpected exceptions of the server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,14 +185,14 @@ conversations = st.sampled_from(NAMESPACES).flatmap(
 
 
 def answers_due(frames: Sequence[str]) -> tuple[set[int], set[int]]:
-    """The calls and the channels that must be heard of again, by their numbers."""
+    """Return the numbers of the calls and of the channels that the server has to answer."""
     calls, channels = set[int](), set[int]()
     for text in frames:
         with contextlib.suppress(ValueError):
             match json.loads(text):
                 case {"type": "rpcCall", "endpoint": str(), "callId": int(number)} if type(number) is int:
                     calls.add(number)
-                # What ends with its connection only.
+                # This channel ends only with its connection.
                 case {"type": "channelCreate", "endpoint": "alive"}:
                     pass
                 case {"type": "channelCreate", "endpoint": str(), "channelId": int(number)} if (
@@ -203,9 +203,9 @@ def answers_due(frames: Sequence[str]) -> tuple[set[int], set[int]]:
 
 
 async def hear_out(raw: RawClient, frames: Sequence[str]) -> None:
-    """Say all this, and wait for every answer that is due."""
+    """Send these frames, and wait for every answer that is due."""
     for text in frames:
-        # What is no text at all cannot be sent.
+        # A text with half a surrogate pair cannot be sent.
         with contextlib.suppress(UnicodeEncodeError):
             text.encode()
             await raw.send(text)
@@ -222,7 +222,7 @@ async def hear_out(raw: RawClient, frames: Sequence[str]) -> None:
 
 
 async def settle(server: EmbeddedServer) -> None:
-    """A good client is served, and makes things as they were: one model is loaded."""
+    """Check that the server serves a valid client, and restore the state of one loaded model."""
     while server._clients._clients:
         await anyio.lowlevel.checkpoint()
     async with connected(server) as raw:
@@ -237,7 +237,7 @@ async def settle(server: EmbeddedServer) -> None:
 def running(
     models: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[anyio.from_thread.BlockingPortal, EmbeddedServer]]:
-    """A server in a thread: one for all that is random, so that what is left of one is seen by the next."""
+    """One server in a thread for all examples, so that leftovers of one example disturb the next one."""
     with (
         LocalHub() as hub,
         pytest.MonkeyPatch.context() as environment,
@@ -252,7 +252,7 @@ def running(
 
 @given(conversation=conversations)
 @bounded(60)
-def test_any_packets(
+def test_any_packets_cause_no_internal_error(
     running: tuple[anyio.from_thread.BlockingPortal, EmbeddedServer],
     faults: Faults,
     conversation: tuple[str, list[str]],
@@ -267,7 +267,7 @@ def test_any_packets(
             await settle(server)
             while server._state.served:
                 await anyio.lowlevel.checkpoint()
-        # All tasks of a connection have ended with it, and so has what they held.
+        # All tasks of the connection have ended with it, and have released the instances and the logs.
         assert not any(instance.busy for instance in server._state.instances.loaded())
         assert not server._logs.watchers
 
@@ -285,8 +285,8 @@ def address(models: Path) -> Iterator[str]:
 
 
 def send_all(connection: socket.socket, data: bytes) -> None:
-    """Send it, and wait until the server has had enough."""
-    # The server may have closed the connection before it had all.
+    """Send the data, and read until the server closes the connection."""
+    # The server may close the connection before it has received all data.
     with contextlib.suppress(ConnectionError):
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -325,7 +325,7 @@ requests = st.lists(
 
 @given(request=requests)
 @bounded(100)
-def test_any_bytes_as_a_request(address: str, faults: Faults, request: bytes) -> None:
+def test_any_bytes_as_a_request_cause_no_internal_error(address: str, faults: Faults, request: bytes) -> None:
     with plain_socket(address) as connection:
         send_all(connection, request)
     assert faults.found == []
@@ -333,11 +333,13 @@ def test_any_bytes_as_a_request(address: str, faults: Faults, request: bytes) ->
 
 @given(data=st.lists(frames_of_any_kind | heads, max_size=6).map(b"".join))
 @bounded(60)
-def test_any_bytes_over_a_websocket(address: str, faults: Faults, data: bytes) -> None:
+def test_any_bytes_over_a_websocket_cause_no_internal_error(
+    address: str, faults: Faults, data: bytes
+) -> None:
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     with raw_websocket(address) as connection:
         send_all(connection, data)
     assert faults.found == []
     if before:
-        # The last connection's other end may be closed a moment later.
+        # The server may close its end of the last connection a moment later.
         assert len(os.listdir("/proc/self/fd")) <= before + 3

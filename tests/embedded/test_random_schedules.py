@@ -1,6 +1,6 @@
-"""Loading, using, unloading, expiry, eviction and crashes at the same time, in any order; with real engines.
+"""Loads, uses, unloads, expiry, eviction and crashes at the same time, in any order; with real engines.
 
-More of it: ``pytest --hypothesis-profile=soak tests/embedded/test_random_schedules.py``.
+Run more examples with ``pytest --hypothesis-profile=soak tests/embedded/test_random_schedules.py``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
 
 
 class World:
-    """Does what it is told to the registry, and watches every instance that there ever is."""
+    """Runner of plans against the registry; it watches every instance that a plan gets."""
 
     def __init__(self, instances: Instances, watching: anyio.abc.TaskGroup) -> None:
         self.seen: dict[Instance, float] = {}
@@ -68,7 +68,7 @@ class World:
         self._ended_on_purpose = set[Instance]()
 
     async def follow(self, plan: Sequence[Step]) -> None:
-        """Somebody's day. What is refused is refused with an error of ours; anything else comes out."""
+        """Run a plan. A refused step raises an `LMStudioError`, which is ignored; any other exception propagates."""
         for step in plan:
             with suppress(LMStudioError):
                 await self._do(step)
@@ -125,10 +125,10 @@ class World:
             with instance.use():
                 for _ in range(turns):
                     assert await instance.engine.tokenize("a", add_special=False) == [97]
-                # Not when it is over: this process may stand still between that and a look at the clock.
+                # Read the clock before the request ends, because this process may be suspended after the end.
                 self.seen[instance] = anyio.current_time()
         except Exception:  # noqa: BLE001 - an engine that is gone fails in many ways
-            # Nobody takes a busy instance away, but on purpose.
+            # A busy instance ends only on purpose.
             assert instance in self._ended_on_purpose
         else:
             assert not instance.unloaded.is_set() or instance in self._ended_on_purpose
@@ -138,7 +138,7 @@ class World:
         return ready[which % len(ready)] if ready else None
 
     def _meet(self, instance: Instance, not_ready: float = 0.0) -> None:
-        # Others may have used it already.
+        # Another plan may have used the instance already.
         self.seen[instance] = max(self.seen.get(instance, 0.0), not_ready)
         if instance not in self._met:
             self._met.add(instance)
@@ -149,7 +149,7 @@ class World:
         assert not instance.busy or instance in self._ended_on_purpose
         if instance.just_in_time or instance in self._ended_on_purpose:
             return
-        # Only its TTL can have been the reason, and that counts from the end of the last request.
+        # Only the TTL can have ended the instance, and the TTL counts from the end of the last request.
         assert instance.ttl_ms is not None
         assert anyio.current_time() >= self.seen[instance] + instance.ttl_ms / 1000
 
@@ -168,5 +168,7 @@ async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(plans=st.lists(st.lists(steps, max_size=6), min_size=2, max_size=5))
 @bounded(10)
-def test_any_schedule(models: ModelsFolder, backend: str, plans: list[list[Step]]) -> None:
+def test_any_schedule_keeps_the_rules_of_the_registry(
+    models: ModelsFolder, backend: str, plans: list[list[Step]]
+) -> None:
     anyio.run(live, models, plans, backend=backend)

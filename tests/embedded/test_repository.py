@@ -1,4 +1,4 @@
-"""Searching the Hub and asking what to download, through the embedded server, against a hub on this machine."""
+"""Searches on the Hub and download options, through the embedded server, against a local hub."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def listing(*files: str | tuple[str, int]) -> Listing:
     )
 
 
-# -- searching
+# -- searches
 
 
-async def test_a_search_finds_what_has_gguf_files(client: AsyncClient, hub: LocalHub) -> None:
+async def test_search_models_finds_repositories_with_gguf_files(client: AsyncClient, hub: LocalHub) -> None:
     hub.add(TINY, {"tiny-Q8_0.gguf": b"x"})
     hub.add("acme/tiny", {"model.safetensors": b"x"}, tags=("safetensors",))
     hub.add("acme/other-GGUF", {"other-Q8_0.gguf": b"x"})
@@ -69,7 +69,7 @@ async def test_a_search_finds_what_has_gguf_files(client: AsyncClient, hub: Loca
     assert len(await client.repository.search_models("acme", compatibility_types=["gguf", "mlx"])) == 2
 
 
-async def test_one_connection_serves_all_questions_and_ends_with_the_server(
+async def test_one_connection_to_the_hub_serves_all_requests_and_ends_with_the_server(
     tmp_path: Path, hub: LocalHub
 ) -> None:
     hub.add(TINY, {"tiny-Q8_0.gguf": b"x"})
@@ -81,7 +81,7 @@ async def test_one_connection_serves_all_questions_and_ends_with_the_server(
         await anyio.to_thread.run_sync(hub.left.wait, 30)
 
 
-async def test_what_is_called_exactly_like_it_comes_first(client: AsyncClient, hub: LocalHub) -> None:
+async def test_an_exact_match_is_the_first_search_result(client: AsyncClient, hub: LocalHub) -> None:
     hub.add("acme/tiny-GGUF-more", {"a.gguf": b"x"})
     hub.add(TINY, {"a.gguf": b"x"})
 
@@ -91,7 +91,7 @@ async def test_what_is_called_exactly_like_it_comes_first(client: AsyncClient, h
         assert second.search_result.exact is False
 
 
-async def test_formats_that_this_server_cannot_load_are_not_looked_for(
+async def test_formats_that_this_server_cannot_load_are_not_searched(
     client: AsyncClient, hub: LocalHub
 ) -> None:
     hub.add(TINY, {"a.gguf": b"x"})
@@ -101,7 +101,7 @@ async def test_formats_that_this_server_cannot_load_are_not_looked_for(
 
 
 @pytest.mark.parametrize("limit", [0, 26])
-async def test_a_search_has_a_limit_as_in_lm_studio(
+async def test_a_search_limit_outside_of_1_to_25_is_refused(
     server: EmbeddedServer, hub: LocalHub, limit: int
 ) -> None:
     async with connected(server, "repository") as raw:
@@ -126,7 +126,7 @@ async def test_raw_search_results_have_all_members_that_clients_read(
         }
 
 
-# -- what can be downloaded
+# -- download options
 
 
 async def test_each_quantization_is_an_option_and_the_nearest_to_q4_k_m_is_recommended(
@@ -147,11 +147,11 @@ async def test_each_quantization_is_an_option_and_the_nearest_to_q4_k_m_is_recom
     best = options["Q4_K_M"]
     assert (best.name, best.size_bytes, best.compatibility_type) == ("tiny-Q4_K_M", 45, "gguf")
     assert best.indexed_model_identifier == f"{TINY}/tiny-Q4_K_M.gguf"
-    # A machine with a GPU says something better.
+    # A machine with a GPU has a better estimation.
     assert best.fit_estimation in {"fitWithoutGPU", "fullGPUOffload", "partialGPUOffload"}
 
 
-async def test_what_is_bigger_than_the_machine_will_not_fit_and_is_not_recommended(
+async def test_a_model_larger_than_the_memory_will_not_fit_and_is_not_recommended(
     client: AsyncClient, hub: LocalHub
 ) -> None:
     repository = hub.add(TINY, {"tiny-Q4_K_M.gguf": b"4", "tiny-Q2_K.gguf": b"2"})
@@ -162,7 +162,9 @@ async def test_what_is_bigger_than_the_machine_will_not_fit_and_is_not_recommend
     assert options["Q2_K"].recommended is True
 
 
-async def test_a_repository_without_models_says_so(server: EmbeddedServer, hub: LocalHub) -> None:
+async def test_options_of_a_repository_without_models_are_refused(
+    server: EmbeddedServer, hub: LocalHub
+) -> None:
     hub.add("acme/notes", {"README.md": b"hello", "notes.imatrix.gguf": b"x"})
     async with connected(server, "repository") as raw:
         with pytest.raises(Refused, match="no GGUF model"):
@@ -195,7 +197,7 @@ def test_the_parts_of_a_split_model_are_one_option() -> None:
     assert option.indexed_model_identifier == "acme/big-GGUF/Q4_K_M/big-Q4_K_M-00001-of-00002.gguf"
 
 
-def test_a_model_that_sees_brings_what_it_sees_with() -> None:
+def test_a_vision_model_includes_its_projector() -> None:
     one, two = models_of(
         listing(
             "eye-Q4_K_M.gguf",
@@ -207,7 +209,7 @@ def test_a_model_that_sees_brings_what_it_sees_with() -> None:
     assert one.projector and two.projector
     assert one.size_bytes == two.size_bytes == 1025
     assert one.place(one.projector) == "acme/big-GGUF/mmproj-eye-F16.gguf"
-    # They are found when they lie side by side.
+    # The catalog finds a projector only in the folder of its model.
     assert two.place(two.projector) == "acme/big-GGUF/sub/mmproj-eye-F16.gguf"
 
 
@@ -230,7 +232,7 @@ def test_a_model_that_sees_brings_what_it_sees_with() -> None:
         "mmproj-x.gguf",
     ],
 )
-def test_what_is_no_model_or_could_lie_elsewhere_is_no_option(path: str) -> None:
+def test_a_file_that_is_no_model_or_has_an_unsafe_path_is_no_option(path: str) -> None:
     assert models_of(listing(path)) == []
 
 
@@ -243,11 +245,11 @@ def test_what_is_no_model_or_could_lie_elsewhere_is_no_option(path: str) -> None
         (Memory(main=16 * GB, gpu=12 * GB, own_gpu=12 * GB), "fullGPUOffload"),
         (Memory(main=16 * GB, gpu=4 * GB, own_gpu=4 * GB), "partialGPUOffload"),
         (Memory(main=6 * GB, gpu=6 * GB, own_gpu=6 * GB), "partialGPUOffload"),
-        # One memory, not two.
+        # An integrated GPU uses the main memory, so that the memory must not count twice.
         (Memory(main=6 * GB, gpu=6 * GB), "willNotFit"),
     ],
 )
-def test_how_a_model_fits_is_reckoned_from_the_memory(memory: Memory, fit: str) -> None:
+def test_the_fit_estimation_depends_on_the_memory(memory: Memory, fit: str) -> None:
     (option,) = download_options(models_of(listing(("big-Q4_K_M.gguf", 8 * GB))), memory)
     assert (option.fit_estimation, option.recommended) == (fit, fit != "willNotFit")
 
@@ -277,7 +279,7 @@ def test_without_q4_k_m_the_nearest_to_it_is_recommended(quantizations: tuple[st
         f"acme/x@{COMMIT}/a.txt",
     ],
 )
-def test_a_text_that_is_no_download_identifier_is_refused(identifier: str) -> None:
+def test_an_invalid_download_identifier_is_refused(identifier: str) -> None:
     with pytest.raises(LMStudioServerError, match="not a download identifier"):
         HubModelName.parse(identifier)
 
@@ -288,7 +290,7 @@ async def test_the_memory_of_this_machine_is_known() -> None:
     assert memory.gpu >= memory.own_gpu >= 0
 
 
-# -- when the hub cannot be asked
+# -- an unavailable hub
 
 
 async def test_without_the_package_the_error_says_what_to_install(
@@ -299,7 +301,7 @@ async def test_without_the_package_the_error_says_what_to_install(
         await client.repository.search_models("tiny")
 
 
-async def test_a_hub_that_cannot_be_reached_is_named(
+async def test_an_unreachable_hub_is_named_in_the_error(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     gone = f"http://127.0.0.1:{closed_port}"
@@ -310,7 +312,7 @@ async def test_a_hub_that_cannot_be_reached_is_named(
     assert "HF_ENDPOINT" in str(caught.value)
 
 
-async def test_a_server_that_is_to_stay_offline_says_so(
+async def test_an_offline_server_refuses_a_search(
     client: AsyncClient, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -323,7 +325,7 @@ async def test_a_server_that_is_to_stay_offline_says_so(
     ("status", "words"),
     [(401, "HF_TOKEN"), (429, "Wait a few minutes"), (500, "status 500"), (200, "not the Hugging Face Hub")],
 )
-async def test_what_the_hub_refuses_is_said_in_words(
+async def test_an_error_status_of_the_hub_is_explained(
     client: AsyncClient, hub: LocalHub, status: int, words: str
 ) -> None:
     hub.status = status

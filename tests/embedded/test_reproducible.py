@@ -17,7 +17,7 @@ from tests.embedded.attentive_models import add_attentive_llm
 
 REPRODUCIBLE: lms.LlmLoadModelConfigDict = {"max_parallel_predictions": 1, "seed": 7}
 
-#: Some are beginnings of others, which the engine finds in its cache.
+#: Some prompts are beginnings of others, which the engine finds in its cache.
 PROMPTS = ["bano kola " * count for count in (5, 20, 20, 60, 40)]
 
 
@@ -29,7 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def complete(llm: lms.AsyncLLM, prompt: str) -> tuple[lms.TokenInfo, ...]:
-    """Return the tokens of the answer, with the probabilities of what might have come instead."""
+    """Return the tokens of the answer, with the probabilities of the alternatives."""
     result = await llm.complete(prompt, config={"temperature": 1.0, "max_tokens": 12, "log_probs": 3})
     assert result.tokens
     return result.tokens
@@ -69,15 +69,15 @@ async def test_an_engine_that_is_slow_gives_the_same_answer_as_a_fast_one(
         (1, 7, None, True),
         (1, None, 7, True),
         (1, 0, None, True),
-        # Without a seed the cache of prompts is worth more.
+        # Without a seed the prompt cache is more useful.
         (1, None, None, False),
         (1, -1, None, False),
         (1, 7, -1, False),
-        # Requests that are computed together change each other.
+        # Requests that are computed together change the results of each other.
         (4, 7, 7, False),
     ],
 )
-def test_prompts_are_computed_anew_if_answers_are_to_be_the_same(
+def test_the_prompt_cache_is_off_if_answers_have_to_be_reproducible(
     sessions: int, loaded_seed: int | None, seed: int | None, is_reproducible: bool
 ) -> None:
     def checkbox(value: int | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Answers that are longer than the context, and go on because the client's overflow policy says so."""
+"""Answers that are longer than the context, and continue because of the context overflow policy."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CONTEXT = 512
 POLICIES: list[ContextOverflowPolicy] = ["truncateMiddle", "rollingWindow"]
 ROLLING: lms.LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
-#: Longer than two contexts, each piece a token that tells where it stands.
+#: A script longer than two contexts; each piece is one token and contains its position.
 SCRIPT = [f" w{number}" for number in range(1200)]
 STORY = "".join(SCRIPT)
-#: A thought longer than the context, and an answer longer than that.
+#: Reasoning that is longer than the context, for an answer that is even longer.
 THOUGHT = [f" t{number}" for number in range(600)]
-#: The same for a model with channels.
+#: The reasoning and the answer of a model with channels.
 SPOKEN_THOUGHTS, SPOKEN_PIECES = ([each.strip() + "." for each in pieces] for pieces in (THOUGHT, SCRIPT))
 SPOKEN_THOUGHT, SPOKEN = "".join(SPOKEN_THOUGHTS), "".join(SPOKEN_PIECES)
 THOUGHTFUL = ["<think>", *THOUGHT, "</think>", *SCRIPT]
 
-#: Ends with the tag that begins thoughts, as templates of models do that always think.
+#: The prompt ends with the opening tag of reasoning, as in templates of models that always reason.
 ALWAYS_THINKING = THINKING.replace("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'")
 
 
@@ -87,7 +87,7 @@ class Asked:
         monkeypatch.setattr(Engine, "chat", noted_chat)
 
     async def texts(self) -> list[str]:
-        """The prompts as the model reads them."""
+        """Return the prompts as text."""
         texts = []
         for engine, prompt in self.prompts:
             parts = prompt if isinstance(prompt, list) else [prompt]
@@ -96,7 +96,7 @@ class Asked:
         return texts
 
     async def rolled(self) -> list[str]:
-        """The prompts that lack a part of the one before."""
+        """Return the prompts that lack a part of the previous one."""
         return [text for before, text in pairwise(await self.texts()) if not text.startswith(before)]
 
 
@@ -106,7 +106,7 @@ async def load(client: lms.AsyncClient, key: str) -> lms.AsyncLLM:
 
 
 def long_chat() -> lms.Chat:
-    """Five questions under rules, four of them answered."""
+    """Return a chat with a system prompt and five questions, four of them answered."""
     chat = lms.Chat("Rules")
     for number in range(4):
         chat.add_user_message(f"question {number}")
@@ -115,12 +115,12 @@ def long_chat() -> lms.Chat:
     return chat
 
 
-# -- how an answer ends
+# -- the end of an answer
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("unified", [True, False])
-async def test_an_answer_goes_on_beyond_the_end_of_the_context(
+async def test_an_answer_continues_beyond_the_end_of_the_context(
     client: lms.AsyncClient, policy: ContextOverflowPolicy, *, unified: bool
 ) -> None:
     config: lms.LlmLoadModelConfigDict = {"context_length": CONTEXT, "use_unified_kv_cache": unified}
@@ -131,12 +131,12 @@ async def test_an_answer_goes_on_beyond_the_end_of_the_context(
     for result in (chatted, completed):
         assert result.content == STORY
         assert result.stats.stop_reason == "eosFound"
-        # The end is a token, too.
+        # The end of the answer is a token, too.
         assert result.stats.predicted_tokens_count == len(SCRIPT) + 1
     assert completed.stats.prompt_tokens_count == len("Once")
 
 
-async def test_an_answer_ends_with_the_context_unless_the_policy_says_otherwise(
+async def test_an_answer_ends_with_the_context_under_stop_at_limit(
     client: lms.AsyncClient,
 ) -> None:
     llm = await load(client, "story")
@@ -171,7 +171,9 @@ async def test_log_probs_have_each_token_once(client: lms.AsyncClient) -> None:
     assert [token.text for token in result.tokens or ()][: len(SCRIPT)] == SCRIPT
 
 
-async def test_an_endless_answer_goes_on_until_it_is_cancelled(client: lms.AsyncClient, asked: Asked) -> None:
+async def test_an_endless_answer_continues_until_it_is_cancelled(
+    client: lms.AsyncClient, asked: Asked
+) -> None:
     llm = await load(client, "endless")
     said = 0
     async with llm.respond_stream("Go", config=ROLLING) as stream:
@@ -181,12 +183,12 @@ async def test_an_endless_answer_goes_on_until_it_is_cancelled(client: lms.Async
                 await stream.cancel()
     assert stream.result().stats.stop_reason == "userStopped"
     prompts = [prompt for _, prompt in asked.prompts[1:]]
-    # The server keeps no more of the answer than fits, and each time the window moves by a good part of it.
+    # The server keeps only as much of the answer as fits, and moves the window by a large part of the context.
     assert max(map(len, prompts)) <= CONTEXT
     assert len(await asked.rolled()) <= said // (CONTEXT // 3)
 
 
-async def test_an_answer_that_cannot_go_on_ends_with_the_context(client: lms.AsyncClient) -> None:
+async def test_an_answer_under_a_grammar_ends_with_the_context(client: lms.AsyncClient) -> None:
     llm = await load(client, "endless")
     grammar: lms.LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
     result = await llm.complete("Once", config={**ROLLING, **grammar})
@@ -194,7 +196,7 @@ async def test_an_answer_that_cannot_go_on_ends_with_the_context(client: lms.Asy
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, "stopAtLimit"])
-async def test_a_model_that_says_no_whole_character_comes_to_an_end(
+async def test_an_answer_without_a_whole_character_ends_with_the_context(
     server: EmbeddedServer, policy: ContextOverflowPolicy
 ) -> None:
     async with connected(server) as raw:
@@ -202,7 +204,7 @@ async def test_a_model_that_says_no_whole_character_comes_to_an_end(
         config = {
             PREFIX + "contextOverflowPolicy": policy,
             PREFIX + "maxPredictedTokens": checked(2 * CONTEXT),
-            # The first byte of a character of three.
+            # The first byte of a character of three bytes.
             PREFIX + "llama.logitBias": [[0xE4, 100_000]],
         }
         creation = {
@@ -215,7 +217,7 @@ async def test_a_model_that_says_no_whole_character_comes_to_an_end(
     assert packets[-1]["stats"]["stopReason"] == "contextLengthReached"
 
 
-# -- what the model still sees
+# -- the content of the window
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -232,7 +234,7 @@ async def test_a_chat_loses_old_messages_before_it_loses_the_answer(
         assert "latest question<|im_end|>\n<|im_start|>assistant\n" in text
         assert ("question 0" in text) == (policy == "truncateMiddle")
         assert "question 3" not in text
-        # The answer that is left ends where the model goes on.
+        # The kept part of the answer ends where the model continues.
         _, _, said = text.rpartition("assistant\n")
         assert said.endswith(tuple(SCRIPT))
         assert said in STORY
@@ -240,7 +242,7 @@ async def test_a_chat_loses_old_messages_before_it_loses_the_answer(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_a_message_that_leaves_no_room_loses_a_part_too(
+async def test_a_message_that_fills_the_context_loses_a_part_too(
     client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
 ) -> None:
     llm = await load(client, "story")
@@ -255,7 +257,7 @@ async def test_a_message_that_leaves_no_room_loses_a_part_too(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_a_text_loses_its_oldest_part_or_its_middle(
+async def test_a_raw_prompt_loses_its_oldest_part_or_its_middle(
     client: lms.AsyncClient, asked: Asked, policy: ContextOverflowPolicy
 ) -> None:
     llm = await load(client, "marked")
@@ -264,13 +266,13 @@ async def test_a_text_loses_its_oldest_part_or_its_middle(
     rolled = await asked.rolled()
     assert len(rolled) > 2
     for text in rolled:
-        # The model has a token that begins each text.
+        # This model has a BOS token.
         assert text.startswith("<|endoftext|>begun x" if policy == "truncateMiddle" else "<|endoftext|>")
         assert ("begun" in text) == (policy == "truncateMiddle")
         assert text.count("<|endoftext|>") == 1
 
 
-async def test_a_system_prompt_that_leaves_no_room_ends_the_answer(client: lms.AsyncClient) -> None:
+async def test_a_system_prompt_that_fills_the_context_ends_the_answer(client: lms.AsyncClient) -> None:
     llm = await load(client, "story")
     chat = lms.Chat("x" * (CONTEXT - 80))
     chat.add_user_message("Go")
@@ -279,18 +281,18 @@ async def test_a_system_prompt_that_leaves_no_room_ends_the_answer(client: lms.A
     assert STORY.startswith(result.content)
 
 
-# -- thoughts
+# -- reasoning
 
 
 @pytest.mark.parametrize("key", ["thinker", "always"])
-async def test_thoughts_longer_than_the_context_stay_apart(
+async def test_reasoning_longer_than_the_context_stays_separated(
     client: lms.AsyncClient, asked: Asked, key: str
 ) -> None:
     llm = await load(client, key)
     result = await llm.respond("Go", config=ROLLING)
     assert result.reasoning_content == "".join(THOUGHT)
     assert result.non_reasoning_content == STORY
-    # A model that sees a thought without its tags would not know that it thinks, or that it has thought.
+    # Without the tags the model could not tell whether its reasoning has ended.
     rolled = await asked.rolled()
     assert len(rolled) > 4
     for text in rolled:
@@ -299,10 +301,12 @@ async def test_thoughts_longer_than_the_context_stay_apart(
         assert thinks == (said.split()[-1].rpartition(">")[2].startswith("t"))
 
 
-# -- chats that the engine reads
+# -- chats whose answers the engine parses
 
 
-async def test_an_answer_of_a_model_with_channels_goes_on(client: lms.AsyncClient, asked: Asked) -> None:
+async def test_an_answer_of_a_model_with_channels_continues_beyond_the_context(
+    client: lms.AsyncClient, asked: Asked
+) -> None:
     llm = await load(client, "gpt-oss")
     result = await llm.respond(long_chat(), config=ROLLING)
     assert (result.reasoning_content, result.non_reasoning_content) == (SPOKEN_THOUGHT, SPOKEN)
@@ -334,7 +338,7 @@ async def test_log_probs_of_a_model_with_channels_have_each_token_once(client: l
     assert texts == SPOKEN_THOUGHTS + SPOKEN_PIECES
 
 
-async def test_a_model_with_channels_ends_with_the_context_if_the_policy_says_so(
+async def test_a_model_with_channels_ends_with_the_context_by_default(
     client: lms.AsyncClient,
 ) -> None:
     llm = await load(client, "gpt-oss")
@@ -344,7 +348,7 @@ async def test_a_model_with_channels_ends_with_the_context_if_the_policy_says_so
     assert len(result.reasoning_content.split(".")) > CONTEXT // 2
 
 
-async def test_a_beginning_that_the_client_has_written_is_not_written_twice(client: lms.AsyncClient) -> None:
+async def test_an_answer_that_the_client_has_begun_is_not_repeated(client: lms.AsyncClient) -> None:
     llm = await load(client, "gpt-oss")
     chat = lms.Chat()
     chat.add_user_message("Go")

@@ -1,4 +1,4 @@
-"""What the server says of its engine and of the machine: the namespace ``runtime``."""
+"""The namespace ``runtime``: descriptions of the engine and of the machine."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ async def test_the_engine_is_llama_cpp_in_the_version_of_its_package(raw: RawCli
     assert engine["cpu"]["architecture"]
 
 
-async def test_it_is_selected_for_its_format(raw: RawClient) -> None:
+async def test_the_engine_is_selected_for_gguf(raw: RawClient) -> None:
     (engine,) = await raw.call("listEngines")
     specifier = {"name": engine["name"], "version": engine["version"]}
     assert await raw.call("getEngineSelections", NOTHING) == {
         "json": [["GGUF", specifier]],
         "meta": {"values": ["map"]},
     }
-    # It is what is asked for.
+    # The engine is selected already, so the request succeeds.
     await raw.call("selectEngine", {"engine": specifier, "modelFormatName": "GGUF"})
 
 
-async def test_it_is_not_selected_for_other_formats_and_others_are_not_selected(raw: RawClient) -> None:
+async def test_selecting_another_format_or_engine_is_refused(raw: RawClient) -> None:
     (engine,) = await raw.call("listEngines")
     specifier = {"name": engine["name"], "version": engine["version"]}
     with pytest.raises(Refused, match="of the format GGUF, not 'MLX'"):
@@ -71,7 +71,7 @@ async def test_it_is_not_selected_for_other_formats_and_others_are_not_selected(
 
 
 @pytest.mark.parametrize("scope", [None, {"type": "selected"}, {"type": "all"}])
-async def test_the_survey_shows_the_machine_as_the_engine_sees_it(
+async def test_the_survey_describes_the_processors_and_the_memory(
     raw: RawClient, scope: dict[str, Any] | None
 ) -> None:
     survey = await raw.call("surveyHardware", scope)
@@ -89,16 +89,16 @@ async def test_the_survey_shows_the_machine_as_the_engine_sees_it(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-async def test_the_survey_knows_what_the_processor_can(raw: RawClient) -> None:
+async def test_the_survey_lists_the_instruction_sets_of_the_processor(raw: RawClient) -> None:
     survey = await raw.call("surveyHardware")
     cpu = survey["engines"][0]["hardwareSurvey"]["cpuSurveyResult"]["cpuInfo"]
     flags = Path("/proc/cpuinfo").read_text().split()
     if cpu["architecture"] == "x86_64":
-        # The engine uses what the processor has.
+        # The engine supports AVX2 if the processor has it.
         assert ("AVX2" in cpu["supportedInstructionSetExtensions"]) == ("avx2" in flags)
 
 
-async def test_a_survey_of_certain_engines_is_of_those(raw: RawClient) -> None:
+async def test_a_survey_can_be_limited_to_certain_engines(raw: RawClient) -> None:
     (engine,) = await raw.call("listEngines")
     specifier = {"name": engine["name"], "version": engine["version"]}
     survey = await raw.call("surveyHardware", {"type": "custom", "engines": [specifier, specifier]})

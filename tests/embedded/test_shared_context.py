@@ -1,4 +1,4 @@
-"""Predictions that run at once share the context of their instance, and none takes anything from another."""
+"""Simultaneous predictions share the context of their instance, and none shortens the answer of another."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.soak import bounded
 Question = tuple[str, LlmPredictionConfigDict]
 Ending = tuple[str, str]
 
-#: Longer than a quarter of the context, so that one without a limit outgrows its share.
+#: An answer longer than a quarter of the context, so that a prediction without a limit outgrows its share.
 SCRIPT = [f" w{number}" for number in range(250)]
-#: Longer than the context.
+#: An answer longer than the context.
 STORY = [f" w{number}" for number in range(1200)]
 
-#: The thought and the answer of a model with channels.
+#: The reasoning and the answer of a model with channels.
 THOUGHTS, ANSWER = [f"t{number}." for number in range(100)], [f"w{number}." for number in range(200)]
 
 ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
-#: Holds a model to nothing, but keeps the engine from going on with a part of an answer.
+#: A grammar that allows any text, because the engine cannot continue a part of an answer under a grammar.
 HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
 
 
@@ -63,7 +63,7 @@ def alone() -> Alone:
 
 
 class Alone:
-    """The answers that questions get when nothing else runs, each asked once."""
+    """The answers to questions when nothing else runs. Each question is asked once."""
 
     def __init__(self) -> None:
         self._endings: dict[str, Ending] = {}
@@ -80,7 +80,7 @@ async def load(client: lms.AsyncClient, key: str, context_length: int = 512) -> 
 
 
 async def at_once(llm: lms.AsyncLLM, *questions: Question) -> list[Ending]:
-    """The answers and how they ended."""
+    """Ask all questions at once, and return the answers with their stop reasons."""
     endings: dict[int, Ending] = {}
 
     async def ask(number: int, prompt: str, config: LlmPredictionConfigDict) -> None:
@@ -118,15 +118,17 @@ async def test_two_endless_answers_both_reach_the_end_of_the_context(client: lms
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-async def test_answers_beyond_the_context_all_end_whole(client: lms.AsyncClient, count: int) -> None:
+async def test_simultaneous_answers_beyond_the_context_are_all_complete(
+    client: lms.AsyncClient, count: int
+) -> None:
     llm = await load(client, "story")
     questions: list[Question] = [("x" * length, ROLLING) for length in (1, 100, 200, 300)[:count]]
     assert await at_once(llm, *questions) == [("".join(STORY), "eosFound")] * count
 
 
-async def test_an_endless_answer_gives_others_their_turn(client: lms.AsyncClient) -> None:
+async def test_an_endless_answer_does_not_block_other_requests(client: lms.AsyncClient) -> None:
     llm = await load(client, "endless")
-    # Each of the others needs all of the context.
+    # Each of the other requests needs the whole context.
     async with llm.complete_stream("x", config=ROLLING) as endless, anyio.create_task_group() as tasks:
         await endless.__anext__()
         tasks.start_soon(endless.wait_for_result)
@@ -170,14 +172,14 @@ async def test_chats_with_a_model_with_channels_take_a_share(
         assert result.stats.stop_reason == "eosFound"
         # The two headers and the end are tokens, too.
         assert result.stats.predicted_tokens_count == len(THOUGHTS) + len(ANSWER) + 3
-    # The first one leaves room for others, and asks for more when it has used its share up.
+    # The first request takes a share of the context, and requests more tokens when it has used its share up.
     first = limits[0]
     assert first is not None
     assert first < 512 // 2
     assert len(limits) > count
 
 
-async def test_a_request_that_does_not_fit_waits_visibly_and_can_be_cancelled(
+async def test_a_request_that_does_not_fit_is_queued_and_can_be_cancelled(
     client: lms.AsyncClient,
 ) -> None:
     llm = await load(client, "long", ENDLESS)
@@ -192,7 +194,7 @@ async def test_a_request_that_does_not_fit_waits_visibly_and_can_be_cancelled(
         await running.cancel()
 
 
-async def test_unloading_ends_a_request_that_waits(client: lms.AsyncClient) -> None:
+async def test_unloading_ends_a_queued_request(client: lms.AsyncClient) -> None:
     llm = await client.llm.load_new_instance("long", "to unload", config={"context_length": ENDLESS})
     reasons = []
 
@@ -226,7 +228,7 @@ configs = st.sampled_from(
 @given(questions=st.lists(st.tuples(lengths.map("x".__mul__), configs), min_size=2, max_size=8))
 @bounded(8)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_requests_of_any_lengths_end_as_if_each_were_alone(
+async def test_simultaneous_requests_have_the_same_answers_as_lone_requests(
     client: lms.AsyncClient, alone: Alone, questions: list[Question]
 ) -> None:
     llm = await load(client, "talk")
