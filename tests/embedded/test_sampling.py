@@ -1,4 +1,4 @@
-"""What every setting of a prediction does, or why it is refused."""
+"""Settings of a prediction: the effect of each, or the reason why it is refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server(shared_server: EmbeddedServer) -> EmbeddedServer:
 # -- settings
 
 
-async def test_a_seed_makes_dice_fall_the_same_way(client: RawClient) -> None:
+async def test_a_seed_makes_sampling_repeatable(client: RawClient) -> None:
     config = {"maxPredictedTokens": checked(12), "temperature": 1.5}
     answers = [text_of(await ask(client, "dice", {**config, "seed": checked(seed)})) for seed in (1, 1, 2)]
     assert answers[0] == answers[1] != answers[2]
@@ -54,7 +54,9 @@ async def test_temperature_zero_needs_no_seed(client: RawClient) -> None:
         {"minPSampling": checked(1.0)},
     ],
 )
-async def test_samplers_that_leave_one_token_decide(client: RawClient, config: Json) -> None:
+async def test_samplers_that_leave_one_token_make_the_answer_repeatable(
+    client: RawClient, config: Json
+) -> None:
     config = {
         "temperature": 1.0,
         "maxPredictedTokens": checked(8),
@@ -80,7 +82,7 @@ async def test_samplers_that_leave_one_token_decide(client: RawClient, config: J
         {"temperature": 0.3},
     ],
 )
-async def test_every_sampler_changes_how_the_dice_fall(client: RawClient, config: Json) -> None:
+async def test_every_sampler_changes_the_answer(client: RawClient, config: Json) -> None:
     base = {
         "temperature": 1.5, "seed": checked(7), "maxPredictedTokens": checked(40), "topKSampling": 0,
         "repeatPenalty": {"checked": False, "value": 1}, "minPSampling": {"checked": False, "value": 0},
@@ -89,7 +91,7 @@ async def test_every_sampler_changes_how_the_dice_fall(client: RawClient, config
     assert text_of(await ask(client, "dice", base)) != text_of(await ask(client, "dice", {**base, **config}))
 
 
-async def test_the_official_package_turns_settings_off_with_a_ticked_false(client: RawClient) -> None:
+async def test_a_checked_false_from_the_official_package_turns_a_setting_off(client: RawClient) -> None:
     settings = ("maxPredictedTokens", "repeatPenalty", "minPSampling", "topPSampling")
     packets = await ask(client, "tiny", {name: checked(False) for name in settings})
     applied = {field["key"]: field["value"] for field in packets[-1]["predictionConfig"]["fields"]}
@@ -105,7 +107,7 @@ async def test_a_token_can_be_forbidden(client: RawClient) -> None:
 
 
 async def client_tokens(client: RawClient, key: str, text: str) -> list[int]:
-    """The token ids of a model's scripted piece, from an answer with probabilities."""
+    """Return the token ids of a scripted piece, from an answer with probabilities."""
     packets = await ask(client, key, {"logProbs": checked(0)})
     infos = [
         info for packet in packets if packet["type"] == "fragment" for info in packet["fragment"]["tokens"]
@@ -113,7 +115,7 @@ async def client_tokens(client: RawClient, key: str, text: str) -> list[int]:
     return [info["id"] for info in infos if info["text"] == text]
 
 
-async def test_probabilities_come_with_the_tokens_if_asked_for(client: RawClient) -> None:
+async def test_probabilities_come_with_the_tokens_if_requested(client: RawClient) -> None:
     for count in (0, 3):
         fragments = [
             packet["fragment"]
@@ -176,7 +178,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"llama.cpuThreads": 1000}, "cpuThreads"),
         ({"reasoning.budgetTokens": checked(5), "reasoning.parsing": {"enabled": True, "startString": "", "endString": ""}}, "budgetTokens"),
         ({"repeatPenalty": checked(0)}, "repeatPenalty must be above 0"),
-        # Of these the engine would take the lower 32 bits, or any seed.
+        # The engine would use only the lower 32 bits of these seeds, or a random seed.
         ({"seed": checked(2**32 - 1)}, r"llm\.prediction\.seed must be below 4294967295"),
         ({"seed": checked(2**40)}, r"llm\.prediction\.seed must be below 4294967295"),
         ({"contextPrefill": [{"type": "jsonFile", "absPath": "/etc/passwd"}]}, "contextPrefill"),
@@ -186,7 +188,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"vision.userMaxImageDimensionPixels": checked(100)}, "userMaxImageDimensionPixels"),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_honoured_is_refused_by_name(
+async def test_an_invalid_or_unsupported_setting_is_refused_by_name(
     client: RawClient, config: Json, words: str
 ) -> None:
     with pytest.raises(Refused, match=words):
@@ -194,20 +196,20 @@ async def test_what_cannot_be_honoured_is_refused_by_name(
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
 
 
-async def test_half_a_character_is_told_as_that(client: RawClient) -> None:
+async def test_half_a_surrogate_pair_is_refused_with_the_reason(client: RawClient) -> None:
     with pytest.raises(Refused, match="half a character"):
         await ask(client, "tiny", {"stopStrings": ["\ud83d"]})
 
 
 @pytest.mark.parametrize("limit", [2**31, 2**32, 2**63])
-async def test_a_limit_above_all_that_an_engine_can_count_is_none(client: RawClient, limit: int) -> None:
+async def test_max_tokens_above_the_range_of_the_engine_is_no_limit(client: RawClient, limit: int) -> None:
     packets = await ask(client, "tiny", {"maxPredictedTokens": checked(limit)})
     assert text_of(packets) == "Hello there my friend"
     applied = {field["key"]: field["value"] for field in packets[-1]["predictionConfig"]["fields"]}
     assert applied[PREFIX + "maxPredictedTokens"] == checked(limit)
 
 
-async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
+async def test_settings_without_an_effect_are_accepted(client: RawClient) -> None:
     harmless = {
         "llama.tailFreeSampling": {"checked": False, "value": 0.5},
         "speculativeDecoding.draftModel": "",
@@ -221,13 +223,13 @@ async def test_settings_that_ask_for_nothing_pass(client: RawClient) -> None:
     assert text_of(await ask(client, "tiny", harmless)) == "Hello there my friend"
 
 
-async def test_a_preset_is_refused_as_not_there(client: RawClient) -> None:
+async def test_a_preset_is_refused_as_not_found(client: RawClient) -> None:
     with pytest.raises(Refused, match="mine") as refused:
         await ask(client, "tiny", fuzzyPresetIdentifier="mine")
     assert refused.value.code == "generic.presetNotFound"
 
 
-async def test_the_base_config_tells_what_applies_by_default(client: RawClient) -> None:
+async def test_the_base_config_contains_the_defaults(client: RawClient) -> None:
     await need(client, "tiny")
     config = await client.call("getBasePredictionConfig", {"specifier": query("tiny")})
     assert {"key": "llm.prediction.contextOverflowPolicy", "value": "stopAtLimit"} in config["fields"]

@@ -1,4 +1,4 @@
-"""The embedded server's own life, and what its smaller endpoints answer."""
+"""The life cycle of the embedded server, and its smaller endpoints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def worker_pids(server: EmbeddedServer) -> list[int]:
     return [instance.engine.pid for instance in server._state.instances.loaded()]
 
 
-async def test_its_repr_says_where_its_models_are_and_whether_it_runs(tmp_path: Path) -> None:
+async def test_repr_contains_the_models_folder_and_is_running(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path)
     assert repr(server) == f"EmbeddedServer({str(tmp_path)!r}, is_running=False)"
     async with server:
@@ -59,7 +59,7 @@ async def test_an_embedding_model_tokenizes_with_its_two_special_tokens(server: 
         assert len((await raw.call("tokenize", parameter))["tokens"]) == count + 2
 
 
-async def test_a_text_becomes_a_vector_of_length_one(server: EmbeddedServer) -> None:
+async def test_embed_string_returns_a_vector_of_length_one(server: EmbeddedServer) -> None:
     async with connected(server, "embedding") as raw:
         await raw.load("text-embedding-embed", "emb")
         vectors = [
@@ -76,7 +76,7 @@ async def test_a_text_becomes_a_vector_of_length_one(server: EmbeddedServer) -> 
         assert "vision" not in info
 
 
-async def test_a_text_that_is_too_long_for_a_vector_is_refused_with_what_helps(
+async def test_a_text_that_is_too_long_to_embed_is_refused_with_a_suggestion(
     server: EmbeddedServer,
 ) -> None:
     async with connected(server, "embedding") as raw:
@@ -99,7 +99,7 @@ async def test_each_namespace_lists_its_own_instances(server: EmbeddedServer) ->
 # -- the other namespaces
 
 
-async def test_the_downloaded_models_are_listed_whatever_their_kind(server: EmbeddedServer) -> None:
+async def test_downloaded_models_of_all_types_are_listed(server: EmbeddedServer) -> None:
     async with connected(server, "system") as raw:
         models = await raw.call("listDownloadedModels")
         assert {model["type"] for model in models} == {"llm", "embedding"}
@@ -110,14 +110,14 @@ async def test_the_downloaded_models_are_listed_whatever_their_kind(server: Embe
             await raw.call("listDownloadedModelVariants", {"modelKey": "tiny"})
 
 
-async def test_the_server_says_who_it_is(server: EmbeddedServer) -> None:
+async def test_info_and_version_describe_the_server(server: EmbeddedServer) -> None:
     async with connected(server, "system") as raw:
         info = await raw.call("info")
         assert info["pid"] == os.getpid()
         assert (await raw.call("version"))["version"] == info["version"]
 
 
-async def test_a_notification_goes_into_the_log(server: EmbeddedServer) -> None:
+async def test_a_notification_is_logged(server: EmbeddedServer) -> None:
     async with connected(server, "system") as raw, connected(server, "diagnostics") as watcher:
         log = await watcher.open("streamLogs")
         await watcher.silence()
@@ -131,7 +131,7 @@ async def test_a_notification_goes_into_the_log(server: EmbeddedServer) -> None:
     }
 
 
-async def test_an_uploaded_image_is_recognised_and_goes_with_its_client(server: EmbeddedServer) -> None:
+async def test_the_type_of_an_uploaded_file_is_recognised(server: EmbeddedServer) -> None:
     async with connected(server, "files") as raw:
         file = await raw.call("uploadFileBase64", {"name": "cat.png", "contentBase64": "iVBORw0KGgo="})
         assert (file["fileType"], file["sizeBytes"]) == ("image", 8)
@@ -142,7 +142,7 @@ async def test_an_uploaded_image_is_recognised_and_goes_with_its_client(server: 
             await raw.call("uploadFileBase64", {"name": "a.txt", "contentBase64": "?"})
 
 
-# -- the server's own life
+# -- the life cycle of the server
 
 
 async def test_leaving_the_block_ends_connections_and_workers(models: Path) -> None:
@@ -165,18 +165,18 @@ async def test_a_server_can_be_used_again_after_it_ended(models: Path) -> None:
             assert await raw.call("listLoaded") == []
 
 
-async def test_a_server_that_runs_does_not_run_twice(server: EmbeddedServer) -> None:
+async def test_a_running_server_cannot_run_twice(server: EmbeddedServer) -> None:
     with pytest.raises(LMStudioRuntimeError):
         await server.run()
 
 
-async def test_what_is_raised_inside_comes_out_as_it_is(models: Path) -> None:
+async def test_an_exception_in_the_block_propagates_unchanged(models: Path) -> None:
     with pytest.raises(KeyError, match="mine"):
         async with EmbeddedServer(models):
             raise KeyError("mine")
 
 
-async def test_it_runs_in_the_task_group_of_another(models: Path) -> None:
+async def test_run_works_in_the_task_group_of_the_caller(models: Path) -> None:
     server = EmbeddedServer(models, threads=1)
     async with anyio.create_task_group() as tasks:
         await tasks.start(server.run)
@@ -188,7 +188,7 @@ async def test_it_runs_in_the_task_group_of_another(models: Path) -> None:
     assert not any(map(is_running, pids))
 
 
-async def test_cancelling_whoever_is_inside_ends_everything(models: Path) -> None:
+async def test_cancelling_the_block_ends_the_server_and_its_workers(models: Path) -> None:
     pids: list[int] = []
     with anyio.CancelScope() as scope:
         async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
@@ -201,7 +201,7 @@ async def test_cancelling_whoever_is_inside_ends_everything(models: Path) -> Non
     assert not any(map(is_running, pids))
 
 
-async def test_a_server_that_does_not_run_says_so(models: Path) -> None:
+async def test_connecting_to_a_server_that_does_not_run_raises_unreachable(models: Path) -> None:
     with pytest.raises(LMStudioUnreachableError, match="async with"):
         async with EmbeddedServer(models).connect("llm"):
             pass

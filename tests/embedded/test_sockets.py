@@ -1,4 +1,4 @@
-"""The embedded server's port, and clients that do not behave: too many, too long, too slow, or not making sense."""
+"""The port of the embedded server, and misbehaving clients: too many, too slow, too much data, or invalid data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.embedded.sockets import (
     upgraded,
 )
 
-#: Bytes that may come before the server admits a client.
+#: Bytes that the server accepts from a client before it is authenticated.
 STRANGER_BYTES = 32_768
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -41,7 +41,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         connections=5,
         message_bytes=100_000,
         body_bytes=2000,
-        # Longer than a busy machine takes to connect ten times.
+        # This is longer than a busy machine takes to connect ten times.
         authentication_seconds=60,
         unread_seconds=0.2,
         unread_bytes=100_000,
@@ -52,7 +52,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that does not wait long for anything to be asked."""
+    """The address of a server with a short limit for requests and authentication."""
     limits = ServerLimits(authentication_seconds=0.5)
     with served(EmbeddedServer(tmp_path_factory.mktemp("models"), limits=limits, threads=1)) as place:
         yield place
@@ -67,7 +67,7 @@ def is_served(address: str) -> bool:
         return connection.recv(12) == b"HTTP/1.1 200"
 
 
-# -- too slow on the way
+# -- socket options
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the server's end in /proc")
@@ -79,7 +79,7 @@ def test_accepted_sockets_have_tcp_nodelay_set(address: str) -> None:
 # -- too many
 
 
-def test_more_sockets_than_there_may_be_are_told_so(address: str) -> None:
+def test_a_socket_above_the_limit_is_answered_with_503(address: str) -> None:
     with ExitStack() as stack:
         for _ in range(10):
             stack.enter_context(plain_socket(address))
@@ -93,12 +93,14 @@ def test_more_sockets_than_there_may_be_are_told_so(address: str) -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET /lmstudio-greeting HTTP/1.1\r\nHost: "])
-def test_who_does_not_ask_in_time_is_told_so(impatient: str, beginning: bytes) -> None:
+def test_a_request_that_does_not_arrive_in_time_is_answered_with_408(
+    impatient: str, beginning: bytes
+) -> None:
     with plain_socket(impatient, beginning) as connection:
         assert answer(connection).status_code == 408
 
 
-def test_a_second_question_has_to_come_in_time_too(impatient: str) -> None:
+def test_a_second_request_has_to_arrive_in_time_too(impatient: str) -> None:
     with plain_socket(impatient, greeting(), b"GET") as connection:
         said = b""
         while piece := connection.recv(65536):
@@ -107,13 +109,13 @@ def test_a_second_question_has_to_come_in_time_too(impatient: str) -> None:
         assert b"HTTP/1.1 408 " in said
 
 
-def test_a_body_has_to_come_in_time(impatient: str) -> None:
+def test_a_body_has_to_arrive_in_time(impatient: str) -> None:
     head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{"
     with plain_socket(impatient, head) as connection:
         assert answer(connection).status_code == 408
 
 
-def test_a_websocket_has_to_say_who_it_is_in_time(impatient: str) -> None:
+def test_a_websocket_has_to_authenticate_in_time(impatient: str) -> None:
     with plain_socket(impatient, upgrade("llm")) as connection:
         said = b""
         while b'{"success":false,"error":"Authentication timed out"}' not in said:
@@ -123,20 +125,20 @@ def test_a_websocket_has_to_say_who_it_is_in_time(impatient: str) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        # What has a long answer fills the buffers on the way sooner.
+        # A call with a long answer fills the network buffers sooner.
         frame(b'{"type":"rpcCall","endpoint":"nothing","callId":1}'),
         frame(b"x" * 125, 9),
     ],
     ids=["calls", "pings"],
 )
-def test_who_reads_nothing_is_disconnected(address: str, sent: bytes) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(address: str, sent: bytes) -> None:
     with raw_websocket(address) as connection, pytest.raises(OSError, match=r"reset|[Bb]roken pipe|aborted"):
         while True:
             connection.sendall(sent * 1000)
     assert is_served(address)
 
 
-# -- too long
+# -- too much data
 
 
 def test_a_message_that_is_too_long_is_answered_with_the_limit(address: str) -> None:
@@ -162,7 +164,7 @@ def test_a_message_that_is_too_long_is_answered_with_the_limit(address: str) -> 
 def test_a_connection_is_closed_before_credentials_when_it_sends_much(address: str, sent: bytes) -> None:
     with plain_socket(address, upgrade("llm")) as connection:
         upgraded(connection)
-        # No byte is left unread when the server closes: its close frame would be lost.
+        # The server has to read every byte before it closes, because otherwise its close frame would be lost.
         connection.sendall(sent[: STRANGER_BYTES + 1])
         while (closed := read_frame(connection))[0] == 10:
             pass
@@ -180,7 +182,7 @@ def test_credentials_may_be_followed_at_once_by_a_long_message(address: str) -> 
         assert b'"callId":7' in read_frame(connection)[1]
 
 
-def test_frames_that_are_no_credentials_end_the_connection_after_a_while(address: str) -> None:
+def test_many_frames_without_credentials_end_the_connection(address: str) -> None:
     with plain_socket(address, upgrade("llm")) as connection:
         upgraded(connection)
         connection.sendall(frame(b"{}") * 65)
@@ -221,7 +223,7 @@ def test_a_body_that_is_too_long_is_refused(address: str) -> None:
     assert "2000 bytes" in refusal.json()["error"]["message"]
 
 
-# -- not making sense
+# -- invalid data
 
 
 @pytest.mark.parametrize(
@@ -239,8 +241,8 @@ def test_a_body_that_is_too_long_is_refused(address: str) -> None:
         CREDENTIALS,
     ],
 )
-def test_what_is_no_request_is_refused(impatient: str, data: bytes) -> None:
-    # Some of it could become one, and is refused for not becoming one in time.
+def test_invalid_requests_are_refused(impatient: str, data: bytes) -> None:
+    # Some of the data could begin a request, which the server refuses because it is not complete in time.
     with contextlib.suppress(ConnectionError), plain_socket(impatient, data) as connection:
         assert 400 <= answer(connection).status_code < 500
     assert is_served(impatient)
@@ -250,9 +252,9 @@ def test_what_is_no_request_is_refused(impatient: str, data: bytes) -> None:
     "data",
     [
         b"\x81\x05hello",  # not masked
-        b"\xf1\x80mask",  # bits that mean nothing
-        b"\x83\x80mask",  # an opcode that there is not
-        b"\x80\x80mask",  # goes on with nothing
+        b"\xf1\x80mask",  # reserved bits
+        b"\x83\x80mask",  # an unknown opcode
+        b"\x80\x80mask",  # a continuation of no message
         frame(b"a", fin=False) + frame(b"b"),
         frame(b"\xff\xfe"),  # no text
         b"\x89\xfe\x00\x7emask" + b"x" * 126,  # a ping that is too long
@@ -261,11 +263,11 @@ def test_what_is_no_request_is_refused(impatient: str, data: bytes) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
     ],
 )
-def test_frames_that_break_the_rules_end_their_connection_alone(address: str, data: bytes) -> None:
+def test_invalid_frames_end_only_their_own_connection(address: str, data: bytes) -> None:
     with raw_websocket(address) as other:
         with raw_websocket(address) as connection:
             connection.sendall(data)
-            # A close frame, or no more than the end.
+            # The server sends a close frame, or only closes the connection.
             with contextlib.suppress(EOFError, ConnectionError):
                 assert read_frame(connection)[0] == 8
         other.sendall(frame(b'{"type":"keepAlive"}'))
@@ -287,7 +289,7 @@ def test_an_upgrade_with_an_unreadable_header_is_refused(
 ) -> None:
     limits = ServerLimits(connections=1)
     with served(EmbeddedServer(tmp_path, limits=limits, threads=1)) as address:
-        # More often than there may be sockets: none of them is counted any more.
+        # There are more attempts than allowed connections, so that a refused one must not stay counted.
         for _ in range(4):
             with plain_socket(address, upgrade("llm").replace(old, new)) as connection:
                 assert answer(connection).status_code == 400
@@ -295,7 +297,7 @@ def test_an_upgrade_with_an_unreadable_header_is_refused(
     assert not caplog.records
 
 
-# -- from where, and under which name
+# -- addresses and host names
 
 
 @pytest.mark.parametrize(
@@ -321,20 +323,22 @@ def test_an_upgrade_with_an_unreadable_header_is_refused(
         ("2130706433", False),
     ],
 )
-def test_only_names_of_this_machine_are_answered(address: str, host: str, allowed: bool) -> None:
+def test_only_host_headers_that_name_this_machine_are_accepted(
+    address: str, host: str, allowed: bool
+) -> None:
     for path in ("lmstudio-greeting", "api/v1/models", "nothing"):
         with plain_socket(address, greeting(host).replace(b"lmstudio-greeting", path.encode())) as it:
             assert (it.recv(12) == b"HTTP/1.1 403") is not allowed
 
 
 @pytest.mark.parametrize("namespace", ["llm", "nothing"])
-def test_a_websocket_under_a_foreign_name_is_refused(address: str, namespace: str) -> None:
+def test_a_websocket_with_a_foreign_host_header_is_refused(address: str, namespace: str) -> None:
     with plain_socket(address, upgrade(namespace, "evil.example")) as connection:
         assert answer(connection).status_code == 403
 
 
 async def ask(server: EmbeddedServer, served_at: tuple[str, int | None], **headers: str) -> int:
-    """The status of an answer to a request that comes in at this address."""
+    """Return the status of the response to a request that arrives at this address."""
     statuses: list[int] = []
 
     async def receive() -> Message:
@@ -381,13 +385,13 @@ async def test_an_app_without_tokens_serves_its_own_machine_only(
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://[", "//localhost", "evil"])
-async def test_pages_are_refused_also_by_those_who_have_tokens(origin: str) -> None:
+async def test_web_pages_are_refused_also_by_a_server_with_api_tokens(origin: str) -> None:
     server = EmbeddedServer(api_tokens=[TOKEN])
     assert await ask(server, ("10.0.0.5", 1), host="models.example", origin=origin) == 403
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors in /proc")
-def test_nothing_is_left_of_those_who_were_sent_away(address: str) -> None:
+def test_refused_connections_leave_no_open_descriptors(address: str) -> None:
     assert is_served(address)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
@@ -397,5 +401,5 @@ def test_nothing_is_left_of_those_who_were_sent_away(address: str) -> None:
             connection.sendall(frame(b"", 8))
             while connection.recv(100):
                 pass
-    # The last ones are closed by the server a moment after their clients.
+    # The server closes the last connections a moment after their clients.
     assert len(os.listdir("/proc/self/fd")) <= before + 4

@@ -1,4 +1,4 @@
-"""Answers in whose tokens characters are cut: no letter and no probability is lost."""
+"""Answers whose tokens split characters: no letter and no probability is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, _tiny_models
 
 PARTY, GRIN = "🎉".encode(), "😀".encode()
-#: The tokens that each model says.
+#: The tokens that each model generates.
 SCRIPTS = {
     "apart": [b"Hi " + PARTY[:1], PARTY[1:3], PARTY[3:] + b" you", b" there", GRIN[:2], GRIN[2:], b" end"],
     "first": [PARTY[:2], PARTY[2:] + b" first", b" and", b" more"],
@@ -74,7 +74,7 @@ async def test_limit_within_a_character_keeps_the_letters_before_it(
         assert result.stats.stop_reason == "maxPredictedTokensReached"
 
 
-async def test_character_that_is_never_whole_is_replaced(shared_server: EmbeddedServer) -> None:
+async def test_incomplete_character_is_replaced(shared_server: EmbeddedServer) -> None:
     async with AsyncClient(shared_server) as client:
         llm = await client.llm.model("broken")
         for probabilities in (None, 0):

@@ -1,4 +1,4 @@
-"""Workers that live and do not move: they are ended, their requests end with an error, and nothing else is harmed."""
+"""Workers that stand still: the server kills them, ends their requests with an error, and disturbs nothing else."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.processes import hold_loads, needs_proc, wait_gone, workers
 pytestmark = needs_proc
 
 LONG = stack({"llm.load.contextLength": 20_000})
-#: One look at a worker that is used.
+#: Seconds that contain one look at a worker in use.
 LOOK = 5.1
-#: Short enough to wait for. Only a worker that is stopped may be asked: one that works may be slower than this.
+#: Limits that are short enough to wait for. Only for stopped workers, because a working one may be slower.
 SHORT = ServerLimits(answer_stall_seconds=0.06)
 
 
@@ -36,8 +36,8 @@ SHORT = ServerLimits(answer_stall_seconds=0.06)
 def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at workers in the event loop, and wait for killed ones without a limit.
 
-    The clock jumps whenever all tasks wait, be it for a thread or for the system. Then it would go on while a look is
-    under way, past the time that a client may read nothing, and past the time that a killed process has to end.
+    The clock jumps whenever all tasks wait, also when they wait for a thread or for the system. So it would advance
+    during a look, beyond the time that a client may read nothing, and beyond the time that a killed process has to end.
     """
 
     async def look_at(_: Pulse, pid: int) -> object:
@@ -57,15 +57,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def pass_until(is_so: Callable[[], bool]) -> None:
-    """Let time pass, look by look, until something is so."""
+    """Let time pass, look by look, until a condition is true."""
     while not is_so():
         await let_pass(LOOK)
-        # Before more of it passes, the looks of this time.
+        # Finish the looks of this time before more time passes.
         await anyio.wait_all_tasks_blocked()
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether all threads of a process are stopped."""
+    """Return whether all threads of a process are stopped."""
     try:
         stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
@@ -74,7 +74,7 @@ def is_stopped(pid: int) -> bool:
 
 
 async def stop(pid: int) -> None:
-    """Stop a worker. The signal takes a moment, in which a thread of it can still answer."""
+    """Stop a worker, and wait until all its threads are stopped, because one could still answer for a moment."""
     os.kill(pid, signal.SIGSTOP)
     while not is_stopped(pid):
         await anyio.lowlevel.checkpoint()
@@ -123,11 +123,11 @@ async def test_a_request_to_a_stopped_worker_ends_with_an_error(models: Path, as
             await ask(client)
         await wait_gone(pid)
         assert await client.llm.list_loaded() == []
-        # The name is free.
+        # The identifier is free.
         await client.llm.load_new_instance("tiny", "mine")
 
 
-async def test_all_answers_of_a_stopped_worker_end_and_the_other_instance_goes_on(models: Path) -> None:
+async def test_all_answers_of_a_stopped_worker_end_and_another_instance_keeps_working(models: Path) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny", "bystander")
         await raw.load("tiny", "stopped")
@@ -163,7 +163,7 @@ async def test_a_load_whose_worker_is_stopped_ends_with_an_error(
 
 
 @pytest.mark.parametrize("suspended_seconds", [0, 3600])
-async def test_a_worker_that_moves_on_in_time_is_left_alone(models: Path, suspended_seconds: float) -> None:
+async def test_a_worker_that_resumes_in_time_is_kept(models: Path, suspended_seconds: float) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
@@ -188,12 +188,12 @@ async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None
         await pass_until(lambda: not instance.pulse.is_felt)
         await raw.silence()
         await pass_until(instance.unloaded.is_set)
-        # The error is next: there were 25 seconds without a heartbeat.
+        # The error is the next packet, so there was no heartbeat for 25 seconds.
         with pytest.raises(Refused, match="did not move for 30 seconds"):
             await raw.packet(channel)
 
 
-async def test_a_worker_that_nobody_reads_from_may_stand_still(models: Path) -> None:
+async def test_a_worker_may_stand_still_while_the_server_reads_nothing_from_it(models: Path) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("endless", loadConfigStack=LONG)
         channel = await begin(raw, "endless")
@@ -213,7 +213,7 @@ async def test_a_worker_that_nobody_reads_from_may_stand_still(models: Path) -> 
         assert (await raw.packets(channel))[-1]["type"] == "success"
 
 
-async def test_a_worker_that_cannot_be_killed_holds_up_nothing(
+async def test_a_worker_that_cannot_be_killed_blocks_nothing(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with EmbeddedServer(models, threads=1, limits=SHORT) as server, AsyncClient(server) as client:

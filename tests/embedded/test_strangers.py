@@ -27,7 +27,7 @@ from tests.embedded.registry import load, names, running
 SOUND = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 STRANGER = "acme/stranger-GGUF/stranger-Q8_0.gguf"
 
-#: A header that says all that a model must say.
+#: Metadata with every key that a model needs.
 METADATA: Metadata = {
     "general.architecture": "llama",
     "general.name": "Stranger",
@@ -44,14 +44,14 @@ HEADER, SIZE = gguf_bytes(METADATA, SHAPES)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
-    """One sound model, and room for a stranger's."""
+    """A folder with one sound model, to which a test adds the file of a stranger."""
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm(SOUND)
     return folder
 
 
 def check(models: ModelsFolder, data: bytes) -> None:
-    """The sound model is listed, and of the other one is told what it is, or what is wrong with it."""
+    """Check that the catalog lists the sound model, and lists the other one or explains why it is broken."""
     file = models.folder / STRANGER
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
@@ -62,7 +62,7 @@ def check(models: ModelsFolder, data: bytes) -> None:
     if STRANGER not in entries:
         assert catalog.broken[STRANGER]
         return
-    # Whatever it says, all that is made of it can be made.
+    # The info and the memory estimate can be made from any metadata.
     entry = entries[STRANGER]
     assert write(model_info(entry))["path"] == STRANGER
     with suppress(LMStudioError):
@@ -104,7 +104,7 @@ shapes = st.dictionaries(
 
 
 @given(changed=metadata, removed=st.sets(st.sampled_from(list(METADATA)), max_size=2))
-def test_a_model_may_say_anything_of_itself(
+def test_any_metadata_is_listed_or_explained(
     models: ModelsFolder, changed: dict[str, object], removed: set[str]
 ) -> None:
     said = {key: value for key, value in METADATA.items() if key not in removed}
@@ -113,7 +113,9 @@ def test_a_model_may_say_anything_of_itself(
 
 
 @given(tensors=shapes)
-def test_its_tensors_may_have_any_size(models: ModelsFolder, tensors: dict[str, tuple[int, ...]]) -> None:
+def test_any_tensor_shapes_are_listed_or_explained(
+    models: ModelsFolder, tensors: dict[str, tuple[int, ...]]
+) -> None:
     parts = b"".join(
         len(name.encode()).to_bytes(8, "little")
         + name.encode()
@@ -133,7 +135,7 @@ def test_its_tensors_may_have_any_size(models: ModelsFolder, tensors: dict[str, 
     ),
     length=st.integers(0, SIZE) | st.just(SIZE),
 )
-def test_a_damaged_model_is_an_error_of_its_own(
+def test_a_damaged_model_hides_no_other(
     models: ModelsFolder, changes: list[tuple[int, bytes]], length: int
 ) -> None:
     damaged = bytearray(HEADER.ljust(SIZE, b"\0"))
@@ -143,7 +145,7 @@ def test_a_damaged_model_is_an_error_of_its_own(
 
 
 @given(data=st.binary(max_size=200))
-def test_any_bytes_are_an_error_of_their_own(models: ModelsFolder, data: bytes) -> None:
+def test_a_file_of_any_bytes_hides_no_other(models: ModelsFolder, data: bytes) -> None:
     check(models, data)
 
 
@@ -160,13 +162,15 @@ def test_any_bytes_are_an_error_of_their_own(models: ModelsFolder, data: bytes) 
         {"split.count": 60_000},
     ],
 )
-async def test_a_model_that_lies_to_the_engine_fails_alone(tmp_path: Path, lie: dict[str, int | str]) -> None:
+async def test_a_model_with_wrong_metadata_breaks_no_other_instance(
+    tmp_path: Path, lie: dict[str, int | str]
+) -> None:
     models = ModelsFolder(tmp_path)
     models.add_llm(SOUND)
     models.add_llm(STRANGER, metadata=lie)
     async with running(models) as instances:
         good = await load(instances)
-        # Some lies the engine does not mind.
+        # The engine accepts some of the wrong values.
         with suppress(LMStudioServerError):
             await load(instances, "stranger", "mine")
             await instances.unload("mine")
@@ -207,7 +211,7 @@ ODD_NAMES = [
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Catalog:
-    """A folder with a model beside it, which no link of the owner leads to."""
+    """The catalog of a folder with a model beside it, to which no link leads."""
     models = ModelsFolder(tmp_path / "models")
     models.add_llm(SOUND)
     ModelsFolder(tmp_path / "outside").add_llm("secret.gguf")
@@ -221,7 +225,7 @@ def test_no_key_leads_out_of_the_models_folder(guarded: Catalog, key: str) -> No
             guarded.resolve(name, "llm")
 
 
-def test_an_accent_may_be_written_in_either_way(tmp_path: Path) -> None:
+def test_a_key_matches_in_composed_and_decomposed_form(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path)
     composed, apart = (unicodedata.normalize(form, "modèle") for form in ("NFC", "NFD"))
     models.add_llm(f"acmé/{apart}-GGUF/{apart}-Q8_0.gguf")
@@ -231,21 +235,23 @@ def test_an_accent_may_be_written_in_either_way(tmp_path: Path) -> None:
         assert Catalog(tmp_path).resolve(key, "llm")[0].path == entry.path
 
 
-def test_names_that_only_look_the_same_are_models_of_their_own(tmp_path: Path) -> None:
+def test_names_of_different_unicode_forms_are_different_models(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path)
     for form in ("NFC", "NFD"):
         models.add_llm(f"acme/{unicodedata.normalize(form, 'modèle')}.gguf")
     catalog = Catalog(tmp_path)
     entries = catalog.scan()
     if len(entries) == 1:
-        pytest.skip("this file system takes them for the same")
+        pytest.skip("this file system treats the two names as one")
     assert {catalog.resolve(entry.model_key, "llm")[0].path for entry in entries} == {
         entry.path for entry in entries
     }
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere names are text")
-def test_a_file_name_that_is_no_text_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="on other systems every file name is valid text"
+)
+def test_a_file_name_that_is_no_valid_text_is_skipped(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path)
     models.add_llm(SOUND)
     for name in (b"\xff.gguf", b"\xe2\x80\xaetxt.gguf", b"a\n.gguf"):
@@ -278,7 +284,7 @@ pieces = st.sampled_from(
 
 
 def _is_device(name: str) -> bool:
-    """Whether Windows takes it for a device, such as ``NUL`` or ``com1.gguf``."""
+    """Return whether Windows treats the name as a device, such as ``NUL`` or ``com1.gguf``."""
     if sys.version_info >= (3, 13):
         return ntpath.isreserved(name)
     return PureWindowsPath(name).is_reserved()
@@ -288,7 +294,7 @@ def _is_device(name: str) -> bool:
     repository=st.sampled_from(["acme/tiny", "con/aux", "acme/nul"]),
     paths=st.lists(st.lists(pieces, min_size=1, max_size=6).map("/".join), max_size=4),
 )
-def test_what_is_downloaded_has_a_place_in_the_folder(repository: str, paths: list[str]) -> None:
+def test_downloaded_files_stay_within_the_models_folder(repository: str, paths: list[str]) -> None:
     files = tuple(HubFile(f"{path}.gguf", 1, "a" * 64, None) for path in {*paths, "sound"})
     for model in models_of(Listing(repository, "c" * 40, files)):
         assert repository == "acme/tiny"

@@ -1,4 +1,4 @@
-"""Answers of a given form: the engine holds the model to it, or the request is refused."""
+"""Structured answers: the engine constrains the model to the format, or the server refuses the request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def answer_to(client: RawClient, schema: Json) -> Any:
     return json.loads(text_of(await ask(client, "dice", held_to(schema))))
 
 
-async def test_json_of_any_kind_can_be_asked_for(client: RawClient) -> None:
+async def test_json_without_a_schema_can_be_requested(client: RawClient) -> None:
     packets = await ask(client, "dice", {"structured": {"type": "json"}, "maxPredictedTokens": checked(1)})
     assert text_of(packets).lstrip()[:1] in {*'{["-0123456789tfn'}
 
@@ -68,7 +68,7 @@ async def test_json_of_any_kind_can_be_asked_for(client: RawClient) -> None:
         ({"type": "array", "minItems": 3, "maxItems": 2}, "schema"),
     ],
 )
-async def test_a_schema_that_no_answer_could_be_held_to_is_refused(
+async def test_a_schema_that_the_engine_cannot_enforce_is_refused(
     client: RawClient, schema: Json, reason: str
 ) -> None:
     for _ in range(2):
@@ -76,13 +76,13 @@ async def test_a_schema_that_no_answer_could_be_held_to_is_refused(
             await ask(client, "dice", held_to(schema))
         assert refused.value.code == "generic.engineDoesNotSupportFeature"
         assert refused.value.error["displayData"]["feature"] == "llm.prediction.structured"
-    # The engine's own words come from its log, which takes its time.
+    # The reason of the engine comes from its log, which may arrive too late.
     assert "cannot hold an answer to this JSON schema" in str(refused.value)
     assert str(refused.value).endswith("JSON schema") or reason in str(refused.value)
     assert text_of(await ask(client, "tiny")) == "Hello there my friend"
 
 
-async def test_a_model_that_always_thinks_does_so_before_it_keeps_to_the_schema(client: RawClient) -> None:
+async def test_reasoning_that_the_template_opens_precedes_the_json(client: RawClient) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     packets = await ask(client, "opened", held_to(schema))
     found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
@@ -91,7 +91,7 @@ async def test_a_model_that_always_thinks_does_so_before_it_keeps_to_the_schema(
     assert (thought, answer) == ("Hm", '{"a": 1}')
 
 
-async def test_a_model_that_opens_its_thought_itself_thinks_before_it_keeps_to_the_schema(
+async def test_reasoning_that_the_model_opens_precedes_the_json(
     client: RawClient,
 ) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -102,7 +102,7 @@ async def test_a_model_that_opens_its_thought_itself_thinks_before_it_keeps_to_t
     assert (thought, answer.strip()) == ("Hm {", '{"a": 1}')
 
 
-async def test_what_a_grammar_makes_is_the_answer_though_the_model_always_thinks(client: RawClient) -> None:
+async def test_text_under_a_grammar_is_no_reasoning_although_the_template_opens_it(client: RawClient) -> None:
     grammar = {"type": "gbnf", "gbnfGrammar": 'root ::= "yes"'}
     packets = await ask(client, "opened", {"structured": grammar})
     found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
@@ -110,7 +110,7 @@ async def test_what_a_grammar_makes_is_the_answer_though_the_model_always_thinks
     assert {each["reasoningType"] for each in found} == {"none"}
 
 
-async def test_a_format_that_the_engine_does_not_know_is_only_a_remark(client: RawClient) -> None:
+async def test_a_format_that_the_engine_does_not_know_is_ignored(client: RawClient) -> None:
     answer = await answer_to(
         client,
         {
@@ -125,12 +125,12 @@ async def test_a_format_that_the_engine_does_not_know_is_only_a_remark(client: R
         },
     )
     assert isinstance(answer["link"], str)
-    # What looks like a format and is none is left as it is, and those that are known are followed.
+    # A constant that looks like a format stays unchanged, and known formats are followed.
     assert answer["format"] == {"format": "uri"}
     assert len(answer["day"]) == len("2026-11-28")
 
 
-async def test_answers_at_once_follow_each_their_own_schema(client: RawClient) -> None:
+async def test_simultaneous_answers_each_follow_their_own_schema(client: RawClient) -> None:
     schemas: list[Json] = [{"enum": ["red", "green"]}, {"enum": [1, 2]}, {"not": {}}, {"type": "boolean"}]
     channels = [await begin(client, "dice", held_to(schema)) for schema in schemas]
     for channel, choices in zip(channels, [("red", "green"), (1, 2), (), (True, False)], strict=True):

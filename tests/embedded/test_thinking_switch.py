@@ -1,4 +1,4 @@
-"""The variable of a chat template that lets a model think, by whichever name."""
+"""The variable of a chat template that turns reasoning on and off, under any of its names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._thinking_switch import thinking_switch
 from lmstudio_async.testing import CHATML, ModelsFolder
 
-#: Beginnings of templates that say "yes", "no" or nothing of how they were told to think, as families have them.
+#: Family -> the beginning of a template with the switch of the family; it prints "yes", "no" or nothing.
 SWITCHES = {
     "qwen": "{{ 'no' if enable_thinking is defined and enable_thinking is false else 'yes' }}",
     "laguna": "{% set enable_thinking = enable_thinking | default(false) %}{{ 'yes' if enable_thinking else 'no' }}",
@@ -27,7 +27,7 @@ SWITCHES = {
     "{{ 'yes' if reasoning_effort == 'high' else 'no' }}",
 }
 
-#: Templates without a switch, though its name is in them.
+#: Templates that contain the name of a switch, but no switch.
 NO_SWITCHES = {
     "set": "{% set thinking = messages[0].thinking %}{{ thinking }}",
     "in a namespace": "{% set ns = namespace(enable_thinking=true) %}{{ ns.enable_thinking }}",
@@ -51,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("family", SWITCHES)
-async def test_enable_thinking_sets_the_switch_that_the_template_has(
+async def test_enable_thinking_sets_the_switch_of_the_template(
     shared_server: EmbeddedServer, family: str
 ) -> None:
     async with lms.AsyncClient(shared_server) as client:
@@ -70,7 +70,7 @@ async def test_thinking_cannot_be_turned_off_without_a_switch(shared_server: Emb
 
 
 @pytest.mark.parametrize("template", NO_SWITCHES.values(), ids=NO_SWITCHES)
-def test_the_name_alone_makes_no_switch(template: str) -> None:
+def test_the_name_of_a_switch_alone_is_no_switch(template: str) -> None:
     assert thinking_switch(template + CHATML) is None
 
 
@@ -78,5 +78,5 @@ def test_the_name_alone_makes_no_switch(template: str) -> None:
     "piece", ["{%", "{{", "{#", "{% '\\", "{{ ''' \"", "{% macro a(", "{% set thinking = "]
 )
 def test_search_for_a_switch_does_not_begin_anew_at_each_mark(piece: str) -> None:
-    # Were it so, this would take minutes.
+    # A search that begins anew at each mark would take minutes.
     assert thinking_switch(piece * 200_000) is None

@@ -1,4 +1,4 @@
-"""Thoughts in the form that the chat template shows: told from answers, and given back to the template apart."""
+"""Reasoning in the form of the chat template: separated from the answer, and passed back to the template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmstudio_async.testing import ModelsFolder
 
 ENDING = """\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
-#: Thoughts in tags of its own, which no list has. It places old thoughts.
+#: A template with reasoning tags of its own, which no list contains. It renders the reasoning of old answers.
 MADE_UP = (
     """\
 {%- for message in messages %}
@@ -25,9 +25,9 @@ MADE_UP = (
 {%- endfor %}"""
     + ENDING
 )
-#: The same, and the prompt begins a thought.
+#: The same template, but the prompt opens the reasoning.
 OPENED = MADE_UP.replace("assistant\n' }}", "assistant\n<hmm:one>' }}")
-#: The usual tags; each old answer has an empty thought, as of Kimi K2.
+#: A template with the usual tags; each old answer has empty reasoning, as in Kimi K2.
 EMPTIED = (
     """\
 {%- for message in messages %}
@@ -39,7 +39,7 @@ EMPTIED = (
 {%- endfor %}"""
     + ENDING
 )
-#: It knows of no thoughts and of no tools.
+#: A template without reasoning and tools.
 PLAIN = (
     """\
 {%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"""
@@ -69,7 +69,7 @@ async def client(shared_server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
 
 
 async def second_prompt(llm: AsyncLLM) -> str:
-    """The prompt of the turn after an answer with a thought, from the answer's place on."""
+    """Return the part of the second prompt that renders the first answer, which has reasoning."""
     chat = Chat()
     chat.add_user_message("Go")
     chat.append(await llm.respond(chat))
@@ -80,14 +80,14 @@ async def second_prompt(llm: AsyncLLM) -> str:
 
 
 @pytest.mark.parametrize("key", ["made-up", "opened"])
-async def test_thoughts_in_tags_of_the_templates_own_are_told_apart(client: AsyncClient, key: str) -> None:
+async def test_reasoning_in_tags_of_the_template_is_separated(client: AsyncClient, key: str) -> None:
     llm = await client.llm.model(key)
     result = await llm.respond("Go")
     assert (result.reasoning_content, result.content) == ("Secret", "<hmm:one>Secret</hmm:one>Open")
     assert str(result) == "Open"
 
 
-async def test_stop_string_of_a_thought_in_own_tags_ends_no_answer(client: AsyncClient) -> None:
+async def test_stop_string_in_reasoning_does_not_end_the_answer(client: AsyncClient) -> None:
     result = await (await client.llm.model("made-up")).respond("Go", config={"stop_strings": ["ecr"]})
     assert (result.reasoning_content, str(result)) == ("Secret", "Open")
 
@@ -101,13 +101,13 @@ async def test_stop_string_of_a_thought_in_own_tags_ends_no_answer(client: Async
         ("plain", "Open"),
     ],
 )
-async def test_template_places_the_thought_of_an_old_answer(
+async def test_template_renders_the_reasoning_of_an_old_answer(
     client: AsyncClient, key: str, placed: str
 ) -> None:
     assert await second_prompt(await client.llm.model(key)) == placed
 
 
-async def test_next_answer_is_asked_with_the_prompt_of_apply_prompt_template(client: AsyncClient) -> None:
+async def test_next_answer_has_the_prompt_of_apply_prompt_template(client: AsyncClient) -> None:
     llm = await client.llm.model("emptied")
     chat = Chat()
     chat.add_user_message("Go")
@@ -118,7 +118,7 @@ async def test_next_answer_is_asked_with_the_prompt_of_apply_prompt_template(cli
     assert result.stats.prompt_tokens_count == await llm.count_tokens(prompt)
 
 
-async def test_answer_whose_thoughts_were_text_stays_text(client: AsyncClient) -> None:
+async def test_reasoning_stays_text_in_the_prompt_if_parsing_is_disabled(client: AsyncClient) -> None:
     llm = await client.llm.model("plain")
     parsing: Any = {
         "reasoning_parsing": {"enabled": False, "start_string": "<think>", "end_string": "</think>"}
@@ -131,7 +131,7 @@ async def test_answer_whose_thoughts_were_text_stays_text(client: AsyncClient) -
     assert "<think>Secret</think>Open" in prompt
 
 
-async def test_thought_without_an_end_is_a_thought(client: AsyncClient) -> None:
+async def test_unfinished_reasoning_is_rendered_as_reasoning(client: AsyncClient) -> None:
     llm = await client.llm.model("made-up")
     chat = Chat()
     chat.add_user_message("Go")
@@ -140,7 +140,7 @@ async def test_thought_without_an_end_is_a_thought(client: AsyncClient) -> None:
     assert "<hmm:one>Secret</hmm:one><|im_end|>" in await llm.apply_prompt_template(chat)
 
 
-async def test_tags_of_a_user_and_of_an_answer_to_go_on_with_stay_as_they_are(client: AsyncClient) -> None:
+async def test_tags_of_a_user_and_of_an_answer_to_continue_stay_unchanged(client: AsyncClient) -> None:
     llm = await client.llm.model("plain")
     chat = Chat()
     chat.add_user_message("<think>a</think>b")
@@ -150,7 +150,7 @@ async def test_tags_of_a_user_and_of_an_answer_to_go_on_with_stay_as_they_are(cl
     assert "<think>c</think>d" in prompt
 
 
-async def test_tag_in_the_midst_of_an_old_answer_stays_there(client: AsyncClient) -> None:
+async def test_tag_within_an_old_answer_stays_unchanged(client: AsyncClient) -> None:
     llm = await client.llm.model("plain")
     chat = Chat()
     chat.add_assistant_response("Models write <think>so</think>.")
@@ -168,15 +168,15 @@ ANSWER, THOUGHT = SAMPLE[1]["content"], SAMPLE[1]["reasoning_content"]
         ("<a>", f"<a>{ANSWER}<end>", ThoughtForm()),
         ("<a>\n", f"<a>\n<t>\n{THOUGHT}\n</t>\n\n{ANSWER}", ThoughtForm(("<t>", "</t>"))),
         ("<a><t>\n", f"<a><t>\n{THOUGHT}</t>{ANSWER}", ThoughtForm(("<t>", "</t>"))),
-        # The prompt of a model that need not think has an empty thought.
+        # The prompt of a model that need not think has empty reasoning.
         ("<a><t></t>", f"<a><t>{THOUGHT}</t>{ANSWER}", ThoughtForm(("<t>", "</t>"))),
         ("<|a|>[T]", f"<|a|>[T]{THOUGHT}[/T]{ANSWER}", ThoughtForm(("[T]", "[/T]"))),
-        # Channels, a mark before the answer, thoughts between words.
+        # Channels, a mark before the answer, reasoning between words.
         ("<a>", f"<a><ch>think<msg>{THOUGHT}<end><ch>final<msg>{ANSWER}", ThoughtForm(needs_parser=True)),
         ("<a><t>", f"<a><t>{THOUGHT}</t><answer>{ANSWER}", ThoughtForm(needs_parser=True)),
         (">>>", f">>>all\n{ANSWER}", ThoughtForm(needs_parser=True)),
         ("<a>\nMy steps:\n", f"<a>\nMy steps:\n{THOUGHT}\n[FINAL]\n{ANSWER}", ThoughtForm(needs_parser=True)),
-        # Templates that say an answer to go on with in another way than one to begin.
+        # Templates that render an answer to continue in another way than a new answer.
         ("<a>\n", f"<end>{ANSWER}", ThoughtForm()),
         ("<a>", "", ThoughtForm()),
     ],

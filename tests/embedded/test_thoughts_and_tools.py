@@ -1,4 +1,4 @@
-"""Thoughts told from answers, and tools that the model calls."""
+"""Reasoning that is separated from answers, and tool calls of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.embedded.raw_client import Json, RawClient, Refused, connected, query
 
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 
-# How models of a family call a tool that there is not: template, and what they say.
+# Family -> its template, and a call of an unknown tool in its form.
 INVENTED = {
     "hermes": (HERMES, tool_call("sub", a=1, b=2)),
     "xml": (
@@ -81,10 +81,10 @@ def server(shared_server: EmbeddedServer) -> EmbeddedServer:
     return shared_server
 
 
-# -- thoughts
+# -- reasoning
 
 
-async def test_thoughts_are_told_from_the_answer_by_their_tags(client: RawClient) -> None:
+async def test_reasoning_is_separated_from_the_answer_by_its_tags(client: RawClient) -> None:
     packets = await ask(client, "thinker")
     pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
     found = [(piece["reasoningType"], piece["content"], piece["isStructural"]) for piece in pieces]
@@ -94,7 +94,7 @@ async def test_thoughts_are_told_from_the_answer_by_their_tags(client: RawClient
     assert "".join(text for kind, text, _ in found if kind == "none") == "Yes you"
 
 
-async def test_thoughts_that_the_template_has_opened_are_thoughts_from_the_start(client: RawClient) -> None:
+async def test_reasoning_that_the_template_opens_begins_with_the_answer(client: RawClient) -> None:
     packets = await ask(client, "opened")
     pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
     assert [(piece["reasoningType"], piece["content"]) for piece in pieces] == [
@@ -105,14 +105,14 @@ async def test_thoughts_that_the_template_has_opened_are_thoughts_from_the_start
     ]
 
 
-async def test_thoughts_are_text_if_nobody_wants_them_told_apart(client: RawClient) -> None:
+async def test_reasoning_is_text_if_parsing_is_disabled(client: RawClient) -> None:
     parsing = {"enabled": False, "startString": "<think>", "endString": "</think>"}
     packets = await ask(client, "thinker", {"reasoning.parsing": parsing})
     assert {p["fragment"]["reasoningType"] for p in packets if p["type"] == "fragment"} == {"none"}
     assert text_of(packets) == "<think>Hm hm</think>Yes you"
 
 
-async def test_other_tags_can_stand_around_thoughts(client: RawClient) -> None:
+async def test_reasoning_parsing_accepts_other_tags(client: RawClient) -> None:
     parsing = {"enabled": True, "startString": "Hello", "endString": "my"}
     packets = await ask(client, "tiny", {"reasoning.parsing": parsing})
     found = [
@@ -135,7 +135,7 @@ async def test_other_tags_can_stand_around_thoughts(client: RawClient) -> None:
         ("Hello", "nowhere", [("reasoning", " there my friend")]),
     ],
 )
-async def test_a_thought_begins_at_its_first_start_tag_wherever_it_stands(
+async def test_reasoning_begins_at_the_first_start_tag_at_any_place(
     client: RawClient, start: str, end: str, expected: list[tuple[str, str]]
 ) -> None:
     parsing = {"enabled": True, "startString": start, "endString": end}
@@ -150,7 +150,9 @@ async def test_a_thought_begins_at_its_first_start_tag_wherever_it_stands(
 
 @pytest.mark.parametrize(("key", "tools"), [("thinker", {}), ("both", {}), ("both", TOOLS)])
 @pytest.mark.parametrize("stop", ["m", "Yes", "m</"])
-async def test_a_stop_string_ends_no_thought(client: RawClient, key: str, tools: Json, stop: str) -> None:
+async def test_a_stop_string_does_not_end_reasoning(
+    client: RawClient, key: str, tools: Json, stop: str
+) -> None:
     packets = await ask(client, key, {**tools, "stopStrings": [stop]})
     pieces = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]
     assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "reasoning") == "Hm hm"
@@ -168,7 +170,7 @@ async def test_thinking_ends_when_its_budget_is_used_up(client: RawClient, budge
     assert "".join(piece["content"] for piece in pieces if piece["reasoningType"] == "none") == "Answer"
 
 
-async def test_what_a_model_thinks_last_is_set_when_it_is_loaded(models: Path) -> None:
+async def test_the_reasoning_budget_message_is_a_setting_of_the_load(models: Path) -> None:
     message = {"llm.load.llama.reasoningBudgetMessage": " Enough!", "llm.load.contextLength": 512}
     async with EmbeddedServer(models, threads=1) as server, connected(server) as client:
         await client.load("ponder", loadConfigStack=stack(message))
@@ -222,8 +224,8 @@ async def test_the_result_of_a_tool_goes_back_to_the_model(client: RawClient) ->
     assert "<tool_response>\n3" in formatted
 
 
-async def test_a_name_that_no_model_could_say_comes_back_as_the_client_has_it(client: RawClient) -> None:
-    # The model is told "add" for it, and calls that.
+async def test_a_renamed_tool_is_reported_by_the_name_of_the_client(client: RawClient) -> None:
+    # The model receives the name "add", and calls it.
     tool = {"type": "function", "function": {**ADD["function"], "name": "Add"}}
     config = {"tools": {"type": "toolArray", "tools": [tool]}, "toolNaming": "snakeCase"}
     packets = await ask(client, "tools", config)
@@ -231,7 +233,7 @@ async def test_a_name_that_no_model_could_say_comes_back_as_the_client_has_it(cl
     assert end["toolCallRequest"]["name"] == "Add"
 
 
-async def test_a_tool_call_that_breaks_off_has_failed(client: RawClient) -> None:
+async def test_an_unfinished_tool_call_is_reported_as_failed(client: RawClient) -> None:
     config = {"tools": {"type": "toolArray", "tools": [ADD]}, "maxPredictedTokens": checked(3)}
     packets = await ask(client, "tools", config)
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
@@ -240,7 +242,7 @@ async def test_a_tool_call_that_breaks_off_has_failed(client: RawClient) -> None
 
 
 @pytest.mark.parametrize("family", INVENTED)
-async def test_a_call_of_a_tool_that_there_is_not_has_failed_and_the_answer_has_not(
+async def test_a_call_of_an_unknown_tool_fails_and_the_answer_succeeds(
     client: RawClient, family: str
 ) -> None:
     packets = await ask(client, family, TOOLS)
@@ -254,7 +256,7 @@ async def test_a_call_of_a_tool_that_there_is_not_has_failed_and_the_answer_has_
     assert stats["predictedTokensCount"] >= len(INVENTED[family][1])
 
 
-async def test_act_hands_a_call_that_has_failed_to_its_handler(models: Path) -> None:
+async def test_act_passes_a_failed_call_to_its_handler(models: Path) -> None:
     told: list[tuple[str, object]] = []
 
     def add(a: int, b: int) -> int:
@@ -274,14 +276,14 @@ async def test_act_hands_a_call_that_has_failed_to_its_handler(models: Path) -> 
     assert request is None
 
 
-async def test_the_limit_holds_for_a_call_that_fails(client: RawClient) -> None:
+async def test_max_tokens_limits_a_call_that_fails(client: RawClient) -> None:
     packets = await ask(client, "babbler", {**TOOLS, "maxPredictedTokens": checked(3)})
     assert packets[-1]["stats"]["stopReason"] == "maxPredictedTokensReached"
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
     assert failed["rawContent"].startswith("<tool_call>")
 
 
-async def test_a_cancelled_answer_tells_of_a_call_that_fails(client: RawClient) -> None:
+async def test_an_answer_can_be_cancelled_during_a_call_that_fails(client: RawClient) -> None:
     channel = await begin(client, "babbler", TOOLS)
     while (packet := await client.packet(channel)) is not None and packet["progress"] < 1:
         pass
@@ -290,7 +292,7 @@ async def test_a_cancelled_answer_tells_of_a_call_that_fails(client: RawClient) 
     assert packets[-1]["stats"]["stopReason"] in ("userStopped", "contextLengthReached")
 
 
-async def test_tools_are_not_called_if_that_is_the_choice(client: RawClient) -> None:
+async def test_no_tool_is_called_if_tool_choice_is_none(client: RawClient) -> None:
     config = {
         "tools": {"type": "toolArray", "tools": [ADD]},
         "toolChoice": {"type": "generic", "mode": "none"},
@@ -309,7 +311,7 @@ async def test_a_stop_string_ends_an_answer_with_tools_too(client: RawClient) ->
 
 
 @pytest.mark.parametrize("name", ["systemPrompt", "tools"])
-async def test_raw_text_is_not_mixed_with_what_only_chats_have(client: RawClient, name: str) -> None:
+async def test_raw_text_with_a_setting_of_chats_is_refused(client: RawClient, name: str) -> None:
     await need(client, "tools")
     values = {"systemPrompt": "Be kind.", "tools": {"type": "toolArray", "tools": [ADD]}}
     creation = {

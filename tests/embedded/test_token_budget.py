@@ -25,7 +25,7 @@ async def test_reservations_that_fit_together_are_held_together(budget: TokenBud
         await taken(budget, 25)
 
 
-async def test_a_lone_reservation_gets_all_however_much_it_asks_for(budget: TokenBudget) -> None:
+async def test_a_lone_reservation_gets_at_most_the_whole_context(budget: TokenBudget) -> None:
     assert (await taken(budget, 1000)).tokens == 100
 
 
@@ -71,10 +71,10 @@ async def test_a_waiter_that_is_cancelled_lets_the_next_one_pass(budget: TokenBu
             others.start_soon(taken, budget, 20)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
-    # Both ended: the second one has its tokens.
+    # Both task groups have ended, so the second reservation got its tokens.
 
 
-async def test_tokens_that_are_not_needed_go_to_the_next_one(budget: TokenBudget) -> None:
+async def test_keep_releases_the_other_tokens_to_the_next_reservation(budget: TokenBudget) -> None:
     first = await taken(budget, 90)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(taken, budget, 50)

@@ -1,4 +1,4 @@
-"""Tools with odd schemas: no schema of one tool is in the way of an answer, or of a call of another tool."""
+"""Tools with odd schemas: the schema of one tool prevents neither an answer nor a call of another tool."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lms.Client]:
     models = ModelsFolder(tmp_path_factory.mktemp("models"))
     for family, (template, script) in FAMILIES.items():
         models.add_llm(family, script=script, chat_template=template, context_length=LONG)
-        # A template that shows no schema makes a prompt that is read sooner.
+        # A template without schemas makes a shorter prompt, which the engine processes faster.
         short = template.replace("tool | tojson", "tool.function.name").replace(
             "tools | tojson", "tools[0].function.name"
         )
         short = short.replace("tool.function | tojson", "tool.function.name")
         models.add_llm(f"short-{family}", script=script, chat_template=short, context_length=LONG)
-    # Its template has no tools, which are told in the system message.
+    # The template does not support tools, so the server puts them into the system message.
     models.add_llm("plain", script="Hello there", context_length=LONG)
     with served(EmbeddedServer(models.folder, threads=1)) as host, lms.Client(host) as client:
         yield client
@@ -112,11 +112,11 @@ def test_odd_schemas_leave_another_tool_callable(client: lms.Client, family: str
     check_sane_is_called(client, family, *odd_tools())
 
 
-def test_odd_schemas_leave_answers_alone_where_the_template_has_no_tools(client: lms.Client) -> None:
+def test_odd_schemas_do_not_change_answers_if_the_template_does_not_support_tools(client: lms.Client) -> None:
     assert answer_of(client, "plain", *list(odd_tools())[::6], tool("sane", SANE)).content == "Hello there"
 
 
-# The calls of the XML family name the parameters that the schema must have.
+# The XML family is left out, because its calls need the parameters of the schema.
 @pytest.mark.parametrize("family", ["hermes", "llama", "mistral"])
 def test_a_tool_with_an_odd_schema_is_callable(client: lms.Client, family: str) -> None:
     for schema in ODD_WHOLES:
@@ -125,7 +125,7 @@ def test_a_tool_with_an_odd_schema_is_callable(client: lms.Client, family: str) 
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "plain"])
-def test_the_prompt_shows_the_original_of_a_loosened_schema(client: lms.Client, family: str) -> None:
+def test_the_prompt_contains_the_original_of_a_loosened_schema(client: lms.Client, family: str) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "any", "x-unit": "m"}, "b": {"$ref": "#"}}}
     llm = client.llm.model(family, config={"context_length": LONG})
     prompt = llm.apply_prompt_template(
@@ -136,7 +136,7 @@ def test_the_prompt_shows_the_original_of_a_loosened_schema(client: lms.Client, 
     assert read == llm.count_tokens(prompt)
 
 
-def test_a_schema_within_the_bounds_stays_as_it_is() -> None:
+def test_a_schema_within_the_bounds_stays_unchanged() -> None:
     schema = {
         "type": "object",
         "properties": {

@@ -1,4 +1,4 @@
-"""Images for models that see, with a real projector."""
+"""Images for models with vision, with a real projector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def part(identifier: str) -> Json:
     return {"type": "file", "name": "a.png", "identifier": identifier, "sizeBytes": 97, "fileType": "image"}
 
 
-async def test_a_model_that_sees_says_so_and_takes_uploaded_and_inline_images(
+async def test_a_vision_model_accepts_uploaded_and_inline_images(
     server: EmbeddedServer, client: RawClient
 ) -> None:
     async with connected(server, "files") as files:
@@ -53,7 +53,7 @@ async def test_probabilities_come_with_an_answer_about_an_image_too(client: RawC
     assert [token["text"] for fragment in fragments for token in fragment["tokens"]] == ["I see", " it"]
 
 
-async def test_an_image_that_is_none_is_refused_by_the_engine_in_words(client: RawClient) -> None:
+async def test_a_damaged_image_is_refused_with_a_reason(client: RawClient) -> None:
     broken = base64.b64encode(png(1, 2, 3)[:40]).decode()
     with pytest.raises(Refused, match="image"):
         await ask(client, "seer", {}, message("user", "What?", part(f"base64:{broken}")))
@@ -65,7 +65,7 @@ async def test_a_file_that_is_no_image_is_refused(client: RawClient) -> None:
         await ask(client, "seer", {}, message("user", "What?", part("base64:aGVsbG8=")))
 
 
-async def test_an_image_of_a_kind_that_the_engine_does_not_read_is_refused(client: RawClient) -> None:
+async def test_an_image_of_an_unsupported_format_is_refused(client: RawClient) -> None:
     webp = base64.b64encode(b"RIFF\x24\0\0\0WEBPVP8 ").decode()
     with pytest.raises(Refused, match="WebP") as refused:
         await ask(client, "seer", {}, message("user", "What?", part(f"base64:{webp}")))
@@ -92,7 +92,7 @@ async def test_model_with_a_projector_of_another_model_answers_without_vision(
     assert "acme/eye-GGUF/eye-Q8_0.gguf has no vision" in caplog.text
 
 
-async def test_model_with_a_projector_that_is_broken_itself_does_not_load(tmp_path: Path) -> None:
+async def test_broken_model_with_a_projector_does_not_load(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path / "models")
     models.add_broken("acme/eye-GGUF/eye-Q8_0.gguf", "missing tensor")
     models.add_projector("acme/eye-GGUF/mmproj-F16.gguf")

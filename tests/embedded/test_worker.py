@@ -1,4 +1,4 @@
-"""What a worker says on its pipe, and what it makes of its instructions."""
+"""Events that a worker writes to its pipe, and engine parameters that it makes from its instructions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_workers_own_events_are_read() -> None:
     assert read_event('{"event": "failed", "reason": "no"}') == Failed("no")
 
 
-def test_the_engines_progress_tells_which_of_its_stages_it_is_in() -> None:
+def test_progress_of_the_engine_contains_its_stage() -> None:
     line = engine_says("loading", stages=["text_model", "spec_model"], current="spec_model", value=0.5)
     assert read_event(line) == Loading(stage=1, stages=2, fraction=0.5)
 
@@ -60,12 +60,12 @@ def test_the_engines_progress_tells_which_of_its_stages_it_is_in() -> None:
         engine_says("loading", stages=["text_model"], current="other", value=0.5),
     ],
 )
-def test_a_line_of_another_kind_means_nothing(line: str) -> None:
+def test_a_line_that_is_no_event_is_ignored(line: str) -> None:
     assert read_event(line) is None
 
 
 @pytest.mark.parametrize(("said", "meant"), [("-1", 0.0), ("7", 1.0), ("NaN", 0.0), ("Infinity", 0.0)])
-def test_a_share_is_always_between_0_and_1(said: str, meant: float) -> None:
+def test_progress_is_always_between_0_and_1(said: str, meant: float) -> None:
     assert read_event('{"event": "read", "value": ' + said + "}") == ReadAhead(meant)
 
 
@@ -79,11 +79,11 @@ def test_a_share_is_always_between_0_and_1(said: str, meant: float) -> None:
         ),
     )
 )
-def test_no_line_whatsoever_is_an_error(line: str) -> None:
+def test_any_line_is_an_event_or_ignored(line: str) -> None:
     assert read_event(line) is None or isinstance(read_event(line), ReadAhead | Loading | Ready | Failed)
 
 
-def test_a_split_model_is_all_of_its_parts() -> None:
+def test_model_files_lists_all_parts_of_a_split_model() -> None:
     assert model_files("/m/big-00001-of-00003.gguf") == [
         "/m/big-00001-of-00003.gguf",
         "/m/big-00002-of-00003.gguf",
@@ -107,7 +107,7 @@ def engine_params(**load: Any) -> Any:
     return _engine_params(xllamacpp, instructions)
 
 
-def test_a_worker_listens_on_loopback_and_wants_a_key() -> None:
+def test_a_worker_listens_on_loopback_and_requires_a_key() -> None:
     params = engine_params()
     assert params.hostnames == ["127.0.0.1"]
     assert params.port == 0
@@ -146,7 +146,7 @@ def test_gpu_settings_reach_the_engine() -> None:
         ({"direct_io": True}, "DIRECT_IO"),
     ],
 )
-def test_the_ways_to_hold_the_file_become_one_mode(load: dict[str, Any], mode: str) -> None:
+def test_the_memory_settings_become_one_load_mode(load: dict[str, Any], mode: str) -> None:
     assert engine_params(**load).load_mode.name == f"LLAMA_LOAD_MODE_{mode}"
 
 
@@ -173,7 +173,7 @@ def test_an_embedding_model_takes_its_whole_context_in_one_batch() -> None:
         ({"kind": "embedding", "draft_model_path": Path("/m/draft.gguf")}, "draft"),
     ],
 )
-def test_what_the_engine_cannot_do_is_refused_with_a_reason(load: dict[str, Any], reason: str) -> None:
+def test_an_unsupported_spec_is_refused_with_a_reason(load: dict[str, Any], reason: str) -> None:
     refusal = EngineSpec(model_path=Path("/m/x.gguf"), **{"kind": "llm", **load}).refusal()
     assert refusal is not None
     assert reason in refusal

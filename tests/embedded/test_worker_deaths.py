@@ -1,4 +1,4 @@
-"""Workers that die, in whatever they are doing: what was asked of them fails in words, and the rest carries on."""
+"""Workers that die in any state: their requests fail with a reason, and the rest of the server keeps working."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def die(pid: int, death: signal.Signals) -> None:
-    """End a process that stands still."""
+    """End a stopped process."""
     os.kill(pid, death)
-    # SIGKILL needs no more.
+    # SIGKILL ends a stopped process without SIGCONT.
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
 
 
 async def all_is_well(server: EmbeddedServer, raw: RawClient, key: str) -> None:
-    """The other instance was not disturbed, and the name of the dead one is free."""
+    """Check that the other instance was not disturbed, and that the identifier of the dead one is free."""
     async with connected(server, "llm") as llm:
         assert [info["identifier"] for info in await llm.call("listLoaded")] == ["bystander"]
         assert await llm.call("countTokens", {"specifier": query("bystander"), "inputString": "abc"}) == {
@@ -62,7 +62,9 @@ async def all_is_well(server: EmbeddedServer, raw: RawClient, key: str) -> None:
 
 
 @pytest.mark.parametrize("death", DEATHS)
-async def test_while_it_is_idle(server: EmbeddedServer, client: RawClient, death: signal.Signals) -> None:
+async def test_death_of_an_idle_worker_unloads_its_instance(
+    server: EmbeddedServer, client: RawClient, death: signal.Signals
+) -> None:
     await client.load("tiny", "bystander")
     info = await client.load("tiny", "mine")
     instance = server._state.instances.loaded()[1]
@@ -76,19 +78,21 @@ async def test_while_it_is_idle(server: EmbeddedServer, client: RawClient, death
 
 
 @pytest.mark.parametrize("death", DEATHS)
-async def test_while_it_answers(server: EmbeddedServer, client: RawClient, death: signal.Signals) -> None:
+async def test_death_of_an_answering_worker_fails_all_its_requests(
+    server: EmbeddedServer, client: RawClient, death: signal.Signals
+) -> None:
     await client.load("tiny", "bystander")
     long = stack({"llm.load.contextLength": 500_000})
     await client.load("endless", "mine", loadConfigStack=long)
     instance = server._state.instances.loaded()[1]
-    # One after the other: of six that come at once, any four may be the ones that are answered first.
+    # Begin with one request, because of six simultaneous ones any four may be answered first.
     channels = [await begin(client, "mine")]
     await first_fragment(client, channels[0])
     channels += [await begin(client, "mine") for _ in range(5)]
     for channel in channels[1:]:
         await client.packet(channel)
     os.kill(instance.engine.pid, death)
-    # Those that wait for their turn end as well.
+    # The queued requests end as well.
     for channel in channels:
         with pytest.raises(Refused, match=f"crashed .*{death.name}"):
             await client.packets(channel)
@@ -98,14 +102,14 @@ async def test_while_it_answers(server: EmbeddedServer, client: RawClient, death
 
 
 @pytest.mark.parametrize("death", DEATHS)
-async def test_while_it_makes_a_vector(
+async def test_death_of_an_embedding_worker_fails_all_its_requests(
     server: EmbeddedServer, client: RawClient, death: signal.Signals
 ) -> None:
     await client.load("tiny", "bystander")
     async with connected(server, "embedding") as raw:
         await raw.load("text-embedding-embed", "mine")
         (instance,) = server._state.instances.loaded("embedding")
-        # Standing still, it is surely not done before it dies.
+        # A stopped worker cannot finish before it dies.
         os.kill(instance.engine.pid, signal.SIGSTOP)
         for number in range(100, 103):
             message: dict[str, Any] = {
@@ -129,7 +133,9 @@ async def test_while_it_makes_a_vector(
 
 
 @pytest.mark.parametrize("death", DEATHS)
-async def test_while_it_loads(tmp_path: Path, models: Path, death: signal.Signals) -> None:
+async def test_death_of_a_loading_worker_fails_the_load(
+    tmp_path: Path, models: Path, death: signal.Signals
+) -> None:
     async with running(ModelsFolder(models)) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances, "big", identifier="mine")
         await asking.reports.first(Resolved)
@@ -143,7 +149,7 @@ async def test_while_it_loads(tmp_path: Path, models: Path, death: signal.Signal
         await load(instances, "tiny", "mine")
 
 
-async def test_while_memory_runs_out(models: Path) -> None:
+async def test_load_without_enough_memory_fails(models: Path) -> None:
     async with running(ModelsFolder(models)) as instances, anyio.create_task_group() as tasks:
         good = await load(instances, "tiny")
         asking = ask_load(tasks, instances, "big", identifier="mine")
@@ -209,7 +215,7 @@ async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, mode
 
 
 @pytest.mark.parametrize("state", ["idle", "standing still"])
-async def test_leaving_the_server_ends_workers_that_do_not_listen(models: Path, state: str) -> None:
+async def test_leaving_the_server_ends_idle_and_stopped_workers(models: Path, state: str) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny")
         (pid,) = workers()
@@ -219,7 +225,7 @@ async def test_leaving_the_server_ends_workers_that_do_not_listen(models: Path, 
 
 
 @pytest.mark.parametrize("grace", [0, 5])
-def test_a_worker_is_reaped_although_the_event_loop_comes_to_its_end(grace: float) -> None:
+def test_a_worker_is_reaped_although_the_event_loop_ends(grace: float) -> None:
     async def main() -> None:
         worker = await WorkerProcess.spawn()
         started.append(worker)

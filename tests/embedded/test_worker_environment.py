@@ -1,4 +1,4 @@
-"""Workers get the environment that they need, and no secrets."""
+"""Workers get the environment variables that they need, and no secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEEDED = [
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_is_no_variable_of_a_worker(name: str) -> None:
+def test_a_worker_gets_no_secret(name: str) -> None:
     assert worker_environment({name: "secret"}) == {}
 
 
@@ -41,7 +41,9 @@ def test_a_worker_gets_the_variables_that_its_owner_names(named: str) -> None:
 
 
 @needs_proc
-async def test_the_process_of_a_model_has_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_worker_process_of_a_model_has_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ModelsFolder(tmp_path).add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf")
     for name in SECRETS:
         monkeypatch.setenv(name, "http://secret.invalid")
@@ -50,7 +52,7 @@ async def test_the_process_of_a_model_has_no_secrets(tmp_path: Path, monkeypatch
     async with EmbeddedServer(tmp_path, threads=1) as server, AsyncClient(server, api_token="") as client:
         await client.llm.load_new_instance("tiny")
         (pid,) = workers()
-        # It has begun long ago: this is what it was started with.
+        # The file shows the variables with which the process was started.
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     assert not [each for each in environment if b"secret" in each]
     assert b"MINE=1" in environment

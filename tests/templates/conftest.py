@@ -1,4 +1,4 @@
-"""Models with each template, and a server that loads them."""
+"""Fixtures: a model with each chat template, and a server that loads it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CONTEXT = 16384
 
 @attrs.frozen
 class Speaker:
-    """A loaded model that gives the answer which is wanted.
+    """A loaded model that generates the requested script.
 
-    :ivar name: of its chat template.
+    :ivar name: name of its chat template.
     :ivar template: its chat template, in Jinja.
     """
 
@@ -36,19 +36,19 @@ class Speaker:
 
     @property
     def family(self) -> Family:
-        """How it writes."""
+        """The format of its answers."""
         return FAMILIES[self.name]
 
     @property
     def thought(self) -> str:
-        """What it thinks before each answer."""
+        """The reasoning before each of its answers; empty if the family has none."""
         return "" if self.family.thought is None else THOUGHT
 
     def question(self, script: str, tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """Make the question that the model answers with a script.
+        """Return the question that the model answers with a script.
 
-        :param script: its name.
-        :param tools: those offered, always the same ones if any.
+        :param script: name of the script.
+        :param tools: offered tools; always the same ones, if any.
         """
         if bool(tools) not in self._lengths:
             options: Any = {"tool_definitions": tools}
@@ -57,10 +57,10 @@ class Speaker:
         return "Go" + "o" * self._scripts.padding(script, self._lengths[bool(tools)])
 
     def ask(self, script: str, tools: Sequence[Mapping[str, Any]] = ()) -> lms.PredictionResult:
-        """Have the model answer with a script.
+        """Ask the question that the model answers with a script.
 
-        :param script: its name.
-        :param tools: those offered.
+        :param script: name of the script.
+        :param tools: offered tools.
         """
         config: Any = {"temperature": 0, "max_tokens": 2000}
         if tools:
@@ -70,7 +70,7 @@ class Speaker:
 
 @attrs.define
 class Cast:
-    """The models of all templates, one loaded at a time: all tests of a template follow each other."""
+    """The models of all templates. One is loaded at a time, because all tests of a template follow each other."""
 
     _client: lms.Client
     _models: Path

@@ -1,4 +1,4 @@
-"""How the families of models write: thoughts, answers and tool calls, for each chat template."""
+"""The output formats of model families: reasoning, answers and tool calls, for each chat template."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ToolCall = tuple[str, Mapping[str, Any]]
 class Calls:
     """The form of tool calls.
 
-    :param one: a call, with ``NAME``, and ``ARGUMENTS`` in JSON or ``PARAMETERS``; ``NUMBER`` counts from 0, and
-        ``NEXT`` from 1.
-    :param before: the first call.
-    :param between: two calls; None if the family makes no more than one in an answer.
-    :param after: the last call.
-    :param parameter: an argument, with ``KEY``, ``VALUE`` and ``TYPE``; texts are without quotes.
-    :param quote: what stands around a text.
-    :param comma: what stands between two arguments.
+    :param one: form of a call, with ``NAME``, and ``ARGUMENTS`` in JSON or ``PARAMETERS``; ``NUMBER`` counts from 0,
+        and ``NEXT`` from 1.
+    :param before: text before the first call.
+    :param between: text between two calls; None if the family makes no more than one in an answer.
+    :param after: text after the last call.
+    :param parameter: form of an argument, with ``KEY``, ``VALUE`` and ``TYPE``; texts are without quotes.
+    :param quote: quotation mark around a text.
+    :param comma: text between two arguments.
     """
 
     one: str
@@ -36,7 +36,7 @@ class Calls:
     comma: str = ""
 
     def write(self, *calls: ToolCall) -> str:
-        """Write calls as the family does."""
+        """Return calls in the form of the family."""
         texts = []
         for number, (name, arguments) in enumerate(calls):
             text = (
@@ -56,14 +56,14 @@ class Calls:
 
 @attrs.frozen
 class Family:
-    """How a model writes.
+    """The output format of a model.
 
-    :param calls: tool calls; None if the template knows no tools, and the server tells the model of a form.
+    :param calls: form of tool calls; None if the template does not support tools, so that the server describes a form.
     :param thought: ``THOUGHT`` and the marks around it, as they stand before an answer or a call; None if the family
-        does not think, or its template cannot say how.
+        does not reason, or its template has no form for it.
     :param answer: ``ANSWER`` and the marks around it.
-    :param marks: more tokens that only steer, beside those in the template.
-    :param thought_is_block: the template takes an old thought as a block of the content.
+    :param marks: more control tokens, beside those in the template.
+    :param thought_is_block: True if the template takes the reasoning of an old answer as a block of the content.
     """
 
     calls: Calls | None
@@ -73,11 +73,11 @@ class Family:
     thought_is_block: bool = False
 
     def write(self, answer: str = "", *calls: ToolCall, thought: str | None = None) -> str:
-        """Write a whole answer.
+        """Return a whole answer.
 
-        :param answer: empty if there are calls only.
-        :param calls: the tools called.
-        :param thought: None for none.
+        :param answer: text of the answer; empty if there are only calls.
+        :param calls: tool calls.
+        :param thought: reasoning; None for none.
         """
         text = "" if thought is None or self.thought is None else self.thought.replace("THOUGHT", thought)
         if answer:
@@ -149,12 +149,12 @@ GEMMA = Calls(
 APRIEL = Calls(JSON_CALL, before="<tool_calls>[", between=", ", after="]</tool_calls>")
 FUNCTIONARY = Calls("<function=NAME>ARGUMENTS</function>", between="")
 
-#: Thoughts between the usual tags: in lines of their own, or not.
+#: Reasoning between the usual tags: in lines of its own, or not.
 THINK = "<think>THOUGHT</think>"
 THINK_LINES = "<think>\nTHOUGHT\n</think>\n\n"
 THINK_LINE = "<think>\nTHOUGHT\n</think>\n"
 
-#: Chat template -> how the models write that have it.
+#: Chat template -> the output format of its models.
 FAMILIES: Mapping[str, Family] = {
     "Apertus-8B-Instruct": Family(
         Calls('{"NAME": ARGUMENTS}', "<|tools_prefix|>[", ", ", "]<|tools_suffix|>"),
@@ -323,7 +323,7 @@ FAMILIES: Mapping[str, Family] = {
         ),
         "<|think|>THOUGHT<|end|><|begin|>assistant",
         "<|content|>ANSWER",
-        # With it the engine does not take <|end|> for the end of the answer.
+        # With this token the engine does not treat <|end|> as the end of the answer.
         marks="<|flush|>",
     ),
 }

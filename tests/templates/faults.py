@@ -1,4 +1,4 @@
-"""What fails still, and the cases of a test: one that is listed here and passes fails, so that the list shrinks."""
+"""Cases of tests, and the known faults: a listed case that passes is a failure, so that the list shrinks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["FAULTS", "case"]
 
 Faults = Mapping[str, tuple[str, str]]
 
-_UNKNOWN = "Thoughts in marks that the engine does not know, with tools or without, come as text."
+_UNKNOWN = "Reasoning in marks that the engine does not know is returned as text, with tools or without."
 _PLAIN = "words+tools dict+tools json+tools code+tools list+tools markup+tools"
 
-_ONE_CALL = "The engine's parser for this template knows no second call."
+_ONE_CALL = "The engine's parser for this template does not support a second call."
 #: Template -> cases that fail, and why: the engine's own parser or grammar stands in the way.
 FAULTS: Faults = {
     "Apertus-8B-Instruct": (f"{_PLAIN} call calls next", _UNKNOWN),

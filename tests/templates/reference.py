@@ -18,7 +18,7 @@ __all__ = ["rendered"]
 
 
 class _Generation(Extension):
-    """``{% generation %}`` marks what the model has said; it prints nothing."""
+    """The tag ``{% generation %}``, which marks the text of the model and prints nothing itself."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
@@ -55,16 +55,16 @@ def rendered(
 ) -> str:
     """Render a chat, up to where the answer begins.
 
-    :param template: in Jinja.
-    :param messages: as transformers takes them: arguments of tool calls are mappings.
-    :param tools: those offered.
+    :param template: chat template, in Jinja.
+    :param messages: messages in the form of transformers: arguments of tool calls are mappings.
+    :param tools: offered tools.
     :raises jinja2.TemplateError: the template refuses the chat.
     """
     prompt: str = _compiled(template).render(
         messages=messages,
         tools=tools,
         add_generation_prompt=True,
-        # As the engine has them.
+        # The engine sets these variables as well.
         enable_thinking=True,
         date_string=datetime.now().astimezone().strftime("%d %b %Y"),
         bos_token=BOS,

@@ -1,7 +1,7 @@
-"""A model that says any script, one token a byte or a control token, whatever stands in it twice.
+"""A model that generates any script; each token is a byte or a mark, and a token may occur more than once.
 
-It is a GPT-2 whose next token depends on the position alone. Its scripts repeat all along the context, so that a
-prompt which is a little longer than it need be ends where the wanted script begins.
+The model is a GPT-2 whose next token depends only on the position. Its scripts repeat over the whole context, so that
+a padded prompt ends where the requested script begins.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["BOS", "EOS", "Scripts", "byte_vocabulary", "write_scripted"]
 BOS, EOS = "<s>", "<|endoftext|>"
 _WIDTH = 32
 _CONTROL, _ORDINARY, _USER_DEFINED = 3, 1, 4
-# Marks that are tokens of their own, which only steer: no text that is generated shows them unless it is asked to.
+# Marks that become control tokens: the engine leaves them out of generated text unless it is told to show them.
 _MARK = re.compile(r"<\|[^<>|\s]+\|?>|<[^<>|\s]+\|>|<｜[^<>｜\s]+｜>|\[/?[A-Z][A-Z_]+\]")
-# llama.cpp's converter makes these marks of Gemma visible, so that calls can be read.
+# llama.cpp's converter makes these marks of Gemma visible in the text, so that the engine can parse calls.
 _VISIBLE = {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", '<|"|>'}
 
 
 @attrs.frozen
 class Scripts:
-    """Where each script begins: at ``starts[name]``, and again after each ``period``."""
+    """Positions of the scripts: each begins at ``starts[name]``, and again after each ``period``."""
 
     starts: Mapping[str, int]
     period: int
@@ -38,8 +38,8 @@ class Scripts:
     def padding(self, name: str, length: int) -> int:
         """Return how many tokens a prompt lacks to end where a script begins.
 
-        :param name: of the script.
-        :param length: of the prompt, in tokens.
+        :param name: name of the script.
+        :param length: length of the prompt, in tokens.
         """
         return (self.starts[name] - length) % self.period
 
@@ -47,8 +47,8 @@ class Scripts:
 def byte_vocabulary(text: str) -> tuple[list[str], Metadata]:
     """Make a vocabulary of the 256 bytes and of the marks in a text.
 
-    :param text: such as a chat template.
-    :return: its tokens, and the metadata.
+    :param text: text with marks, for example a chat template.
+    :return: the tokens of the vocabulary, and its metadata.
     """
     marks = [BOS, EOS, *sorted({*_MARK.findall(text)} - {BOS, EOS})]
     tokens = [*_BYTES, *marks]
@@ -67,7 +67,7 @@ def byte_vocabulary(text: str) -> tuple[list[str], Metadata]:
 
 
 def tokens_of(text: str, vocabulary: Sequence[str]) -> list[int]:
-    """Cut a text into bytes and marks."""
+    """Split a text into bytes and marks, and return their token ids."""
     marks = {token: number for number, token in enumerate(vocabulary) if number >= len(_BYTES)}
     found: list[int] = []
     for piece in re.split("(" + "|".join(map(re.escape, marks)) + ")", text):
@@ -84,14 +84,14 @@ def write_scripted(
     context_length: int,
     metadata: Metadata | None = None,
 ) -> Scripts:
-    """Write a model that says any of its scripts.
+    """Write a model that generates any of its scripts.
 
-    :param path: of the file.
-    :param scripts: the tokens of each, the last of which ends the answer.
-    :param vocabulary: its metadata.
-    :param size: how many tokens it has.
-    :param context_length: in tokens.
-    :param metadata: more of it, such as a chat template.
+    :param path: path of the file.
+    :param scripts: name -> tokens of the script; the last token ends the answer.
+    :param vocabulary: metadata of the vocabulary.
+    :param size: number of tokens of the vocabulary.
+    :param context_length: context length, in tokens.
+    :param metadata: more metadata, for example a chat template.
     """
     said = [token for script in scripts.values() for token in script]
     starts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What is asked of each model, and what it says: the tools offered, their calls, a thought, answers without calls."""
+"""Contents of the tests of each model: the offered tools, their calls, reasoning, and answers without calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOOLS = [
 ]
 CALLS: list[ToolCall] = [("get_weather", {"city": "Rome", "days": 3}), ("get_time", {"zone": "UTC"})]
 THOUGHT = "Hm, let me see."
-#: Answers that are no calls, whatever they look like, by the name of the case.
+#: Name of the case -> an answer that is no call, although it may look like one.
 PLAIN = {
     "words": "It is sunny.",
     "dict": 'Use a dict: {"a": 1}.',
@@ -40,16 +40,16 @@ PLAIN = {
 
 
 def calls_of(family: Family) -> Mapping[str, list[ToolCall]]:
-    """Give the tool calls in an answer, by the name of the case."""
+    """Return the tool calls in an answer, by the name of the case."""
     several = family.calls is None or family.calls.between is not None
     return {"call": CALLS[:1], "calls": CALLS} if several else {"call": CALLS[:1]}
 
 
 def scripts_of(name: str, template: str) -> Mapping[str, str]:
-    """Give what a model says, by the name of the case. If its family thinks, it thinks first.
+    """Return the answers of a model, by the name of the case. They begin with reasoning if the family has it.
 
-    :param name: of its chat template.
-    :param template: in Jinja.
+    :param name: name of the chat template.
+    :param template: chat template, in Jinja.
     """
     family = FAMILIES[name]
     texts = {case: family.write(text, thought=THOUGHT) for case, text in PLAIN.items()}
@@ -63,6 +63,6 @@ def scripts_of(name: str, template: str) -> Mapping[str, str]:
 
 
 def _rest(text: str, prompt: str) -> str:
-    """Leave out the beginning of an answer that the prompt ends with."""
+    """Remove the beginning of an answer that is already the end of the prompt."""
     begun = (length for length in range(len(text), 0, -1) if prompt.endswith(text[:length]))
     return text[next(begun, 0) :]

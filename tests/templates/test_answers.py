@@ -1,4 +1,4 @@
-"""A model that writes in the form of its family: thought, answer and tool calls come back as such."""
+"""Answers in the format of each family: the server separates reasoning, text and tool calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.templates.scripts import PLAIN, THOUGHT, TOOLS, calls_of
 
 
 def answers(*, tools: bool) -> Iterator[Any]:
-    # Without tools nothing is looked for in an answer: two stand for all.
+    # Without tools the server does not search an answer for calls, so two cases stand for all.
     scripts = PLAIN if tools else ("words", "dict")
     for name in FAMILIES:
         for script in scripts:
@@ -34,7 +34,7 @@ def thinking() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("speaker", "script"), [*answers(tools=False)], indirect=["speaker"])
-def test_thought_and_answer_are_told_apart(speaker: Speaker, script: str) -> None:
+def test_reasoning_is_separated_from_the_answer(speaker: Speaker, script: str) -> None:
     result = speaker.ask(script)
     assert (result.reasoning_content.strip(), str(result).strip()) == (speaker.thought, PLAIN[script])
 
@@ -47,7 +47,7 @@ def test_answer_without_calls_stays_whole_where_tools_are_offered(speaker: Speak
 
 
 @pytest.mark.parametrize(("speaker", "script"), [*calls()], indirect=["speaker"])
-def test_calls_are_read(speaker: Speaker, script: str) -> None:
+def test_tool_calls_are_parsed(speaker: Speaker, script: str) -> None:
     result = speaker.ask(script, TOOLS)
     found = [(request.name, request.arguments) for request in result.tool_call_requests]
     assert found == calls_of(speaker.family)[script]
@@ -55,7 +55,7 @@ def test_calls_are_read(speaker: Speaker, script: str) -> None:
 
 
 @pytest.mark.parametrize("speaker", [*thinking()], indirect=True)
-def test_old_thought_reaches_the_template_as_one(speaker: Speaker) -> None:
+def test_reasoning_of_an_old_answer_reaches_the_template_as_reasoning(speaker: Speaker) -> None:
     chat = lms.Chat()
     question = speaker.question("words")
     chat.add_user_message(question)
@@ -68,10 +68,10 @@ def test_old_thought_reaches_the_template_as_one(speaker: Speaker) -> None:
         speaker.template,
         [
             {"role": "user", "content": question},
-            # gpt-oss has another name for it.
+            # gpt-oss has another name for the reasoning.
             {"role": "assistant", "content": answer, "reasoning_content": THOUGHT, "thinking": THOUGHT},
             {"role": "user", "content": "More"},
         ],
     )
-    # White space between thought and answer may belong to either.
+    # White space between reasoning and answer may belong to either.
     assert "".join(speaker.llm.apply_prompt_template(chat).split()) == "".join(prompt.split())

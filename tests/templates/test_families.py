@@ -8,9 +8,9 @@ from tests.templates.families import FAMILIES
 from tests.templates.faults import FAULTS
 
 
-def test_families_are_those_that_have_a_template(sources: Path) -> None:
+def test_every_template_has_a_family(sources: Path) -> None:
     assert {path.stem for path in (sources / "templates").glob("*.jinja")} == {*FAMILIES}
 
 
-def test_faults_are_of_families() -> None:
+def test_every_fault_names_a_family() -> None:
     assert {*FAULTS} <= {*FAMILIES}

@@ -1,4 +1,4 @@
-"""The prompt of each chat template is the one that transformers makes, character for character."""
+"""The prompt of each chat template equals the prompt that transformers makes, character for character."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MORE: Message = {"role": "user", "content": "More"}
 
 
 def with_results(*results: str) -> list[Message]:
-    """A chat whose tools have been called."""
+    """Return a chat with tool calls and their results."""
     calls, answers = list[Message](), list[Message]()
     for number, (result, (name, arguments)) in enumerate(zip(results, CALLS, strict=False)):
-        # Mistral wants nine letters or digits, Kimi the name and the number.
+        # Mistral requires nine letters or digits, Kimi the name and the number.
         identifier = f"call{number:05}"
         function = {"name": name, "arguments": arguments}
         calls.append({"id": identifier, "type": "function", "function": function})
@@ -47,13 +47,13 @@ CHATS: Mapping[str, tuple[list[Message], bool]] = {
 }
 WITHOUT_TOOLS = ("plain", "system", "turns")
 
-#: Templates that want the arguments of tool calls as a text.
+#: Templates that require the arguments of tool calls as a text.
 TEXT_ARGUMENTS = {"meetkai-functionary-medium-v3.2"}
 
 _NO_TOOLS = (
-    "The template goes through tools that are not there: an error in jinja2, and nothing in the engine."
+    "The template iterates over missing tools, which is an error in jinja2 and an empty loop in the engine."
 )
-#: Template -> chats whose prompt differs, and why that is right.
+#: Template -> chats whose prompt differs, and the reason why that is correct.
 EXPLAINED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "CohereForAI-c4ai-command-r-plus-tool_use": (WITHOUT_TOOLS, _NO_TOOLS),
     "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use": (WITHOUT_TOOLS, _NO_TOOLS),
@@ -61,25 +61,25 @@ EXPLAINED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "fireworks-ai-llama-3-firefunction-v2": (WITHOUT_TOOLS, _NO_TOOLS),
     "Apertus-8B-Instruct": (
         tuple(CHATS),
-        "The template asks whether to think, in a way that the engine does not know: it says no.",
+        "The template has a switch for reasoning that the engine does not know, so the switch stays off.",
     ),
     "google-gemma-4-31B-it-interleaved": (
         ("call", "calls"),
-        "The engine hands results over in the form of the family, as the template of its sibling does.",
+        "The engine passes tool results in the form of the family, as the template of its sibling does.",
     ),
     "meetkai-functionary-medium-v3.1": (
         ("tools", "call", "calls"),
-        "The template calls a text safe, after which jinja2 writes quotes as in HTML.",
+        "The template marks a text as safe, after which jinja2 escapes quotes as in HTML.",
     ),
     "Kimi-K2-Instruct": (("call", "calls"), "The template appends to a list, which the sandbox forbids."),
     "Kimi-K2-Thinking": (("call", "calls"), "The template appends to a list, which the sandbox forbids."),
     "google-gemma-2-2b-it": (
         ("system",),
-        "The template refuses a system message: the server puts it before the user's.",
+        "The template refuses a system message, so the server puts it before the user message.",
     ),
     "llama-cpp-deepseek-r1": (
         ("tools", "call", "calls"),
-        "The template writes a generator as JSON, an error in jinja2: it is the engine's own.",
+        "The template writes a generator as JSON, which is an error in jinja2; the template is the engine's own.",
     ),
 }
 
@@ -87,7 +87,7 @@ EXPLAINED: Mapping[str, tuple[tuple[str, ...], str]] = {
 def chats() -> Iterator[Any]:
     for name, family in FAMILIES.items():
         for chat, (_, has_tools) in CHATS.items():
-            # Other models are told of tools by the server.
+            # For the other templates the server describes the tools itself.
             if family.calls is not None or not has_tools:
                 yield case(name, f"prompt-of-{chat}", chat)
 
@@ -127,16 +127,16 @@ def _arguments_as_text(value: Message) -> Message:
 
 
 @pytest.mark.parametrize(("speaker", "chat"), [*chats()], indirect=["speaker"])
-def test_prompt_is_what_transformers_makes(speaker: Speaker, chat: str) -> None:
+def test_prompt_equals_the_one_of_transformers(speaker: Speaker, chat: str) -> None:
     messages, has_tools = CHATS[chat]
     tools = TOOLS if has_tools else []
     text_arguments = speaker.name in TEXT_ARGUMENTS
     differing, _ = EXPLAINED.get(speaker.name, ((), ""))
-    # Many prompts have the date, which may change in between.
+    # Many prompts contain the date, which may change in between.
     before = theirs(speaker.template, messages, tools, text_arguments=text_arguments)
     prompt = ours(speaker.llm, messages, tools)
     after = theirs(speaker.template, messages, tools, text_arguments=text_arguments)
     if chat in differing:
-        assert prompt not in (before, after), "it is the same now: it needs no explanation"
+        assert prompt not in (before, after), "the prompts are equal now: remove the chat from EXPLAINED"
     else:
         assert prompt in (before, after)

@@ -1,4 +1,4 @@
-"""Real vocabularies: texts become the tokens of llama.cpp's references, and the tokens become the texts again."""
+"""Real vocabularies: texts become the tokens of llama.cpp's references, and these tokens become the texts again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.templates.faults import case
 from tests.templates.scripted import write_scripted
 from tests.templates.vocabulary import Reference, add_vocabulary, references
 
-#: Vocabulary -> whether it puts a token before a prompt, and a blank before a text.
+#: Vocabulary -> whether it adds a token before a prompt, and a blank before a text.
 VOCABULARIES = {
     "command-r": (True, False),
     "deepseek-coder": (True, False),
@@ -68,7 +68,7 @@ def reader(
 
 
 @pytest.mark.parametrize("reader", [case(name, "texts") for name in VOCABULARIES], indirect=True)
-def test_texts_become_the_tokens_of_the_reference_and_texts_again(reader: Reader) -> None:
+def test_tokens_and_generated_texts_equal_the_reference(reader: Reader) -> None:
     known = [reference for reference in reader.references if reference[0]]
     texts = [text for text, _ in known]
     assert list(zip(texts, map(list, reader.llm.tokenize(texts)), strict=True)) == known

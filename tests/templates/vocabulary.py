@@ -1,4 +1,4 @@
-"""Real vocabularies: what their texts become, and models that have one."""
+"""Real vocabularies: their reference texts and tokens, and models with such a vocabulary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Reference = tuple[str, list[int]]
 """A text and its tokens."""
 
 _COUNTS = struct.Struct("<4sIQQ")
-# Keys that a model has, too: those of the vocabulary get names of the same length that the engine does not know.
+# Keys of a vocabulary that a model has too: they get names of the same length that the engine does not know.
 _TWICE = {
     b"general.architecture": b"another.architecture",
     b"general.name": b"another.name",
@@ -21,21 +21,21 @@ _TWICE = {
 
 
 def references(vocabulary: Path) -> list[Reference]:
-    """Read the texts that lie beside a vocabulary, and their tokens."""
+    """Read the texts beside a vocabulary file, and their tokens."""
     texts = Path(f"{vocabulary}.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
     lines = Path(f"{vocabulary}.out").read_text().split("\n")
     return [(text, [int(token) for token in line.split()]) for text, line in zip(texts, lines, strict=False)]
 
 
 def add_vocabulary(model: Path, vocabulary: Path) -> None:
-    """Put the metadata of a vocabulary's file into that of a model without one."""
+    """Insert the metadata of a vocabulary file into the file of a model without a vocabulary."""
     own, more = model.read_bytes(), vocabulary.read_bytes()
     magic, version, tensors, own_keys = _COUNTS.unpack_from(own)
     *_, more_keys = _COUNTS.unpack_from(more)
     inserted = more[_COUNTS.size :]
     for name, other in _TWICE.items():
         inserted = inserted.replace(name, other)
-    # One more key keeps the tensors where they have to begin.
+    # A key of this length keeps the tensors aligned.
     padding = -(len(inserted) + 21) % 32
     inserted += struct.pack("<Q1sIQ", 1, b"x", 8, padding) + b" " * padding
     header = _COUNTS.pack(magic, version, tensors, own_keys + more_keys + 1)
