@@ -205,7 +205,7 @@ BEGINNINGS = [
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_finder_reads_no_letter_more_than_three_times(
+def test_finder_reads_each_letter_at_most_three_times_on_average(
     beginning: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = 0

@@ -313,7 +313,7 @@ def test_a_changed_file_is_read_again_and_no_other(models: ModelsFolder, catalog
     models.add_llm(TINY_Q4, context_length=2048, script="Something longer than before")
     tiny_again, llama_again = catalog.scan()
     assert (tiny.max_context_length, tiny_again.max_context_length) == (1024, 2048)
-    # Reading the file again would make another object of an equal template.
+    # A file that is read again has an equal template, but as another object.
     assert llama_again.chat_template is llama.chat_template
     assert tiny_again.chat_template is not tiny.chat_template
 

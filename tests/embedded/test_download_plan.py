@@ -269,7 +269,7 @@ async def test_more_than_100_unread_packets_end_the_plan(raw: RawClient, hub: Lo
         await raw.tell(channel, type="commit")
     with pytest.raises(Refused, match="More than 100 packets wait"):
         await raw.packets(channel)
-    # The connection carries on.
+    # The connection stays usable.
     await open_plan(raw)
 
 

@@ -1,4 +1,4 @@
-"""The whole endpoint table: each endpoint is answered, or refused by an error that says why and what to do instead."""
+"""The whole endpoint table: each endpoint is answered, or refused by an error with the reason and an alternative."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_a_damaged_header_is_a_header_or_an_error(scratch: Path, changes: list[t
 
 
 @given(length=st.integers(0, len(SOUND) + 2 * 640 * 4 - 1))
-def test_a_file_that_is_cut_anywhere_is_an_error(scratch: Path, length: int) -> None:
+def test_a_truncated_file_raises_gguf_error(scratch: Path, length: int) -> None:
     scratch.write_bytes((SOUND + bytes(2 * 640 * 4))[:length])
     with pytest.raises(GgufError, match=r"unfinished download"):
         read_header(scratch)

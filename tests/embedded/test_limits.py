@@ -180,7 +180,7 @@ async def test_waiting_calls_end_with_their_connection() -> None:
                 {"type": "rpcCall", "endpoint": "notify", "callId": 1, "parameter": {"title": title}}
             )
         await anyio.wait_all_tasks_blocked()
-        # Leaving the block waits for all tasks of the connection, although these events are never set.
+        # Leaving the block waits for all tasks of the connection. The events are never set, so the calls have to end.
     assert list(busy.running) == ["a"]
 
 

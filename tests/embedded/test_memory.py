@@ -170,7 +170,7 @@ def test_an_architecture_that_keeps_less_of_its_context_has_low_confidence(
     assert reckoned(entry_of_llm(models, architecture="gemma3")).confidence == "low"
 
 
-def test_a_draft_model_counts_too(models: ModelsFolder) -> None:
+def test_an_estimate_includes_the_draft_model(models: ModelsFolder) -> None:
     entry = entry_of_llm(models)
     alone, both = reckoned(entry), reckoned(entry, draft_model_path=entry.file)
     assert both.model_bytes - alone.model_bytes == entry.file.stat().st_size

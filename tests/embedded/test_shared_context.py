@@ -33,7 +33,7 @@ THOUGHTS, ANSWER = [f"t{number}." for number in range(100)], [f"w{number}." for 
 
 ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
-#: A grammar that allows any text, because the engine cannot continue a part of an answer under a grammar.
+#: A grammar that allows any text. The engine cannot continue a part of an answer under a grammar.
 HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
 
 
