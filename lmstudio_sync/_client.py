@@ -32,21 +32,22 @@ __all__ = ["Client"]
 class Client(Facade):
     """A client of one LM Studio server, or of an embedded one.
 
-    Use it from any thread, and close it from any thread. A connection is made for each namespace when that is first
-    used, and made again if it is lost. Leaving the block, or `close`, ends everything that is under way, on the server
-    too. It opens itself at first use.
+    Use it from any thread, and close it from any thread. The client connects to each namespace on its first use, and
+    reconnects after a loss. Leaving the block, or `close`, cancels all running work, on the server too. It opens itself
+    at first use.
 
-    :param api_host: where the server is: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
+    :param api_host: address of the server: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
         this process; or an `EmbeddedServer`.
-        None takes what ``LMSTUDIO_HOST`` says, else the first local server found on LM Studio's ports.
-    :param api_token: an LM Studio API token. None takes ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, else none.
+        None takes the value of ``LMSTUDIO_HOST``, else the first local server found on LM Studio's ports.
+    :param api_token: an LM Studio API token. None takes the value of ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, if
+        one is set.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None waits for
         ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.
     :param backend: the event loop of the background thread.
-    :param verify: whom to trust with ``https`` and ``wss``: the path of a PEM file, or of a directory, with the
-        certificates of the authorities that you trust, or an `ssl.SSLContext`, which decides itself. None trusts
-        those in the file that ``SSL_CERT_FILE`` names, else the usual public ones.
+    :param verify: certificate authorities to trust with ``https`` and ``wss``: the path of a PEM file or of a directory
+        with their certificates, or an `ssl.SSLContext`, whose own settings decide. None trusts the authorities in the
+        file that ``SSL_CERT_FILE`` names, else the usual public ones.
     :raises LMStudioValueError: if an argument makes no sense.
 
     ::
@@ -71,7 +72,7 @@ class Client(Facade):
         super().__init__(core, Bridge(core, backend))
 
     def __enter__(self) -> Self:
-        """Find the server. Nothing is connected yet.
+        """Find the server. Connections are made later, on the first use of each namespace.
 
         :raises LMStudioUnreachableError: if no server was named and none was found.
         """
@@ -84,7 +85,7 @@ class Client(Facade):
         self._bridge.close()
 
     def close(self) -> None:
-        """Close all connections. What is under way ends with an error here, and is cancelled on the server.
+        """Close all connections. Running calls and operations fail here, and are cancelled on the server.
 
         Idempotent, and legal in any state and from any thread.
         """
@@ -117,7 +118,7 @@ class Client(Facade):
 
     @property
     def api_host(self) -> str:
-        """Where the server is, as it was given or found.
+        """Address of the server, as given or found.
 
         :raises LMStudioRuntimeError: before the client is opened.
         """
@@ -163,10 +164,10 @@ class Client(Facade):
     def list_downloaded_models(
         self, namespace: Literal["llm", "embedding"] | None = None
     ) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
-        """List the models that are there to be loaded.
+        """List the models that are downloaded on the server.
 
         :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
-        :return: each of them, with what the server said about it.
+        :return: the models, each with the server's description of it.
 
         ::
 
@@ -176,11 +177,11 @@ class Client(Facade):
         return self._bridge.call(self._core.list_downloaded_models(namespace), self._wrap)
 
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.
+        """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle, for `Chat.add_user_message`. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
         :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
 
@@ -196,22 +197,23 @@ class Client(Facade):
     def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind.
 
-        :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-        :param name: what to call it; None for the file's own name, or any for bytes.
-        :return: the handle. It is known to this client alone.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
         :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
         """
         return self._bridge.call(self._core.prepare_file(src, name))
 
     def call(self, namespace: str, endpoint: str, parameter: Any = None) -> Any:
-        """Make any call of LM Studio's protocol: for what this SDK has no method for.
+        """Call any endpoint of LM Studio's protocol, for features that have no method in this SDK.
 
-        :param namespace: such as ``"llm"``, ``"system"`` or ``"runtime"``.
-        :param endpoint: its name on the wire, such as ``"listEngines"``; one that this SDK does not know, too.
-        :param parameter: plain JSON, with the names that the wire has; None for none.
-        :return: the answer, as plain JSON; None if there is none.
-        :raises LMStudioValueError: if there is no such namespace, the endpoint is no call, or the parameter is no JSON.
+        :param namespace: namespace of the endpoint, for example ``"llm"``, ``"system"`` or ``"runtime"``.
+        :param endpoint: its name on the wire, for example ``"listEngines"``. This SDK need not know the endpoint.
+        :param parameter: plain JSON with the names of the wire; None for no parameter.
+        :return: the response, as plain JSON; None if it is empty.
+        :raises LMStudioValueError: if there is no such namespace, the endpoint is a channel, or the parameter is not
+            JSON.
         :raises LMStudioServerError: if the server refuses, fails, or does not know the endpoint.
 
         ::
@@ -223,19 +225,19 @@ class Client(Facade):
 
     @classmethod
     def is_valid_api_host(cls, api_host: str) -> bool:
-        """Find out if LM Studio answers at a place. Takes a second at most.
+        """Check whether LM Studio answers at an address. Takes one second at most.
 
         :param api_host: ``host``, ``host:port``, or a URL.
-        :return: whether it does.
-        :raises LMStudioValueError: if the place is written wrongly.
+        :return: whether LM Studio answers.
+        :raises LMStudioValueError: if the address is malformed.
         """
         return Bridge.run(AsyncClient.is_valid_api_host(api_host))
 
     @classmethod
     def find_default_local_api_host(cls) -> str | None:
-        """Look for LM Studio on this machine, at its ports. Takes a second at most.
+        """Look for LM Studio on this machine, at its ports. Takes one second at most.
 
-        :return: ``host:port`` of the first that answers, or None.
+        :return: ``host:port`` of the first server that answers, or None.
         """
         return Bridge.run(AsyncClient.find_default_local_api_host())
 

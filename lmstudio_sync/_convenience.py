@@ -149,10 +149,10 @@ def list_downloaded_models(
 def list_downloaded_models(
     namespace: Literal["llm", "embedding"] | None = None,
 ) -> Sequence[DownloadedLlm | DownloadedEmbeddingModel]:
-    """List the models that are there to be loaded.
+    """List the models that are downloaded on the server.
 
     :param namespace: ``"llm"`` or ``"embedding"`` for those only; None for both.
-    :return: each of them, with what the server said about it.
+    :return: the models, each with the server's description of it.
 
     ::
 
@@ -163,11 +163,11 @@ def list_downloaded_models(
 
 
 def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
-    """Upload an image, for a message to a model with vision. JPEG and PNG are understood, by LM Studio WebP too.
+    """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.
 
-    :param src: a path, the content itself, or a file that is open for reading bytes, from where it stands.
-    :param name: what to call it; None for the file's own name, or any for bytes.
-    :return: the handle, for `Chat.add_user_message`. It is known to this client alone.
+    :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+    :param name: name of the file; None for the file's own name, or a random one for bytes.
+    :return: the handle, for `Chat.add_user_message`. Only this client can use it.
     :raises LMStudioOSError: if the file cannot be read.
     :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
 

@@ -13,8 +13,8 @@ __all__ = ["DownloadStream"]
 class DownloadStream(Operation[DownloadProgressUpdate, str]):
     """A download: iterate over its progress, wait for the model's key.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt, closing
-    the client, and dropping it.
+    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt,
+    closing the client, and dropping the stream.
 
     ::
 
@@ -28,5 +28,5 @@ class DownloadStream(Operation[DownloadProgressUpdate, str]):
 
     @property
     def latest(self) -> DownloadProgressUpdate:
-        """How far it has come."""
+        """Latest progress of the download."""
         return self._core.latest

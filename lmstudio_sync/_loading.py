@@ -17,11 +17,11 @@ HandleT = TypeVar("HandleT")
 class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     """A load: iterate over its progress, wait for its handle.
 
-    Every way out before its end cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt, closing
-    the client, and dropping it.
+    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt,
+    closing the client, and dropping the stream.
 
-    If the connection is lost meanwhile, the instance is looked for on a new one: if it has come up, that is the result,
-    else an `LMStudioConnectionBrokenError` says what was found.
+    If the connection is lost during the load, the stream reconnects and looks for the instance. An instance that it
+    finds is the result; otherwise an `LMStudioConnectionBrokenError` reports the outcome of the search.
 
     ::
 
@@ -35,7 +35,7 @@ class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
 
     @property
     def fraction(self) -> float:
-        """How far the load has come, from 0.0 to 1.0."""
+        """Progress of the load, from 0.0 to 1.0."""
         return self._core.fraction
 
     def __next__(self) -> LoadProgress:

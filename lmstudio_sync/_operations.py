@@ -17,7 +17,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Operation(Facade, Generic[ItemT, ResultT]):
-    """Something the server works on: wait for it, iterate over it, or enter it.
+    """Work of the server: wait for it, iterate over it, or enter it.
 
     Nothing is sent before the first of these. Leaving the block, an exception or an interrupt while waiting, and
     dropping the operation half-way all cancel the work on the server.
@@ -36,7 +36,7 @@ class Operation(Facade, Generic[ItemT, ResultT]):
         return repr(self._core).removeprefix("Async")
 
     def start(self) -> Self:
-        """Begin, if it has not begun.
+        """Start the operation, if it has not started.
 
         :return: the operation itself, so that ``stream = model.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
@@ -60,7 +60,7 @@ class Operation(Facade, Generic[ItemT, ResultT]):
         return self._bridge.next(self._core)
 
     def wait_for_result(self) -> ResultT:
-        """Wait for the end and give the result. What is in between is skipped.
+        """Wait for the end and return the result. Unread items are dropped.
 
         :return: the result; the same one each time.
         :raises LMStudioCancelledError: if the operation was cancelled, or left before its end.
@@ -70,18 +70,18 @@ class Operation(Facade, Generic[ItemT, ResultT]):
         return self._bridge.call(self._core.wait_for_result(), self._wrap)
 
     def result(self) -> ResultT:
-        """Give the result without waiting.
+        """Return the result without waiting.
 
         :return: the result; the same one each time.
-        :raises LMStudioRuntimeError: if there is none yet.
-        :raises LMStudioError: if there will be none; the reason.
+        :raises LMStudioRuntimeError: if there is no result yet.
+        :raises LMStudioError: if the operation has failed; the error that ended it.
         """
         return self._wrap(self._core.result())
 
     def cancel(self) -> None:
-        """Stop the work on the server, and wait until it says that it has. No error if it is over already."""
+        """Cancel the work on the server, and wait until the server confirms it. No error if it has ended already."""
         self._bridge.finish(self._core.cancel())
 
     def close(self) -> None:
-        """Let go of the operation; if it still runs, cancel it. Idempotent."""
+        """Close the operation; if it still runs, cancel it. Idempotent."""
         self._bridge.finish(self._core.aclose())

@@ -19,13 +19,12 @@ __all__ = ["PredictionStream"]
 
 
 class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[ParsedT]"], Generic[ParsedT]):
-    """An answer in the making: iterate over its fragments, wait for its result.
+    """A running prediction: iterate over its fragments, wait for its result.
 
-    `cancel` stops it gracefully: what was said until then is the result. Leaving the block, a timeout, an interrupt,
-    closing the client and dropping it stop it for good. Callbacks are called by whoever iterates or waits.
+    `cancel` stops it and keeps the text so far as the result. Leaving the block, a timeout, an interrupt, closing the
+    client and dropping the stream stop it without a result. Callbacks are called while the user iterates or waits.
 
-    Whoever is slow to iterate holds up nothing else: what is said meanwhile waits in memory, where the result has it
-    anyway.
+    A slow consumer delays nothing else: unread fragments wait in memory, which the result needs for their text anyway.
 
     ::
 
@@ -42,26 +41,26 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
 
     @property
     def prompt_progress(self) -> float:
-        """How much of the prompt has been processed, from 0.0 to 1.0."""
+        """Processed fraction of the prompt, from 0.0 to 1.0."""
         return self._core.prompt_progress
 
     @property
     def tool_call_requests(self) -> list[ToolCallRequest]:
-        """The tools that the model wants to be called, so far."""
+        """The tool calls that the model has requested so far."""
         return self._core.tool_call_requests
 
     @property
     def stats(self) -> LlmPredictionStats | None:
-        """How the answer came about; None until it is complete."""
+        """Statistics of the prediction; None until it is complete."""
         return self._core.stats
 
     @property
     def model_info(self) -> LlmInstanceInfo | None:
-        """The instance that answers; None until the answer is complete."""
+        """The instance that runs the prediction; None until the prediction is complete."""
         return self._core.model_info
 
     def start(self) -> Self:
-        """Begin, if it has not begun.
+        """Start the prediction, if it has not started.
 
         :return: the stream itself, so that ``stream = llm.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
@@ -73,16 +72,16 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
         return self._bridge.next(self._core)
 
     def wait_for_result(self) -> PredictionResult[ParsedT]:
-        """Wait for the end and give the answer.
+        """Wait for the end and return the result.
 
-        :return: the answer; the same one each time.
-        :raises LMStudioStructuredOutputError: if it is not of the form that ``response_format`` asks for.
-        :raises LMStudioCancelledError: if it was left before its end.
+        :return: the result; the same one each time.
+        :raises LMStudioStructuredOutputError: if the answer does not have the form that ``response_format`` requests.
+        :raises LMStudioCancelledError: if the prediction was left before its end.
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
         """
         return self._bridge.call(self._core.wait_for_result())
 
     def close(self) -> None:
-        """Let go of the answer; if it is not complete, stop it. Idempotent."""
+        """Close the stream; if the prediction is not complete, stop it. Idempotent."""
         self._bridge.finish(self._core.aclose())

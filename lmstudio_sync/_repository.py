@@ -36,10 +36,10 @@ class RepositoryNamespace(Facade):
     ) -> Sequence[AvailableModel]:
         """Search for models to download.
 
-        :param search_term: what their names should contain; None for what the server recommends.
-        :param limit: how many to find at most, from 1 to 25; None leaves it to the server.
+        :param search_term: text that the names should contain; None for the server's recommendations.
+        :param limit: maximum number of results, from 1 to 25; None leaves it to the server.
         :param compatibility_types: formats to look for, such as ``["gguf"]``; None for those that the server can run.
-        :return: what was found, best first.
+        :return: the models found, best first.
         :raises LMStudioValueError: if an argument makes no sense.
 
         ::
@@ -56,19 +56,19 @@ class RepositoryNamespace(Facade):
 
 
 class AvailableModel(Facade):
-    """A model that a search found. Works as long as its client."""
+    """A model found by a search. Usable as long as its client is open."""
 
     _core: AsyncAvailableModel
 
     @property
     def search_result(self) -> SearchResult:
-        """What the search said about it."""
+        """Description of the model in the result of the search."""
         return self._core.search_result
 
     def get_download_options(self) -> Sequence[ModelDownloadOption]:
-        """Ask which files the model comes in.
+        """List the files that the model is available as.
 
-        :return: each of them; the one that suits this machine best has ``info.recommended``.
+        :return: the options; the one that fits the server's machine best has ``info.recommended``.
 
         ::
 
@@ -83,13 +83,13 @@ class AvailableModel(Facade):
 
 
 class ModelDownloadOption(Facade):
-    """One of the files that a model comes in. Works as long as its client."""
+    """One of the files that a model is available as. Usable as long as its client is open."""
 
     _core: AsyncModelDownloadOption
 
     @property
     def info(self) -> DownloadOption:
-        """What the server said about it: its size, its quantization, and whether it fits this machine."""
+        """Description from the server: size, quantization, and whether the file fits the server's machine."""
         return self._core.info
 
     def download(
@@ -97,11 +97,11 @@ class ModelDownloadOption(Facade):
         on_progress: DownloadProgressCallback | None = None,
         on_finalize: DownloadFinalizedCallback | None = None,
     ) -> str:
-        """Download it, and wait until that is done.
+        """Download the file, and wait until the download is complete.
 
-        :param on_progress: plain or async function that is told how far the download has come.
-        :param on_finalize: plain or async function that is told when all bytes are here and are being checked.
-        :return: the model key to load it by.
+        :param on_progress: plain or async function that is called with the progress of the download.
+        :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
+        :return: the model key to load the model by.
         :raises LMStudioServerError: if the download fails.
 
         ::
@@ -117,7 +117,7 @@ class ModelDownloadOption(Facade):
         )
 
     def download_stream(self) -> DownloadStream:
-        """The same as `download`, to be watched.
+        """Return the same download as `download`, as a stream of its progress.
 
         :return: the download; nothing is sent before it is entered, iterated over or waited for.
 
