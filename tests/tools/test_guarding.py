@@ -103,7 +103,10 @@ async def test_only_calls_that_could_be_made_are_asked_about(llm: AsyncLLM, serv
         second = await answer_and_close(server, "Oh.")
 
     assert asked == []
-    assert ["There is no tool" in results_of(second)[0], "These are no arg" in results_of(second)[1]] == [
+    assert [
+        "There is no tool" in results_of(second)[0],
+        "These arguments do not fit" in results_of(second)[1],
+    ] == [
         True,
         True,
     ]
