@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmstudio_async.embedded import _worker
-from lmstudio_async.embedded._engine import worker_instructions
-from lmstudio_async.embedded._engine_spec import EngineSpec
+from lmstudio_async.embedded._engine import _worker
+from lmstudio_async.embedded._engine._engine import worker_instructions
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec
 
 __all__ = ["Answered", "BareEngine"]
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from lmstudio_async._lazy_exports import export_lazily
 
 if TYPE_CHECKING or not export_lazily(__name__):
-    from lmstudio_async._acting import ActResult as ActResult
-    from lmstudio_async._acting import PredictionRoundResult as PredictionRoundResult
+    from lmstudio_async._act import ActResult as ActResult
+    from lmstudio_async._act import PredictionRoundResult as PredictionRoundResult
     from lmstudio_async._chat import Chat as Chat
     from lmstudio_async._chat import ChatInput as ChatInput
     from lmstudio_async._client import AsyncClient as AsyncClient
@@ -32,44 +32,46 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmLoadModelConfigDict as LlmLoadModelConfigDict
     from lmstudio_async._config import LlmPredictionConfig as LlmPredictionConfig
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
-    from lmstudio_async._downloading import AsyncDownloadStream as AsyncDownloadStream
-    from lmstudio_async._downloading import DownloadProgressUpdate as DownloadProgressUpdate
+    from lmstudio_async._download import AsyncDownloadStream as AsyncDownloadStream
+    from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingModel as AsyncEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingNamespace as AsyncEmbeddingNamespace
-    from lmstudio_async._files import AsyncFilesNamespace as AsyncFilesNamespace
-    from lmstudio_async._files import LocalFileInput as LocalFileInput
+    from lmstudio_async._files_namespace import AsyncFilesNamespace as AsyncFilesNamespace
+    from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
     from lmstudio_async._handles import AsyncModelHandle as AsyncModelHandle
     from lmstudio_async._llm import AsyncDownloadedLlm as AsyncDownloadedLlm
     from lmstudio_async._llm import AsyncLLM as AsyncLLM
     from lmstudio_async._llm import AsyncLlmNamespace as AsyncLlmNamespace
-    from lmstudio_async._loading import AsyncLoadStream as AsyncLoadStream
-    from lmstudio_async._loading import LoadProgress as LoadProgress
+    from lmstudio_async._load import AsyncLoadStream as AsyncLoadStream
+    from lmstudio_async._load import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
-    from lmstudio_async._models import AsyncDownloadedModel as AsyncDownloadedModel
-    from lmstudio_async._models import AsyncModelNamespace as AsyncModelNamespace
-    from lmstudio_async._models import ModelLoadingCallback as ModelLoadingCallback
+    from lmstudio_async._model_namespace import AsyncDownloadedModel as AsyncDownloadedModel
+    from lmstudio_async._model_namespace import AsyncModelNamespace as AsyncModelNamespace
+    from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback
     from lmstudio_async._operations import AsyncOperation as AsyncOperation
-    from lmstudio_async._predicting import AsyncPredictionStream as AsyncPredictionStream
-    from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
-    from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
-    from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._prediction import AsyncPredictionStream as AsyncPredictionStream
+    from lmstudio_async._prediction import PredictionFirstTokenCallback as PredictionFirstTokenCallback
+    from lmstudio_async._prediction import PredictionFragmentCallback as PredictionFragmentCallback
+    from lmstudio_async._prediction import PredictionMessageCallback as PredictionMessageCallback
+    from lmstudio_async._prediction import PromptProcessingCallback as PromptProcessingCallback
     from lmstudio_async._prediction_result import PredictionResult as PredictionResult
-    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
-    from lmstudio_async._repository import AsyncAvailableModel as AsyncAvailableModel
-    from lmstudio_async._repository import AsyncModelDownloadOption as AsyncModelDownloadOption
-    from lmstudio_async._repository import AsyncRepositoryNamespace as AsyncRepositoryNamespace
-    from lmstudio_async._repository import DownloadFinalizedCallback as DownloadFinalizedCallback
-    from lmstudio_async._repository import DownloadProgressCallback as DownloadProgressCallback
-    from lmstudio_async._structured import BaseModel as BaseModel
-    from lmstudio_async._structured import DictSchema as DictSchema
-    from lmstudio_async._structured import GbnfGrammar as GbnfGrammar
-    from lmstudio_async._structured import ModelSchema as ModelSchema
-    from lmstudio_async._structured import ResponseFormat as ResponseFormat
-    from lmstudio_async._system import AsyncSystemNamespace as AsyncSystemNamespace
-    from lmstudio_async._tool_call_progress import ToolCallProgress as ToolCallProgress
-    from lmstudio_async._tool_call_progress import ToolCallProgressCallback as ToolCallProgressCallback
+    from lmstudio_async._repository_namespace import AsyncAvailableModel as AsyncAvailableModel
+    from lmstudio_async._repository_namespace import AsyncModelDownloadOption as AsyncModelDownloadOption
+    from lmstudio_async._repository_namespace import AsyncRepositoryNamespace as AsyncRepositoryNamespace
+    from lmstudio_async._repository_namespace import DownloadFinalizedCallback as DownloadFinalizedCallback
+    from lmstudio_async._repository_namespace import DownloadProgressCallback as DownloadProgressCallback
+    from lmstudio_async._response_format import BaseModel as BaseModel
+    from lmstudio_async._response_format import DictSchema as DictSchema
+    from lmstudio_async._response_format import GbnfGrammar as GbnfGrammar
+    from lmstudio_async._response_format import ModelSchema as ModelSchema
+    from lmstudio_async._response_format import ResponseFormat as ResponseFormat
+    from lmstudio_async._system_namespace import AsyncSystemNamespace as AsyncSystemNamespace
+    from lmstudio_async._template_options import (
+        ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict,
+    )
+    from lmstudio_async._tool_call_reporter import ToolCallProgress as ToolCallProgress
+    from lmstudio_async._tool_call_reporter import ToolCallProgressCallback as ToolCallProgressCallback
     from lmstudio_async._tool_calls import GuardToolCallHandler as GuardToolCallHandler
     from lmstudio_async._tool_calls import InvalidToolRequestHandler as InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition as ToolDefinition

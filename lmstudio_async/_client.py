@@ -18,7 +18,7 @@ from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._server_access import ServerAccess
 from lmstudio_async._session import Session, refuse_to_pickle
-from lmstudio_async._sharing import SharedLoads
+from lmstudio_async._shared_load import SharedLoads
 from lmstudio_async.errors import LMStudioRuntimeError
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
         AsyncEmbeddingModel,
         AsyncEmbeddingNamespace,
     )
-    from lmstudio_async._files import AsyncFilesNamespace, LocalFileInput
+    from lmstudio_async._files_namespace import AsyncFilesNamespace, LocalFileInput
     from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
-    from lmstudio_async._repository import AsyncRepositoryNamespace
-    from lmstudio_async._system import AsyncSystemNamespace
+    from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
+    from lmstudio_async._system_namespace import AsyncSystemNamespace
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
 
@@ -167,21 +167,21 @@ class AsyncClient:
     @property
     def system(self) -> AsyncSystemNamespace:
         """The server itself."""
-        from lmstudio_async._system import AsyncSystemNamespace
+        from lmstudio_async._system_namespace import AsyncSystemNamespace
 
         return AsyncSystemNamespace(self._session("system"), self.llm, self.embedding)
 
     @property
     def repository(self) -> AsyncRepositoryNamespace:
         """The models that can be downloaded."""
-        from lmstudio_async._repository import AsyncRepositoryNamespace
+        from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
 
         return AsyncRepositoryNamespace(self._session("repository"))
 
     @property
     def files(self) -> AsyncFilesNamespace:
         """The files for messages."""
-        from lmstudio_async._files import AsyncFilesNamespace
+        from lmstudio_async._files_namespace import AsyncFilesNamespace
 
         return AsyncFilesNamespace(self._session("files"))
 
@@ -305,8 +305,8 @@ class AsyncClient:
             for engine in await client.call("runtime", "listEngines"):
                 print(engine["name"], engine["version"])
         """
-        await preload("_calling")
-        from lmstudio_async._calling import any_call, check_session
+        await preload("_raw_call")
+        from lmstudio_async._raw_call import any_call, check_session
 
         session = self._session(check_session(namespace))
         return await session.call(any_call(namespace, endpoint, parameter), parameter)

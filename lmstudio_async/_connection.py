@@ -11,8 +11,8 @@ import anyio
 
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._auth import Credentials, check_authentication_result
+from lmstudio_async._protocol._client_side import ChannelReceiver, Multiplexer, copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._multiplexer import ChannelReceiver, Multiplexer, copy_of
 from lmstudio_async._wire._json import dumps, loads
 from lmstudio_async.errors import (
     LMStudioClientError,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, overload
 
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, to_texts
-from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._model_namespace import AsyncDownloadedModel, AsyncModelNamespace
 from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:

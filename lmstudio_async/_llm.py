@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from lmstudio_async._arguments import check_name
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo
-from lmstudio_async._models import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._model_namespace import AsyncDownloadedModel, AsyncModelNamespace
 from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:
-    from lmstudio_async._acting import (
+    from lmstudio_async._act import (
         ActMessageCallback,
         ActResult,
         RoundCallback,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         LlmPredictionConfig,
         LlmPredictionConfigDict,
     )
-    from lmstudio_async._predicting import (
+    from lmstudio_async._prediction import (
         AsyncPredictionStream,
         PredictionFirstTokenCallback,
         PredictionFragmentCallback,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         PromptProcessingCallback,
     )
     from lmstudio_async._prediction_result import PredictionResult
-    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
-    from lmstudio_async._structured import ParsedT, ResponseFormat
-    from lmstudio_async._tool_call_progress import ToolCallProgressCallback
+    from lmstudio_async._response_format import ParsedT, ResponseFormat
+    from lmstudio_async._template_options import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._tool_call_reporter import ToolCallProgressCallback
     from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition
     from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo, ModelInfo, ModelInstanceInfo
@@ -93,7 +93,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             print(await llm.respond("What is the meaning of life?", config={"max_tokens": 50}))
         """
-        await preload("_asking", "_prediction_result")
+        await preload("_llm_requests", "_prediction_result")
         async with self.respond_stream(
             history,
             response_format=response_format,
@@ -137,8 +137,8 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             async for fragment in llm.respond_stream("What is the meaning of life?"):
                 print(fragment.content, end="")
         """
-        from lmstudio_async._asking import response
-        from lmstudio_async._predicting import PredictionCallbacks
+        from lmstudio_async._llm_requests import response
+        from lmstudio_async._prediction import PredictionCallbacks
 
         callbacks = PredictionCallbacks(
             on_message=on_message,
@@ -182,7 +182,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             print(await llm.complete("Once upon a time", config={"max_tokens": 50}))
         """
-        await preload("_asking", "_prediction_result", "_prompting")
+        await preload("_llm_requests", "_prediction_result", "_template_options")
         async with self.complete_stream(
             prompt,
             response_format=response_format,
@@ -225,8 +225,8 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             async for fragment in llm.complete_stream("Once upon a time"):
                 print(fragment.content, end="")
         """
-        from lmstudio_async._asking import completion
-        from lmstudio_async._predicting import PredictionCallbacks
+        from lmstudio_async._llm_requests import completion
+        from lmstudio_async._prediction import PredictionCallbacks
 
         callbacks = PredictionCallbacks(
             on_message=on_message,
@@ -259,8 +259,8 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             prompt = await llm.apply_prompt_template("Hello")
             print(prompt, await llm.count_tokens(prompt))
         """
-        await preload("_asking", "_config", "_prompting", "_wire._prompts")
-        from lmstudio_async._asking import prompt_parameter
+        await preload("_llm_requests", "_config", "_template_options", "_wire._prompts")
+        from lmstudio_async._llm_requests import prompt_parameter
         from lmstudio_async._protocol._endpoints.llm import APPLY_PROMPT_TEMPLATE
 
         parameter = prompt_parameter(self._specifier, history, opts, config)
@@ -357,8 +357,8 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
             await llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
         """
-        await preload("_acting")
-        from lmstudio_async._acting import Act, ActCallbacks
+        await preload("_act")
+        from lmstudio_async._act import Act, ActCallbacks
 
         callbacks = ActCallbacks(
             on_message=on_message,
@@ -400,7 +400,7 @@ class AsyncLlmNamespace(
     """The language models of a server: `AsyncClient.llm`."""
 
     _domain: ClassVar[Literal["llm", "embedding"]] = "llm"
-    _handle_modules = ("_asking",)
+    _handle_modules = ("_llm_requests",)
 
     def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> AsyncLLM:
         return AsyncLLM(self._session, cast("LlmInstanceInfo | UnreadInfo", info))

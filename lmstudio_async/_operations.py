@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from lmstudio_async._protocol._client_side import closed_without_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._multiplexer import closed_without_result
 from lmstudio_async._session import Channel, Session
 from lmstudio_async._time_limit import within
 from lmstudio_async._wire._struct import WireObject

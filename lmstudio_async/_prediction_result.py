@@ -8,8 +8,8 @@ from typing import Generic
 import attrs
 
 from lmstudio_async._config import LlmLoadModelConfig, LlmPredictionConfig
+from lmstudio_async._response_format import ParsedT
 from lmstudio_async._schema import jsonable
-from lmstudio_async._structured import ParsedT
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import LlmPredictionStats, TokenInfo, ToolCallRequest
 

@@ -22,8 +22,8 @@ async def preload(*modules: str) -> None:
 
     ::
 
-        await preload("_loading", "_wire._kv")
-        from lmstudio_async._loading import AsyncLoadStream
+        await preload("_load", "_wire._kv")
+        from lmstudio_async._load import AsyncLoadStream
     """
     if not _loaded.issuperset(modules):
         # With a limiter of its own, because all threads of the default limiter may be waiting for this task.

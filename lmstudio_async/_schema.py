@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
+from lmstudio_async._docstrings import docstring_of
 from lmstudio_async._json_types import (
     FORMATS,
     LISTS,
@@ -30,7 +31,6 @@ from lmstudio_async._json_types import (
     own_schema,
     unwrap,
 )
-from lmstudio_async._tool_docs import docstring_of
 from lmstudio_async._wire._json import real_number
 from lmstudio_async.errors import LMStudioValueError
 

@@ -153,7 +153,7 @@ class ServerAccess:
                 )
             host = EmbeddedServer()
         if isinstance(host, str):
-            await preload("_transport._websocket", "_llm")
+            await preload("_transport._connector", "_llm")
             from lmstudio_async._transport import WebSocketConnector
 
             address = parse_api_host(host)

@@ -13,8 +13,8 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._connection import FAREWELL_SECONDS, Connection, OperationReceiver, Unclaimed
+from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._protocol._multiplexer import copy_of
 from lmstudio_async._server_access import ServerAccess
 from lmstudio_async._time_limit import within
 from lmstudio_async.errors import (

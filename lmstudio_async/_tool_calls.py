@@ -18,7 +18,7 @@ from lmstudio_async._arguments import check_text
 from lmstudio_async._callbacks import note_origin, tell
 from lmstudio_async._deliveries import deliveries
 from lmstudio_async._printable import printable_lines
-from lmstudio_async._tool_call_progress import ToolCallReporter
+from lmstudio_async._tool_call_reporter import ToolCallReporter
 from lmstudio_async._tools import PreparedTool, plain_function, result_text
 from lmstudio_async._wire._predict import ToolCallRequest
 from lmstudio_async.errors import LMStudioPredictionError, LMStudioValueError

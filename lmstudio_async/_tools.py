@@ -12,9 +12,9 @@ from typing import Any, NotRequired, Required, Self, TypedDict, cast
 import attrs
 
 from lmstudio_async._arguments import check_name, check_text
+from lmstudio_async._docstrings import docstring_of, parameter_docs
 from lmstudio_async._json_types import REQUIRED, Member, jsonable
 from lmstudio_async._schema import members_schema, structure_members
-from lmstudio_async._tool_docs import docstring_of, parameter_docs
 from lmstudio_async._wire._kv import misfit
 from lmstudio_async.errors import LMStudioValueError
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from lmstudio_async._lazy_exports import export_lazily
 
 if TYPE_CHECKING or not export_lazily(__name__):
-    from lmstudio_async._acting import ActResult as ActResult
-    from lmstudio_async._acting import PredictionRoundResult as PredictionRoundResult
+    from lmstudio_async._act import ActResult as ActResult
+    from lmstudio_async._act import PredictionRoundResult as PredictionRoundResult
     from lmstudio_async._chat import Chat as Chat
     from lmstudio_async._chat import ChatInput as ChatInput
     from lmstudio_async._config import EmbeddingLoadModelConfig as EmbeddingLoadModelConfig
@@ -38,26 +38,28 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmLoadModelConfigDict as LlmLoadModelConfigDict
     from lmstudio_async._config import LlmPredictionConfig as LlmPredictionConfig
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
-    from lmstudio_async._downloading import DownloadProgressUpdate as DownloadProgressUpdate
-    from lmstudio_async._files import LocalFileInput as LocalFileInput
-    from lmstudio_async._loading import LoadProgress as LoadProgress
+    from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
+    from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
+    from lmstudio_async._load import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
-    from lmstudio_async._models import ModelLoadingCallback as ModelLoadingCallback
-    from lmstudio_async._predicting import PredictionFirstTokenCallback as PredictionFirstTokenCallback
-    from lmstudio_async._predicting import PredictionFragmentCallback as PredictionFragmentCallback
-    from lmstudio_async._predicting import PredictionMessageCallback as PredictionMessageCallback
-    from lmstudio_async._predicting import PromptProcessingCallback as PromptProcessingCallback
+    from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback
+    from lmstudio_async._prediction import PredictionFirstTokenCallback as PredictionFirstTokenCallback
+    from lmstudio_async._prediction import PredictionFragmentCallback as PredictionFragmentCallback
+    from lmstudio_async._prediction import PredictionMessageCallback as PredictionMessageCallback
+    from lmstudio_async._prediction import PromptProcessingCallback as PromptProcessingCallback
     from lmstudio_async._prediction_result import PredictionResult as PredictionResult
-    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict
-    from lmstudio_async._repository import DownloadFinalizedCallback as DownloadFinalizedCallback
-    from lmstudio_async._repository import DownloadProgressCallback as DownloadProgressCallback
-    from lmstudio_async._structured import BaseModel as BaseModel
-    from lmstudio_async._structured import DictSchema as DictSchema
-    from lmstudio_async._structured import GbnfGrammar as GbnfGrammar
-    from lmstudio_async._structured import ModelSchema as ModelSchema
-    from lmstudio_async._structured import ResponseFormat as ResponseFormat
-    from lmstudio_async._tool_call_progress import ToolCallProgress as ToolCallProgress
-    from lmstudio_async._tool_call_progress import ToolCallProgressCallback as ToolCallProgressCallback
+    from lmstudio_async._repository_namespace import DownloadFinalizedCallback as DownloadFinalizedCallback
+    from lmstudio_async._repository_namespace import DownloadProgressCallback as DownloadProgressCallback
+    from lmstudio_async._response_format import BaseModel as BaseModel
+    from lmstudio_async._response_format import DictSchema as DictSchema
+    from lmstudio_async._response_format import GbnfGrammar as GbnfGrammar
+    from lmstudio_async._response_format import ModelSchema as ModelSchema
+    from lmstudio_async._response_format import ResponseFormat as ResponseFormat
+    from lmstudio_async._template_options import (
+        ApplyPromptTemplateOptionsDict as ApplyPromptTemplateOptionsDict,
+    )
+    from lmstudio_async._tool_call_reporter import ToolCallProgress as ToolCallProgress
+    from lmstudio_async._tool_call_reporter import ToolCallProgressCallback as ToolCallProgressCallback
     from lmstudio_async._tool_calls import GuardToolCallHandler as GuardToolCallHandler
     from lmstudio_async._tool_calls import InvalidToolRequestHandler as InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition as ToolDefinition
@@ -130,24 +132,24 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_sync._default_client import close_default_client as close_default_client
     from lmstudio_sync._default_client import configure_default_client as configure_default_client
     from lmstudio_sync._default_client import get_default_client as get_default_client
-    from lmstudio_sync._downloading import DownloadStream as DownloadStream
+    from lmstudio_sync._download import DownloadStream as DownloadStream
     from lmstudio_sync._embedding import DownloadedEmbeddingModel as DownloadedEmbeddingModel
     from lmstudio_sync._embedding import EmbeddingModel as EmbeddingModel
     from lmstudio_sync._embedding import EmbeddingNamespace as EmbeddingNamespace
-    from lmstudio_sync._files import FilesNamespace as FilesNamespace
+    from lmstudio_sync._files_namespace import FilesNamespace as FilesNamespace
     from lmstudio_sync._handles import ModelHandle as ModelHandle
     from lmstudio_sync._llm import LLM as LLM
     from lmstudio_sync._llm import DownloadedLlm as DownloadedLlm
     from lmstudio_sync._llm import LlmNamespace as LlmNamespace
-    from lmstudio_sync._loading import LoadStream as LoadStream
-    from lmstudio_sync._models import DownloadedModel as DownloadedModel
-    from lmstudio_sync._models import ModelNamespace as ModelNamespace
+    from lmstudio_sync._load import LoadStream as LoadStream
+    from lmstudio_sync._model_namespace import DownloadedModel as DownloadedModel
+    from lmstudio_sync._model_namespace import ModelNamespace as ModelNamespace
     from lmstudio_sync._operations import Operation as Operation
-    from lmstudio_sync._predicting import PredictionStream as PredictionStream
-    from lmstudio_sync._repository import AvailableModel as AvailableModel
-    from lmstudio_sync._repository import ModelDownloadOption as ModelDownloadOption
-    from lmstudio_sync._repository import RepositoryNamespace as RepositoryNamespace
-    from lmstudio_sync._system import SystemNamespace as SystemNamespace
+    from lmstudio_sync._prediction import PredictionStream as PredictionStream
+    from lmstudio_sync._repository_namespace import AvailableModel as AvailableModel
+    from lmstudio_sync._repository_namespace import ModelDownloadOption as ModelDownloadOption
+    from lmstudio_sync._repository_namespace import RepositoryNamespace as RepositoryNamespace
+    from lmstudio_sync._system_namespace import SystemNamespace as SystemNamespace
     from lmstudio_sync._timeouts import get_sync_api_timeout as get_sync_api_timeout
     from lmstudio_sync._timeouts import set_sync_api_timeout as set_sync_api_timeout
 

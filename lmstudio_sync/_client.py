@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from os import PathLike
     from ssl import SSLContext
 
-    from lmstudio_async._files import LocalFileInput
+    from lmstudio_async._files_namespace import LocalFileInput
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
     from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel, EmbeddingNamespace
-    from lmstudio_sync._files import FilesNamespace
+    from lmstudio_sync._files_namespace import FilesNamespace
     from lmstudio_sync._llm import LLM, DownloadedLlm, LlmNamespace
-    from lmstudio_sync._repository import RepositoryNamespace
-    from lmstudio_sync._system import SystemNamespace
+    from lmstudio_sync._repository_namespace import RepositoryNamespace
+    from lmstudio_sync._system_namespace import SystemNamespace
 
 __all__ = ["Client"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from lmstudio_async._arguments import DEFAULT_TTL
-from lmstudio_async._models import ModelLoadingCallback
+from lmstudio_async._model_namespace import ModelLoadingCallback
 from lmstudio_sync._default_client import get_default_client
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         LlmLoadModelConfig,
         LlmLoadModelConfigDict,
     )
-    from lmstudio_async._files import LocalFileInput
+    from lmstudio_async._files_namespace import LocalFileInput
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel
     from lmstudio_sync._llm import LLM, DownloadedLlm

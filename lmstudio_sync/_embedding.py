@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from lmstudio_async._embedding import AsyncEmbeddingModel
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._models import DownloadedModel, ModelNamespace
+from lmstudio_sync._model_namespace import DownloadedModel, ModelNamespace
 
 if TYPE_CHECKING:
     from lmstudio_async._config import EmbeddingLoadModelConfig, EmbeddingLoadModelConfigDict

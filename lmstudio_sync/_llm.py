@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lmstudio_async._llm import AsyncLLM
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._models import DownloadedModel, ModelNamespace
+from lmstudio_sync._model_namespace import DownloadedModel, ModelNamespace
 
 if TYPE_CHECKING:
-    from lmstudio_async._acting import (
+    from lmstudio_async._act import (
         ActMessageCallback,
         ActResult,
         RoundCallback,
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
         LlmPredictionConfig,
         LlmPredictionConfigDict,
     )
-    from lmstudio_async._predicting import (
+    from lmstudio_async._prediction import (
         PredictionFirstTokenCallback,
         PredictionFragmentCallback,
         PredictionMessageCallback,
         PromptProcessingCallback,
     )
     from lmstudio_async._prediction_result import PredictionResult
-    from lmstudio_async._prompting import ApplyPromptTemplateOptionsDict
-    from lmstudio_async._structured import ParsedT, ResponseFormat
-    from lmstudio_async._tool_call_progress import ToolCallProgressCallback
+    from lmstudio_async._response_format import ParsedT, ResponseFormat
+    from lmstudio_async._template_options import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._tool_call_reporter import ToolCallProgressCallback
     from lmstudio_async._tool_calls import GuardToolCallHandler, InvalidToolRequestHandler
     from lmstudio_async._tools import ToolDefinition
     from lmstudio_async._wire._infos import LlmInfo, LlmInstanceInfo
-    from lmstudio_sync._predicting import PredictionStream
+    from lmstudio_sync._prediction import PredictionStream
 
 __all__ = ["LLM", "DownloadedLlm", "LlmNamespace"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lmstudio_async.embedded._engine_process import WorkerProcess
-from lmstudio_async.embedded._worker import Loading, ReadAhead, read_event
+from lmstudio_async.embedded._engine._worker import Loading, ReadAhead, read_event
+from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
 __all__ = ["hold_loads", "is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
 

@@ -19,35 +19,31 @@ ROOT = Path(__file__).parent.parent
 
 Rule = Callable[[Tree], list[str]]
 
-#: What stands higher may import what stands lower. Rooms of one height are strangers, but for the domain's own.
-HEIGHTS = {
-    "_printable": -1,
-    "errors": 0,
-    "_call_site": 1,
-    "_deliveries": 1,
-    "_event_loop": 1,
-    "_lazy_exports": 1,
-    "_preload": 1,
-    "_time_limit": 1,
-    "_wire": 1,
-    "_protocol": 2,
-    "_transport": 2,
-    "_owned_task_group": 3,
-    "_connection": 4,
-    "_server_access": 4,
-    "_session": 5,
-    "_operations": 6,
-    "_client": 8,
-    "embedded": 9,
-    "": 10,
-    "testing": 11,
-    "_cli": 12,
-    "__main__": 13,
-}
-DOMAIN = 7
+
+def layers(heading: str) -> dict[str, int]:
+    """Read a table of ARCHITECTURE.md: module or sub-package -> layer."""
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition(f"\n{heading}\n")[2]
+    rows = [
+        line.strip("| ").split(" | ") for line in table.split("\n## ")[0].splitlines() if line[:3] != "|--"
+    ]
+    found: dict[str, int] = {}
+    for layer, modules, *_ in (row for row in rows if row[0].isdigit()):
+        names = modules.replace("`", "").split() if "`" in modules else [NAMES[modules.partition(".")[0]]]
+        found |= dict.fromkeys(names, int(layer))
+    return found
+
+
+NAMES = {"the package itself": "", "all other modules": "*"}
+
+#: A module imports modules of lower layers only. Those of the domain import each other, without circles.
+LAYERS = layers("## Client")
+DOMAIN = LAYERS.pop("*")
+
+#: The same for the sub-packages of the embedded server.
+EMBEDDED_LAYERS = layers("## Embedded server")
 
 #: The server stands beside the client, on the same foundation.
-EMBEDDED_MAY_IMPORT = {name for name in HEIGHTS if HEIGHTS[name] < HEIGHTS["_connection"]} | {"embedded"}
+EMBEDDED_MAY_IMPORT = {name for name in LAYERS if LAYERS[name] < LAYERS["_connection"]} | {"embedded"}
 
 #: Third-party module -> the beginnings of the paths that may import it.
 CONFINED = {
@@ -58,7 +54,7 @@ CONFINED = {
     "orjson": ("_wire/",),
     "httpx_ws": ("_transport/",),
     "httpx": ("_transport/",),
-    "xllamacpp": ("embedded/_worker.py",),
+    "xllamacpp": ("embedded/_engine/_worker.py",),
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
     "rich": ("_cli/",),
@@ -72,7 +68,12 @@ LONGEST_FILE = 450
 
 
 def height(module: str) -> int:
-    return HEIGHTS.get(room(module), DOMAIN)
+    return LAYERS.get(room(module), DOMAIN)
+
+
+def embedded_room(module: str) -> str:
+    """Give the module or sub-package of the embedded server that a module belongs to."""
+    return [*module.split("."), ""][2]
 
 
 def arrows_point_down(tree: Tree) -> list[str]:
@@ -90,6 +91,18 @@ def arrows_point_down(tree: Tree) -> list[str]:
                 and room(each.importer) in ("_client", "_server_access")
             ):
                 continue
+            found.append(f"{each}: arrows only point down")
+    return found
+
+
+def embedded_arrows_point_down(tree: Tree) -> list[str]:
+    """A sub-package of the embedded server imports only sub-packages of lower layers."""
+    found = []
+    for each in imports(tree):
+        if room(each.importer) != "embedded" or room(each.target) != "embedded":
+            continue
+        above, below = embedded_room(each.importer), embedded_room(each.target)
+        if above != below and not EMBEDDED_LAYERS.get(below, 0) < EMBEDDED_LAYERS.get(above, 0):
             found.append(f"{each}: arrows only point down")
     return found
 
@@ -190,6 +203,7 @@ def files_fit_in_the_head(tree: Tree) -> list[str]:
 
 RULES: list[Rule] = [
     arrows_point_down,
+    embedded_arrows_point_down,
     embedded_stands_alone,
     every_own_import_exists,
     files_fit_in_the_head,
@@ -218,7 +232,7 @@ def test_the_package_keeps_the_rule(rule: Rule, tree: Tree) -> None:
 
 
 def unused_allowances(tree: Tree) -> list[str]:
-    """Find the allowances of `CONFINED` and the rows of `HEIGHTS` that the package does not need."""
+    """Find the allowances of `CONFINED` and the rows of `LAYERS` that the package does not need."""
     found = list(imports(tree))
     unused = [
         f"{third_party} may be imported in {place}, and is not"
@@ -226,19 +240,42 @@ def unused_allowances(tree: Tree) -> list[str]:
         for place in places
         if not any(each.target.split(".")[0] == third_party and each.path.startswith(place) for each in found)
     ]
-    rooms = {room(module_name(path)) for path in tree}
-    return unused + [f"{name!r} has a height, and does not exist" for name in HEIGHTS if name not in rooms]
+    return unused + [
+        f"{name!r} has a layer, and does not exist"
+        for table, found_rooms in (
+            (LAYERS, {room(module_name(path)) for path in tree}),
+            (
+                EMBEDDED_LAYERS,
+                {embedded_room(module_name(path)) for path in tree if path.startswith("embedded/")},
+            ),
+        )
+        for name in table
+        if name not in found_rooms
+    ]
+
+
+def embedded_modules_without_layer(tree: Tree) -> list[str]:
+    """Find the sub-packages of the embedded server that ARCHITECTURE.md does not name."""
+    rooms = {embedded_room(module_name(path)) for path in tree if path.startswith("embedded/")}
+    return sorted(rooms - set(EMBEDDED_LAYERS))
 
 
 def test_every_allowance_is_used(tree: Tree) -> None:
     assert unused_allowances(tree) == []
 
 
+def test_every_sub_package_of_the_server_has_a_layer(tree: Tree) -> None:
+    assert embedded_modules_without_layer(tree) == []
+    assert embedded_modules_without_layer({**tree, "embedded/_new.py": ""}) == ["_new"]
+
+
 def test_an_unused_allowance_is_found(tree: Tree) -> None:
-    smaller = {path: source for path, source in tree.items() if path != "embedded/_worker.py"}
-    assert unused_allowances(smaller) == ["xllamacpp may be imported in embedded/_worker.py, and is not"]
+    smaller = {path: source for path, source in tree.items() if path != "embedded/_engine/_worker.py"}
+    assert unused_allowances(smaller) == [
+        "xllamacpp may be imported in embedded/_engine/_worker.py, and is not"
+    ]
     smaller = {path: source for path, source in tree.items() if path != "_preload.py"}
-    assert unused_allowances(smaller) == ["'_preload' has a height, and does not exist"]
+    assert unused_allowances(smaller) == ["'_preload' has a layer, and does not exist"]
 
 
 def test_test_files_fit_in_the_head_too() -> None:
@@ -328,6 +365,9 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (arrows_point_down, "_llm.py", "from ._client import AsyncClient"),
     (arrows_point_down, "_client.py", "from .embedded import Server"),
     (arrows_point_down, "_llm.py", "def f():\n    from .embedded import Server"),
+    (embedded_arrows_point_down, "embedded/_catalog/_a.py", "from .._prediction import _b"),
+    (embedded_arrows_point_down, "embedded/_catalog/_a.py", "def f():\n    from .._machine import _b"),
+    (embedded_arrows_point_down, "embedded/_a.py", "from ._http import _b"),
     (embedded_stands_alone, "embedded/_a.py", "from .._session import Session"),
     (embedded_stands_alone, "embedded/_a.py", "from .. import AsyncClient"),
     (embedded_stands_alone, "embedded/_a.py", "def f():\n    from lmstudio_async._config import Config"),
@@ -379,8 +419,9 @@ ALLOWED: list[tuple[str, str]] = [
     ("_llm.py", "async def f():\n    def g():\n        yield 1"),
     ("_protocol/_a.py", "from . import _b\nfrom .._wire import Packet\nimport attrs"),
     ("_transport/_a.py", "import httpx\nfrom httpx_ws import aconnect_ws\nimport anyio"),
-    ("embedded/_a.py", "from .._protocol import Endpoint\nfrom . import _worker\nimport uvicorn"),
-    ("embedded/_worker.py", "import xllamacpp"),
+    ("embedded/_a.py", "from .._protocol import Endpoint\nimport uvicorn"),
+    ("embedded/_engine/_worker.py", "import xllamacpp"),
+    ("embedded/_engine/_a.py", "from .._catalog import _b"),
     ("testing/__init__.py", "from lmstudio_async import AsyncClient"),
     ("_cli/__init__.py", "from .. import AsyncClient\nimport rich.progress"),
 ]
@@ -389,5 +430,9 @@ ALLOWED: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("path", "source"), ALLOWED)
 def test_the_rules_leave_alone_what_is_allowed(path: str, source: str) -> None:
     rooms = ["_transport/__init__.py", "_client.py", "_llm.py", "_protocol/_b.py", "embedded/__init__.py"]
-    tree = FOUNDATION | dict.fromkeys([*rooms, "embedded/_worker.py"], "") | {path: source}
+    tree = (
+        FOUNDATION
+        | dict.fromkeys([*rooms, "embedded/_engine/_worker.py", "embedded/_catalog/_b.py"], "")
+        | {path: source}
+    )
     assert [complaint for rule in RULES for complaint in rule(tree)] == []

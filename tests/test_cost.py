@@ -25,8 +25,8 @@ from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
 from lmstudio_async._transport._asyncio_stream import AsyncioStream
-from lmstudio_async._transport._link import WebSocketTransport
 from lmstudio_async._transport._stream import WrappedStream
+from lmstudio_async._transport._websocket import WebSocketTransport
 from lmstudio_async._wire import _struct
 from tests.scripted_server import MODEL, ScriptedServer, loaded_llm, until
 
@@ -152,14 +152,14 @@ def test_a_plain_answer_needs_neither_configs_nor_tools(package: str, modules: i
     loaded, made = after(package, ANSWERS[package], fast_server)
     assert made <= 60
     rare = {
-        "_acting",
+        "_act",
         "_tools",
         "_schema",
         "_config",
-        "_files",
+        "_files_namespace",
         "_embedding",
-        "_repository",
-        "_system",
+        "_repository_namespace",
+        "_system_namespace",
         "_wire._files",
     }
     assert loaded.isdisjoint({"cattrs", *(f"lmstudio_async.{each}" for each in rare)})

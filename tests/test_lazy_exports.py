@@ -22,7 +22,9 @@ PACKAGE = textwrap.dedent(
     if TYPE_CHECKING or not export_lazily(__name__):
         from tiny._things import Thing as Thing
         from tiny._things import make_thing as make_thing
-        from tiny._tools import LIMIT as LIMIT
+        from tiny._tools import (
+            LIMIT as LIMIT,
+        )
     """
 )
 MODULES = {

@@ -12,7 +12,7 @@ from lmstudio_async import (
     ModelInfo,
     ModelInstanceInfo,
 )
-from lmstudio_async._loading import LoadFeed, LoadProgress
+from lmstudio_async._load import LoadFeed, LoadProgress
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
     LoadProgressPacket,

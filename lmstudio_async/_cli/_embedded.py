@@ -7,8 +7,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._embedding_names import EmbeddingNames
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
 from lmstudio_async.errors import LMStudioError, LMStudioValueError
 
 __all__ = ["check_folder", "has_llm", "models_in"]

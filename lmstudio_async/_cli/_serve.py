@@ -11,7 +11,7 @@ from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._embedded import check_folder, models_in
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._printable import printable
-from lmstudio_async.embedded._extra import check_extra
+from lmstudio_async.embedded._requirements import check_extra
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["serve", "tokens_in"]
@@ -40,8 +40,8 @@ async def serve(
     :raises LMStudioError: if the server cannot run with these options.
     """
     check_extra()
-    from lmstudio_async.embedded._origins import is_loopback
-    from lmstudio_async.embedded._serve import serve as listen
+    from lmstudio_async.embedded._connections._origins import is_loopback
+    from lmstudio_async.embedded._http._serve import serve as listen
 
     if not tokens and not is_loopback(host):
         raise LMStudioValueError(

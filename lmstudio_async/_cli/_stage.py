@@ -18,7 +18,7 @@ from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
 from lmstudio_async._cli._embedded import check_folder, has_llm, models_in
 from lmstudio_async._cli._screen import Screen
-from lmstudio_async.embedded._extra import check_extra
+from lmstudio_async.embedded._requirements import check_extra
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 __all__ = ["play"]

@@ -1,194 +1,290 @@
-"""Connections to a server behind a socket: opening them, and reporting a failure to open one."""
+"""One established websocket as a ``FrameTransport``: reading, coalesced writing, keepalive and closing handshake.
+
+httpx-ws opens the connection, and this module reads and writes on it. One read returns every message that has arrived,
+and the frames of concurrent senders go out in one write.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import ssl
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
 
 import anyio
-import httpx
-import httpx_ws
+import httpcore
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import CloseConnection, Event, Ping, Pong
+from wsproto.frame_protocol import CloseReason
 
-from lmstudio_async._transport._certificates import no_certificates, read_certificates
-from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
-from lmstudio_async._transport._http import RequestSockets, new_http_client
-from lmstudio_async._transport._link import WebSocketTransport
+from lmstudio_async._printable import printable
+from lmstudio_async._time_limit import stood_still_since
+from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
+from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
+    LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
-    LMStudioUnreachableError,
+    LMStudioRuntimeError,
 )
 
-if TYPE_CHECKING:
-    from lmstudio_async._transport._address import ServerAddress
-    from lmstudio_async._transport._base import FrameTransport
+__all__ = ["WebSocketTransport"]
 
-if "asyncio" in sys.modules:
-    # Loaded here, in a worker thread, and not at the first connection. Programs on trio do not need asyncio.
-    import lmstudio_async._transport._asyncio_stream  # noqa: F401
-
-__all__ = ["WebSocketConnector"]
-
-_CLOSE_LIMIT_SECONDS = 2.0
-_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# A large batch goes out in pieces, so that the time limit of a write measures progress.
+_WRITE_BYTES = 262_144
+_MAX_UNSENT_BYTES = 1_048_576
 
 
-class WebSocketConnector:
-    """Makes connections to the namespaces of one server.
-
-    :param address: where the server is.
-    :param verify: trusted certificates for ``wss``: a TLS context, or the path of a file or directory of certificates.
-        ``None`` trusts the usual public authorities.
-    :param connect_timeout: seconds in which a connection must be open, from name lookup to the finished upgrade.
-    :param ping_interval: seconds of silence after which the server gets a ping.
-    :param ping_timeout: seconds of further silence after which the connection is given up.
-    :param write_timeout: seconds that the server may leave the socket unread while data is sent to it.
-    :param close_timeout: seconds to wait for the server's half of the closing handshake.
-    :param max_message_bytes: a longer message from the server breaks the connection.
-
-    ::
-
-        connector = WebSocketConnector(parse_api_host("localhost:1234"))
-        async with connector.connect("llm") as transport:
-            await transport.send("{...}")
-            frames = await transport.receive()
-        await connector.aclose()
-    """
+class WebSocketTransport:
+    """The client's end of one websocket. See ``FrameTransport`` for the contract."""
 
     def __init__(
         self,
-        address: ServerAddress,
+        stream: httpcore.AsyncNetworkStream,
+        connection: Connection,
+        url: str,
         *,
-        verify: ssl.SSLContext | str | None = None,
-        connect_timeout: float = 10.0,
-        ping_interval: float = 20.0,
-        ping_timeout: float = 20.0,
-        write_timeout: float = 10.0,
-        close_timeout: float = 1.0,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        ping_interval: float,
+        ping_timeout: float,
+        write_timeout: float,
+        close_timeout: float,
+        max_message_bytes: int,
     ) -> None:
-        self._address = address
-        self._verify = verify
-        self._connect_timeout = connect_timeout
-        self._link_options: dict[str, Any] = {
-            "ping_interval": ping_interval,
-            "ping_timeout": ping_timeout,
-            "write_timeout": write_timeout,
-            "close_timeout": close_timeout,
-            "max_message_bytes": max_message_bytes,
-        }
-        self._client: httpx.AsyncClient | None = None
-        self._client_lock = anyio.Lock()
-        self._closed = False
+        self._stream = stream
+        # Replaced by the inner stream after the first read.
+        self._bytes: ByteStream = WrappedStream(stream.read, stream.write)
+        self._is_unwrapped = False
+        self._connection = connection
+        self._url = url
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._write_timeout = write_timeout
+        self._close_timeout = close_timeout
+        self._reader = FrameReader(connection, max_message_bytes)
+        # The time limit of a ping that the server has not answered.
+        self._ping_deadline: float | None = None
+        self._closing = False
+        # The reason why the connection is lost, and the exception that reported it.
+        self._broken: str | None = None
+        self._cause: BaseException | None = None
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._write_scope: anyio.CancelScope | None = None
+        self._room: anyio.Event | None = None
+        self._receiving = False
+        # Made by aclose() while a task receives, and set when that task stops using the socket.
+        self._released: anyio.Event | None = None
 
-    @property
-    def address(self) -> str:
-        """Address of the server, as a person would write it."""
-        return str(self._address)
+    async def send(self, *frames: str) -> None:
+        self._raise_if_ended()
+        data = b"".join([masked_text_frame(frame) for frame in frames])
+        if self._write_scope is None and self._bytes.write_nowait(data):
+            return
+        self._append(data)
+        if self._write_scope is None:
+            await self._flush()
+            if self._broken is not None:
+                self._raise_if_ended()
+        elif self._out_bytes > _MAX_UNSENT_BYTES:
+            # Waiting after the frame has its place in the queue keeps concurrent senders in order.
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+            self._raise_if_ended()
 
-    @asynccontextmanager
-    async def connect(self, namespace: str) -> AsyncGenerator[FrameTransport, None]:
-        """Connect to one namespace; leaving the block closes the connection.
-
-        :param namespace: for example ``llm``.
-        :raises LMStudioUnreachableError: if no websocket can be opened.
-        :raises LMStudioConnectionClosedError: if this connector was closed.
-        :raises LMStudioValueError: if ``verify`` names no certificates.
-        """
-        url = self._address.websocket_url(namespace)
-        client = await self._get_client()
-        sockets = RequestSockets()
-        websockets = httpx_ws.AsyncWebSocketClient(client, session_class=_QuietSession)
-        upgrade = websockets.connect(url, extensions=sockets.extensions)
+    async def receive(self) -> Sequence[str]:
+        self._raise_if_ended()
+        if self._receiving:
+            raise LMStudioRuntimeError(
+                "another task already receives from this connection; one task receives"
+            )
+        self._receiving = True
         try:
-            with anyio.fail_after(self._connect_timeout):
-                try:
-                    session = await upgrade.__aenter__()
-                except anyio.get_cancelled_exc_class():
-                    await sockets.aclose()
-                    raise
-        except Exception as exc:
-            if self._closed:
-                raise _closed_error() from exc
-            from lmstudio_async._transport._connect_failure import connect_failure, without_traces
-
-            message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
-            raise LMStudioUnreachableError(message) from without_traces(exc)
-        transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
-        try:
-            _check_accept(url, session.response)
-            yield transport
+            while True:
+                frames = await self._read_some()
+                if self._closing:
+                    # Drop further messages, because aclose() waits only for the server's close frame.
+                    if self._broken is not None:
+                        self._raise_if_ended()
+                elif frames:
+                    return frames
+                else:
+                    self._raise_if_ended()
         finally:
-            await transport.aclose()
-            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
-                try:
-                    await upgrade.__aexit__(None, None, None)
-                except Exception:  # noqa: BLE001, S110 - a socket that cannot be closed properly is closed anyway
-                    pass
+            self._receiving = False
+            if self._released is not None:
+                self._released.set()
 
     async def aclose(self) -> None:
-        """Close the HTTP client that all connections share; open connections end. Idempotent."""
-        self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
-                await client.aclose()
+        if self._closing:
+            return
+        self._closing = True
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._close_timeout):
+                await self._say_goodbye()
+            if self._write_scope is not None:
+                self._write_scope.cancel()
+            with anyio.move_on_after(self._close_timeout):
+                await self._drop()
+        self._wake_senders()
 
-    async def _get_client(self) -> httpx.AsyncClient:
-        if self._closed:
-            raise _closed_error()
-        if self._client is None:
-            async with self._client_lock:
-                # Another task may have made it, or closed the connector, while this one waited.
-                if self._client is None:
-                    verify = await self._load_certificates()
-                    if self._closed:
-                        raise _closed_error()
-                    self._client = new_http_client(
-                        self._address,
-                        verify,
-                        timeout=self._connect_timeout,
-                        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                    )
-        return self._client
+    async def _say_goodbye(self) -> None:
+        """Send a close frame and wait for the server's, which the receiving task reads if there is one."""
+        if self._broken is not None:
+            return
+        self._append_event(CloseConnection(CloseReason.NORMAL_CLOSURE))
+        await self._flush()
+        while self._broken is None:
+            if self._receiving:
+                self._released = anyio.Event()
+                await self._released.wait()
+            else:
+                await self._read_some()
 
-    async def _load_certificates(self) -> ssl.SSLContext:
-        verify = self._verify
-        if isinstance(verify, ssl.SSLContext):
-            return verify
-        if not self._address.secure:
-            return no_certificates()
-        if verify is None:
-            return await anyio.to_thread.run_sync(httpx.create_ssl_context)
-        return await anyio.to_thread.run_sync(read_certificates, verify)
+    async def _read_some(self) -> list[str]:
+        """Read once, answer pings, check for silence, and return the messages. The end is stored, not raised."""
+        try:
+            data = await self._read(
+                self._ping_interval if self._ping_deadline is None else self._ping_timeout
+            )
+        except Exception as exc:  # noqa: BLE001 - after any error of the socket layers, the connection is lost
+            self._set_broken(f"the network failed ({_describe(exc)})", exc)
+            return []
+        if data is None:
+            await self._miss_the_peer()
+            return []
+        if not data:
+            self._set_broken("the server closed the socket without a close frame")
+            return []
+        self._ping_deadline = None
+        frames = self._reader.feed(data)
+        if self._reader.pings:
+            # A pong to the latest ping answers all pings before it (RFC 6455, 5.5.3), so that a flood costs nothing.
+            self._append_event(Pong(self._reader.pings[-1]))
+            self._reader.pings.clear()
+            await self._flush()
+        if self._reader.end is not None:
+            await self._answer_end(self._reader.end)
+        return frames
+
+    async def _read(self, seconds: float) -> bytes | None:
+        """Return the bytes that have arrived; empty at the end, None after that many seconds of silence."""
+        data = await self._bytes.read(seconds)
+        if not self._is_unwrapped:
+            # The inner stream can be used now, because the data that came with the upgrade has been read.
+            self._is_unwrapped = True
+            self._bytes = stream_under(self._stream) or self._bytes
+        return data
+
+    async def _miss_the_peer(self) -> None:
+        """Send a ping to a silent server, or drop the connection if the last ping was not answered."""
+        if self._ping_deadline is not None and not stood_still_since(self._ping_deadline):
+            silence = self._ping_interval + self._ping_timeout
+            self._set_broken(f"the server was silent for {silence:g} seconds and did not answer a ping")
+            await self._drop()
+            return
+        self._ping_deadline = anyio.current_time() + self._ping_timeout
+        self._append_event(Ping(b"lmstudio"))
+        await self._flush()
+
+    async def _answer_end(self, end: FrameEnd) -> None:
+        """Send this side's close frame, and store the end."""
+        if end.by_peer:
+            reason = f": {printable(end.reason)}" if end.reason else ""
+            said = f"the server closed it with code {end.code}{reason}"
+        else:
+            said = f"the server broke the websocket protocol: {printable(end.reason)} (code {end.code})"
+        code = CloseReason.PROTOCOL_ERROR
+        if end.by_peer:
+            # 1005 stands for "no code was sent" and must not be sent itself.
+            code = CloseReason.NORMAL_CLOSURE
+        elif end.code in CloseReason.__members__.values():
+            code = CloseReason(end.code)
+        self._append_event(CloseConnection(code))
+        await self._flush()
+        self._set_broken(said)
+        if not self._closing:
+            await self._drop()
+
+    def _append_event(self, event: Event) -> None:
+        """Queue a control frame, unless the close frame was sent already."""
+        state = self._connection.state
+        if state is ConnectionState.OPEN or (
+            state is ConnectionState.REMOTE_CLOSING and isinstance(event, CloseConnection)
+        ):
+            self._append(bytes(self._connection.send(event)))
+
+    def _append(self, data: bytes) -> None:
+        self._out.append(data)
+        self._out_bytes += len(data)
+
+    async def _flush(self) -> None:
+        """Write until the queue is empty, other tasks' frames included. A failure is stored, not raised.
+
+        Shielded, because a cancelled sender must not leave half a frame on the wire; bounded by the time for which
+        the server may leave its socket unread.
+        """
+        if not self._out or self._write_scope is not None or self._broken is not None:
+            return
+        with anyio.CancelScope(shield=True) as scope:
+            self._write_scope = scope
+            try:
+                while self._out:
+                    data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+                    self._out.clear()
+                    self._out_bytes = 0
+                    self._wake_senders()
+                    await self._write(data, scope)
+            except BaseException as exc:
+                # asyncio's own cancellation passes through shields, and how much was written is unknown after it.
+                reason = f"a write failed ({_describe(exc)})"
+                if scope.cancel_called:
+                    reason = f"the server did not read the sent data for {self._write_timeout:g} seconds"
+                self._set_broken(reason, exc)
+                # This also ends the wait of a receiving task.
+                await self._drop()
+                if not isinstance(exc, Exception):
+                    raise
+            finally:
+                self._write_scope = None
+
+    async def _write(self, data: bytes, scope: anyio.CancelScope) -> None:
+        if len(data) <= _WRITE_BYTES:
+            scope.deadline = anyio.current_time() + self._write_timeout
+            await self._bytes.write(data)
+            return
+        view = memoryview(data)
+        for at in range(0, len(data), _WRITE_BYTES):
+            scope.deadline = anyio.current_time() + self._write_timeout
+            await self._bytes.write(bytes(view[at : at + _WRITE_BYTES]))
+
+    async def _drop(self) -> None:
+        """Close the socket."""
+        if self._broken is None:
+            self._broken = "it was dropped"
+        with anyio.move_on_after(self._close_timeout, shield=True):
+            try:
+                await self._stream.aclose()
+            except Exception:  # noqa: BLE001, S110 - it is gone either way
+                pass
+
+    def _set_broken(self, reason: str, cause: BaseException | None = None) -> None:
+        # The first reason is the cause of the others.
+        if self._broken is None:
+            self._broken, self._cause = reason, cause
+        self._out.clear()
+        self._out_bytes = 0
+        self._wake_senders()
+
+    def _wake_senders(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def _raise_if_ended(self) -> None:
+        if self._closing:
+            raise LMStudioConnectionClosedError(f"the connection to {self._url} was closed by this program")
+        if self._broken is not None:
+            raise LMStudioConnectionBrokenError(
+                f"the connection to {self._url} was lost: {self._broken}"
+            ) from self._cause
 
 
-class _QuietSession(httpx_ws.AsyncWebSocketSession):
-    """Holds the pieces of an upgraded connection and starts none of httpx-ws's background tasks.
-
-    The background tasks cost a hundred microseconds per frame, and wrap exceptions that leave their block in a group.
-    """
-
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        yield self
-
-
-def _closed_error() -> LMStudioConnectionClosedError:
-    return LMStudioConnectionClosedError("this client was closed by this program; make a new one")
-
-
-def _check_accept(url: str, response: httpx.Response | None) -> None:
-    """Check that a websocket server accepted this handshake, and not a program that repeats an earlier response."""
-    if response is None:
-        return
-    key = response.request.headers["sec-websocket-key"].encode()
-    expected = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID).digest()).decode()  # noqa: S324
-    if response.headers.get("sec-websocket-accept", "").strip() != expected:
-        from lmstudio_async._transport._connect_failure import not_a_websocket_server
-
-        raise LMStudioUnreachableError(not_a_websocket_server(url))
+def _describe(exc: BaseException) -> str:
+    return printable(str(exc), 300) or type(exc).__name__

@@ -23,29 +23,31 @@ from lmstudio_async._protocol._errors import only_one
 from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
-from lmstudio_async.embedded._clients import Client, Clients
-from lmstudio_async.embedded._embedding_names import EmbeddingNames
+from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
+from lmstudio_async.embedded._catalog._models_folder import default_models_folder
+from lmstudio_async.embedded._connections._clients import Client, Clients
+from lmstudio_async.embedded._connections._logs import Logs
+from lmstudio_async.embedded._connections._origins import Origins
 from lmstudio_async.embedded._limits import ServerLimits
-from lmstudio_async.embedded._logs import Logs
-from lmstudio_async.embedded._models_folder import default_models_folder
-from lmstudio_async.embedded._origins import Origins
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
-    from lmstudio_async.embedded._catalog import Catalog
-    from lmstudio_async.embedded._hardware import Hardware
-    from lmstudio_async.embedded._instances import Instances
-    from lmstudio_async.embedded._repository import RepositoryHandlers
+    from lmstudio_async.embedded._catalog._catalog import Catalog
+    from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
+    from lmstudio_async.embedded._instances._registry import Instances
+    from lmstudio_async.embedded._machine._hardware import Hardware
 
 __all__ = ["EmbeddedServer"]
 
-#: The modules with the handlers of a namespace. Handlers of the other namespaces are in `_misc`.
+#: The modules with the handlers of a namespace. All endpoints of ``plugins`` are refused.
 _HANDLERS = {
-    "llm": "embedded._predict",
-    "embedding": "embedded._models",
-    "files": "embedded._files",
-    "repository": "embedded._repository",
-    "runtime": "embedded._runtime",
+    "llm": "embedded._handlers._llm_handlers",
+    "embedding": "embedded._handlers._model_handlers",
+    "files": "embedded._handlers._files_handlers",
+    "repository": "embedded._handlers._repository_handlers",
+    "runtime": "embedded._handlers._runtime_handlers",
+    "system": "embedded._handlers._system_handlers",
+    "diagnostics": "embedded._handlers._diagnostics_handlers",
 }
 
 
@@ -208,9 +210,9 @@ class EmbeddedServer:
         """
         self._check_not_running()
         models_folder = await anyio.to_thread.run_sync(self._look_around)
-        from lmstudio_async.embedded._catalog import Catalog
-        from lmstudio_async.embedded._instances import Instances
-        from lmstudio_async.embedded._pulse import Pulse
+        from lmstudio_async.embedded._catalog._catalog import Catalog
+        from lmstudio_async.embedded._engine._pulse import Pulse
+        from lmstudio_async.embedded._instances._registry import Instances
 
         catalog = Catalog(models_folder, self._embedding_names)
         instances = Instances(
@@ -280,7 +282,7 @@ class EmbeddedServer:
         if running is None:
             await transport.aclose()
             return
-        from lmstudio_async.embedded._connection import Connection
+        from lmstudio_async.embedded._connections._connection import Connection
 
         with anyio.CancelScope() as scope:
             running.served.add(scope)
@@ -291,10 +293,10 @@ class EmbeddedServer:
 
     def _look_around(self) -> Path:
         """Return the models folder. In the same thread, import the server, and fill caches that are read from files."""
-        import lmstudio_async.embedded._connection
-        import lmstudio_async.embedded._instances  # noqa: F401
-        from lmstudio_async.embedded._engine_spec import default_threads
-        from lmstudio_async.embedded._load_config import may_lock_all_memory
+        import lmstudio_async.embedded._connections._connection
+        import lmstudio_async.embedded._instances._registry  # noqa: F401
+        from lmstudio_async.embedded._engine._engine_spec import default_threads
+        from lmstudio_async.embedded._instances._load_config import may_lock_all_memory
         from lmstudio_async.embedded._versions import engine_version, package_version
 
         for find in (default_threads, engine_version, may_lock_all_memory, package_version):
@@ -308,34 +310,36 @@ class EmbeddedServer:
         return self._running
 
     async def _handlers(self, namespace: str, client: Client) -> object:
-        await preload(_HANDLERS.get(namespace, "embedded._misc"))
+        if namespace not in _HANDLERS:
+            return None
+        await preload(_HANDLERS[namespace])
         running = self._state
-        if namespace == "llm":
-            from lmstudio_async.embedded._predict import LlmHandlers
-
-            return LlmHandlers(running.instances, client, self._logs)
-        if namespace == "repository":
-            return running.repository
-        if namespace == "runtime":
-            from lmstudio_async.embedded._runtime import RuntimeHandlers
-
-            return RuntimeHandlers(running.hardware)
-        if namespace == "embedding":
-            from lmstudio_async.embedded._models import EmbeddingHandlers
-
-            return EmbeddingHandlers(running.instances)
-        if namespace == "files":
-            from lmstudio_async.embedded._files import FileHandlers
-
-            return FileHandlers(self._clients, client, running.instances)
-        from lmstudio_async.embedded import _misc
-
         match namespace:
+            case "llm":
+                from lmstudio_async.embedded._handlers._llm_handlers import LlmHandlers
+
+                return LlmHandlers(running.instances, client, self._logs)
+            case "embedding":
+                from lmstudio_async.embedded._handlers._model_handlers import EmbeddingHandlers
+
+                return EmbeddingHandlers(running.instances)
+            case "files":
+                from lmstudio_async.embedded._handlers._files_handlers import FileHandlers
+
+                return FileHandlers(self._clients, client, running.instances)
+            case "repository":
+                return running.repository
+            case "runtime":
+                from lmstudio_async.embedded._handlers._runtime_handlers import RuntimeHandlers
+
+                return RuntimeHandlers(running.hardware)
             case "system":
-                return _misc.SystemHandlers(running.catalog, self._logs)
-            case "diagnostics":
-                return _misc.DiagnosticsHandlers(self._logs)
-        return None
+                from lmstudio_async.embedded._handlers._system_handlers import SystemHandlers
+
+                return SystemHandlers(running.catalog, self._logs)
+        from lmstudio_async.embedded._handlers._diagnostics_handlers import DiagnosticsHandlers
+
+        return DiagnosticsHandlers(self._logs)
 
 
 class _Running:
@@ -351,14 +355,14 @@ class _Running:
     @cached_property
     def hardware(self) -> Hardware:
         """The hardware of this machine."""
-        from lmstudio_async.embedded._hardware import Hardware
+        from lmstudio_async.embedded._machine._hardware import Hardware
 
         return Hardware()
 
     @cached_property
     def repository(self) -> RepositoryHandlers:
         """The handlers of ``repository``. All clients have the same ones, because they share downloads."""
-        from lmstudio_async.embedded._repository import RepositoryHandlers
+        from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
 
         return RepositoryHandlers(self.catalog, self.hardware, self.task_group)
 

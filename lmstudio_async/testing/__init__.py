@@ -18,6 +18,6 @@ from lmstudio_async.testing._chat_templates import HERMES as HERMES
 from lmstudio_async.testing._chat_templates import THINKING as THINKING
 from lmstudio_async.testing._models_folder import ModelsFolder as ModelsFolder
 from lmstudio_async.testing._models_folder import tool_call as tool_call
-from lmstudio_async.testing._serving import served as served
+from lmstudio_async.testing._served import served as served
 
 __all__ = ["CHATML", "HERMES", "THINKING", "ModelsFolder", "served", "tool_call"]

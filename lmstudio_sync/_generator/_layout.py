@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ._rules import FACADE
 
-__all__ = ["assemble", "do_not_edit", "fold", "order", "quoted", "split"]
+__all__ = ["WIDTH", "assemble", "do_not_edit", "fold", "order", "quoted", "split"]
 
 WIDTH = 110
 

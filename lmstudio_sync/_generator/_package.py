@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from ._classes import Writer
-from ._layout import assemble, do_not_edit, fold, order, split
+from ._layout import WIDTH, assemble, do_not_edit, fold, order, split
 from ._prose import Prose
 from ._reading import Method, Module
 from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, blocking
@@ -111,8 +111,14 @@ def package(init: Module, home: Mapping[str, str]) -> str:
     own = {name: f"{FACADE}.{module}" for module, found in places.items() for name in found}
     origins = {name: own.get(name) or init.origins[names[name]] for name in [*names, *own]}
     typed = sorted(origins, key=lambda name: (origins[name], order(name)))
-    lines = [f"    from {origins[name]} import {name} as {name}" for name in typed]
+    lines = [line for name in typed for line in export(origins[name], name)]
     return PACKAGE.format(note="\n".join(do_not_edit(f"{CORE}/__init__.py")), imports="\n".join(lines))
+
+
+def export(origin: str, name: str) -> list[str]:
+    """Write the import that makes a name public, as ruff would fold it."""
+    line = f"    from {origin} import {name} as {name}"
+    return [line] if len(line) <= WIDTH else [f"    from {origin} import (", f"        {name} as {name},", "    )"]
 
 
 def twins(home: Mapping[str, str]) -> str:

@@ -50,7 +50,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     def find(name: str) -> ModuleSpec | None:
         return None if name in hidden else find_spec(name)
 
-    monkeypatch.setattr("lmstudio_async.embedded._extra.find_spec", find)
+    monkeypatch.setattr("lmstudio_async.embedded._requirements.find_spec", find)
     monkeypatch.setattr("lmstudio_async._cli._stage.find_spec", find)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected

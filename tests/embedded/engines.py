@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineSpec
+from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, EngineSpec
 from tests.processes import workers
 
 __all__ = ["CHAT", "loaded", "nothing_left_behind", "said", "spec", "why_it_fails"]

@@ -22,8 +22,8 @@ from lmstudio_async._wire._models import (
     Resolved,
 )
 from lmstudio_async._wire._struct import WireObject
-from lmstudio_async.embedded._catalog import Catalog
-from lmstudio_async.embedded._instances import Domain, Instance, Instances
+from lmstudio_async.embedded._catalog._catalog import Catalog
+from lmstudio_async.embedded._instances._registry import Domain, Instance, Instances
 from lmstudio_async.errors import (
     LMStudioServerError,
 )

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._call_candidate import CallCandidate
-from lmstudio_async.embedded._call_finder import (
+from lmstudio_async.embedded._prediction._call_candidate import CallCandidate
+from lmstudio_async.embedded._prediction._call_finder import (
     BrokenCall,
     CallArguments,
     CallEnd,
@@ -21,7 +21,7 @@ from lmstudio_async.embedded._call_finder import (
     CallName,
     Found,
 )
-from lmstudio_async.embedded._call_object import Verdict
+from lmstudio_async.embedded._prediction._call_object import Verdict
 
 ADD: dict[str, Any] = {
     "name": "add",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
 from lmstudio_async.errors import LMStudioDomainMismatchError, LMStudioModelNotFoundError
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._default_tools import RequestScanner, with_tools
+from lmstudio_async.embedded._prediction._default_tools import RequestScanner, with_tools
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ADD, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, query, stack, text_of

@@ -19,7 +19,7 @@ from lmstudio_async._wire._plan import (
 from lmstudio_async._wire._repository import DownloadOption
 from lmstudio_async._wire._struct import Unknown
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._plan import Plan
+from lmstudio_async.embedded._hub._download_plan import Plan
 from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub

@@ -12,8 +12,8 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine
-from lmstudio_async.embedded._engine_spec import EngineSpec
+from lmstudio_async.embedded._engine._engine import Engine
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, ask, begin, checked, first_fragment
 from tests.embedded.engines import nothing_left_behind
@@ -402,7 +402,7 @@ async def test_a_model_whose_engine_cannot_be_restarted_is_unloaded_with_an_erro
 ) -> None:
     await ask(client, "tiny")
     (instance,) = server._state.instances.loaded()
-    monkeypatch.setattr("lmstudio_async.embedded._engine_process.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("lmstudio_async.embedded._engine._worker_process.sys.executable", "/nowhere/python")
     with pytest.raises(Refused, match="could not be started again"):
         await ask(client, "tiny", DRAFTED)
     with anyio.fail_after(20):

@@ -11,9 +11,9 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._catalog import Catalog
-from lmstudio_async.embedded._embedding_names import EmbeddingNames
-from lmstudio_async.embedded._engine import EngineFailure
+from lmstudio_async.embedded._catalog._catalog import Catalog
+from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
+from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError, LMStudioValueError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import loaded

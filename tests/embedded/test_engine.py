@@ -16,9 +16,14 @@ from typing import Any
 import anyio
 import pytest
 
-from lmstudio_async.embedded import _worker
-from lmstudio_async.embedded._engine import Engine, EngineFailure, EngineRequestError, worker_instructions
-from lmstudio_async.embedded._worker import Ready, read_event
+from lmstudio_async.embedded._engine import _worker
+from lmstudio_async.embedded._engine._engine import (
+    Engine,
+    EngineFailure,
+    EngineRequestError,
+    worker_instructions,
+)
+from lmstudio_async.embedded._engine._worker import Ready, read_event
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
 from tests.images import png
@@ -266,7 +271,7 @@ async def test_a_server_that_is_killed_leaves_no_worker(models: ModelsFolder, mo
     model = models.add_llm("a/b/c.gguf", padding_mb=96)
     script = f"""
 import anyio, pathlib, sys
-from lmstudio_async.embedded._engine import Engine, EngineSpec
+from lmstudio_async.embedded._engine._engine import Engine, EngineSpec
 def on_progress(fraction):
     if fraction >= {0.1 if moment == "reading the file" else 1.0}:
         print("now", flush=True)

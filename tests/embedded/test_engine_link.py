@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._engine_link import Link, LinkBroken, _Chunks
+from lmstudio_async.embedded._engine._engine_http import Link, LinkBroken, _Chunks
 
 pytestmark = pytest.mark.anyio
 

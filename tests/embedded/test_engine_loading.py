@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lmstudio_async.embedded._engine import Engine, EngineFailure, default_threads
+from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, default_threads
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import loaded, nothing_left_behind, said, spec, why_it_fails
 

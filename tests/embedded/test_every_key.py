@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from lmstudio_async._wire._kv import KEYS, check, default
-from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._draft import with_draft
-from lmstudio_async.embedded._load_config import plan_load
-from lmstudio_async.embedded._sampling import read_sampling
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._instances._draft import with_draft
+from lmstudio_async.embedded._instances._load_config import plan_load
+from lmstudio_async.embedded._prediction._sampling import read_sampling
 from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import checked

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._passages import Passage, cut
+from lmstudio_async.embedded._documents._passages import Passage, cut
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import Json, RawClient, Refused, connected
 

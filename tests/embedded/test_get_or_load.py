@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 import lmstudio_async as lms
-import lmstudio_async.embedded._instances as instances_module
+import lmstudio_async.embedded._instances._registry as instances_module
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
     GetOrLoadCreation,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._gguf import GgufArray, GgufError, read_header
+from lmstudio_async.embedded._catalog._gguf import GgufArray, GgufError, read_header
 from lmstudio_async.testing._gguf_writer import Metadata, gguf_bytes, write_gguf
 from lmstudio_async.testing._tiny_models import BrokenKind, write_broken, write_embedding, write_llm
 

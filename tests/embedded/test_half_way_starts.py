@@ -15,7 +15,7 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._failures import explain
+from lmstudio_async.embedded._engine._engine_errors import explain
 from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from tests.processes import needs_proc, workers

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lmstudio_async.embedded._hub import Hub
-from lmstudio_async.embedded._hub_models import models_of
+from lmstudio_async.embedded._hub._hub import Hub
+from lmstudio_async.embedded._hub._hub_models import models_of
 from tests.embedded.local_hub import LocalHub, Repository
 
 TINY = "acme/tiny-GGUF"

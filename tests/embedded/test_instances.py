@@ -25,7 +25,7 @@ from lmstudio_async._wire._models import (
     Resolved,
 )
 from lmstudio_async._wire._struct import Unknown, read, write
-from lmstudio_async.embedded._instances import Domain, Instance
+from lmstudio_async.embedded._instances._registry import Domain, Instance
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
     LMStudioIdentifierInUseError,

@@ -12,7 +12,7 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
-import lmstudio_async.embedded._instances as instances_module
+import lmstudio_async.embedded._instances._registry as instances_module
 from lmstudio_async._wire._models import (
     LoadModelCreation,
     ModelQuery,
@@ -20,7 +20,7 @@ from lmstudio_async._wire._models import (
     QuerySpecifier,
 )
 from lmstudio_async._wire._struct import WireObject
-from lmstudio_async.embedded._instances import Instance, Instances
+from lmstudio_async.embedded._instances._registry import Instance, Instances
 from lmstudio_async.errors import (
     LMStudioInstanceUnloadedError,
     LMStudioModelNotFoundError,

@@ -9,7 +9,7 @@ import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._json_bounds import size_problem
+from lmstudio_async.embedded._prediction._json_bounds import size_problem
 from lmstudio_async.testing import ModelsFolder, served
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 import lmstudio_sync as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._json_grammar import json_grammar
+from lmstudio_async.embedded._prediction._json_grammar import json_grammar
 from lmstudio_async.testing import ModelsFolder, served
 from tests.soak import bounded
 

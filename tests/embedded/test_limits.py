@@ -13,14 +13,14 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from lmstudio_async._protocol._serving import authentication
+from lmstudio_async._protocol._server_side import authentication
 from lmstudio_async._transport import memory_pair
 from lmstudio_async._wire._diagnostics import LogEvent, LogPacket
 from lmstudio_async._wire._struct import read
 from lmstudio_async._wire._system import NotifyParameter
 from lmstudio_async.embedded import EmbeddedServer, ServerLimits
-from lmstudio_async.embedded._clients import Clients
-from lmstudio_async.embedded._connection import Channel, Connection
+from lmstudio_async.embedded._connections._clients import Clients
+from lmstudio_async.embedded._connections._connection import Channel, Connection
 from lmstudio_async.errors import LMStudioValueError, LMStudioWebsocketError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass

@@ -10,12 +10,12 @@ import anyio
 import attrs
 import pytest
 
-import lmstudio_async.embedded._load_config as load_config_module
+import lmstudio_async.embedded._instances._load_config as load_config_module
 from lmstudio_async._wire._kv import KEYS, check, default
-from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._engine import Engine
-from lmstudio_async.embedded._engine_spec import EngineSpec, default_threads
-from lmstudio_async.embedded._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._engine._engine import Engine
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec, default_threads
+from lmstudio_async.embedded._instances._load_config import LoadPlan, draft_model_key, plan_load
 from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
 from lmstudio_async.testing import ModelsFolder
 

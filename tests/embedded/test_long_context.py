@@ -10,9 +10,9 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._catalog import Catalog
-from lmstudio_async.embedded._engine import Engine, EngineSpec
-from lmstudio_async.embedded._load_config import plan_load
+from lmstudio_async.embedded._catalog._catalog import Catalog
+from lmstudio_async.embedded._engine._engine import Engine, EngineSpec
+from lmstudio_async.embedded._instances._load_config import plan_load
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.attentive_models import add_attentive_llm
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
-from lmstudio_async.embedded._control_groups import MemoryGroup, cpu_quota, memory_groups
-from lmstudio_async.embedded._main_memory import available_memory, total_memory
+from lmstudio_async.embedded._machine._control_groups import MemoryGroup, cpu_quota, memory_groups
+from lmstudio_async.embedded._machine._main_memory import available_memory, total_memory
 
 MB = 10**6
 # Control groups of version 1 have this limit if they have none.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lmstudio_async._wire._usage import MemoryEstimate
-from lmstudio_async.embedded._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._engine import Engine, EngineSpec
-from lmstudio_async.embedded._memory import estimate
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._engine._engine import Engine, EngineSpec
+from lmstudio_async.embedded._instances._memory_estimate import estimate
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import CHAT, loaded
 from tests.processes import needs_proc

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_async.embedded._catalog import Catalog
+from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.testing import ModelsFolder
 
 TINY_Q4 = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"

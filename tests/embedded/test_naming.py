@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmstudio_async.embedded._naming import (
+from lmstudio_async.embedded._catalog._naming import (
     base_key,
     display_name,
     is_sound_key,

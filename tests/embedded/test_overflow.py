@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine, EngineStream
+from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._chat_templates import GEMMA
 from tests.embedded.asking import PREFIX, ask, checked, message, need, user

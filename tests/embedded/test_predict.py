@@ -13,8 +13,8 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._chat import messages_of
-from lmstudio_async.embedded._engine import Engine
+from lmstudio_async.embedded._engine._engine import Engine
+from lmstudio_async.embedded._prediction._template_messages import messages_of
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -94,7 +94,7 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
 async def test_the_server_repeats_the_progress_while_the_engine_is_silent(
     server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._connection._SILENCE_SECONDS", 0.03)
+    monkeypatch.setattr("lmstudio_async.embedded._connections._connection._SILENCE_SECONDS", 0.03)
     async with connected(server) as raw:
         await client.load("tiny")
         (instance,) = server._state.instances.loaded()
@@ -296,7 +296,7 @@ async def test_a_long_history_of_one_client_does_not_delay_another_client(
         assert len(history["messages"]) == 1 or answered.wait(30)
         return messages_of(history, *arguments, **options)
 
-    monkeypatch.setattr("lmstudio_async.embedded._predict.messages_of", convert)
+    monkeypatch.setattr("lmstudio_async.embedded._handlers._llm_handlers.messages_of", convert)
     async with connected(server) as other:
         channel = await begin(client, "tiny", {"contextOverflowPolicy": "rollingWindow"}, *turns)
         await anyio.wait_all_tasks_blocked()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from lmstudio_async.embedded._pulse import Pulse
+from lmstudio_async.embedded._engine._pulse import Pulse
 from tests.processes import needs_proc
 
 #: The id of no process.

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lmstudio_async._wire._models import LoadModelCreation, Progress
 from lmstudio_async._wire._struct import WireObject
-from lmstudio_async.embedded._instances import Instance, Instances
+from lmstudio_async.embedded._instances._registry import Instance, Instances
 from lmstudio_async.errors import LMStudioError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.registry import get, running, three_models

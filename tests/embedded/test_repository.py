@@ -17,9 +17,9 @@ from lmstudio_async import (
     LMStudioServerError,
 )
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._hardware import Hardware, Memory
-from lmstudio_async.embedded._hub import HubFile, Listing
-from lmstudio_async.embedded._hub_models import HubModelName, download_options, models_of
+from lmstudio_async.embedded._hub._hub import HubFile, Listing
+from lmstudio_async.embedded._hub._hub_models import HubModelName, download_options, models_of
+from lmstudio_async.embedded._machine._hardware import Hardware, Memory
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import Refused, connected
 

@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 import lmstudio_async as lms
-from lmstudio_async.embedded import EmbeddedServer, _token_stream
-from lmstudio_async.embedded._sampling import read_sampling
+from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._prediction import _token_stream
+from lmstudio_async.embedded._prediction._sampling import read_sampling
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.attentive_models import add_attentive_llm
 

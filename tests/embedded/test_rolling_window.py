@@ -13,7 +13,7 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async._config._types import ContextOverflowPolicy
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine, EngineStream
+from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import THINKING, ModelsFolder
 from tests.embedded.asking import PREFIX, checked
 from tests.embedded.channel_model import add_with_channels

@@ -11,8 +11,8 @@ import pytest
 
 from lmstudio_async._wire._runtime import AllEngines, EngineSpecifier, SuperJson
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._hardware import Cpu, Gpu, Hardware, Processors
-from lmstudio_async.embedded._runtime import RuntimeHandlers
+from lmstudio_async.embedded._handlers._runtime_handlers import RuntimeHandlers
+from lmstudio_async.embedded._machine._hardware import Cpu, Gpu, Hardware, Processors
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 from tests.embedded.raw_client import RawClient, Refused, connected

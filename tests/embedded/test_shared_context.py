@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import lmstudio_async as lms
 from lmstudio_async import LlmPredictionConfigDict
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine import Engine, EngineStream
+from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS
 from tests.embedded.channel_model import add_with_channels

@@ -16,7 +16,8 @@ import pytest
 from starlette.types import Message
 from wsproto.connection import Connection
 
-from lmstudio_async.embedded import EmbeddedServer, ServerLimits, _sockets, create_app
+from lmstudio_async.embedded import EmbeddedServer, ServerLimits, create_app
+from lmstudio_async.embedded._http import _socket_limits
 from lmstudio_async.testing import served
 from tests.embedded.sockets import (
     CREDENTIALS,
@@ -207,7 +208,7 @@ def test_a_flood_of_frames_is_parsed_in_many_turns_of_the_event_loop(
         receive_data(self, data)
 
     with raw_websocket(address) as connection:
-        monkeypatch.setattr(_sockets, "_TURN_SECONDS", 0)
+        monkeypatch.setattr(_socket_limits, "_TURN_SECONDS", 0)
         monkeypatch.setattr(Connection, "receive_data", receive)
         connection.sendall(frame(b"", fin=False) + frame(b"", 0, fin=False) * 20_000 + frame(b"end", 9))
         assert read_frame(connection) == (10, b"end")

@@ -14,8 +14,8 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer, ServerLimits
-from lmstudio_async.embedded._engine_process import WorkerProcess
-from lmstudio_async.embedded._pulse import Pulse, _Signs
+from lmstudio_async.embedded._engine._pulse import Pulse, _Signs
+from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
@@ -44,7 +44,7 @@ def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> Non
         return _Signs.of(pid)
 
     monkeypatch.setattr(Pulse, "_look_at", look_at)
-    monkeypatch.setattr("lmstudio_async.embedded._engine_process._KILL_SECONDS", math.inf)
+    monkeypatch.setattr("lmstudio_async.embedded._engine._worker_process._KILL_SECONDS", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +222,8 @@ async def test_a_worker_that_cannot_be_killed_blocks_nothing(
         worker = instance.engine._worker
         await stop(worker.pid)
         with monkeypatch.context() as patch:
-            # For these waits alone: a busy machine takes longer to end a process that can be killed.
-            patch.setattr("lmstudio_async.embedded._engine_process._KILL_SECONDS", 0.05)
+            # This limit is for these waits only, because a busy machine takes longer to end a killed process.
+            patch.setattr("lmstudio_async.embedded._engine._worker_process._KILL_SECONDS", 0.05)
             patch.setattr(WorkerProcess, "kill", lambda _: None)
             with pytest.raises(LMStudioServerError, match="did not move"):
                 await llm.respond("hi")

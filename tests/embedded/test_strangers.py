@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async._wire._struct import write
-from lmstudio_async.embedded._catalog import Catalog
-from lmstudio_async.embedded._hub import HubFile, Listing
-from lmstudio_async.embedded._hub_models import models_of
-from lmstudio_async.embedded._instance import model_info
-from lmstudio_async.embedded._load_config import plan_load
-from lmstudio_async.embedded._memory import estimate
+from lmstudio_async.embedded._catalog._catalog import Catalog
+from lmstudio_async.embedded._hub._hub import HubFile, Listing
+from lmstudio_async.embedded._hub._hub_models import models_of
+from lmstudio_async.embedded._instances._instance import model_info
+from lmstudio_async.embedded._instances._load_config import plan_load
+from lmstudio_async.embedded._instances._memory_estimate import estimate
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._gguf_writer import Metadata, gguf_bytes

@@ -8,7 +8,7 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._thinking_switch import thinking_switch
+from lmstudio_async.embedded._templates._thinking_switch import thinking_switch
 from lmstudio_async.testing import CHATML, ModelsFolder
 
 #: Family -> the beginning of a template with the switch of the family; it prints "yes", "no" or nothing.

@@ -10,7 +10,7 @@ import pytest
 
 from lmstudio_async import AsyncClient, AsyncLLM, Chat
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._thoughts import SAMPLE, ThoughtForm, read_thought_form
+from lmstudio_async.embedded._templates._reasoning_tags import SAMPLE, ThoughtForm, read_thought_form
 from lmstudio_async.testing import ModelsFolder
 
 ENDING = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from lmstudio_async.embedded._token_budget import Reservation, TokenBudget
+from lmstudio_async.embedded._instances._token_budget import Reservation, TokenBudget
 
 
 @pytest.fixture

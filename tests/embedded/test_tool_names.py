@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._chat import ToolNames
+from lmstudio_async.embedded._prediction._template_messages import ToolNames
 from tests.soak import bounded
 
 names = st.lists(st.text("aAbB._-1", min_size=1, max_size=4), unique=True, max_size=6)

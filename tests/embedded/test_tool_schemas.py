@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import lmstudio_sync as lms
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._tool_schemas import loosened
+from lmstudio_async.embedded._prediction._tool_schemas import loosened
 from lmstudio_async.testing import HERMES, ModelsFolder, served, tool_call
 from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
 from tests.soak import bounded

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._engine_spec import EngineSpec
-from lmstudio_async.embedded._worker import (
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec
+from lmstudio_async.embedded._engine._worker import (
     Failed,
     Loading,
     ReadAhead,

@@ -18,7 +18,7 @@ import pytest
 
 from lmstudio_async._wire._models import Progress, Resolved
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack

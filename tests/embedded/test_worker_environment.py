@@ -8,7 +8,7 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._worker_environment import worker_environment
+from lmstudio_async.embedded._machine._worker_environment import worker_environment
 from lmstudio_async.testing import ModelsFolder
 from tests.processes import needs_proc, workers
 

@@ -15,7 +15,7 @@ from lmstudio_async import (
     LMStudioConnectionBrokenError,
     LMStudioUnreachableError,
 )
-from lmstudio_async import _loading as loading_module
+from lmstudio_async import _load as loading_module
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 from lmstudio_async import AsyncClient
-from lmstudio_async.embedded._engine_process import WorkerProcess
+from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from tests.processes import needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
@@ -24,7 +24,7 @@ PROGRAM = """
     import os, signal, sys
     import anyio
     from lmstudio_async import AsyncClient, EmbeddedServer
-    from lmstudio_async.embedded._engine_process import WorkerProcess
+    from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
     backend, where, what = sys.argv[1:]
 

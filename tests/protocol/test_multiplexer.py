@@ -16,6 +16,7 @@ from lmstudio_async import (
     LMStudioModelNotFoundError,
     LMStudioProtocolError,
 )
+from lmstudio_async._protocol._client_side import Multiplexer
 from lmstudio_async._protocol._endpoints.models import (
     COUNT_TOKENS,
     GET_MODEL_INFO,
@@ -23,7 +24,6 @@ from lmstudio_async._protocol._endpoints.models import (
     LOAD_MODEL,
     UNLOAD_MODEL,
 )
-from lmstudio_async._protocol._multiplexer import Multiplexer
 from lmstudio_async._wire._models import (
     Cancel,
     InstanceReferenceSpecifier,

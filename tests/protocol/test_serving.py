@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async._protocol import _serving
+from lmstudio_async._protocol import _server_side
 from lmstudio_async._protocol._errors import instance_unloaded
-from lmstudio_async._protocol._serving import Call, ChannelDropped, ChannelOpened, Packet, Serving
+from lmstudio_async._protocol._server_side import Call, ChannelDropped, ChannelOpened, Packet, Serving
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._models import Cancel, Progress
 from lmstudio_async._wire._runtime import AllEngines
@@ -55,7 +55,7 @@ def call(serving: Serving, endpoint: str, parameter: Any = None) -> Call:
 
 def test_credentials_are_read_only_if_they_are_right_in_every_way() -> None:
     right = {"authVersion": 1, "clientIdentifier": "a", "clientPasskey": "b"}
-    credentials = _serving.authentication(json.dumps(right))
+    credentials = _server_side.authentication(json.dumps(right))
     assert credentials is not None
     assert (credentials.client_identifier, credentials.client_passkey) == ("a", "b")
     for wrong in (
@@ -66,12 +66,12 @@ def test_credentials_are_read_only_if_they_are_right_in_every_way() -> None:
         [right],
         None,
     ):
-        assert _serving.authentication(json.dumps(wrong)) is None
+        assert _server_side.authentication(json.dumps(wrong)) is None
 
 
 def test_a_refusal_is_a_bare_text() -> None:
-    assert json.loads(_serving.verdict("no")) == {"success": False, "error": "no"}
-    assert _serving.verdict() == '{"success":true}'
+    assert json.loads(_server_side.verdict("no")) == {"success": False, "error": "no"}
+    assert _server_side.verdict() == '{"success":true}'
 
 
 def test_a_call_comes_with_its_parameter_read(serving: Serving) -> None:

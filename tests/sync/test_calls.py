@@ -72,7 +72,7 @@ def test_an_error_is_the_cores_and_shows_one_frame_of_the_bridge_at_most(client:
     with pytest.raises(lms.LMStudioModelNotFoundError) as caught:
         client.llm.load_new_instance("no-such-model")
     frames = [frame.filename.rpartition("/")[2] for frame in traceback.extract_tb(caught.value.__traceback__)]
-    assert frames[:2] == ["test_calls.py", "_models.py"]
+    assert frames[:2] == ["test_calls.py", "_model_namespace.py"]
     assert frames.count("_bridge.py") <= 1
     assert "_loop.py" not in frames
     assert caught.value.__context__ is None

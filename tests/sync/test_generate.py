@@ -82,7 +82,7 @@ def test_a_rule_that_matches_nothing_is_an_error() -> None:
     prose(next(iter(PROSE)))
     assert len(prose.unused) == len(PROSE) - 1
     sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "lmstudio_async").glob("*.py")}
-    sources["_loading.py"] = sources["_loading.py"].replace("await its handle", "wait for its handle")
+    sources["_load.py"] = sources["_load.py"].replace("await its handle", "wait for its handle")
     with pytest.raises(GenerateError, match="await its handle"):
         generator.generate(sources)
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_async.embedded._gguf import GgufArray, read_header
+from lmstudio_async.embedded._catalog._gguf import GgufArray, read_header
 from tests.templates.faults import case
 from tests.templates.scripted import write_scripted
 from tests.templates.vocabulary import Reference, add_vocabulary, references

@@ -147,7 +147,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._extra.find_spec", lambda name: None)
+    monkeypatch.setattr("lmstudio_async.embedded._requirements.find_spec", lambda name: None)
     what_to_install = r'pip install "lmstudio-async\[embedded\]"'
     with pytest.raises(LMStudioRuntimeError, match=what_to_install), served(EmbeddedServer(tmp_path)):
         pass

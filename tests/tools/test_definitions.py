@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from lmstudio_async import LMStudioValueError, ToolFunctionDef
-from lmstudio_async._tool_docs import parameter_docs
+from lmstudio_async._docstrings import parameter_docs
 from lmstudio_async._tools import PreparedTool, prepare_tools, result_text
 
 

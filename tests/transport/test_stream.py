@@ -10,7 +10,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from lmstudio_async._transport import WebSocketConnector, _link, parse_api_host
+from lmstudio_async._transport import WebSocketConnector, _websocket, parse_api_host
 from lmstudio_async._transport._asyncio_stream import AsyncioStream
 from lmstudio_async._transport._stream import WrappedStream
 from lmstudio_async.errors import LMStudioConnectionBrokenError
@@ -39,7 +39,7 @@ async def test_it_is_where_it_is_looked_for(connected: Connected, anyio_backend_
 async def test_without_it_httpcores_own_stream_does(
     connected: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_link, "stream_under", lambda _: None)
+    monkeypatch.setattr(_websocket, "stream_under", lambda _: None)
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await there_and_back(transport, server)

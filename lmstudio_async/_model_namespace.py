@@ -1,0 +1,450 @@
+"""Namespaces of models: list, load and unload them. Base classes of ``client.llm`` and ``client.embedding``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
+
+from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
+from lmstudio_async._callbacks import check_callback, tell
+from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
+from lmstudio_async._preload import preload
+from lmstudio_async._protocol._endpoints.models import (
+    ESTIMATE_MODEL_USAGE,
+    GET_MODEL_INFO,
+    GET_OR_LOAD,
+    LIST_LOADED,
+    LOAD_MODEL,
+    UNLOAD_MODEL,
+)
+from lmstudio_async._session import Session
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._load import AsyncLoadStream
+    from lmstudio_async._shared_load import SharedLoads
+    from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+    from lmstudio_async._wire._models import ModelQuery
+    from lmstudio_async._wire._usage import ModelUsage
+
+__all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
+
+HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
+InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+ModelT = TypeVar("ModelT", bound="ModelInfo")
+DownloadedT = TypeVar("DownloadedT", bound="AsyncDownloadedModel[Any, Any, Any]")
+ConfigT = TypeVar("ConfigT")
+
+ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
+"""Called with the progress of a load, from 0.0 to 1.0. May be plain or async; an exception in it ends the load."""
+
+_LIST_LOADED = LIST_LOADED.read_by(unread_infos)
+
+
+class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
+    """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
+
+    _domain: ClassVar[Literal["llm", "embedding"]]
+    # Modules that a handle of this kind needs. They are imported while the server loads the model.
+    _handle_modules: ClassVar[tuple[str, ...]]
+
+    def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
+        self._session = session
+        self._system = system
+        self._loads = loads
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_host={self._session.address!r})"
+
+    @abstractmethod
+    def _make_handle(self, info: ModelInstanceInfo | UnreadInfo) -> HandleT:
+        """Make a handle of this kind."""
+
+    @abstractmethod
+    def _make_downloaded(self, info: ModelInfo) -> DownloadedT:
+        """Make a downloaded model of this kind."""
+
+    async def model(
+        self,
+        model_key: str | None = None,
+        /,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Return a handle of a loaded instance of a model, or load one if there is none.
+
+        A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
+        for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
+
+        Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
+        early leaves the load to the others; if all of them end early, the load is cancelled.
+
+        :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
+            loading one.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: the handle.
+        :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            llm = await client.llm.model("llama-3.2-1b-instruct", ttl=3600)
+        """
+        await self._preload_loading(config)
+        if model_key is None:
+            return await self._any_loaded_model(device)
+        stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
+        return await self._loads.wait_for(stream, on_progress)
+
+    def model_stream(
+        self,
+        model_key: str,
+        /,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+    ) -> AsyncLoadStream[HandleT]:
+        """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
+
+        :param model_key: a model key, or the identifier of a loaded instance.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :return: the stream; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async with client.llm.model_stream("llama-3.2-1b-instruct") as loading:
+                async for progress in loading:
+                    print(progress.phase, progress.fraction)
+                llm = await loading.wait_for_result()
+        """
+        from lmstudio_async._load import AsyncLoadStream
+        from lmstudio_async._wire._models import GetOrLoadCreation
+
+        creation = GetOrLoadCreation(
+            identifier=check_name(model_key, "the model key"),
+            device_identifier=optional_name(device, "device"),
+            load_ttl_ms=ttl_to_ms(ttl),
+            load_config_stack=self._config_stack(config),
+        )
+        return AsyncLoadStream(self._session, GET_OR_LOAD, creation, self._make_handle)
+
+    async def load_new_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Load a new instance of a model, whether or not another one is loaded.
+
+        :param model_key: the model key.
+        :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: a handle of the new instance.
+        :raises LMStudioIdentifierInUseError: if another instance has this identifier.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            llama = await client.llm.load_new_instance("llama-3.2-1b-instruct")
+            another = await client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama", ttl=7200)
+        """
+        await self._preload_loading(config)
+        stream = self.load_new_instance_stream(
+            model_key, instance_identifier, ttl=ttl, config=config, device=device
+        )
+        return await _watch(stream, on_progress)
+
+    def load_new_instance_stream(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+    ) -> AsyncLoadStream[HandleT]:
+        """Load a new instance like `load_new_instance`, as a stream.
+
+        :param model_key: the model key.
+        :param instance_identifier: the new instance's name; None lets the server choose one (``key``, ``key:2``, ...).
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :return: the stream; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async with client.llm.load_new_instance_stream("qwen3-4b", "second-qwen") as loading:
+                async for progress in loading:
+                    print(progress.phase, progress.fraction)
+                qwen = await loading.wait_for_result()
+        """
+        from lmstudio_async._load import AsyncLoadStream
+        from lmstudio_async._wire._models import LoadModelCreation
+
+        creation = LoadModelCreation(
+            model_key=check_name(model_key, "the model key"),
+            identifier=optional_name(instance_identifier, "the instance identifier"),
+            device_identifier=optional_name(device, "device"),
+            ttl_ms=ttl_to_ms(ttl),
+            load_config_stack=self._config_stack(config),
+        )
+        return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
+
+    async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
+        """Unload an instance by its identifier, without a handle.
+
+        :param model_identifier: the instance's identifier (which is the model key, unless another was chosen).
+        :param device: identifier of the LM Link device that runs it; None leaves it to the server.
+        :raises LMStudioModelNotFoundError: if no instance has this identifier.
+        :raises LMStudioValueError: if it is not an identifier.
+
+        ::
+
+            await client.llm.unload("second-llama")
+        """
+        if hasattr(model_identifier, "unload"):
+            raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
+        await preload("_wire._models")
+        from lmstudio_async._wire._models import UnloadModelParameter
+
+        parameter = UnloadModelParameter(
+            identifier=check_name(model_identifier, "the identifier"),
+            device_identifier=optional_name(device, "device"),
+        )
+        await self._session.call(UNLOAD_MODEL, parameter)
+
+    async def list_loaded(self) -> Sequence[HandleT]:
+        """List the loaded instances.
+
+        :return: their handles, each with the info that the server sent.
+
+        ::
+
+            for llm in await client.llm.list_loaded():
+                print(llm.identifier, llm.info.ttl)
+        """
+        infos = await self._session.call(_LIST_LOADED)
+        return [self._make_handle(info) for info in infos if info.type == self._domain]
+
+    async def list_downloaded(self) -> Sequence[DownloadedT]:
+        """List the downloaded models.
+
+        :return: the models, each with the info that the server sent.
+
+        ::
+
+            for model in await client.llm.list_downloaded():
+                print(model.model_key, model.info.size_bytes)
+        """
+        await preload("_protocol._endpoints.system", "_wire._infos")
+        from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
+
+        infos = await self._system.call(LIST_DOWNLOADED_MODELS)
+        return [self._make_downloaded(info) for info in infos if info.type == self._domain]
+
+    async def get_model_info(
+        self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None
+    ) -> InfoT:
+        """Request info about a loaded instance.
+
+        :param model_specifier: its identifier, a `ModelQuery`, or a query as a dict.
+        :param device: identifier of the LM Link device that runs it; None leaves it to the server.
+        :return: the info.
+        :raises LMStudioModelNotFoundError: if no loaded instance matches.
+
+        ::
+
+            info = await client.llm.get_model_info("second-llama")
+        """
+        await preload("_specifiers", "_wire._infos", "_wire._models")
+        from lmstudio_async._specifiers import to_specifier
+        from lmstudio_async._wire._models import GetModelInfoParameter
+
+        specifier = to_specifier(model_specifier, device)
+        info = await self._session.call(
+            GET_MODEL_INFO, GetModelInfoParameter(specifier=specifier, throw_if_not_found=True)
+        )
+        if info is None:
+            from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
+
+            raise error_from_wire(no_model_matching({}, ()).server_error, GET_MODEL_INFO.label)
+        return cast("InfoT", info)
+
+    async def estimate_resources(
+        self, model_key: str, config: ConfigT | None = None, *, device: str | None = None
+    ) -> ModelUsage:
+        """Estimate how much memory a model would take, without loading it. Older servers do not support this.
+
+        :param model_key: the model key.
+        :param config: load config, a config object or a dict: a longer context takes more.
+        :param device: identifier of the LM Link device to load it on; None leaves it to the server.
+        :return: the memory, and whether the server would load the model at all.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            usage = await client.llm.estimate_resources("qwen3-4b", {"context_length": 32768})
+            print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
+        """
+        await preload("_config", "_wire._kv", "_wire._usage")
+        from lmstudio_async._wire._usage import EstimateModelUsageParameter
+
+        parameter = EstimateModelUsageParameter(
+            model_key=check_name(model_key, "the model key"),
+            load_config_stack=self._config_stack(config),
+            device_identifier=optional_name(device, "device"),
+        )
+        return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
+
+    async def _preload_loading(self, config: ConfigT | None) -> None:
+        await preload("_load", "_wire._kv", *self._handle_modules)
+        if config is not None:
+            await preload("_config")
+
+    def _config_stack(self, config: ConfigT | None) -> dict[str, Any]:
+        from lmstudio_async._wire._kv import stack, to_fields
+
+        if config is None:
+            return stack(to_fields({}))
+        from lmstudio_async._config import load_config_fields
+
+        return stack(load_config_fields(config, self._domain))
+
+    async def _any_loaded_model(self, device: str | None) -> HandleT:
+        from lmstudio_async._wire._models import ModelQuery
+
+        query = ModelQuery(domain=self._domain, device_identifier=optional_name(device, "device"))
+        try:
+            info = await self.get_model_info(query)
+        except LMStudioModelNotFoundError as error:
+            raise LMStudioModelNotFoundError(
+                f"No model of type {self._domain!r} is loaded, and model() without a key loads none.\n"
+                f"Give it the key of a model to load; client.{self._domain}.list_downloaded() lists them.",
+                error.server_error,
+            ) from error
+        return self._make_handle(info)
+
+
+class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
+    """A downloaded model, as returned by `AsyncModelNamespace.list_downloaded`."""
+
+    def __init__(self, namespace: AsyncModelNamespace[HandleT, Any, Any, ConfigT], info: ModelT) -> None:
+        self._namespace = namespace
+        self._info = info
+
+    @property
+    def info(self) -> ModelT:
+        """Info that the server sent about the model."""
+        return self._info
+
+    @property
+    def model_key(self) -> str:
+        """Key to load the model by."""
+        return self._info.model_key
+
+    @property
+    def path(self) -> str:
+        """Path of the model below the models folder."""
+        return self._info.path
+
+    @property
+    def type(self) -> str:
+        """``llm`` or ``embedding``."""
+        return self._info.type
+
+    async def model(
+        self,
+        *,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Return a handle of an instance of this model, see `AsyncModelNamespace.model`.
+
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
+            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: the handle.
+        """
+        return await self._namespace.model(
+            self.model_key, ttl=ttl, config=config, device=device, on_progress=on_progress
+        )
+
+    async def load_new_instance(
+        self,
+        *,
+        instance_identifier: str | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        config: ConfigT | None = None,
+        device: str | None = None,
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Load a new instance of this model, see `AsyncModelNamespace.load_new_instance`.
+
+        :param instance_identifier: the new instance's name; None lets the server choose one.
+        :param ttl: idle seconds after which the instance is unloaded; None for never.
+        :param config: load config, a config object or a dict.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: a handle of the new instance.
+        """
+        return await self._namespace.load_new_instance(
+            self.model_key,
+            instance_identifier,
+            ttl=ttl,
+            config=config,
+            device=device,
+            on_progress=on_progress,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncDownloadedModel):
+            return NotImplemented
+        return self._namespace._session is other._namespace._session and bool(self._info == other._info)
+
+    def __hash__(self) -> int:
+        return hash((self._namespace._session, self._info))
+
+    def __repr__(self) -> str:
+        names = ("model_key", "display_name", "architecture", "vision")
+        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
+    """Await a load, and call a callback with its progress, which only grows and ends with 1.0."""
+    check_callback(on_progress, "on_progress")
+    told = -1.0
+    async with stream as loading:
+        async for progress in loading:
+            if progress.fraction > told:
+                told = progress.fraction
+                await tell("on_progress", on_progress, told)
+        return await loading.wait_for_result()

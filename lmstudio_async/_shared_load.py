@@ -1,0 +1,122 @@
+"""Shared loads: equal requests of several tasks at the same time result in one load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from lmstudio_async._callbacks import check_callback, tell
+from lmstudio_async._protocol._client_side import copy_of
+from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
+
+if TYPE_CHECKING:
+    from lmstudio_async._load import AsyncLoadStream
+
+__all__ = ["SharedLoads"]
+
+HandleT = TypeVar("HandleT")
+
+
+class SharedLoads:
+    """The loads of one client that more than one task may wait for."""
+
+    def __init__(self) -> None:
+        self._running: list[_SharedLoad[Any]] = []
+
+    async def wait_for(
+        self, load: AsyncLoadStream[HandleT], on_progress: Callable[[float], Any] | None
+    ) -> HandleT:
+        """Run a load and wait for it, or wait for a running load with the same request in its place.
+
+        A task that is cancelled here leaves the load to the other tasks. When the last task leaves, the load is
+        cancelled.
+        """
+        check_callback(on_progress, "on_progress")
+        await load._session.open()
+        shared: _SharedLoad[HandleT] | None = next(
+            (each for each in self._running if each.can_serve(load)), None
+        )
+        if shared is None:
+            shared = _SharedLoad(load)
+            load._session.start_soon(self._run, shared)
+            self._running.append(shared)
+        return await shared.wait(on_progress)
+
+    async def _run(self, shared: _SharedLoad[Any]) -> None:
+        try:
+            await shared.run()
+        finally:
+            self._running.remove(shared)
+
+
+class _SharedLoad(Generic[HandleT]):
+    """One load, and the tasks that wait for it.
+
+    The load runs in the client's task group and not in one of these tasks, because any of them may leave.
+    """
+
+    def __init__(self, load: AsyncLoadStream[HandleT]) -> None:
+        self._load = load
+        self._scope = anyio.CancelScope()
+        self._waiting = 0
+        # In increasing order. There are only few, because the feed of the load conflates them.
+        self._fractions: list[float] = []
+        self._handle: HandleT | None = None
+        self._error: LMStudioError | None = None
+        self._changed = anyio.Event()
+        self._ended = anyio.Event()
+
+    def can_serve(self, load: AsyncLoadStream[Any]) -> bool:
+        """Return whether this load can take the place of another one, which has not begun."""
+        is_over = self._ended.is_set() or self._scope.cancel_called
+        return not is_over and self._load._asks_for_the_same_as(load)
+
+    async def run(self) -> None:
+        """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
+        try:
+            with self._scope:
+                async with self._load:
+                    async for progress in self._load:
+                        if not self._fractions or progress.fraction > self._fractions[-1]:
+                            self._fractions.append(progress.fraction)
+                            self._wake()
+                    self._handle = self._load.result()
+        except LMStudioError as error:
+            self._error = error
+        finally:
+            self._ended.set()
+            self._wake()
+
+    async def wait(self, on_progress: Callable[[float], Any] | None) -> HandleT:
+        """Wait for the end of the load, and report its progress: never decreasing, and 1.0 at the end."""
+        # A task that joins late starts with the current fraction.
+        unseen = max(0, len(self._fractions) - 1)
+        self._waiting += 1
+        try:
+            while True:
+                changed = self._changed
+                if unseen < len(self._fractions):
+                    fraction, unseen = self._fractions[unseen], unseen + 1
+                    await tell("on_progress", on_progress, fraction)
+                    # Of the fractions that arrived during the callback, report only the latest.
+                    unseen = max(unseen, len(self._fractions) - 1)
+                elif self._ended.is_set():
+                    break
+                else:
+                    await changed.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._ended.is_set():
+                self._scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    # Bounded, because a cancelled load has a time limit of its own to clean up.
+                    await self._ended.wait()
+        if self._handle is None:
+            raise copy_of(self._error or LMStudioConnectionClosedError("The client was closed."))
+        return self._handle
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

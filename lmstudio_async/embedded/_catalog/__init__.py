@@ -1,0 +1,1 @@
+"""The models in the models folder, and what their files say about them."""

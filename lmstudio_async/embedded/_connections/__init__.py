@@ -1,0 +1,1 @@
+"""Connections of clients: authentication, requests, and what belongs to a client."""

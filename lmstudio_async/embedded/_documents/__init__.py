@@ -1,0 +1,1 @@
+"""Uploaded documents: their content, and the passages that fit a question."""

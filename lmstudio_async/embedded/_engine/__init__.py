@@ -1,0 +1,1 @@
+"""Worker processes that hold one model each, and the requests to them."""

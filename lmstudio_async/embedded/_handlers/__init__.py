@@ -1,0 +1,1 @@
+"""Handlers of the protocol's endpoints, one class for each namespace."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: search, download plans and downloads."""

@@ -1,0 +1,1 @@
+"""Loaded models: their registry, their load configs, and their TTL."""

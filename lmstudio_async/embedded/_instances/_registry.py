@@ -1,0 +1,434 @@
+"""Registry of loaded models: loading under unique identifiers, unloading, TTL and auto-evict.
+
+``run()`` is the task that owns the registry. Every load, unload, expiry and watch is a child of that task, and not of
+the request that asked for it. There is no await between a check (is the name free, is the instance idle, is it loaded)
+and the action that depends on it, so no other task can change the registry in between.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from lmstudio_async._protocol._errors import (
+    domain_mismatch,
+    identifier_in_use,
+    no_model_matching,
+    server_error,
+)
+from lmstudio_async._wire._kv import collapse
+from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadModelCreation, ModelSpecifier
+from lmstudio_async.embedded._cancellation import wait_until_cancelled
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._catalog._naming import is_sound_key
+from lmstudio_async.embedded._engine._engine import EngineFailure
+from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
+from lmstudio_async.embedded._engine._engine_start import start_engine
+from lmstudio_async.embedded._engine._pulse import Pulse
+from lmstudio_async.embedded._instances._draft import find_draft
+from lmstudio_async.embedded._instances._instance import Domain, Instance
+from lmstudio_async.embedded._instances._load import Load, Report, Watcher
+from lmstudio_async.embedded._instances._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.embedded._instances._load_request import check_load_request
+from lmstudio_async.embedded._instances._selection import select
+from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioServerError
+
+__all__ = ["Domain", "Instance", "Instances"]
+
+logger = logging.getLogger("lmstudio_async.embedded")
+
+# Seconds after which progress is repeated. A published client gives a load up after 60 seconds without a packet, and
+# LM Studio's own server sends one at least every 20 seconds.
+_SILENCE_SECONDS: Final = 15.0
+# Seconds that the requests to an instance may take to tell their clients that it is being unloaded.
+_GOODBYE_SECONDS: Final = 1.0
+_SHUTDOWN_SECONDS: Final = 10.0
+
+
+class Instances:
+    """The loaded models of one server.
+
+    :param catalog: the models that can be loaded.
+    :param auto_evict: whether a just-in-time load unloads the other models that were loaded just in time.
+    :param default_jit_ttl_ms: the TTL of models that are loaded just in time, if the request has none; None for no TTL.
+    :param threads: the threads of an engine, if the load config has no number; None for the engine's own default.
+    :param queued_predictions: the number of predictions that may wait for one instance.
+    :param new_pulse: makes the monitor of the engine of a new instance.
+    :param handout_seconds: the seconds that a client has to use an instance that it got just in time, before another
+        just-in-time load may evict it.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        auto_evict: bool = True,
+        default_jit_ttl_ms: int | None = 3_600_000,
+        threads: int | None = None,
+        queued_predictions: int = 256,
+        new_pulse: Callable[[], Pulse] = Pulse,
+        handout_seconds: float = 2.0,
+    ) -> None:
+        self._catalog = catalog
+        self._auto_evict = auto_evict
+        self._default_jit_ttl_ms = default_jit_ttl_ms
+        self._threads = threads
+        self._queued_predictions = queued_predictions
+        self._new_pulse = new_pulse
+        self._handout_seconds = handout_seconds
+        self._by_identifier: dict[str, Instance] = {}
+        self._loads: dict[Instance, Load] = {}
+        self._jit_turn = anyio.Lock()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the tasks of the registry until this is cancelled; then unload all models."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                task_status.started()
+                try:
+                    await wait_until_cancelled()
+                finally:
+                    self._tasks = None
+        finally:
+            with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+                await self._stop_everything()
+
+    # -- requests
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that can be loaded."""
+        return self._catalog
+
+    def loaded(self, domain: Domain | None = None) -> list[Instance]:
+        """Return the instances that are ready for requests, the oldest first."""
+        return [
+            instance
+            for instance in self._by_identifier.values()
+            if instance.state == "ready" and domain in (None, instance.domain)
+        ]
+
+    def find(self, specifier: ModelSpecifier, domain: Domain) -> Instance:
+        """Return the loaded instance that a specifier means.
+
+        :raises LMStudioModelNotFoundError: no instance matches the query.
+        :raises LMStudioInstanceUnloadedError: the instance of the reference is gone.
+        """
+        return select(specifier, self.loaded(domain), domain)
+
+    async def load(self, domain: Domain, creation: LoadModelCreation, report: Report) -> Instance:
+        """Load a new instance. If cancelled, cancel the load and wait until its process has ended.
+
+        :raises LMStudioServerError: the model cannot be loaded, or not with this config.
+        """
+        check_load_request(creation, creation.ttl_ms)
+        if creation.identifier is not None:
+            if not is_sound_key(creation.identifier):
+                raise server_error(
+                    "An identifier has 1 to 1024 characters, none of them a control character.",
+                    "Leave it out to have the server name the instance.",
+                )
+            await self._wait_until_free(creation.identifier)
+        entry, ambiguous = await self._resolve(creation.model_key, domain)
+        plan = await self._plan(entry, creation.load_config_stack)
+        identifier = creation.identifier
+        if identifier is None:
+            identifier = self._free_name(creation.model_key)
+        else:
+            await self._wait_until_free(identifier)
+        load = self._begin(identifier, plan, entry, ttl_ms=creation.ttl_ms, just_in_time=False)
+        return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=ambiguous))
+
+    async def get_or_load(self, domain: Domain, creation: GetOrLoadCreation, report: Report) -> Instance:
+        """Find an instance by its identifier or its model, or load one.
+
+        If cancelled, cancel the load, unless other requests wait for it.
+
+        :raises LMStudioServerError: the model cannot be loaded, or not with this config.
+        """
+        check_load_request(creation, creation.load_ttl_ms)
+        key = creation.identifier
+        watcher = Watcher(report, get_or_load=True)
+        entry: CatalogEntry | None = None
+        plan: LoadPlan | None = None
+        # Look for an instance again after each wait, because the registry may have changed meanwhile.
+        while True:
+            found = self._loaded_or_loading(domain, key, entry)
+            if found is not None and found.state == "ready":
+                self._loads[found].claimed = True
+                found.hand_out(self._handout_seconds)
+                report(AlreadyLoaded(info=found.info()))
+                return found
+            if found is not None:
+                if self._will_be_ready(found):
+                    return await self._wait(self._loads[found], watcher)
+                await found.gone.wait()
+            elif entry is None:
+                entry, _ = await self._resolve(key, domain)
+            elif plan is None:
+                plan = await self._plan(entry, creation.load_config_stack)
+            else:
+                break
+        ttl_ms = self._default_jit_ttl_ms if creation.load_ttl_ms is None else creation.load_ttl_ms
+        load = self._begin(self._free_name(key), plan, entry, ttl_ms=ttl_ms, just_in_time=True)
+        return await self._wait(load, watcher)
+
+    async def unload(self, identifier: str, domain: Domain | None = None) -> None:
+        """Unload an instance, and wait until its process has ended and its identifier is free.
+
+        :param domain: the namespace that the instance must belong to; None for any.
+        :raises LMStudioModelNotFoundError: no instance has this identifier.
+        :raises LMStudioDomainMismatchError: the instance belongs to the other namespace.
+        """
+        instance = self._by_identifier.get(identifier)
+        if instance is None or instance.state == "loading":
+            query = {"identifier": identifier, **({} if domain is None else {"domain": domain})}
+            raise no_model_matching(query, [each.identifier for each in self.loaded(domain)])
+        if domain is not None and domain != instance.domain:
+            raise domain_mismatch(identifier, instance.domain, domain)
+        if instance.state == "ready":
+            self._begin_unload(instance)
+        await instance.gone.wait()
+
+    # -- names and models
+
+    async def _resolve(self, key: str, domain: Domain) -> tuple[CatalogEntry, list[str] | None]:
+        try:
+            return await anyio.to_thread.run_sync(self._catalog.resolve, key, domain)
+        except LMStudioModelNotFoundError:
+            instance = self._by_identifier.get(key)
+            if instance is not None and instance.domain != domain:
+                raise domain_mismatch(key, instance.domain, domain) from None
+            raise
+
+    async def _plan(self, entry: CatalogEntry, stack: Any) -> LoadPlan:
+        values = collapse(stack)
+        draft_key = draft_model_key(values) if entry.type == "llm" else None
+        draft = None if draft_key is None else await find_draft(self._catalog, entry, draft_key)
+        return plan_load(entry, values, draft=draft, threads=self._threads)
+
+    def _free_name(self, key: str) -> str:
+        name, number = key, 1
+        while name in self._by_identifier:
+            number += 1
+            name = f"{key}:{number}"
+        return name
+
+    async def _wait_until_free(self, identifier: str) -> None:
+        """Wait while an instance with this identifier is being unloaded; raise if one is loaded or loading."""
+        while (holder := self._by_identifier.get(identifier)) is not None:
+            if holder.state == "ready" or self._will_be_ready(holder):
+                raise identifier_in_use(identifier)
+            await holder.gone.wait()
+
+    def _will_be_ready(self, instance: Instance) -> bool:
+        return instance.state == "loading" and not self._loads[instance].abandoned
+
+    def _loaded_or_loading(self, domain: Domain, key: str, entry: CatalogEntry | None) -> Instance | None:
+        """Return the instance with the identifier ``key``, or else one of the model; None if there is none.
+
+        Of several instances of the model, a ready one is preferred to a loading one, and that to an unloading one.
+        """
+        named = self._by_identifier.get(key)
+        if named is not None and named.domain == domain:
+            return named
+        if entry is None:
+            return None
+        same = [
+            instance
+            for instance in self._by_identifier.values()
+            if instance.domain == domain and instance.entry.path == entry.path
+        ]
+        order = ("ready", "loading", "unloading")
+        return min(same, key=lambda instance: order.index(instance.state), default=None)
+
+    # -- loading
+
+    def _begin(
+        self, identifier: str, plan: LoadPlan, entry: CatalogEntry, *, ttl_ms: int | None, just_in_time: bool
+    ) -> Load:
+        """Register an instance under the identifier, and start the task that loads it."""
+        if self._tasks is None:
+            raise server_error("The server is shutting down.")
+        instance = Instance(
+            identifier=identifier,
+            entry=entry,
+            context_length=plan.spec.context_length,
+            parallel_sessions=plan.spec.parallel_sessions,
+            queued_predictions=self._queued_predictions,
+            ttl_ms=ttl_ms,
+            just_in_time=just_in_time,
+            pulse=self._new_pulse(),
+        )
+        load = Load(instance)
+        self._by_identifier[identifier] = instance
+        self._loads[instance] = load
+        self._tasks.start_soon(self._run_load, load, plan)
+        self._tasks.start_soon(load.break_silence, _SILENCE_SECONDS)
+        return load
+
+    async def _wait(self, load: Load, watcher: Watcher) -> Instance:
+        load.join(watcher)
+        try:
+            await load.done.wait()
+            load.claimed = True
+        finally:
+            load.leave(watcher)
+            if not load.claimed and not load.watched:
+                await self._give_up(load)
+        if load.error is not None:
+            raise copy.copy(load.error)  # a copy for each request, because a raised error gets its traceback
+        return load.instance
+
+    async def _give_up(self, load: Load) -> None:
+        """Cancel a load that no request waits for any more, and wait until its process has ended."""
+        load.abandon()
+        if load.instance.state == "ready":
+            self._begin_unload(load.instance)
+        with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+            await load.instance.gone.wait()
+
+    async def _run_load(self, load: Load, plan: LoadPlan) -> None:
+        error: LMStudioError = server_error("The load was cancelled.")
+        try:
+            with anyio.CancelScope() as scope:
+                load.attach(scope)
+                if load.instance.just_in_time and self._auto_evict:
+                    for other in self._other_jit_instances(load.instance):
+                        load.evicting(other)
+                    # One at a time, because concurrent loads would not see, and not evict, each other's instance.
+                    async with self._jit_turn:
+                        await self._make_room(load)
+                        await self._start(load, plan)
+                else:
+                    await self._start(load, plan)
+        except LMStudioError as reason:
+            error = reason
+        except Exception as reason:
+            logger.exception("Loading %r failed", load.instance.identifier)
+            explained = explain(reason)
+            if isinstance(explained, LMStudioError):
+                error = explained
+            else:
+                error = server_error("Internal server error")
+        finally:
+            if load.instance.state == "loading":
+                self._forget(load.instance)
+                load.finish(error)
+            else:
+                load.finish()
+                if load.abandoned and load.instance.state == "ready":
+                    self._begin_unload(load.instance)
+
+    async def _start(self, load: Load, plan: LoadPlan) -> None:
+        load.starting()
+        instance = load.instance
+        try:
+            engine, context_length, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
+        except EngineFailure as failure:
+            raise explain_load(instance.entry.model_key, failure) from failure
+        if blindness:
+            instance.become_blind(blindness)
+        if plan.spec.rope_extension is not None:
+            logger.warning(
+                "%r has a context of %d tokens, and its model was made for %d: its answers may get worse",
+                instance.identifier,
+                context_length,
+                instance.entry.max_context_length,
+            )
+        instance.context_length = context_length
+        instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
+        load.hand_out(self._handout_seconds)
+        if self._tasks is not None:
+            self._tasks.start_soon(self._watch_engine, instance)
+            if instance.ttl_ms is not None:
+                self._tasks.start_soon(self._watch_idleness, instance)
+
+    def _other_jit_instances(self, instance: Instance) -> list[Instance]:
+        return [
+            other for other in self._by_identifier.values() if other.just_in_time and other is not instance
+        ]
+
+    async def _make_room(self, load: Load) -> None:
+        """Unload the other JIT instances: busy ones when they are idle, handed out ones when they were used."""
+        latest = anyio.current_time() + self._handout_seconds
+        while True:
+            victims = [
+                other
+                for other in self._other_jit_instances(load.instance)
+                if other.state in ("ready", "unloading")
+            ]
+            if not victims:
+                return
+            for victim in victims:
+                load.evicting(victim)
+                await victim.wait_handed_out(latest)
+                if victim.state == "ready" and not victim.busy:
+                    self._begin_unload(victim)
+            if victims[0].state == "ready":
+                await victims[0].wait_idle()
+            else:
+                await victims[0].gone.wait()
+
+    # -- the end of an instance
+
+    def _begin_unload(self, instance: Instance, failure: LMStudioServerError | None = None) -> None:
+        instance.become_unloading(failure)
+        # Without a task group, `_stop_everything` stops this instance.
+        if self._tasks is not None:
+            self._tasks.start_soon(self._finish_unload, instance)
+
+    async def _finish_unload(self, instance: Instance) -> None:
+        try:
+            with anyio.move_on_after(_GOODBYE_SECONDS):
+                await instance.wait_idle()
+        finally:
+            with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
+                await self._stop(instance)
+
+    async def _stop(self, instance: Instance) -> None:
+        try:
+            await instance.stop_engine()
+        except Exception:
+            logger.exception("Unloading %r failed", instance.identifier)
+        finally:
+            self._forget(instance)
+
+    def _forget(self, instance: Instance) -> None:
+        if self._by_identifier.get(instance.identifier) is instance:
+            del self._by_identifier[instance.identifier]
+        self._loads.pop(instance, None)
+        instance.become_gone()
+
+    async def _watch_engine(self, instance: Instance) -> None:
+        """Run the engine until it ends, and unload the instance if the engine has crashed."""
+        how = await instance.keep_engine()
+        # Without a task group, `_stop_everything` stops this instance.
+        if instance.state != "ready" or self._tasks is None:
+            return
+        logger.error("The engine of %r %s", instance.identifier, how)
+        failure = server_error(f'The engine of the model "{instance.identifier}" {how}.')
+        self._begin_unload(instance, failure)
+        # Free the name now, because a new instance need not wait for the clean-up of the crashed one.
+        del self._by_identifier[instance.identifier]
+
+    async def _watch_idleness(self, instance: Instance) -> None:
+        if await instance.wait_expired():
+            logger.info("Unloading %r, which was idle for its TTL", instance.identifier)
+            self._begin_unload(instance)
+
+    async def _stop_everything(self) -> None:
+        instances = list(self._by_identifier.values())
+        for instance in instances:
+            instance.become_unloading()
+        async with anyio.create_task_group() as tasks:
+            for instance in instances:
+                tasks.start_soon(self._stop, instance)

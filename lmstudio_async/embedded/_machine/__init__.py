@@ -1,0 +1,1 @@
+"""Memory and processors of this machine, for models."""

@@ -1,0 +1,71 @@
+"""Total and available memory of this machine, within the limits for this process."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from lmstudio_async.embedded._machine._control_groups import memory_groups
+
+__all__ = ["available_memory", "total_memory"]
+
+_ROOT: Final = Path("/")
+
+
+def total_memory(root: Path = _ROOT) -> int | None:
+    """Return the bytes of memory that this process can use at most, or None if the system does not report it.
+
+    :param root: the folder that has the system's ``proc`` and ``sys`` in it.
+    """
+    if sys.platform == "win32":
+        return _windows_memory()[0]
+    total = _from_kernel("MemTotal", root)
+    if total is None:
+        try:
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError):
+            return None
+    return min(total, *(group.limit for group in memory_groups(root)), total)
+
+
+def available_memory(root: Path = _ROOT) -> int | None:
+    """Return the bytes of memory that are free or can be reclaimed, or None if the system does not report it.
+
+    :param root: as for :func:`total_memory`.
+    """
+    if sys.platform == "win32":
+        return _windows_memory()[1]
+    available = _from_kernel("MemAvailable", root)
+    if available is None:
+        total = total_memory(root)
+        # Estimate for macOS: its counters need its own tools to interpret, and it frees memory by compression.
+        return None if total is None else total * 3 // 4
+    return min(available, *(group.free for group in memory_groups(root)), available)
+
+
+def _from_kernel(name: str, root: Path) -> int | None:
+    try:
+        status = (root / "proc/meminfo").read_text("ascii", "replace")
+    except OSError:
+        return None
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _windows_memory() -> tuple[int | None, int | None]:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "available", "a", "b", "c", "d", "e")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # noqa: B009 - Windows only
+        return None, None
+    return int(status.total), int(status.available)

@@ -1,0 +1,1 @@
+"""Facts about chat templates: how a model marks its thoughts and writes tool calls."""
