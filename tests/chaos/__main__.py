@@ -1,10 +1,10 @@
-"""Chaos: many clients at work while all that can go wrong does. ``python -m tests.chaos --seconds 600``.
+"""Chaos test: many clients work while faults are injected. ``python -m tests.chaos --seconds 600``.
 
-A crowd of clients (async on asyncio and on trio, blocking in threads; most of them over sockets) loads, asks, embeds and
-unloads at random, while workers are killed, connections cut, and the server restarted. Afterwards nothing is to be
-left of it, and every operation is to have ended, with the right result or with an error of ours.
+A crowd of clients (async on asyncio and on trio, blocking in threads; most of them over sockets) loads, predicts, embeds
+and unloads at random, while worker processes are killed, connections cut, and the server restarted. Afterwards every
+operation must have ended, with the right result or with an `LMStudioError`, and no resource may be left over.
 
-The seed decides what everybody wants and what goes wrong when. What comes of it depends on the machine too.
+The seed determines the intents of the clients and the schedule of the faults. The outcome also depends on the machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it: exit code 0 if nothing was amiss."""
+    """Run the chaos test; return exit code 0 if it found no problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long it lasts (%(default)s)")
     parser.add_argument("--clients", type=int, default=32, help="how many there are (%(default)s)")

@@ -1,4 +1,4 @@
-"""What a client does: written once, for async clients and for blocking ones."""
+"""Actions of a client, written once for async and for blocking clients."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ __all__ = ["Actor", "run_blocking"]
 
 T = TypeVar("T")
 
-#: Idle seconds after which most of what is loaded here goes by itself.
+#: TTL in seconds of most instances that are loaded here.
 TTL = 4
-#: The share of embedding models among what is loaded.
+#: The share of embedding models among the loaded models.
 VECTORS = 0.3
-#: Instances that somebody has at a time.
+#: The most handles of a kind that an actor keeps at a time.
 MOST_HANDLES = 2
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, as with a blocking client it never does."""
+    """Run a coroutine that never waits; with a blocking client, an actor's coroutines never do."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
-    raise AssertionError("it waited")
+    raise AssertionError("the coroutine waited, which it must not with a blocking client")
 
 
 class Actor:
     """Carries out intents with a client.
 
     :param client: an `AsyncClient`, or a blocking `Client` whose methods have the same names.
-    :param name: what its instances are named after.
+    :param name: prefix of the identifiers of its instances.
     """
 
     def __init__(self, client: Any, name: str) -> None:
@@ -49,7 +49,7 @@ class Actor:
         self._embeddings: deque[Any] = deque()
 
     async def act(self, intent: Intent) -> None:
-        """Do it.
+        """Carry out an intent.
 
         :raises Wrong: if the result is wrong.
         """
@@ -77,7 +77,7 @@ class Actor:
     async def _get_or_load(self, intent: Intent) -> None:
         namespace, key, handles = self._wanted(intent)
         if intent.number > 35:
-            # Whatever there is.
+            # Any loaded model.
             model = await _settle(namespace.model())
         else:
             model = await _settle(namespace.model(key, ttl=TTL))
@@ -107,7 +107,7 @@ class Actor:
             try:
                 await _settle(handles.popleft().unload())
             except LMStudioInstanceUnloadedError:
-                pass  # its TTL, another client, or a fault was faster
+                pass  # its TTL, another client, or a fault unloaded it first
 
     # -- using
 
@@ -193,7 +193,7 @@ class Actor:
         return self._client.llm, LLMS[intent.number % len(LLMS)], self._llms
 
     def _identifier(self, intent: Intent) -> str | None:
-        """No name, one of its own, or one that others want too."""
+        """Return no identifier, one of its own, or one that other clients use too."""
         kind = "vectors" if intent.pick < VECTORS else "llm"
         return (None, f"{self._name}-{kind}-{intent.number}", f"everybody's {kind}", None)[intent.number % 4]
 
@@ -214,7 +214,7 @@ class Actor:
 
 @asynccontextmanager
 async def _using(handles: deque[Any], intent: Intent) -> AsyncIterator[Any]:
-    """One of the handles, which is let go of when its instance is gone."""
+    """Provide one of the handles; drop it from them if its instance was unloaded."""
     handle = handles[int(intent.pick * len(handles))]
     try:
         yield handle
@@ -260,7 +260,7 @@ async def _entered(stream: Any) -> AsyncIterator[None]:
 
 
 async def _take(stream: Any, count: int | None) -> Sequence[Any]:
-    """So many items of a stream at most; None for all."""
+    """Take at most `count` items of a stream; None for all."""
     taken: list[Any] = []
     if hasattr(stream, "__aiter__"):
         async for item in stream:

@@ -1,4 +1,4 @@
-"""Whether this process and the server hold more than they did."""
+"""Comparison of the resources that this process and the server hold with those that they held before."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.chaos.server import ServerProcess
 
 __all__ = ["held_by", "more_than"]
 
-#: Seconds for what goes by itself: threads wait for more work, and closed sockets for their other end.
+#: Seconds for resources that are released later: idle pool threads, and closed sockets whose peer is still open.
 SETTLING = 30
 
 
 async def held_by(server: ServerProcess) -> dict[str, Held]:
-    """What both hold at this moment, by who it is."""
+    """Return the resources that both processes hold at this moment, by the name of the process."""
     held = {"this process": held_here(), "the server": await server.held()}
     print("; ".join(f"{who} has {what}" for who, what in held.items()), flush=True)
     return held
 
 
 async def more_than(before: Mapping[str, Held], server: ServerProcess) -> list[str]:
-    """What they hold that was not there before, and does not go."""
+    """Return the resources that were not held before and are not released in time."""
     end = time.monotonic() + SETTLING
     while True:
         held = await held_by(server)

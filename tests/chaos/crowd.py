@@ -25,25 +25,25 @@ __all__ = ["Crowd", "Member", "crowd_of", "may_be_interrupted"]
 
 Backend: TypeAlias = Literal["asyncio", "trio"]
 
-#: Seconds without any news after which some of the clients give up; the others wait for ever.
+#: The `timeout` of some of the clients, in seconds; the others have none.
 TIMEOUT = 3
-#: How many things those who share a client do before one of them closes it.
+#: The number of operations after which the first actor of a client closes it.
 STINT = 40
-#: What the threads of blocking clients are called.
+#: The name of the threads of blocking clients.
 BLOCKING = "blocking"
-#: Seconds until somebody who found no server tries again.
+#: Seconds until an actor tries again after the server was unreachable.
 BREATH = 0.2
 
 
 @attrs.frozen
 class Member:
-    """Somebody with a client.
+    """Description of a client and of the tasks or threads that share it.
 
     :param name: unique.
     :param backend: the event loop, which a blocking client has too.
     :param blocking: whether the client is a blocking one.
-    :param address: where the server is; None for an embedded one in this process.
-    :param timeout: the client's own.
+    :param address: the server's address; None for an embedded one in this process.
+    :param timeout: the `timeout` of the client.
     :param actors: how many tasks or threads share the client.
     """
 
@@ -69,10 +69,10 @@ KINDS: Sequence[tuple[Backend, bool]] = (
 
 
 def crowd_of(count: int, proxy: str, server: str) -> list[Member]:
-    """So many clients: most of them behind the proxy, some at the server itself, some with a server of their own."""
+    """Return `count` members: most connect to the proxy, some to the server, some have an embedded server."""
     places = {3: server, 5: None, 6: server, 8: None, 10: None}
     members = []
-    # The periods have nothing in common, so that each kind comes in every other respect.
+    # The periods share no factor with each other, so that each kind comes with every address and timeout.
     for n in range(count):
         backend, blocking = KINDS[n % len(KINDS)]
         address = places.get(n % 11, proxy)
@@ -82,14 +82,14 @@ def crowd_of(count: int, proxy: str, server: str) -> list[Member]:
 
 
 def may_be_interrupted() -> bool:
-    """Whether this thread makes blocking calls, or is the one in which a blocking client has them done."""
+    """Return whether this thread makes blocking calls, or runs the event loop of a blocking client."""
     return threading.current_thread().name in (BLOCKING, "lmstudio")
 
 
 class Crowd:
     """All members, in threads of their own, until the time is over.
 
-    :param models: the models folder, for those who have a server in this process.
+    :param models: the models folder, for the members with an embedded server.
     """
 
     def __init__(self, members: Sequence[Member], seed: int, models: Path, record: Record) -> None:
@@ -105,7 +105,7 @@ class Crowd:
         self._threads: list[threading.Thread] = []
 
     def start(self, seconds: float) -> None:
-        """Begin."""
+        """Start the threads, which end after so many seconds."""
         self._until = time.monotonic() + seconds
         works: list[tuple[str, Callable[[], None]]] = [
             (BLOCKING, partial(self._live_blocking, member)) for member in self._members if member.blocking
@@ -121,18 +121,18 @@ class Crowd:
 
     @property
     def is_there(self) -> bool:
-        """Whether anybody has not ended yet."""
+        """Whether a thread of the crowd still runs."""
         return any(thread.is_alive() for thread in self._threads)
 
     def join(self) -> None:
-        """Wait for all of them."""
+        """Wait for all threads."""
         for thread in self._threads:
             thread.join()
 
     def _noting_its_end(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it should have ended one operation alone
+        except BaseException as error:  # noqa: BLE001 - any error should have ended only one operation
             self._record.note(f"a whole crowd was ended by {error!r}")
 
     @property
@@ -221,7 +221,7 @@ class Crowd:
 
 
 class _Interrupted:
-    """Press Ctrl-C on this thread alone when the time is over, unless the block is."""
+    """Raise `KeyboardInterrupt` in this thread alone after so many seconds, unless the block ended before."""
 
     def __init__(self, seconds: float | None) -> None:
         self._thread = ctypes.c_ulong(threading.get_ident())
@@ -244,7 +244,7 @@ class _Interrupted:
         try:
             self._leave()
         except KeyboardInterrupt:
-            # There is but one: nothing interrupts this again.
+            # The timer interrupts only once, so nothing can interrupt this second call.
             self._leave()
             raise
         finally:
@@ -254,7 +254,7 @@ class _Interrupted:
     def _leave(self) -> None:
         with self._lock:
             self._is_over = True
-        # One that is on its way arrives where the interpreter looks for it: at the latest here.
+        # An interrupt that is already set is raised where the interpreter checks for it: at the latest in this loop.
         for _ in range(100):
             pass
 

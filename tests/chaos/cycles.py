@@ -1,6 +1,7 @@
-"""Loads and unloads a small model again and again: ``python -m tests.chaos.cycles --cycles 1000``.
+"""Repeated loading and unloading of a small model: ``python -m tests.chaos.cycles --cycles 1000``.
 
-A server process is told to over a socket, and one in this process directly. Neither may hold more afterwards.
+One client uses a server process over a socket, another one an embedded server. Neither process may hold more resources
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from tests.chaos.server import ServerProcess
 
 __all__ = ["flat", "main"]
 
-#: Cycles after which everything is there that is made on first use.
+#: Cycles after which all resources exist that are made on first use.
 WARM_UP = 10
-#: At a time. More of them would only wait for each other.
+#: Cycles at a time for each server. More of them would only wait for each other.
 SIDE_BY_SIDE = 2
 
 
 async def flat(folder: Path, cycles: int) -> list[str]:
-    """Load and unload so many times, and give what there is more of than after warming up."""
+    """Load and unload so many times; return the resources that have grown since the warm-up."""
     models = make_models(folder / "models")
     async with ServerProcess(models, folder) as server, lms.EmbeddedServer(models, threads=1) as own:
 
@@ -44,7 +45,7 @@ async def flat(folder: Path, cycles: int) -> list[str]:
 
 
 async def _load_and_unload(host: str | lms.EmbeddedServer, numbers: Iterator[int]) -> None:
-    """Take numbers as long as there are any, and load and unload for each."""
+    """Load and unload once for each number that is left."""
 
     async def work() -> None:
         for number in numbers:
@@ -64,7 +65,7 @@ async def _load_and_unload(host: str | lms.EmbeddedServer, numbers: Iterator[int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it: exit code 0 if nothing has grown."""
+    """Run the cycles; return exit code 0 if nothing has grown."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.cycles", description=__doc__.partition("\n")[0]
     )

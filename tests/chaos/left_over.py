@@ -1,4 +1,4 @@
-"""What a process holds: tasks, threads, descriptors, memory."""
+"""Resources that a process holds: tasks, threads, descriptors, memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tests.processes import memory_mb
 
 __all__ = ["Held", "compact", "descriptors", "held_here"]
 
-#: Threads of pools, which stay for the next one who needs them. There is an upper limit to them.
+#: Names of pool threads, which are kept for reuse. Their number is limited.
 POOLED = ("AnyIO worker thread", "Trio thread ", "asyncio_")
-#: Memory that allocators keep for the next one who asks, in fragments that cannot be given back.
+#: Memory that allocators keep for reuse, in fragments that cannot be returned to the system.
 SLACK_MB = 16.0
 
 
 @attrs.frozen
 class Held:
-    """What a process holds.
+    """Resources that a process holds.
 
-    :param counted: by what is counted, such as ``threads``: how many there are of each name.
+    :param counted: for each kind of resource, such as ``threads``, the number of resources of each name.
     """
 
     counted: Mapping[str, Counter[str]]
     memory_mb: float
 
     def more_than(self, before: Held) -> list[str]:
-        """What there was not before, in words."""
+        """Describe the resources that were not held before."""
         more = [
             f"{name} that were not there before: {dict(new)}"
             for name, counts in self.counted.items()
@@ -48,7 +48,7 @@ class Held:
 
 
 def held_here() -> Held:
-    """What this process holds. Its tasks are the business of its event loops, and of who runs these."""
+    """Return the resources of this process, without tasks, because only an event loop can list these."""
     compact()
     names = (thread.name.rstrip("0123456789") for thread in threading.enumerate())
     threads = Counter(name for name in names if name not in POOLED)
@@ -56,20 +56,20 @@ def held_here() -> Held:
 
 
 def compact() -> None:
-    """Give back what is only kept for the next one who asks, so that what is left is really held."""
+    """Release memory that is only kept for reuse, so that the rest is really held."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except AttributeError:
-        pass  # another C library, which has no such thing
+        pass  # another C library, which has no `malloc_trim`
 
 
 def descriptors() -> list[str]:
-    """What the open descriptors of this process lead to, without the numbers that sockets have."""
+    """Return the targets of the open descriptors of this process, without the numbers of sockets."""
     found = []
     for link in [*Path("/proc/self/fd").iterdir()]:
         try:
             found.append(str(link.readlink()).partition(":[")[0])
         except OSError:
-            continue  # the one that this listing was made through
+            continue  # the descriptor of this listing itself
     return found

@@ -1,4 +1,4 @@
-"""The models, and what they are known to answer."""
+"""The models of a chaos run, and the answers that they are known to give."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = [
 
 SCRIPT = "One, two and three good reasons."
 ENDLESS = "on and on "
-#: The keys of language models: one answers at once, one never ends, one takes a while to load.
+#: The keys of language models: one answers at once, one never ends its answer, one takes a while to load.
 LLMS = ("tiny", "talker", "slow")
-#: The one of them whose file is a link, which a fault breaks for a while.
+#: The language model whose file is a link, which a fault breaks for a while.
 LINKED = "slow"
 EMBEDDING = "text-embedding-vectors"
 #: The key that a reranker would have, which no server may load.
 RANKER = "text-embedding-ranker"
 VECTOR_LENGTH = 16
-#: Of every server here. A run is too short for many standstills of the usual length.
+#: The limits of every server in a run, which is too short for many stalls of the default length.
 LIMITS = ServerLimits(load_stall_seconds=20, answer_stall_seconds=10)
 
 
 def make_models(folder: Path) -> Path:
-    """Make a models folder, with links as people have them: to another program's file, to a folder, and bad ones."""
+    """Make a models folder, also with links: to another program's file, to a folder, in a circle, and to no file."""
     models = ModelsFolder(folder)
     models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script=SCRIPT)
     models.add_llm("acme/talker-GGUF/talker-Q8_0.gguf", script=ENDLESS, endless=True, context_length=4096)
@@ -53,12 +53,12 @@ def make_models(folder: Path) -> Path:
 
 
 def linked_file(folder: Path) -> Path:
-    """The link to the file of the model `LINKED`."""
+    """Return the path of the link to the file of the model `LINKED`."""
     return folder / "acme" / "slow-GGUF" / "slow-F16.gguf"
 
 
 def may_say(model_key: str, text: str, *, whole: bool) -> bool:
-    """Whether this is what the model says, or, if it was cut short, how that begins."""
+    """Return whether the text is the model's answer, or its beginning if it was cut short."""
     if model_key == "talker":
         return (ENDLESS * (len(text) // len(ENDLESS) + 1)).startswith(text)
     return text == SCRIPT if whole else SCRIPT.startswith(text)

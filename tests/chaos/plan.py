@@ -1,4 +1,4 @@
-"""What will be wanted and what will go wrong: all of it out of one seed."""
+"""The intents of the clients and the schedule of the faults, both derived from one seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 __all__ = ["Fault", "Intent", "faults", "intents"]
 
-#: What clients do, and how often one thing for another.
+#: Operations of clients, with their relative frequency.
 INTENTS: Mapping[str, int] = {
     "load": 4,
     "watch_load": 2,
@@ -28,7 +28,7 @@ INTENTS: Mapping[str, int] = {
     "unload_by_name": 1,
     "load_reranker": 2,
 }
-#: What goes wrong.
+#: Faults, with their relative frequency.
 FAULTS: Mapping[str, int] = {
     "cut": 8,
     "cut_half_way": 6,
@@ -44,22 +44,22 @@ FAULTS: Mapping[str, int] = {
     "restart": 1,
     "kill_server": 1,
 }
-#: One operation of so many is given up half-way by whoever wants it.
+#: One operation of so many is cancelled by its caller before its end.
 IMPATIENT = 5
 #: Seconds from one fault to the next, on average.
 BETWEEN_FAULTS = 0.75
-#: The last part of the time has no restarts, so that a server that leaks has the time for it.
+#: No restarts after this share of the time, so that a leak of the server has time to show.
 RESTARTS_UNTIL = 0.7
 
 
 @attrs.frozen
 class Intent:
-    """Something that a client is going to do.
+    """An operation that a client is going to carry out.
 
-    :param what: the name of a method of `Actor`.
-    :param pick: from 0 to 1: which one of what there will be to choose from.
-    :param number: how much of it.
-    :param patience: seconds after which it is cancelled; None lets it come to its end.
+    :param what: the name of a method of `Actor`, without the underscore.
+    :param pick: from 0 to 1: the position of the choice among the candidates at that time.
+    :param number: the amount, such as a number of tokens.
+    :param patience: seconds after which the operation is cancelled; None lets it finish.
     """
 
     what: str
@@ -70,12 +70,12 @@ class Intent:
 
 @attrs.frozen
 class Fault:
-    """Something that is going to go wrong.
+    """A fault that is going to be injected.
 
     :param at: seconds from the beginning.
-    :param what: the name of a method of `Saboteur`.
-    :param pick: from 0 to 1: which one it hits of those that are there by then.
-    :param seconds: how long it lasts, if it lasts.
+    :param what: the name of a method of `Saboteur`, without the underscore.
+    :param pick: from 0 to 1: the position of the target among the candidates at that time.
+    :param seconds: its duration, if it has one.
     """
 
     at: float
@@ -85,7 +85,7 @@ class Fault:
 
 
 def intents(seed: int, who: str) -> Iterator[Intent]:
-    """What somebody is going to do, without an end."""
+    """Generate the intents of an actor, without an end."""
     dice = random.Random(f"{seed} {who}")
     while True:
         (what,) = dice.choices([*INTENTS], [*INTENTS.values()])
@@ -95,7 +95,7 @@ def intents(seed: int, who: str) -> Iterator[Intent]:
 
 
 def faults(seed: int, seconds: float) -> list[Fault]:
-    """What is going to go wrong in so much time."""
+    """Return the faults that are planned for so many seconds."""
     dice = random.Random(f"{seed} faults")
     at = dice.expovariate(1 / BETWEEN_FAULTS)
     planned = []

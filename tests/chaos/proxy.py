@@ -1,4 +1,4 @@
-"""A port between clients and the server, which loses, holds up and chops what it passes on."""
+"""TCP proxy between clients and the server that cuts, stalls and splits the streams of bytes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PIECE = 65536
 
 
 class Proxy:
-    """Passes bytes on, as long as its block lasts; on asyncio.
+    """Forwards bytes between clients and a server while its block lasts; on asyncio.
 
-    :param port: the server's, on this machine.
+    :param port: the server's port, on this machine.
     """
 
     def __init__(self, port: int, seed: int) -> None:
@@ -32,7 +32,7 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Where clients connect to."""
+        """The address that clients connect to."""
         host, port = self._server.sockets[0].getsockname()
         return f"{host}:{port}"
 
@@ -49,7 +49,7 @@ class Proxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    # -- what goes wrong
+    # -- faults
 
     def cut(self, pick: float, *, rudely: bool) -> None:
         """Cut one connection: with a reset, or as if the other side had closed it."""
@@ -57,7 +57,7 @@ class Proxy:
             self._pairs[int(pick * len(self._pairs))].cut(rudely=rudely)
 
     def cut_half_way(self, pick: float) -> None:
-        """Cut one connection in the middle of the next thing that the server says."""
+        """Cut one connection in the middle of the next data that the server sends."""
         if self._pairs:
             self._pairs[int(pick * len(self._pairs))].cut_next = True
 
@@ -67,7 +67,7 @@ class Proxy:
             pair.cut(rudely=True)
 
     async def stall(self, pick: float, seconds: float) -> None:
-        """Have one connection pass on nothing for a while."""
+        """Forward nothing on one connection for a while."""
         if not self._pairs:
             return
         pair = self._pairs[int(pick * len(self._pairs))]
@@ -100,7 +100,7 @@ class Proxy:
             up = asyncio.create_task(self._pump(pair, reader, to_server, says_server=False))
             down = asyncio.create_task(self._pump(pair, from_server, writer, says_server=True))
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-            # What one side said last is still on its way to the other one.
+            # Close gently, because the last bytes of one side may not have reached the other one yet.
             _close(writer, rudely=False)
             _close(to_server, rudely=False)
             pair.flows.set()
@@ -123,7 +123,7 @@ class Proxy:
                     writer.write(piece)
                     await writer.drain()
                     if self.splits:
-                        # Given away at once, they would be sent together.
+                        # Without a switch to the event loop, the pieces would be sent together.
                         await asyncio.sleep(0)
 
     def _pieces(self, data: bytes) -> list[bytes]:
@@ -138,7 +138,7 @@ class Proxy:
 
 
 class _Pair:
-    """A client's connection and the one to the server that belongs to it."""
+    """A client's connection to the proxy and the matching connection to the server."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._writers = (client, server)

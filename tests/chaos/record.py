@@ -1,4 +1,4 @@
-"""What became of every operation."""
+"""Record of the outcome of every operation."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CANCELLED = "cancelled by its caller"
 CLOSED = LMStudioConnectionClosedError.__name__
 UNREACHABLE = LMStudioUnreachableError.__name__
 
-#: What may end an operation while things go wrong around it. Nothing in a chaos run says anything that cannot be
-#: understood, misses a token or misspells a config: such an error is amiss.
+#: Errors that an operation may end with because of a fault. No fault garbles a message, a token or a config, so an error
+#: about one of these is a problem.
 EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioCancelledError,
     LMStudioChannelClosedError,
@@ -47,8 +47,8 @@ EXPECTED: tuple[type[LMStudioError], ...] = (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-#: Words of the server when an engine was killed or stood still, or a link was broken. Otherwise a server error of no
-#: more special type is amiss.
+#: Words in the server's error after a worker process was killed or stopped, or a link was broken. A plain
+#: `LMStudioServerError` without any of them is a problem.
 OF_A_FAULT = (
     "crashed",
     "broke off",
@@ -61,11 +61,11 @@ OF_A_FAULT = (
 
 
 class Wrong(Exception):
-    """An operation gave a result, but not the right one."""
+    """An operation returned a wrong result."""
 
 
 class Record:
-    """Collects how operations end, from any thread, and knows which have not ended yet."""
+    """Collects the outcomes of operations, from any thread, and the operations that have not ended yet."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -74,16 +74,16 @@ class Record:
         self._lock = threading.Lock()
 
     def operation(self, who: str, what: str) -> Operation:
-        """A block that is an operation: its end is counted, and an exception that ends it goes no further."""
+        """Return a context manager for an operation, which counts the outcome and suppresses an `Exception`."""
         return Operation(self, who, what)
 
     def note(self, what: str) -> None:
-        """Take note of something that must not be."""
+        """Record a problem."""
         with self._lock:
             self.amiss.append(what)
 
     def overdue(self, seconds: float) -> list[str]:
-        """The operations that have been going on for longer than that."""
+        """Return the operations that have been running for longer than so many seconds."""
         now = time.monotonic()
         with self._lock:
             return [
@@ -102,7 +102,7 @@ class Record:
             self.outcomes[operation.what, operation.outcome] += 1
 
     def table(self) -> str:
-        """Operations and their outcomes, the most frequent ones first."""
+        """Format a table of operations and their outcomes, the most frequent ones first."""
         outcomes: Counter[str] = Counter()
         operations: Counter[str] = Counter()
         for (what, outcome), count in self.outcomes.items():
@@ -124,9 +124,9 @@ class Record:
 
 
 class Operation:
-    """See `Record.operation`.
+    """Context manager for an operation; see `Record.operation`.
 
-    :ivar outcome: how it ended, once it has.
+    :ivar outcome: how the operation ended; empty until then.
     """
 
     def __init__(self, record: Record, who: str, what: str) -> None:
@@ -158,7 +158,7 @@ class Operation:
         )
         if not expected:
             text = "".join(traceback.format_exception(error))
-            self._record.note(f"{self.who}: {self.what} ended with what it must not end with:\n{text}")
+            self._record.note(f"{self.who}: {self.what} ended with an unexpected error:\n{text}")
         return kind.__name__
 
 

@@ -1,4 +1,4 @@
-"""One run: warm up, chaos, calm, and a look at what is left."""
+"""One chaos run: warm-up, faults, recovery, and a check of the resources that are left."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from tests.processes import workers
 
 __all__ = ["Run"]
 
-#: Seconds after which an operation hangs: far more than any timeout within, on a machine that is busy with it.
+#: Seconds after which an operation counts as hanging: far more than any timeout in a run, even on a busy machine.
 HANGING = 120
-#: Seconds in which everything that is unloaded by its TTL has to be.
+#: Seconds within which every instance with a TTL must be unloaded.
 EXPIRY = 30
 
 
 class Run:
-    """One run.
+    """One chaos run.
 
-    :param folder: for the models and the server's log.
+    :param folder: the folder for the models and the server's log.
     """
 
     def __init__(self, folder: Path, seed: int, clients: int) -> None:
@@ -52,7 +52,7 @@ class Run:
         self._server = ServerProcess(self._models, folder)
 
     async def run(self, seconds: float) -> list[str]:
-        """Run it, and give what is amiss."""
+        """Run for so many seconds; return the problems that were found."""
         _import_everything()
         _note_what_nobody_would_hear(self._record)
         async with self._server:
@@ -76,7 +76,7 @@ class Run:
         return self._record.amiss
 
     async def _let_them(self, proxy: Proxy, seconds: float, seed: int) -> None:
-        """Have the crowd do what it wants."""
+        """Let a crowd carry out its intents for so many seconds."""
         members = crowd_of(self._clients, proxy.address, self._server.address)
         crowd = Crowd(members, seed, self._models, self._record)
         crowd.start(seconds)
@@ -88,7 +88,7 @@ class Run:
         crowd.join()
 
     def _give_up(self, overdue: list[str]) -> None:
-        """Something hangs, and so would the end of this program."""
+        """Print the state and exit at once, because the hanging operation would block a regular exit."""
         print("HANGS:", *overdue, sep="\n  ", flush=True)
         print(self._record.table(), self._server.dump(), sep="\n\n", flush=True)
         faulthandler.dump_traceback(all_threads=True)
@@ -96,7 +96,7 @@ class Run:
         os._exit(2)
 
     async def _calm_down(self) -> None:
-        """Unload what was loaded for good, and wait for the rest to go by itself."""
+        """Unload the instances without a TTL, and wait until the others and all worker processes are gone."""
         async with lms.AsyncClient(self._server.address, timeout=EXPIRY) as client:
             for model in await client.list_loaded_models():
                 if model.info.ttl is None:
@@ -118,8 +118,8 @@ class Run:
 def _import_everything() -> None:
     """Load every module of both packages, and both event loops.
 
-    A Ctrl-C inside an import may leave the interpreter's own import lock taken for ever, whoever imports what. In a
-    program only the main thread has that, once; here any thread has it, again and again.
+    A Ctrl-C inside an import may leave the interpreter's own import lock taken for ever. In a normal program it can
+    happen only once, in the main thread; here it could happen in any thread, again and again.
     """
     for package in (lms, lmstudio_sync):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -131,7 +131,7 @@ def _import_everything() -> None:
 
 
 def _note_what_nobody_would_hear(record: Record) -> None:
-    """Warnings, errors in finalizers and threads, and what asyncio only logs."""
+    """Record warnings, errors in finalizers, and errors that are only logged."""
     warnings.simplefilter("error")
 
     def unraisable(what: Any) -> None:
@@ -139,8 +139,8 @@ def _note_what_nobody_would_hear(record: Record) -> None:
         dropped = isinstance(error, ResourceWarning) and "dropped half-way" in str(error)
         not_begun = isinstance(error, RuntimeWarning) and "was never awaited" in str(error)
         if (dropped or not_begun) and may_be_interrupted():
-            # Ctrl-C came between the start of an operation and the block that would have ended it, or between the making
-            # of a coroutine and the call that would have run it.
+            # Ctrl-C was raised between the start of an operation and the block that would have ended it, or between the
+            # creation of a coroutine and the call that would have run it.
             return
         if not isinstance(what.exc_value, KeyboardInterrupt):
             place = "".join(traceback.format_stack()[:-1])

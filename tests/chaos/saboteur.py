@@ -1,4 +1,4 @@
-"""Has things go wrong, as planned."""
+"""Injection of the planned faults."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["Saboteur"]
 
 
 class Saboteur:
-    """Sees to it that planned faults happen.
+    """Injects planned faults.
 
     :param models: the models folder.
-    :ivar done: how often which fault happened.
+    :ivar done: the number of injected faults of each kind.
     """
 
     def __init__(self, proxy: Proxy, server: ServerProcess, models: Path) -> None:
@@ -36,7 +36,7 @@ class Saboteur:
         self._linking = anyio.Lock()
 
     async def run(self, planned: Sequence[Fault]) -> None:
-        """Have them all happen, each at its time."""
+        """Inject all faults, each at its time."""
         begin = time.monotonic()
         async with anyio.create_task_group() as tasks:
             for fault in planned:
@@ -83,11 +83,11 @@ class Saboteur:
             _signal(stopped, signal.SIGKILL)
 
     async def _stop_worker_for_good(self, fault: Fault) -> None:
-        """Nothing here ends it: that is for its server."""
+        """Stop a worker process and leave it, because its server must end it."""
         self._signal_worker(fault, signal.SIGSTOP)
 
     def _signal_worker(self, fault: Fault, number: signal.Signals) -> int | None:
-        # The servers in this process have some too. Just started, the server itself looks like one.
+        # The embedded servers in this process have workers too. The server itself looks like one just after its start.
         them = sorted({*self._server.workers, *workers()} - {self._server.pid})
         if not them:
             return None
@@ -124,4 +124,4 @@ def _signal(process: int, number: signal.Signals) -> None:
     try:
         os.kill(process, number)
     except ProcessLookupError:
-        pass  # it had ended by itself
+        pass  # the process has already ended

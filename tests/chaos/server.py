@@ -1,4 +1,4 @@
-"""The server's process: started, asked what it holds, ended in good and in bad ways, and started again."""
+"""The server process, which a run starts, inspects, stops, kills and restarts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.processes import workers
 
 __all__ = ["ServerProcess"]
 
-#: Seconds that it may take to start, to end, or to answer: far more than it needs.
+#: Seconds that the server may take to start, to end, or to write its report: far more than it needs.
 LIMIT = 30.0
 
 
 class ServerProcess:
-    """``python -m lmstudio_async serve`` on one port, however often it is started.
+    """``python -m lmstudio_async serve``, on the same port after each restart.
 
-    :param folder: where its output and its reports go.
+    :param folder: the folder for its output and its reports.
     """
 
     def __init__(self, models: Path, folder: Path) -> None:
@@ -38,7 +38,7 @@ class ServerProcess:
         self._output = folder / "server.log"
         self._process: subprocess.Popen[bytes]
         self._orphans: set[int] = set()
-        # Bound and not listening, it keeps the port from everybody but this server, also while that is down.
+        # A socket that is bound but does not listen reserves the port for this server, also while the server is down.
         self._place = socket.socket()
         self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._place.bind(("127.0.0.1", 0))
@@ -46,22 +46,22 @@ class ServerProcess:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address that the server listens on."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """The process, or the last one that there was."""
+        """The ID of the process, or of the last one."""
         return self._process.pid
 
     @property
     def workers(self) -> set[int]:
-        """Its worker processes."""
+        """The worker processes of the server."""
         return workers(self.pid)
 
     @property
     def orphans(self) -> set[int]:
-        """The workers of its former lives that are still there."""
+        """The worker processes of earlier server processes that still run."""
         self._orphans = {process for process in self._orphans if _is_worker(process)}
         return self._orphans
 
@@ -77,7 +77,7 @@ class ServerProcess:
         self._place.close()
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the server, and wait until it listens."""
         with self._output.open("ab") as output:
             begin = output.tell()
             self._process = subprocess.Popen(
@@ -93,40 +93,40 @@ class ServerProcess:
         await self._wait_for("to listen", lambda: b"Serving at" in self._said_since(begin))
 
     async def stop(self) -> None:
-        """Tell it to end, as a service manager does."""
+        """Terminate the server with SIGTERM, as a service manager does, and wait for its end."""
         self._orphans |= self.workers
         self._process.terminate()
         await self._wait_for_end()
         if self._process.returncode != 0:
             raise AssertionError(
-                f"told to end, the server ended with {self._process.returncode}:\n{self.output()}"
+                f"the server ended with {self._process.returncode} after SIGTERM:\n{self.output()}"
             )
 
     async def kill(self) -> None:
-        """End it so that it notices nothing."""
-        # Standing still, it starts no more of them.
+        """Kill the server with SIGKILL, so that it cannot clean up."""
+        # A stopped server starts no more workers.
         self._process.send_signal(signal.SIGSTOP)
         self._orphans |= self.workers
         self._process.kill()
         await self._wait_for_end()
 
     async def held(self) -> Held:
-        """Ask it what it holds."""
+        """Request the resources that the server holds."""
         self._report.unlink(missing_ok=True)
         self._process.send_signal(signal.SIGUSR1)
-        await self._wait_for("to say what it holds", self._report.exists)
+        await self._wait_for("to write its report", self._report.exists)
         report = json.loads(self._report.read_text())
         counted = {name: Counter(counts) for name, counts in report["counted"].items()}
         return Held(counted, report["memory_mb"])
 
     def dump(self) -> str:
-        """The stack of every thread, and all that it has said."""
+        """Return the server's output, after it has printed the stack of every thread."""
         self._process.send_signal(signal.SIGUSR2)
         time.sleep(1)
         return self.output()
 
     def output(self) -> str:
-        """All that it has said, in all of its lives."""
+        """Return the output of all server processes so far."""
         return self._output.read_text(errors="replace")
 
     async def _wait_for_end(self) -> None:

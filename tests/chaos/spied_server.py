@@ -1,7 +1,7 @@
-"""``python -m lmstudio_async serve``, but that it writes down on a signal what it holds, and has the limits of a run.
+"""``python -m lmstudio_async serve`` with the limits of a run, which reports its resources on a signal.
 
-Nothing else about it is different. The file is named by the variable ``CHAOS_REPORT``; SIGUSR1 asks for it, and
-SIGUSR2 has every thread's stack printed.
+Nothing else about it is different. On SIGUSR1 it writes the report to the file that the variable ``CHAOS_REPORT`` names;
+on SIGUSR2 it prints the stack of every thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPORT = Path(os.environ["CHAOS_REPORT"])
 
 
 def report(*_: object) -> None:
-    """Write it down."""
+    """Write the report."""
     held = held_here()
     tasks = Counter(task.get_name().rstrip("0123456789") for task in asyncio.all_tasks())
     held = attrs.evolve(held, counted={**held.counted, "tasks": tasks})

@@ -1,4 +1,4 @@
-"""A little chaos and a few cycles, and that both would notice. ``tox run -e chaos`` and ``-e soak`` take their time."""
+"""Tests of a short chaos run, a few cycles, and their checks. ``tox run -e chaos`` and ``-e soak`` run for longer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.record import Record, Wrong
 from tests.processes import needs_proc
 
-#: What is installed comes before what lies beside the tests.
+#: Search path of a subprocess; the installed package comes before the one in the source tree.
 PLACES = [str(Path(lms.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
 
@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 
 
 def run(module: str, *arguments: str) -> tuple[int, str]:
-    """Run it as a program of its own, which nothing of the other tests is left in."""
+    """Run a module as a program of its own, so that no resource of other tests is counted."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)},
@@ -55,7 +55,7 @@ def test_loading_and_unloading_again_and_again_leaves_nothing_behind() -> None:
     assert code == 0, output
 
 
-def test_a_seed_is_a_schedule() -> None:
+def test_equal_seeds_give_equal_faults_and_intents() -> None:
     one, same, other = faults(1, 60), faults(1, 60), faults(2, 60)
     assert one == same != other
     wanted, again = intents(1, "somebody"), intents(1, "somebody")
@@ -72,7 +72,7 @@ def test_a_seed_is_a_schedule() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_that_no_operation_may_end_with_is_noted(error: Exception) -> None:
+def test_record_notes_an_error_that_no_operation_may_end_with(error: Exception) -> None:
     record = Record()
     with record.operation("somebody", "respond"):
         raise error
@@ -80,7 +80,7 @@ def test_an_error_that_no_operation_may_end_with_is_noted(error: Exception) -> N
     assert record.outcomes == {("respond", type(error).__name__): 1}
 
 
-def test_an_error_that_a_fault_explains_is_counted() -> None:
+def test_record_only_counts_an_error_that_a_fault_explains() -> None:
     record = Record()
     with record.operation("somebody", "respond"):
         raise lms.LMStudioConnectionBrokenError("cut")
@@ -90,7 +90,7 @@ def test_an_error_that_a_fault_explains_is_counted() -> None:
     assert record.outcomes.total() == 2
 
 
-def test_an_operation_that_does_not_end_is_overdue() -> None:
+def test_operation_is_overdue_until_it_ends() -> None:
     record = Record()
     with record.operation("somebody", "respond"):
         assert record.overdue(0)
@@ -111,11 +111,11 @@ def test_an_operation_that_does_not_end_is_overdue() -> None:
     ],
     ids=["the same", "one more", "another one", "memory"],
 )
-def test_what_is_held_and_was_not_before_is_noticed(after: Held, more: list[str]) -> None:
+def test_held_more_than_reports_new_threads_and_grown_memory(after: Held, more: list[str]) -> None:
     assert after.more_than(Held({"threads": Counter({"reader": 1})}, 20)) == more
 
 
-async def test_the_proxy_passes_on_what_is_said_also_in_pieces_until_it_cuts() -> None:
+async def test_proxy_forwards_bytes_whole_and_in_pieces_until_it_cuts() -> None:
     said = bytes(range(256)) * 100
 
     async def echo(stream: anyio.abc.SocketStream) -> None:

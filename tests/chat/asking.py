@@ -1,4 +1,4 @@
-"""Answers with the server's part played by the test."""
+"""Helpers to run a prediction while the test acts as the server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATS = {"stopReason": "eosFound"}
 
 
 class Asked:
-    """One answer, with the server's part played by the test."""
+    """One prediction, for which the test acts as the server."""
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
@@ -40,7 +40,7 @@ class Asked:
 
 
 async def ask(both: Both, ask_it: Callable[[AsyncLLM], Awaitable[PredictionResult]], play: Any) -> Asked:
-    """Let a model be asked something, and the test play the server."""
+    """Run a prediction while `play` acts as the server."""
     client, server = both
     llm = await loaded_llm(client, server)
     asked = Asked(server)

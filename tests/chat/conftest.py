@@ -1,4 +1,4 @@
-"""The embedded server, with models that say what the tests need, and a client of it."""
+"""Fixtures: an embedded server with scripted models, and clients of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMMA = '{"title": "Emma", "author": {"name": "Jane Austen"}, "isbn": "1"}'
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder as LM Studio has it."""
+    """A models folder with the layout of LM Studio."""
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/hello-GGUF/hello-Q8_0.gguf", script="Hello there, my friend")
     folder.add_llm("acme/talker-GGUF/talker-Q8_0.gguf", script="on and on ", endless=True)
@@ -39,14 +39,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
-    """One for all tests of a module: what one of them has loaded need not be loaded again for the next."""
+    """A server for all tests of a module, so that an instance need not be loaded again for each test."""
     async with EmbeddedServer(models, threads=1) as server:
         yield server
 
 
 @pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
-    """A client of the embedded server. No test of it may take for ever."""
+    """A client of the embedded server, with a time limit for the test."""
     async with AsyncClient(server) as client:
         with anyio.fail_after(30):
             yield client
@@ -54,7 +54,7 @@ async def client(server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def lone_client(models: Path) -> AsyncIterator[AsyncClient]:
-    """A client of a server of its own, with nothing loaded."""
+    """A client of a server of its own, which has no loaded instance, with a time limit for the test."""
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         with anyio.fail_after(30):
             yield client

@@ -1,4 +1,4 @@
-"""Classes that answers are made into."""
+"""Classes that the tests use as response formats."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Level(enum.IntEnum):
 
 @attrs.frozen
 class Author:
-    """Who wrote it.
+    """Author of the book.
 
-    This is not for the model.
+    This paragraph must not get into the schema.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Person(BaseModel):
 
 
 class Documented:
-    """Only describes itself, as the documented protocol for response formats has it."""
+    """Implements only `model_json_schema`, the documented protocol for response formats."""
 
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]:

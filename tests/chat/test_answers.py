@@ -1,4 +1,4 @@
-"""Answers of real models: what is in them, who is told of them, and what they are made into."""
+"""Answers of real models: their content, the callbacks, and the response formats."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TOOLS: Any = {
 }
 
 
-async def test_an_answer_says_how_it_came_about(lone_client: AsyncClient) -> None:
+async def test_result_holds_content_stats_model_info_and_configs(lone_client: AsyncClient) -> None:
     llm = await lone_client.llm.model("hello", config={"context_length": 512})
     result = await llm.respond("Hi", config={"max_tokens": 50, "temperature": 0.5})
 
@@ -63,7 +63,7 @@ async def test_an_answer_says_how_it_came_about(lone_client: AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_callbacks_are_told_in_order(client: AsyncClient, *, streamed: bool) -> None:
+async def test_callbacks_are_called_in_order(client: AsyncClient, *, streamed: bool) -> None:
     llm = await client.llm.model("hello")
     told: list[object] = []
 
@@ -101,7 +101,9 @@ async def test_callbacks_are_told_in_order(client: AsyncClient, *, streamed: boo
     "name", ["on_first_token", "on_prediction_fragment", "on_prompt_processing_progress", "on_message"]
 )
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_what_a_callback_raises_comes_out(client: AsyncClient, name: str, *, is_async: bool) -> None:
+async def test_error_of_a_callback_is_raised_with_its_name(
+    client: AsyncClient, name: str, *, is_async: bool
+) -> None:
     llm = await client.llm.model("hello")
 
     def plain(*_: object) -> None:
@@ -129,7 +131,7 @@ async def test_an_error_raised_by_a_callback_twice_names_it_once(client: AsyncCl
     assert error.__notes__ == ["Raised by the callback on_message."]
 
 
-async def test_a_callback_that_cannot_be_called_is_refused_at_once(client: AsyncClient) -> None:
+async def test_callback_that_is_not_callable_is_refused_before_the_request(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
 
     with pytest.raises(
@@ -174,7 +176,7 @@ async def test_a_completion_goes_on_with_a_text(client: AsyncClient) -> None:
     assert "".join([fragment.content async for fragment in llm.complete_stream("Once")]) == HELLO
 
 
-async def test_thoughts_are_told_from_the_answer(client: AsyncClient) -> None:
+async def test_reasoning_is_separated_from_the_answer(client: AsyncClient) -> None:
     llm = await client.llm.model("thinker")
     result = await llm.respond("Is it?")
 
@@ -196,7 +198,7 @@ async def test_tokens_come_with_their_probabilities(client: AsyncClient) -> None
         assert len(token.candidates) == 2
 
 
-async def test_tool_calls_are_given_without_being_made(client: AsyncClient) -> None:
+async def test_tool_call_requests_are_returned_without_calling_a_tool(client: AsyncClient) -> None:
     llm = await client.llm.model("caller")
     chat = Chat.from_history("Add 1 and 2")
     messages: list[AssistantResponse] = []
@@ -225,7 +227,7 @@ async def test_an_answer_with_tool_calls_joins_a_chat_whole(client: AsyncClient)
     )
 
 
-async def test_a_cancelled_answer_is_what_was_said(client: AsyncClient) -> None:
+async def test_a_cancelled_answer_holds_the_text_so_far(client: AsyncClient) -> None:
     llm = await client.llm.model("talker")
     messages: list[AssistantResponse] = []
     stream = llm.respond_stream("Talk", response_format=Person, on_message=messages.append)
@@ -234,14 +236,14 @@ async def test_a_cancelled_answer_is_what_was_said(client: AsyncClient) -> None:
     result = await stream.wait_for_result()
 
     assert result.stats.stop_reason == "userStopped"
-    assert not result.structured  # what was cut short is of no form yet: `parsed` is the text
+    assert not result.structured  # an incomplete answer does not fit the format yet: `parsed` is the text
     assert [message.text for message in messages] == [result.content]
 
 
-# -- of a given form
+# -- response formats
 
 
-async def test_an_answer_becomes_an_instance(client: AsyncClient) -> None:
+async def test_an_answer_becomes_an_instance_of_the_response_format(client: AsyncClient) -> None:
     llm = await client.llm.model("librarian")
     result = await llm.respond("Which book?", response_format=Book)
 
@@ -252,7 +254,7 @@ async def test_an_answer_becomes_an_instance(client: AsyncClient) -> None:
     assert str(result).count("\n") > 3
 
 
-async def test_any_json_can_be_asked_for_as_openai_has_it(client: AsyncClient) -> None:
+async def test_response_format_json_object_of_openai_allows_any_json(client: AsyncClient) -> None:
     llm = await client.llm.model("librarian")
     json_object: Any = {"type": "json_object"}
     assert (await llm.respond("Which book?", response_format=json_object)).parsed == json.loads(EMMA)
@@ -272,7 +274,7 @@ async def test_an_answer_follows_a_schema(lone_client: AsyncClient, *, through_c
     assert result.structured
 
 
-async def test_a_class_that_only_describes_itself_gives_plain_json(client: AsyncClient) -> None:
+async def test_a_class_with_only_model_json_schema_gives_plain_json(client: AsyncClient) -> None:
     llm = await client.llm.model("decider")
     schema: Any = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
     schema["additionalProperties"] = False
@@ -297,18 +299,18 @@ async def test_an_answer_follows_a_grammar(client: AsyncClient, grammar: object)
     assert result.parsed == result.content
 
 
-async def test_an_answer_that_is_cut_short_does_not_fit_and_is_kept(client: AsyncClient) -> None:
+async def test_structured_output_error_holds_an_answer_cut_off_by_max_tokens(client: AsyncClient) -> None:
     llm = await client.llm.model("librarian")
     with pytest.raises(LMStudioStructuredOutputError, match="was cut off by max_tokens") as caught:
         await llm.respond("Which book?", response_format=Book, config={"max_tokens": 3})
 
     assert caught.value.content
     assert EMMA.startswith(caught.value.content)
-    # Where JSON would have gone on is of no interest.
+    # The position of the JSON error is of no use to the caller.
     assert caught.value.__cause__ is None
 
 
-async def test_only_one_place_may_say_what_the_answer_looks_like(client: AsyncClient) -> None:
+async def test_response_format_and_structured_config_exclude_each_other(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     with pytest.raises(LMStudioValueError, match="not both"):
         llm.respond_stream("Hi", response_format=Book, config={"structured": {"type": "json"}})
@@ -317,13 +319,13 @@ async def test_only_one_place_may_say_what_the_answer_looks_like(client: AsyncCl
 @pytest.mark.parametrize(
     "wrong", ["root ::= yes", 42, {"type": "gbnf"}, {"type": "json", "schema": {}}, complex]
 )
-async def test_what_is_no_response_format_is_refused(client: AsyncClient, wrong: object) -> None:
+async def test_invalid_response_format_is_refused(client: AsyncClient, wrong: object) -> None:
     llm = await client.llm.model("hello")
     with pytest.raises(LMStudioValueError):
         llm.respond_stream("Hi", response_format=wrong)  # type: ignore[arg-type]
 
 
-def test_a_base_model_is_an_attrs_class_that_describes_itself() -> None:
+def test_base_model_is_an_attrs_class_with_a_json_schema() -> None:
     assert Person(name="Ada") == Person(name="Ada", age=None)
     assert repr(Person(name="Ada")) == "Person(name='Ada', age=None)"
     assert Person.model_json_schema()["required"] == ["name"]
@@ -333,13 +335,13 @@ def test_a_base_model_is_an_attrs_class_that_describes_itself() -> None:
 # -- presets, prompts, drafts
 
 
-async def test_a_preset_that_is_not_there_is_named(client: AsyncClient) -> None:
+async def test_error_for_a_missing_preset_names_it(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     with pytest.raises(LMStudioPresetNotFoundError, match="no such"):
         await llm.respond("Hi", preset="no such")
 
 
-async def test_the_prompt_can_be_seen(client: AsyncClient) -> None:
+async def test_apply_prompt_template_returns_the_prompt(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     prompt = await llm.apply_prompt_template([{"role": "user", "content": "Hi"}])
 
@@ -350,7 +352,7 @@ async def test_the_prompt_can_be_seen(client: AsyncClient) -> None:
         await llm.apply_prompt_template("Hi", {"omitBos": True})  # type: ignore[arg-type]
 
 
-async def test_tools_are_in_the_prompt(client: AsyncClient) -> None:
+async def test_apply_prompt_template_includes_tool_definitions(client: AsyncClient) -> None:
     llm = await client.llm.model("caller")
     prompt = await llm.apply_prompt_template("Hi", {"toolDefinitions": TOOLS["tools"]})
 
@@ -383,7 +385,9 @@ async def test_a_draft_model_that_the_engine_cannot_use_is_an_error(client: Asyn
         await llm.preload_draft_model("hello")
 
 
-async def test_a_handle_of_what_is_gone_says_so(lone_client: AsyncClient) -> None:
+async def test_handle_of_an_unloaded_instance_raises_despite_a_new_one_of_its_name(
+    lone_client: AsyncClient,
+) -> None:
     llm = await lone_client.llm.load_new_instance("hello", "mine")
     await llm.unload()
     other = await lone_client.llm.load_new_instance("librarian", "mine")

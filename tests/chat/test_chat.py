@@ -1,4 +1,4 @@
-"""A chat and its messages."""
+"""`Chat` and its messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_chat_grows_message_by_message() -> None:
     assert [message.text for message in chat[-2:]] == ["3", "Three."]
 
 
-def test_it_is_sent_as_the_protocol_wants_it() -> None:
+def test_a_chat_becomes_the_wire_form_of_the_protocol() -> None:
     assert chat_to_wire(full_chat()) == {
         "messages": [
             {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
@@ -88,7 +88,7 @@ def test_it_is_sent_as_the_protocol_wants_it() -> None:
     }
 
 
-def test_what_the_user_says_in_a_row_is_one_message() -> None:
+def test_successive_user_messages_are_joined_into_one() -> None:
     chat = Chat()
     chat.add_user_message("Hello")
     message = chat.add_user_message(["What is this?", CAT])
@@ -98,7 +98,7 @@ def test_what_the_user_says_in_a_row_is_one_message() -> None:
     assert message.content == [TextData(text="Hello"), TextData(text="What is this?"), CAT]
 
 
-def test_an_added_message_is_given_back() -> None:
+def test_add_methods_return_the_added_message() -> None:
     chat = Chat()
 
     assert chat.add_system_prompt("Be brief.") is chat[0]
@@ -176,7 +176,7 @@ def test_an_add_that_fails_changes_nothing(add: Any) -> None:
 
 
 @pytest.mark.parametrize("role", ["system", "assistant"])
-def test_neither_two_prompts_nor_two_answers_follow_each_other(role: str) -> None:
+def test_two_system_prompts_or_two_answers_in_a_row_are_refused(role: str) -> None:
     chat = Chat()
     chat.add_entry(role, "One")
 
@@ -219,14 +219,12 @@ MARKER = "__LM_STUDIO_INTERNAL_LSEP_SYNTHETIC_REASONING_END_f4e9a8d2c6b14d0c9e5f
     [
         (f"The user greets me.\n{MARKER}\n\nHello!", "\n\nHello!"),
         (f"One.{MARKER}Two.{MARKER}Hello!", "Hello!"),
-        # All of the answer counted as reasoning, as an answer under a grammar may.
+        # The server may label a whole answer as reasoning if a grammar constrains it.
         (f"Hello!{MARKER}\n", "Hello!\n"),
         ("<think>Hm</think>Hello!", "<think>Hm</think>Hello!"),
     ],
 )
-def test_reasoning_that_only_the_marker_tells_from_the_answer_is_not_kept(
-    add: Any, text: str, kept: str
-) -> None:
+def test_reasoning_before_the_marker_is_not_kept(add: Any, text: str, kept: str) -> None:
     chat = Chat.from_history("Hello")
     add(chat, text)
 
@@ -240,7 +238,7 @@ def test_the_user_may_ask_about_the_marker() -> None:
     assert Chat.from_history(question)[0].text == question
 
 
-# -- out of histories
+# -- from histories
 
 
 @pytest.mark.parametrize(
@@ -262,7 +260,7 @@ def test_a_chat_is_made_of_any_history(history: Any) -> None:
     assert chat_to_wire(history) == chat_to_wire(chat)
 
 
-def test_a_chat_survives_being_sent_and_read() -> None:
+def test_a_chat_read_from_its_wire_form_is_equal() -> None:
     assert Chat.from_history(chat_to_wire(full_chat())) == full_chat()
 
 
@@ -282,7 +280,7 @@ def test_a_tool_message_may_have_the_form_of_other_apis() -> None:
         ([{"role": "robot", "content": "Hello"}], "there are system, user, assistant, tool"),
     ],
 )
-def test_what_is_no_history_is_refused_with_its_place(history: Any, reason: str) -> None:
+def test_error_for_an_invalid_history_names_the_reason(history: Any, reason: str) -> None:
     with pytest.raises(LMStudioValueError, match=reason):
         Chat.from_history(history)
 
@@ -298,7 +296,7 @@ def test_an_empty_chat_cannot_be_sent() -> None:
 
 
 @pytest.mark.parametrize("copied", [Chat.copy, copy.copy, copy.deepcopy])
-def test_a_copy_is_equal_and_its_own(copied: Any) -> None:
+def test_a_copy_is_equal_and_independent(copied: Any) -> None:
     chat = full_chat()
     other = copied(chat)
 
@@ -308,7 +306,7 @@ def test_a_copy_is_equal_and_its_own(copied: Any) -> None:
     assert len(chat) == 5
 
 
-def test_a_chat_shares_nothing_with_what_was_added() -> None:
+def test_a_chat_copies_the_messages_that_are_added() -> None:
     arguments = {"a": [1]}
     message = AssistantResponse(content=[TextData(text="Hi")])
     chat = Chat.from_history("Hello")
@@ -323,13 +321,13 @@ def test_a_chat_shares_nothing_with_what_was_added() -> None:
     assert chat[3].content[1].tool_call_request.arguments == {"a": [1]}  # type: ignore[union-attr]
 
 
-def test_a_chat_is_no_key_and_equals_no_list() -> None:
+def test_a_chat_is_unhashable_and_not_equal_to_a_list() -> None:
     with pytest.raises(TypeError):
         hash(Chat())
     assert Chat() != []
 
 
-def test_a_chat_can_be_read_by_people() -> None:
+def test_repr_of_a_chat_shows_each_message_shortened() -> None:
     chat = full_chat()
     chat.add_user_message("very " * 100)
 

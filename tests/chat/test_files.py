@@ -1,4 +1,4 @@
-"""Images and files: uploaded from wherever they are, and looked at."""
+"""Images and files: uploaded from paths, bytes and open files, and used in prompts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ async def test_a_model_looks_at_images(client: AsyncClient) -> None:
     assert seeing.stats.prompt_tokens_count > blind.stats.prompt_tokens_count  # type: ignore[operator]
 
 
-async def test_a_file_that_cannot_be_read_is_an_error_of_ours(client: AsyncClient, tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_read_raises_an_lmstudio_os_error(
+    client: AsyncClient, tmp_path: Path
+) -> None:
     with pytest.raises(LMStudioOSError) as caught:
         await client.prepare_image(tmp_path / "not there.png")
     assert isinstance(caught.value, OSError)
@@ -75,7 +77,7 @@ async def test_a_file_that_cannot_be_read_is_an_error_of_ours(client: AsyncClien
         await client.prepare_file(tmp_path)
 
 
-async def test_what_is_no_file_is_refused(client: AsyncClient, tmp_path: Path) -> None:
+async def test_invalid_file_arguments_are_refused(client: AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(LMStudioValueError, match="not as 42"):
         await client.prepare_image(42)  # type: ignore[arg-type]
@@ -96,7 +98,7 @@ async def test_a_slow_file_does_not_hold_up_the_others(lone_client: AsyncClient,
     os.mkfifo(pipe)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lone_client.prepare_image, pipe)
-        # Reading the pipe waits until somebody writes to it: in a thread, or this would never be reached.
+        # Reading the pipe blocks until the write below, so this line is only reached if a thread reads it.
         assert await lone_client.llm.list_loaded() == []
         async with await anyio.open_file(pipe, "wb") as file:
             await file.write(RED)

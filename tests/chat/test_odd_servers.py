@@ -1,4 +1,4 @@
-"""Answers of servers that do what a test tells them: older ones, odd ones, and what exactly is sent to them."""
+"""Predictions with scripted servers: the exact requests, unusual answers, and servers of older versions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.chat.asking import Asked, Both, ask, hello, say_and_end
 from tests.chat.shapes import Person
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
 
-# -- what is sent
+# -- requests
 
 
-async def test_settings_are_sent_as_the_protocol_has_them(both: Both) -> None:
+async def test_settings_are_sent_in_the_wire_form_of_the_protocol(both: Both) -> None:
     asked = await ask(
         both,
         lambda llm: llm.respond(
@@ -69,7 +69,7 @@ NAMED: Any = {"type": "object", "properties": {"name": {"type": "string"}}, "req
         ({"type": "json_object"}, {"type": "json"}),
     ],
 )
-async def test_the_response_formats_of_openai_are_understood(
+async def test_response_formats_of_openai_are_converted(
     both: Both, response_format: Any, setting: Any
 ) -> None:
     asked = await ask(
@@ -83,7 +83,7 @@ async def test_the_response_formats_of_openai_are_understood(
     assert asked.result.parsed == {"name": "Ada"}
 
 
-async def test_the_response_format_text_of_openai_asks_for_nothing(both: Both) -> None:
+async def test_response_format_text_of_openai_sets_no_structure(both: Both) -> None:
     text: Any = {"type": "text"}
     asked = await ask(both, lambda llm: llm.respond("Hi", response_format=text), hello)
 
@@ -93,7 +93,7 @@ async def test_the_response_format_text_of_openai_asks_for_nothing(both: Both) -
 
 
 @pytest.mark.parametrize("described", [{}, {"json_schema": None}, {"json_schema": {"schema": "object"}}])
-async def test_a_response_format_of_openai_without_a_schema_says_what_is_missing(
+async def test_error_for_an_openai_response_format_without_schema_shows_the_form(
     both: Both, described: Any
 ) -> None:
     llm = await loaded_llm(*both)
@@ -126,10 +126,10 @@ async def test_a_template_and_its_options_are_sent(both: Both) -> None:
     assert layer["config"]["fields"][0]["key"] == "llm.prediction.promptTemplate"
 
 
-# -- what comes
+# -- answers
 
 
-async def test_progress_begins_with_nothing_ends_with_all_and_never_goes_back(both: Both) -> None:
+async def test_prompt_progress_goes_from_0_to_1_without_going_back(both: Both) -> None:
     told: list[float] = []
 
     async def play(asked: Asked) -> None:
@@ -142,7 +142,7 @@ async def test_progress_begins_with_nothing_ends_with_all_and_never_goes_back(bo
     assert told == [0.0, 0.25, 0.75, 1.0]
 
 
-async def test_odd_packets_and_numbers_break_nothing(both: Both) -> None:
+async def test_unknown_packets_and_fields_are_ignored_or_kept_as_extra(both: Both) -> None:
     async def play(asked: Asked) -> None:
         await asked.server.packet(asked.message, type="news", of="the future")
         await asked.server.say(type="newsOfTheFuture")
@@ -165,7 +165,7 @@ async def test_odd_packets_and_numbers_break_nothing(both: Both) -> None:
     assert result.prediction_config.extra == {"llm.prediction.magic": 7}
 
 
-async def test_several_tool_calls_are_given_in_order(both: Both) -> None:
+async def test_several_tool_call_requests_keep_their_order(both: Both) -> None:
     messages: list[AssistantResponse] = []
 
     async def play(asked: Asked) -> None:
@@ -187,7 +187,7 @@ async def test_several_tool_calls_are_given_in_order(both: Both) -> None:
     assert [part.TAG for part in message.content] == ["text", "toolCallRequest", "toolCallRequest"]
 
 
-async def test_a_tool_call_that_cannot_be_read_is_an_error(both: Both) -> None:
+async def test_tool_call_generation_failure_raises_a_prediction_error(both: Both) -> None:
     async def play(asked: Asked) -> None:
         await asked.server.packet(asked.message, type="toolCallGenerationFailed", error={"title": "no JSON"})
         await asked.end()
@@ -207,7 +207,7 @@ async def test_a_tool_call_that_cannot_be_read_is_an_error(both: Both) -> None:
         ("[" * 100_000, "is not JSON"),
     ],
 )
-async def test_an_answer_of_another_form_is_an_error_that_carries_it(
+async def test_structured_output_error_holds_an_answer_that_does_not_fit(
     both: Both, text: str, reason: str
 ) -> None:
     errors: list[LMStudioStructuredOutputError] = []
@@ -226,7 +226,7 @@ async def test_an_answer_of_another_form_is_an_error_that_carries_it(
     assert len(str(errors[0])) < 500
 
 
-async def test_thoughts_do_not_stand_in_the_way_of_json(both: Both) -> None:
+async def test_json_is_parsed_after_reasoning(both: Both) -> None:
     async def play(asked: Asked) -> None:
         await asked.say("<think>", reasoningType="reasoningStartTag", isStructural=True)
         await asked.say("A name.", reasoningType="reasoning")
@@ -241,7 +241,7 @@ async def test_thoughts_do_not_stand_in_the_way_of_json(both: Both) -> None:
     assert result.reasoning_content == "A name."
 
 
-# -- completion, where the server is older
+# -- completion with a server of an older version
 
 
 async def refuse(server: ScriptedServer, message: dict[str, Any]) -> None:
@@ -252,7 +252,7 @@ async def refuse(server: ScriptedServer, message: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("way", ["wait", "iterate", "enter first"])
-async def test_an_older_server_completes_with_a_template_that_adds_nothing(both: Both, way: str) -> None:
+async def test_complete_on_an_older_server_predicts_with_a_bare_template(both: Both, way: str) -> None:
     messages: list[AssistantResponse] = []
 
     async def complete(llm: AsyncLLM) -> PredictionResult:
@@ -288,7 +288,7 @@ async def test_an_older_server_completes_with_a_template_that_adds_nothing(both:
     assert [message.text for message in messages] == ["Hello"]
 
 
-async def test_an_older_server_is_asked_only_once(both: Both) -> None:
+async def test_complete_tries_the_raw_text_endpoint_only_once(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     endpoints: list[str] = []
@@ -312,7 +312,7 @@ async def test_an_older_server_is_asked_only_once(both: Both) -> None:
     assert endpoints == ["completeRawText", "predict", "predict"]
 
 
-async def test_a_server_that_knows_neither_way_is_an_error(both: Both) -> None:
+async def test_complete_raises_if_the_server_knows_neither_endpoint(both: Both) -> None:
     async def complete(llm: AsyncLLM) -> Any:
         with pytest.raises(LMStudioProtocolError, match="unknown endpoint"):
             await llm.complete("Once")
@@ -324,7 +324,7 @@ async def test_a_server_that_knows_neither_way_is_an_error(both: Both) -> None:
     await ask(both, complete, play)
 
 
-# -- callbacks that take their time
+# -- callbacks that wait
 
 
 async def test_a_callback_that_is_cancelled_cancels_the_answer(both: Both) -> None:

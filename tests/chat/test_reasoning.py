@@ -14,13 +14,13 @@ MARKER = "__LM_STUDIO_INTERNAL_LSEP_SYNTHETIC_REASONING_END_f4e9a8d2c6b14d0c9e5f
 
 
 async def reason(asked: Asked, thought: str = "Hm. ") -> None:
-    """Reason as models do whose chat template begins the reasoning: only LM Studio's own marker ends it."""
+    """Send reasoning of a model whose chat template begins it, so that only LM Studio's own marker ends it."""
     await asked.say(thought, reasoningType="reasoning")
     await asked.say(MARKER, reasoningType="reasoningEndTag", isStructural=True)
 
 
 @pytest.mark.parametrize("way", ["append", "add_assistant_response", "on_message"])
-async def test_the_marker_at_the_end_of_reasoning_is_no_text(both: Both, way: str) -> None:
+async def test_the_marker_at_the_end_of_reasoning_is_removed_from_the_text(both: Both, way: str) -> None:
     chat = Chat.from_history("Hi")
     fragments: list[str] = []
     contents: list[str] = []
@@ -54,7 +54,7 @@ async def test_the_marker_at_the_end_of_reasoning_is_no_text(both: Both, way: st
     assert [message.text for message in chat] == ["Hi", "Hello!"]
 
 
-async def test_the_marker_is_not_in_what_an_error_carries(both: Both) -> None:
+async def test_the_marker_is_removed_from_the_content_of_an_error(both: Both) -> None:
     async def respond(llm: AsyncLLM) -> Any:
         with pytest.raises(LMStudioPredictionError) as caught:
             await llm.respond("Hi")
@@ -69,7 +69,7 @@ async def test_the_marker_is_not_in_what_an_error_carries(both: Both) -> None:
     await ask(both, respond, play)
 
 
-async def test_reasoning_is_kept_if_there_is_nothing_else_to_keep(both: Both) -> None:
+async def test_reasoning_is_kept_in_the_chat_if_there_is_no_answer(both: Both) -> None:
     chat = Chat.from_history("Hi")
 
     async def play(asked: Asked) -> None:
@@ -81,7 +81,7 @@ async def test_reasoning_is_kept_if_there_is_nothing_else_to_keep(both: Both) ->
     assert chat[1].text == "Hm. "
 
 
-async def test_json_is_read_where_the_server_takes_it_for_reasoning(both: Both) -> None:
+async def test_json_is_parsed_if_the_server_labels_it_as_reasoning(both: Both) -> None:
     async def play(asked: Asked) -> None:
         await reason(asked, '{"name": "Ada"}')
         await asked.end()

@@ -1,4 +1,4 @@
-"""Types become JSON schemas, and JSON becomes values of these types."""
+"""Conversion of types to JSON schemas, and of JSON to values of these types."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ from tests.chat.shapes import (
         (Annotated[int, "how many"], {"type": "integer", "description": "how many"}),
     ],
 )
-def test_a_type_has_a_schema(kind: Any, schema: dict[str, Any]) -> None:
+def test_json_schema_of_a_type(kind: Any, schema: dict[str, Any]) -> None:
     assert json_schema_of(kind) == schema
 
 
-def test_a_class_is_an_object_whose_members_are_described() -> None:
+def test_schema_of_a_class_is_an_object_with_described_members() -> None:
     assert json_schema_of(Book) == {
         "type": "object",
         "properties": {
@@ -89,7 +89,7 @@ def test_a_class_is_an_object_whose_members_are_described() -> None:
         "$defs": {
             "Author": {
                 "type": "object",
-                "description": "Who wrote it.",
+                "description": "Author of the book.",
                 "properties": {
                     "name": {"type": "string"},
                     "born": {
@@ -105,7 +105,7 @@ def test_a_class_is_an_object_whose_members_are_described() -> None:
 
 
 @pytest.mark.parametrize("kind", [Book, Shelf, Tree, list[Book], Shelf | Tree, dict[str, Tree]])
-def test_every_reference_is_defined(kind: Any) -> None:
+def test_schema_defines_every_reference(kind: Any) -> None:
     schema = json_schema_of(kind)
     text = json.dumps(schema)
     references = {part.split('"')[0] for part in text.split('"$ref": "#/$defs/')[1:]}
@@ -121,7 +121,7 @@ def test_a_class_that_holds_its_own_kind_refers_to_itself() -> None:
     assert schema["$defs"]["Tree"]["required"] == ["value"]
 
 
-def test_two_classes_of_one_name_are_two_definitions() -> None:
+def test_two_classes_of_one_name_get_two_definitions() -> None:
     first = attrs.make_class("Same", {"a": attrs.field(type=int)})
     second = attrs.make_class("Same", {"b": attrs.field(type=str)})
 
@@ -255,7 +255,7 @@ def test_values_become_plain_json() -> None:
         jsonable({(1, 2): 3})
 
 
-def test_what_is_no_class_of_members_has_none() -> None:
+def test_members_of_returns_none_for_a_class_without_members() -> None:
     assert members_of(int) is None
     assert [member.name for member in members_of(Point) or ()] == ["x", "y", "label"]
 
@@ -286,7 +286,7 @@ def test_a_pydantic_model_may_hold_its_own_kind() -> None:
     assert structure(branch, {"value": 1, "branches": [{"value": 2}]}).branches[0].value == 2
 
 
-def test_a_set_of_a_pydantic_model_asks_no_engine_for_what_only_a_set_can_promise() -> None:
+def test_schema_of_a_pydantic_set_omits_unique_items() -> None:
     pydantic = pytest.importorskip("pydantic")
     tags: Any = pydantic.create_model("Tags", names=(set[str], ...))
     assert json_schema_of(tags)["properties"]["names"] == {

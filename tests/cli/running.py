@@ -1,4 +1,4 @@
-"""Runs the command line in processes of its own, as a user does."""
+"""Helpers to run the command line in a process of its own, as a user does."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["command", "interrupt", "read_until", "run"]
 def command(
     *arguments: str, full: Literal["stdout", "stderr"] | None = None, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command, and end it in the end, whatever happens.
+    """Start a command, and kill it at the end of the block.
 
-    :param full: the output that is on a full disk; the other one is what can be read then.
+    :param full: the output that is on a full disk; the returned process then has a pipe for the other output.
     """
     with (
         open("/dev/full" if full else os.devnull, "w") as disk,
@@ -40,14 +40,14 @@ def command(
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Run a command to its end: its exit code and its output."""
+    """Run a command to its end; return its exit code and its output."""
     with command(*arguments, full=None, **environment) as process:
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Read its output up to the line that has the text."""
+    """Read the output of a command up to the line that has the text."""
     output = process.stdout or process.stderr
     assert output is not None
     lines = []
@@ -55,11 +55,11 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         lines.append(line)
         if text in line:
             return "".join(lines)
-    raise AssertionError(f"it ended without {text!r}:\n{''.join(lines)}")
+    raise AssertionError(f"the command ended without {text!r} in its output:\n{''.join(lines)}")
 
 
 def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
-    """Do what Ctrl-C does, and give the output from then on."""
+    """Interrupt a command as Ctrl-C does, and return its output from then on."""
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
     return output or errors or ""

@@ -1,4 +1,4 @@
-"""The demo: from nothing to nothing, on real models, and out of it at any time."""
+"""The ``demo`` command: its steps with real models, its cleanup, and its interruption at any time."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-# -- what is shown
+# -- output
 
 
-async def test_the_demo_loads_twice_lists_asks_and_leaves_nothing(
+async def test_demo_shows_each_step_and_unloads_everything(
     models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Shorter than people have it, but no busy machine takes so long to ask an instance that is just loaded.
+    # Shorter than the real TTL, but long enough for the first request to a new instance, also on a busy machine.
     monkeypatch.setattr(_demo, "TTL", 3)
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         with anyio.fail_after(30):
@@ -54,7 +54,7 @@ async def test_the_demo_loads_twice_lists_asks_and_leaves_nothing(
     assert shown.endswith("Unload tiny by its handle\n  Nothing is loaded.\n")
 
 
-async def test_the_demo_unloads_what_it_loaded_also_when_it_fails(models: Path) -> None:
+async def test_demo_unloads_only_its_instances_when_it_fails(models: Path) -> None:
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         mine = await client.llm.load_new_instance("tiny", "mine")
         with pytest.raises(lms.LMStudioIdentifierInUseError):
@@ -62,7 +62,7 @@ async def test_the_demo_unloads_what_it_loaded_also_when_it_fails(models: Path) 
         assert await client.list_loaded_models() == [mine]
 
 
-async def test_a_server_that_does_not_keep_to_the_ttl_is_helped(
+async def test_demo_unloads_an_instance_that_outlives_its_ttl(
     models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_demo, "PATIENCE", -_demo.TTL)
@@ -77,8 +77,8 @@ async def test_a_server_that_does_not_keep_to_the_ttl_is_helped(
 # -- the command
 
 
-def test_the_command_ends_well(models: Path) -> None:
-    # The terminal lacks a letter that the model uses.
+def test_demo_command_shows_its_milestones_and_exits_with_0(models: Path) -> None:
+    # The encoding of the output lacks a letter that the model uses.
     code, output = run("demo", "--models", str(models), PYTHONIOENCODING="ascii")
     assert code == 0, output
     milestones = [
@@ -100,13 +100,13 @@ def test_the_command_ends_well(models: Path) -> None:
 @needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, number: int) -> None:
-    # A load that comes to its end before the signal does shows nothing: then once more.
+    # Try again if the load ended before the signal arrived, because then no load was interrupted.
     for _ in range(5):
         with command("demo", "--models", str(models), "--model", "big") as demo:
-            # How far that is nobody knows: news that comes while the demo stands still conflates.
+            # The percentage is unknown, because progress that arrives while the demo waits is conflated.
             read_until(demo, "(loading)")
             loaded = workers(demo.pid)
-            # A terminal and a program such as tox each send one.
+            # Send two signals, because a terminal and a program such as tox may each send one.
             demo.send_signal(number)
             rest = interrupt(demo, number)
             assert demo.returncode == 130
@@ -120,7 +120,7 @@ def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, numbe
 
 
 @needs_signals
-def test_a_reader_that_has_enough_gets_no_traceback(models: Path) -> None:
+def test_demo_exits_with_1_if_its_output_is_closed(models: Path) -> None:
     with command("demo", "--models", str(models), "--model", "big") as demo:
         read_until(demo, "big: 0 %")
         assert demo.stdout is not None
@@ -128,15 +128,15 @@ def test_a_reader_that_has_enough_gets_no_traceback(models: Path) -> None:
         assert demo.wait(timeout=30) == 1
 
 
-# -- the model that comes as a package
+# -- the model of the package
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package with the model's file, which nothing may run, and a machine without models."""
+    """An installed package with the model's file, which must not be imported, on a machine without models."""
     place = tmp_path / "site-packages" / _stage.PACKAGE
     place.mkdir(parents=True)
-    (place / "__init__.py").write_text("raise AssertionError('nobody wanted this to be imported')")
+    (place / "__init__.py").write_text("raise AssertionError('this package must not be imported')")
     write_llm(place / _stage.PACKAGE_FILE, name="SmolLM2 135M Instruct")
     monkeypatch.syspath_prepend(place.parent)
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
@@ -148,7 +148,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("key", [None, _stage.PACKAGE_MODEL])
 @pytest.mark.parametrize("can_link", [True, False])
-async def test_without_models_the_one_of_the_package_is_put_into_a_folder_that_goes_away(
+async def test_without_models_the_package_model_is_put_into_a_temporary_folder(
     package: Path, key: str | None, can_link: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_link:
@@ -168,7 +168,7 @@ async def test_without_models_the_one_of_the_package_is_put_into_a_folder_that_g
 
 
 @pytest.mark.usefixtures("package")
-async def test_a_model_that_is_nowhere_is_answered_with_that_of_the_package() -> None:
+async def test_error_for_an_unknown_model_names_the_package_model() -> None:
     with pytest.raises(
         lms.LMStudioRuntimeError, match=f"Choose another one with --model: {_stage.PACKAGE_MODEL}"
     ):
@@ -176,13 +176,13 @@ async def test_a_model_that_is_nowhere_is_answered_with_that_of_the_package() ->
             pass
 
 
-async def test_models_in_the_usual_folder_go_before_that_of_the_package(
+async def test_models_in_the_default_folder_take_precedence_over_the_package_model(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = lms.EmbeddedServer().models_folder
     ModelsFolder(folder).add_llm("acme/mine-GGUF/mine-Q8_0.gguf")
     async with _stage._models_folder(None, None, Screen()) as found:
         assert found == folder
-    # But not if they lack the model that was asked for by name.
+    # The package is used if the folder lacks the requested model.
     async with _stage._models_folder(None, _stage.PACKAGE_MODEL, Screen()) as found:
         assert found != folder

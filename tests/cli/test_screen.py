@@ -1,4 +1,4 @@
-"""What the demo looks like: plain lines anywhere, rich's bars where they can be."""
+"""Output of the demo: plain lines, or the progress bars of rich in a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmstudio_async._wire._infos import LlmInstanceInfo
 
 
 def handle(identifier: str, ttl_ms: int | None) -> AsyncLLM:
-    """A handle as it is shown; nothing is asked of it."""
+    """Return a handle that can be shown, but has no connection."""
     info = LlmInstanceInfo(identifier=identifier, model_key="tiny", ttl_ms=ttl_ms, context_length=4096)
     return AsyncLLM(SimpleNamespace(see=lambda _: None), info)  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ def test_a_plain_screen_prints_a_line_for_every_ten_percent(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("rich", [False, True])
-def test_a_screen_shows_what_a_server_wrote_escaped(
+def test_a_screen_escapes_control_characters_from_a_server(
     capsys: pytest.CaptureFixture[str], *, rich: bool
 ) -> None:
     evil = "tiny\x1b[2J"
@@ -84,7 +84,7 @@ def test_a_rich_screen_keeps_to_the_width_and_shows_brackets_as_they_are(width: 
     show_everything(RichScreen(Console(file=output, force_terminal=True, width=width, legacy_windows=False)))
     assert output.getvalue().rpartition("\x1b[?25")[2].startswith("h"), "the cursor is left hidden"
     lines = re.split("[\r\n]", Text.from_ansi(output.getvalue()).plain)
-    # A path is not broken: it is there to be copied.
+    # A path is not broken into lines, so that it can be copied.
     assert max(len(line) for line in lines if "_demo.py" not in line) <= width
     text = " ".join(" ".join(lines).split())
     assert "a [server] at 127.0.0.1:1234" in text
@@ -93,7 +93,7 @@ def test_a_rich_screen_keeps_to_the_width_and_shows_brackets_as_they_are(width: 
     assert "Nothing is loaded." in text
 
 
-def test_what_is_no_terminal_gets_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_screen_is_plain_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert type(_best_screen()) is Screen
 
 
@@ -111,19 +111,19 @@ def written(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return write
 
 
-def test_text_in_pieces_is_wrapped_between_words(written: Callable[..., str]) -> None:
+def test_paragraph_wraps_text_in_pieces_between_words(written: Callable[..., str]) -> None:
     assert written("The", " sky", " is", " blue", " and", " wi", "de", " to", "day") == (
         "  The sky is blue\n  and wide today\n"
     )
 
 
-def test_lines_of_the_text_stay_lines(written: Callable[..., str]) -> None:
+def test_paragraph_keeps_the_lines_of_the_text(written: Callable[..., str]) -> None:
     assert written("1. one\n2.", " two\n", "\n", "3. three") == "  1. one\n  2. two\n  3. three\n"
 
 
-def test_a_model_cannot_move_the_cursor(written: Callable[..., str]) -> None:
+def test_paragraph_removes_control_characters_of_a_model(written: Callable[..., str]) -> None:
     assert written("a\x1b[2Jb\rc\x07") == "  a [2Jb c \n"
 
 
-def test_no_text_is_no_line(written: Callable[..., str]) -> None:
+def test_paragraph_without_text_prints_no_line(written: Callable[..., str]) -> None:
     assert written() == written("", "\n") == ""

@@ -1,4 +1,4 @@
-"""``serve``: a server for other programs, until it is told to stop."""
+"""The ``serve`` command: a server for other programs, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """These are tests of other processes: once is enough."""
+    """One backend is enough, because the server runs in another process."""
     return "asyncio"
 
 
@@ -49,7 +49,7 @@ def address(line: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models: Path, number: int) -> None:
+async def test_serve_unloads_everything_and_exits_with_0_on_a_signal(models: Path, number: int) -> None:
     with command("serve", "--models", str(models), "--port", "0", "--token", TOKEN) as server:
         line = read_until(server, "Serving at")
         assert f"with 1 model (tiny) from {models}. Ctrl-C stops it." in line
@@ -63,13 +63,13 @@ async def test_it_serves_until_it_is_told_to_stop_and_unloads_everything(models:
         loaded = workers(server.pid)
         rest = interrupt(server, number)
         assert server.returncode == 0
-    # What the stranger was told, the server's owner reads too; and nothing else.
+    # The log has one line, for the client that failed to authenticate.
     assert rest.startswith("llm: refused: ")
     assert rest.count("\n") == 1
     assert not any(map(is_running, loaded))
 
 
-async def test_embedding_model_is_served_if_an_option_says_that_it_is_one(models: Path) -> None:
+async def test_embedding_model_option_makes_a_model_an_embedding_model(models: Path) -> None:
     options = ("--models", str(models), "--port", "0", "--embedding-model", "ti*")
     with command("serve", *options) as server:
         line = read_until(server, "Serving at")
@@ -82,14 +82,14 @@ async def test_embedding_model_is_served_if_an_option_says_that_it_is_one(models
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 @pytest.mark.parametrize("full", ["stdout", "stderr"])
-async def test_full_disk_under_its_output_does_not_end_it(
+async def test_serve_goes_on_if_its_output_is_on_a_full_disk(
     models: Path, full: Literal["stdout", "stderr"]
 ) -> None:
     options = ("--models", str(models), "--port", "0", "--token", TOKEN)
     with command("serve", *options, full=full) as server:
         lines = read_until(server, "Serving at")
         assert ("Standard output cannot be written: No space left on device." in lines) == (full == "stdout")
-        # The log of the server has to say something about this one.
+        # This failed authentication makes the server write to its log.
         with pytest.raises(lms.LMStudioAuthenticationError):
             async with lms.AsyncClient(address(lines)) as stranger:
                 await stranger.llm.list_loaded()
@@ -101,7 +101,7 @@ async def test_full_disk_under_its_output_does_not_end_it(
         assert server.returncode == 0
 
 
-async def test_tokens_in_a_file_are_not_in_the_list_of_processes(models: Path, tmp_path: Path) -> None:
+async def test_token_file_keeps_tokens_out_of_the_process_arguments(models: Path, tmp_path: Path) -> None:
     other = TOKEN.replace("a", "b")
     file = tmp_path / "tokens"
     file.write_text(f"# the two of us\n{TOKEN}\n\n  {other}\n")
@@ -119,7 +119,7 @@ async def test_tokens_in_a_file_are_not_in_the_list_of_processes(models: Path, t
 
 @contextmanager
 def client_that_does_not_listen(host: str) -> Iterator[None]:
-    """A client that makes the server say more than any buffer holds, and reads nothing of it."""
+    """Connect a client that requests more data than any buffer holds, and reads none of it."""
     name, _, port = host.partition(":")
     frames = WSConnection(ConnectionType.CLIENT)
     with socket.socket() as connection:
@@ -135,7 +135,7 @@ def client_that_does_not_listen(host: str) -> Iterator[None]:
         say(authVersion=1, clientIdentifier="guest:deaf", clientPasskey="secret")
         specifier = {"type": "query", "query": {"identifier": "x" * 1_000_000}}
         for number in range(16):
-            # Which model is not loaded is repeated in the answer.
+            # The error response repeats the long identifier.
             say(
                 type="rpcCall",
                 callId=number,
@@ -145,7 +145,7 @@ def client_that_does_not_listen(host: str) -> Iterator[None]:
         yield
 
 
-async def test_a_client_that_does_not_listen_does_not_spoil_its_end(models: Path) -> None:
+async def test_serve_exits_on_a_signal_although_a_client_does_not_read(models: Path) -> None:
     with command("serve", "--models", str(models), "--port", "0") as server:
         host = address(read_until(server, "Serving at"))
         read_until(server, "Skipped")
@@ -154,7 +154,7 @@ async def test_a_client_that_does_not_listen_does_not_spoil_its_end(models: Path
         assert server.returncode == 0
 
 
-async def test_models_that_come_later_need_no_restart(tmp_path: Path) -> None:
+async def test_serve_finds_models_that_are_added_later(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path)
     with command("serve", "--models", str(tmp_path), "--port", "0") as server:
         line = read_until(server, "Serving at")
@@ -171,7 +171,7 @@ async def test_demos_share_a_server_and_unload_only_their_own(models: Path) -> N
     with command("serve", "--models", str(models), "--port", "0") as server:
         host = address(read_until(server, "Serving at"))
         async with lms.AsyncClient(host) as client:
-            # What another demo has loaded.
+            # The instances of another demo.
             theirs = [
                 await client.llm.load_new_instance("tiny"),
                 await client.llm.load_new_instance("tiny", "second-instance"),

@@ -1,4 +1,4 @@
-"""Configs that come from a server: what they read as, and that nothing is lost on the way there and back."""
+"""Configs that are read from a server: their settings, and a round trip without losses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPLIT = "load.gpuSplitConfig"
 
 
 def values_of(kind: _kv.Kind) -> st.SearchStrategy[Any]:
-    """Everything that fits a kind."""
+    """Return a strategy for the values of a kind."""
     match kind[0]:
         case "bool":
             return st.booleans()
@@ -55,7 +55,7 @@ def values_of(kind: _kv.Kind) -> st.SearchStrategy[Any]:
 
 
 def settings_for(rules: Rules) -> st.SearchStrategy[dict[str, Any]]:
-    """Settings in the form that they are read back in."""
+    """Return a strategy for settings in the form in which they are read back."""
     choices = {}
     for name, (keys, _) in rules.items():
         kind = _kv.KEYS[keys[0]][0]
@@ -69,7 +69,7 @@ def settings_for(rules: Rules) -> st.SearchStrategy[dict[str, Any]]:
                 choices[name] = values_of(kind[1]["mode"])
             case _:
                 choices[name] = values_of(kind)
-    # Picked before they are drawn: a value for each of thirty settings would be slow, and no better a test.
+    # Pick the settings before drawing values: thirty values for each example would be slow, and no better a test.
     return st.lists(st.sampled_from(sorted(choices)), unique=True, max_size=5).flatmap(
         lambda names: st.fixed_dictionaries({name: choices[name] for name in names})
     )
@@ -110,56 +110,60 @@ SERVER_KV = st.fixed_dictionaries(
 
 
 @given(settings_for(LLM_LOAD), st.fixed_dictionaries({}, optional={"ratio": RATIOS, **SPLITS}))
-def test_a_load_config_survives_the_wire(settings: dict[str, Any], gpu: dict[str, Any]) -> None:
+def test_a_load_config_read_from_its_wire_form_is_equal(
+    settings: dict[str, Any], gpu: dict[str, Any]
+) -> None:
     config = LlmLoadModelConfig(**settings, gpu=GpuSetting(**gpu) if gpu else None)
     fields = json.loads(json.dumps(load_config_fields(config, "llm"), allow_nan=False))
     read = load_config_from_fields(fields, "llm")
     if NO_FIT.items() <= _kv.from_fields(fields).items():
         config = attrs.evolve(config, auto_fit=False)
     if config.gpu and gpu.keys() & SPLITS.keys():
-        # A split is sent whole, so it comes back whole.
+        # A split is sent with all its members, so it is read back with all of them.
         whole = {"split_strategy": "evenly", "disabled_gpus": []} | gpu
         config = attrs.evolve(config, gpu=GpuSetting(**whole))
     assert read == config
-    # What was read can be used again, as it is or as a dict.
+    # The config can be sent again, as an instance or as a dict.
     assert LlmLoadModelConfig.from_dict(read.to_dict()) == read
     assert _kv.from_fields(load_config_fields(read, "llm")).items() >= _kv.from_fields(fields).items()
 
 
 @given(settings_for(EMBEDDING_LOAD), RATIOS)
-def test_an_embedding_load_config_survives_the_wire(settings: dict[str, Any], ratio: Any) -> None:
+def test_an_embedding_load_config_read_from_its_wire_form_is_equal(
+    settings: dict[str, Any], ratio: Any
+) -> None:
     config = EmbeddingLoadModelConfig(**settings, gpu=GpuSetting(ratio=ratio))
     assert load_config_from_fields(load_config_fields(config, "embedding"), "embedding") == config
 
 
 @given(settings_for(PREDICTION))
-def test_a_prediction_config_survives_the_wire(settings: dict[str, Any]) -> None:
+def test_a_prediction_config_read_from_its_wire_form_is_equal(settings: dict[str, Any]) -> None:
     config = LlmPredictionConfig(**settings)
     fields = json.loads(json.dumps(prediction_config_fields(config), allow_nan=False))
     assert prediction_config_from_fields(fields) == config
 
 
 @given(SERVER_KV)
-def test_no_config_of_a_server_is_refused_or_lost(kv: dict[str, Any]) -> None:
+def test_any_config_of_a_server_is_read_without_loss(kv: dict[str, Any]) -> None:
     for read, fields in (
         (load_config_from_fields(kv, "llm"), lambda config: load_config_fields(config, "llm")),
         (load_config_from_fields(kv, "embedding"), lambda config: load_config_fields(config, "embedding")),
         (prediction_config_from_fields(kv), prediction_config_fields),
     ):
         repr(read)
-        # Every value is a setting or an extra. An extra may be no JSON (a NaN), which is refused when sent.
+        # Every value is a setting or an extra. A NaN in an extra is not valid JSON, so sending it would be refused.
         if "nan" not in repr(read.extra) and "inf" not in repr(read.extra):
             missing = {key for key, value in _kv.from_fields(kv).items() if value is not None}
             assert missing <= _kv.from_fields(fields(read)).keys()
 
 
 @pytest.mark.parametrize("odd", [None, 3, {"fields": 3}, {"layers": []}])
-def test_what_is_no_config_reads_as_an_empty_one(odd: object) -> None:
+def test_an_invalid_config_is_read_as_an_empty_one(odd: object) -> None:
     assert load_config_from_fields(odd, "llm") == LlmLoadModelConfig()
     assert prediction_config_from_fields(odd) == LlmPredictionConfig()
 
 
-def test_what_has_no_name_is_in_extra_by_its_wire_key() -> None:
+def test_a_setting_without_a_name_is_in_extra_by_its_wire_key() -> None:
     values = {
         "llm.load.newer": 1,
         "llm.load.contextLength": "much",
@@ -184,7 +188,7 @@ def test_what_has_no_name_is_in_extra_by_its_wire_key() -> None:
         None,
     ],
 )
-def test_a_gpu_split_without_a_name_is_an_extra_and_can_be_sent_again(split: Any) -> None:
+def test_a_gpu_split_with_an_unknown_strategy_is_an_extra_and_can_be_sent_again(split: Any) -> None:
     read = load_config_from_fields({"fields": [{"key": SPLIT, "value": split}]}, "llm")
     assert read.gpu is None
     assert read.extra == {SPLIT: split}
@@ -197,11 +201,11 @@ def test_a_tensor_split_is_read() -> None:
     assert (read.gpu.split_strategy, read.gpu.main_gpu) == ("tensor", 0)
 
 
-def test_a_config_shows_what_is_set_can_be_pickled_and_not_changed() -> None:
+def test_a_config_has_a_short_repr_can_be_pickled_and_is_frozen() -> None:
     config = LlmLoadModelConfig(context_length=8192, gpu=GpuSetting(ratio=0.5))
     assert repr(config) == "LlmLoadModelConfig(gpu=GpuSetting(ratio=0.5), context_length=8192)"
     assert config.to_dict() == {"contextLength": 8192, "gpu": {"ratio": 0.5}}
     assert pickle.loads(pickle.dumps(config)) == config
     assert hash(config) == hash(attrs.evolve(config))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        config.seed = 3  # type: ignore[misc]  # what is tested is that it cannot be done
+        config.seed = 3  # type: ignore[misc]  # the test expects this error

@@ -1,4 +1,4 @@
-"""Configs: what users write, what is sent, what is refused, and what a server's config reads as."""
+"""Configs that are sent to a server: the forms of the settings, their wire form, and the errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NO_FIT = {f"llm.load.{engine}.autoFit": False for engine in ("llama", "mlx", "yu
 RATIO = "llm.load.llama.acceleration.offloadRatio"
 SPLIT = "load.gpuSplitConfig"
 
-# By wire key: a setting whose friendly form is not the wire's, and the latter.
+# For each wire key whose setting differs from its wire form: both.
 EXAMPLES: dict[str, tuple[Any, Any]] = {
     "llm.load.promptTemplate": (
         {"type": "jinja", "jinja_prompt_template": {"template": "{{ x }}"}},
@@ -101,7 +101,7 @@ def test_class_dict_and_table_have_the_same_settings(cls: type, typed: type, nam
         assert f":param {name}:" in (cls.__doc__ or "")
 
 
-def test_the_typed_vocabularies_are_those_of_the_wire() -> None:
+def test_literal_types_have_the_values_of_the_wire() -> None:
     cache = _kv.KEYS["llm.load.llama.kCacheQuantizationType"][0][1][1]
     assert get_args(CacheQuantization) == cache
     assert set(get_args(SplitStrategy)) == set(SPLIT_STRATEGIES)
@@ -122,7 +122,7 @@ def test_camel_case_is_spelled_as_lm_studio_spells_it(name: str, spelling: str) 
     assert camel(name) == spelling
 
 
-# ------------------------------------------------------------------------------------------------- what is sent
+# ---------------------------------------------------------------------------------------------------- wire form
 
 
 def test_the_documented_dict_is_sent_as_documented() -> None:
@@ -130,7 +130,7 @@ def test_the_documented_dict_is_sent_as_documented() -> None:
     assert sent_load(config) == {"llm.load.contextLength": 8192, RATIO: 0.5} | NO_FIT
 
 
-def test_both_spellings_the_class_and_any_mapping_are_the_same_config() -> None:
+def test_both_spellings_the_class_and_any_mapping_give_the_same_config() -> None:
     snake: LlmLoadModelConfigDict = {"flash_attention": True, "gpu": {"main_gpu": 0}}
     camel_case: LlmLoadModelConfigDict = {"flashAttention": True, "gpu": {"mainGpu": 0}}
     config = LlmLoadModelConfig(flash_attention=True, gpu={"main_gpu": 0})
@@ -141,7 +141,7 @@ def test_both_spellings_the_class_and_any_mapping_are_the_same_config() -> None:
 
 
 @pytest.mark.parametrize("empty", [None, {}, LlmLoadModelConfig(), {"seed": None, "gpu": None}, {"gpu": {}}])
-def test_what_is_not_set_is_not_sent(empty: object) -> None:
+def test_unset_settings_are_not_sent(empty: object) -> None:
     assert load_config_fields(empty, "llm") == {"fields": []}
 
 
@@ -174,7 +174,7 @@ def test_false_unticks_a_checkbox_and_keeps_a_filler(name: str) -> None:
     assert getattr(load_config_from_fields(load_config_fields({name: False}, "llm"), "llm"), name) is False
 
 
-def test_false_switches_off_what_has_details() -> None:
+def test_false_disables_a_setting_with_an_enabled_member() -> None:
     sent = sent_prediction({"reasoning_parsing": False})
     assert sent["llm.prediction.reasoning.parsing"]["enabled"] is False
     assert (
@@ -182,7 +182,7 @@ def test_false_switches_off_what_has_details() -> None:
     )
 
 
-def test_a_ratio_alone_leaves_the_users_gpu_split_alone() -> None:
+def test_a_gpu_ratio_alone_sends_no_gpu_split() -> None:
     assert sent_load({"gpu": {"ratio": "max"}}) == {RATIO: "max"} | NO_FIT
     assert sent_load({"gpu": {"ratio": "off"}}, "embedding") == {
         "embedding.load.llama.acceleration.offloadRatio": "off"
@@ -198,12 +198,12 @@ def test_a_ratio_alone_leaves_the_users_gpu_split_alone() -> None:
         ({"disabled_gpus": (1, 2)}, {"disabledGpus": [1, 2]}),
     ],
 )
-def test_a_gpu_split_is_sent_whole(gpu: dict[str, Any], split: dict[str, Any]) -> None:
+def test_a_gpu_split_is_sent_with_all_members(gpu: dict[str, Any], split: dict[str, Any]) -> None:
     expected = {"strategy": "evenly", "disabledGpus": [], "priority": [], "customRatio": []} | split
     assert sent_load({"gpu": gpu})[SPLIT] == expected
 
 
-def test_an_explicit_size_switches_the_automatic_fit_off_unless_it_is_asked_for() -> None:
+def test_an_explicit_size_disables_auto_fit_unless_it_is_set() -> None:
     assert NO_FIT.items() <= sent_load({"gpu": {"num_cpu_expert_layers_ratio": 0.5}}).items()
     assert not NO_FIT.keys() & sent_load({"gpu": {"disabled_gpus": [1]}, "flash_attention": True}).keys()
     asked = sent_load({"context_length": 8192, "auto_fit": True})
@@ -211,7 +211,7 @@ def test_an_explicit_size_switches_the_automatic_fit_off_unless_it_is_asked_for(
     assert sent_load({"context_length": 512}, "embedding") == {"embedding.load.contextLength": 512}
 
 
-def test_a_choice_of_drafting_switches_the_other_ways_off() -> None:
+def test_a_draft_model_disables_the_other_drafters() -> None:
     sent = sent_load({"speculative_draft_model": "tiny"})
     sidecars = {key: value for key, value in sent.items() if key.endswith("Sidecar")}
     assert len(sidecars) == 3
@@ -223,7 +223,7 @@ def test_a_whole_float_is_sent_as_an_integer() -> None:
     assert repr(sent_prediction({"topKSampling": 40.0})) == "{'llm.prediction.topKSampling': 40}"
 
 
-def test_raw_goes_beneath_the_named_settings_in_either_form() -> None:
+def test_named_settings_override_raw_in_either_form() -> None:
     key = "llm.prediction.seed"
     tick = {"checked": True, "value": 7}
     by_key: LlmPredictionConfigDict = {
@@ -234,7 +234,7 @@ def test_raw_goes_beneath_the_named_settings_in_either_form() -> None:
     assert sent_prediction(by_key) == sent_prediction(as_kv) == {key: tick, "llm.prediction.temperature": 0.5}
 
 
-def test_parameters_of_a_call_go_before_its_config() -> None:
+def test_parameters_of_a_call_override_its_config() -> None:
     schema: dict[str, object] = {
         "structured": {"type": "json", "json_schema": {"keep_me": 1}},
         "raw_tools": None,
@@ -243,12 +243,12 @@ def test_parameters_of_a_call_go_before_its_config() -> None:
     assert sent == {"llm.prediction.structured": {"type": "json", "jsonSchema": {"keep_me": 1}}}
 
 
-def test_extra_settings_are_sent_as_they_are_beneath_the_named_ones() -> None:
+def test_extra_settings_are_sent_unchanged_and_named_ones_override_them() -> None:
     config = LlmLoadModelConfig(seed=1, extra={"llm.load.newer": [1], "llm.load.seed": "odd"})
     assert sent_load(config) == {"llm.load.newer": [1], "llm.load.seed": {"checked": True, "value": 1}}
 
 
-# ----------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_extra_settings_are_sent_as_they_are_beneath_the_named_ones() -> None:
         (LlmPredictionConfig(), ["not LlmPredictionConfig()"]),
     ],
 )
-def test_a_load_config_that_makes_no_sense_is_refused_with_a_reason(config: object, words: list[str]) -> None:
+def test_an_invalid_load_config_is_refused_with_a_reason(config: object, words: list[str]) -> None:
     with pytest.raises(LMStudioConfigError) as caught:
         load_config_fields(config, "llm")
     assert isinstance(caught.value, LMStudioValueError)
@@ -322,7 +322,7 @@ def test_an_embedding_model_has_fewer_settings() -> None:
         ({"raw": {"llm.prediction.topKSampling": "all"}}, ["llm.prediction.topKSampling", "not 'all'"]),
     ],
 )
-def test_a_prediction_config_that_makes_no_sense_is_refused(config: object, words: list[str]) -> None:
+def test_an_invalid_prediction_config_is_refused_with_a_reason(config: object, words: list[str]) -> None:
     with pytest.raises(LMStudioConfigError) as caught:
         prediction_config_fields(config)
     for word in words:
