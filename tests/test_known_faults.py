@@ -62,12 +62,12 @@ FAULTS = {
 ELSEWHERE = {
     1: ["test_ways_out.py::test_breaking_out_of_the_loop_cancels_the_load"],
     2: ["test_session.py::test_the_next_use_after_a_loss_makes_a_new_connection"],
-    6: ["lifecycle/test_errors.py::test_tokens_are_looked_for_in_this_order"],
+    6: ["lifecycle/test_errors.py::test_token_argument_overrides_lm_api_token_and_lmstudio_api_token"],
     7: ["tools/test_running_tools.py::test_no_more_tools_run_at_once_than_the_limit_allows"],
     9: ["lifecycle/test_unloading.py::test_a_handle_never_drives_another_instance_with_its_identifier"],
-    10: ["lifecycle/test_ttl.py::test_the_ttl_given_is_the_one_that_is_read_back"],
-    11: ["documented/test_loading.py::test_model_and_the_convenience_functions_tell_progress_too"],
-    14: ["config/test_writing.py::test_a_ratio_alone_leaves_the_users_gpu_split_alone"],
+    10: ["lifecycle/test_ttl.py::test_the_ttl_is_read_back_as_it_was_set"],
+    11: ["documented/test_loading.py::test_model_and_the_convenience_functions_report_progress_too"],
+    14: ["config/test_writing.py::test_a_gpu_ratio_alone_sends_no_gpu_split"],
     17: [
         "sync/test_calls.py::test_a_client_that_is_dropped_warns_and_closes",
         "sync/test_calls.py::test_a_closed_client_says_so",

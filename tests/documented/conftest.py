@@ -1,6 +1,6 @@
-"""What the documented programs find: a running server with models, one of which is loaded, and the user's settings.
+"""Environment of the documented programs: a running server, its models, a loaded instance, and the user's settings.
 
-Each program runs on tiny models; with `-m real_model`, as `tox -e real` has it, on downloaded models of real size.
+Each program runs on tiny models; with `-m real_model`, which `tox -e real` sets, on downloaded models of real size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lmstudio_async.testing import HERMES, ModelsFolder, served, tool_call
 from tests.real.minilm import write_minilm
 from tests.real.packages import folder_of
 
-# A real model may go on and on, which its context ends. With a seed it does whenever it is asked this, or never.
+# The context length limits a real model that never ends its answer. The seed makes its answers reproducible.
 CALM: lms.LlmLoadModelConfigDict = {"context_length": 1024, "seed": 7}
 MEANING = "The meaning of life is what you make of it"
 BOOK = ['{"title": ', '"The Hobbit", ', '"author": ', '"J. R. R. Tolkien", ', '"year": ', "1937", "}"]
@@ -26,13 +26,15 @@ BOOK = ['{"title": ', '"The Hobbit", ', '"author": ', '"J. R. R. Tolkien", ', '"
 
 @attrs.frozen
 class Models:
-    """The models that the programs are about.
+    """Keys of the models that the programs use.
 
-    :param chat: one that talks.
-    :param books: one that tells about a book.
-    :param agents: those that call tools, by what they do.
-    :param embedding: one that makes vectors.
-    :param seeing: one that looks at images.
+    :param folder: the models folder.
+    :param is_real: whether the models are of real size.
+    :param chat: the model that answers in chats.
+    :param books: the model that describes a book.
+    :param agents: for the name of each tool, the model that calls it.
+    :param embedding: the embedding model.
+    :param seeing: the model that accepts images.
     """
 
     folder: Path
@@ -44,12 +46,12 @@ class Models:
     seeing: str
 
     def said(self, text: str) -> None:
-        """Make sure that this is what the model that talks says about the meaning of life."""
+        """Check that the text is the chat model's answer about the meaning of life."""
         assert text.strip()
         assert self.is_real or text.strip() == MEANING
 
     def measured(self, printed: str, *, max_tokens: int) -> None:
-        """Make sure that what is printed of an answer's statistics is right."""
+        """Check the printed statistics of an answer."""
         told = dict(line.split(": ") for line in printed.splitlines())
         assert told["Model used"] == ("SmolLM2 135M Instruct" if self.is_real else "Llama 3.2 1B Instruct")
         assert 0 < int(told["Predicted tokens"]) <= max_tokens
@@ -101,7 +103,7 @@ def real(folder: ModelsFolder) -> Models:
         books=key,
         agents=dict.fromkeys(names, key),
         embedding="text-embedding-all-minilm-l6-v2",
-        # No package ships a real one that sees.
+        # No package ships a real model that accepts images.
         seeing=seeing(folder),
     )
 
@@ -120,14 +122,14 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def server(models: Models) -> Iterator[str]:
-    """The host and port of a running server. It ends with the module: other tests count processes."""
+    """The host and port of a running server, which ends with the module because other tests count processes."""
     with served(EmbeddedServer(models.folder, threads=1)) as host:
         yield host
 
 
 @pytest.fixture(autouse=True)
 def users_settings(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A client without arguments finds the server, and the default client is made anew."""
+    """Settings that let a client without arguments find the server; each test creates a new default client."""
     monkeypatch.setenv("LMSTUDIO_HOST", server)
     lms.close_default_client()
     yield
@@ -136,7 +138,7 @@ def users_settings(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 @pytest.fixture
 def nothing_loaded(server: str) -> Iterator[None]:
-    """Nothing is loaded before a test nor after it."""
+    """Unload all instances before and after a test."""
     with lms.Client(server) as client:
         unload_all(client)
         yield
@@ -145,7 +147,7 @@ def nothing_loaded(server: str) -> Iterator[None]:
 
 @pytest.fixture
 def loaded(server: str, models: Models) -> str:
-    """The key of a model that talks and is loaded: the only one, as after `lms load`."""
+    """The key of the chat model, which is the only loaded model, as after `lms load`."""
     with lms.Client(server) as client:
         others = [each for each in client.list_loaded_models() if each.identifier != models.chat]
         for other in others:

@@ -1,7 +1,7 @@
 """The pages on agents: acting, and defining tools.
 
-A real model this small seldom calls a tool, however well it is asked: what the programs are about is shown by the
-tiny ones, and that they run by the real one.
+A real model of this size seldom calls a tool. So the tests check tool calls with the tiny models, and with the real model
+only that the programs run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.documented.conftest import CALM, Models
 
 @pytest.fixture(autouse=True)
 def agent(models: Models, server: str, nothing_loaded: None) -> None:
-    """The real model is loaded so that it does not go on and on."""
+    """Load the real model with a limited context, so that its answers end."""
     if models.is_real:
         with lmstudio_sync.Client(server) as client:
             client.llm.load_new_instance(models.chat, config=CALM)
@@ -48,7 +48,7 @@ def divide(numerator: float, denominator: float) -> float:
 
 
 def check(models: Models, result: Any, capsys: pytest.CaptureFixture[str], tool_result: str) -> None:
-    """Make sure that the model came to an answer; a tiny one by way of a tool that gave this."""
+    """Check that the model gave an answer, and that a tiny model called a tool with this result before."""
     messages = capsys.readouterr().out.splitlines()
     assert messages[-1].startswith("AssistantResponse(content=[TextData(text=")
     assert result.total_time_seconds > 0
@@ -154,7 +154,7 @@ async def test_one_of_several_tools_is_called_in_async_form(
     check(models, result, capsys, "true")
 
 
-# -- a conversation with a tool that does something
+# -- a conversation with a tool that has a side effect
 
 
 def create_file(name: str, content: str) -> str:
@@ -178,7 +178,7 @@ def print_fragment(fragment: lmstudio_sync.LlmPredictionFragment, round_index: i
 
 @pytest.fixture
 def at_the_keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who types this, in a folder that is empty."""
+    """Simulated keyboard input, in an empty folder."""
     typed = iter(["Please create a file named output.txt with your understanding of life.", ""])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
@@ -324,7 +324,7 @@ def test_a_tool_can_be_defined_in_each_way(
 # -- tools that fail
 
 
-def test_what_a_tool_raises_is_told_to_the_model(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_of_a_tool_is_sent_to_the_model(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     import lmstudio_sync as lms
 
     model = lms.llm(models.agents["divide"])
@@ -336,7 +336,7 @@ def test_what_a_tool_raises_is_told_to_the_model(models: Models, capsys: pytest.
     assert models.is_real or "Unhandled Python exception: ZeroDivisionError" in printed
 
 
-def test_what_a_tool_raises_can_be_raised_here(models: Models) -> None:
+def test_error_of_a_tool_can_be_raised_by_act(models: Models) -> None:
     import lmstudio_sync as lms
 
     def _raise_exc_in_client(exc: lms.LMStudioPredictionError, request: lms.ToolCallRequest | None) -> None:
@@ -359,7 +359,7 @@ def test_what_a_tool_raises_can_be_raised_here(models: Models) -> None:
     assert caught is None or isinstance(caught.__cause__, ZeroDivisionError)
 
 
-def test_what_a_tool_raises_is_told_to_the_model_in_a_scope(
+def test_error_of_a_tool_is_sent_to_the_model_in_a_scope(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import lmstudio_sync as lms
@@ -374,7 +374,7 @@ def test_what_a_tool_raises_is_told_to_the_model_in_a_scope(
     assert models.is_real or "Unhandled Python exception: ZeroDivisionError" in printed
 
 
-async def test_what_a_tool_raises_can_be_raised_here_in_async_form(models: Models) -> None:
+async def test_error_of_a_tool_can_be_raised_by_act_in_async_form(models: Models) -> None:
     import lmstudio_async as lms
 
     def _raise_exc_in_client(exc: lms.LMStudioPredictionError, request: lms.ToolCallRequest | None) -> None:

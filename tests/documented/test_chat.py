@@ -102,7 +102,7 @@ async def test_the_async_stream_may_be_awaited_first(
 
 
 def prediction_should_be_cancelled() -> bool:
-    """The condition is the application's."""
+    """Stand in for the condition of the application."""
     return True
 
 
@@ -157,7 +157,7 @@ async def test_an_answer_is_cancelled_in_async_form(models: Models) -> None:
 
 
 def stopped(models: Models) -> set[str]:
-    """A tiny model may be done before it hears of it."""
+    """Return the possible stop reasons; a tiny model may finish before the cancel message arrives."""
     return {"userStopped"} if models.is_real else {"userStopped", "eosFound"}
 
 
@@ -176,7 +176,7 @@ def test_an_answer_that_is_not_cancelled_has_a_result(
     models.said(capsys.readouterr().out)
 
 
-# -- chats, settings and what there is to know about an answer
+# -- chats, settings and statistics of an answer
 
 
 def test_a_chat_is_answered_and_measured(
@@ -267,7 +267,7 @@ def test_a_chat_can_be_given_in_each_form(models: Models) -> None:
 # -- a conversation
 
 
-def test_the_chat_bot_converses(
+def test_a_conversation_with_the_chat_bot(
     models: Models, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import lmstudio_sync as lms
@@ -317,7 +317,7 @@ async def test_a_conversation_in_async_form(models: Models) -> None:
     assert [message.role for message in chat] == ["system", "user", "assistant", "user", "assistant"]
 
 
-def test_the_prompt_from_the_interpreter_does_what_it_shows(
+def test_the_interpreter_session_prints_the_documented_output(
     loaded: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import lmstudio_sync as lms

@@ -1,4 +1,4 @@
-"""The page on downloading: from a Hub on this machine, with tiny files, for nobody else's is needed."""
+"""The page on downloading, with a local Hub and tiny files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="module")
 def models() -> None:
-    """None but what is downloaded."""
+    """No models except the downloaded ones."""
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ async def test_a_text_becomes_tokens_in_async_form() -> None:
         assert len(tokens) == await model.count_tokens("Hello, world!")
 
 
-def test_an_embedding_model_has_tokens_too(models: Models) -> None:
+def test_an_embedding_model_tokenizes_too(models: Models) -> None:
     import lmstudio_sync as lms
 
     model = lms.embedding_model(models.embedding)

@@ -1,4 +1,4 @@
-"""The pages on the first steps: which server, with which token, and for how long to wait for it."""
+"""The pages on the first steps: the server's address, the API token, and the timeout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.documented.conftest import Models
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who answers is heard, also where the machine stands still for longer than the limit."""
+    """A longer limit for the greeting of a server, so that a stall of the machine does not exceed it."""
     monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 
 
-def test_the_default_client_is_told_where_the_server_is(models: Models, server: str, loaded: str) -> None:
+def test_the_address_of_the_default_client_is_configured(models: Models, server: str, loaded: str) -> None:
     import lmstudio_sync as lms
 
     SERVER_API_HOST = server  # noqa: N806 - as documented
@@ -27,7 +27,7 @@ def test_the_default_client_is_told_where_the_server_is(models: Models, server: 
     models.said(lms.llm().respond("What is the meaning of life?", config={"maxTokens": 50}).content)
 
 
-def test_a_client_is_told_where_the_server_is(server: str) -> None:
+def test_a_client_takes_the_address_of_the_server(server: str) -> None:
     import lmstudio_sync as lms
 
     SERVER_API_HOST = server  # noqa: N806 - as documented
@@ -36,7 +36,7 @@ def test_a_client_is_told_where_the_server_is(server: str) -> None:
         assert client.list_downloaded_models()
 
 
-async def test_an_async_client_is_told_where_the_server_is(server: str) -> None:
+async def test_an_async_client_takes_the_address_of_the_server(server: str) -> None:
     import lmstudio_async as lms
 
     SERVER_API_HOST = server  # noqa: N806 - as documented
@@ -45,7 +45,9 @@ async def test_an_async_client_is_told_where_the_server_is(server: str) -> None:
         assert await client.list_downloaded_models()
 
 
-def test_whether_a_server_is_there(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_is_valid_api_host_tells_whether_a_server_runs(
+    server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     import lmstudio_sync as lms
 
     if lms.Client.is_valid_api_host(server):
@@ -57,14 +59,16 @@ def test_whether_a_server_is_there(server: str, capsys: pytest.CaptureFixture[st
     assert not lms.Client.is_valid_api_host("127.0.0.1:1")
 
 
-async def test_whether_a_server_is_there_in_async_form(server: str) -> None:
+async def test_is_valid_api_host_tells_whether_a_server_runs_in_async_form(server: str) -> None:
     import lmstudio_async as lms
 
     assert await lms.AsyncClient.is_valid_api_host(server)
     assert not await lms.AsyncClient.is_valid_api_host("127.0.0.1:1")
 
 
-def test_a_token_is_given_or_found(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_token_is_an_argument_or_an_environment_variable(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import lmstudio_sync as lms
 
     token = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
@@ -78,7 +82,7 @@ def test_a_token_is_given_or_found(server: str, monkeypatch: pytest.MonkeyPatch)
         client.list_downloaded_models()
 
 
-def test_how_long_a_call_may_wait() -> None:
+def test_the_timeout_of_blocking_calls_is_configured() -> None:
     import lmstudio_sync as lms
 
     before = lms.get_sync_api_timeout()

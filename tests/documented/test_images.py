@@ -1,4 +1,4 @@
-"""The page on images: no package ships a real model that sees, so its model is a tiny one."""
+"""The page on images, with a tiny model, because no package ships a real model that accepts images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages on which models are downloaded, and which are loaded."""
+"""The pages on listing downloaded and loaded models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.documented.conftest import Models
 
 
-def test_what_is_downloaded(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_downloaded_models_are_listed(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     import lmstudio_sync as lms
 
     downloaded = lms.list_downloaded_models()
@@ -29,7 +29,7 @@ def test_what_is_downloaded(models: Models, capsys: pytest.CaptureFixture[str]) 
     check_downloaded(models, downloaded, llm_only, embedding_only)
 
 
-def test_what_is_downloaded_in_a_scope(models: Models) -> None:
+def test_downloaded_models_are_listed_in_a_scope(models: Models) -> None:
     import lmstudio_sync as lms
 
     with lms.Client() as client:
@@ -40,7 +40,7 @@ def test_what_is_downloaded_in_a_scope(models: Models) -> None:
     check_downloaded(models, downloaded, llm_only, embedding_only)
 
 
-async def test_what_is_downloaded_in_async_form(models: Models) -> None:
+async def test_downloaded_models_are_listed_in_async_form(models: Models) -> None:
     import lmstudio_async as lms
 
     async with lms.AsyncClient() as client:
@@ -63,7 +63,7 @@ def check_downloaded(
 
 
 @pytest.mark.usefixtures("nothing_loaded")
-def test_what_is_downloaded_can_be_loaded(models: Models) -> None:
+def test_a_downloaded_model_is_loaded_by_its_handle(models: Models) -> None:
     import lmstudio_sync as lms
 
     (downloaded,) = (each for each in lms.list_downloaded_models("llm") if each.model_key == models.chat)
@@ -74,7 +74,7 @@ def test_what_is_downloaded_can_be_loaded(models: Models) -> None:
     assert lms.list_loaded_models() == [model, second]
 
 
-def test_what_is_loaded(models: Models, loaded: str) -> None:
+def test_loaded_models_are_listed(models: Models, loaded: str) -> None:
     import lmstudio_sync as lms
 
     lms.embedding_model(models.embedding)
@@ -87,7 +87,7 @@ def test_what_is_loaded(models: Models, loaded: str) -> None:
     check_loaded(models, all_loaded_models, llm_only, embedding_only)
 
 
-def test_what_is_loaded_in_a_scope(models: Models, loaded: str) -> None:
+def test_loaded_models_are_listed_in_a_scope(models: Models, loaded: str) -> None:
     import lmstudio_sync as lms
 
     with lms.Client() as client:
@@ -100,7 +100,7 @@ def test_what_is_loaded_in_a_scope(models: Models, loaded: str) -> None:
         check_loaded(models, all_loaded_models, llm_only, embedding_only)
 
 
-async def test_what_is_loaded_in_async_form(models: Models, loaded: str) -> None:
+async def test_loaded_models_are_listed_in_async_form(models: Models, loaded: str) -> None:
     import lmstudio_async as lms
 
     async with lms.AsyncClient() as client:

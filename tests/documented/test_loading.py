@@ -9,7 +9,7 @@ from tests.documented.conftest import Models
 
 @pytest.fixture(autouse=True)
 def memory(nothing_loaded: None) -> None:
-    """Each test begins and ends with nothing in memory."""
+    """Each test begins and ends without a loaded instance."""
 
 
 # -- the current model, a specific one
@@ -202,7 +202,7 @@ async def test_the_time_to_live_in_async_form(models: Models) -> None:
         assert (await llama.get_info()).ttl == 3600
 
 
-def test_model_does_not_change_the_time_to_live_of_what_is_loaded(models: Models) -> None:
+def test_model_keeps_the_time_to_live_of_a_loaded_instance(models: Models) -> None:
     import lmstudio_sync as lms
 
     lms.llm(models.chat, ttl=3600)
@@ -213,7 +213,7 @@ def test_model_does_not_change_the_time_to_live_of_what_is_loaded(models: Models
 # -- progress, and load config
 
 
-def test_progress_is_printed_from_nothing_to_all(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_printed_up_to_100_percent(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     import lmstudio_sync as lms
 
     with lms.Client() as client:
@@ -227,7 +227,7 @@ def test_progress_is_printed_from_nothing_to_all(models: Models, capsys: pytest.
     assert all(line.endswith("% loaded") for line in printed)
 
 
-async def test_progress_is_told_in_async_form(models: Models) -> None:
+async def test_progress_is_reported_in_async_form(models: Models) -> None:
     import lmstudio_async as lms
 
     told: list[float] = []
@@ -238,7 +238,7 @@ async def test_progress_is_told_in_async_form(models: Models) -> None:
     assert told[-1] == 1.0
 
 
-def test_model_and_the_convenience_functions_tell_progress_too(models: Models) -> None:
+def test_model_and_the_convenience_functions_report_progress_too(models: Models) -> None:
     import lmstudio_sync as lms
 
     for load in (lms.get_default_client().llm.model, lms.llm):
@@ -257,7 +257,7 @@ def test_a_load_config_may_be_an_object(models: Models) -> None:
         assert client.llm.model(models.chat, config=config).get_context_length() == 512
 
 
-def test_embedding_models_have_the_same(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embedding_models_take_the_same_arguments(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     import lmstudio_sync as lms
 
     model = lms.embedding_model(models.embedding, ttl=60, config={"context_length": 256})

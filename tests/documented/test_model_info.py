@@ -1,4 +1,4 @@
-"""The pages on what there is to know about a loaded model."""
+"""The pages on the info, the context length and the load config of a loaded model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.documented.conftest import Models
 
 
 @pytest.mark.usefixtures("loaded")
-def test_whether_a_chat_fits() -> None:
+def test_a_chat_is_checked_to_fit_in_the_context() -> None:
     import lmstudio_sync as lms
 
     def does_chat_fit_in_context(model: lms.LLM, chat: lms.Chat) -> bool:
@@ -39,7 +39,7 @@ def test_whether_a_chat_fits() -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_whether_a_chat_fits_in_a_scope() -> None:
+def test_a_chat_is_checked_to_fit_in_the_context_in_a_scope() -> None:
     import lmstudio_sync as lms
 
     def does_chat_fit_in_context(model: lms.LLM, chat: lms.Chat) -> bool:
@@ -55,7 +55,7 @@ def test_whether_a_chat_fits_in_a_scope() -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-async def test_whether_a_chat_fits_in_async_form() -> None:
+async def test_a_chat_is_checked_to_fit_in_the_context_in_async_form() -> None:
     import lmstudio_async as lms
 
     async def does_chat_fit_in_context(model: lms.AsyncLLM, chat: lms.Chat) -> bool:

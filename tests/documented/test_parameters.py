@@ -209,7 +209,7 @@ def check(config: object) -> None:
     assert config.context_length == 1024
 
 
-def test_the_settings_of_a_loaded_model_stay(models: Models, loaded: str) -> None:
+def test_model_keeps_the_settings_of_a_loaded_instance(models: Models, loaded: str) -> None:
     import lmstudio_sync as lms
 
     before = lms.llm(loaded).get_context_length()

@@ -1,4 +1,4 @@
-"""The page on speculative decoding. The draft model is the model itself: no smaller one of its kind is shipped."""
+"""The page on speculative decoding. The draft model is the main model, because no package ships a smaller one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on structured answers: by a class, and by a JSON schema."""
+"""The page on structured answers, with a class and with a JSON schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BookSchema(pydantic.BaseModel):
 
 
 class OurBookSchema(lmstudio_async.BaseModel):
-    """The same, with the base class of this package."""
+    """The same schema, with the base class of this package."""
 
     title: str
     author: str
@@ -132,7 +132,7 @@ def check(models: Models, response_format: Any, book: Any) -> None:
     assert models.is_real or members == ["The Hobbit", "J. R. R. Tolkien", 1937]
 
 
-def test_the_schema_may_stand_in_the_config_too(models: Models) -> None:
+def test_the_schema_may_be_in_the_config(models: Models) -> None:
     import lmstudio_sync as lms
 
     model = lms.llm(models.books)

@@ -1,4 +1,4 @@
-"""Requests that may go wrong, but only in our own words."""
+"""Requests that may fail, but only with an `LMStudioError`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["attempt_all"]
 
 
 async def attempt_all(requests: Sequence[Callable[[], Awaitable[object]]]) -> None:
-    """Make the requests at the same time, and see that each comes to an end: a result, or an error of ours."""
+    """Make the requests at the same time, and check that each ends with a result or an `LMStudioError`."""
     ended = 0
 
     async def attempt(request: Callable[[], Awaitable[object]]) -> None:

@@ -1,6 +1,6 @@
-"""A good server but for one fault, which it has once: whatever is asked of it afterwards it answers.
+"""A server with one fault, which occurs once: it answers all other requests correctly.
 
-It lives in the event loop of its client, be that an async or a blocking one.
+It runs in the event loop of its client, which may be an async or a blocking one.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from tests.scripted_server import INSTANCE, MODEL
 
 __all__ = ["DROP", "ID", "FaultyServer", "Line", "fragment", "good_answers"]
 
-#: Stands for the number of the call or channel that is being answered.
+#: Placeholder for the ID of the call or channel of the request.
 ID = "<its number>"
-#: Said in place of a frame: the connection is lost here.
+#: Placeholder for a frame: the server drops the connection here.
 DROP = "<drop>"
 
-#: A frame: as it is if it is a text, else as JSON.
+#: A frame, which is sent unchanged if it is a text, else as JSON.
 Line = Any
 
 
 class FaultyServer:
     """One server, with any number of connections.
 
-    :param endpoint: where the fault is; ``authentication`` for the first frame.
-    :param lines: what it says there, instead of an answer.
-    :param silence: how many seconds it lets pass after that.
+    :param endpoint: the endpoint with the fault; ``authentication`` for the first frame.
+    :param lines: the frames that it sends there instead of a correct response.
+    :param silence: the number of seconds that it lets pass after that.
     """
 
     address = "faulty"
@@ -48,7 +48,7 @@ class FaultyServer:
         self._silence = silence
 
     def silence(self, *endpoints: str) -> None:
-        """Have these wait until the fault."""
+        """Send no responses for these endpoints until the fault has occurred."""
         self._silent = endpoints
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ class FaultyServer:
             try:
                 yield theirs
             except LMStudioError as error:
-                # Not through the task group, which would make an exception group of it.
+                # Raise it outside the task group, which would wrap it in an exception group.
                 lost = error
             finally:
                 with anyio.CancelScope(shield=True):
@@ -103,7 +103,7 @@ def _numbered(line: Any, number: int | None) -> Any:
 
 
 def fragment(text: str) -> Line:
-    """A piece of an answer."""
+    """Return a packet with a fragment of an answer."""
     return {
         "type": "channelSend",
         "channelId": ID,
@@ -112,7 +112,7 @@ def fragment(text: str) -> Line:
 
 
 def good_answers(message: dict[str, Any]) -> Sequence[Line]:
-    """What a good server says to it."""
+    """Return the frames with which a correct server responds to a message."""
 
     def packets(*packets: Any) -> list[Line]:
         sent: list[Line] = [{"type": "channelSend", "channelId": ID, "message": packet} for packet in packets]

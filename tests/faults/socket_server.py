@@ -1,4 +1,4 @@
-"""A server on a real socket, in threads of its own: its first connection is the fault's, the others are good."""
+"""A server on a real socket, in threads of its own, with a fault in its first connection only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Peer", "SocketServer", "serve_well"]
 
 
 class Peer:
-    """The server's end of one connection. Whatever ends it is an ``EOFError``."""
+    """The server's end of one connection. Any loss of the connection raises an ``EOFError``."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -32,7 +32,7 @@ class Peer:
         self._text = ""
 
     def read_request(self) -> dict[str, str]:
-        """Read the request for an upgrade: its headers."""
+        """Read the request for an upgrade; return its headers."""
         head = b""
         while b"\r\n\r\n" not in head:
             head += self._read()
@@ -40,12 +40,12 @@ class Peer:
         return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def accept(self) -> None:
-        """Agree to the upgrade, and let the client in."""
+        """Accept the upgrade, and authenticate the client."""
         self.upgrade()
         self.answer(self.next_message())
 
     def upgrade(self) -> None:
-        """Agree to the upgrade."""
+        """Accept the upgrade."""
         key = self.read_request()["sec-websocket-key"].encode()
         digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         self.socket.sendall(
@@ -72,7 +72,7 @@ class Peer:
         self.socket.sendall(bytes(self._frames.send(Ping(payload))))
 
     def wait_for_pong(self, payload: bytes) -> None:
-        """Wait for the answer to a ping. Nothing else is to come before it but answers to earlier ones."""
+        """Wait for the pong to a ping; only pongs to earlier pings may come before it."""
         while True:
             while not self._events:
                 self._frames.receive_data(self._read())
@@ -92,17 +92,17 @@ class Peer:
         )
 
     def answer(self, message: dict[str, Any]) -> None:
-        """Say what a good server says."""
+        """Send the response of a correct server."""
         number = message.get("callId", message.get("channelId"))
         for line in good_answers(message):
             self.say(json.dumps({key: number if value is ID else value for key, value in line.items()}))
 
     def close(self, code: int, reason: str = "") -> None:
-        """Say goodbye."""
+        """Send a close frame."""
         self.socket.sendall(bytes(self._frames.send(CloseConnection(code, reason))))
 
     def reset(self) -> None:
-        """End the connection in the rudest way there is."""
+        """Reset the TCP connection."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise EOFError
 
@@ -121,13 +121,13 @@ class Peer:
 
 
 class SocketServer:
-    """Serves until its block is left.
+    """Serves until the end of its block.
 
-    :param fault: what it does with its first connection.
-    :param port: where it listens; 0 for any free one.
-    :param host: the address that it listens at.
-    :param tls: what it shows its clients, if it speaks TLS.
-    :param faulty_connections: how many connections are the fault's before the good ones.
+    :param fault: the function that serves the first connection.
+    :param port: the port that it listens on; 0 for any free one.
+    :param host: the address that it listens on.
+    :param tls: the TLS context with its certificate; None for a server without TLS.
+    :param faulty_connections: the number of connections that `fault` serves before the correct ones.
     """
 
     def __init__(
@@ -167,17 +167,17 @@ class SocketServer:
         self.stop()
 
     def stop(self) -> None:
-        """Cut all connections, and listen no more. Idempotent."""
+        """Cut all connections, and stop listening. Idempotent."""
         if self._closing:
             return
-        # Only this wakes a thread that accepts, on every platform.
+        # Connect, because nothing else wakes a thread that waits in `accept` on every platform.
         self._closing = True
         with socket.create_connection(self._listener.getsockname()[:2]):
             self._threads[0].join(10)
         self._listener.close()
         for connection in self._open:
             try:
-                # Not an encrypted one's own way: its thread would find it half taken apart.
+                # Bypass `SSLSocket.shutdown`, because it would take the socket apart while its thread uses it.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             except OSError:
                 pass
@@ -212,7 +212,7 @@ class SocketServer:
 
 
 def serve_well(peer: Peer) -> None:
-    """No fault at all."""
+    """Serve a connection without a fault."""
     peer.accept()
     while True:
         peer.answer(peer.next_message())

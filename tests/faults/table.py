@@ -1,4 +1,4 @@
-"""The table of faults: what the server does, and what becomes of the request. Afterwards all is well, always."""
+"""The table of faults: the behaviour of the server and the outcome of the request. The next request must succeed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.scripted_server import INSTANCE, MODEL
 
 __all__ = ["FAULTS", "REQUESTS", "Fault"]
 
-#: What the client does: a coroutine of the async client, or the result of the blocking one.
+#: The request to each endpoint: a coroutine of the async client, or the result of the blocking one.
 REQUESTS: dict[str, Any] = {
     "getModelInfo": lambda client, _: client.llm.get_model_info("qwen3-4b"),
     "listDownloadedModels": lambda client, _: client.list_downloaded_models(),
@@ -28,13 +28,13 @@ REQUESTS: dict[str, Any] = {
 class Fault:
     """One line of the table.
 
-    :param endpoint: where the server has it.
-    :param name: what it does.
-    :param lines: what it says.
-    :param error: what the request ends with; None if it succeeds nevertheless.
-    :param match: what the error says.
-    :param timeout: the client's, for which the server then is silent.
-    :param content: what of an answer the error carries.
+    :param endpoint: the endpoint with the fault.
+    :param name: a description of the fault.
+    :param lines: the frames that the server sends.
+    :param error: the type of error that the request raises; None if it succeeds nevertheless.
+    :param match: a pattern that the message of the error matches.
+    :param timeout: the timeout of the client, during which the server sends nothing.
+    :param content: the part of an answer that the error holds.
     """
 
     endpoint: str
@@ -97,12 +97,12 @@ SERVER = lms.LMStudioServerError
 TIMEOUT = lms.LMStudioTimeoutError
 UNREACHABLE = lms.LMStudioUnreachableError
 
-#: Nobody waits so long: the server lets the time pass. All that is answered is answered in far less.
+#: A timeout that needs no real wait, because the server lets the simulated time pass. Responses take far less.
 SILENCE = 5.0
 
 # fmt: off
 FAULTS = [
-    # -- what is no message
+    # -- invalid messages
     Fault("getModelInfo", "text that is not JSON", ["nonsense", "{", "'{}'", INFO]),
     Fault("getModelInfo", "an empty frame", ["", " ", INFO]),
     Fault("getModelInfo", "null", ["null", INFO]),
@@ -114,12 +114,12 @@ FAULTS = [
     Fault("getModelInfo", "no type", [{}, {"callId": ID}, INFO]),
     Fault("getModelInfo", "an unknown type", [{"type": "signalUpdate", "callId": ID}, INFO]),
     Fault("getModelInfo", "a type that is no text", [{"type": ["rpcResult"]}, {"type": None}, {"type": {}}, INFO]),
-    Fault("getModelInfo", "an acknowledgement that nobody asked for", [{"type": "keepAliveAck"}, INFO]),
-    # -- whom it is for
+    Fault("getModelInfo", "an unexpected acknowledgement", [{"type": "keepAliveAck"}, INFO]),
+    # -- call and channel IDs
     Fault("getModelInfo", "an unknown number", [result([], callId=999), refusal({}) | {"callId": -1}, INFO]),
     Fault("getModelInfo", "no number", [{"type": "rpcResult", "result": 5}, {"type": "rpcError"}, INFO]),
-    Fault("getModelInfo", "a number that is none", [result(5, callId=odd) for odd in ODD] + [INFO]),
-    Fault("getModelInfo", "packets of channels that nobody opened", [packet({}) | {"channelId": 7}, CLOSE, failure({}), INFO]),
+    Fault("getModelInfo", "an invalid number", [result(5, callId=odd) for odd in ODD] + [INFO]),
+    Fault("getModelInfo", "packets of unknown channels", [packet({}) | {"channelId": 7}, CLOSE, failure({}), INFO]),
     Fault("getModelInfo", "the answer twice", [INFO, INFO, refusal({"title": "no"})]),
     Fault("loadModel", "packets after its end", [LOADED, CLOSE, LOADED, CLOSE, failure({"title": "no"})]),
     Fault("predict", "packets after its end", [fragment("Hi"), ANSWERED, CLOSE, fragment("Hi"), ANSWERED, CLOSE]),
@@ -128,8 +128,8 @@ FAULTS = [
     Fault("getModelInfo", "a member less", [result({"type": "llm", "identifier": "qwen3-4b"})]),
     Fault("getModelInfo", "members that are null", [result(INSTANCE | {"path": None, "contextLength": None})]),
     Fault("getModelInfo", "members of wrong types", [result(INSTANCE | {"sizeBytes": "big", "vision": 1, "ttlMs": []})]),
-    Fault("getModelInfo", "a kind of model that nobody knows", [result(INSTANCE | {"type": "diffusion", "format": "new"})]),
-    Fault("getModelInfo", "nothing found, though it was to be an error", [result(None)], lms.LMStudioModelNotFoundError),
+    Fault("getModelInfo", "an unknown kind of model", [result(INSTANCE | {"type": "diffusion", "format": "new"})]),
+    Fault("getModelInfo", "null instead of a not-found error", [result(None)], lms.LMStudioModelNotFoundError),
     Fault("getModelInfo", "a number for an answer", [result(5)], PROTOCOL, "cannot be read"),
     Fault("getModelInfo", "a list for an answer", [result([INSTANCE])], PROTOCOL, "cannot be read"),
     Fault("listDownloadedModels", "one odd model among the others", [result([MODEL | {"type": "?"}, MODEL])]),
@@ -137,11 +137,11 @@ FAULTS = [
     Fault("listDownloadedModels", "no result", [{"type": "rpcResult", "callId": ID}], PROTOCOL, "cannot be read"),
     Fault("listDownloadedModels", "null", [result(None)], PROTOCOL, "cannot be read"),
     Fault("listDownloadedModels", "a list with null in it", [result([None])], PROTOCOL, "cannot be read"),
-    Fault("unloadModel", "null where there is no answer", [result(None)]),
-    Fault("unloadModel", "an answer where there is none", [result({"unloaded": True})]),
+    Fault("unloadModel", "null for a call without a result", [result(None)]),
+    Fault("unloadModel", "a result for a call without one", [result({"unloaded": True})]),
     # -- errors of the wrong form
     Fault("getModelInfo", "an error that is a text", [refusal("went wrong")], SERVER, "went wrong"),
-    Fault("getModelInfo", "an error without words", [refusal("")], SERVER, "Unknown error"),
+    Fault("getModelInfo", "an error without a text", [refusal("")], SERVER, "Unknown error"),
     Fault("getModelInfo", "an empty error", [refusal({})], SERVER, "Unknown error"),
     Fault("getModelInfo", "no error in an error", [{"type": "rpcError", "callId": ID}], SERVER, "Unknown error"),
     Fault("getModelInfo", "an error of wrong types", [refusal({"title": 5, "cause": [], "displayData": "?"})], SERVER, "Unknown"),
@@ -168,32 +168,32 @@ FAULTS = [
     Fault("loadModel", "an error after the result", [LOADED, failure({"title": "too late"})]),
     Fault("getOrLoad", "the packets of another endpoint", [RESOLVED, progress(0.3), CLOSE], CHANNEL_CLOSED, "without a result"),
     Fault("predict", "an end without a result", [fragment("Hi"), CLOSE], CHANNEL_CLOSED, content="Hi"),
-    Fault("predict", "a reason to stop that nobody knows", [packet({"type": "success", "stats": {"stopReason": "bored"}}), CLOSE]),
+    Fault("predict", "an unknown stop reason", [packet({"type": "success", "stats": {"stopReason": "bored"}}), CLOSE]),
     Fault("predict", "fragments of wrong types", [packet({"type": "fragment", "fragment": {"content": 5}}), ANSWERED, CLOSE]),
-    Fault("predict", "fragments that are none", [packet({"type": "fragment"}), packet({"fragment": {}}), ANSWERED, CLOSE]),
+    Fault("predict", "fragments without content", [packet({"type": "fragment"}), packet({"fragment": {}}), ANSWERED, CLOSE]),
     Fault("predict", "a result without statistics", [packet({"type": "success"}), CLOSE], PROTOCOL, "cannot be read"),
     # -- silence
     Fault("getModelInfo", "no answer", [], TIMEOUT, "'getModelInfo' within 5 seconds", SILENCE),
     Fault("unloadModel", "no answer", [], TIMEOUT, "'unloadModel' within 5 seconds", SILENCE),
-    Fault("loadModel", "no news", [RESOLVED, progress(0.5)], TIMEOUT, "5 seconds, at 50%. It was told to stop", SILENCE),
-    Fault("getOrLoad", "no news", [], TIMEOUT, "at 0%", SILENCE),
-    Fault("predict", "no news", [fragment("Hello")], TIMEOUT, "after 5 characters", SILENCE, "Hello"),
+    Fault("loadModel", "no more progress", [RESOLVED, progress(0.5)], TIMEOUT, "5 seconds, at 50%. It was told to stop", SILENCE),
+    Fault("getOrLoad", "no progress", [], TIMEOUT, "at 0%", SILENCE),
+    Fault("predict", "no more fragments", [fragment("Hello")], TIMEOUT, "after 5 characters", SILENCE, "Hello"),
     # -- a connection that is lost
     Fault("getModelInfo", "a loss before the answer", [DROP]),
     Fault("getModelInfo", "a loss after the answer", [INFO, DROP]),
     Fault("listDownloadedModels", "a loss before the answer", [DROP]),
     Fault("unloadModel", "a loss before the answer", [DROP], BROKEN),
-    Fault("loadModel", "a loss before any news, though it may be loaded", [DROP], BROKEN, "It may be 'qwen3-4b'"),
-    Fault("loadModel", "a loss while it loads what then is loaded", [RESOLVED, progress(0.5), DROP]),
+    Fault("loadModel", "a loss before any progress of a load that may succeed", [DROP], BROKEN, "It may be 'qwen3-4b'"),
+    Fault("loadModel", "a loss during a load that succeeds", [RESOLVED, progress(0.5), DROP]),
     Fault("loadModel", "a loss after the result", [RESOLVED, LOADED, DROP]),
-    Fault("getOrLoad", "a loss before any news of what then is loaded", [DROP]),
+    Fault("getOrLoad", "a loss before any progress of a load that succeeds", [DROP]),
     Fault("predict", "a loss before the first word", [DROP], BROKEN),
     Fault("predict", "a loss half-way", [fragment("Hi "), fragment("the"), DROP], BROKEN, content="Hi the"),
     Fault("predict", "a loss after the result", [fragment("Hi"), ANSWERED, DROP]),
-    # -- not let in
+    # -- failed authentication
     Fault("authentication", "a loss", [DROP], UNREACHABLE, "lost before the handshake was complete"),
     Fault("authentication", "a refusal", [{"success": False, "error": "Invalid passkey"}], lms.LMStudioAuthenticationError, "Invalid passkey"),
-    Fault("authentication", "a refusal without words", [{"success": False}], lms.LMStudioAuthenticationError, "no reason given"),
+    Fault("authentication", "a refusal without a reason", [{"success": False}], lms.LMStudioAuthenticationError, "no reason given"),
     Fault("authentication", "text that is not JSON", ["hello"], PROTOCOL, "did not answer the authentication"),
     Fault("authentication", "null", ["null"], PROTOCOL, "did not answer the authentication"),
     Fault("authentication", "nesting without end", ["[" * 100_000], PROTOCOL),

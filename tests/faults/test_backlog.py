@@ -1,4 +1,4 @@
-"""A consumer that does not read what comes: what waits for it has a limit, and its end is not lost."""
+"""The limit of unread items, for a consumer that does not read its stream."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Both = tuple[AsyncClient, ScriptedServer]
 
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for a few items."""
+    """A limit that allows only a few unread items."""
     monkeypatch.setattr("lmstudio_async._operations.MAX_UNREAD_BYTES", 10_000)
 
 
-async def test_answer_that_is_not_read_fails_at_the_limit_and_is_cancelled(both: Both) -> None:
+async def test_unread_answer_fails_at_the_limit_and_is_cancelled(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     with anyio.fail_after(20):
@@ -55,7 +55,7 @@ async def test_answer_that_is_only_awaited_keeps_no_items(both: Both) -> None:
     assert results == ["word " * 50]
 
 
-async def test_load_whose_phases_are_not_read_fails_at_the_limit(both: Both) -> None:
+async def test_load_with_unread_phases_fails_at_the_limit(both: Both) -> None:
     client, server = both
     with anyio.fail_after(20):
         stream = await client.llm.load_new_instance_stream("qwen3-4b")
@@ -68,7 +68,7 @@ async def test_load_whose_phases_are_not_read_fails_at_the_limit(both: Both) -> 
         await server.fail(channel, "Load was cancelled")
 
 
-async def test_progress_that_is_not_read_conflates_without_end(both: Both) -> None:
+async def test_unread_progress_is_conflated_and_never_reaches_the_limit(both: Both) -> None:
     client, server = both
     with anyio.fail_after(20):
         stream = await client.llm.load_new_instance_stream("qwen3-4b")

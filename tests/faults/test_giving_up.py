@@ -1,4 +1,4 @@
-"""What the server still says of a load that its client has given up."""
+"""Messages of the server about a load after the client has given up on it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CANCEL = {"type": "cancel"}
 
 @pytest.fixture
 async def impatient() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
-    """A client that gives up soon, and its server."""
+    """A client with a short timeout, and its server."""
     async with ScriptedServer().client(timeout=0.1) as both:
         yield both
 
 
 async def given_up(client: AsyncClient, server: ScriptedServer) -> dict[str, Any]:
-    """A load that its client gives up because the server is silent, and says so."""
+    """Let a load time out and be cancelled, because the server is silent; return its channel."""
     with pytest.raises(LMStudioTimeoutError):
         await client.llm.load_new_instance("qwen3-4b")
     channel = await server.next_message()
@@ -33,7 +33,7 @@ async def given_up(client: AsyncClient, server: ScriptedServer) -> dict[str, Any
     return channel
 
 
-async def test_a_server_that_confirms_the_end_at_once_does_not_hide_the_timeout(
+async def test_load_raises_a_timeout_although_the_server_confirms_the_cancel_at_once(
     impatient: tuple[AsyncClient, ScriptedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = impatient
@@ -49,7 +49,7 @@ async def test_a_server_that_confirms_the_end_at_once_does_not_hide_the_timeout(
         await client.llm.load_new_instance("qwen3-4b")
 
 
-async def test_an_instance_that_comes_up_after_the_timeout_is_unloaded(
+async def test_instance_that_is_loaded_after_the_timeout_is_unloaded(
     impatient: tuple[AsyncClient, ScriptedServer],
 ) -> None:
     client, server = impatient
@@ -61,7 +61,7 @@ async def test_an_instance_that_comes_up_after_the_timeout_is_unloaded(
         await server.answer(unload)
 
 
-async def test_an_instance_that_comes_up_after_its_cancellation_was_not_confirmed_is_unloaded(
+async def test_instance_that_is_loaded_after_an_unconfirmed_cancel_is_unloaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(operations_module, "STOP_SECONDS", 0.1)
@@ -78,12 +78,12 @@ async def test_an_instance_that_comes_up_after_its_cancellation_was_not_confirme
             await server.answer(unload)
 
 
-async def test_an_instance_that_comes_up_after_its_load_was_dropped_is_unloaded() -> None:
+async def test_instance_that_is_loaded_after_its_stream_was_dropped_is_unloaded() -> None:
     with anyio.fail_after(10):
         async with ScriptedServer().client() as (client, server):
             loading = await client.llm.load_new_instance_stream("qwen3-4b")
             channel = await server.next_message()
-            with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - and nothing holds it any more
+            with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - the collection must be inside
                 del loading
                 gc.collect()
             assert (await server.next_message())["message"] == CANCEL
@@ -93,14 +93,14 @@ async def test_an_instance_that_comes_up_after_its_load_was_dropped_is_unloaded(
             await server.answer(unload)
 
 
-async def test_a_shared_instance_that_comes_up_after_the_timeout_stays(
+async def test_shared_instance_that_is_loaded_after_the_timeout_stays(
     impatient: tuple[AsyncClient, ScriptedServer],
 ) -> None:
     client, server = impatient
     with anyio.fail_after(10):
         with pytest.raises(LMStudioError):
             await client.llm.model("qwen3-4b")
-        # What follows has an answer, if not always within such a limit.
+        # Remove the timeout, because the next request gets a response, but perhaps not within 0.1 seconds.
         client.llm._session.timeout = None
         channel = await server.next_message()
         assert (await server.next_message())["message"] == CANCEL

@@ -1,4 +1,4 @@
-"""A load or an answer that is under way when the connection is lost."""
+"""Loads and answers in progress when the connection is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECOND = INSTANCE | {"identifier": "qwen3-4b:2", "instanceReference": "r2"}
 
 
 async def begin(server: ScriptedServer) -> dict[str, Any]:
-    """The server begins to load, and then is lost."""
+    """Let the server begin to load; return the channel."""
     channel = await server.next_message()
     await server.packet(channel, type="resolved", info=MODEL)
     await server.packet(channel, type="progress", progress=0.5)
@@ -33,7 +33,7 @@ async def begin(server: ScriptedServer) -> dict[str, Any]:
 
 @asynccontextmanager
 async def looking(server: ScriptedServer, *loaded: dict[str, Any]) -> AsyncIterator[None]:
-    """A server that is lost while it loads, and then says what is loaded."""
+    """Let the server lose the connection during a load, and then list the loaded instances."""
 
     async def serve() -> None:
         await begin(server)
@@ -49,7 +49,7 @@ async def looking(server: ScriptedServer, *loaded: dict[str, Any]) -> AsyncItera
             yield
 
 
-async def test_a_load_with_an_identifier_gets_the_instance_of_that_name(both: Both) -> None:
+async def test_lost_load_with_an_identifier_finds_its_instance_by_it(both: Both) -> None:
     client, server = both
     async with looking(server, INSTANCE, SECOND):
         llm = await client.llm.load_new_instance("qwen3-4b", "qwen3-4b:2")
@@ -57,7 +57,7 @@ async def test_a_load_with_an_identifier_gets_the_instance_of_that_name(both: Bo
     assert llm.info.instance_reference == "r2"
 
 
-async def test_a_load_without_one_gets_the_only_instance_that_is_new(both: Both) -> None:
+async def test_lost_load_without_an_identifier_finds_the_only_new_instance(both: Both) -> None:
     client, server = both
     first = await loaded_llm(client, server)
     used = SECOND | {"identifier": "used", "instanceReference": "r3", "lastUsedTime": 1_700_000_000_000}
@@ -70,7 +70,7 @@ async def test_a_load_without_one_gets_the_only_instance_that_is_new(both: Both)
     assert second != first
 
 
-async def test_an_instance_that_this_program_has_already_is_not_taken_for_the_new_one(both: Both) -> None:
+async def test_lost_load_does_not_take_an_instance_that_the_client_already_knows(both: Both) -> None:
     client, server = both
     await loaded_llm(client, server)
     async with looking(server, INSTANCE):
@@ -78,14 +78,14 @@ async def test_an_instance_that_this_program_has_already_is_not_taken_for_the_ne
             await client.llm.load_new_instance("qwen3-4b")
 
 
-async def test_of_two_that_may_be_new_neither_is_taken_and_both_are_named(both: Both) -> None:
+async def test_lost_load_raises_and_names_both_of_two_possible_instances(both: Both) -> None:
     client, server = both
     async with looking(server, INSTANCE, SECOND):
         with pytest.raises(LMStudioConnectionBrokenError, match="It may be 'qwen3-4b', 'qwen3-4b:2'"):
             await client.llm.load_new_instance("qwen3-4b")
 
 
-async def test_whoever_watches_sees_the_load_end_after_the_loss(both: Both) -> None:
+async def test_load_stream_yields_the_phase_loaded_after_a_loss(both: Both) -> None:
     client, server = both
     async with looking(server, INSTANCE):
         phases = [each.phase async for each in client.llm.load_new_instance_stream("qwen3-4b")]
@@ -93,7 +93,7 @@ async def test_whoever_watches_sees_the_load_end_after_the_loss(both: Both) -> N
     assert phases[-1] == "loaded"
 
 
-async def test_getting_a_model_takes_whichever_instance_is_loaded(both: Both) -> None:
+async def test_model_returns_any_instance_that_is_loaded_after_a_loss(both: Both) -> None:
     client, server = both
     async with anyio.create_task_group() as tasks:
 
@@ -109,7 +109,7 @@ async def test_getting_a_model_takes_whichever_instance_is_loaded(both: Both) ->
         await server.answer(look, INSTANCE)
 
 
-async def test_a_load_that_is_cancelled_after_the_loss_is_unloaded_if_it_came_up(both: Both) -> None:
+async def test_load_cancelled_after_a_loss_is_unloaded_if_it_succeeded(both: Both) -> None:
     client, server = both
     load = client.llm.load_new_instance_stream("qwen3-4b")
     await load
@@ -127,7 +127,7 @@ async def test_a_load_that_is_cancelled_after_the_loss_is_unloaded_if_it_came_up
         load.result()
 
 
-async def test_a_task_that_is_cancelled_while_it_looks_leaves_nothing_loaded(both: Both) -> None:
+async def test_load_whose_task_is_cancelled_during_the_lookup_is_unloaded(both: Both) -> None:
     client, server = both
     scope = anyio.CancelScope()
     async with anyio.create_task_group() as tasks:
@@ -148,7 +148,7 @@ async def test_a_task_that_is_cancelled_while_it_looks_leaves_nothing_loaded(bot
         await server.answer(unload)
 
 
-async def test_a_server_that_does_not_say_what_is_loaded_holds_nobody(
+async def test_lost_load_raises_if_the_server_does_not_list_its_instances_in_time(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading_module, "LOOK_SECONDS", 0.3)
@@ -164,20 +164,20 @@ async def test_a_server_that_does_not_say_what_is_loaded_holds_nobody(
         await server.drop()
 
 
-async def test_a_server_that_does_not_come_back_is_told_of(
+async def test_lost_load_raises_if_the_server_stays_unreachable(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = both
 
     @asynccontextmanager
     async def gone(_: str) -> AsyncIterator[Any]:
-        raise LMStudioUnreachableError("nobody is there")
+        raise LMStudioUnreachableError("no server answers")
         yield
 
     async with anyio.create_task_group() as tasks:
 
         async def load() -> None:
-            with pytest.raises(LMStudioConnectionBrokenError, match="instance was loaded: nobody is there"):
+            with pytest.raises(LMStudioConnectionBrokenError, match="instance was loaded: no server answers"):
                 await client.llm.load_new_instance("qwen3-4b")
 
         tasks.start_soon(load)
@@ -186,7 +186,7 @@ async def test_a_server_that_does_not_come_back_is_told_of(
         await server.drop()
 
 
-async def test_each_answer_that_is_lost_has_what_had_arrived_of_it(both: Both) -> None:
+async def test_error_of_a_lost_answer_holds_the_content_so_far(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     lost: dict[str, str] = {}

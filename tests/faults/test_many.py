@@ -1,4 +1,4 @@
-"""Many things at once on one client: none is lost, none delays another."""
+"""Many concurrent requests of one client: none is lost, and none delays another one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.faults.faulty_server import DROP, FaultyServer
 from tests.scripted_server import ScriptedServer, loaded_llm
 
 
-async def test_a_thousand_calls_at_once() -> None:
+async def test_a_thousand_concurrent_calls_share_a_connection() -> None:
     server = FaultyServer("none", [])
     names: list[str] = []
     with anyio.fail_after(60):
@@ -25,7 +25,7 @@ async def test_a_thousand_calls_at_once() -> None:
     assert server.connections == 1
 
 
-async def test_a_thousand_calls_at_once_survive_a_loss() -> None:
+async def test_a_thousand_concurrent_calls_are_repeated_after_a_loss() -> None:
     server = FaultyServer("getModelInfo", [DROP])
     answers = 0
     with anyio.fail_after(60):
@@ -43,7 +43,7 @@ async def test_a_thousand_calls_at_once_survive_a_loss() -> None:
     assert server.connections == 2
 
 
-async def test_two_hundred_answers_at_once() -> None:
+async def test_two_hundred_concurrent_answers_share_a_connection() -> None:
     server = FaultyServer("none", [])
     texts: list[str] = []
     with anyio.fail_after(60):
@@ -61,7 +61,7 @@ async def test_two_hundred_answers_at_once() -> None:
     assert server.connections == 1
 
 
-async def test_two_hundred_answers_that_are_lost_each_say_so() -> None:
+async def test_each_of_two_hundred_concurrent_answers_that_is_lost_raises() -> None:
     server = FaultyServer("predict", [DROP])
     lost = answered = 0
     with anyio.fail_after(60):
@@ -84,7 +84,9 @@ async def test_two_hundred_answers_that_are_lost_each_say_so() -> None:
     assert lost + answered == 200
 
 
-async def test_a_consumer_that_sleeps_delays_no_other(both: tuple[AsyncClient, ScriptedServer]) -> None:
+async def test_a_consumer_that_sleeps_does_not_delay_other_calls(
+    both: tuple[AsyncClient, ScriptedServer],
+) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     asleep, awake = anyio.Event(), anyio.Event()
@@ -103,7 +105,7 @@ async def test_a_consumer_that_sleeps_delays_no_other(both: tuple[AsyncClient, S
             channel = await server.next_message()
             await server.packet(channel, type="fragment", fragment={"content": "Hi"})
             await asleep.wait()
-            # Far more than any buffer between the two holds.
+            # Far more fragments than any buffer between server and client holds.
             for _ in range(5000):
                 await server.packet(channel, type="fragment", fragment={"content": "Hi"})
 

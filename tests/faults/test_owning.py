@@ -1,4 +1,4 @@
-"""Whose instance it is: a handle's own and no other, whatever the server has under its name."""
+"""A handle belongs to one instance, and never affects another instance with the same identifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANOTHER = INSTANCE | {"instanceReference": "r2"}
 async def asked(
     server: ScriptedServer, call: Callable[[], Coroutine[Any, Any, Any]], *answers: Any
 ) -> list[Any]:
-    """Make a call, answer what the server is asked meanwhile, and give that."""
+    """Make a call and answer its requests to the server; return the requests."""
     heard: list[Any] = []
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -35,7 +35,7 @@ async def asked(
 
 
 def unloading(llm: AsyncLLM) -> Callable[[], Coroutine[Any, Any, None]]:
-    """It says that the instance is gone."""
+    """Return a coroutine function that unloads, and expects the error that the instance is gone."""
 
     async def unload() -> None:
         with pytest.raises(LMStudioInstanceUnloadedError):
@@ -44,7 +44,7 @@ def unloading(llm: AsyncLLM) -> Callable[[], Coroutine[Any, Any, None]]:
     return unload
 
 
-async def test_a_handle_asks_for_its_instance_before_it_unloads_a_name(both: Both) -> None:
+async def test_a_handle_looks_up_its_instance_before_it_unloads_an_identifier(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
 
@@ -66,7 +66,7 @@ async def test_a_handle_unloads_its_instance_on_the_device_that_runs_it(both: Bo
 @pytest.mark.parametrize(
     "answer", [ANOTHER, {"title": "x", "displayData": {"code": "generic.specificModelUnloaded"}}]
 )
-async def test_a_handle_unloads_no_other_instance_of_its_name(both: Both, answer: Any) -> None:
+async def test_a_handle_unloads_no_other_instance_with_its_identifier(both: Both, answer: Any) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
 
@@ -76,7 +76,7 @@ async def test_a_handle_unloads_no_other_instance_of_its_name(both: Both, answer
     assert await server.nothing_more()
 
 
-async def test_an_instance_that_another_program_unloads_at_the_same_time_is_gone(both: Both) -> None:
+async def test_unload_raises_if_another_program_unloads_the_instance_first(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     gone = {"title": "x", "displayData": {"code": "generic.noModelMatchingQuery", "query": {}}}
@@ -84,7 +84,7 @@ async def test_an_instance_that_another_program_unloads_at_the_same_time_is_gone
     await asked(server, unloading(llm), INSTANCE, gone)
 
 
-async def test_what_a_client_remembers_of_instances_does_not_grow_for_ever(
+async def test_session_remembers_a_limited_number_of_instance_references(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "REFERENCES_KEPT", 3)
@@ -94,5 +94,5 @@ async def test_what_a_client_remembers_of_instances_does_not_grow_for_ever(
     await list_nothing(client, server)
     remembered = client.llm._session
 
-    # The one that was seen again is among the latest; the one that was not has had to go.
+    # r1 was seen again, so it is among the latest references; r2 was not, so it was dropped.
     assert [remembered.has_seen(f"r{number}") for number in (1, 2, 3, 4)] == [True, False, True, True]

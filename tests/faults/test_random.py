@@ -1,6 +1,6 @@
-"""Whatever a server says: each request ends in a result or an error of ours, nothing hangs, and nothing is left.
+"""Random messages from a server: each request ends with a result or an `LMStudioError`, and no task is left.
 
-Messages here, in whatever order; bytes in ``test_random_bytes``. For hours of both:
+This module sends messages in any order; ``test_random_bytes`` sends bytes. To run both for hours:
 ``pytest --hypothesis-profile=soak tests/faults``.
 """
 
@@ -70,7 +70,7 @@ frames = (messages | anything).map(json.dumps) | st.text(max_size=20)
 
 
 async def come_through(lines: list[str]) -> None:
-    """All kinds of requests, answered in this way by a server that is lost thereafter."""
+    """Make all kinds of requests to a server that sends these lines and then drops the connection."""
     server = FaultyServer("getModelInfo", [*lines, DROP])
     with anyio.fail_after(SECONDS):
         async with AsyncClient(server, timeout=SECONDS / 2) as client:  # type: ignore[arg-type]
@@ -90,8 +90,8 @@ async def come_through(lines: list[str]) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(lines=st.lists(frames, max_size=12))
 @bounded(60)
-def test_any_frames(backend: str, lines: list[str]) -> None:
-    # Leaves no task behind: the client's task group waits for all of them.
+def test_requests_end_whatever_frames_the_server_sends(backend: str, lines: list[str]) -> None:
+    # No task can be left, because the client's task group waits for all of them.
     anyio.run(come_through, lines, backend=backend)
 
 

@@ -1,4 +1,4 @@
-"""Whatever bytes come out of a socket: requests end, the next ones work, and no task or descriptor is left."""
+"""Random bytes from a socket: each request ends, the next one succeeds, and no task or descriptor is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 def a_frame(first: int, size: int, masked: bool, payload: bytes) -> bytes:
-    """A frame, whose header need not tell the truth about it."""
+    """Return a frame whose header may not match its payload."""
     if size < 126:
         length, more = size, b""
     elif size <= 0xFFFF:
@@ -57,8 +57,8 @@ frames = (
     | st.builds(a_frame, opcodes, st.integers(0, 1 << 62), st.booleans(), st.binary(max_size=20))
     | st.binary(max_size=40)
 )
-#: What the server says in place of an upgrade, of letting the client in, or of an answer; then it hangs up.
-moments = st.sampled_from(["the upgrade", "letting in", "an answer"])
+#: The response that the server replaces by random bytes before it closes the connection.
+moments = st.sampled_from(["the upgrade", "authentication", "an answer"])
 streams = st.lists(frames, max_size=10).map(b"".join)
 status_lines = st.sampled_from(
     [b"", b"HTTP/1.1 101 Yes\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 101 Yes\r\n\r\n"]
@@ -99,22 +99,24 @@ async def come_through(server: SocketServer) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(stream=streams, status=status_lines, moment=moments, rudely=st.booleans())
 @bounded(60)
-def test_any_bytes(backend: str, stream: bytes, status: bytes, moment: str, rudely: bool) -> None:
+def test_requests_end_whatever_bytes_the_server_sends(
+    backend: str, stream: bytes, status: bytes, moment: str, rudely: bool
+) -> None:
     data = status + stream if moment == "the upgrade" else stream
     before = open_descriptors()
     with SocketServer(saying(data, moment, rudely)) as server:
-        # Leaves no task behind: the client's task group waits for all of them.
+        # No task can be left, because the client's task group waits for all of them.
         anyio.run(come_through, server, backend=backend)
     assert open_descriptors() <= before
 
 
 def open_descriptors() -> set[str]:
-    """Those of this process, where that can be told. What only the collector would close counts as open."""
+    """Return the open descriptors of this process, also those of garbage; an empty set where there is no /proc."""
     return set(os.listdir(DESCRIPTORS)) if DESCRIPTORS.exists() else set()
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)
-    # What others left for the collector is not ours.
+    # Close the descriptors that the garbage of other tests holds.
     gc.collect()

@@ -1,4 +1,4 @@
-"""Secrets stay where they are, and what is meant for this machine never leaves it."""
+"""Secrets appear in no text, and requests to this machine never go through a proxy."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def answer_nonsense(peer: Peer) -> None:
 
 @pytest.fixture
 def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """All that any library says, at its most talkative."""
+    """The log of all libraries at the level DEBUG."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
 
 
 @pytest.mark.parametrize("fault", [serve_well, refuse, lose, answer_nonsense])
-async def test_a_token_is_nowhere_but_on_the_wire(
+async def test_a_token_appears_in_no_repr_error_or_log(
     fault: Any, everything_logged: pytest.LogCaptureFixture
 ) -> None:
     seen: list[str] = []
@@ -67,7 +67,7 @@ async def test_a_token_is_nowhere_but_on_the_wire(
         assert PASSKEY not in text
 
 
-def test_a_blocking_client_keeps_it_too() -> None:
+def test_a_token_appears_in_no_text_of_a_blocking_client() -> None:
     with lmstudio_sync.Client("127.0.0.1:1", TOKEN) as client:
         assert PASSKEY not in repr(client)
         with pytest.raises(LMStudioUnreachableError) as caught:
@@ -76,7 +76,7 @@ def test_a_blocking_client_keeps_it_too() -> None:
 
 
 @pytest.mark.parametrize("token", ["sk-lm-short:HIJKLMNOPQRSTUVWXYZ2", "HIJKLMNOPQRSTUVWXYZ2", TOKEN + "x"])
-def test_a_token_that_is_none_is_not_shown(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_an_invalid_token_does_not_show_it(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LM_API_TOKEN", token)
     for given in (token, None):
         with pytest.raises(LMStudioValueError) as caught:
@@ -87,7 +87,7 @@ def test_a_token_that_is_none_is_not_shown(token: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "host", ["http://me:hunter2@127.0.0.1", "me:hunter2@127.0.0.1:1234", "127.0.0.1?key=hunter2"]
 )
-async def test_secrets_in_an_address_are_refused_and_not_shown(
+async def test_error_for_an_address_with_a_secret_does_not_show_it(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", host)
@@ -105,7 +105,7 @@ async def test_secrets_in_an_address_are_refused_and_not_shown(
 
 @pytest.fixture
 def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment names a proxy that is not there."""
+    """An environment that names an unreachable proxy."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("NO_PROXY", "no_proxy"):
@@ -114,9 +114,7 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_proxy_never_comes_between_this_machine_and_itself(
-    host: str, proxies: pytest.MonkeyPatch
-) -> None:
+async def test_connections_to_this_machine_use_no_proxy(host: str, proxies: pytest.MonkeyPatch) -> None:
     try:
         server = SocketServer(serve_well, host=HOSTS[host])
     except OSError:
@@ -130,7 +128,7 @@ async def test_a_proxy_never_comes_between_this_machine_and_itself(
 @pytest.mark.parametrize(
     "proxy", ["foo://me:hunter2@127.0.0.1", "http://me:hunter2@127.0.0.1:port", "http://me:hunter2/x@host"]
 )
-async def test_a_proxy_that_makes_no_sense_is_told_without_its_password(
+async def test_error_for_an_invalid_proxy_names_the_variable_without_the_password(
     proxy: str, proxies: pytest.MonkeyPatch
 ) -> None:
     for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy", "all_proxy"):
@@ -142,7 +140,7 @@ async def test_a_proxy_that_makes_no_sense_is_told_without_its_password(
     assert not await AsyncClient.is_valid_api_host("server.invalid:1234")
 
 
-async def test_a_proxy_that_is_not_there_is_told(proxies: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_proxy_raises_an_unreachable_error(proxies: pytest.MonkeyPatch) -> None:
     async with AsyncClient("server.invalid:1234") as client:
         with pytest.raises(LMStudioUnreachableError):
             await client.llm.list_loaded()

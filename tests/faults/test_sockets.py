@@ -1,4 +1,4 @@
-"""Faults that only a socket can have: of the upgrade, of the frames, of the goodbye."""
+"""Faults that only a socket can have: in the upgrade, in the frames, in the closing handshake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusing(reply: bytes) -> Fault:
 
 
 def after_a_call(*actions: Callable[[Peer], object]) -> Fault:
-    """What the server does in place of answering."""
+    """Return a fault: the server carries out these actions instead of answering a call."""
 
     def fault(peer: Peer) -> None:
         peer.accept()
@@ -72,21 +72,21 @@ NOT_LET_IN: dict[str, tuple[Fault, str]] = {
     "a redirection": (refusing(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "302"),
     "no HTTP": (refusing(b"220 mail.example ESMTP\r\n\r\n"), "not as LM Studio does"),
     "half an answer": (refusing(b"HTTP/1.1 101 Swi"), "not as LM Studio does"),
-    "no answer and hanging up": (refusing(b""), "not as LM Studio does"),
-    "an upgrade for somebody else": (refusing(WRONG_ACCEPT), "not as a websocket server does"),
+    "a connection closed without an answer": (refusing(b""), "not as LM Studio does"),
+    "an upgrade with a wrong key": (refusing(WRONG_ACCEPT), "not as a websocket server does"),
     "an upgrade that never comes": (Peer.wait_until_left, "did not complete the handshake"),
-    "hanging up after the upgrade": (upgrade_and_reset, "lost before the handshake was complete"),
+    "a reset after the upgrade": (upgrade_and_reset, "lost before the handshake was complete"),
 }
 
 LOST: dict[str, tuple[Fault, str]] = {
-    "a goodbye": (after_a_call(closing(1000)), "code 1000"),
+    "a normal close frame": (after_a_call(closing(1000)), "code 1000"),
     "a server that goes away": (after_a_call(closing(1001)), "code 1001"),
-    "a server that objects": (after_a_call(closing(1008, "not you")), "code 1008: not you"),
-    "a server that broke": (after_a_call(closing(1011)), "code 1011"),
+    "a policy violation": (after_a_call(closing(1008, "not you")), "code 1008: not you"),
+    "an internal error of the server": (after_a_call(closing(1011)), "code 1011"),
     "a server that restarts": (after_a_call(closing(1012)), "code 1012"),
-    "a goodbye of the server's own": (after_a_call(closing(4000, "bye")), "code 4000: bye"),
-    "a goodbye without a code": (after_a_call(raw(b"\x88\x00")), "code 1005"),
-    "a goodbye cut short": (after_a_call(raw(b"\x88\x01\x03")), "lost"),
+    "a close frame with a private code": (after_a_call(closing(4000, "bye")), "code 4000: bye"),
+    "a close frame without a code": (after_a_call(raw(b"\x88\x00")), "code 1005"),
+    "a close frame with half a code": (after_a_call(raw(b"\x88\x01\x03")), "lost"),
     "a reset": (after_a_call(Peer.reset), "lost"),
     "a reset within a frame": (after_a_call(raw(b"\x81\x7f\x00\x00"), Peer.reset), "lost"),
     "a binary frame": (after_a_call(raw(b"\x82\x02{}")), "lost"),
@@ -100,7 +100,7 @@ LOST: dict[str, tuple[Fault, str]] = {
 }
 
 
-#: For the second attempt, which is to come about however long that takes.
+#: The original limit, for the second attempt, which must succeed also on a slow machine.
 CONNECT_SECONDS = connection_module.CONNECT_SECONDS
 
 
@@ -112,7 +112,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 
 @pytest.mark.parametrize("name", NOT_LET_IN)
-async def test_whoever_is_not_let_in_is_told_why_and_may_try_again(
+async def test_failed_connect_raises_with_the_reason_and_the_next_one_succeeds(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault, match = NOT_LET_IN[name]
@@ -133,7 +133,7 @@ async def test_a_call_whose_connection_is_lost_is_repeated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOST)
-async def test_an_unload_whose_connection_is_lost_says_what_happened(name: str) -> None:
+async def test_an_unload_whose_connection_is_lost_raises_with_the_reason(name: str) -> None:
     fault, match = LOST[name]
     with anyio.fail_after(20), SocketServer(fault) as server:
         async with AsyncClient(server.api_host) as client:
@@ -145,7 +145,7 @@ async def test_an_unload_whose_connection_is_lost_says_what_happened(name: str) 
 
 @pytest.mark.parametrize("name", NOT_LET_IN | LOST)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_blocking_client_comes_through_it_too(
+def test_a_blocking_client_raises_and_its_next_call_succeeds(
     name: str, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault, match = (NOT_LET_IN | LOST)[name]
@@ -157,7 +157,7 @@ def test_a_blocking_client_comes_through_it_too(
         client.llm.unload("qwen3-4b")
 
 
-async def test_a_server_that_was_restarted_on_its_port_is_found_again(closed_port: int) -> None:
+async def test_a_client_reconnects_to_a_server_restarted_on_its_port(closed_port: int) -> None:
     with anyio.fail_after(20), SocketServer(serve_well, closed_port) as server:
         async with AsyncClient(server.api_host) as client:
             (llm,) = await client.llm.list_loaded()
@@ -185,11 +185,11 @@ async def test_an_answer_of_a_hundred_megabytes_arrives() -> None:
     assert server.connections == 1
 
 
-# -- what is no fault
+# -- unusual but correct behaviour
 
 
 def in_pieces(peer: Peer, message: dict[str, Any]) -> None:
-    """The answer in frames of one byte, with pings between them."""
+    """Send the answer in frames of one byte, with pings between them."""
     text = json.dumps({"type": "rpcResult", "callId": message["callId"], "result": [INSTANCE]}).encode()
     data = bytearray()
     for at in range(len(text)):
@@ -201,21 +201,23 @@ def in_pieces(peer: Peer, message: dict[str, Any]) -> None:
 
 
 def in_packets(peer: Peer, message: dict[str, Any]) -> None:
-    """The answer in as many packets as it has bytes."""
+    """Send each byte of the answer by itself."""
     text = json.dumps({"type": "rpcResult", "callId": message["callId"], "result": [INSTANCE]}).encode()
     for byte in b"\x81\x7e" + len(text).to_bytes(2) + text:
         peer.socket.sendall(bytes((byte,)))
 
 
 def after_a_flood(peer: Peer, message: dict[str, Any]) -> None:
-    """The answer after a hundred thousand pings, none of whose answers is read before the last."""
+    """Send the answer after a hundred thousand pings, without reading a pong before the last ping."""
     peer.socket.sendall((b"\x89\x7d" + b"x" * 125) * 100_000 + b"\x89\x04last")
     peer.wait_for_pong(b"last")
     peer.answer(message)
 
 
 @pytest.mark.parametrize("way", [in_pieces, in_packets, after_a_flood], ids=lambda way: way.__name__)
-async def test_however_an_answer_comes_it_arrives(way: Callable[[Peer, dict[str, Any]], None]) -> None:
+async def test_an_answer_arrives_in_any_split_and_after_any_number_of_pings(
+    way: Callable[[Peer, dict[str, Any]], None],
+) -> None:
     def fault(peer: Peer) -> None:
         peer.accept()
         way(peer, peer.next_message())
@@ -229,7 +231,7 @@ async def test_however_an_answer_comes_it_arrives(way: Callable[[Peer, dict[str,
     assert server.connections == 1
 
 
-async def test_a_consumer_that_sleeps_delays_neither_the_keepalive_nor_the_others() -> None:
+async def test_a_consumer_that_sleeps_delays_neither_pongs_nor_other_calls() -> None:
     answered, asleep, awake = threading.Event(), anyio.Event(), anyio.Event()
     pieces = 0
 
@@ -271,7 +273,7 @@ async def test_a_consumer_that_sleeps_delays_neither_the_keepalive_nor_the_other
     assert server.connections == 1
 
 
-async def test_a_thousand_calls_and_two_hundred_answers_at_once() -> None:
+async def test_a_thousand_calls_and_two_hundred_answers_share_a_socket() -> None:
     names: list[str] = []
     texts: list[str] = []
     with anyio.fail_after(60), SocketServer(serve_well) as server:

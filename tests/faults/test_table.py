@@ -1,4 +1,4 @@
-"""Each fault of the table, with the async client and with the blocking one: its outcome, and that all is well again."""
+"""Each fault of the table, with the async and the blocking client: its outcome, and the success of the next request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def outcome(fault: Fault) -> AbstractContextManager[Any]:
 
 
 def check(fault: Fault, server: FaultyServer, raised: Any) -> None:
-    """One of the kind that was expected and no other, and a connection that outlived what was no loss."""
+    """Check that the error has exactly the expected type, and that only a loss caused a second connection."""
     if fault.error is not None:
         assert raised.type is fault.error
         assert raised.value.content == fault.content
@@ -40,7 +40,7 @@ def check(fault: Fault, server: FaultyServer, raised: Any) -> None:
 
 
 @each_fault
-async def test_async(fault: Fault, server: FaultyServer) -> None:
+async def test_fault_has_its_outcome_with_the_async_client(fault: Fault, server: FaultyServer) -> None:
     request, llm = REQUESTS[fault.endpoint], None
     with anyio.fail_after(20):
         async with AsyncClient(server, timeout=fault.timeout) as client:  # type: ignore[arg-type]
@@ -56,7 +56,9 @@ async def test_async(fault: Fault, server: FaultyServer) -> None:
 
 @each_fault
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_blocking(fault: Fault, server: FaultyServer, backend: Any) -> None:
+def test_fault_has_its_outcome_with_the_blocking_client(
+    fault: Fault, server: FaultyServer, backend: Any
+) -> None:
     request, llm = REQUESTS[fault.endpoint], None
     timeout = fault.timeout or 20
     with lmstudio_sync.Client(server, timeout=timeout, backend=backend) as client:  # type: ignore[arg-type]

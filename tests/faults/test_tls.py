@@ -1,4 +1,4 @@
-"""A server behind TLS: whom the client trusts, and what it says of a server that it does not trust."""
+"""A server behind TLS: the certificates that the client trusts, and its errors for others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def shown_by(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """A server's certificate."""
+    """Return the TLS context of a server with a certificate of the authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     return context
@@ -38,7 +38,7 @@ def shown_by(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
 
 @pytest.fixture(params=["a path", "a text", "a context"])
 def verify(request: pytest.FixtureRequest, ca_file: Path) -> Any:
-    """The ways to say whom to trust."""
+    """The forms of the argument `verify`."""
     return {
         "a path": ca_file,
         "a text": str(ca_file),
@@ -47,7 +47,7 @@ def verify(request: pytest.FixtureRequest, ca_file: Path) -> Any:
 
 
 @pytest.mark.parametrize("scheme", ["https", "wss"])
-async def test_a_server_with_a_certificate_of_an_authority_that_is_trusted(
+async def test_verify_makes_the_client_trust_an_authority(
     authority: trustme.CA, verify: Any, scheme: str
 ) -> None:
     with anyio.fail_after(20), SocketServer(serve_well, tls=shown_by(authority)) as server:
@@ -56,7 +56,7 @@ async def test_a_server_with_a_certificate_of_an_authority_that_is_trusted(
             assert str(await llm.respond("Hello")) == "Hi"
 
 
-async def test_the_environment_can_say_whom_to_trust(
+async def test_ssl_cert_file_makes_the_client_trust_an_authority(
     authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
@@ -66,14 +66,16 @@ async def test_the_environment_can_say_whom_to_trust(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_blocking_client_trusts_it_too(authority: trustme.CA, ca_file: Path, backend: Any) -> None:
+def test_verify_makes_a_blocking_client_trust_an_authority(
+    authority: trustme.CA, ca_file: Path, backend: Any
+) -> None:
     with SocketServer(serve_well, tls=shown_by(authority)) as server:
         place = f"https://{server.api_host}"
         with lmstudio_sync.Client(place, verify=ca_file, backend=backend) as client:
             assert len(client.llm.list_loaded()) == 1
 
 
-async def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(authority: trustme.CA) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_refused(authority: trustme.CA) -> None:
     with anyio.fail_after(20), SocketServer(serve_well, tls=shown_by(authority)) as server:
         async with AsyncClient(f"https://{server.api_host}") as client:
             with pytest.raises(LMStudioUnreachableError, match="not trusted.*as verify") as caught:
@@ -98,27 +100,27 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     assert "Start LM Studio" not in str(caught.value)
 
 
-async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(
+async def test_a_server_without_tls_gets_no_request_in_the_clear(
     ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It waits for the end of a request, the client for a certificate.
+    # Without a limit they would wait for each other: the server for a request, the client for a certificate.
     monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
     with anyio.fail_after(20), SocketServer(serve_well) as server:
         async with AsyncClient(f"https://{server.api_host}", verify=ca_file) as client:
             with pytest.raises(LMStudioUnreachableError, match="did not complete the handshake"):
                 await client.llm.list_loaded()
-    # A socket that was left open would be a warning, and thereby an error.
+    # A socket that was left open would cause a warning, which pytest turns into an error.
     gc.collect()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "http://127.0.0.1:1"])
-async def test_saying_whom_to_trust_makes_no_sense_without_tls(host: str, ca_file: Path) -> None:
+async def test_verify_is_refused_for_an_address_without_tls(host: str, ca_file: Path) -> None:
     with pytest.raises(LMStudioValueError, match="127.0.0.1:1 does not use TLS"):
         async with AsyncClient(host, verify=ca_file):
             pytest.fail("entered")
 
 
 @pytest.mark.parametrize("verify", [False, True, 5])
-def test_what_is_neither_a_path_nor_a_context_is_refused(verify: Any) -> None:
+def test_verify_must_be_a_path_or_a_context(verify: Any) -> None:
     with pytest.raises(LMStudioValueError, match="ssl.SSLContext"):
         AsyncClient("https://127.0.0.1", verify=verify)

@@ -1,4 +1,4 @@
-"""A load that has come to its end without its consumer having seen that: the instance has no owner, and goes again."""
+"""Loads that succeed before their consumer sees it: the instance has no owner, so it is unloaded again."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ UNLOAD = ("unloadModel", {"identifier": "qwen3-4b"})
 
 
 async def sees_unload(server: ScriptedServer) -> None:
-    """The server is asked to unload the instance, and does."""
+    """Expect the request to unload the instance, and answer it."""
     unload = await server.next_message()
     assert (unload["endpoint"], unload["parameter"]) == UNLOAD
     await server.answer(unload)
 
 
 async def loading(client: AsyncClient, server: ScriptedServer) -> tuple[AsyncLoadStream[AsyncLLM], Any]:
-    """A load that has begun, and its channel."""
+    """Start a load; return its stream and its channel."""
     stream = await client.llm.load_new_instance_stream("qwen3-4b")
     return stream, await server.next_message()
 
 
 async def unseen(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream[AsyncLLM]:
-    """A load that has succeeded, which its consumer has not seen."""
+    """Return the stream of a load that has succeeded, of which its consumer has read nothing."""
     stream, channel = await loading(client, server)
     await server.packet(channel, type="progress", progress=0.5)
     await server.packet(channel, type="success", info=INSTANCE)
@@ -50,7 +50,7 @@ async def unseen(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream
 
 
 async def leave(stream: AsyncLoadStream[AsyncLLM], way: str) -> None:
-    """Leave a load in one of the ways there are."""
+    """Leave a load in one of the possible ways."""
     match way:
         case "leave":
             async with stream:
@@ -66,7 +66,7 @@ async def leave(stream: AsyncLoadStream[AsyncLLM], way: str) -> None:
 
 
 async def nothing_is_unloaded(client: AsyncClient, server: ScriptedServer) -> bool:
-    """Whether the next message after an exit is that of a call made then."""
+    """Return whether the server receives no unload request, only the request of a later call."""
     await loaded_llm(client, server)
     await client.aclose()
     return await server.nothing_more()
@@ -81,14 +81,14 @@ async def test_breaking_out_before_the_last_item_unloads_the_instance(both: Both
     async for progress in stream:
         assert progress.phase == "loading"
         break
-    with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - and nothing holds it any more
+    with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031 - the collection must be inside
         del stream
         gc.collect()
 
     await sees_unload(server)
 
 
-async def test_dropping_a_load_that_has_succeeded_unseen_unloads_the_instance(both: Both) -> None:
+async def test_dropping_an_unread_load_that_has_succeeded_unloads_the_instance(both: Both) -> None:
     client, server = both
     stream = await unseen(client, server)
     with pytest.warns(ResourceWarning, match="dropped half-way"):  # noqa: PT031
@@ -99,7 +99,7 @@ async def test_dropping_a_load_that_has_succeeded_unseen_unloads_the_instance(bo
 
 
 @pytest.mark.parametrize("way", ["leave", "raise", "aclose", "cancel"])
-async def test_leaving_a_load_that_has_succeeded_unseen_unloads_the_instance(both: Both, way: str) -> None:
+async def test_leaving_an_unread_load_that_has_succeeded_unloads_the_instance(both: Both, way: str) -> None:
     client, server = both
     stream = await unseen(client, server)
     async with anyio.create_task_group() as tasks:
@@ -131,7 +131,7 @@ async def test_callback_raising_at_the_end_unloads_the_instance(both: Both) -> N
         await sees_unload(server)
 
 
-async def test_item_of_a_load_that_another_task_has_cancelled_is_an_error(both: Both) -> None:
+async def test_next_item_of_a_load_that_another_task_has_cancelled_raises(both: Both) -> None:
     client, server = both
     stream = await unseen(client, server)
     assert (await anext(stream)).phase == "loading"
@@ -171,12 +171,12 @@ async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succ
     await sees_unload(server)
 
 
-# -- exits while the server is away
+# -- exits while the server is unreachable
 
 
 @asynccontextmanager
 async def away(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """No connection can be made meanwhile."""
+    """Make all connection attempts fail during the block."""
 
     @asynccontextmanager
     async def refuse(_: str) -> AsyncIterator[Any]:
@@ -189,7 +189,7 @@ async def away(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Async
 
 
 async def unseen_and_lost(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream[AsyncLLM]:
-    """A load that has succeeded unseen, and whose connection is lost."""
+    """Return the stream of an unread load that has succeeded, after its connection was lost."""
     stream = await unseen(client, server)
     link = client.llm._session._link
     assert link is not None
@@ -199,7 +199,7 @@ async def unseen_and_lost(client: AsyncClient, server: ScriptedServer) -> AsyncL
 
 
 @pytest.mark.parametrize("way", ["leave", "raise", "aclose", "cancel"])
-async def test_load_left_while_the_server_is_away_does_not_warn_when_it_is_dropped(
+async def test_load_left_while_the_server_is_unreachable_does_not_warn_when_dropped(
     both: Both, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = both
@@ -215,7 +215,7 @@ async def test_load_left_while_the_server_is_away_does_not_warn_when_it_is_dropp
     await sees_unload(server)
 
 
-async def test_closing_unloads_an_instance_whose_load_was_left_while_the_server_was_away(
+async def test_closing_unloads_an_instance_whose_load_was_left_while_unreachable(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = both
@@ -228,11 +228,11 @@ async def test_closing_unloads_an_instance_whose_load_was_left_while_the_server_
         await sees_unload(server)
 
 
-# -- exits after it
+# -- exits after the end was seen
 
 
 @pytest.mark.parametrize("seen_by", ["items", "result"])
-async def test_instance_whose_load_was_seen_to_its_end_stays(both: Both, seen_by: str) -> None:
+async def test_instance_stays_after_its_load_was_read_to_the_end(both: Both, seen_by: str) -> None:
     client, server = both
     stream = await unseen(client, server)
     async with stream:
@@ -246,7 +246,7 @@ async def test_instance_whose_load_was_seen_to_its_end_stays(both: Both, seen_by
     assert await nothing_is_unloaded(client, server)
 
 
-async def test_instance_that_is_shared_stays_however_its_load_is_left(both: Both) -> None:
+async def test_shared_instance_stays_after_its_load_was_left_unread(both: Both) -> None:
     client, server = both
     async with client.llm.model_stream("qwen3-4b") as stream:
         channel = await server.next_message()
@@ -260,7 +260,7 @@ async def test_instance_that_is_shared_stays_however_its_load_is_left(both: Both
 # -- closing the client
 
 
-async def test_closing_unloads_an_instance_that_comes_up_while_its_cancel_is_on_the_way(both: Both) -> None:
+async def test_closing_unloads_an_instance_that_is_loaded_despite_the_cancel(both: Both) -> None:
     client, server = both
     stream, channel = await loading(client, server)
     async with anyio.create_task_group() as tasks:
@@ -275,7 +275,7 @@ async def test_closing_unloads_an_instance_that_comes_up_while_its_cancel_is_on_
         stream.result()
 
 
-async def test_closing_unloads_an_instance_whose_load_has_succeeded_unseen(both: Both) -> None:
+async def test_closing_unloads_the_instance_of_an_unread_load_that_has_succeeded(both: Both) -> None:
     client, server = both
     stream = await unseen(client, server)
     async with anyio.create_task_group() as tasks:
@@ -286,7 +286,7 @@ async def test_closing_unloads_an_instance_whose_load_has_succeeded_unseen(both:
         await stream.wait_for_result()
 
 
-async def test_closing_waits_for_the_end_of_a_load_but_not_for_ever(
+async def test_closing_waits_for_the_end_of_a_load_at_most_for_its_limit(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 0.05)
@@ -299,7 +299,9 @@ async def test_closing_waits_for_the_end_of_a_load_but_not_for_ever(
         stream.result()
 
 
-async def test_closing_waits_for_no_answer_to_end(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_does_not_wait_for_the_end_of_an_answer(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 3600)
     client, server = both
     llm = await loaded_llm(client, server)
@@ -313,12 +315,12 @@ async def test_closing_waits_for_no_answer_to_end(both: Both, monkeypatch: pytes
         stream.result()
 
 
-async def test_forgotten_client_cancels_its_load_and_unloads_what_came_up() -> None:
+async def test_dropped_client_cancels_its_load_and_unloads_the_instance() -> None:
     server = ScriptedServer()
     with anyio.fail_after(20):
         client = await AsyncClient.open(server)  # type: ignore[arg-type]
         stream, channel = await loading(client, server)
-        # A warning that is recorded keeps its source: the load is let go of before the client.
+        # Drop the load before the client, because a recorded warning keeps a reference to its source.
         with pytest.warns(ResourceWarning, match="Model load: dropped half-way"):  # noqa: PT031
             del stream
             gc.collect()
@@ -329,5 +331,5 @@ async def test_forgotten_client_cancels_its_load_and_unloads_what_came_up() -> N
             await server.close(channel)
             unload = await server.next_message()
             assert (unload["endpoint"], unload["parameter"]) == UNLOAD
-            # The connection waits for no answer if it had asked before the client was collected.
+            # The connection does not wait for this response if it sent the request before the collection.
             assert await server.nothing_more()

@@ -12,10 +12,10 @@ import pytest
 from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
 from lmstudio_async.testing import ModelsFolder, served
 
-#: For what does not depend on how the server is reached.
+#: For tests that need no socket, because they do not depend on the transport.
 in_process = pytest.mark.parametrize("place", ["in process"])
 
-#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+#: For an answer of several seconds, because an endless answer fills the default context in an instant.
 ROOM: LlmLoadModelConfigDict = {"context_length": 65536}
 
 NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]
@@ -23,7 +23,7 @@ NewClient: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncClient]]
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder as LM Studio has it."""
+    """A models folder with the layout of LM Studio."""
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm(
         "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
@@ -42,20 +42,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
-    """Where the server listens that all tests of a module share."""
+    """The address of a server that all tests of a module share."""
     with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
 
 @pytest.fixture(params=["in process", "over a socket"])
 def place(request: pytest.FixtureRequest) -> str:
-    """How clients reach the server."""
+    """The transport between the clients and the server."""
     return str(request.param)
 
 
 @pytest.fixture
 async def new_client(place: str, models: Path, request: pytest.FixtureRequest) -> AsyncIterator[NewClient]:
-    """Makes clients of one server, on which nothing is loaded before a test nor after it."""
+    """A function that makes clients of one server, which has no instances before and after a test."""
     if place == "in process":
         async with EmbeddedServer(models, threads=1) as server:
             yield lambda: AsyncClient(server)
@@ -69,6 +69,6 @@ async def new_client(place: str, models: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 async def client(new_client: NewClient) -> AsyncIterator[AsyncClient]:
-    """A client of the embedded server, with nothing loaded."""
+    """A client of the embedded server, which has no loaded instance."""
     async with new_client() as client:
         yield client

@@ -1,4 +1,4 @@
-"""Errors that a stranger meets: what they say, and that they are ours, one at a time."""
+"""Errors that a new user meets: their messages, and that each failure raises one `LMStudioError`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ OTHER_TOKEN = "sk-lm-ijklmnop:ABCDEFGHIJKLMNOPQRST"
 
 @pytest.fixture(scope="module")
 def guarded(models: Path) -> Iterator[str]:
-    """Where a server listens that wants a token."""
+    """The address of a server that requires a token."""
     with served(EmbeddedServer(models, api_tokens=[TOKEN], threads=1)) as place:
         yield place
 
 
 @contextmanager
 def web_server() -> Iterator[str]:
-    """Something that answers, and is not LM Studio."""
+    """Run a web server that is not LM Studio; provide its address."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -70,10 +70,10 @@ def web_server() -> Iterator[str]:
             thread.join()
 
 
-# -- where
+# -- addresses
 
 
-async def test_a_place_where_nothing_listens_says_what_to_do(closed_port: int) -> None:
+async def test_error_for_an_unreachable_address_tells_how_to_start_a_server(closed_port: int) -> None:
     place = f"127.0.0.1:{closed_port}"
     async with AsyncClient(place) as client:
         with pytest.raises(LMStudioUnreachableError, match=rf"(?s){place}.*Start LM Studio.*embedded"):
@@ -81,7 +81,7 @@ async def test_a_place_where_nothing_listens_says_what_to_do(closed_port: int) -
 
 
 @pytest.mark.parametrize("place", ["http", "https"])
-async def test_the_traceback_of_a_failure_to_connect_shows_no_library_below(
+async def test_traceback_of_a_failed_connect_shows_no_frames_of_the_http_library(
     place: str, closed_port: int
 ) -> None:
     with web_server() as address:
@@ -93,13 +93,13 @@ async def test_the_traceback_of_a_failure_to_connect_shows_no_library_below(
             await client.llm.list_loaded()
 
     for caught in (wrong_server, nobody):
-        # The cause is there, for those who ask, but not where the library raised it.
+        # The cause is kept, but without the traceback inside the HTTP library.
         assert caught.value.__cause__ is not None
         trace = "".join(traceback.format_exception(caught.value))
         assert not [line for line in trace.splitlines() if re.search(r'File ".*http', line)]
 
 
-async def test_a_server_that_is_not_lm_studio_is_recognized() -> None:
+async def test_a_server_that_is_not_lm_studio_raises_an_unreachable_error() -> None:
     with web_server() as place:
         async with AsyncClient(place) as client:
             with pytest.raises(LMStudioUnreachableError, match=place):
@@ -110,13 +110,13 @@ async def test_a_server_that_is_not_lm_studio_is_recognized() -> None:
 @pytest.mark.parametrize(
     "host", ["", "ftp://somewhere", "host:port", "host:99999", "http://", 1234, ["host"]]
 )
-def test_a_host_that_makes_no_sense_is_refused_at_once(host: Any) -> None:
+def test_an_invalid_host_is_refused_by_the_constructor(host: Any) -> None:
     with pytest.raises(LMStudioValueError):
         AsyncClient(host)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/api/v1"])
-async def test_the_host_comes_from_the_environment(
+async def test_the_host_is_read_from_the_environment(
     address: str, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", f"http://{address}{path}")
@@ -126,7 +126,7 @@ async def test_the_host_comes_from_the_environment(
         assert await client.llm.list_loaded() == []
 
 
-async def test_a_host_given_goes_before_the_environments(
+async def test_a_host_argument_overrides_the_environment(
     address: str, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{closed_port}")
@@ -135,7 +135,7 @@ async def test_a_host_given_goes_before_the_environments(
         assert await client.llm.list_loaded() == []
 
 
-async def test_a_host_in_the_environment_that_makes_no_sense_is_refused(
+async def test_an_invalid_host_in_the_environment_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", "ftp://somewhere")
@@ -145,11 +145,11 @@ async def test_a_host_in_the_environment_that_makes_no_sense_is_refused(
             pass
 
 
-async def test_without_any_server_it_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_without_any_server_lists_the_tried_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     async def find_nothing() -> None:
         return None
 
-    # Whether an LM Studio runs on the machine of the tests is not theirs to say.
+    # Hide an LM Studio that may run on this machine.
     monkeypatch.setattr(transport, "find_default_local_api_host", find_nothing)
 
     with pytest.raises(LMStudioUnreachableError, match=r"(?s)41343.*1234.*LMSTUDIO_HOST.*embedded"):
@@ -161,20 +161,20 @@ async def test_without_any_server_it_says_what_was_tried(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("token", ["secret", "sk-lm-short:short", TOKEN + "x", 5])
-def test_a_token_of_the_wrong_shape_is_refused_at_once_and_not_shown(token: Any) -> None:
+def test_a_malformed_token_is_refused_by_the_constructor_and_not_shown(token: Any) -> None:
     with pytest.raises(LMStudioValueError, match="api_token") as caught:
         AsyncClient(api_token=token)
 
     assert not isinstance(token, str) or token not in str(caught.value)
 
 
-async def test_a_token_that_the_server_knows_opens_it(guarded: str) -> None:
+async def test_a_known_token_authenticates_the_client(guarded: str) -> None:
     async with AsyncClient(guarded, TOKEN) as client:
         assert await client.llm.list_loaded() == []
 
 
 @pytest.mark.parametrize("token", [None, OTHER_TOKEN])
-async def test_a_refused_client_is_told_where_tokens_come_from(guarded: str, token: str | None) -> None:
+async def test_authentication_error_names_the_sources_of_tokens(guarded: str, token: str | None) -> None:
     async with AsyncClient(guarded, token) as client:
         with pytest.raises(LMStudioAuthenticationError, match="(?s)token.*LM_API_TOKEN"):
             await client.llm.list_loaded()
@@ -189,7 +189,7 @@ async def test_a_refused_client_is_told_where_tokens_come_from(guarded: str, tok
         (None, None, TOKEN),
     ],
 )
-async def test_tokens_are_looked_for_in_this_order(
+async def test_token_argument_overrides_lm_api_token_and_lmstudio_api_token(
     guarded: str,
     argument: str | None,
     first: str | None,
@@ -204,7 +204,7 @@ async def test_tokens_are_looked_for_in_this_order(
         assert await client.llm.list_loaded() == []
 
 
-async def test_a_token_shows_nowhere(
+async def test_a_token_appears_in_no_repr_error_or_log(
     guarded: str, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -228,15 +228,17 @@ async def test_a_token_shows_nowhere(
 # -- the embedded server
 
 
-async def test_without_the_extra_embedded_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "xllamacpp", None)  # as if it were not installed
+async def test_error_of_embedded_without_the_extra_tells_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)  # simulates a missing package
 
     with pytest.raises(LMStudioMissingRuntimeError, match=r'pip install "lmstudio-async\[embedded\]"'):
         async with AsyncClient("embedded"):
             pass
 
 
-async def test_an_engine_that_cannot_be_imported_is_named_when_a_model_is_loaded(
+async def test_load_names_an_engine_that_cannot_be_imported(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "xllamacpp.py").write_text("raise ImportError('made for another machine')")
@@ -248,7 +250,7 @@ async def test_an_engine_that_cannot_be_imported_is_named_when_a_model_is_loaded
         assert await client.llm.list_loaded() == []
 
 
-async def test_a_file_that_is_no_model_is_an_error_of_its_own(tmp_path: Path) -> None:
+async def test_load_of_a_broken_file_raises_an_error_that_names_it(tmp_path: Path) -> None:
     ModelsFolder(tmp_path).add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "truncated")
     async with AsyncClient(EmbeddedServer(tmp_path, threads=1)) as client:
         with pytest.raises(LMStudioError, match="broken"):
@@ -256,10 +258,10 @@ async def test_a_file_that_is_no_model_is_an_error_of_its_own(tmp_path: Path) ->
         assert await client.llm.list_loaded() == []
 
 
-# -- using the client wrongly
+# -- misuse of a client
 
 
-async def test_a_client_that_was_closed_says_so(models: Path) -> None:
+async def test_calls_of_a_closed_client_raise(models: Path) -> None:
     async with AsyncClient(EmbeddedServer(models)) as client:
         llms = client.llm
         await llms.list_loaded()
@@ -270,7 +272,7 @@ async def test_a_client_that_was_closed_says_so(models: Path) -> None:
         await client.__aenter__()
 
 
-# -- all of them
+# -- all errors
 
 FAILURES: list[Callable[[AsyncClient], Awaitable[object]]] = [
     lambda client: client.embedding.model(),
@@ -302,7 +304,7 @@ FAILURES: list[Callable[[AsyncClient], Awaitable[object]]] = [
 
 
 @pytest.mark.parametrize("place", ["in process", "over a socket"])
-async def test_whatever_fails_raises_one_error_of_ours(client: AsyncClient) -> None:
+async def test_each_failing_call_raises_a_single_lmstudio_error(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("qwen3-4b", "loaded")
     calls: list[Callable[[AsyncClient], Awaitable[object]]] = [
         *FAILURES,
@@ -326,7 +328,7 @@ async def test_whatever_fails_raises_one_error_of_ours(client: AsyncClient) -> N
     assert str(await llm.respond("Still there?")) == "Hello there"
 
 
-async def test_a_client_is_of_no_use_in_another_event_loop_and_says_so(client: AsyncClient) -> None:
+async def test_calls_in_another_event_loop_raise(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA)
     calls: list[Callable[[], Awaitable[Any]]] = [
         client.llm.list_loaded,
@@ -346,7 +348,7 @@ async def test_a_client_is_of_no_use_in_another_event_loop_and_says_so(client: A
     assert await client.llm.list_loaded() == [llm]
 
 
-def test_a_client_that_outlived_its_event_loop_says_so(address: str) -> None:
+def test_calls_of_a_client_after_the_end_of_its_event_loop_raise(address: str) -> None:
     async def leave_it_open() -> AsyncClient:
         return await AsyncClient(address).__aenter__()
 
@@ -358,16 +360,16 @@ def test_a_client_that_outlived_its_event_loop_says_so(address: str) -> None:
     anyio.run(left.aclose)
 
 
-async def test_what_the_block_of_a_client_raises_comes_out_as_it_is(models: Path) -> None:
+async def test_an_exception_in_the_block_of_a_client_is_raised_unchanged(models: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         async with AsyncClient(EmbeddedServer(models, threads=1)) as client:
             await client.llm.load_new_instance(LLAMA)
             raise ZeroDivisionError
 
 
-# asyncio does not let an interrupt come out of a task but ends the whole event loop with it.
+# On asyncio an interrupt in a task ends the whole event loop instead of being raised by the task.
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_an_interrupt_in_a_task_of_the_clients_comes_out_as_it_is() -> None:
+async def test_an_interrupt_in_a_task_of_a_client_is_raised_unchanged() -> None:
     class Interrupted(ScriptedServer):
         def connect(self, namespace: str) -> NoReturn:
             raise KeyboardInterrupt

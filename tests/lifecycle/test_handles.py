@@ -1,4 +1,4 @@
-"""Handles and lists: what they know, what equals what, and which instance they mean."""
+"""Handles and lists: their info, their equality, and the instances that they refer to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOMIC = "text-embedding-nomic-embed-text-v1.5"
 # -- handles
 
 
-async def test_handles_of_one_instance_are_equal_wherever_they_come_from(
+async def test_handles_of_one_instance_from_any_call_are_equal(
     client: AsyncClient, new_client: NewClient
 ) -> None:
     loaded = await client.llm.load_new_instance(LLAMA)
@@ -50,7 +50,7 @@ async def test_handles_of_one_instance_are_equal_wherever_they_come_from(
 
 
 @in_process
-async def test_a_handle_shows_its_identifier(client: AsyncClient) -> None:
+async def test_repr_of_a_handle_shows_its_identifier(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA, "mine")
     embedding = await client.embedding.load_new_instance(NOMIC)
 
@@ -58,7 +58,7 @@ async def test_a_handle_shows_its_identifier(client: AsyncClient) -> None:
     assert repr(embedding) == f"AsyncEmbeddingModel(identifier={NOMIC!r})"
 
 
-async def test_a_handle_carries_what_the_server_said(client: AsyncClient) -> None:
+async def test_a_handle_holds_the_info_from_the_server(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA, "mine", config={"context_length": 512})
 
     info = llm.info
@@ -112,7 +112,7 @@ async def test_a_downloaded_model_can_be_loaded(client: AsyncClient) -> None:
 
 
 @in_process
-async def test_a_namespace_that_there_is_not_is_refused(client: AsyncClient) -> None:
+async def test_an_unknown_namespace_is_refused(client: AsyncClient) -> None:
     with pytest.raises(LMStudioValueError, match="'llm', 'embedding' or None"):
         await client.list_loaded_models("llms")  # type: ignore[call-overload]
 
@@ -132,7 +132,7 @@ async def test_a_namespace_that_there_is_not_is_refused(client: AsyncClient) -> 
     ],
     ids=str,
 )
-async def test_an_instance_is_asked_about_in_many_ways(client: AsyncClient, specifier: Any) -> None:
+async def test_get_model_info_takes_any_form_of_specifier(client: AsyncClient, specifier: Any) -> None:
     llm = await client.llm.load_new_instance(LLAMA, "mine")
     await client.llm.load_new_instance(QWEN)
 
@@ -149,7 +149,7 @@ async def test_embedding_instances_have_an_info_of_their_own(client: AsyncClient
     assert info.type == "embedding"
 
 
-async def test_an_instance_that_is_not_there_is_an_error_that_names_those_that_are(
+async def test_error_for_an_unknown_instance_lists_the_loaded_ones(
     client: AsyncClient,
 ) -> None:
     await client.llm.load_new_instance(LLAMA, "mine")
@@ -158,7 +158,7 @@ async def test_an_instance_that_is_not_there_is_an_error_that_names_those_that_a
         await client.llm.get_model_info("yours")
 
 
-# -- device: the embedded server has none, so a scripted one listens
+# -- device: with a scripted server, because the embedded server has no devices
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_an_instance_that_is_not_there_is_an_error_that_names_those_that_a
     ],
     ids=["load_new_instance", "model", "model without a key", "unload", "get_model_info"],
 )
-async def test_a_device_goes_to_the_server(call: Callable[[AsyncClient], Any], where: list[str]) -> None:
+async def test_a_device_is_sent_to_the_server(call: Callable[[AsyncClient], Any], where: list[str]) -> None:
     async with ScriptedServer().client() as (client, server), anyio.create_task_group() as tasks:
 
         async def make() -> None:

@@ -1,4 +1,4 @@
-"""Load config: given in any form, honoured by the engine, and read back."""
+"""Load config: passed in any form, applied by the engine, and read back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.scripted_server import ScriptedServer
 LLAMA = "llama-3.2-1b-instruct"
 NOMIC = "text-embedding-nomic-embed-text-v1.5"
 
-# A config is a part of one message, whichever way that goes.
+# A config is a part of one message, so it does not depend on the transport.
 pytestmark = pytest.mark.parametrize("place", ["in process"])
 
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.parametrize("place", ["in process"])
     ],
     ids=["snake_case", "camelCase", "object"],
 )
-async def test_a_config_is_honoured_in_whatever_form_it_comes(client: AsyncClient, config: Any) -> None:
+async def test_a_config_is_applied_in_any_form(client: AsyncClient, config: Any) -> None:
     llm = await client.llm.load_new_instance(LLAMA, config=config)
 
     applied = await llm.get_load_config()
@@ -47,7 +47,7 @@ async def test_model_applies_a_config_if_it_loads(client: AsyncClient) -> None:
     assert (await llm.get_load_config()).context_length == 512
 
 
-async def test_what_is_read_back_is_what_was_applied_and_can_be_given_again(client: AsyncClient) -> None:
+async def test_get_load_config_returns_a_config_that_can_be_applied_again(client: AsyncClient) -> None:
     first = await client.llm.load_new_instance(
         LLAMA, config={"context_length": 512, "flash_attention": False}
     )
@@ -59,7 +59,7 @@ async def test_what_is_read_back_is_what_was_applied_and_can_be_given_again(clie
     assert applied.flash_attention is False
 
 
-async def test_a_switched_off_setting_is_false(client: AsyncClient) -> None:
+async def test_a_disabled_setting_is_read_back_as_false(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(
         LLAMA, config={"seed": False, "rope_frequency_base": False, "gpu": {"ratio": "off"}}
     )
@@ -78,8 +78,8 @@ async def test_embedding_models_have_a_config_of_their_own(client: AsyncClient) 
     assert applied.context_length == await embedding.get_context_length() == 256
 
 
-async def test_a_context_is_as_long_as_it_was_asked_for(client: AsyncClient) -> None:
-    """Not only read back: the engine runs into it."""
+async def test_the_engine_stops_at_the_configured_context_length(client: AsyncClient) -> None:
+    """Check the limit in the engine, not only the value that is read back."""
     talker = await client.llm.load_new_instance("talker", config={"context_length": 256})
 
     result = await talker.respond("Go", config={"context_overflow_policy": "stopAtLimit"})
@@ -98,7 +98,7 @@ async def test_a_context_is_as_long_as_it_was_asked_for(client: AsyncClient) -> 
         ({"context_length": 512, "contextLength": 512}, "context_length"),
     ],
 )
-async def test_a_config_that_is_wrong_is_refused_before_anything_is_sent(
+async def test_an_invalid_config_is_refused_before_a_connection_is_made(
     config: dict[str, Any], message: str, place: str
 ) -> None:
     async with ScriptedServer().client() as (client, server):
@@ -108,7 +108,7 @@ async def test_a_config_that_is_wrong_is_refused_before_anything_is_sent(
         assert server.connections == 0
 
 
-async def test_a_config_that_the_engine_cannot_honour_is_refused(client: AsyncClient) -> None:
+async def test_a_config_that_the_engine_does_not_support_is_refused(client: AsyncClient) -> None:
     with pytest.raises(LMStudioUnsupportedFeatureError):
         await client.llm.load_new_instance(LLAMA, config={"mlx_kv_cache_quantization": {"bits": 4}})
 

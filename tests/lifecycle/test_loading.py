@@ -1,4 +1,4 @@
-"""Loading and getting models: what a client sees of it, in process and over a socket."""
+"""Loading and getting models with a client, in process and over a socket."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_an_identifier_is_free_again_after_unloading(client: AsyncClient) 
     assert first != second
 
 
-async def test_model_without_a_key_gives_a_loaded_one(client: AsyncClient) -> None:
+async def test_model_without_a_key_returns_a_loaded_instance(client: AsyncClient) -> None:
     await client.embedding.load_new_instance(NOMIC)
     llama = await client.llm.load_new_instance(LLAMA, "mine")
 
@@ -69,14 +69,14 @@ async def test_model_without_a_key_never_loads(client: AsyncClient) -> None:
     assert await client.llm.list_loaded() == []
 
 
-async def test_model_loads_what_is_not_loaded(client: AsyncClient) -> None:
+async def test_model_loads_a_model_without_instances(client: AsyncClient) -> None:
     llama = await client.llm.model(LLAMA)
 
     assert llama.identifier == LLAMA
     assert await client.llm.list_loaded() == [llama]
 
 
-async def test_model_gets_an_instance_that_is_there_as_it_is(client: AsyncClient) -> None:
+async def test_model_returns_a_loaded_instance_unchanged(client: AsyncClient) -> None:
     mine = await client.llm.load_new_instance(LLAMA, ttl=7200, config={"context_length": 512})
 
     same = await client.llm.model(LLAMA, ttl=60, config={"context_length": 1024})
@@ -106,7 +106,7 @@ async def test_concurrent_calls_of_model_share_one_load(client: AsyncClient) -> 
     assert len(workers()) == 1
 
 
-async def test_a_model_loaded_on_demand_makes_room_for_the_next_one(client: AsyncClient) -> None:
+async def test_a_just_in_time_load_evicts_the_previous_one(client: AsyncClient) -> None:
     stays = await client.llm.load_new_instance(QWEN, "explicit")
     goes = await client.llm.model(LLAMA)
 
@@ -126,7 +126,7 @@ async def test_a_model_of_the_other_kind_is_refused(client: AsyncClient, method:
 
 
 @pytest.mark.parametrize("method", ["load_new_instance", "model"])
-async def test_an_unknown_key_names_those_that_there_are(client: AsyncClient, method: str) -> None:
+async def test_error_for_an_unknown_key_lists_the_known_ones(client: AsyncClient, method: str) -> None:
     with pytest.raises(LMStudioModelNotFoundError, match="llama-3.2-1b-instrukt") as caught:
         await getattr(client.llm, method)("llama-3.2-1b-instrukt")
 

@@ -1,4 +1,4 @@
-"""Programs that are ended from outside half-way through a load: by Ctrl-C, and by SIGKILL."""
+"""Programs that Ctrl-C or SIGKILL ends in the middle of a load or an answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROGRAM = """
     backend, where, what = sys.argv[1:]
 
     def tell(fraction):
-        # How far another server is, the test decides.
+        # The test controls the progress of a server in another process.
         if ":" in where:
             print("loading", flush=True)
 
@@ -38,7 +38,7 @@ PROGRAM = """
     async def receive_and_stand_still(worker):
         lines = await receive(worker)
         if what == "load" and any("read" in line for line in lines or ()):
-            # From then on: a load that goes on may come to its end before it is ended from outside.
+            # Stop the worker here, or the load could end before the signal to the program.
             os.kill(worker.pid, signal.SIGSTOP)
             print("loading", flush=True)
         return lines
@@ -62,7 +62,7 @@ PROGRAM = """
 
 @contextmanager
 def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that is busy with what it was told to do."""
+    """Run a program, and wait until its load or its answer is in progress."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(PROGRAM), *arguments],
         stdout=subprocess.PIPE,
@@ -79,14 +79,14 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def go_on(worker: int) -> None:
-    """Let a worker go on that stands still, if it is there."""
+    """Continue a stopped worker process, if it still exists."""
     with suppress(ProcessLookupError):
         os.kill(worker, signal.SIGCONT)
 
 
 @pytest.fixture
 def new_workers(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[int]:
-    """The workers that a server in this process starts. Each stands still from then on, and so does its load."""
+    """The IDs of the workers that a server in this process starts. Each worker is stopped at once, and so is its load."""
     started: SimpleQueue[int] = SimpleQueue()
     spawn = WorkerProcess.spawn
 
@@ -114,7 +114,7 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
         _, errors = process.communicate(timeout=10)
 
     assert errors.splitlines()[-1] == "KeyboardInterrupt", errors
-    # What other libraries say when something of ours was not cleaned up.
+    # Messages of other libraries about resources of this package that were not cleaned up.
     for noise in (
         "never retrieved",
         "Exception ignored",
@@ -127,7 +127,7 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
     if what == "load" and in_process:
         go_on(worker)
     if what == "answer" and not in_process:
-        # What is loaded on a server of its own stays, and is not busy with the answer any more.
+        # The instance on a server of its own stays, and no longer works on the answer.
         async with AsyncClient(place) as client:
             (llm,) = await client.llm.list_loaded()
             assert (await llm.respond("Go", config={"max_tokens": 2})).stats.predicted_tokens_count == 2
@@ -135,7 +135,7 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
     await wait_gone(worker)
 
 
-async def test_a_server_gives_up_the_load_of_a_client_that_was_killed(
+async def test_a_server_cancels_the_load_of_a_client_that_was_killed(
     anyio_backend: str, address: str, new_workers: SimpleQueue[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with program(anyio_backend, address, "load") as process:
@@ -150,7 +150,7 @@ async def test_a_server_gives_up_the_load_of_a_client_that_was_killed(
         await client.llm.unload("mine")
 
 
-async def test_workers_leave_with_a_program_that_was_killed(anyio_backend: str, models: Path) -> None:
+async def test_workers_end_after_their_program_was_killed(anyio_backend: str, models: Path) -> None:
     with program(anyio_backend, str(models), "load") as process:
         (worker,) = workers(process.pid)
         process.kill()

@@ -13,7 +13,7 @@ QWEN = "qwen3-4b"
 
 @in_process
 @pytest.mark.parametrize("method", ["load_new_instance", "model"])
-async def test_a_callback_sees_a_load_go_from_nothing_to_all(client: AsyncClient, method: str) -> None:
+async def test_a_callback_gets_fractions_from_0_to_1(client: AsyncClient, method: str) -> None:
     seen: list[float] = []
 
     await getattr(client.llm, method)("big", on_progress=seen.append)
@@ -28,7 +28,7 @@ async def test_a_callback_may_be_async(client: AsyncClient) -> None:
     seen: list[float] = []
 
     async def notice(fraction: float) -> None:
-        await client.llm.list_loaded()  # the client is free for other things while it loads
+        await client.llm.list_loaded()  # the client can make other calls during the load
         seen.append(fraction)
 
     await client.llm.load_new_instance(LLAMA, on_progress=notice)
@@ -38,7 +38,7 @@ async def test_a_callback_may_be_async(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["load_new_instance", "model"])
-async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_loaded(
+async def test_a_callback_that_is_not_callable_is_refused_before_the_load(
     client: AsyncClient, method: str
 ) -> None:
     with pytest.raises(
@@ -49,7 +49,7 @@ async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_lo
     assert await client.llm.list_loaded() == []
 
 
-async def test_a_model_that_is_there_is_complete_at_once(client: AsyncClient) -> None:
+async def test_progress_of_a_loaded_instance_is_1_at_once(client: AsyncClient) -> None:
     seen: list[float] = []
     await client.llm.load_new_instance(LLAMA)
 
@@ -59,7 +59,7 @@ async def test_a_model_that_is_there_is_complete_at_once(client: AsyncClient) ->
 
 
 @in_process
-async def test_embedding_models_tell_their_progress_too(client: AsyncClient) -> None:
+async def test_loads_of_embedding_models_report_progress(client: AsyncClient) -> None:
     seen: list[float] = []
 
     await client.embedding.load_new_instance("text-embedding-nomic-embed-text-v1.5", on_progress=seen.append)
@@ -68,7 +68,7 @@ async def test_embedding_models_tell_their_progress_too(client: AsyncClient) -> 
     assert seen[-1] == 1.0
 
 
-async def test_a_stream_tells_the_phases_of_a_new_instance(client: AsyncClient) -> None:
+async def test_a_stream_yields_the_phases_of_a_new_instance(client: AsyncClient) -> None:
     async with client.llm.load_new_instance_stream("big", "mine") as loading:
         steps = [progress async for progress in loading]
         llm = await loading.wait_for_result()
@@ -81,7 +81,7 @@ async def test_a_stream_tells_the_phases_of_a_new_instance(client: AsyncClient) 
     assert steps[-1] == LoadProgress("loaded", 1.0, llm.info)
 
 
-async def test_a_stream_says_which_instance_makes_room(client: AsyncClient) -> None:
+async def test_a_stream_yields_the_info_of_an_evicted_instance(client: AsyncClient) -> None:
     goes = await client.llm.model(LLAMA)
     await client.llm.load_new_instance(QWEN, "stays")
 
@@ -95,7 +95,7 @@ async def test_a_stream_says_which_instance_makes_room(client: AsyncClient) -> N
     assert [llm.identifier for llm in await client.llm.list_loaded()] == ["stays", "big"]
 
 
-async def test_a_stream_of_a_model_that_is_there_has_one_step(client: AsyncClient) -> None:
+async def test_a_stream_of_a_loaded_instance_yields_one_step(client: AsyncClient) -> None:
     llama = await client.llm.load_new_instance(LLAMA)
 
     async with client.llm.model_stream(LLAMA) as loading:
@@ -106,7 +106,7 @@ async def test_a_stream_of_a_model_that_is_there_has_one_step(client: AsyncClien
 
 
 @in_process
-async def test_a_stream_need_not_be_watched(client: AsyncClient) -> None:
+async def test_a_stream_need_not_be_iterated(client: AsyncClient) -> None:
     loading = await client.llm.load_new_instance_stream(LLAMA)
     llama = await loading.wait_for_result()
 
@@ -114,7 +114,7 @@ async def test_a_stream_need_not_be_watched(client: AsyncClient) -> None:
     assert loading.result() is llama
 
 
-async def test_a_load_that_is_refused_raises_where_it_is_watched(client: AsyncClient) -> None:
+async def test_a_refused_load_raises_in_the_loop_and_in_the_block(client: AsyncClient) -> None:
     await client.llm.load_new_instance(LLAMA, "mine")
 
     with pytest.raises(LMStudioIdentifierInUseError):

@@ -1,4 +1,4 @@
-"""Time to live: which one an instance gets, how it is read, and that it ends the instance when idle, never before."""
+"""TTL: the TTL that an instance gets, how it is read back, and the unload of an idle instance, but of no busy one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.scripted_server import ScriptedServer
 LLAMA = "llama-3.2-1b-instruct"
 
 
-async def test_the_ttl_is_an_hour_unless_told_otherwise(client: AsyncClient) -> None:
+async def test_the_default_ttl_is_an_hour(client: AsyncClient) -> None:
     loaded = await client.llm.load_new_instance(LLAMA)
     gotten = await client.llm.model("qwen3-4b")
 
@@ -30,7 +30,7 @@ async def test_the_ttl_is_an_hour_unless_told_otherwise(client: AsyncClient) -> 
     assert loaded.info.ttl_ms == 3_600_000
 
 
-async def test_the_ttl_given_is_the_one_that_is_read_back(client: AsyncClient) -> None:
+async def test_the_ttl_is_read_back_as_it_was_set(client: AsyncClient) -> None:
     llama = await client.llm.model(LLAMA, ttl=1800)
     another_llama = await client.llm.load_new_instance(LLAMA, ttl=7200.5)
 
@@ -39,21 +39,21 @@ async def test_the_ttl_given_is_the_one_that_is_read_back(client: AsyncClient) -
     assert [llm.info.ttl for llm in await client.llm.list_loaded()] == [1800, 7200.5]
 
 
-async def test_none_means_never_for_a_new_instance(client: AsyncClient) -> None:
+async def test_ttl_none_means_never_for_a_new_instance(client: AsyncClient) -> None:
     llama = await client.llm.load_new_instance(LLAMA, ttl=None)
 
     assert llama.info.ttl is None
     assert (await llama.get_info()).ttl is None
 
 
-async def test_none_leaves_it_to_the_server_for_a_model_loaded_on_demand(models: Path) -> None:
+async def test_ttl_none_means_the_jit_ttl_of_the_server_for_a_just_in_time_load(models: Path) -> None:
     for jit_ttl in (90, None):
         async with AsyncClient(EmbeddedServer(models, threads=1, jit_ttl=jit_ttl)) as client:
             assert (await client.llm.model(LLAMA, ttl=None)).info.ttl == jit_ttl
 
 
 @pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, 1e15, 10**400, 0.0001, True, "60", [60]])
-async def test_a_ttl_that_makes_no_sense_is_refused_before_anything_is_sent(ttl: object) -> None:
+async def test_an_invalid_ttl_is_refused_before_a_connection_is_made(ttl: object) -> None:
     async with ScriptedServer().client() as (client, server):
         for load in (client.llm.load_new_instance, client.llm.model, client.embedding.model):
             with pytest.raises(LMStudioValueError, match="ttl must be"):
@@ -61,7 +61,7 @@ async def test_a_ttl_that_makes_no_sense_is_refused_before_anything_is_sent(ttl:
         assert server.connections == 0
 
 
-async def test_the_last_use_is_the_end_of_the_last_request(client: AsyncClient) -> None:
+async def test_last_used_is_the_end_of_the_last_request(client: AsyncClient) -> None:
     llama = await client.llm.load_new_instance(LLAMA)
     assert llama.info.last_used is None
 
@@ -88,7 +88,7 @@ async def test_an_idle_instance_is_unloaded_after_its_ttl(client: AsyncClient) -
 
 @needs_proc
 @in_process
-async def test_a_busy_instance_is_not_idle_however_long_it_takes(client: AsyncClient) -> None:
+async def test_a_busy_instance_is_not_unloaded_after_its_ttl(client: AsyncClient) -> None:
     talker = await client.llm.load_new_instance("talker", ttl=2, config=ROOM)
     (worker,) = workers()
     async with talker.respond_stream("Go") as stream:

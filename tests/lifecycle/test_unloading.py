@@ -1,4 +1,4 @@
-"""Unloading: by handle, by identifier, twice, and while something is under way."""
+"""Unloading: by handle, by identifier, twice, and during an answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_instances_are_unloaded_by_identifier_without_a_handle(client: Asy
     assert workers() == set()
 
 
-async def test_unloading_twice_says_that_the_instance_is_gone(client: AsyncClient) -> None:
+async def test_unloading_twice_raises(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA)
     await llm.unload()
 
@@ -54,7 +54,7 @@ async def test_unloading_twice_says_that_the_instance_is_gone(client: AsyncClien
         await client.llm.unload(LLAMA)
 
 
-async def test_the_error_of_an_evicted_instance_says_how_to_keep_it(client: AsyncClient) -> None:
+async def test_the_error_of_an_evicted_instance_tells_how_to_keep_it(client: AsyncClient) -> None:
     llm = await client.llm.model(LLAMA)
     await client.embedding.model(NOMIC)
 
@@ -65,7 +65,7 @@ async def test_the_error_of_an_evicted_instance_says_how_to_keep_it(client: Asyn
     assert "load_new_instance() is never evicted" in str(caught.value)
 
 
-async def test_an_identifier_that_nothing_has_names_those_that_there_are(client: AsyncClient) -> None:
+async def test_error_for_an_unknown_identifier_lists_the_loaded_ones(client: AsyncClient) -> None:
     await client.llm.load_new_instance(LLAMA, "second-llama")
 
     with pytest.raises(LMStudioModelNotFoundError, match="third-llama") as caught:
@@ -83,7 +83,7 @@ async def test_an_instance_of_the_other_kind_is_not_unloaded(client: AsyncClient
     assert await client.llm.list_loaded() == [llm]
 
 
-async def test_unload_says_what_to_do_with_a_handle(client: AsyncClient) -> None:
+async def test_error_of_unload_with_a_handle_names_the_method_of_the_handle(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA)
 
     with pytest.raises(LMStudioValueError, match=r"A handle has an unload\(\) of its own"):
@@ -103,7 +103,7 @@ async def test_a_handle_never_drives_another_instance_with_its_identifier(client
     assert str(await new.respond("Who are you?")) == "Hello there"
 
 
-async def test_every_call_on_an_unloaded_instance_says_so(client: AsyncClient) -> None:
+async def test_every_call_on_an_unloaded_instance_raises(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance(LLAMA)
     await llm.unload()
 
@@ -121,7 +121,7 @@ async def test_every_call_on_an_unloaded_instance_says_so(client: AsyncClient) -
     assert llm.identifier == LLAMA
 
 
-async def test_unloading_ends_an_answer_with_what_was_said_until_then(client: AsyncClient) -> None:
+async def test_unloading_ends_an_answer_with_the_content_so_far(client: AsyncClient) -> None:
     talker = await client.llm.load_new_instance("talker", config=ROOM)
     async with talker.respond_stream("Go") as stream:
         first = await anext(stream)
@@ -135,7 +135,7 @@ async def test_unloading_ends_an_answer_with_what_was_said_until_then(client: As
     assert await client.llm.list_loaded() == []
 
 
-async def test_a_load_that_is_over_is_not_undone_by_leaving_its_block(client: AsyncClient) -> None:
+async def test_leaving_the_block_of_a_finished_load_keeps_the_instance(client: AsyncClient) -> None:
     async with client.llm.load_new_instance_stream(LLAMA) as loading:
         llm: AsyncLLM = await loading.wait_for_result()
 

@@ -1,4 +1,4 @@
-"""Using what is loaded: answers, completions, tokens and vectors, one at a time and many at once."""
+"""Using loaded instances: answers, completions, tokens and vectors, sequentially and concurrently."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_an_answer_can_be_iterated_over_without_a_block(llm: AsyncLLM) -> 
 
 
 @in_process
-async def test_an_answer_is_as_long_as_it_may_be(talker: AsyncLLM) -> None:
+async def test_max_tokens_limits_an_answer(talker: AsyncLLM) -> None:
     result = await talker.respond("Go", config={"max_tokens": 5})
 
     assert result.stats.stop_reason == "maxPredictedTokensReached"
@@ -97,7 +97,7 @@ async def test_a_completion_comes_in_fragments(llm: AsyncLLM) -> None:
         assert "".join([fragment.content async for fragment in stream]) == SCRIPT
 
 
-async def test_a_cancelled_answer_keeps_what_was_said(talker: AsyncLLM) -> None:
+async def test_a_cancelled_answer_keeps_the_content_so_far(talker: AsyncLLM) -> None:
     async with talker.respond_stream("Go") as stream:
         first = await anext(stream)
         await stream.cancel()
@@ -107,7 +107,7 @@ async def test_a_cancelled_answer_keeps_what_was_said(talker: AsyncLLM) -> None:
     assert result.content.startswith(first.content)
 
 
-async def test_an_answer_that_is_left_stops_and_the_instance_goes_on(talker: AsyncLLM) -> None:
+async def test_leaving_the_block_of_an_answer_cancels_it_and_keeps_the_instance(talker: AsyncLLM) -> None:
     async with talker.respond_stream("Go") as stream:
         await anext(stream)
 
@@ -126,7 +126,7 @@ async def test_a_timeout_stops_an_answer(talker: AsyncLLM) -> None:
 
 
 @in_process
-async def test_answers_go_on_side_by_side(client: AsyncClient, talker: AsyncLLM) -> None:
+async def test_two_instances_answer_concurrently(client: AsyncClient, talker: AsyncLLM) -> None:
     another = await client.llm.load_new_instance(LLAMA)
     async with talker.respond_stream("Go") as stream:
         await anext(stream)
@@ -138,7 +138,7 @@ async def test_answers_go_on_side_by_side(client: AsyncClient, talker: AsyncLLM)
 
 
 @in_process
-async def test_tokens_are_counted_as_they_are_cut(llm: AsyncLLM) -> None:
+async def test_count_tokens_agrees_with_tokenize(llm: AsyncLLM) -> None:
     tokens = await llm.tokenize("Hello, world!")
 
     assert tokens
@@ -156,7 +156,7 @@ async def test_a_text_has_a_vector(embedding: AsyncEmbeddingModel) -> None:
     assert math.isclose(math.hypot(*vector), 1.0, rel_tol=1e-3)
 
 
-async def test_several_texts_have_a_vector_each_in_their_order(embedding: AsyncEmbeddingModel) -> None:
+async def test_embed_returns_the_vectors_in_the_order_of_the_texts(embedding: AsyncEmbeddingModel) -> None:
     first, second, third = await embedding.embed(("one", "two", "one"))
 
     assert first == pytest.approx(third, abs=1e-5)
@@ -167,7 +167,7 @@ async def test_several_texts_have_a_vector_each_in_their_order(embedding: AsyncE
 
 
 @in_process
-async def test_tokens_of_embedding_models_have_two_around_them_that_do_not_count(
+async def test_count_tokens_of_an_embedding_model_omits_the_two_special_tokens(
     embedding: AsyncEmbeddingModel,
 ) -> None:
     assert await embedding.count_tokens("abc") == len(await embedding.tokenize("abc")) - 2 == 3
@@ -188,7 +188,9 @@ async def test_batches_of_hundreds_of_texts_come_back_in_order(embedding: AsyncE
 
 @in_process
 @pytest.mark.parametrize("texts", [5, [b"bytes"], ["fine", None]])
-async def test_what_is_no_text_is_refused(embedding: AsyncEmbeddingModel, texts: object) -> None:
+async def test_embed_and_tokenize_refuse_inputs_other_than_texts(
+    embedding: AsyncEmbeddingModel, texts: object
+) -> None:
     for method in (embedding.embed, embedding.tokenize):
         with pytest.raises(LMStudioValueError, match="input must be"):
             await method(texts)  # type: ignore[call-overload]

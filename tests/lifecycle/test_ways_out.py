@@ -1,7 +1,7 @@
-"""Every way out of a load leaves nothing behind: no instance, no name in use, no process, no memory.
+"""Every way to abandon a load leaves nothing behind: no instance, no identifier in use, no process, no memory.
 
-Each way begins a load that takes a while, and takes its leave as soon as the load moves. So that this is never too late,
-the worker stands still from then on.
+Each way starts a load of a big model, and abandons it at its first progress. The worker is stopped from then on, so that
+the load cannot finish before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import hold_loads, memory_mb, needs_proc, wait_gone, workers
 
 Leave: TypeAlias = Callable[[], None]
-"""To be called at the last moment of a load: remembers the worker that is loading."""
+"""Callback for the moment before a load is abandoned; it records the worker of the load."""
 WayOut: TypeAlias = Callable[[AsyncClient, Leave], Awaitable[None]]
 
 pytestmark = needs_proc
@@ -34,7 +34,7 @@ pytestmark = needs_proc
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No load comes to its end."""
+    """Stop the worker of every load, so that no load finishes."""
     hold_loads(monkeypatch)
 
 
@@ -43,7 +43,7 @@ def big(client: AsyncClient) -> AsyncLoadStream[AsyncLLM]:
 
 
 async def moving(loading: AsyncLoadStream[AsyncLLM]) -> None:
-    """Wait until it has begun to read the weights."""
+    """Wait until the load has begun to read the weights."""
     async for progress in loading:
         if progress.fraction:
             return
@@ -150,7 +150,7 @@ WAYS: list[WayOut] = [
 
 
 async def take(way_out: WayOut, new_client: NewClient) -> int:
-    """Go that way, and wait until the worker that was loading has ended."""
+    """Abandon a load in this way, and wait until its worker has ended."""
     loading: set[int] = set()
     with anyio.fail_after(30):
         async with new_client() as client:
@@ -161,7 +161,7 @@ async def take(way_out: WayOut, new_client: NewClient) -> int:
 
 
 @pytest.mark.parametrize("way_out", WAYS, ids=lambda way: way.__name__)
-async def test_a_load_that_is_left_leaves_nothing_behind(
+async def test_an_abandoned_load_leaves_no_instance_identifier_or_worker(
     way_out: WayOut, new_client: NewClient, held: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = await take(way_out, new_client)
@@ -183,12 +183,12 @@ async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncCli
     assert workers() == set()
 
 
-async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(
+async def test_an_abandoned_load_releases_its_memory(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_loads(monkeypatch, lambda worker: memory_mb(worker) > 100)
     has = 0.0
-    # Not mapped into memory but read into the worker's own.
+    # Without mmap the weights are read into the worker's own memory.
     async with client.llm.load_new_instance_stream("big", config={"try_mmap": False}) as loading:
         async for progress in loading:
             if progress.fraction:
@@ -205,7 +205,9 @@ async def test_the_memory_of_a_load_that_is_left_goes_with_its_worker(
 
 
 @in_process
-async def test_the_server_does_not_grow_with_loads_that_are_left(new_client: NewClient, held: None) -> None:
+async def test_the_memory_of_the_server_does_not_grow_with_abandoned_loads(
+    new_client: NewClient, held: None
+) -> None:
     for way_out in WAYS[:4]:
         await take(way_out, new_client)
     gc.collect()
@@ -219,9 +221,7 @@ async def test_the_server_does_not_grow_with_loads_that_are_left(new_client: New
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("how", ["task.cancel()", "asyncio.timeout()"])
-async def test_asyncios_own_cancellation_is_a_way_out_too(
-    how: str, new_client: NewClient, held: None
-) -> None:
+async def test_cancellation_by_asyncio_abandons_a_load(how: str, new_client: NewClient, held: None) -> None:
     async def leave_it(client: AsyncClient, leave: Leave) -> None:
         is_moving = asyncio.Event()
         load = client.llm.load_new_instance(
@@ -252,7 +252,9 @@ async def test_asyncios_own_cancellation_is_a_way_out_too(
         assert await client.list_loaded_models() == []
 
 
-async def test_a_shared_load_goes_on_for_those_who_stay(client: AsyncClient, new_client: NewClient) -> None:
+async def test_a_shared_load_goes_on_after_one_of_two_callers_left(
+    client: AsyncClient, new_client: NewClient
+) -> None:
     async with new_client() as other, anyio.create_task_group() as tasks:
         handles: list[AsyncLLM] = []
         is_moving = anyio.Event()
