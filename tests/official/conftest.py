@@ -1,4 +1,4 @@
-"""The models that the official clients find, the server that they talk to, and its peace: nobody warns of anything."""
+"""Fixtures: models, a server, official clients of it, and a check that neither side logs a warning."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from tests.official.serving import Served, served
 
-#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+#: For an answer of several seconds, because an endless answer fills the default context in an instant.
 ROOM: Any = {"contextLength": 65536}
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """The official package runs on nothing else."""
+    """The only backend of the official package."""
     return "asyncio"
 
 
@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder.add_llm("acme/dice-GGUF/dice-Q8_0.gguf", script=None)
     folder.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=256)
-    # Its loads are all given up.
+    # All loads of this model are cancelled.
     folder.add_llm("acme/huge-GGUF/huge-F16.gguf", padding_mb=1024)
     folder.add_llm(
         "acme/thinker-GGUF/thinker-Q8_0.gguf", script="<think>Hm</think>Yes", chat_template=THINKING
@@ -58,13 +58,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(models: Path) -> Iterator[Served]:
     with served(models) as running:
         yield running
-        # The last test's clients may have warned of something after its end.
+        # The clients of the last test may have sent a warning after its end.
         assert running.complaints() == ""
 
 
 @pytest.fixture(autouse=True)
 def peace(server: Served, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Neither side warns of what the other one sends."""
+    """Check that neither side logs a warning about the messages of the other side."""
     yield
     complaints = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
     assert complaints == []

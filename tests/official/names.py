@@ -1,6 +1,6 @@
-"""The public names of the official package, read out of it: what `tests/official_names.json` holds.
+"""The public names of the official package, which `tests/official_names.json` holds.
 
-``python -m tests.official.names`` writes that file, where the official package is installed.
+``python -m tests.official.names`` writes that file if the official package is installed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["FILE", "read_names"]
 FILE = Path(__file__).parent.parent / "official_names.json"
 
 _MODULES = ("sdk_api", "schemas", "history", "json_api", "async_api", "sync_api")
-# What every exception or class has anyway.
+# Names that every exception or class has.
 _COMMON = {*dir(OSError), *dir(UserWarning), *dir(type)}
 
 
 def read_names() -> dict[str, list[str]]:
-    """Every public name, and of classes ``name.member``; to functions and methods belong their parameters."""
+    """Return all public names, with members of classes as ``name.member``, and the parameters of all functions."""
     exported = {
         name: getattr(lmstudio, name)
         for module in _MODULES

@@ -1,4 +1,4 @@
-// Does with the npm package what its users do, and writes what came of it as JSON.
+// Uses the npm package as its users do, and prints the outcome as JSON.
 import { LMStudioClient, tool } from "@lmstudio/sdk";
 import { z } from "zod";
 
@@ -65,7 +65,7 @@ outcome.tokens = [await mine.tokenize("abc"), await mine.tokenize(["a", "b"]), a
 outcome.prompt = await mine.applyPromptTemplate([{ role: "user", content: "hi" }]);
 
 const talker = await client.llm.load("talker", {
-  // An answer ends with the context, of which the usual one is full in a blink.
+  // A large context, because an endless answer fills the default one in an instant.
   config: { contextLength: 65536 },
 });
 const endless = talker.respond("hi");

@@ -1,4 +1,4 @@
-// Does what only version 2 of the npm package can: plans downloads, looks at engines; and writes what came of it.
+// Uses features that only version 2 of the npm package has (download plans, engines), and prints the outcome as JSON.
 import { LMStudioClient } from "@lmstudio/sdk";
 
 const [address, user, repo] = process.argv.slice(2);

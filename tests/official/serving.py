@@ -1,4 +1,4 @@
-"""`python -m lmstudio_async serve` as its users start it: a process of its own, with what it says and what it starts."""
+"""`python -m lmstudio_async serve` in a process of its own, with access to its log and its worker processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Served", "served", "wait_for_exit", "watches_processes"]
 PATIENCE = 20
 
 watches_processes = pytest.mark.skipif(
-    sys.platform != "linux", reason="what a process has started is found and waited for as on Linux"
+    sys.platform != "linux", reason="the test finds and awaits child processes with /proc and pidfd of Linux"
 )
 
 
 class Served:
-    """A server that runs.
+    """A running server.
 
     :ivar address: its host and port.
     """
@@ -40,25 +40,25 @@ class Served:
         self.address = address[1]
 
     def complaints(self) -> str:
-        """What it has logged: warnings about what clients send, and clients' warnings about what it sends."""
+        """Return the log: warnings about messages of clients, and warnings of clients about its messages."""
         return self._log.read_text()
 
     def workers(self) -> set[int]:
-        """The processes that it has started."""
+        """Return the processes that the server has started."""
         return _running_children({self._process.pid})
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the server a signal."""
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait until it has ended; its exit code."""
+        """Wait until the server has ended; return its exit code."""
         return self._process.wait(PATIENCE)
 
 
 @contextmanager
 def served(models: Path, *options: str) -> Iterator[Served]:
-    """A server that ends with the block, and leaves neither processes nor files behind."""
+    """Run a server for the block, and check that it leaves neither processes nor files behind."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as temporary:
         log = Path(folder, "log")
         command = [
@@ -95,7 +95,7 @@ def served(models: Path, *options: str) -> Iterator[Served]:
 
 
 def wait_for_exit(processes: Iterable[int]) -> None:
-    """Wait until processes have ended, whoever started them."""
+    """Wait until processes have ended, which need not be children of this one."""
     for process in processes:
         try:
             watch = os.pidfd_open(process)
@@ -109,13 +109,13 @@ def wait_for_exit(processes: Iterable[int]) -> None:
 
 
 def _running_children(parents: set[int]) -> set[int]:
-    """All that descend from some processes, but those that have ended."""
+    """Return all running descendants of some processes."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, parent, *_ = (folder / "stat").read_text().rpartition(") ")[2].split()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended meanwhile
         if int(parent) in parents and state != "Z":
             found.add(int(folder.name))
     return found | _running_children(found) if found else found

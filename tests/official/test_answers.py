@@ -1,4 +1,4 @@
-"""The blocking official client: what loaded models say, and the embeddings they give."""
+"""The blocking official client: answers, tokens and embeddings of loaded models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tiny(client: Client) -> LLM:
     return client.llm.load_new_instance("tiny")
 
 
-def test_it_responds(tiny: LLM) -> None:
+def test_a_model_responds(tiny: LLM) -> None:
     answer = tiny.respond("hi", config={"maxTokens": 50, "temperature": 0})
     stats = answer.stats
     assert answer.content == str(answer) == "Hello there, old friend"
@@ -39,7 +39,7 @@ def test_it_responds(tiny: LLM) -> None:
     assert answer.prediction_config.to_dict()["maxTokens"] == 50
 
 
-def test_it_responds_to_a_whole_conversation(tiny: LLM) -> None:
+def test_a_model_responds_to_a_whole_conversation(tiny: LLM) -> None:
     chat = Chat("Be brief.")
     chat.add_user_message("hi")
     chat.add_assistant_response(tiny.respond(chat))
@@ -67,7 +67,7 @@ def test_an_answer_comes_in_fragments(tiny: LLM) -> None:
     assert (progress[0], progress[-1]) == (0.0, 1.0)
 
 
-def test_thoughts_are_marked(client: Client) -> None:
+def test_reasoning_fragments_have_a_reasoning_type(client: Client) -> None:
     thinker = client.llm.load_new_instance("thinker")
     said: dict[str, str] = {}
     for fragment in thinker.respond_stream("hi"):
@@ -76,7 +76,7 @@ def test_thoughts_are_marked(client: Client) -> None:
     assert said["none"].strip() == "Yes"
 
 
-def test_a_cancelled_answer_keeps_what_was_said(client: Client) -> None:
+def test_a_cancelled_answer_keeps_the_content_so_far(client: Client) -> None:
     stream = client.llm.load_new_instance("talker", config=ROOM).respond_stream("hi")
     for number, _ in enumerate(stream):
         if number == 3:
@@ -104,7 +104,7 @@ def test_an_answer_ends_at_its_limit_and_at_stop_strings(client: Client) -> None
     assert stopped.content == "on and on it "
 
 
-def test_settings_are_turned_off_by_false(tiny: LLM) -> None:
+def test_false_disables_prediction_settings(tiny: LLM) -> None:
     answer = tiny.respond(
         "hi",
         config={"maxTokens": False, "topPSampling": False, "minPSampling": False, "repeatPenalty": False},
@@ -142,7 +142,7 @@ def test_an_answer_follows_a_class(client: Client) -> None:
     assert answer.parsed["yes"] in (True, False)
 
 
-def test_it_acts_with_a_tool(client: Client) -> None:
+def test_a_model_acts_with_a_tool(client: Client) -> None:
     calls: list[tuple[int, int]] = []
     messages: list[AssistantResponse | ToolResultMessage] = []
 
@@ -158,7 +158,7 @@ def test_it_acts_with_a_tool(client: Client) -> None:
     assert "The sum is 3." in str(messages[-1])
 
 
-def test_a_tool_that_fails_is_told_to_the_model(client: Client) -> None:
+def test_error_of_a_tool_is_sent_to_the_model(client: Client) -> None:
     failures: list[str] = []
 
     def add(a: int, b: int) -> int:
@@ -173,7 +173,7 @@ def test_a_tool_that_fails_is_told_to_the_model(client: Client) -> None:
     assert failures == ["ArithmeticError('not 1 + 2')"]
 
 
-def test_a_model_sees_an_image_and_one_without_eyes_says_so(client: Client, tiny: LLM) -> None:
+def test_an_image_is_described_or_refused_by_a_model_without_vision(client: Client, tiny: LLM) -> None:
     chat = Chat()
     chat.add_user_message("What is this?", images=[client.prepare_image(PNG, "pixel.png")])
     assert client.llm.load_new_instance("eye").respond(chat).content == "A cat"
@@ -207,18 +207,18 @@ def test_texts_are_embedded(client: Client) -> None:
     assert embed.embed([]) == []
 
 
-def test_an_embedding_model_tokenizes_with_two_marks_more_than_it_counts(client: Client) -> None:
+def test_count_tokens_of_an_embedding_model_omits_the_two_special_tokens(client: Client) -> None:
     embed = client.embedding.load_new_instance("text-embedding-embed")
     tokens = embed.tokenize("hello world")
     assert len(tokens) == embed.count_tokens("hello world") + 2
 
 
-def test_a_prediction_config_that_cannot_be_applied_is_refused_with_a_reason(tiny: LLM) -> None:
+def test_error_for_an_unknown_draft_model_names_it(tiny: LLM) -> None:
     with pytest.raises(LMStudioServerError, match='draft model "no-such-model"'):
         tiny.respond("hi", config={"draftModel": "no-such-model"})
 
 
-def test_a_draft_model_helps_with_an_answer(tiny: LLM) -> None:
+def test_tokens_of_a_draft_model_are_accepted(tiny: LLM) -> None:
     result = tiny.respond("hi", config={"draftModel": "tiny", "temperature": 0})
     assert result.content == "Hello there, old friend"
     assert result.stats.used_draft_model_key == "tiny"

@@ -1,4 +1,4 @@
-"""The async official client: the same server, with everything at once."""
+"""The async official client, also with concurrent calls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_models_are_listed_loaded_described_and_unloaded(async_client: Asy
         await mine.unload()
 
 
-async def test_model_gets_or_loads_and_makes_room(async_client: AsyncClient) -> None:
+async def test_model_gets_or_loads_an_instance_and_evicts_the_previous_one(async_client: AsyncClient) -> None:
     client = async_client
     tiny = await client.llm.model("tiny")
     assert await client.llm.model("tiny") == tiny == await client.llm.model()
@@ -55,7 +55,7 @@ async def test_model_gets_or_loads_and_makes_room(async_client: AsyncClient) -> 
         await client.embedding.model("tiny")
 
 
-async def test_calls_for_one_model_at_once_share_its_load(async_client: AsyncClient) -> None:
+async def test_concurrent_calls_of_model_share_one_load(async_client: AsyncClient) -> None:
     async def get() -> None:
         identifiers.append((await async_client.llm.model("big")).identifier)
 
@@ -67,7 +67,7 @@ async def test_calls_for_one_model_at_once_share_its_load(async_client: AsyncCli
     assert await loaded(async_client) == ["big"]
 
 
-async def test_instances_loaded_at_once_get_names_of_their_own(async_client: AsyncClient) -> None:
+async def test_instances_loaded_concurrently_get_different_identifiers(async_client: AsyncClient) -> None:
     async def load() -> None:
         identifiers.append((await async_client.llm.load_new_instance("tiny")).identifier)
 
@@ -79,17 +79,15 @@ async def test_instances_loaded_at_once_get_names_of_their_own(async_client: Asy
 
 
 @watches_processes
-async def test_an_idle_instance_is_unloaded_when_its_time_is_over(
-    async_client: AsyncClient, server: Served
-) -> None:
+async def test_an_idle_instance_is_unloaded_after_its_ttl(async_client: AsyncClient, server: Served) -> None:
     before = server.workers()
     await async_client.llm.load_new_instance("tiny", ttl=1)
-    # One that is not to be seen any more has ended already.
+    # A worker that is not found any more has already ended.
     await anyio.to_thread.run_sync(wait_for_exit, server.workers() - before)
     assert await loaded(async_client) == []
 
 
-async def test_it_responds_in_fragments_and_completes(async_client: AsyncClient) -> None:
+async def test_a_model_responds_in_fragments_completes_and_tokenizes(async_client: AsyncClient) -> None:
     tiny = await async_client.llm.model("tiny")
     async with await tiny.respond_stream("hi") as stream:
         fragments = [fragment.content async for fragment in stream]
@@ -100,7 +98,7 @@ async def test_it_responds_in_fragments_and_completes(async_client: AsyncClient)
     assert "hi" in await tiny.apply_prompt_template("hi")
 
 
-async def test_a_cancelled_answer_keeps_what_was_said(async_client: AsyncClient) -> None:
+async def test_a_cancelled_answer_has_the_stop_reason_user_stopped(async_client: AsyncClient) -> None:
     talker = await async_client.llm.load_new_instance("talker", config=ROOM)
     stream = await talker.respond_stream("hi")
     async for _ in stream:
@@ -108,7 +106,7 @@ async def test_a_cancelled_answer_keeps_what_was_said(async_client: AsyncClient)
     assert stream.result().stats.stop_reason == "userStopped"
 
 
-async def test_answers_of_one_instance_come_at_once(async_client: AsyncClient) -> None:
+async def test_one_instance_answers_concurrently(async_client: AsyncClient) -> None:
     async def ask() -> None:
         answers.append((await tiny.respond("hi")).content)
 
@@ -120,7 +118,7 @@ async def test_answers_of_one_instance_come_at_once(async_client: AsyncClient) -
     assert answers == ["Hello there, old friend"] * 6
 
 
-async def test_it_acts_with_a_tool_and_follows_a_json_schema(async_client: AsyncClient) -> None:
+async def test_models_act_with_a_tool_and_follow_a_json_schema(async_client: AsyncClient) -> None:
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         return a + b
@@ -153,7 +151,7 @@ def send_all(processes: Iterable[int], number: int) -> None:
 
 
 @watches_processes
-async def test_a_load_is_given_up_when_its_client_leaves(
+async def test_server_cancels_a_load_after_its_client_disconnects(
     server: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = server.workers()
@@ -169,7 +167,7 @@ async def test_a_load_is_given_up_when_its_client_leaves(
         async with AsyncClient(server.address) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(load)
             await begun.wait()
-            # Standing still, it does not come to its end any more.
+            # A stopped worker cannot finish the load.
             send_all(workers := server.workers() - before, signal.SIGSTOP)
             in_time = await loaded(other) == []
             tasks.cancel_scope.cancel()
@@ -186,6 +184,6 @@ async def test_a_load_is_given_up_when_its_client_leaves(
             while not await leave_a_load():
                 pass
             assert await loaded(other) == []
-    # A cancelled task tells the server nothing, which goes on reporting until the connection is gone.
+    # A cancelled task sends no cancel message, so the server reports progress until the connection is closed.
     assert all("already closed channel" in message for message in caplog.messages)
     caplog.clear()

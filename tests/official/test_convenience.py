@@ -37,6 +37,6 @@ def test_an_image_is_uploaded() -> None:
     assert (handle.name, handle.file_type, handle.size_bytes) == ("dot.png", "image", 8)
 
 
-def test_what_is_unloaded_is_gone() -> None:
+def test_an_unloaded_model_is_not_listed() -> None:
     lmstudio.llm("tiny").unload()
     assert lmstudio.list_loaded_models() == []

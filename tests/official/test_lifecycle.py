@@ -1,4 +1,4 @@
-"""The blocking official client: what is downloaded, and how it gets loaded, found, and unloaded."""
+"""The blocking official client: listing, loading, finding and unloading models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_downloaded_model_is_loaded_by_its_own_methods(client: Client) -> None
     assert tiny.load_new_instance(instance_identifier="mine").identifier == "mine"
     (embed,) = client.embedding.list_downloaded()
     assert embed.model().identifier == "text-embedding-embed"
-    # Both get-or-load calls load on demand, so that the second one makes the first one's instance go.
+    # Both calls of model() are just-in-time loads, so the second one evicts the instance of the first one.
     assert loaded(client) == ["mine", "text-embedding-embed"]
 
 
@@ -62,7 +62,7 @@ def test_instances_without_an_identifier_are_numbered(client: Client) -> None:
     assert [handle.identifier for handle in handles] == ["tiny", "tiny:2", "tiny:3"]
 
 
-def test_model_loads_what_is_not_loaded_and_then_finds_it(client: Client) -> None:
+def test_model_loads_a_model_and_then_finds_its_instance(client: Client) -> None:
     missed: list[float] = []
     found: list[float] = []
     handle = client.llm.model("tiny", on_load_progress=missed.append)
@@ -84,7 +84,7 @@ def test_a_path_loads_a_model_too(client: Client) -> None:
     assert client.llm.model(path).get_info().path == path
 
 
-def test_any_loaded_model_will_do(client: Client) -> None:
+def test_model_without_a_key_returns_any_loaded_instance(client: Client) -> None:
     with pytest.raises(LMStudioClientError, match="no models are currently loaded"):
         client.llm.model()
     client.embedding.load_new_instance("text-embedding-embed")
@@ -95,7 +95,7 @@ def test_any_loaded_model_will_do(client: Client) -> None:
     assert client.embedding.model().identifier == "text-embedding-embed"
 
 
-def test_one_model_on_demand_makes_room_for_the_next_and_spares_those_loaded_explicitly(
+def test_a_just_in_time_load_evicts_the_previous_one_but_no_explicit_load(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.llm.load_new_instance("tiny", "explicit")
@@ -111,14 +111,14 @@ def test_one_model_on_demand_makes_room_for_the_next_and_spares_those_loaded_exp
 
 
 @watches_processes
-def test_an_idle_instance_is_unloaded_when_its_time_is_over(client: Client, server: Served) -> None:
+def test_an_idle_instance_is_unloaded_after_its_ttl(client: Client, server: Served) -> None:
     for_ever = client.llm.load_new_instance("tiny", ttl=None)
     lasting = server.workers()
     explicit = client.llm.load_new_instance("tiny", "explicit", ttl=1)
     first = server.workers() - lasting
     on_demand = client.embedding.model("text-embedding-embed", ttl=1)
     second = server.workers() - lasting - first
-    # One that is not to be seen any more has ended already.
+    # A worker that is not found any more has already ended.
     wait_for_exit(first | second)
     assert loaded(client) == ["tiny"]
     for gone in (explicit, on_demand):
@@ -127,7 +127,7 @@ def test_an_idle_instance_is_unloaded_when_its_time_is_over(client: Client, serv
     assert for_ever.respond("hi").content == "Hello there, old friend"
 
 
-def test_progress_is_fine_and_rises_from_nothing_to_all(client: Client) -> None:
+def test_progress_rises_from_0_to_1_in_small_steps(client: Client) -> None:
     seen: list[float] = []
     client.llm.load_new_instance("big", on_load_progress=seen.append)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
@@ -156,7 +156,7 @@ def test_the_load_config_is_applied_and_read_back(client: Client) -> None:
     assert {key: applied[key] for key in config if key != "gpu"} == {
         key: value for key, value in config.items() if key != "gpu"
     }
-    # Where there is no GPU, nothing is offloaded, whatever was wanted.
+    # On a machine without a GPU nothing is offloaded, so the applied ratio is "off".
     assert applied["gpu"]["ratio"] in (0.5, "off")
     assert handle.respond("hi").load_config.to_dict() == applied
 
@@ -170,13 +170,13 @@ def test_snake_case_and_typed_load_configs_are_applied_as_well(client: Client) -
     assert embed.get_load_config().to_dict()["tryMmap"] is False
 
 
-def test_false_turns_a_load_setting_off(client: Client) -> None:
+def test_false_disables_a_load_setting(client: Client) -> None:
     config: Any = {"llamaKCacheQuantizationType": False, "llamaVCacheQuantizationType": False}
     applied = client.llm.load_new_instance("tiny", config=config).get_load_config()
     assert applied.llama_k_cache_quantization_type == applied.llama_v_cache_quantization_type == "f16"
 
 
-def test_model_leaves_the_config_of_what_is_loaded_alone(client: Client) -> None:
+def test_model_keeps_the_config_of_a_loaded_instance(client: Client) -> None:
     client.llm.model("tiny", config={"contextLength": 512})
     assert client.llm.model("tiny", config={"contextLength": 1024}).get_context_length() == 512
 
@@ -202,14 +202,14 @@ def test_a_model_is_unloaded_by_its_handle_or_by_its_identifier(client: Client, 
     wait_for_exit(workers)
 
 
-def test_what_is_unloaded_already_is_not_found(client: Client) -> None:
+def test_calls_on_an_unloaded_instance_raise_not_found(client: Client) -> None:
     handle = client.llm.load_new_instance("tiny")
     handle.unload()
     for use in (handle.unload, handle.get_info, lambda: handle.respond("hi"), lambda: handle.tokenize("hi")):
         with pytest.raises(LMStudioModelNotFoundError):
             use()
     with pytest.raises(LMStudioModelNotFoundError):
-        client.embedding.unload("nobody")
+        client.embedding.unload("no-such-instance")
 
 
 def test_an_unknown_model_is_an_error_that_names_it(client: Client) -> None:
@@ -247,7 +247,7 @@ def test_an_instance_is_found_by_a_query_too(client: Client) -> None:
         assert client.llm.get_model_info(query).identifier == "mine"
 
 
-def test_the_namespaces_list_their_own(client: Client) -> None:
+def test_each_namespace_lists_only_its_instances(client: Client) -> None:
     client.llm.load_new_instance("tiny")
     client.embedding.load_new_instance("text-embedding-embed")
     assert [handle.identifier for handle in client.llm.list_loaded()] == ["tiny"]
@@ -256,5 +256,5 @@ def test_the_namespaces_list_their_own(client: Client) -> None:
     ]
 
 
-def test_a_host_is_known_to_be_a_server(server: Served) -> None:
+def test_is_valid_api_host_recognizes_the_server(server: Served) -> None:
     assert Client.is_valid_api_host(server.address)

@@ -1,4 +1,4 @@
-"""The list of names that the packages here are compared with is that of the official package."""
+"""The file of official names, with which the packages here are compared, is up to date."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import json
 from tests.official.names import FILE, read_names
 
 
-def test_the_list_of_names_is_that_of_the_package() -> None:
+def test_official_names_file_matches_the_official_package() -> None:
     assert json.loads(FILE.read_text(encoding="utf-8")) == read_names()

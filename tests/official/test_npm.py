@@ -1,4 +1,4 @@
-"""The official packages for JavaScript, from npm: each does once all that `npm_client.mjs` says."""
+"""The official packages for JavaScript, from npm: each runs `npm_client.mjs` once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub
 from tests.official.serving import Served, served
 
-# What 2.0.0 wants of this package, ^0.5.0, npm does not have.
+# Version 2.0.0 requires ^0.5.0 of this package, which npm does not have.
 OVERRIDES = {"1.5.0": {}, "2.0.0": {"@lmstudio/lms-isomorphic": "0.4.6"}}
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
@@ -59,7 +59,7 @@ def package(version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(package: Path, server: Served) -> dict[str, Any]:
-    """What came of it."""
+    """The outcome of `npm_client.mjs`."""
     assert NODE is not None
     shutil.copy(Path(__file__).with_name("npm_client.mjs"), package)
     program = run(package, NODE, "npm_client.mjs", server.address)
@@ -74,7 +74,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return program
 
 
-def test_neither_side_has_anything_to_complain_of(outcome: dict[str, Any], server: Served) -> None:
+def test_neither_side_logs_a_warning(outcome: dict[str, Any], server: Served) -> None:
     assert outcome["complaints"] == []
     assert server.complaints() == ""
 
@@ -91,7 +91,7 @@ def test_a_model_is_loaded_under_an_identifier_with_progress(outcome: dict[str, 
     assert (info["identifier"], info["modelKey"], info["contextLength"]) == ("mine", "tiny", 512)
     assert outcome["contextLength"] == 512
     if version == "1.5.0":
-        # It gives the config as it came, and leaves out of the info what it does not know.
+        # This version returns the config in its wire form, and drops unknown fields of the info.
         fields = {field["key"]: field["value"] for field in outcome["loadConfig"]["fields"]}
         assert fields["llm.load.contextLength"] == 512
     else:
@@ -106,13 +106,13 @@ def test_identifiers_in_use_and_unknown_models_are_errors(outcome: dict[str, Any
 
 def test_loaded_models_are_found_and_listed(outcome: dict[str, Any]) -> None:
     assert (outcome["second"], outcome["found"], outcome["any"]) == ("tiny", "mine", "mine")
-    # The embedding model was loaded on demand, and so was the model that it made go.
+    # The just-in-time load of the embedding model evicted "other", which was also loaded just in time.
     assert outcome["onDemand"]["identifier"] == "other"
     assert outcome["loaded"] == ["mine", "tiny", "text-embedding-embed"]
 
 
-def test_the_ttl_on_demand_is_an_hour(outcome: dict[str, Any], version: str) -> None:
-    # 1.5.0 leaves it out.
+def test_the_ttl_of_a_just_in_time_load_is_an_hour(outcome: dict[str, Any], version: str) -> None:
+    # Version 1.5.0 drops this field.
     assert outcome["onDemand"].get("ttlMs") == (None if version == "1.5.0" else 3_600_000)
 
 
@@ -142,12 +142,14 @@ def test_texts_are_tokenized_formatted_and_embedded(outcome: dict[str, Any]) -> 
     assert (outcome["embedding"], outcome["embeddings"]) == (16, 2)
 
 
-def test_an_unloaded_model_is_unloaded(outcome: dict[str, Any]) -> None:
+def test_calls_on_an_unloaded_instance_fail(outcome: dict[str, Any]) -> None:
     assert outcome["unloaded"] is not None
     assert "unloaded" in outcome["noLonger"]
 
 
-def test_a_server_with_tokens_lets_in_who_has_one(package: Path, version: str, models: Path) -> None:
+def test_a_server_with_tokens_authenticates_only_clients_with_a_token(
+    package: Path, version: str, models: Path
+) -> None:
     def listed(*credentials: str) -> Any:
         assert NODE is not None
         command = (NODE, "--input-type=module", "--eval", LISTS_WITH_TOKEN, server.address, *credentials)
@@ -155,7 +157,7 @@ def test_a_server_with_tokens_lets_in_who_has_one(package: Path, version: str, m
 
     with served(models, "--token", TOKEN) as server:
         assert "this server needs an API token" in listed()
-        # Tokens came with 2.0.0.
+        # Only version 2.0.0 supports tokens.
         if version != "1.5.0":
             assert listed(TOKEN) == 10
 
@@ -164,7 +166,7 @@ def test_downloads_are_planned_engines_listed_and_texts_searched(
     package: Path, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if version == "1.5.0":
-        pytest.skip("that came with 2.0.0")
+        pytest.skip("version 1.5.0 does not have these features")
     assert NODE is not None
     shutil.copy(Path(__file__).with_name("npm_plan.mjs"), package)
     models = ModelsFolder(tmp_path / "models")

@@ -15,7 +15,7 @@ from tests.official.serving import served, wait_for_exit, watches_processes
 
 @watches_processes
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_its_workers_under_its_clients(
+def test_a_signal_ends_the_server_and_its_workers_despite_a_client(
     models: Path, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with served(models) as server, lmstudio.Client(server.address) as client:
@@ -27,21 +27,21 @@ def test_a_signal_ends_it_with_its_workers_under_its_clients(
         assert server.wait() == 0
         wait_for_exit(workers)
         assert server.complaints() == ""
-    # That is all the official package has to say about a server that goes.
+    # The official package logs only this event when its server ends.
     assert {json.loads(message)["event"] for message in caplog.messages} == {
         "Websocket failed, terminating session."
     }
     caplog.clear()
 
 
-def test_what_the_server_does_not_know_is_an_error_and_not_an_endless_wait(
+def test_an_unknown_endpoint_raises_an_error_instead_of_waiting_for_ever(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with served(models) as server, lmstudio.Client(server.address) as client:
         with pytest.raises(lmstudio.LMStudioServerError, match="noSuchEndpoint"):
             client.llm.remote_call("noSuchEndpoint")
         assert client.llm.list_loaded() == []
-        # Both logs tell of it: that they are empty in all other tests means something.
+        # Both logs contain the error, which shows that the empty logs of all other tests are meaningful.
         assert "noSuchEndpoint" in server.complaints()
     (warning,) = caplog.messages
     assert "SDK communication warning" in warning

