@@ -165,7 +165,7 @@ class Actor:
             _check([len(each) for each in vectors] == [VECTOR_LENGTH] * intent.number, f"vectors {vectors}")
             _check(intent.number == 1 or vectors[0] != vectors[1], "all vectors are alike")
 
-    # -- asking
+    # -- listing and inspecting
 
     async def _look_around(self, intent: Intent) -> None:
         if intent.pick < 0.5:

@@ -152,7 +152,7 @@ async def test_a_chat_grows_with_the_answers(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("way", ["append", "add_assistant_response", "on_message"])
-async def test_a_chat_goes_on_after_an_empty_answer(client: AsyncClient, way: str) -> None:
+async def test_a_chat_accepts_messages_after_an_empty_answer(client: AsyncClient, way: str) -> None:
     llm = await client.llm.model("hello")
     chat = Chat.from_history("Hi")
     on_message = chat.append if way == "on_message" else None
@@ -166,7 +166,7 @@ async def test_a_chat_goes_on_after_an_empty_answer(client: AsyncClient, way: st
     assert (await llm.respond(chat)).content == HELLO
 
 
-async def test_a_completion_goes_on_with_a_text(client: AsyncClient) -> None:
+async def test_complete_continues_a_text(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
     told: list[float] = []
     result = await llm.complete("Once", on_prompt_processing_progress=told.append)
@@ -215,7 +215,7 @@ async def test_tool_call_requests_are_returned_without_calling_a_tool(client: As
     assert answer.content == "The sum is 3."
 
 
-async def test_an_answer_with_tool_calls_joins_a_chat_whole(client: AsyncClient) -> None:
+async def test_appending_an_answer_keeps_its_tool_call_requests(client: AsyncClient) -> None:
     llm = await client.llm.model("caller")
     chat = Chat.from_history("Add 1 and 2")
     result = await llm.respond(chat, config={"raw_tools": TOOLS})

@@ -185,14 +185,14 @@ def test_two_system_prompts_or_two_answers_in_a_row_are_refused(role: str) -> No
     assert len(chat) == 1
 
 
-def test_an_empty_answer_is_an_answer() -> None:
+def test_an_empty_answer_is_added_to_a_chat() -> None:
     chat = Chat.from_history("Hello")
     chat.add_assistant_response("")
 
     assert chat[1] == AssistantResponse(content=[TextData(text="")])
 
 
-def test_the_error_for_two_answers_in_a_row_says_what_is_missing() -> None:
+def test_error_for_two_answers_in_a_row_tells_how_to_fix_it() -> None:
     chat = Chat.from_history("Hello")
     chat.add_assistant_response("One")
 

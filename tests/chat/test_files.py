@@ -54,7 +54,7 @@ async def test_a_file_of_any_kind_is_prepared(client: AsyncClient, tmp_path: Pat
     assert file.file_type.startswith("text/")
 
 
-async def test_a_model_looks_at_images(client: AsyncClient) -> None:
+async def test_an_image_adds_tokens_to_the_prompt(client: AsyncClient) -> None:
     llm = await client.llm.model("eye")
     image = await client.prepare_image(RED, "red.png")
     chat = Chat()

@@ -114,7 +114,7 @@ def test_schema_defines_every_reference(kind: Any) -> None:
     assert references <= schema["$defs"].keys()
 
 
-def test_a_class_that_holds_its_own_kind_refers_to_itself() -> None:
+def test_schema_of_a_recursive_class_refers_to_itself() -> None:
     schema = json_schema_of(Tree)
 
     assert schema["properties"]["branches"]["items"] == {"$ref": "#/$defs/Tree"}
@@ -274,7 +274,7 @@ def test_pydantic_models_read_and_describe_themselves() -> None:
     assert jsonable(outer(inner=inner(a=1))) == {"inner": {"a": 1}, "many": []}
 
 
-def test_a_pydantic_model_may_hold_its_own_kind() -> None:
+def test_a_pydantic_model_may_be_recursive() -> None:
     pydantic = pytest.importorskip("pydantic")
     branch: Any = pydantic.create_model("Branch", value=(int, ...), branches=("list[Branch]", []))
     branch.model_rebuild(_types_namespace={"Branch": branch})

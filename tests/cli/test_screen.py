@@ -121,7 +121,7 @@ def test_paragraph_keeps_the_lines_of_the_text(written: Callable[..., str]) -> N
     assert written("1. one\n2.", " two\n", "\n", "3. three") == "  1. one\n  2. two\n  3. three\n"
 
 
-def test_paragraph_removes_control_characters_of_a_model(written: Callable[..., str]) -> None:
+def test_paragraph_replaces_control_characters_of_a_model(written: Callable[..., str]) -> None:
     assert written("a\x1b[2Jb\rc\x07") == "  a [2Jb c \n"
 
 

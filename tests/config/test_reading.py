@@ -188,7 +188,7 @@ def test_a_setting_without_a_name_is_in_extra_by_its_wire_key() -> None:
         None,
     ],
 )
-def test_a_gpu_split_with_an_unknown_strategy_is_an_extra_and_can_be_sent_again(split: Any) -> None:
+def test_an_unsupported_gpu_split_is_an_extra_and_can_be_sent_again(split: Any) -> None:
     read = load_config_from_fields({"fields": [{"key": SPLIT, "value": split}]}, "llm")
     assert read.gpu is None
     assert read.extra == {SPLIT: split}

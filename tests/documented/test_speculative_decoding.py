@@ -10,7 +10,7 @@ from tests.documented.conftest import Models
 QUESTION = "What are the prime numbers between 0 and 100?"
 
 
-def test_a_draft_model_helps(loaded: str, models: Models, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_draft_model_is_used(loaded: str, models: Models, capsys: pytest.CaptureFixture[str]) -> None:
     import lmstudio_sync as lms
 
     main_model_key = loaded
@@ -31,7 +31,7 @@ def test_a_draft_model_helps(loaded: str, models: Models, capsys: pytest.Capture
     check(models, result.stats)
 
 
-def test_a_draft_model_helps_in_a_scope(loaded: str, models: Models) -> None:
+def test_a_draft_model_is_used_in_a_scope(loaded: str, models: Models) -> None:
     import lmstudio_sync as lms
 
     with lms.Client() as client:
@@ -49,7 +49,7 @@ def test_a_draft_model_helps_in_a_scope(loaded: str, models: Models) -> None:
     check(models, result.stats)
 
 
-async def test_a_draft_model_helps_in_async_form(loaded: str, models: Models) -> None:
+async def test_a_draft_model_is_used_in_async_form(loaded: str, models: Models) -> None:
     import lmstudio_async as lms
 
     async with lms.AsyncClient() as client:

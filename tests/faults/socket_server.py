@@ -1,4 +1,4 @@
-"""A server on a real socket, in threads of its own, with a fault in its first connection only."""
+"""A server on a real socket, in threads of its own, with a fault in its first connection."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Peer:
 class SocketServer:
     """Serves until the end of its block.
 
-    :param fault: the function that serves the first connection.
+    :param fault: the function that serves the faulty connections.
     :param port: the port that it listens on; 0 for any free one.
     :param host: the address that it listens on.
     :param tls: the TLS context with its certificate; None for a server without TLS.
