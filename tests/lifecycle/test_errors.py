@@ -81,9 +81,7 @@ async def test_error_for_an_unreachable_address_tells_how_to_start_a_server(clos
 
 
 @pytest.mark.parametrize("place", ["http", "https"])
-async def test_traceback_of_a_failed_connect_shows_no_frames_of_the_http_library(
-    place: str, closed_port: int
-) -> None:
+async def test_traceback_of_a_failed_connect_shows_no_library_frames(place: str, closed_port: int) -> None:
     with web_server() as address:
         async with AsyncClient(f"{place}://{address}") as client:
             with pytest.raises(LMStudioUnreachableError) as wrong_server:
