@@ -1,4 +1,4 @@
-"""The line of a test, to be found in a warning about what that line made."""
+"""The line number of a statement in a test, for comparison with the line that a warning names."""
 
 from __future__ import annotations
 

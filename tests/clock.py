@@ -1,4 +1,7 @@
-"""The clock of the event loop: for limits that are to be reached, but not by waiting, nor by a machine that is busy."""
+"""The clock of the event loop, moved forward by a test to reach a timeout without waiting.
+
+Such a timeout can be so long that a busy machine does not reach it by itself.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ __all__ = ["let_pass"]
 
 
 async def let_pass(seconds: float) -> None:
-    """Have so many seconds gone by, as soon as all other tasks wait for something, if only for a socket.
+    """Move the clock forward by so many seconds, as soon as all other tasks wait for something, if only for a socket.
 
-    The limits in this event loop that are reached by then end; those that are longer have so much less left.
+    Timeouts in this event loop that are reached then expire; longer ones have so many seconds less left.
     """
     await anyio.wait_all_tasks_blocked()
     loop: Any = current_token().native_token
@@ -27,5 +30,5 @@ async def let_pass(seconds: float) -> None:
         clock: Any = current_clock()
         # The class is frozen.
         object.__setattr__(clock, "offset", clock.offset + seconds)
-    # A timer of now comes after all that are due.
+    # A timer set now fires after all timers that are due.
     await anyio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What every test gets: each async test runs once on asyncio and once on trio."""
+"""Fixtures of all tests; each async test runs once on asyncio and once on trio."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ register_profiles()
 OURS = re.compile("lmstudio|AsyncClient|EmbeddedServer")
 
 for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-    # What is in the environment here must not decide where the tests connect to, nor the programs that they start.
+    # The environment must not decide where the tests, and the programs that they start, connect to.
     os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell that starts the tests in the background has Ctrl-C ignored, by them and by every program they start.
+    # A shell ignores SIGINT for its background jobs, and the programs that the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """What importing and collecting the tests has made stays to the end: no garbage collection need look at it."""
+    """Freeze the objects that importing and collecting have made: they live to the end, so no collection finds any."""
     gc.collect()
     gc.freeze()
 
@@ -46,7 +46,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine where nobody listens, unless the test does: nobody else gets it while the test runs."""
+    """A port of this machine that is reserved while the test runs: only the test itself may listen there."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 0))
@@ -55,14 +55,14 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture
 async def both() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
-    """A client, and a server that does what the test tells it to."""
+    """A client and its scripted server."""
     async with ScriptedServer().client() as both:
         yield both
 
 
 @pytest.fixture
 async def no_task_is_left() -> AsyncIterator[None]:
-    """The tasks that a test has the SDK start end with the test, in a moment at most."""
+    """Check that the tasks of the SDK end with the test, or shortly after it."""
 
     def running() -> set[tuple[int, str]]:
         tasks = {(task.id, str(task.name)) for task in anyio.get_running_tasks()}

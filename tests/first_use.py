@@ -1,7 +1,7 @@
-"""A program that uses a client for the first time, watched: ``python -m tests.first_use BACKEND STEPS HOST_OR_FOLDER``.
+"""A program that watches the first use of a client: ``python -m tests.first_use BACKEND STEPS HOST_OR_FOLDER``.
 
-Steps are names of `STEPS`, with commas between them. It prints what its event loop had to wait for: blocking calls, found by blockbuster (asyncio only), and imports of
-modules that are not small.
+Steps are names in `STEPS`, separated by commas. The program prints all calls and imports that held up its event loop:
+blocking calls, found by blockbuster (asyncio only), and imports of modules that are not small.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioServerError
 
 __all__ = ["STEPS"]
 
-#: Small ones: anyio's own backend, which anything async begins with, and what that and the standard library load.
+#: Small modules: anyio's own backend, which every async program imports, and imports of that and of the standard library.
 SMALL = (
     "anyio.",
     "encodings.",
@@ -33,7 +33,7 @@ SMALL = (
 
 
 class ImportSpy:
-    """A finder of modules that finds none, and notes which ones the thread of the event loop looks for."""
+    """A module finder that finds nothing, and records the modules that the thread of the event loop looks for."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -57,7 +57,7 @@ def makes_classes(module: str) -> bool:
 
 @contextmanager
 def blocking_calls(found: list[str]) -> Iterator[None]:
-    """Note each blocking call in an event loop. It fails there, too, but the program may get over that."""
+    """Record each blocking call in an event loop. The call also raises there, but the program may handle that."""
     from blockbuster import BlockingError, blockbuster_ctx
 
     def note(self: BlockingError, func: str) -> None:
@@ -140,7 +140,7 @@ async def upload(client: AsyncClient) -> None:
 
 
 async def search(client: AsyncClient) -> None:
-    """Of a hub that cannot be reached."""
+    """Search a hub that cannot be reached."""
     try:
         await client.repository.search_models("tiny")
     except LMStudioServerError as error:
@@ -175,7 +175,7 @@ async def main(steps: str, place: str | EmbeddedServer, spy: ImportSpy) -> None:
 if __name__ == "__main__":
     backend, steps, where = sys.argv[1:]
     spy, blocked = ImportSpy(), list[str]()
-    # A folder of models is one for the server in this process.
+    # A models folder stands for an embedded server in this process.
     place = EmbeddedServer(where) if Path(where).is_dir() else where
     sys.meta_path.insert(0, spy)
     if backend == "trio":
@@ -187,6 +187,6 @@ if __name__ == "__main__":
 
         with blocking_calls(blocked):
             asyncio.run(main(steps, place, spy))
-    print(json.dumps({"imported": spy.large_ones(), "blocked": blocked}), flush=True)  # noqa: T201 - what it is for
+    print(json.dumps({"imported": spy.large_ones(), "blocked": blocked}), flush=True)  # noqa: T201 - the test reads it
     # Python 3.11 crashes at its end once blockbuster has patched built-in classes, although it has restored them.
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Images for models that see."""
+"""Images for vision models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["png"]
 
 
 def png(red: int, green: int, blue: int, *, width: int = 32, height: int = 32) -> bytes:
-    """An image of one colour."""
+    """Return a PNG image of one colour."""
     rows = (b"\0" + bytes([red, green, blue]) * width) * height
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The processes of the embedded server: whether they are there, and what memory they have."""
+"""The processes of the embedded server: whether they run, and how much memory they have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 
 def workers(of: int | None = None) -> set[int]:
-    """The worker processes of a process (this one, unless told otherwise): those that nobody has waited for too."""
+    """Return the worker processes of a process (by default of this one), zombies included."""
     parent = os.getpid() if of is None else of
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -30,14 +30,14 @@ def workers(of: int | None = None) -> set[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        # One that is about to start has no command line yet, and a zombie, which is left over too, has none any more.
+        # A process that is about to start has no command line yet, and a zombie, which is left over too, has none any more.
         if int(rest[1]) == parent and (not command or b"_worker.py" in command):
             found.add(int(folder.name))
     return found
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, if only one that nobody has asked how it ended."""
+    """Return whether a process exists, if only as a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -46,7 +46,7 @@ def is_running(pid: int) -> bool:
 
 
 def memory_mb(process: int | str = "self") -> float:
-    """Memory that a process really has to itself: pages of files, which others may have too, do not count."""
+    """Return the private memory of a process in MB, without pages of files, because other processes may share them."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
@@ -56,9 +56,9 @@ def memory_mb(process: int | str = "self") -> float:
 def hold_loads(
     monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool] = lambda worker: True
 ) -> None:
-    """Have each worker stand still as soon as the server hears that its load moves: it never comes to its end.
+    """Stop each worker process as soon as its load reports progress, so that the load never ends.
 
-    :param is_far_enough: whether that worker's load has come far enough for it; it is asked at each move.
+    :param is_far_enough: called with the worker's process ID at each progress; returns whether to stop the worker.
     """
     receive = WorkerProcess.receive
 
@@ -75,7 +75,7 @@ def hold_loads(
 
 
 async def wait_gone(process: int) -> None:
-    """Wait until a process has ended. One that has been waited for before is gone as well."""
+    """Wait until a process has ended. A process that has been waited for before counts as ended."""
     try:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A server that does what a test tells it to, for what a good server never does.
+"""A server that a test scripts message by message, to do things that a good server never does.
 
 ::
 
@@ -77,7 +77,7 @@ class ScriptedServer:
             await theirs.aclose()
 
     async def next_message(self) -> dict[str, Any]:
-        """What the client says next, authentication aside. After a loss, on its next connection."""
+        """Return the next message of the client, except authentication. After `drop`, read from the next connection."""
         while not self._unread:
             while self._dropped or not self.connections:
                 await anyio.lowlevel.checkpoint()
@@ -87,7 +87,7 @@ class ScriptedServer:
         return self._unread.pop(0)
 
     async def nothing_more(self) -> bool:
-        """Whether the client is gone and said nothing more."""
+        """Return whether the client disconnected without another message."""
         try:
             return not await self.next_message()
         except LMStudioWebsocketError:
@@ -116,20 +116,20 @@ class ScriptedServer:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the other tasks run until it is so."""
+    """Let the other tasks run until the condition holds."""
     while not condition():
         await anyio.lowlevel.checkpoint()
 
 
 async def list_nothing(client: AsyncClient, server: ScriptedServer) -> None:
-    """Make a call, and answer it."""
+    """Call `list_loaded`, and answer with an empty list."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.list_loaded)
         await server.answer(await server.next_message(), [])
 
 
 async def loaded_llm(client: AsyncClient, server: ScriptedServer) -> AsyncLLM:
-    """A handle of the instance that the server says is loaded."""
+    """Return a handle of `INSTANCE`, which the server lists as loaded."""
     handles: list[AsyncLLM] = []
 
     async def list_loaded() -> None:
@@ -143,7 +143,7 @@ async def loaded_llm(client: AsyncClient, server: ScriptedServer) -> AsyncLLM:
 
 @asynccontextmanager
 async def losing(server: ScriptedServer) -> AsyncIterator[None]:
-    """The server loses its connection as soon as it has heard something."""
+    """Drop the connection as soon as the server has received a message."""
 
     async def lose() -> None:
         await server.next_message()

@@ -1,4 +1,4 @@
-"""How much of a property test the suite runs, and how much a soak: ``pytest --hypothesis-profile=soak``."""
+"""Numbers of examples of property tests: few in the suite, many in a soak (``pytest --hypothesis-profile=soak``)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SOAK = "soak"
 
 
 def register_profiles() -> None:
-    """Tell what a run is like: with the same examples each time, unless it is a soak, which has many and others.
+    """Register the profiles: the suite has the same examples each time, a soak has many random ones.
 
-    In neither does it count how fast the machine is.
+    Neither has a deadline, so that the speed of the machine does not matter.
     """
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
     settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=checks)
@@ -23,5 +23,5 @@ def register_profiles() -> None:
 
 
 def bounded(examples: int) -> settings:
-    """So many examples where a hundred would take too long; in a soak as many as in all tests there."""
+    """Limit the examples of a test where a hundred would take too long; a soak runs as many as of any other test."""
     return settings() if settings.get_current_profile_name() == _SOAK else settings(max_examples=examples)

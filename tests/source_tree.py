@@ -33,13 +33,13 @@ class Import:
 
 
 def module_name(path: str) -> str:
-    """Give the dotted name of a path inside the package."""
+    """Return the dotted name of a path inside the package."""
     parts = [PACKAGE, *PurePosixPath(path).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def room(module: str) -> str:
-    """Give the top-level module or package that a module of ours belongs to; the package itself is the empty room."""
+    """Return the top-level module or package that a module of ours belongs to; "" for the package itself."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -48,7 +48,7 @@ def is_ours(module: str) -> bool:
 
 
 def statements(node: ast.AST, *, lazy: bool = False) -> Iterator[tuple[ast.AST, bool]]:
-    """Walk the nodes, and tell which do not run when the module is imported."""
+    """Walk the nodes, each with a flag: whether it does not run when the module is imported."""
     for child in ast.iter_child_nodes(node):
         yield child, lazy
         yield from statements(child, lazy=lazy or is_lazy(child))
@@ -69,7 +69,7 @@ def imports(tree: Tree) -> Iterator[Import]:
 
 @cache
 def imports_of(path: str, source: str, known: frozenset[str]) -> list[Import]:
-    """Find every import of a file, where those modules are known."""
+    """Find every import of a file, given the names of all modules of the package."""
     importer = module_name(path)
     package = importer if path.endswith("__init__.py") else importer.rpartition(".")[0]
     return [

@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom, and what each layer keeps out.
+"""Rules of the architecture: imports between layers, dependencies in few files, and the length of files.
 
 The source is read, never run. Each rule is a function from the tree's text to a list of complaints, so that the
 rules themselves are tested on small trees that break them.
@@ -42,12 +42,12 @@ DOMAIN = LAYERS.pop("*")
 #: The same for the sub-packages of the embedded server.
 EMBEDDED_LAYERS = layers("## Embedded server")
 
-#: The server stands beside the client, on the same foundation.
+#: The embedded server stands beside the client: both use the same lower layers.
 EMBEDDED_MAY_IMPORT = {name for name in LAYERS if LAYERS[name] < LAYERS["_connection"]} | {"embedded"}
 
 #: Third-party module -> the beginnings of the paths that may import it.
 CONFINED = {
-    # Everything else runs on anyio. These are what anyio itself has under it, and what it cannot do without a task.
+    # All other files use anyio. These use the library under anyio, for work that anyio cannot do outside of a task.
     "asyncio": ("_transport/_asyncio_stream.py", "_event_loop.py"),
     "trio": ("_event_loop.py",),
     "cattrs": ("_wire/",),
@@ -61,7 +61,7 @@ CONFINED = {
     "pytest": ("testing/plugin.py",),
 }
 
-#: Rooms that only transform: bytes and events in, values and events out.
+#: Packages that only transform: bytes and events in, values and events out.
 SANS_IO = ("_wire", "_protocol")
 
 LONGEST_FILE = 450
@@ -77,14 +77,14 @@ def embedded_room(module: str) -> str:
 
 
 def arrows_point_down(tree: Tree) -> list[str]:
-    """A layer imports only what is below it; within the domain only cycles are forbidden, which another rule sees."""
+    """A layer imports only lower layers; within the domain only cycles are forbidden, and another rule finds these."""
     found = []
     for each in imports(tree):
         if not is_ours(each.target) or room(each.target) == room(each.importer):
             continue
         below = height(each.target) < height(each.importer)
         if not below and not height(each.target) == height(each.importer) == DOMAIN:
-            # The one arrow up: the client starts the embedded server, when asked for it.
+            # The one exception: the client starts the embedded server on request.
             if (
                 room(each.target) == "embedded"
                 and each.lazy
@@ -108,7 +108,7 @@ def embedded_arrows_point_down(tree: Tree) -> list[str]:
 
 
 def embedded_stands_alone(tree: Tree) -> list[str]:
-    """The embedded server imports nothing of the client's rooms."""
+    """The embedded server imports no module of the client."""
     return [
         f"{each}: the embedded server is no part of the client"
         for each in imports(tree)
@@ -119,7 +119,7 @@ def embedded_stands_alone(tree: Tree) -> list[str]:
 
 
 def third_parties_stay_in_their_rooms(tree: Tree) -> list[str]:
-    """Whoever wants to replace a dependency finds it in one place."""
+    """A dependency is imported in few files, so that it can be replaced there."""
     found = []
     for each in imports(tree):
         allowed = CONFINED.get(each.target.split(".")[0])
@@ -129,7 +129,7 @@ def third_parties_stay_in_their_rooms(tree: Tree) -> list[str]:
 
 
 def sans_io_rooms_never_wait(tree: Tree) -> list[str]:
-    """What has no await can be tested without an event loop, and serves both sides of the connection."""
+    """Code without await can be tested without an event loop, and serves both sides of the connection."""
     waiting = ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
     found = [
         f"{each}: {room(each.importer)} is sans-I/O"
@@ -173,7 +173,7 @@ def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def no_circular_imports(tree: Tree) -> list[str]:
-    """Also those that only a function or a type checker would notice: they make two files one."""
+    """Modules do not import each other in a cycle, not even inside functions or for type checkers."""
     graph: dict[str, set[str]] = {module_name(path): set() for path in tree}
     for each in imports(tree):
         if each.target in graph and each.target != each.importer:
@@ -196,7 +196,7 @@ def every_own_import_exists(tree: Tree) -> list[str]:
 
 
 def files_fit_in_the_head(tree: Tree) -> list[str]:
-    """A file that grew beyond this does two things."""
+    """A file has at most `LONGEST_FILE` lines, because a longer one does two things."""
     lengths = {path: len(source.splitlines()) for path, source in tree.items()}
     return [f"{path}: {length} lines" for path, length in lengths.items() if length > LONGEST_FILE]
 
@@ -278,7 +278,7 @@ def test_an_unused_allowance_is_found(tree: Tree) -> None:
     assert unused_allowances(smaller) == ["'_preload' has a layer, and does not exist"]
 
 
-def test_test_files_fit_in_the_head_too() -> None:
+def test_test_files_keep_the_length_limit() -> None:
     files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     assert Path(__file__).name in files
     assert files_fit_in_the_head(files) == []
@@ -286,10 +286,10 @@ def test_test_files_fit_in_the_head_too() -> None:
 
 FACADE = "lmstudio_sync"
 
-#: Where threads and the event loop meet. All else in the facade makes plain calls.
+#: Files where threads and the event loop meet. All other files of the facade make plain calls.
 BRIDGE = ("_bridge.py", "_loop.py")
 
-#: What only transforms text: it runs where nothing is installed, and the facade may be missing or broken.
+#: The generator only transforms text: it runs where nothing is installed, and where the facade is missing or broken.
 GENERATOR = "_generator/"
 
 
@@ -304,14 +304,14 @@ def facade() -> Tree:
 
 
 def facade_imports(facade: Tree) -> Iterator[tuple[str, str]]:
-    """Give each path with the third-party module, or the module of ours, that it imports."""
+    """Yield each path with the third-party module, or the module of ours, that it imports."""
     for path, source in facade.items():
         package = ".".join([FACADE, *PurePosixPath(path).parts[:-1]])
         for node, _ in statements(ast.parse(source)):
             yield from ((path, target) for target in targets(node, package, frozenset()))
 
 
-def test_the_facade_waits_only_in_its_bridge(facade: Tree) -> None:
+def test_the_facade_has_async_code_only_in_its_bridge(facade: Tree) -> None:
     waiting = ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
     paths = {
         path for path, source in facade.items() for n in ast.walk(ast.parse(source)) if isinstance(n, waiting)
@@ -319,7 +319,7 @@ def test_the_facade_waits_only_in_its_bridge(facade: Tree) -> None:
     assert paths == set(BRIDGE)
 
 
-def test_the_facade_knows_of_event_loops_only_in_its_bridge(facade: Tree) -> None:
+def test_the_facade_imports_anyio_only_in_its_bridge(facade: Tree) -> None:
     third_parties = {"anyio", "asyncio", "attrs", *CONFINED}
     found = {(path, target.split(".")[0]) for path, target in facade_imports(facade)}
     assert {each for each in found if each[1] in third_parties} == {(path, "anyio") for path in BRIDGE}
@@ -336,12 +336,12 @@ def test_the_generator_imports_neither_package(facade: Tree) -> None:
     }
 
 
-def test_the_core_does_not_know_the_facade(tree: Tree) -> None:
+def test_the_core_does_not_import_the_facade(tree: Tree) -> None:
     assert [str(each) for each in imports(tree) if each.target.split(".")[0] == FACADE] == []
 
 
-def test_files_of_the_facade_fit_in_the_head_too(facade: Tree) -> None:
-    # What is generated is as long as what it is generated from.
+def test_files_of_the_facade_keep_the_length_limit(facade: Tree) -> None:
+    # A generated file is as long as its source in the core.
     own = {path: source for path, source in facade.items() if "do not edit" not in source[:400]}
     assert set(BRIDGE) < own.keys()
     assert files_fit_in_the_head(own) == []
@@ -395,7 +395,7 @@ BROKEN: list[tuple[Rule, str, str]] = [
 
 
 @pytest.mark.parametrize(("rule", "path", "source"), BROKEN)
-def test_a_rule_sees_what_breaks_it(rule: Rule, path: str, source: str) -> None:
+def test_a_rule_reports_a_violation(rule: Rule, path: str, source: str) -> None:
     tree = dict.fromkeys(["_transport/__init__.py", "_session.py", "_client.py", "_operations.py"], "")
     tree |= {
         "_llm.py": "from ._models import AsyncModel",
@@ -428,7 +428,7 @@ ALLOWED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("path", "source"), ALLOWED)
-def test_the_rules_leave_alone_what_is_allowed(path: str, source: str) -> None:
+def test_the_rules_accept_allowed_code(path: str, source: str) -> None:
     rooms = ["_transport/__init__.py", "_client.py", "_llm.py", "_protocol/_b.py", "embedded/__init__.py"]
     tree = (
         FOUNDATION

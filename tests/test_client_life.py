@@ -1,4 +1,4 @@
-"""The life of a client: opened and closed by any task, in any order."""
+"""The life of a client: any task may open and close it, in any order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
 
 
 async def in_another_task(work: Callable[[], Awaitable[T]]) -> T:
-    """Await something in a task that is over afterwards."""
+    """Await the work in a task of its own, which ends with this call."""
     results: list[T] = []
 
     async def run() -> None:
@@ -132,7 +132,7 @@ async def test_the_client_that_was_opened_first_is_closed_first(
     await third.aclose()
 
 
-async def test_cancel_scopes_of_the_caller_do_not_care_when_a_client_is_opened_and_closed(
+async def test_a_client_may_be_opened_and_closed_in_different_cancel_scopes(
     server: EmbeddedServer, no_task_is_left: None
 ) -> None:
     with anyio.CancelScope() as first:
@@ -265,7 +265,7 @@ async def test_a_client_that_could_not_be_opened_tries_again_at_the_next_use(
 # -- closing
 
 
-async def test_aclose_is_legal_again_and_by_many_tasks_at_once(
+async def test_aclose_may_be_called_again_and_by_many_tasks_at_once(
     server: EmbeddedServer, no_task_is_left: None
 ) -> None:
     client = await AsyncClient.open(server)
@@ -289,7 +289,7 @@ async def test_a_client_that_is_closed_before_it_is_opened_stays_closed(server: 
 
 
 class Slow(EmbeddedServer):
-    """A server whose start takes until it is let go."""
+    """A server whose start takes until `may_start` is set."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, threads=1)
@@ -302,7 +302,7 @@ class Slow(EmbeddedServer):
         await super().run(task_status=task_status)
 
 
-async def test_closing_a_client_that_is_being_opened_leaves_nothing(
+async def test_closing_a_client_that_is_being_opened_leaves_no_running_server(
     tmp_path: Path, no_task_is_left: None
 ) -> None:
     server = Slow(tmp_path)
@@ -322,7 +322,7 @@ async def test_closing_a_client_that_is_being_opened_leaves_nothing(
     assert not server.is_running
 
 
-async def test_opening_that_is_cancelled_leaves_nothing(tmp_path: Path, no_task_is_left: None) -> None:
+async def test_a_cancelled_opening_leaves_no_running_server(tmp_path: Path, no_task_is_left: None) -> None:
     server = Slow(tmp_path)
     client = AsyncClient(server)
     async with anyio.create_task_group() as tasks:
@@ -337,7 +337,7 @@ async def test_opening_that_is_cancelled_leaves_nothing(tmp_path: Path, no_task_
     assert not server.is_running
 
 
-async def test_aclosing_takes_a_client(server: EmbeddedServer, no_task_is_left: None) -> None:
+async def test_aclosing_closes_a_client(server: EmbeddedServer, no_task_is_left: None) -> None:
     async with aclosing(AsyncClient(server)) as client:
         assert await client.llm.list_loaded() == []
 

@@ -70,14 +70,14 @@ ELSEWHERE = {
     14: ["config/test_writing.py::test_a_gpu_ratio_alone_sends_no_gpu_split"],
     17: [
         "sync/test_calls.py::test_a_client_that_is_dropped_warns_and_closes",
-        "sync/test_calls.py::test_a_closed_client_says_so",
+        "sync/test_calls.py::test_a_closed_client_raises_connection_closed_error",
     ],
     18: [
-        "sync/test_calls.py::test_a_client_needs_no_with_but_a_close",
-        "sync/test_processes.py::test_one_that_could_not_connect_is_not_kept",
+        "sync/test_calls.py::test_a_client_can_be_closed_without_a_with_block",
+        "sync/test_processes.py::test_a_client_that_could_not_connect_is_not_kept",
     ],
     19: ["test_session.py::test_nothing_is_connected_before_first_use"],
-    20: ["sync/test_generate.py::test_what_is_committed_is_what_it_makes"],
+    20: ["sync/test_generate.py::test_the_committed_modules_are_up_to_date"],
     21: ["tools/test_definitions.py::test_enums_reach_the_tool_as_enums"],
 }
 

@@ -364,7 +364,7 @@ async def test_a_list_that_is_none_is_an_error(both: Both, answer: Any) -> None:
 # -- the end
 
 
-async def test_a_closed_client_says_so(both: Both) -> None:
+async def test_a_closed_client_raises_connection_closed_error(both: Both) -> None:
     client, _ = both
     await client.aclose()
     await client.aclose()

@@ -46,4 +46,4 @@ async def main() -> None:
 
 RUNNERS[runner](main)
 # The loads have ended with the event loop, even if the interpreter keeps their objects until its end.
-print("worker processes:", len(workers()))  # noqa: T201 - what the test reads
+print("worker processes:", len(workers()))  # noqa: T201 - the test reads it

@@ -1,4 +1,4 @@
-"""Loads that are given up, and succeed all the same: the server never hears of a cancel in time."""
+"""Loads that are cancelled, and succeed all the same, because the cancel reaches the server too late."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def give_up_by_the_timeout_of_the_client(client: AsyncClient, place: Place
     async with AsyncClient(place, timeout=0.1) as impatient:
         with suppress(LMStudioTimeoutError):
             await impatient.llm.load_new_instance(KEY)
-        # The client has to be open still when the instance comes up.
+        # Keep the client open until the instance has come up.
         while await client.llm.list_loaded():
             pass
 

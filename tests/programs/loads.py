@@ -13,7 +13,7 @@ from tests.programs.answers import FoundItError, Place
 
 
 async def half_way(client: AsyncClient) -> AsyncLoadStream[AsyncLLM]:
-    """A load that has come as far as it will."""
+    """Start a load, and return it after its first progress."""
     loading = client.llm.load_new_instance_stream("big")
     async for progress in loading:
         if progress.fraction:

@@ -1,4 +1,4 @@
-"""A program of many scenes: run one after the other, each is to leave nothing behind on the server.
+"""A program of many scenes, run one after the other; no scene may leave work behind on the server.
 
 ::
 
@@ -30,16 +30,16 @@ from tests.programs.runners import RUNNERS, runs_on_trio
 
 Scene = Callable[..., Awaitable[None]]
 
-#: Far more than the end of anything takes, and far less than an endless answer has room for.
+#: Far longer than the end of any work takes, and far shorter than an endless answer lasts.
 SECONDS = 20
 
-# The scenes deserve these two, of which the second one is trio's.
+# The scenes rightly cause these two warnings; the second one is trio's.
 warnings.filterwarnings("ignore", ".*dropped half-way", ResourceWarning)
 warnings.filterwarnings("ignore", "Async generator .* before it had been exhausted", ResourceWarning)
 
 
 def scenes(module: str) -> Iterator[Scene]:
-    """Find the scenes of a module: what takes a place."""
+    """Find the scenes of a module: its coroutine functions with a parameter `place`."""
     for name, function in list(vars(import_module(f"tests.programs.{module}")).items()):
         if inspect.iscoroutinefunction(function) and "place" in inspect.signature(function).parameters:
             function.__name__ = f"{module}: {name}"
@@ -47,14 +47,14 @@ def scenes(module: str) -> Iterator[Scene]:
 
 
 def tell(scene: Scene, left: object) -> None:
-    """Tell the test about a scene. One that has left something is the last, or the next one would be blamed for it."""
-    print(json.dumps({"scene": scene.__name__, "left": left}), flush=True)  # noqa: T201 - what the test reads
+    """Print the outcome of a scene for the test. Exit if the scene left work, or the next one would be blamed for it."""
+    print(json.dumps({"scene": scene.__name__, "left": left}), flush=True)  # noqa: T201 - the test reads it
     if left:
         os._exit(1)
 
 
 async def busy(llm: AsyncLLM) -> str | None:
-    """Wait until a model is idle; if that takes too long, give what it is instead."""
+    """Wait until a model is idle; if that takes too long, return its status instead."""
     status: str = "unknown"
     with anyio.move_on_after(SECONDS):
         while (status := (await llm.get_processing_state()).status) != "idle":
@@ -64,7 +64,7 @@ async def busy(llm: AsyncLLM) -> str | None:
 
 
 async def loaded(client: AsyncClient) -> list[str]:
-    """Wait until nothing is loaded; if that takes too long, give what is."""
+    """Wait until nothing is loaded; if that takes too long, return the identifiers of the instances."""
     handles: Sequence[AsyncLLM] = []
     with anyio.move_on_after(SECONDS):
         while handles := await client.llm.list_loaded():
@@ -124,7 +124,7 @@ class Program:
             for scene in scenes("late_loads"):
                 with anyio.move_on_after(SECONDS):
                     await scene(client, self._host)
-                # The same client, so that the server hears of the load before it is asked.
+                # Use the same client, so that the server receives the load before this request.
                 tell(scene, await loaded(client))
 
     def _interrupted(self, scene: Scene) -> None:
@@ -154,7 +154,7 @@ class Program:
         return workers(self._server_process)
 
     async def _new_workers(self, client: AsyncClient, before: set[int]) -> list[int]:
-        """Wait until there are no other workers than before; if that takes too long, give those."""
+        """Wait until there are no other workers than before; if that takes too long, return the new ones."""
         new: set[int] = set()
         with anyio.move_on_after(SECONDS):
             while new := self._workers() - before:

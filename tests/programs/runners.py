@@ -1,4 +1,4 @@
-"""The ways in which users run a program: each takes the function that is the program and returns when it has ended."""
+"""Ways in which users run a program: each runner takes the main function, and returns when the program has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _asyncio_run(main: Main) -> None:
 
 def _debug(main: Main) -> None:
     async def debugged() -> None:
-        # A busy machine makes callbacks slow, of which debug mode would tell on stderr.
+        # A busy machine makes callbacks slow, and debug mode would report that on stderr.
         asyncio.get_running_loop().slow_callback_duration = 60
         await main()
 
@@ -66,17 +66,17 @@ RUNNERS: dict[str, Callable[[Main], None]] = {
 
 
 def runs_on_trio(runner: str) -> bool:
-    """Whether programs of this runner use trio, and all others asyncio."""
+    """Return whether programs of this runner use trio; all others use asyncio."""
     return runner == "trio.run"
 
 
 def interpreter_options(runner: str) -> list[str]:
-    """Give the options of the interpreter that belong to a runner. Warnings are errors for each."""
+    """Return the options of the interpreter for a runner. Warnings are errors for each runner."""
     return ["-W", "error", *(["-X", "dev"] if runner == "debug mode" else [])]
 
 
 def why_not(runner: str) -> str | None:
-    """Give the reason why this interpreter has no such runner, if it has none."""
+    """Return the reason why this interpreter does not have the runner; None if it has."""
     if runner == "uvloop" and importlib.util.find_spec("uvloop") is None:
         return "uvloop is not installed"
     if runner == "eager tasks" and sys.version_info < (3, 12):

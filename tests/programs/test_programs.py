@@ -1,7 +1,7 @@
 """Programs as users run them leave nothing behind on the server, however they leave an answer or a load.
 
-Each runs in a process of its own, for the tests' own event loop is one that users seldom have: anyio's pytest plugin
-tells sniffio which library runs, which `asyncio.run` does not. sniffio itself is installed, as with openai or trio.
+Each program runs in a process of its own, because users seldom have an event loop like that of the tests: anyio's pytest
+plugin tells sniffio which library runs, and `asyncio.run` does not. sniffio itself is installed, as with openai or trio.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.scripted_server import INSTANCE
 pytestmark = needs_proc
 
 PROGRAM = Path(__file__).with_name("run.py")
-#: The library first: beside the tests stands a checkout, which need not be what is tested.
+#: The library comes first, because the tests need not test the checkout that they are in.
 PLACES = [Path(lmstudio_async.__file__).parent.parent, Path(__file__).parent.parent.parent]
 
 EVERYTHING = ["answers", "loads", "interrupts"]
@@ -47,7 +47,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(models: Path) -> Iterator[lmstudio_sync.Client]:
-    """A client of a server behind a port, where a model is loaded that talks for minutes."""
+    """A client of a server behind a port, with a loaded model whose answer takes minutes."""
     with (
         served(EmbeddedServer(models, threads=1)) as host,
         lmstudio_sync.Client(host) as client,
@@ -77,7 +77,7 @@ def run(options: list[str], program: Path, *arguments: str) -> subprocess.Comple
 
 
 def play(runner: str, place: object, *parts: str) -> None:
-    """Run the scenes of a program. None may leave anything on the server, and the program has nothing to say of it."""
+    """Run the scenes of a program. No scene may leave work on the server, and the program prints nothing to stderr."""
     done = run(interpreter_options(runner), PROGRAM, runner, str(place), *parts)
     *_, last = done.stdout.splitlines() or ["no scene"]
     assert (done.returncode, done.stderr) == (0, ""), f"{last}\n{done.stderr}"
@@ -109,7 +109,7 @@ def test_an_instance_that_comes_up_too_late_is_unloaded(runner: str) -> None:
 @pytest.mark.parametrize("runner", ["asyncio.run", "trio.run"], indirect=True)
 @pytest.mark.parametrize("where", ["in the loop", "at the end"])
 @pytest.mark.parametrize("is_own_server", [False, True], ids=["another server", "its own server"])
-def test_a_client_that_a_program_forgets_is_warned_of_and_leaves_nothing(
+def test_a_client_that_a_program_forgets_to_close_warns_and_leaves_no_work(
     runner: str,
     where: str,
     is_own_server: bool,
@@ -134,7 +134,7 @@ def test_a_client_that_a_program_forgets_is_warned_of_and_leaves_nothing(
 
 
 class LateSuccess:
-    """The fault of a server whose loads succeed when they are cancelled. It lists an instance from the load on."""
+    """A fault: a load succeeds when it is cancelled. The server lists the instance from the beginning of the load."""
 
     def __init__(self) -> None:
         self._loaded: list[Any] = []

@@ -1,4 +1,4 @@
-"""The endpoint table holds what the published clients call, and nothing twice."""
+"""The endpoint table: it has every endpoint of the published clients, and each endpoint once."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ OFFICIAL = {
             searchRuntimeExtensions""",
     },
 }
-#: What only servers of the old dialect have.
+#: Endpoints that only servers of the old dialect have.
 OLD = {("repository", "createArtifactDownloadPlan")}
 
 TABLE: list[tuple[str, Endpoint]] = [
@@ -90,7 +90,7 @@ def test_a_namespace_has_the_endpoints_of_the_published_clients(namespace: str) 
     assert found == {kind: set(names.split()) for kind, names in OFFICIAL[namespace].items()}
 
 
-def test_there_are_as_many_as_the_newest_published_client_has() -> None:
+def test_the_table_has_as_many_endpoints_as_the_newest_published_client() -> None:
     assert len(TABLE) - len(OLD) == 93
 
 
@@ -102,7 +102,7 @@ def test_no_endpoint_stands_in_the_table_twice(namespace: str) -> None:
 
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_a_packet_that_is_too_new_does_not_end_a_channel(channel: ChannelEndpoint[object, object]) -> None:
+def test_a_packet_of_an_unknown_type_is_read_as_unknown(channel: ChannelEndpoint[object, object]) -> None:
     for side in (channel.to_client, channel.to_server):
         assert isinstance(read(side, {"type": "fromTheFuture"}), Unknown)
 
@@ -118,7 +118,7 @@ def test_no_two_packets_of_a_channel_have_one_name(channel: ChannelEndpoint[obje
     "name",
     ["loadModel", "getOrLoad", "predict", "completeRawText", "downloadModel"],
 )
-def test_what_takes_long_can_be_cancelled(name: str) -> None:
+def test_a_long_running_channel_accepts_a_cancel_packet(name: str) -> None:
     channels = [channel for channel in CHANNELS if channel.name == name]
     assert channels
     assert all(read(channel.to_server, {"type": "cancel"}) == Cancel() for channel in channels)
@@ -126,7 +126,7 @@ def test_what_takes_long_can_be_cancelled(name: str) -> None:
 
 @every_typed_namespace
 def test_the_types_in_a_row_are_those_of_its_annotation(namespace: str) -> None:
-    """The one is for type checkers, the other is looked up when it is needed: nobody else sees both."""
+    """Type checkers read the annotation, the table looks up the names: only this test compares them."""
     source = (Path(_base.__file__).parent / f"{namespace}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         match node:
@@ -140,7 +140,7 @@ def test_the_types_in_a_row_are_those_of_its_annotation(namespace: str) -> None:
                 assert said[1] in (found[1], "Any"), ast.unparse(name)
 
 
-def test_a_row_costs_no_class_before_its_types_are_asked_for() -> None:
+def test_a_table_row_imports_no_wire_class_before_its_types_are_used() -> None:
     code = (
         "import sys, lmstudio_async._protocol._endpoints as e; [e.endpoints(name) for name in e.NAMESPACES];"
         "print(*(m for m in sys.modules if m.startswith('lmstudio_async._wire.')))"
@@ -151,7 +151,7 @@ def test_a_row_costs_no_class_before_its_types_are_asked_for() -> None:
     assert result.stdout.split() == []
 
 
-def test_a_result_can_be_read_otherwise_than_the_table_says() -> None:
+def test_read_by_replaces_the_reader_of_a_result() -> None:
     endpoint: RpcEndpoint[None, list[str]] = RpcEndpoint("getFlags", None, "list[str]")
     counting = endpoint.read_by(len)
     assert endpoint.read_result(["a", "b"]) == ["a", "b"]
@@ -159,13 +159,13 @@ def test_a_result_can_be_read_otherwise_than_the_table_says() -> None:
     assert counting.name == endpoint.name
 
 
-def test_what_would_be_done_twice_is_not_repeated() -> None:
+def test_an_endpoint_that_is_not_idempotent_is_not_repeatable() -> None:
     once = {entry.name for _, entry in TABLE if isinstance(entry, RpcEndpoint) and not entry.repeatable}
     assert {"unloadModel", "requestShutdown", "processingHandleUpdate", "processingHandleRequest"} <= once
     assert not once & {"listLoaded", "listDownloadedModels", "version", "searchModels", "tokenize"}
 
 
-def test_only_a_missing_instance_is_no_answer_and_only_a_survey_needs_no_question() -> None:
+def test_only_get_model_info_has_an_optional_result_and_only_survey_hardware_an_optional_parameter() -> None:
     calls = [(name, entry) for name, entry in TABLE if isinstance(entry, RpcEndpoint)]
     assert [(name, entry.name) for name, entry in calls if entry.optional_result] == [
         ("llm", "getModelInfo"),
@@ -176,7 +176,7 @@ def test_only_a_missing_instance_is_no_answer_and_only_a_survey_needs_no_questio
     ]
 
 
-def test_engine_selections_are_nothing_and_a_map_in_an_envelope() -> None:
+def test_engine_selections_are_sent_as_undefined_and_received_as_a_map() -> None:
     endpoint = endpoints("runtime")["getEngineSelections"]
     assert isinstance(endpoint, RpcEndpoint)
     question = {"json": None, "meta": {"values": ["undefined"]}}
@@ -186,7 +186,7 @@ def test_engine_selections_are_nothing_and_a_map_in_an_envelope() -> None:
     assert write(read(endpoint.result, answer)) == answer
 
 
-def test_a_bare_result_is_of_its_type() -> None:
+def test_a_result_that_is_no_struct_is_checked_against_its_type() -> None:
     flags = endpoints("system")["getExperimentFlags"]
     assert isinstance(flags, RpcEndpoint)
     assert read(flags.result, ["a", "b"]) == ["a", "b"]
@@ -194,7 +194,7 @@ def test_a_bare_result_is_of_its_type() -> None:
         read(flags.result, ["a", 1])
 
 
-def test_a_namespace_that_is_not_used_is_not_loaded() -> None:
+def test_a_namespace_that_is_not_used_is_not_imported() -> None:
     code = (
         "import sys, lmstudio_async._protocol._endpoints as e; e.endpoints('system');"
         "print(*sorted(m.rpartition('.')[2] for m in sys.modules if m.startswith(e.__name__ + '.')))"

@@ -1,4 +1,4 @@
-"""The client's side of a connection, without the connection."""
+"""`Multiplexer`, the client's side of a connection, without the connection."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COUNT = InputStringParameter(specifier=InstanceReferenceSpecifier(instance_refer
 
 
 class Listener:
-    """Notes what it is told: as the receiver of a call, and of a channel."""
+    """A receiver of a call or of a channel that records its results, packets and errors."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -80,13 +80,13 @@ def say(multiplexer: Multiplexer, **message: Any) -> None:
     multiplexer.receive(json.dumps(message))
 
 
-def test_a_call_without_parameter_has_no_such_member(multiplexer: Multiplexer) -> None:
+def test_a_call_without_a_parameter_has_no_parameter_member(multiplexer: Multiplexer) -> None:
     number, frame = multiplexer.call(LIST_LOADED, None, Listener())
 
     assert json.loads(frame) == {"type": "rpcCall", "endpoint": "listLoaded", "callId": number}
 
 
-def test_answers_find_their_calls_in_any_order(multiplexer: Multiplexer) -> None:
+def test_results_reach_their_calls_in_any_order(multiplexer: Multiplexer) -> None:
     first, second = call(multiplexer), call(multiplexer)
 
     say(multiplexer, type="rpcResult", callId=2, result={"tokenCount": 22})
@@ -96,7 +96,7 @@ def test_answers_find_their_calls_in_any_order(multiplexer: Multiplexer) -> None
     assert second.told == [TokenCount(token_count=22)]
 
 
-def test_calls_and_channels_have_numbers_of_their_own(multiplexer: Multiplexer) -> None:
+def test_calls_and_channels_are_numbered_separately(multiplexer: Multiplexer) -> None:
     answer, channel = call(multiplexer), load(multiplexer)
 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
@@ -106,7 +106,7 @@ def test_calls_and_channels_have_numbers_of_their_own(multiplexer: Multiplexer) 
     assert answer.told == [TokenCount(token_count=1)]
 
 
-def test_an_error_says_what_was_attempted_and_what_there_is(multiplexer: Multiplexer) -> None:
+def test_a_model_not_found_error_names_the_operation_and_the_candidates(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
     error = {
         "title": "Cannot find a model",
@@ -141,7 +141,7 @@ def test_an_error_says_what_was_attempted_and_what_there_is(multiplexer: Multipl
         ({"path": 5, "availablePathsSample": ["a"], "totalModels": "many"}, "\nThere are: a"),
     ],
 )
-def test_a_name_that_is_nearly_right_is_corrected(
+def test_a_model_not_found_error_suggests_a_similar_name(
     multiplexer: Multiplexer, data: dict[str, Any], expected: str
 ) -> None:
     channel = load(multiplexer)
@@ -152,7 +152,7 @@ def test_a_name_that_is_nearly_right_is_corrected(
     assert str(channel.told[0]) == f"Model load error: Nothing{expected}"
 
 
-def test_an_identifier_in_use_is_known_by_its_text(multiplexer: Multiplexer) -> None:
+def test_an_identifier_in_use_is_recognized_by_the_text_of_the_error(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
 
     say(multiplexer, type="channelError", channelId=1, error={"title": 'Identifier "x" already exists'})
@@ -161,7 +161,7 @@ def test_an_identifier_in_use_is_known_by_its_text(multiplexer: Multiplexer) -> 
 
 
 @pytest.mark.parametrize("error", ["it broke", "", None, 5, [], {}, {"title": 5}])
-def test_an_error_of_any_shape_is_an_error(multiplexer: Multiplexer, error: Any) -> None:
+def test_an_error_of_any_shape_fails_its_call(multiplexer: Multiplexer, error: Any) -> None:
     answer = call(multiplexer)
 
     say(multiplexer, type="rpcError", callId=1, error=error)
@@ -170,7 +170,7 @@ def test_an_error_of_any_shape_is_an_error(multiplexer: Multiplexer, error: Any)
     assert str(answer.told[0]).startswith("Token count error: ")
 
 
-def test_an_answer_that_cannot_be_read_fails_its_call_only(multiplexer: Multiplexer) -> None:
+def test_a_malformed_result_fails_its_call_only(multiplexer: Multiplexer) -> None:
     bad, good = call(multiplexer), call(multiplexer)
 
     say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": "many"})
@@ -181,7 +181,7 @@ def test_an_answer_that_cannot_be_read_fails_its_call_only(multiplexer: Multiple
     assert good.told == [TokenCount(token_count=2)]
 
 
-def test_a_call_that_gives_nothing_accepts_whatever_comes(multiplexer: Multiplexer) -> None:
+def test_a_call_without_a_result_ignores_the_value_that_comes(multiplexer: Multiplexer) -> None:
     listener = Listener()
     multiplexer.call(UNLOAD_MODEL, UnloadModelParameter(identifier="x"), listener)
 
@@ -191,7 +191,7 @@ def test_a_call_that_gives_nothing_accepts_whatever_comes(multiplexer: Multiplex
 
 
 @pytest.mark.parametrize("answer", [{}, {"result": None}])
-def test_nothing_found_may_be_absent_or_null(multiplexer: Multiplexer, answer: dict[str, Any]) -> None:
+def test_an_optional_result_may_be_absent_or_null(multiplexer: Multiplexer, answer: dict[str, Any]) -> None:
     listener = Listener()
     multiplexer.call(GET_MODEL_INFO, None, listener)
 
@@ -200,7 +200,7 @@ def test_nothing_found_may_be_absent_or_null(multiplexer: Multiplexer, answer: d
     assert listener.told == [None]
 
 
-def test_a_result_that_cannot_be_read_is_what_the_end_of_its_channel_tells(multiplexer: Multiplexer) -> None:
+def test_a_malformed_packet_fails_its_channel_when_that_closes(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "success"})
@@ -211,7 +211,7 @@ def test_a_result_that_cannot_be_read_is_what_the_end_of_its_channel_tells(multi
     assert "Success has no 'info'" in str(told)
 
 
-def test_nothing_is_told_after_the_end_of_a_channel(multiplexer: Multiplexer) -> None:
+def test_a_closed_channel_receives_no_further_packets(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
 
     say(multiplexer, type="channelClose", channelId=1)
@@ -222,7 +222,7 @@ def test_nothing_is_told_after_the_end_of_a_channel(multiplexer: Multiplexer) ->
     assert multiplexer.packet(1, Cancel()) is None
 
 
-def test_what_nobody_waits_for_any_more_is_dropped(multiplexer: Multiplexer) -> None:
+def test_messages_for_forgotten_calls_and_channels_are_dropped(multiplexer: Multiplexer) -> None:
     answer, channel = call(multiplexer), load(multiplexer)
     multiplexer.forget_call(1)
     multiplexer.forget_channel(1)
@@ -234,20 +234,20 @@ def test_what_nobody_waits_for_any_more_is_dropped(multiplexer: Multiplexer) -> 
     assert channel.told == []
 
 
-def test_a_lost_connection_is_told_to_everybody(multiplexer: Multiplexer) -> None:
+def test_a_lost_connection_fails_every_call_and_channel(multiplexer: Multiplexer) -> None:
     answer, channel = call(multiplexer), load(multiplexer)
     error = LMStudioConnectionBrokenError("gone")
 
     multiplexer.fail_all(error)
 
-    # Each has an error of its own: one that is raised in many tasks gathers the traces of them all.
+    # Each receiver has its own error, because an error raised in many tasks collects the tracebacks of them all.
     (theirs,), (others,) = answer.told, channel.told
     assert type(theirs) is type(others) is LMStudioConnectionBrokenError
     assert theirs is not others
     assert str(theirs) == str(others) == "gone"
 
 
-def test_whoever_waits_is_told_of_an_error_of_any_depth_that_json_has(multiplexer: Multiplexer) -> None:
+def test_an_error_with_data_of_any_depth_fails_its_call(multiplexer: Multiplexer) -> None:
     told = 0
     for depth in range(700, 1000, 3):
         answer = call(multiplexer)
@@ -256,23 +256,23 @@ def test_whoever_waits_is_told_of_an_error_of_any_depth_that_json_has(multiplexe
         number = len(range(700, depth, 3)) + 1
         frame = json.dumps({"type": "rpcError", "callId": number, "error": error})
         multiplexer.receive(frame.replace('"NEST"', "[" * depth + "]" * depth))
-        # Deeper than Python's decoder goes, it is dropped as no JSON.
+        # A frame nested too deeply for Python's decoder is dropped as no JSON.
         assert not answer.told or isinstance(answer.told[0], LMStudioError)
         told += len(answer.told)
     assert told > 10
 
 
-def test_a_warning_that_can_only_mean_one_call_ends_it(multiplexer: Multiplexer) -> None:
+def test_a_warning_ends_the_only_pending_call(multiplexer: Multiplexer) -> None:
     answer = call(multiplexer)
 
     say(multiplexer, type="communicationWarning", warning="Received rpcCall for unknown endpoint")
 
     assert isinstance(answer.told[0], LMStudioProtocolError)
-    # Which endpoint it is was not said: the next call may have an answer.
+    # The warning does not name the endpoint, so the next call does not fail at once.
     assert call(multiplexer).told == []
 
 
-def test_a_warning_that_names_the_endpoint_ends_that_one(multiplexer: Multiplexer) -> None:
+def test_a_warning_that_names_an_endpoint_ends_the_request_to_it(multiplexer: Multiplexer) -> None:
     answer, channel = call(multiplexer), load(multiplexer)
 
     say(multiplexer, type="communicationWarning", warning="Invalid creation parameter for loadModel")
@@ -281,7 +281,7 @@ def test_a_warning_that_names_the_endpoint_ends_that_one(multiplexer: Multiplexe
     assert isinstance(channel.told[0], LMStudioProtocolError)
 
 
-def test_a_warning_that_could_mean_several_ends_none(multiplexer: Multiplexer) -> None:
+def test_a_warning_that_could_concern_several_calls_ends_none(multiplexer: Multiplexer) -> None:
     answers = call(multiplexer), call(multiplexer)
 
     say(multiplexer, type="communicationWarning", warning="something was wrong")
@@ -289,7 +289,7 @@ def test_a_warning_that_could_mean_several_ends_none(multiplexer: Multiplexer) -
     assert [answer.told for answer in answers] == [[], []]
 
 
-def test_a_warning_does_not_end_a_load_that_has_been_heard_of(multiplexer: Multiplexer) -> None:
+def test_a_warning_does_not_end_a_load_that_has_reported_progress(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
     say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
 
@@ -298,7 +298,7 @@ def test_a_warning_does_not_end_a_load_that_has_been_heard_of(multiplexer: Multi
     assert channel.told == [Progress(progress=0.5)]
 
 
-def test_packets_of_a_newer_kind_are_told_as_unknown(multiplexer: Multiplexer) -> None:
+def test_a_packet_of_an_unknown_type_reaches_its_receiver_as_unknown(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "warmingUp", "degrees": 5})
@@ -306,7 +306,7 @@ def test_packets_of_a_newer_kind_are_told_as_unknown(multiplexer: Multiplexer) -
     assert channel.told == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
 
 
-def test_who_asks_again_for_what_the_server_does_not_know_is_told_without_another_warning(
+def test_requests_to_an_endpoint_known_to_be_missing_fail_without_another_warning(
     multiplexer: Multiplexer,
 ) -> None:
     for number in (1, 2):
@@ -360,7 +360,7 @@ messages = st.fixed_dictionaries(
 
 
 @given(st.lists(messages.map(json.dumps) | json_values.map(json.dumps) | st.text(), max_size=8))
-def test_whatever_a_server_sends_nothing_is_raised_and_each_receiver_ends_once(frames: list[str]) -> None:
+def test_arbitrary_frames_raise_nothing_and_end_each_receiver_once(frames: list[str]) -> None:
     multiplexer = Multiplexer()
     answer, channel = call(multiplexer), load(multiplexer)
 

@@ -53,7 +53,7 @@ def call(serving: Serving, endpoint: str, parameter: Any = None) -> Call:
     return received
 
 
-def test_credentials_are_read_only_if_they_are_right_in_every_way() -> None:
+def test_authentication_accepts_well_formed_credentials_only() -> None:
     right = {"authVersion": 1, "clientIdentifier": "a", "clientPasskey": "b"}
     credentials = _server_side.authentication(json.dumps(right))
     assert credentials is not None
@@ -69,25 +69,25 @@ def test_credentials_are_read_only_if_they_are_right_in_every_way() -> None:
         assert _server_side.authentication(json.dumps(wrong)) is None
 
 
-def test_a_refusal_is_a_bare_text() -> None:
+def test_a_failed_authentication_has_its_error_as_a_text() -> None:
     assert json.loads(_server_side.verdict("no")) == {"success": False, "error": "no"}
     assert _server_side.verdict() == '{"success":true}'
 
 
-def test_a_call_comes_with_its_parameter_read(serving: Serving) -> None:
+def test_a_received_call_has_its_parsed_parameter(serving: Serving) -> None:
     received = call(serving, "unloadModel", {"identifier": "mine"})
     assert received.parameter.identifier == "mine"
     assert serving.result(received, None) == '{"type":"rpcResult","callId":0}'
 
 
-def test_a_result_that_may_be_absent_is_left_out(serving: Serving) -> None:
+def test_an_optional_result_of_none_is_left_out(serving: Serving) -> None:
     received = call(
         serving, "getModelInfo", {"specifier": {"type": "query", "query": {}}, "throwIfNotFound": False}
     )
     assert "result" not in json.loads(serving.result(received, None))
 
 
-def test_a_list_of_infos_keeps_what_may_be_null(serving: Serving) -> None:
+def test_a_list_of_infos_keeps_its_nullable_members(serving: Serving) -> None:
     result = json.loads(serving.result(call(serving, "listLoaded"), [LlmInstanceInfo(identifier="mine")]))
     assert result["result"][0]["ttlMs"] is None
     assert "paramsString" not in result["result"][0]
@@ -96,7 +96,7 @@ def test_a_list_of_infos_keeps_what_may_be_null(serving: Serving) -> None:
 @pytest.mark.parametrize(
     "wrong", [None, {"tokenCount": 3}, Embedding(embedding=[]), [TokenCount(token_count=3)]]
 )
-def test_a_result_of_another_class_is_the_servers_own_mistake(serving: Serving, wrong: Any) -> None:
+def test_a_result_of_another_class_raises_a_type_error(serving: Serving, wrong: Any) -> None:
     received = call(serving, "countTokens", {"specifier": {"type": "query", "query": {}}, "inputString": "a"})
     with pytest.raises(TypeError, match="countTokens"):
         serving.result(received, wrong)
@@ -109,12 +109,12 @@ def test_a_failed_call_carries_the_error_object(serving: Serving) -> None:
     assert answer["error"]["displayData"] == {"code": "generic.specificModelUnloaded"}
 
 
-def test_the_insides_of_an_accident_are_not_told(serving: Serving) -> None:
+def test_an_unexpected_exception_does_not_send_its_text(serving: Serving) -> None:
     answer = serving.call_failed(call(serving, "listLoaded"), RuntimeError("/home/secret"))
     assert "secret" not in answer
 
 
-def test_a_channel_takes_packets_until_its_one_end(serving: Serving) -> None:
+def test_a_channel_sends_and_receives_packets_until_it_is_closed(serving: Serving) -> None:
     open_load(serving)
     sent = serving.packet(1, Progress(progress=0.5))
     assert json.loads(sent or "") == {
@@ -131,20 +131,20 @@ def test_a_channel_takes_packets_until_its_one_end(serving: Serving) -> None:
     assert replies(serving) == []
 
 
-def test_the_number_of_a_channel_that_ended_is_free(serving: Serving) -> None:
+def test_the_number_of_a_closed_channel_can_be_used_again(serving: Serving) -> None:
     open_load(serving)
     serving.close(1, instance_unloaded())
     open_load(serving)
     assert replies(serving) == []
 
 
-def test_a_packet_of_another_endpoint_is_the_servers_own_mistake(serving: Serving) -> None:
+def test_a_packet_of_another_endpoint_raises_a_type_error(serving: Serving) -> None:
     open_load(serving)
     with pytest.raises(TypeError, match="loadModel"):
         serving.packet(1, TokenCount(token_count=1))
 
 
-def test_a_number_in_use_ends_its_channel(serving: Serving) -> None:
+def test_opening_a_channel_with_a_number_in_use_ends_that_channel(serving: Serving) -> None:
     open_load(serving)
     again = serving.receive(frame(type="channelCreate", endpoint="loadModel", channelId=1))
     assert again == ChannelDropped(1)
@@ -152,21 +152,21 @@ def test_a_number_in_use_ends_its_channel(serving: Serving) -> None:
     assert serving.close(1) is None
 
 
-def test_a_missing_parameter_is_a_bad_one(serving: Serving) -> None:
+def test_a_missing_parameter_fails_the_call(serving: Serving) -> None:
     assert serving.receive(frame(type="rpcCall", endpoint="unloadModel", callId=4)) is None
     warning, error = replies(serving)
     assert warning["kind"] == "rpcParameterTypeError"
     assert (error["type"], error["callId"]) == ("rpcError", 4)
 
 
-def test_a_parameter_may_be_missing_where_the_endpoint_says_so() -> None:
+def test_an_optional_parameter_may_be_missing() -> None:
     serving = Serving("runtime")
     assert call(serving, "surveyHardware").parameter is None
     assert isinstance(call(serving, "surveyHardware", {"type": "all"}).parameter, AllEngines)
     assert serving.take_replies() == []
 
 
-def test_warnings_are_five_and_errors_go_on(serving: Serving) -> None:
+def test_a_connection_sends_five_warnings_at_most_but_every_error(serving: Serving) -> None:
     for _ in range(7):
         serving.receive(frame(type="rpcCall", endpoint="nothing", callId=1))
     kinds = [reply["type"] for reply in replies(serving)]
@@ -183,13 +183,13 @@ def test_warnings_are_five_and_errors_go_on(serving: Serving) -> None:
         frame(type="writableSignalUpdate", subscribeId=1, patches=[], tags=[]),
     ],
 )
-def test_what_needs_no_answer_gets_none(serving: Serving, quiet: str) -> None:
+def test_a_message_that_needs_no_reply_gets_none(serving: Serving, quiet: str) -> None:
     assert serving.receive(quiet) is None
     assert replies(serving) == []
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_no_frame_whatever_it_is_breaks_the_connection(text: str) -> None:
+def test_an_arbitrary_frame_does_not_break_the_connection(text: str) -> None:
     serving = Serving("llm")
     assert serving.receive(text) is None or replies(serving) is not None
     call(serving, "listLoaded")

@@ -1,4 +1,4 @@
-"""Whom a warning of the server's concerns: never a request that it does not mean."""
+"""The requests that a warning of the server concerns: never a request that it does not mean."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ALL = [LOAD, GET, ANSWER, UNLOAD, COUNT, COUNT_AGAIN]
 
 
 @pytest.mark.parametrize("suspect", [LOAD, UNLOAD])
-def test_what_waits_alone_is_meant(suspect: Suspect) -> None:
+def test_a_warning_concerns_the_only_pending_request(suspect: Suspect) -> None:
     assert concerned("something was wrong", "", [suspect]) == [suspect]
 
 
-def test_of_several_none_is_meant_unless_it_is_said_which() -> None:
+def test_an_unspecific_warning_concerns_none_of_several_requests() -> None:
     assert concerned("something was wrong", "", ALL) == []
 
 
@@ -38,7 +38,7 @@ def test_of_several_none_is_meant_unless_it_is_said_which() -> None:
         ('callId="2"', COUNT),
     ],
 )
-def test_an_endpoint_or_a_number_in_the_text_says_which(text: str, suspect: Suspect) -> None:
+def test_an_endpoint_or_a_number_in_the_text_identifies_the_request(text: str, suspect: Suspect) -> None:
     assert concerned(text, "", ALL) == [suspect]
 
 
@@ -50,9 +50,9 @@ def test_a_kind_tells_calls_from_channels() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        # About an endpoint whose name has that of another one in it.
+        # About an endpoint that has the name of another one in its own.
         ("Received an invalid parameter, endpoint = unloadModel", ""),
-        # About what nobody waits for any more.
+        # About requests that are no longer pending.
         ("Received rpcCall for unknown endpoint, endpoint = fooBar", "rpcEndpointUnknown"),
         ("Received channelCreate for unknown endpoint, endpoint = fooBar", "channelEndpointUnknown"),
         ("Received channelSend for unknown channel, channelId = 77", ""),
@@ -60,7 +60,7 @@ def test_a_kind_tells_calls_from_channels() -> None:
         ("Received channelSend with an odd message", ""),
         ("Odd message on a channel", "channelMessageTypeError"),
         ("callId = 77", "rpcParameterTypeError"),
-        # About what this client never sends.
+        # About messages that this client never sends.
         ("Received signalSubscribe for unknown endpoint", "signalEndpointUnknown"),
         ("Patch does not apply", "writableSignalPatchApplyError"),
     ],
@@ -78,7 +78,7 @@ def test_a_warning_about_something_else_ends_nothing(text: str, kind: str) -> No
         ("Nobody does countTokens", "rpcEndpointUnhandled"),
     ],
 )
-def test_an_endpoint_that_the_server_does_not_know_ends_all_that_wait_for_it(text: str, kind: str) -> None:
+def test_a_warning_of_an_unknown_endpoint_concerns_all_requests_to_it(text: str, kind: str) -> None:
     assert concerned(text, kind, ALL) == [COUNT, COUNT_AGAIN]
 
 
@@ -87,5 +87,5 @@ def test_a_bad_parameter_of_one_of_several_calls_ends_none_of_them() -> None:
 
 
 @given(st.text() | st.from_regex(r"(endpoint|callId|channelId)? ?= ?(\w+|\d+)"), st.text())
-def test_whatever_it_says_only_those_who_wait_are_concerned(text: str, kind: str) -> None:
+def test_a_warning_of_any_text_concerns_pending_requests_only(text: str, kind: str) -> None:
     assert all(each in ALL for each in concerned(text, kind, ALL))

@@ -1,4 +1,4 @@
-"""Finding models and downloading them, with a server that does what the test tells it to."""
+"""Searching for models and downloading them, with a scripted server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OPTION = {
 
 @asynccontextmanager
 async def asking(call: Any) -> AsyncIterator[list[Any]]:
-    """A call is under way; what it gave is in the list when the block is over."""
+    """Run a call during the block; its result is in the list after the block."""
     results: list[Any] = []
 
     async def ask() -> None:
@@ -83,7 +83,7 @@ async def finish(server: ScriptedServer, channel: dict[str, Any]) -> None:
 # -- searching
 
 
-async def test_a_search_says_what_it_looks_for(both: Both) -> None:
+async def test_a_search_sends_its_arguments(both: Both) -> None:
     client, server = both
     async with asking(client.repository.search_models("tiny", 2, ["gguf"])) as found:
         call = await server.next_message()
@@ -97,7 +97,7 @@ async def test_a_search_says_what_it_looks_for(both: Both) -> None:
     assert model.search_result.extra == {"likes": 7}
 
 
-async def test_a_search_for_anything_leaves_everything_to_the_server(both: Both) -> None:
+async def test_a_search_without_arguments_sends_empty_options(both: Both) -> None:
     client, server = both
     async with asking(client.repository.search_models()) as found:
         call = await server.next_message()
@@ -108,20 +108,20 @@ async def test_a_search_for_anything_leaves_everything_to_the_server(both: Both)
 
 
 @pytest.mark.parametrize("limit", [0, 26, -1, 2.5, True, "5"])
-async def test_a_limit_that_no_server_takes_is_not_sent(both: Both, limit: Any) -> None:
+async def test_a_search_limit_out_of_range_is_refused(both: Both, limit: Any) -> None:
     client, _ = both
     with pytest.raises(LMStudioValueError, match="from 1 to 25"):
         await client.repository.search_models("tiny", limit)
 
 
 @pytest.mark.parametrize("formats", ["gguf", [1], 5])
-async def test_formats_are_a_list_of_texts(both: Both, formats: Any) -> None:
+async def test_formats_that_are_no_list_of_texts_are_refused(both: Both, formats: Any) -> None:
     client, _ = both
     with pytest.raises(LMStudioValueError, match="compatibility"):
         await client.repository.search_models("tiny", None, formats)
 
 
-async def test_a_download_option_carries_what_the_server_said(both: Both) -> None:
+async def test_a_download_option_has_the_fields_that_the_server_sent(both: Both) -> None:
     option = await an_option(*both)
 
     assert option.info.quantization == "Q4_K_M"
@@ -130,7 +130,7 @@ async def test_a_download_option_carries_what_the_server_said(both: Both) -> Non
     assert repr(option) == "AsyncModelDownloadOption(name='tiny-Q4_K_M', quantization='Q4_K_M')"
 
 
-async def test_what_a_search_found_survives_a_lost_connection(both: Both) -> None:
+async def test_a_search_result_survives_a_lost_connection(both: Both) -> None:
     client, server = both
     async with asking(client.repository.search_models("tiny")) as found:
         await server.answer(await server.next_message(), {"results": [RESULT]})
@@ -147,7 +147,7 @@ async def test_what_a_search_found_survives_a_lost_connection(both: Both) -> Non
 # -- downloading
 
 
-async def test_a_download_gives_the_key_to_load_the_model_by(both: Both) -> None:
+async def test_a_download_returns_the_key_of_the_model(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
     updates: list[DownloadProgressUpdate] = []
@@ -169,7 +169,7 @@ async def test_a_download_gives_the_key_to_load_the_model_by(both: Both) -> None
     assert finalized == [True]
 
 
-async def test_a_download_can_be_watched(both: Both) -> None:
+async def test_a_download_stream_yields_progress_and_returns_the_key_of_the_model(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
     with anyio.fail_after(20):
@@ -194,7 +194,7 @@ async def test_a_download_can_be_watched(both: Both) -> None:
     assert second.downloaded_bytes == 25
 
 
-async def test_progress_that_nobody_saw_conflates_to_the_latest(both: Both) -> None:
+async def test_unread_progress_is_conflated_to_the_latest(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
     with anyio.fail_after(20):
@@ -250,7 +250,7 @@ async def test_a_timeout_cancels_a_download_on_the_server(both: Both) -> None:
     assert cancelled == [{"type": "cancel"}]
 
 
-async def test_what_a_progress_callback_raises_comes_out_and_cancels_the_download(both: Both) -> None:
+async def test_an_exception_of_on_progress_is_raised_and_cancels_the_download(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
 
@@ -282,7 +282,7 @@ async def test_a_callback_that_cannot_be_called_is_refused_before_anything_is_do
         await option.download(**arguments)
 
 
-async def test_a_cancelled_download_says_so_in_our_words(both: Both) -> None:
+async def test_a_cancelled_download_raises_cancelled_error(both: Both) -> None:
     client, server = both
     download = (await an_option(client, server)).download_stream()
     with anyio.fail_after(20):
@@ -320,7 +320,7 @@ async def test_a_dropped_download_is_cancelled_and_warned_of(both: Both) -> None
         assert (await server.next_message())["message"] == {"type": "cancel"}
 
 
-async def test_a_failed_download_tells_the_servers_reason(both: Both) -> None:
+async def test_a_failed_download_raises_the_reason_of_the_server(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
     with anyio.fail_after(20):
@@ -330,7 +330,7 @@ async def test_a_failed_download_tells_the_servers_reason(both: Both) -> None:
                 await download.wait_for_result()
 
 
-async def test_a_silent_download_says_how_far_it_came() -> None:
+async def test_the_timeout_of_a_silent_download_names_the_bytes_received() -> None:
     with anyio.fail_after(20):
         async with (
             ScriptedServer().client(timeout=10) as (client, server),
@@ -346,7 +346,7 @@ async def test_a_silent_download_says_how_far_it_came() -> None:
             assert (await server.next_message())["message"] == {"type": "cancel"}
 
 
-async def test_a_download_that_ends_without_a_result_is_an_error_of_its_own(both: Both) -> None:
+async def test_a_download_that_ends_without_a_result_raises_channel_closed_error(both: Both) -> None:
     client, server = both
     option = await an_option(client, server)
     with anyio.fail_after(20):
@@ -361,7 +361,7 @@ async def test_a_download_of_unknown_size_has_no_fraction() -> None:
     assert DownloadProgressUpdate(12, 10, 1.0).fraction == 1.0
 
 
-async def test_a_download_stream_is_what_other_streams_are(both: Both) -> None:
+async def test_a_download_stream_has_no_result_before_its_end(both: Both) -> None:
     stream = (await an_option(*both)).download_stream()
 
     assert isinstance(stream, AsyncDownloadStream)

@@ -1,4 +1,4 @@
-"""The server itself, calls that have no method, and what a model would take or is doing."""
+"""`client.system`, `client.call`, resource estimates and processing states."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def client(models: Path) -> AsyncIterator[AsyncClient]:
             yield client
 
 
-async def test_the_server_tells_its_version_and_its_process(client: AsyncClient) -> None:
+async def test_version_and_info_describe_the_server(client: AsyncClient) -> None:
     version = await client.system.version()
     info = await client.system.info()
 
@@ -61,23 +61,23 @@ async def test_variants_of_a_model_can_be_listed(client: AsyncClient) -> None:
     assert all(variant.type == "llm" for variant in variants)
 
 
-async def test_a_model_without_variants_says_so(client: AsyncClient) -> None:
+async def test_listing_variants_of_a_model_without_any_raises_a_server_error(client: AsyncClient) -> None:
     with pytest.raises(LMStudioServerError, match="no variants"):
         await client.system.list_downloaded_model_variants("tiny")
 
 
-async def test_a_notification_is_taken(client: AsyncClient) -> None:
+async def test_notify_accepts_texts_only(client: AsyncClient) -> None:
     await client.system.notify("Done", "See the file", no_auto_dismiss=True)
 
     with pytest.raises(LMStudioValueError, match="title must be a text"):
         await client.system.notify(5)  # type: ignore[arg-type]
 
 
-async def test_experiments_can_be_listed(client: AsyncClient) -> None:
+async def test_experiment_flags_can_be_listed(client: AsyncClient) -> None:
     assert await client.system.get_experiment_flags() == []
 
 
-async def test_the_http_server_is_told_where_to_listen(both: Both) -> None:
+async def test_system_calls_send_their_parameters(both: Both) -> None:
     client, server = both
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -103,7 +103,7 @@ async def test_the_http_server_is_told_where_to_listen(both: Both) -> None:
             await client.system.start_http_server(port)  # type: ignore[arg-type]
 
 
-# -- what a model would take, and what it is doing
+# -- resource estimates and processing states
 
 
 async def test_a_longer_context_is_estimated_to_take_more_memory(client: AsyncClient) -> None:
@@ -120,14 +120,14 @@ async def test_an_embedding_model_can_be_estimated_too(client: AsyncClient) -> N
     assert (await client.embedding.estimate_resources("embed")).memory.total_bytes > 0
 
 
-async def test_what_does_not_exist_cannot_be_estimated(client: AsyncClient) -> None:
+async def test_estimating_an_unknown_model_or_config_field_raises_an_error(client: AsyncClient) -> None:
     with pytest.raises(LMStudioModelNotFoundError):
         await client.llm.estimate_resources("nothing")
     with pytest.raises(LMStudioConfigError):
         await client.llm.estimate_resources("tiny", {"context_lenght": 5})  # type: ignore[arg-type]
 
 
-async def test_an_instance_tells_what_it_is_doing(client: AsyncClient) -> None:
+async def test_an_instance_reports_its_processing_state(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("tiny", config={"context_length": 256})
     state = await llm.get_processing_state()
     assert (state.status, state.queued) == ("idle", 0)
@@ -140,7 +140,7 @@ async def test_an_instance_tells_what_it_is_doing(client: AsyncClient) -> None:
 # -- any call of the protocol
 
 
-async def test_any_call_takes_and_gives_plain_json(client: AsyncClient) -> None:
+async def test_a_call_takes_and_returns_plain_json(client: AsyncClient) -> None:
     version = await client.call("system", "version")
     assert version["build"] >= 1
 
@@ -150,16 +150,16 @@ async def test_any_call_takes_and_gives_plain_json(client: AsyncClient) -> None:
     assert tokens["tokens"]
 
 
-async def test_a_call_without_an_answer_gives_none(client: AsyncClient) -> None:
+async def test_a_call_without_a_result_returns_none(client: AsyncClient) -> None:
     assert await client.call("system", "notify", {"title": "Hello"}) is None
 
 
-async def test_what_the_server_refuses_is_an_error_of_the_right_kind(client: AsyncClient) -> None:
+async def test_an_error_of_the_server_is_raised_as_its_own_class(client: AsyncClient) -> None:
     with pytest.raises(LMStudioModelNotFoundError):
         await client.call("llm", "unloadModel", {"identifier": "nothing"})
 
 
-async def test_an_endpoint_that_the_server_does_not_know_does_not_hang(client: AsyncClient) -> None:
+async def test_a_call_to_an_unknown_endpoint_raises_a_server_error(client: AsyncClient) -> None:
     with pytest.raises(LMStudioServerError, match="makeCoffee"):
         await client.call("system", "makeCoffee", {"sugar": 2})
 
@@ -193,7 +193,7 @@ async def test_an_endpoint_that_only_the_server_knows_can_be_called(both: Both) 
         (("system", "notify", float("nan")), "is no JSON"),
     ],
 )
-async def test_a_call_that_makes_no_sense_is_not_sent(both: Both, arguments: Any, reason: str) -> None:
+async def test_a_call_with_invalid_arguments_is_not_sent(both: Both, arguments: Any, reason: str) -> None:
     client, server = both
     with pytest.raises(LMStudioValueError, match=reason):
         await client.call(*arguments)

@@ -40,14 +40,14 @@ def models(home: Path) -> Path:
 
 @pytest.fixture(params=["asyncio", "trio"], scope="module")
 def client(request: pytest.FixtureRequest, models: Path) -> Iterator[lms.Client]:
-    """A client of the embedded server, on which a module's tests leave nothing loaded."""
+    """A client of an embedded server, for the tests of one module."""
     with lms.Client(lms.EmbeddedServer(models, threads=1), backend=request.param) as client:
         yield client
 
 
 @pytest.fixture
 def nothing_loaded(client: lms.Client) -> Iterator[None]:
-    """Nothing is loaded before a test nor after it."""
+    """Unload every model after the test."""
     yield
     for model in client.list_loaded_models():
         model.unload()
@@ -55,7 +55,7 @@ def nothing_loaded(client: lms.Client) -> Iterator[None]:
 
 @pytest.fixture
 def default_client(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
-    """The default client is to be made anew, for the embedded server with these models, and closed afterwards."""
+    """Let the default client be created anew, with an embedded server and these models, and close it afterwards."""
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")

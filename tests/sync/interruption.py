@@ -1,4 +1,4 @@
-"""An interrupt at a chosen step of a piece of code, so that a test need not hope to hit it."""
+"""A `KeyboardInterrupt` at a chosen step of a piece of code, so that a test does not depend on timing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RETURNS = {number for name, number in dis.opmap.items() if name.startswith("RET
 def is_interrupted(step: int, function: Callable[[], object], modules: Container[str] | None = None) -> bool:
     """Call a function, and raise a `KeyboardInterrupt` in it before one of its steps.
 
-    The steps are the bytecodes of `lmstudio_sync`, but for those that return: there is no point in between where Python
-    looks for signals. Of what is called by it, they are only where a function begins and ends: Python does look there,
-    and not between taking a lock by ``with`` and the body.
+    The steps are the bytecodes of `lmstudio_sync`, except returns, because Python does not check for signals right before
+    a return. In other modules, steps are only the beginning and the end of a function: Python checks for signals there,
+    but not between taking a lock by ``with`` and the body.
 
-    :param step: which one, from 1; 0 interrupts none.
-    :param modules: count only steps of these; None counts those of all.
-    :return: whether there was such a step; if not, the function came to its end, or to a typed error.
+    :param step: number of the step, from 1; 0 interrupts none.
+    :param modules: modules to count steps of; None counts the steps of all modules.
+    :return: whether the step was reached; if not, the function returned, or raised a typed error.
     """
     left = step
 
@@ -37,7 +37,7 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
             if is_step(frame, event):
                 left -= 1
                 if not left:
-                    # Python traces nothing more, once this has raised.
+                    # Python stops tracing once the trace function has raised.
                     raise KeyboardInterrupt
         return trace
 
@@ -52,7 +52,7 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
 
 
 def is_step(frame: FrameType, event: str) -> bool:
-    """Whether an interrupt is to come at this event of a trace function."""
+    """Return whether an event of a trace function counts as a step."""
     match event:
         case "call":
             return True

@@ -1,4 +1,4 @@
-"""Programs of their own, which print milestones: for what ends or interrupts a whole interpreter."""
+"""Programs in their own processes that print milestones, for tests that end or interrupt a whole interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Program", "program"]
 
 PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
-#: What every program begins with.
+#: Beginning of programs that import the SDK themselves, or never.
 HEAD_WITHOUT_IMPORTS = '''
 import signal, sys, threading
 
@@ -33,7 +33,7 @@ def threads_left():
     return threading.active_count()
 '''
 
-#: What most of them begin with.
+#: Beginning of most programs.
 HEAD = (
     f"""{HEAD_WITHOUT_IMPORTS}
 import time
@@ -59,7 +59,7 @@ def say_when_waiting():
 
 
 class Program:
-    """A running program, of which every line that it prints is a milestone."""
+    """A running program; each line that it prints is a milestone."""
 
     def __init__(
         self, code: str | Path, *arguments: object, warnings: str = "default", imports: bool = True
@@ -79,12 +79,12 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
-        # A program that hangs is not waited for; its pipes then end.
+        # Kill a program that hangs; this also ends its pipes.
         self._watchdog = threading.Timer(60, self._process.kill)
         self._watchdog.start()
 
     def wait_for(self, milestone: str) -> None:
-        """Read on until it says so."""
+        """Read the output until the program prints the milestone."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.strip() == milestone:
@@ -96,13 +96,13 @@ class Program:
         self._process.send_signal(signal.SIGINT)
 
     def finish(self) -> tuple[int, list[str]]:
-        """Wait for its end; gives its exit code and the rest of its milestones."""
+        """Wait for the end of the program; return its exit code and the rest of its milestones."""
         assert self._process.stdout is not None
         rest = [line.strip() for line in self._process.stdout]
         return self._process.wait(), rest
 
     def errors(self) -> str:
-        """What it has complained of, once it has ended."""
+        """Return the stderr of the program, once it has ended."""
         assert self._process.stderr is not None
         return self._process.stderr.read()
 
@@ -121,7 +121,7 @@ def program(
 ) -> Iterator[Program]:
     """Run a program, or a script, for as long as the block lasts.
 
-    :param imports: whether it begins with those that most need.
+    :param imports: whether to begin with `HEAD`, which imports the SDK, instead of `HEAD_WITHOUT_IMPORTS`.
     """
     running = Program(code, *arguments, warnings=warnings, imports=imports)
     try:

@@ -1,4 +1,4 @@
-"""A server that begins every load and every answer, and ends none: there is always time to interrupt it.
+"""A server that begins every load and every answer, and ends none, so that there is always time to interrupt them.
 
 ::
 
@@ -27,11 +27,11 @@ __all__ = ["QuietServer", "client_of"]
 
 
 class QuietServer:
-    """It lives in the event loop of its client.
+    """A server in the event loop of its client.
 
-    :param confirms: whether it says that it has cancelled what it is told to cancel.
-    :param lets_in: whether it answers those who come.
-    :param fragments: how many pieces of an answer it sends, all at once.
+    :param confirms: whether the server confirms a cancel.
+    :param lets_in: whether the server replies to the authentication of a client.
+    :param fragments: number of fragments of an answer; the server sends them all at once.
     """
 
     address = "quiet"
@@ -46,16 +46,16 @@ class QuietServer:
         self._heard = threading.Condition()
 
     def was_told(self, kind: str) -> bool:
-        """Whether a client has sent such a packet on a channel."""
+        """Return whether a client has sent a packet of this kind on a channel."""
         return any(message.get("message") == {"type": kind} for message in self.messages)
 
     def wait_until_told(self, kind: str) -> bool:
-        """The same, but it may be on its way."""
+        """Wait until a client has sent a packet of this kind on a channel; return whether it came in 20 seconds."""
         with self._heard:
             return self._heard.wait_for(lambda: self.was_told(kind), timeout=20)
 
     def calls(self) -> list[str]:
-        """The names of what was called and opened."""
+        """Return the names of the endpoints that clients have called, and of the channels that they have opened."""
         return [message["endpoint"] for message in self.messages if "endpoint" in message]
 
     @asynccontextmanager
@@ -70,7 +70,7 @@ class QuietServer:
                 yield theirs
                 tasks.cancel_scope.cancel()
         finally:
-            # What was said before goodbye is heard.
+            # Receive also the messages that the client sent before it disconnected.
             with anyio.CancelScope(shield=True):
                 await theirs.aclose()
                 await self._serve(ours)
@@ -111,5 +111,5 @@ def _fragment(text: str) -> dict[str, Any]:
 
 
 def client_of(server: QuietServer, **settings: Any) -> lms.Client:
-    """A client that takes it for an embedded server, which it can be for all that matters."""
+    """Return a client of the server, which has all that the client needs of an embedded server."""
     return lms.Client(server, **settings)  # type: ignore[arg-type]

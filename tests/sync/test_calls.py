@@ -1,4 +1,4 @@
-"""Blocking calls: what they give and raise, in whichever thread, and what they leave behind."""
+"""Blocking calls: results, errors, callbacks, threads and closing."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ KEY = "llama-3.2-1b-instruct"
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """As many threads after a test as before it."""
+    """Check that the test leaves no thread behind."""
     before = set(threading.enumerate())
     yield
-    # trio keeps the threads that it lent for a while.
+    # trio keeps its idle worker threads for a while.
     left = {thread for thread in threading.enumerate() if not thread.name.startswith("Trio thread")}
     assert left <= before
 
 
-# -- what comes back
+# -- results
 
 
 def test_handles_of_one_instance_are_equal_and_hash_alike(client: lms.Client) -> None:
@@ -45,7 +45,7 @@ def test_handles_of_one_instance_are_equal_and_hash_alike(client: lms.Client) ->
     assert repr(llm) == f"LLM(identifier={KEY!r})"
 
 
-def test_a_handle_of_the_core_is_no_handle_here(client: lms.Client) -> None:
+def test_a_blocking_handle_differs_from_its_async_handle(client: lms.Client) -> None:
     llm = client.llm.load_new_instance(KEY)
     assert llm != llm._core
 
@@ -57,7 +57,7 @@ def test_value_types_and_errors_are_the_cores_own() -> None:
     assert lms.EmbeddedServer is lmstudio_async.EmbeddedServer
 
 
-def test_several_texts_give_several_lists(client: lms.Client) -> None:
+def test_embed_and_tokenize_return_a_list_for_each_text(client: lms.Client) -> None:
     model = client.embedding.model("nomic-embed-text-v1.5")
     one, two = model.embed(["a", "b"])
     assert one == pytest.approx(model.embed("a"))
@@ -65,7 +65,7 @@ def test_several_texts_give_several_lists(client: lms.Client) -> None:
     assert [len(tokens) for tokens in model.tokenize(["a", "b"])] == [len(model.tokenize("a"))] * 2
 
 
-# -- what is raised
+# -- errors
 
 
 def test_an_error_is_the_cores_and_shows_one_frame_of_the_bridge_at_most(client: lms.Client) -> None:
@@ -88,17 +88,17 @@ def test_a_wrong_argument_is_named_before_anything_is_sent() -> None:
     assert server.calls() == []
 
 
-def test_a_handle_is_not_an_identifier(client: lms.Client) -> None:
+def test_unload_refuses_a_handle(client: lms.Client) -> None:
     with pytest.raises(lms.LMStudioValueError, match="A handle has an unload"):
         client.llm.unload(client.llm.load_new_instance(KEY))  # type: ignore[arg-type]
 
 
-def test_a_backend_that_does_not_exist_is_named() -> None:
+def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(lms.LMStudioValueError, match="'asyncio' or 'trio', not 'curio'"):
         lms.Client("embedded", backend="curio")  # type: ignore[arg-type]
 
 
-def test_a_server_that_is_not_there_is_unreachable() -> None:
+def test_a_call_without_a_server_raises_unreachable_error() -> None:
     with (
         lms.Client("127.0.0.1:9") as client,
         pytest.raises(lms.LMStudioUnreachableError, match=r"127\.0\.0\.1:9"),
@@ -126,7 +126,7 @@ def test_a_callback_may_use_the_sdk(client: lms.Client) -> None:
     assert seen == [[KEY]]
 
 
-def test_what_a_callback_raises_comes_out_and_cancels_the_load() -> None:
+def test_an_exception_of_a_callback_is_raised_and_cancels_the_load() -> None:
     server = QuietServer()
 
     def on_progress(fraction: float) -> None:
@@ -170,13 +170,13 @@ def test_a_blocking_call_in_an_async_callback_is_an_error_not_a_deadlock(client:
         client.llm.load_new_instance(KEY, on_progress=on_progress)
 
 
-def test_a_model_acts_with_plain_tools_and_tells_callbacks_in_the_callers_thread(client: lms.Client) -> None:
+def test_act_takes_plain_tools_and_runs_callbacks_in_the_callers_thread(client: lms.Client) -> None:
     llm = client.llm.model("tools")
     told: list[tuple[str, int]] = []
 
     def add(a: int, b: int) -> int:
         """Add two numbers."""
-        # A tool has a thread of its own, from where the SDK can be used as well.
+        # A tool runs in a thread of its own, and can use the SDK there as well.
         told.append((llm.get_info().identifier, a + b))
         return a + b
 
@@ -190,7 +190,7 @@ def test_a_model_acts_with_plain_tools_and_tells_callbacks_in_the_callers_thread
     assert told.count(here) == 3
 
 
-def test_a_guard_is_asked_in_the_callers_thread(client: lms.Client) -> None:
+def test_guard_tool_call_runs_in_the_callers_thread(client: lms.Client) -> None:
     here: list[int] = []
 
     def guard(request: lms.ToolCallRequest, round_index: int) -> dict[str, int]:
@@ -209,7 +209,7 @@ def test_a_guard_is_asked_in_the_callers_thread(client: lms.Client) -> None:
     assert steps[-1].result == "20"
 
 
-def test_what_a_callback_raises_while_a_model_acts_comes_out_alone(client: lms.Client) -> None:
+def test_act_raises_the_exception_of_a_callback_unchanged(client: lms.Client) -> None:
     def fail(a: int, b: int) -> int:
         """Add two numbers."""
         raise ArithmeticError(a + b)
@@ -249,14 +249,14 @@ def test_many_threads_share_a_client(client: lms.Client) -> None:
         assert list(pool.map(call_often, range(16))) == [{"shared"}] * 16
 
 
-def test_calls_one_after_the_other_share_a_task(client: lms.Client) -> None:
+def test_successive_calls_share_a_task(client: lms.Client) -> None:
     async def task() -> object:
         return anyio.get_current_task().id
 
     assert len({client._bridge.call(task()) for _ in range(10)}) == 1
 
 
-def test_what_a_call_gave_is_not_kept_until_the_next_one(client: lms.Client) -> None:
+def test_the_result_of_a_call_is_released_before_the_next_call(client: lms.Client) -> None:
     async def give() -> threading.Event:
         return threading.Event()
 
@@ -265,7 +265,7 @@ def test_what_a_call_gave_is_not_kept_until_the_next_one(client: lms.Client) -> 
     assert freed.wait(20)
 
 
-def test_threads_that_call_at_once_have_a_task_each_and_few_are_kept() -> None:
+def test_concurrent_calls_have_a_task_each_and_few_idle_tasks_are_kept() -> None:
     count = MOST_IDLE_WORKERS + 4
     with client_of(QuietServer()) as client:
         together = threading.Barrier(count)
@@ -283,7 +283,7 @@ def test_threads_that_call_at_once_have_a_task_each_and_few_are_kept() -> None:
     assert kept == MOST_IDLE_WORKERS - 1
 
 
-def test_what_an_async_callback_sets_is_not_seen_by_the_next_call(client: lms.Client) -> None:
+def test_a_context_variable_set_by_an_async_callback_is_not_seen_by_the_next_call(client: lms.Client) -> None:
     told: contextvars.ContextVar[str] = contextvars.ContextVar("told", default="nothing")
 
     async def on_progress(fraction: float) -> None:
@@ -297,17 +297,17 @@ def test_what_an_async_callback_sets_is_not_seen_by_the_next_call(client: lms.Cl
     assert client._bridge.call(look()) == "nothing"
 
 
-def test_threads_that_all_come_first_get_one_connection(threads: None) -> None:
+def test_threads_that_make_the_first_call_together_share_a_connection(threads: None) -> None:
     server = QuietServer()
     with client_of(server) as client, ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(lambda _: client.llm.list_loaded()[0], range(16)))) == 1
 
 
-async def test_it_works_inside_a_running_event_loop(client: lms.Client) -> None:
+async def test_a_blocking_call_works_inside_a_running_event_loop(client: lms.Client) -> None:
     assert client.llm.load_new_instance(KEY).respond("hi").content
 
 
-def test_it_works_inside_asyncio_as_in_a_notebook(models: object) -> None:
+def test_a_client_works_inside_asyncio_as_in_a_notebook(models: object) -> None:
     async def cell() -> list[lms.LLM | lms.EmbeddingModel]:
         with lms.Client(lms.EmbeddedServer(str(models), threads=1)) as client:
             return client.list_loaded_models()
@@ -318,7 +318,7 @@ def test_it_works_inside_asyncio_as_in_a_notebook(models: object) -> None:
 # -- timeouts
 
 
-def test_a_silent_server_is_not_waited_for_longer_than_the_timeout() -> None:
+def test_a_call_to_a_silent_server_times_out() -> None:
     server = QuietServer()
     with client_of(server, timeout=0.05) as client:
         with pytest.raises(lms.LMStudioTimeoutError, match=r"0\.05 seconds"):
@@ -344,7 +344,7 @@ def test_the_default_timeout_is_a_minute_and_can_be_set() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "1"])
-def test_a_timeout_that_makes_no_sense_changes_nothing(timeout: float) -> None:
+def test_an_invalid_timeout_is_refused_and_changes_nothing(timeout: float) -> None:
     with pytest.raises(lms.LMStudioValueError, match="timeout"):
         lms.set_sync_api_timeout(timeout)
     with pytest.raises(lms.LMStudioValueError, match="timeout"):
@@ -352,22 +352,22 @@ def test_a_timeout_that_makes_no_sense_changes_nothing(timeout: float) -> None:
     assert lms.get_sync_api_timeout() == 60
 
 
-# -- the end
+# -- closing
 
 
-def test_a_client_needs_no_with_but_a_close(threads: None) -> None:
+def test_a_client_can_be_closed_without_a_with_block(threads: None) -> None:
     client = client_of(QuietServer())
     assert len(client.llm.list_loaded()) == 1
     client.close()
     client.close()
 
 
-def test_a_client_that_was_never_used_has_nothing_to_close(threads: None) -> None:
+def test_a_client_that_was_never_used_leaves_no_thread(threads: None) -> None:
     client_of(QuietServer())
     lms.Client("127.0.0.1:9").close()
 
 
-def test_a_closed_client_says_so() -> None:
+def test_a_closed_client_raises_connection_closed_error() -> None:
     with client_of(QuietServer()) as client:
         llm = client.llm.list_loaded()[0]
     for call in (lambda: client.llm, client.list_loaded_models, llm.get_info, client.__enter__):
@@ -399,7 +399,7 @@ def test_closing_in_one_thread_ends_the_calls_of_the_others() -> None:
     assert server.was_told("cancel")
 
 
-def test_what_the_with_block_raises_comes_out_as_it_is() -> None:
+def test_an_exception_in_the_with_block_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError) as caught, client_of(QuietServer()):
         raise ZeroDivisionError
     assert caught.value.__context__ is None
@@ -424,7 +424,7 @@ def test_a_handle_keeps_its_client_open() -> None:
     llm._bridge.close()
 
 
-def test_a_constructor_that_fails_leaves_nothing_to_warn_of() -> None:
+def test_a_constructor_that_fails_causes_no_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(lms.LMStudioValueError):
@@ -433,7 +433,7 @@ def test_a_constructor_that_fails_leaves_nothing_to_warn_of() -> None:
     assert caught == []
 
 
-def test_where_a_server_is_can_be_asked_without_a_client(threads: None) -> None:
+def test_is_valid_api_host_needs_no_client(threads: None) -> None:
     assert lms.Client.is_valid_api_host("127.0.0.1:9") is False
     with pytest.raises(lms.LMStudioValueError):
         lms.Client.is_valid_api_host("http://")

@@ -1,4 +1,4 @@
-"""Context variables of the calling thread: seen by callbacks and tools, wherever the caller itself runs."""
+"""Context variables of the calling thread: callbacks and tools see them, wherever the caller itself runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 
 def add_in(seen: list[str]) -> Callable[[int, int], int]:
-    """Make a tool that notes the request that it is called for."""
+    """Return a tool that records the `request_id` of its caller."""
 
     def add(a: int, b: int) -> int:
         """Add two numbers."""
@@ -32,7 +32,7 @@ def add_in(seen: list[str]) -> Callable[[int, int], int]:
 
 
 def add_asynchronously_in(seen: list[str]) -> Callable[..., object]:
-    """Make an async tool that does the same."""
+    """Return an async tool that records the `request_id` of its caller."""
 
     async def add(a: int, b: int) -> int:
         """Add two numbers."""
@@ -129,7 +129,7 @@ def test_a_context_is_not_kept_after_its_call(client: lms.Client) -> None:
 
 @pytest.mark.parametrize("program", ["asyncio", "trio"])
 @pytest.mark.parametrize("place", ["the event loop", "a worker thread"])
-def test_a_caller_inside_another_event_loop_is_served_with_its_context(
+def test_a_call_inside_another_event_loop_uses_the_context_of_the_caller(
     client: lms.Client, program: str, place: str
 ) -> None:
     def call() -> list[str]:

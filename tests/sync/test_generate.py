@@ -1,4 +1,4 @@
-"""The generator: what it makes of source text, and that what is committed is what it makes."""
+"""The generator: its output for given source text, and the check that the committed modules are up to date."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INIT = '__all__ = ["AsyncThing"]\n'
 
 
 def twin(source: str) -> str:
-    """The facade's module of a core's module that has one class, without its head."""
+    """Return the facade's module for a core module with one class, without its head."""
     from lmstudio_sync._generator._classes import Writer
 
     module = Module("_things", '__all__ = ["AsyncThing", "AsyncOther"]\n' + textwrap.dedent(source))
@@ -31,22 +31,22 @@ def twin(source: str) -> str:
 
 
 def body(source: str) -> str:
-    """The members of a class, given as source text."""
+    """Return the facade's members for the members of a core class, both as source text."""
     made = twin(
         'class AsyncThing:\n    """A thing."""\n\n' + textwrap.indent(textwrap.dedent(source), "    ")
     )
     return textwrap.dedent(made.partition("    _core: AsyncThing\n\n")[2])
 
 
-# -- that it is current
+# -- committed modules
 
 
-def test_what_is_committed_is_what_it_makes() -> None:
+def test_the_committed_modules_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--check"], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_it_works_without_either_package_and_writes_what_is_missing(tmp_path: Path) -> None:
+def test_the_generator_runs_without_either_package_and_writes_missing_modules(tmp_path: Path) -> None:
     for folder in ("lmstudio_async", "lmstudio_sync/_generator"):
         (tmp_path / folder).mkdir(parents=True)
         for path in (ROOT / folder).glob("*.py"):
@@ -70,7 +70,7 @@ def test_it_works_without_either_package_and_writes_what_is_missing(tmp_path: Pa
     assert not (script.parent / "_orphan.py").exists()
 
 
-def test_the_check_names_what_differs_is_missing_or_an_orphan() -> None:
+def test_the_check_names_differing_missing_and_orphaned_modules() -> None:
     made = {"_a.py": "a", "_b.py": "b", "_c.py": "c"}
     found = {"_a.py": "a", "_b.py": "changed", "_d.py": "d", "_bridge.py": "by hand"}
     assert generator.complaints(made, found) == ["_b.py: differs", "_c.py: missing", "_d.py: an orphan"]
@@ -87,7 +87,7 @@ def test_a_rule_that_matches_nothing_is_an_error() -> None:
         generator.generate(sources)
 
 
-# -- what it makes of methods
+# -- methods and classes
 
 
 def test_a_coroutine_becomes_one_call_over_the_bridge() -> None:
@@ -116,7 +116,7 @@ def test_a_coroutine_becomes_one_call_over_the_bridge() -> None:
     )
 
 
-def test_what_gives_nothing_returns_nothing() -> None:
+def test_a_coroutine_without_a_result_returns_nothing() -> None:
     assert "    self._bridge.call(self._core.stop())\n" in body(
         'async def stop(self) -> None:\n    """Stop."""\n'
     )
@@ -140,19 +140,19 @@ def test_a_property_and_a_plain_method_need_no_bridge() -> None:
     assert "    return self._core.half(of)\n" in made
 
 
-def test_what_may_be_an_object_of_the_core_becomes_its_twin() -> None:
+def test_a_result_with_objects_of_the_core_is_wrapped_in_their_twins() -> None:
     made = body('async def others(self) -> list[AsyncThing]:\n    """All."""\n')
     assert "def others(self) -> list[Thing]:" in made
     assert "return self._bridge.call(self._core.others(), self._wrap)" in made
 
 
-def test_a_coroutine_that_gives_itself_gives_the_twin() -> None:
+def test_a_coroutine_that_returns_self_returns_the_twin() -> None:
     assert body('async def start(self) -> Self:\n    """Begin."""\n').endswith(
         "    self._bridge.call(self._core.start(), undo=self._core._abandon)\n    return self\n"
     )
 
 
-def test_letting_go_is_no_error_after_the_client_was_closed() -> None:
+def test_aclose_becomes_a_close_that_may_follow_the_end_of_the_client() -> None:
     made = body('async def aclose(self) -> None:\n    """Let go."""\n')
     assert made.startswith("def close(self) -> None:")
     assert "self._bridge.finish(self._core.aclose())" in made
@@ -163,7 +163,7 @@ def test_callbacks_are_called_over_the_bridge() -> None:
     assert 'self._core.ask(on_word=self._bridge.callback("on_word", on_word))' in made
 
 
-def test_overloads_are_kept_with_what_type_checkers_must_ignore() -> None:
+def test_overloads_are_kept_with_their_type_ignore_comments() -> None:
     made = body(
         '''
         @overload
@@ -181,7 +181,7 @@ def test_overloads_are_kept_with_what_type_checkers_must_ignore() -> None:
     assert "@overload\ndef ask(self, text: list[str]) -> list[int]: ...\n" in made
 
 
-def test_what_python_calls_is_translated() -> None:
+def test_special_methods_become_their_blocking_counterparts() -> None:
     made = body(
         """
         async def __aenter__(self) -> Self: ...
@@ -234,7 +234,7 @@ def test_classes_keep_their_bases_and_type_variables() -> None:
     assert "return self._bridge.call(self._core.value())" in made
 
 
-def test_what_only_type_checkers_import_in_the_core_only_they_import_here() -> None:
+def test_an_import_for_type_checkers_stays_one() -> None:
     made = twin(
         '''
         from typing import TYPE_CHECKING
@@ -267,7 +267,7 @@ def test_what_only_type_checkers_import_in_the_core_only_they_import_here() -> N
         "def __len__(self) -> int: ...\n",
     ],
 )
-def test_what_no_rule_covers_is_an_error(source: str) -> None:
+def test_a_member_that_no_rule_covers_is_an_error(source: str) -> None:
     with pytest.raises(GenerateError):
         body(source)
 
@@ -320,7 +320,7 @@ def test_example_keeps_its_lines_and_loses_its_awaits() -> None:
         ("await x.aclose()", "x.close()"),
     ],
 )
-def test_code_loses_what_is_async(text: str, made: str) -> None:
+def test_example_code_loses_async_and_await(text: str, made: str) -> None:
     assert blocking(text) == made
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, wherever it comes: the server stops, the exception comes at once, and a second one does not wait."""
+"""Ctrl-C in a blocking call: it cancels the work on the server, and a second one does not wait for the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.sync.programs import program
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
 
-#: Whoever waits for the end of one of the core's limits is still waiting when `Program` has had enough.
+#: Make the limits of the core so long that `Program` kills a program that waits for the end of one.
 ENDLESS = """
 from lmstudio_async import _connection, _operations, _session
 from lmstudio_sync import _bridge
@@ -101,7 +101,7 @@ def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
 
 
 @BACKENDS
-def test_ctrl_c_while_connecting_comes_out(backend: str) -> None:
+def test_ctrl_c_while_connecting_raises_keyboard_interrupt(backend: str) -> None:
     code = """
         server = QuietServer(lets_in=False)
         threading.Thread(target=lambda: server.is_dialled.wait() and say("dialled"), daemon=True).start()
@@ -118,12 +118,12 @@ def test_ctrl_c_while_connecting_comes_out(backend: str) -> None:
         assert running.finish() == (0, []), running.errors()
 
 
-def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
+def test_ctrl_c_while_looking_for_a_server_raises_keyboard_interrupt() -> None:
     code = """
         import socket
         from lmstudio_async._transport import _discovery
 
-        # Somebody listens at LM Studio's port and never answers.
+        # A server listens at LM Studio's port and never responds.
         silent = socket.create_server(("127.0.0.1", 0))
         _discovery.DEFAULT_API_PORTS = (silent.getsockname()[1],)
         _discovery._GREETING_LIMIT_SECONDS = 3600.0
@@ -146,7 +146,7 @@ def test_ctrl_c_while_looking_for_a_server_comes_out() -> None:
         assert running.finish() == (0, []), running.errors()
 
 
-def test_ctrl_c_while_its_thread_is_being_started_leaves_no_thread() -> None:
+def test_ctrl_c_while_a_client_starts_its_thread_leaves_no_thread() -> None:
     code = """
         import anyio
         from lmstudio_sync import _loop
@@ -194,7 +194,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_server(backend: str) -> None:
         assert "KeyboardInterrupt" in running.errors()
 
 
-def test_whatever_is_injected_into_a_waiting_thread_cancels_its_call() -> None:
+def test_an_exception_injected_into_a_waiting_thread_cancels_its_call() -> None:
     code = """
         import ctypes
 

@@ -13,17 +13,17 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
-#: Every step of a piece of code is interrupted once; then another thread must still be answered.
+#: Interrupt every step of a piece of code once; after each, a call in another thread must still return.
 HEAD = """
 from concurrent.futures import ThreadPoolExecutor
 from tests.sync.interruption import is_interrupted
 
-# It is there before anything is interrupted, and has nothing to do with what is.
+# Start the thread before anything is interrupted; it runs no interrupted code.
 other_thread = ThreadPoolExecutor(1)
 other_thread.submit(int).result()
 
 def answer(function):
-    '''Give what a call in another thread gives, or the name of the error that it raises.'''
+    '''Return the result of a call in another thread, or the name of the error that it raises.'''
     def call():
         try:
             return function()
@@ -32,8 +32,8 @@ def answer(function):
     return other_thread.submit(call).result()
 
 def interrupt_each_step(function, make, check):
-    '''Call the function with something new, interrupted one step later each time; check what is left of it.'''
-    # Once to its end. Nothing is left to import then: an interrupt may leave Python's own import locked.
+    '''Call the function with a new object each time, interrupt it one step later each time, and check the object.'''
+    # Run to the end once, so that all imports are done: an interrupt may leave Python's own import locked.
     made = make()
     is_interrupted(0, lambda: function(made))
     check(made)
@@ -70,7 +70,7 @@ def survives(code: str, *arguments: object) -> None:
         assert running.finish() == (0, ["survived True"]), running.errors()
 
 
-def test_a_closed_client_says_so_after_an_interrupt_at_any_step() -> None:
+def test_a_closed_client_raises_closed_error_after_an_interrupt_at_any_step() -> None:
     survives("""
         interrupt_each_step(lambda client: client.llm, closed_client, check_closed)
     """)
@@ -91,7 +91,7 @@ def test_a_client_is_open_or_closed_after_an_interrupt_at_any_step_of_opening(ba
 
 
 @BACKENDS
-def test_a_client_answers_after_an_interrupt_at_any_step_of_a_call(backend: str) -> None:
+def test_a_client_works_or_is_closed_after_an_interrupt_at_any_step_of_a_call(backend: str) -> None:
     survives(
         """
         interrupt_each_step(lambda client: client.llm.list_loaded(), open_client, check_open_or_closed)
@@ -114,7 +114,7 @@ def test_a_client_is_closed_after_an_interrupt_at_any_step_of_closing(backend: s
     )
 
 
-def test_the_default_client_is_there_after_an_interrupt_at_any_step_of_making_it() -> None:
+def test_the_default_client_works_after_an_interrupt_at_any_step_of_making_it() -> None:
     survives("""
         from lmstudio_sync import _default_client
 
@@ -160,14 +160,14 @@ def test_the_timeout_can_be_set_after_an_interrupt_at_any_step_of_setting_it() -
 
 
 @BACKENDS
-def test_a_storm_of_interrupts_hangs_no_client(backend: str) -> None:
+def test_many_interrupts_in_a_row_block_no_client(backend: str) -> None:
     survives(
         """
         class Strike(BaseException):
             pass
 
         def strike(number, frame):
-            # In these frames it would end the program.
+            # An exception in these frames would end the program.
             if frame.f_code not in (hammer.__code__, strike.__code__):
                 raise Strike
 
@@ -185,7 +185,7 @@ def test_a_storm_of_interrupts_hangs_no_client(backend: str) -> None:
                     pass
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-        # Nothing is left to import then: an interrupt may leave Python's own import locked.
+        # Do all imports now: an interrupt may leave Python's own import locked.
         open_client().close()
         signal.signal(signal.SIGALRM, strike)
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a shell, a debugger and another process make of clients, handles and values."""
+"""Reprs, pickles and copies of clients, handles and values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("nothing_loaded")
 KEY = "llama-3.2-1b-instruct"
 
 
-def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
+def test_reprs_name_the_class_and_the_state(client: lms.Client) -> None:
     where = f"(api_host={client.api_host!r})"
     assert repr(client) == f"Client{where}"
     for namespace, name in [
@@ -40,7 +40,7 @@ def test_what_a_shell_shows_says_what_it_is(client: lms.Client) -> None:
     assert repr(answer) == "PredictionStream('failed')"
 
 
-def test_what_works_by_a_connection_stays_in_its_process_and_values_may_leave_it(client: lms.Client) -> None:
+def test_values_can_be_pickled_and_objects_with_a_connection_cannot(client: lms.Client) -> None:
     llm = client.llm.load_new_instance(KEY)
     for each in (client, client.llm, llm, llm.respond_stream("Hi"), client.list_downloaded_models()[0]):
         for copied in (pickle.dumps, copy.deepcopy):

@@ -1,4 +1,4 @@
-"""Whole interpreters: what is open when they end, when they are forked, and what an import costs."""
+"""Whole interpreters: clients that are open at their end or at a fork, and the cost of an import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 @pytest.fixture(scope="module")
 def address(models: Path) -> Iterator[str]:
-    """Where a server listens that outlives the programs."""
+    """The address of a server that outlives the programs."""
     with served(EmbeddedServer(models, threads=1)) as place:
         yield place
 
@@ -54,7 +54,7 @@ def test_a_client_imports_nothing_of_the_extras() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_it_ends_with_a_load_in_flight_and_says_what_was_not_closed(backend: str) -> None:
+def test_an_interpreter_ends_during_a_load_and_warns_of_the_open_client(backend: str) -> None:
     code = """
         server = QuietServer()
         client = client_of(server, backend=sys.argv[1])
@@ -85,7 +85,7 @@ def test_a_load_in_flight_at_the_end_is_cancelled_on_the_server() -> None:
         assert running.finish() == (0, ["cancelled"]), running.errors()
 
 
-def test_it_ends_while_other_threads_are_in_calls() -> None:
+def test_an_interpreter_ends_while_other_threads_are_in_calls() -> None:
     code = """
         server = QuietServer()
         client = client_of(server)
@@ -94,7 +94,7 @@ def test_it_ends_while_other_threads_are_in_calls() -> None:
             try:
                 client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
             except lms.LMStudioConnectionClosedError:
-                # Without a word: an interpreter whose daemon threads still write when it ends may abort.
+                # Print nothing: an interpreter whose daemon threads still write when it ends may abort.
                 pass
         threading.Thread(target=load, daemon=True).start()
         begun.wait()
@@ -105,11 +105,11 @@ def test_it_ends_while_other_threads_are_in_calls() -> None:
         assert running.finish()[0] == 0, running.errors()
 
 
-def test_where_warnings_are_errors_each_client_left_open_is_closed_all_the_same() -> None:
+def test_open_clients_are_closed_at_exit_even_if_warnings_are_errors() -> None:
     code = """
         import atexit
 
-        # What is registered first runs last.
+        # The hook that is registered first runs last.
         atexit.register(lambda: say(threads_left()))
         from tests.sync.quiet_server import QuietServer, client_of
 
@@ -123,7 +123,7 @@ def test_where_warnings_are_errors_each_client_left_open_is_closed_all_the_same(
         assert "was not closed" in running.errors()
 
 
-def test_the_default_client_is_closed_without_a_word(address: str) -> None:
+def test_the_default_client_is_closed_at_exit_without_a_warning(address: str) -> None:
     code = """
         lms.configure_default_client(sys.argv[1])
         say(lms.llm("llama-3.2-1b-instruct").respond("hi").content)
@@ -133,7 +133,7 @@ def test_the_default_client_is_closed_without_a_word(address: str) -> None:
         assert running.errors() == ""
 
 
-def test_an_exit_hook_may_use_what_is_open(address: str) -> None:
+def test_an_exit_hook_may_use_an_open_client(address: str) -> None:
     code = """
         import atexit
 
@@ -178,7 +178,7 @@ def test_an_exit_hook_that_comes_too_late_gets_a_new_client_or_a_clear_error(add
             except lms.LMStudioRuntimeError as error:
                 say("too late" if "about to end" in str(error) else error)
 
-        # Before ours, so that it runs after ours.
+        # Register this hook before that of the SDK, so that it runs after that.
         atexit.register(too_late)
         import lmstudio_sync as lms
         lms.configure_default_client(sys.argv[1])
@@ -186,7 +186,7 @@ def test_an_exit_hook_that_comes_too_late_gets_a_new_client_or_a_clear_error(add
     """
     with program(code, address, imports=False) as running:
         status, (word,) = running.finish()
-        # Some Pythons start no thread any more then.
+        # Some versions of Python start no thread any more at this point.
         assert (status, word) in ((0, "open"), (0, "too late")), running.errors()
 
 
@@ -194,7 +194,7 @@ def test_an_exit_hook_that_comes_too_late_gets_a_new_client_or_a_clear_error(add
 
 
 @needs_fork
-def test_a_forked_process_is_told_to_make_a_client_of_its_own(address: str) -> None:
+def test_a_client_raises_an_error_in_a_forked_process_and_a_new_client_works(address: str) -> None:
     code = """
         import os, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
@@ -280,7 +280,7 @@ class TestDefaultClient:
         assert lms.get_default_client() is not first
         assert lms.list_loaded_models() == []
 
-    def test_one_that_could_not_connect_is_not_kept(
+    def test_a_client_that_could_not_connect_is_not_kept(
         self, monkeypatch: pytest.MonkeyPatch, address: str
     ) -> None:
         monkeypatch.delenv("LMSTUDIO_HOST")
@@ -298,7 +298,7 @@ class TestDefaultClient:
         with pytest.raises(lms.LMStudioClientError, match="made already"):
             lms.get_default_client(address)
 
-    def test_settings_that_make_no_sense_are_refused_at_once(self) -> None:
+    def test_invalid_settings_are_refused_at_once(self) -> None:
         with pytest.raises(lms.LMStudioValueError):
             lms.configure_default_client("http://")
         with pytest.raises(lms.LMStudioValueError):

@@ -1,4 +1,4 @@
-"""Both packages are the same in every public name, parameter, default and docstring, but for what waiting adds."""
+"""Both packages have the same public names, parameters, defaults and docstrings, apart from ``async`` and ``await``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import lmstudio_async
 import lmstudio_sync
 
-#: What only a module-level default client, or a background thread, needs.
+#: Names that only a module-level default client, or a background thread, needs.
 ONLY_HERE = {
     "close_default_client",
     "configure_default_client",
@@ -45,14 +45,14 @@ TWINS = [name for name in names(lmstudio_async) if name.startswith("Async")]
 
 
 def here(name: str) -> str:
-    """What a name of the core's is called here."""
+    """Return the name in the facade for a name of the core."""
     return SPECIAL.get(name, name.removeprefix("Async"))
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """The methods and properties of a class's own, without those that no user calls by name.
+    """Yield the methods and properties that a class defines itself, without those that no user calls by name.
 
-    An async constructor has no twin either: a plain one may block.
+    An async constructor is left out too: it has no twin, because a plain constructor may block.
     """
     for name, member in vars(cls).items():
         if isinstance(member, classmethod) and "Self" in str(member.__func__.__annotations__["return"]):
@@ -62,7 +62,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def function(member: Any) -> Callable[..., Any]:
-    """The plain function behind a method or a property."""
+    """Return the plain function behind a method or a property."""
     if isinstance(member, property):
         assert member.fget is not None
         return member.fget
@@ -71,7 +71,7 @@ def function(member: Any) -> Callable[..., Any]:
 
 
 def words(text: str | None) -> list[str]:
-    """A docstring without what tells the two worlds apart, and however its lines are cut."""
+    """Return the words of a docstring, without those in which the two packages differ."""
     text = " ".join((text or "").split())
     text = re.sub(r"\b(a cancellation|cancellation of the task|an interrupt)\b", "", text)
     text = re.sub(r"\b(async|await|awaited|task|thread|wait for|waited for)\b", "", text)
@@ -85,11 +85,11 @@ def parameters(member: Any) -> list[tuple[str, Any, Any, str]]:
     ]
 
 
-def test_every_name_of_the_core_is_here_and_nothing_else() -> None:
+def test_the_facade_has_the_names_of_the_core_and_only_its_own_beside_them() -> None:
     assert {*map(here, names(lmstudio_async)), *ONLY_HERE} == set(names(lmstudio_sync))
 
 
-def test_what_has_no_twin_is_the_same_object() -> None:
+def test_a_name_without_a_twin_is_the_same_object() -> None:
     for name in set(names(lmstudio_async)) - set(TWINS):
         assert getattr(lmstudio_sync, name) is getattr(lmstudio_async, name)
 
@@ -126,7 +126,7 @@ def test_a_twin_has_the_same_docstrings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_no_docstring_of_a_twin_speaks_of_async(name: str) -> None:
+def test_no_docstring_of_a_twin_mentions_async_code(name: str) -> None:
     facade = getattr(lmstudio_sync, here(name))
     for text in (facade.__doc__, *(member.__doc__ for _, member in members(facade))):
         assert not re.search(
@@ -154,7 +154,7 @@ def test_a_client_has_a_timeout_of_a_minute_and_a_backend() -> None:
 @pytest.mark.parametrize(
     ("function_name", "namespace"), [("llm", "LlmNamespace"), ("embedding_model", "EmbeddingNamespace")]
 )
-def test_the_convenience_functions_take_all_that_model_takes(function_name: str, namespace: str) -> None:
+def test_the_convenience_functions_have_the_parameters_of_model(function_name: str, namespace: str) -> None:
     made = inspect.signature(getattr(lmstudio_sync, function_name)).parameters
     method = dict(inspect.signature(getattr(lmstudio_sync, namespace).model).parameters)
     del method["self"]

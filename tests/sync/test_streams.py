@@ -1,4 +1,4 @@
-"""Streams: iterable, enterable, and stopped on the server however they are left."""
+"""Streams: iteration, ``with`` blocks, and cancelling on the server however a stream is left."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.usefixtures("nothing_loaded")
 
 KEY = "llama-3.2-1b-instruct"
 
-#: For an answer that goes on for seconds: it ends with the context, of which the usual one is full in a blink.
+#: A long context, so that an endless answer goes on for seconds: it ends when the context is full.
 ROOM: lms.LlmLoadModelConfigDict = {"context_length": 65536}
 
 
-def test_a_load_can_be_watched_and_gives_the_handle(client: lms.Client) -> None:
+def test_a_load_stream_yields_progress_and_returns_the_handle(client: lms.Client) -> None:
     with client.llm.load_new_instance_stream(KEY, "watched") as loading:
         phases = [progress.phase for progress in loading]
         llm = loading.wait_for_result()
@@ -29,13 +29,13 @@ def test_a_load_can_be_watched_and_gives_the_handle(client: lms.Client) -> None:
     assert client.llm.list_loaded() == [llm]
 
 
-def test_a_load_need_not_be_entered_if_it_is_watched_to_its_end(client: lms.Client) -> None:
+def test_a_load_stream_can_be_iterated_to_its_end_without_a_with_block(client: lms.Client) -> None:
     fractions = [progress.fraction for progress in client.llm.model_stream(KEY)]
     assert fractions == sorted(fractions)
     assert len(client.llm.list_loaded()) == 1
 
 
-def test_an_answer_comes_in_pieces(client: lms.Client) -> None:
+def test_a_prediction_stream_yields_fragments(client: lms.Client) -> None:
     llm = client.llm.model(KEY)
     with llm.respond_stream("hi") as answer:
         pieces = [fragment.content for fragment in answer]
@@ -50,7 +50,7 @@ def test_a_stream_can_be_started_and_waited_for(client: lms.Client) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has a process stand still")
-def test_leaving_half_way_unloads_again_what_was_loading(
+def test_leaving_a_load_stream_half_way_cancels_the_load(
     client: lms.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold_loads(monkeypatch)
@@ -63,7 +63,7 @@ def test_leaving_half_way_unloads_again_what_was_loading(
     assert client.llm.list_loaded() == []
 
 
-def test_leaving_an_endless_answer_stops_it(client: lms.Client) -> None:
+def test_leaving_an_endless_prediction_stream_cancels_it(client: lms.Client) -> None:
     llm = client.llm.model("talker", config=ROOM)
     with llm.respond_stream("hi") as answer:
         assert next(answer).content
@@ -71,14 +71,14 @@ def test_leaving_an_endless_answer_stops_it(client: lms.Client) -> None:
         answer.result()
 
 
-def test_cancel_keeps_what_was_said_so_far(client: lms.Client) -> None:
+def test_cancel_keeps_the_text_so_far(client: lms.Client) -> None:
     with client.llm.model("talker", config=ROOM).respond_stream("hi") as answer:
         next(answer)
         answer.cancel()
         assert answer.wait_for_result().stats.stop_reason == "userStopped"
 
 
-def test_break_stops_the_work_at_once() -> None:
+def test_break_in_a_with_block_cancels_the_load() -> None:
     server = QuietServer()
     with client_of(server) as client:
         with client.llm.load_new_instance_stream("qwen3-4b") as loading:
@@ -87,7 +87,7 @@ def test_break_stops_the_work_at_once() -> None:
         assert server.was_told("cancel")
 
 
-def test_an_exception_in_the_body_stops_the_work_at_once() -> None:
+def test_an_exception_in_a_with_block_cancels_the_load() -> None:
     server = QuietServer()
     with client_of(server) as client:
         with pytest.raises(ZeroDivisionError), client.llm.load_new_instance_stream("qwen3-4b") as loading:
@@ -104,7 +104,7 @@ def test_dropping_a_stream_that_was_not_entered_stops_it_and_warns() -> None:
         assert server.wait_until_told("cancel")
 
 
-def test_what_comes_together_is_fetched_in_one_trip() -> None:
+def test_fragments_that_come_together_are_fetched_in_one_bridge_call() -> None:
     server = QuietServer(fragments=5000)
     with client_of(server) as client:
         llm = client.llm.list_loaded()[0]
@@ -124,14 +124,14 @@ def test_what_comes_together_is_fetched_in_one_trip() -> None:
     assert trips < 50
 
 
-def test_what_was_not_iterated_over_is_gone_after_the_result(client: lms.Client) -> None:
+def test_a_stream_yields_nothing_more_after_wait_for_result(client: lms.Client) -> None:
     stream = client.llm.model(KEY).respond_stream("hi")
     next(stream)
     stream.wait_for_result()
     assert list(stream) == []
 
 
-def test_callbacks_of_a_stream_run_where_it_is_iterated_over(client: lms.Client) -> None:
+def test_callbacks_of_a_stream_run_during_its_iteration(client: lms.Client) -> None:
     seen: list[str] = []
     stream = client.llm.model(KEY).respond_stream(
         "hi", on_prediction_fragment=lambda fragment: seen.append(fragment.content)
@@ -140,7 +140,7 @@ def test_callbacks_of_a_stream_run_where_it_is_iterated_over(client: lms.Client)
     assert "".join(seen) == stream.content
 
 
-def test_a_stream_can_be_let_go_after_its_client() -> None:
+def test_a_stream_can_be_closed_after_its_client() -> None:
     with client_of(QuietServer()) as client:
         loading = client.llm.load_new_instance_stream("qwen3-4b").start()
     loading.close()

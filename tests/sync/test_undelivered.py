@@ -1,4 +1,4 @@
-"""An interrupt between the end of a call and its return: what reaches nobody is undone."""
+"""An interrupt between the end of a call and its return: a result that does not reach the caller is undone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.sync.interruption import is_interrupted
 from tests.sync.programs import program
 from tests.sync.quiet_server import QuietServer, client_of
 
-#: An interrupt that comes first of all keeps the coroutine from ever being run.
+#: An interrupt at the first step keeps the coroutine from ever being run.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
 
 
 class Load:
-    """As much of an operation as the bridge needs."""
+    """An operation with only the members that the bridge needs."""
 
     def __init__(self, take_back: Callable[[], Any] = anyio.lowlevel.checkpoint) -> None:
         self.is_handed_over = False
@@ -31,7 +31,7 @@ class Load:
         self._undo = take_back
 
     async def hand_over(self) -> str:
-        """Come to the end; the consumer has the result."""
+        """End, and deliver the result to the consumer."""
         await anyio.lowlevel.checkpoint()
         delivered = deliveries.get()
         assert delivered is not None
@@ -45,12 +45,12 @@ class Load:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_result_that_an_interrupt_keeps_from_its_receiver_is_taken_back(backend: str) -> None:
+def test_a_result_that_an_interrupt_keeps_from_the_caller_is_taken_back(backend: str) -> None:
     taken_back = 0
     with client_of(QuietServer(), backend=backend) as client:
         client.llm.list_loaded()
         bridge = client._bridge
-        # More than there are; how many there are varies, because a call need not always wait.
+        # More steps than there are: their number varies, because a call does not always have to wait.
         for step in range(1, 200):
             load = Load()
             received: list[str] = []
@@ -69,7 +69,7 @@ def test_a_result_that_an_interrupt_keeps_from_its_receiver_is_taken_back(backen
     assert taken_back
 
 
-def test_what_cannot_be_taken_back_does_not_hide_the_interrupt() -> None:
+def test_an_error_in_taking_back_does_not_hide_the_interrupt() -> None:
     async def fail() -> None:
         raise lms.LMStudioServerError("gone")
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_taken_back_does_not_hide_the_interrupt() -> None:
     assert (first.times_taken_back, second.times_taken_back) == (1, 1)
 
 
-def test_taking_back_is_not_waited_for_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taking_back_takes_no_longer_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bridge, "UNDO_SECONDS", 0)
     load = Load(anyio.sleep_forever)
     with client_of(QuietServer()) as client:
@@ -152,7 +152,7 @@ STREAMS = [
     [next, lambda stream: stream.start(), lambda stream: stream.__enter__()],
     ids=["next", "start", "enter"],
 )
-def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_begin(
+def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_start(
     make: Callable[[lms.Client], Any], use: Callable[[Any], object]
 ) -> None:
     step, done = 0, False
@@ -167,7 +167,7 @@ def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_begin(
     assert step > 10
 
 
-def test_a_load_that_an_interrupt_keeps_from_its_receiver_is_unloaded(
+def test_a_load_that_an_interrupt_keeps_from_the_caller_is_unloaded(
     client: lms.Client,
 ) -> None:
     step = 0
