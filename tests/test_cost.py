@@ -1,6 +1,6 @@
-"""What the client costs, as far as that can be told without a clock: counts, and one ratio within this very process.
+"""Costs of the client that can be measured without a clock: counts, and one ratio within this process.
 
-`benchmarks/` has the real figures. This catches blunders only, on any machine and however busy it is.
+`benchmarks/` has the real figures. These tests catch only blunders, but on any machine, however busy it is.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def fast_server() -> Iterator[str]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the client reads from its sockets, writes to them, and waits for news of an operation."""
+    """Counts of the client's reads from its sockets, writes to them, and waits for changes of an operation."""
     counts: Counter[str] = Counter()
 
     def count(cls: type[Any], name: str, what: str) -> None:
@@ -80,7 +80,7 @@ async def fragments_of(llm: AsyncLLM, order: str) -> int:
 
 
 @pytest.mark.parametrize("package", ["lmstudio_async", "lmstudio_sync"])
-def test_importing_it_imports_little(package: str) -> None:
+def test_importing_a_package_imports_few_modules(package: str) -> None:
     code = f"""
 import json, sys
 before = set(sys.modules)
@@ -121,7 +121,7 @@ with lmstudio_sync.Client(host) as client:
 
 
 def after(package: str, script: str, host: str) -> tuple[set[str], int]:
-    """Which modules a whole script has loaded, and how many attrs classes of ours it has made."""
+    """Run a script; return the modules that it has loaded, and the number of attrs classes of ours that it has made."""
     code = f"""
 import asyncio, gc, json, sys, {package}
 host = sys.argv[1]
@@ -138,7 +138,7 @@ print(json.dumps([list(sys.modules), len(made)]))
 
 
 @pytest.mark.parametrize(("package", "modules"), [("lmstudio_async", 36), ("lmstudio_sync", 48)])
-def test_listing_what_is_loaded_makes_no_classes(package: str, modules: int, fast_server: str) -> None:
+def test_listing_loaded_models_makes_no_attrs_classes(package: str, modules: int, fast_server: str) -> None:
     loaded, made = after(package, LISTS[package], fast_server)
     assert made == 0
     assert "cattrs" not in loaded
@@ -148,7 +148,9 @@ def test_listing_what_is_loaded_makes_no_classes(package: str, modules: int, fas
 
 
 @pytest.mark.parametrize(("package", "modules"), [("lmstudio_async", 55), ("lmstudio_sync", 68)])
-def test_a_plain_answer_needs_neither_configs_nor_tools(package: str, modules: int, fast_server: str) -> None:
+def test_a_plain_prediction_imports_neither_configs_nor_tools(
+    package: str, modules: int, fast_server: str
+) -> None:
     loaded, made = after(package, ANSWERS[package], fast_server)
     assert made <= 60
     rare = {
@@ -166,13 +168,13 @@ def test_a_plain_answer_needs_neither_configs_nor_tools(package: str, modules: i
     assert len({each for each in loaded if each.startswith("lmstudio_")}) <= modules
 
 
-async def test_what_came_together_costs_one_wake_up(fast_server: str, counted: Counter[str]) -> None:
+async def test_packets_of_one_chunk_wake_a_consumer_once(fast_server: str, counted: Counter[str]) -> None:
     with anyio.fail_after(30):
         async with AsyncClient(fast_server) as client:
             llm = await client.llm.model("tiny")
             counted.clear()
             assert await fragments_of(llm, f"n={FRAGMENTS} mode=burst") == FRAGMENTS
-    # A burst is a few hundred kilobytes; how the network cuts those is its own affair.
+    # A burst is a few hundred kilobytes, and the network may split it into any number of chunks.
     assert counted["reads"] < FRAGMENTS / 20
     assert counted["waits"] <= counted["reads"] + 2
 
@@ -200,7 +202,7 @@ async def test_an_open_channel_takes_a_few_kilobytes(both: tuple[AsyncClient, Sc
             await server.next_message()
 
     with anyio.fail_after(60):
-        # The first ones fill caches that are no channel's.
+        # The first channels fill caches that all channels share.
         await open_some(5)
         tracemalloc.start()
         try:
@@ -214,12 +216,12 @@ async def test_an_open_channel_takes_a_few_kilobytes(both: tuple[AsyncClient, Sc
             for _ in streams:
                 await server.close(await server.next_message())
         await until(lambda: all(stream._feed.done for stream in streams))
-    # The official client takes ten.
+    # The official client takes ten KiB a channel.
     assert size / 50 < 5 * KIB
 
 
-async def test_a_fragment_costs_a_fraction_of_what_it_costs_with_plain_httpx_ws(fast_server: str) -> None:
-    """Twofold slack: the target is 0.12, and the median of ours is 0.1."""
+async def test_a_fragment_costs_a_fraction_of_one_with_plain_httpx_ws(fast_server: str) -> None:
+    """Allow twice the target of 0.12; the median of ours is 0.1."""
 
     async def plain() -> None:
         socket: httpx_ws.AsyncWebSocketSession
@@ -246,7 +248,7 @@ async def test_a_fragment_costs_a_fraction_of_what_it_costs_with_plain_httpx_ws(
 
 
 async def processor_time(work: Callable[[], Awaitable[None]]) -> float:
-    """Of this process alone: what others do on this machine does not count."""
+    """Return the processor time of this process alone, because other processes on this machine must not count."""
     began = time.process_time()
     await work()
     return time.process_time() - began
@@ -260,13 +262,13 @@ async def processor_time(work: Callable[[], Awaitable[None]]) -> float:
         (LIST_DOWNLOADED_MODELS.result, [MODEL, MODEL | {"deviceIdentifier": "d", "brandNew": [None]}]),
     ],
 )
-def test_what_servers_send_is_read_the_short_way(
+def test_packets_of_servers_are_read_the_short_way(
     kind: Any, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_ways: list[Any] = []
     monkeypatch.setattr(_struct, "_read_what_fits", lambda *args: long_ways.append(args))
     assert _struct.read(kind, value)
     assert not long_ways
-    # The short way is not up to this one: the check would notice.
+    # This packet needs the long way, which shows that the check works.
     _struct.read(PREDICT.to_client, {"type": "promptProcessingProgress", "progress": "half"})
     assert len(long_ways) == 1

@@ -1,4 +1,4 @@
-"""Errors as values: what they carry survives being copied, sent to another process, and wrapped by a library."""
+"""Errors as values: their attributes survive copying, pickling, and wrapping by a library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
 def carrying(kind: type[lms.LMStudioError]) -> lms.LMStudioError:
-    """An error with something in each of its attributes."""
+    """Return an error with a value in each of its attributes."""
     if issubclass(kind, lms.LMStudioServerError):
         data = {"code": "generic.pathNotFound", "availablePathsSample": ["qwen3-4b"]}
         error: lms.LMStudioError = kind("half-way", {"title": "Not found", "displayData": data})
@@ -32,9 +32,9 @@ def carried(error: Any) -> dict[str, Any]:
 
 
 class TaskError(Exception):
-    """The error that a library raises in one process for an error of another: all but its class comes from the cause.
+    """An error that a library such as Ray raises in one process for an error of another: it reads attributes of the cause.
 
-    It is an instance of the cause's class too, whose ``__init__`` never ran. Ray does this.
+    It is an instance of the cause's class too, but the ``__init__`` of that class never ran.
     """
 
     def __init__(self, cause: BaseException) -> None:
@@ -69,5 +69,5 @@ def test_a_copy_of_an_error_keeps_its_attributes(kind: type[lms.LMStudioError], 
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_a_new_error_carries_no_answer(kind: type[lms.LMStudioError]) -> None:
+def test_a_new_error_has_empty_content(kind: type[lms.LMStudioError]) -> None:
     assert kind("no news").content == ""

@@ -40,7 +40,7 @@ def host(models: Path) -> Iterator[str]:
 
 @pytest.fixture
 def cell() -> Iterator[Cell]:
-    """Runs a cell of a notebook: each is a task of its own, in one event loop that stands still in between."""
+    """A function that runs a cell of a notebook: a task of its own, in one event loop that pauses between the cells."""
 
     def run(awaitable: Awaitable[Any]) -> Any:
         async def awaited() -> Any:
@@ -65,7 +65,7 @@ async def first_words(llm: AsyncLLM) -> str | None:
 
 
 @pytest.mark.filterwarnings("ignore:.*dropped half-way:ResourceWarning")
-def test_a_client_lives_from_cell_to_cell_of_a_notebook(host: str, cell: Cell) -> None:
+def test_a_client_works_across_the_cells_of_a_notebook(host: str, cell: Cell) -> None:
     client = cell(AsyncClient.open(host))
     llm = cell(client.llm.load_new_instance("talker", config={"context_length": 65536}))
     assert cell(first_words(llm))
@@ -82,13 +82,13 @@ def test_a_client_lives_from_cell_to_cell_of_a_notebook(host: str, cell: Cell) -
     cell(client.aclose())
 
 
-def test_a_client_of_a_notebook_opens_itself(host: str, cell: Cell) -> None:
+def test_a_client_in_a_notebook_opens_itself_at_first_use(host: str, cell: Cell) -> None:
     client = AsyncClient(host)
     assert cell(client.llm.list_loaded()) == []
     cell(client.aclose())
 
 
-def test_a_server_lives_from_cell_to_cell_of_a_notebook(models: Path, cell: Cell) -> None:
+def test_a_server_works_across_the_cells_of_a_notebook(models: Path, cell: Cell) -> None:
     server = EmbeddedServer(models, threads=1)
     client = AsyncClient(server)
     llm = cell(client.llm.model("qwen3-4b"))
@@ -98,7 +98,7 @@ def test_a_server_lives_from_cell_to_cell_of_a_notebook(models: Path, cell: Cell
     assert not server.is_running
 
 
-def test_the_interactive_interpreter_of_asyncio_has_a_client(host: str) -> None:
+def test_a_client_works_in_the_interactive_interpreter_of_asyncio(host: str) -> None:
     statements = """
 import lmstudio_async as lms
 client = await lms.AsyncClient.open()
@@ -143,19 +143,17 @@ def test_a_client_that_is_made_outside_of_any_loop_is_opened_by_the_first_one(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_client_in_a_second_loop_says_to_make_one_in_each(host: str, backend: str) -> None:
+def test_a_client_raises_an_error_in_a_second_loop(host: str, backend: str) -> None:
     client = AsyncClient(host)
     anyio.run(use, client, backend=backend)
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
         anyio.run(use, client, backend=backend)
-    # Its connections ended with the first loop: the second one may close it.
+    # The connections ended with the first loop, so the second loop may close the client.
     anyio.run(client.aclose, backend=backend)
 
 
 @pytest.mark.parametrize(("first", "second"), [("asyncio", "trio"), ("trio", "asyncio")])
-def test_a_client_in_a_loop_of_another_library_says_to_make_one_in_each(
-    host: str, first: str, second: str
-) -> None:
+def test_a_client_raises_an_error_in_a_loop_of_another_library(host: str, first: str, second: str) -> None:
     client = AsyncClient(host)
     anyio.run(use, client, backend=first)
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
@@ -163,7 +161,7 @@ def test_a_client_in_a_loop_of_another_library_says_to_make_one_in_each(
     anyio.run(client.aclose, backend=second)
 
 
-def test_a_client_whose_first_loop_is_only_paused_says_to_make_one_in_each(host: str, cell: Cell) -> None:
+def test_a_client_raises_an_error_in_a_second_loop_while_the_first_is_paused(host: str, cell: Cell) -> None:
     client = AsyncClient(host)
     cell(use(client))
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
@@ -172,7 +170,7 @@ def test_a_client_whose_first_loop_is_only_paused_says_to_make_one_in_each(host:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_client_with_a_server_of_its_own_in_a_second_loop_says_to_make_one_in_each(
+def test_a_client_with_a_server_of_its_own_raises_an_error_in_a_second_loop(
     models: Path, backend: str
 ) -> None:
     client = AsyncClient(EmbeddedServer(models, threads=1))
@@ -214,11 +212,10 @@ def join_worker_threads() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_forgotten_server_ends_with_its_loop_and_is_warned_of(models: Path, backend: str) -> None:
+def test_a_forgotten_server_ends_with_its_loop_and_causes_a_warning(models: Path, backend: str) -> None:
     server, line = EmbeddedServer(models, threads=1), line_here()
     anyio.run(start_and_use, server, backend=backend)
     assert not server.is_running
-    join_worker_threads()
-    with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - and nothing holds it any more
+    with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - the collection causes the warning
         del server
         gc.collect()

@@ -1,7 +1,7 @@
-"""The first use of a client in an event loop: nothing is imported, read or looked up there.
+"""The first use of a client in an event loop: it imports, reads and looks up nothing there.
 
-Each step is the first thing that a program of its own does. blockbuster watches for blocking calls, on asyncio only, and
-a finder of modules for imports.
+Each step is the first action of a program of its own. blockbuster finds blocking calls, on asyncio only, and a module
+finder finds imports.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def address(models: Path) -> Iterator[str]:
 
 
 def waits_of_the_loop(backend: str, steps: str, where: str) -> dict[str, list[str]]:
-    """Run a program that takes these steps; give the imports and the blocking calls in its event loop."""
+    """Run a program that takes these steps; return the imports and the blocking calls in its event loop."""
     program = subprocess.run(
         [sys.executable, "-m", "tests.first_use", backend, steps, where],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -1,6 +1,6 @@
-"""Known faults of the official package: 22 of them, and for each a test which shows that we do not have it.
+"""Known faults of the official package, and for each of the 22 a test which shows that this package does not have it.
 
-The tests are named by the numbers. Where a test elsewhere shows it, it is in the table, which is checked.
+The tests have the number of the fault in their names. Tests in other files are in `ELSEWHERE`, which is checked.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, list_nothing,
 Both = tuple[AsyncClient, ScriptedServer]
 
 FAULTS = {
-    1: "what is cancelled or left goes on on the server",
+    1: "an operation that is cancelled or left goes on on the server",
     2: "a lost connection is lost for good",
-    3: "a message of a newer kind ends the connection",
-    4: "an endpoint that the server does not know is waited for",
-    5: "the default client throws its token away",
+    3: "a message of an unknown type ends the connection",
+    4: "a call to an endpoint that the server does not know waits for ever",
+    5: "the default client does not send its token",
     6: "the documented environment variable for the token is not read",
     7: "tools run at once although the limit forbids it",
-    8: "it runs on asyncio only",
+    8: "the client runs on asyncio only",
     9: "a handle silently drives another instance that took its identifier",
     10: "the TTL can be set and never read",
-    11: "the convenience functions tell no progress of a load",
+    11: "the convenience functions report no progress of a load",
     12: "a misspelt setting is ignored",
-    13: "False ticks a checkbox",
+    13: "False switches a setting on",
     14: "any setting of the GPU overwrites the user's split",
     15: "one odd value of a newer server breaks whole features",
     16: "a channel that closes early has no error of its own",
-    17: "a client that is dropped stays for ever, and one that is closed raises errors of others",
+    17: "a client that is dropped stays for ever, and a closed one raises errors of other libraries",
     18: "a client needs `with`, and a default client that failed stays broken",
     19: "the client connects five times before it is used",
     20: "the two packages are one text, written twice",
-    21: "a schema refers to what is not sent with it",
+    21: "a schema refers to definitions that are not sent with it",
     22: "half of the tests need LM Studio",
 }
 
@@ -127,7 +127,7 @@ async def raise_in_the_loop(llm: AsyncLLM) -> None:
 
 
 @pytest.mark.parametrize("leave", [break_out, leave_the_block, run_out_of_time, raise_in_the_loop])
-async def test_1_whoever_leaves_an_answer_stops_it_on_the_server(
+async def test_1_leaving_a_prediction_cancels_it_on_the_server(
     both: Both, leave: Callable[[AsyncLLM], Coroutine[Any, Any, None]]
 ) -> None:
     client, server = both
@@ -141,7 +141,7 @@ async def test_1_whoever_leaves_an_answer_stops_it_on_the_server(
             await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
 
 
-async def test_1_an_answer_that_was_left_says_so_in_an_error_of_ours(both: Both) -> None:
+async def test_1_the_result_of_a_prediction_that_was_left_raises_cancelled_error(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     stream = llm.respond_stream("Hi")
@@ -152,12 +152,12 @@ async def test_1_an_answer_that_was_left_says_so_in_an_error_of_ours(both: Both)
         await server.next_message()
         await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
 
-    # The official one raises the loop's own GeneratorExit, which no `except Exception` catches.
+    # The official client raises the loop's own GeneratorExit, which no `except Exception` catches.
     with pytest.raises(LMStudioCancelledError):
         stream.result()
 
 
-async def test_3_a_message_of_a_newer_kind_ends_nothing(both: Both) -> None:
+async def test_3_a_message_of_an_unknown_type_does_not_end_the_connection(both: Both) -> None:
     client, server = both
     await list_nothing(client, server)
     await server.say(type="keepAliveAck")
@@ -168,7 +168,7 @@ async def test_3_a_message_of_a_newer_kind_ends_nothing(both: Both) -> None:
     assert server.connections == 1
 
 
-async def test_4_an_endpoint_that_the_server_does_not_know_is_an_error_at_once(tmp_path: Path) -> None:
+async def test_4_a_call_to_an_unknown_endpoint_raises_an_error_at_once(tmp_path: Path) -> None:
     async with AsyncClient(EmbeddedServer(tmp_path)) as client:
         with anyio.fail_after(10), pytest.raises(LMStudioServerError, match="brewCoffee"):
             await client.call("system", "brewCoffee")
@@ -177,7 +177,7 @@ async def test_4_an_endpoint_that_the_server_does_not_know_is_an_error_at_once(t
 
 @pytest.fixture
 def new_default_client() -> Iterator[None]:
-    """The default client is to be made anew."""
+    """Let the default client be created anew."""
     lmstudio_sync.close_default_client()
     yield
     lmstudio_sync.close_default_client()
@@ -197,7 +197,7 @@ def test_5_the_default_client_uses_the_token_that_it_was_given(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_8_it_runs_on_trio_as_on_asyncio(tmp_path: Path, backend: str) -> None:
+def test_8_a_client_runs_on_trio_as_on_asyncio(tmp_path: Path, backend: str) -> None:
     async def main() -> list[Any]:
         async with AsyncClient(EmbeddedServer(tmp_path)) as client:
             return list(await client.list_downloaded_models())
@@ -234,7 +234,7 @@ async def test_13_false_switches_a_setting_off(both: Both) -> None:
         assert field["value"]["value"] is not False
 
 
-async def test_15_models_of_the_future_break_no_list(both: Both) -> None:
+async def test_15_models_of_unknown_types_do_not_break_a_list(both: Both) -> None:
     client, server = both
     answers: list[Any] = []
 
@@ -255,7 +255,7 @@ async def test_15_models_of_the_future_break_no_list(both: Both) -> None:
     assert [model.info.format for model in answers[0] if model.model_key == "odd-format"] == ["pte"]
 
 
-async def test_15_a_setting_of_the_future_breaks_no_answer(both: Both) -> None:
+async def test_15_an_unknown_setting_does_not_break_a_prediction(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     stream = llm.respond_stream("Hi")
@@ -278,7 +278,7 @@ async def test_15_a_setting_of_the_future_breaks_no_answer(both: Both) -> None:
     assert (result.content, result.stats.stop_reason) == ("Hello", "boredom")
 
 
-async def test_16_an_answer_that_the_server_ends_without_a_result_is_its_own_error(both: Both) -> None:
+async def test_16_a_prediction_that_ends_without_a_result_raises_channel_closed_error(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     async with anyio.create_task_group() as tasks:
@@ -305,7 +305,7 @@ def test_18_a_default_client_of_a_wrong_host_can_be_closed_and_made_anew(tmp_pat
         assert lmstudio_sync.list_loaded_models() == []
 
 
-async def test_21_what_a_schema_refers_to_is_sent_with_it(both: Both) -> None:
+async def test_21_the_definitions_that_a_schema_refers_to_are_sent_with_it(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     stream = llm.respond_stream("Hi", response_format=Shelf)
@@ -321,11 +321,11 @@ async def test_21_what_a_schema_refers_to_is_sent_with_it(both: Both) -> None:
     assert schema["properties"]["books"]["items"] == {"$ref": "#/$defs/Book"}
     assert schema["$defs"].keys() == {"Book", "Author"}
     assert schema["properties"]["color"]["enum"] == ["red", "green"]
-    # And what comes back is the enum, not its value.
+    # The parsed result has the enum member, not its value.
     assert stream.result().parsed.color.name == "GREEN"
 
 
 async def test_22_a_server_for_tests_comes_with_the_package(tmp_path: Path) -> None:
-    # It is what most tests here run on; those of the official package pass on it as well (tox -e official).
+    # Most tests here use this server, and the tests of the official package pass on it as well (tox -e official).
     async with EmbeddedServer(tmp_path) as server, AsyncClient(server) as client:
         assert await client.llm.list_loaded() == []

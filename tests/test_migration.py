@@ -1,6 +1,6 @@
-"""Whoever comes from the official package finds every name again, or a line in the README that says what to do.
+"""Names of the official package: each exists here too, or has a line in the README that says what to do.
 
-`official_names.json` has its names; `tox -e official` compares that with the package.
+`official_names.json` has these names; `tox -e official` compares the file with the package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECTION = (
     .read_text(encoding="utf-8")
     .split("\n## Coming from the official package\n")[1]
 )
-#: What the README says is not here: ``Name``, ``member`` of whatever class, ``Name.member`` or parameter.
+#: Names that are not here, as the README writes them: ``Name``, ``member`` of any class, ``Name.member`` or parameter.
 GONE = {
     name
     for row in SECTION.split("\n| not here |")[1].split("\n\n")[0].splitlines()[2:]
@@ -34,7 +34,7 @@ GONE = {
 
 
 def counterpart(name: str) -> Any:
-    """What has the same name here; the namespaces, which have none in the official package, go by their kind."""
+    """Return the object with the same name here; for a session of the official package, the namespace of its kind."""
     session = re.fullmatch(r"_(Sync|Async)Session(\w+)", name)
     if session:
         name = session[1].removeprefix("Sync") + session[2] + "Namespace"
@@ -43,7 +43,7 @@ def counterpart(name: str) -> Any:
 
 
 def gone(name: str) -> Iterator[tuple[str, ...]]:
-    """What is not here of this name, each in the ways in which the README may call it."""
+    """Yield the parts of this name that are not here, each in the ways in which the README may write it."""
     owner, _, member = name.partition(".")
     found = counterpart(owner)
     if found is None:
@@ -63,11 +63,11 @@ def gone(name: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_here_or_the_readme_says_what_to_do(name: str) -> None:
+def test_a_name_is_here_or_the_readme_has_a_line_about_it(name: str) -> None:
     assert [ways for ways in gone(name) if not GONE.intersection(ways)] == []
 
 
-def test_the_readme_takes_leave_of_nothing_that_is_here() -> None:
+def test_the_readme_lists_no_existing_name_as_missing() -> None:
     ways = {way for name in NAMES for each in gone(name) for way in each}
     assert GONE - {"lmstudio.plugin"} <= ways
 

@@ -1,4 +1,4 @@
-"""Numbers of other libraries, such as numpy's, wherever a number is asked for."""
+"""Numbers of other libraries, such as numpy's, as values of all parameters that are numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Both = tuple[AsyncClient, ScriptedServer]
 
 
 class Whole:
-    """A whole number as numpy has them: no ``int``, but as good as one."""
+    """A whole number as numpy has them: no ``int``, but with an ``__index__``."""
 
     def __init__(self, value: int) -> None:
         self._value = value
@@ -44,7 +44,7 @@ class Whole:
 
 
 class Duration(Whole):
-    """A value that numpy counts among the whole numbers, although it is none."""
+    """A value that is registered as `numbers.Integral`, as numpy does with durations, although it is no number."""
 
     __index__: Any = None
 
@@ -55,7 +55,7 @@ HALF = Fraction(1, 2)
 
 
 async def heard(both: Both, send: Callable[[AsyncClient], Awaitable[object]]) -> dict[str, Any]:
-    """Let the client send something, and give what the server hears."""
+    """Let the client send a request, and return the message that the server receives."""
     client, server = both
 
     async def run() -> None:
@@ -152,7 +152,7 @@ def test_the_embedded_server_takes_numbers_of_other_libraries() -> None:
 
 
 @pytest.mark.parametrize("value", [True, Duration(60), "60", 1j])
-async def test_what_is_no_number_is_refused_everywhere(both: Both, value: Any) -> None:
+async def test_a_value_that_is_no_number_is_refused_everywhere(both: Both, value: Any) -> None:
     client, _ = both
     for refused in (
         lambda: AsyncClient(timeout=value),
@@ -167,7 +167,7 @@ async def test_what_is_no_number_is_refused_everywhere(both: Both, value: Any) -
             refused()
 
 
-def test_a_tools_result_is_the_json_that_python_makes_of_it() -> None:
+def test_a_tool_result_is_encoded_as_by_json_dumps() -> None:
     given = {1: "tea", 2.5: "cake", False: 1, None: 2, "sets": [1], float("inf"): 0}
     assert result_text(given) == json.dumps(given)
     assert result_text({Whole(3): [Whole(4), HALF]}) == '{"3": [4, 0.5]}'

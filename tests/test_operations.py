@@ -1,4 +1,4 @@
-"""Operations without a server: the feed is told what a server would say, in whatever order it likes."""
+"""`LoadFeed` without a server: the tests feed it the packets of a server, in any order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def phases(feed: LoadFeed) -> list[tuple[str, float]]:
     return [(progress.phase, progress.fraction) for progress in feed.items]
 
 
-def test_a_load_tells_its_phases_in_order(feed: LoadFeed) -> None:
+def test_a_load_reports_its_phases_in_order(feed: LoadFeed) -> None:
     for packet in (Resolved(info=MODEL), Progress(progress=0.5), Success(info=INSTANCE)):
         feed.feed(packet)
 
@@ -45,7 +45,7 @@ def test_a_load_tells_its_phases_in_order(feed: LoadFeed) -> None:
     assert feed.succeeded
 
 
-def test_unseen_progress_conflates_to_the_latest_value(feed: LoadFeed) -> None:
+def test_unread_progress_is_conflated_to_the_latest_value(feed: LoadFeed) -> None:
     for fraction in (0.1, 0.2, 0.3):
         feed.feed(Progress(progress=fraction))
 
@@ -64,7 +64,7 @@ def test_progress_never_goes_back_and_reaches_one_only_with_the_instance(
     assert phases(feed) == [("loading", 0.5)]
 
 
-def test_an_eviction_says_which_instance_makes_room(feed: LoadFeed) -> None:
+def test_an_eviction_names_the_instance_that_is_unloaded(feed: LoadFeed) -> None:
     feed.feed(UnloadingOtherJITModel(info=INSTANCE))
     feed.feed(StartLoading(identifier="other", info=MODEL))
     feed.feed(LoadProgressPacket(progress=0.2))
@@ -79,39 +79,39 @@ def test_a_model_that_is_loaded_already_is_loaded_at_once(feed: LoadFeed) -> Non
     assert phases(feed) == [("loaded", 1.0)]
 
 
-def test_an_ambiguous_key_names_what_else_it_could_mean(feed: LoadFeed) -> None:
+def test_progress_of_an_ambiguous_key_names_the_candidates(feed: LoadFeed) -> None:
     feed.feed(Resolved(info=MODEL, ambiguous=["qwen3-4b@q4_k_m", "qwen3-4b@q8_0"]))
 
     assert feed.items[0].ambiguous == ("qwen3-4b@q4_k_m", "qwen3-4b@q8_0")
 
 
-def test_packets_newer_than_this_sdk_are_ignored(feed: LoadFeed) -> None:
+def test_packets_of_unknown_types_are_ignored(feed: LoadFeed) -> None:
     feed.feed(Unknown(extra={"type": "warmingUp"}))
 
     assert not feed.items
     assert not feed.done
 
 
-def test_a_channel_closed_without_a_result_is_an_error_of_its_own(feed: LoadFeed) -> None:
+def test_a_channel_closed_without_a_result_is_a_channel_closed_error(feed: LoadFeed) -> None:
     feed.end(None)
 
     assert isinstance(feed.error, LMStudioChannelClosedError)
 
 
-def test_a_result_stands_whatever_ends_the_channel_after_it(feed: LoadFeed) -> None:
+def test_a_result_is_kept_if_its_channel_ends_with_an_error(feed: LoadFeed) -> None:
     feed.feed(Success(info=INSTANCE))
     feed.end(LMStudioServerError("too late"))
 
     assert feed.error is None
 
 
-def test_an_instance_without_a_name_is_no_result(feed: LoadFeed) -> None:
+def test_an_instance_without_an_identifier_is_a_protocol_error(feed: LoadFeed) -> None:
     feed.feed(Success(info=ModelInstanceInfo()))
 
     assert isinstance(feed.error, LMStudioProtocolError)
 
 
-async def test_whoever_waits_is_woken_by_news(feed: LoadFeed) -> None:
+async def test_a_packet_sets_the_changed_event(feed: LoadFeed) -> None:
     news = feed.changed = anyio.Event()
     feed.feed(Progress(progress=0.5))
 

@@ -1,4 +1,4 @@
-"""The task that holds a client's task group: how it starts, and each way in which it ends."""
+"""`OwnedTaskGroup`, the task that holds a client's task group: its start, and each way in which it ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_group_is_opened_and_closed_by_different_tasks() -> None:
     other.start_soon(live, "other")
     await anyio.wait_all_tasks_blocked()
     async with anyio.create_task_group() as tasks:
-        # The first one first: no order is owed.
+        # Close the first group first, because the order does not matter.
         tasks.start_soon(one.aclose)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(other.aclose)
@@ -66,7 +66,7 @@ async def test_failed_task_is_logged_and_raised_by_check_and_aclose(caplog: pyte
     tasks.start_soon(live, ended)
     with caplog.at_level(logging.ERROR, logger="lmstudio_async"):
         tasks.start_soon(fail)
-        # A task that fails takes the others with it.
+        # A task that fails cancels the others.
         await ended.wait()
         await anyio.wait_all_tasks_blocked()
 
@@ -108,7 +108,7 @@ async def test_forgotten_group_ends_its_tasks() -> None:
         await ended.wait()
 
 
-async def test_open_that_is_cancelled_leaves_nothing() -> None:
+async def test_cancelled_open_leaves_no_open_group() -> None:
     tasks = group()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -128,7 +128,7 @@ def test_group_of_an_event_loop_that_has_ended_is_closed_from_the_next_one() -> 
     loop = asyncio.new_event_loop()
     tasks = loop.run_until_complete(leave_it_open())
 
-    # The loop is not closed yet, and could go on: the group is told to end, and the caller that it belongs elsewhere.
+    # The loop is not closed yet, and could go on: `aclose` asks the group to end, and raises an error here.
     with pytest.raises(LMStudioRuntimeError, match="event loop"):
         asyncio.run(tasks.aclose())
     with pytest.raises(LMStudioRuntimeError, match="Make a client in each"):
@@ -143,7 +143,7 @@ async def _check(tasks: OwnedTaskGroup) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_interrupt_in_a_task_comes_out_of_the_main_task() -> None:
+async def test_interrupt_in_a_task_is_raised_in_the_main_task() -> None:
     tasks = group()
     await tasks.open()
 

@@ -1,4 +1,4 @@
-"""Hostile or careless texts of a server: printable and bounded wherever a user or a terminal meets them."""
+"""Hostile or careless texts of a server: printable and bounded wherever they are shown to a user or on a terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_fit(text: str, longest: int = 10_000) -> None:
 async def refused(
     both: Both, error: Any, send: Callable[[AsyncClient], Awaitable[object]] | None = None
 ) -> LMStudioServerError:
-    """Let a call be refused with an error object, and give the exception that comes out."""
+    """Let the server reply to a call with an error object, and return the exception that the call raises."""
     client, server = both
     raised: list[LMStudioServerError] = []
 
@@ -76,7 +76,7 @@ async def test_a_servers_error_is_printable_and_bounded(both: Both, text: str) -
     assert error.server_error == wire
 
 
-async def test_a_reason_of_several_lines_keeps_them(both: Both) -> None:
+async def test_an_error_of_several_lines_keeps_its_lines(both: Both) -> None:
     error = await refused(
         both, {"title": "It failed", "cause": "one\r\n\ttwo\n\nthree", "suggestion": "Do\u00a0it."}
     )
@@ -101,7 +101,7 @@ async def test_names_in_an_error_are_printable_and_few(both: Both, data: dict[st
     assert isinstance(error, LMStudioModelNotFoundError)
     assert_fit(str(error))
     names = data.get("availablePathsSample") or data.get("loadedModelsSample") or []
-    # The texts that a program goes on with are not touched.
+    # The original texts stay in `candidates`, because programs use them.
     assert error.candidates == (names if isinstance(names, list) else [])
 
 
@@ -115,7 +115,7 @@ async def test_a_few_names_are_shown_as_they_are(both: Both) -> None:
 
 
 @pytest.mark.parametrize("text", [CLEAR, HUGE])
-async def test_a_refusal_of_the_client_is_printable_and_bounded(text: str) -> None:
+async def test_an_authentication_error_is_printable_and_bounded(text: str) -> None:
     async with ScriptedServer(authentication={"success": False, "error": text}).client() as (client, _):
         with anyio.fail_after(10), pytest.raises(LMStudioAuthenticationError) as caught:
             await client.llm.list_loaded()
@@ -128,7 +128,7 @@ async def test_a_refusal_of_the_client_is_printable_and_bounded(text: str) -> No
 @pytest.mark.parametrize(
     "answer", [{CLEAR: 1}, {"success": CLEAR}, [HUGE], {"success": False, "error": {"a": HUGE}}]
 )
-async def test_an_odd_answer_to_the_credentials_is_shown_printable_and_bounded(answer: Any) -> None:
+async def test_an_odd_reply_to_the_authentication_is_shown_printable_and_bounded(answer: Any) -> None:
     async with ScriptedServer(authentication=answer).client() as (client, _):
         with anyio.fail_after(10), pytest.raises(LMStudioServerError) as caught:
             await client.llm.list_loaded()
@@ -161,7 +161,7 @@ async def test_a_warning_is_printable_and_bounded_as_an_error_and_in_the_log(
 
 
 @pytest.mark.parametrize("text", [CLEAR, HUGE])
-async def test_an_answer_that_cannot_be_read_is_shown_printable_and_bounded(both: Both, text: str) -> None:
+async def test_a_malformed_result_is_shown_printable_and_bounded(both: Both, text: str) -> None:
     client, server = both
 
     async def list_downloaded() -> None:
@@ -176,7 +176,9 @@ async def test_an_answer_that_cannot_be_read_is_shown_printable_and_bounded(both
 
 
 @pytest.mark.parametrize("name", [CLEAR, HUGE])
-async def test_an_answer_that_does_not_fit_is_shown_printable_and_bounded(both: Both, name: str) -> None:
+async def test_a_response_that_does_not_fit_its_format_is_shown_printable_and_bounded(
+    both: Both, name: str
+) -> None:
     async def respond(llm: AsyncLLM) -> Any:
         with pytest.raises(LMStudioStructuredOutputError) as caught:
             await llm.respond("Who?", response_format=Person)
@@ -186,7 +188,7 @@ async def test_an_answer_that_does_not_fit_is_shown_printable_and_bounded(both: 
 
 
 @pytest.mark.parametrize("name", [CLEAR, HUGE])
-async def test_a_tool_that_is_not_there_is_named_printable_and_bounded(both: Both, name: str) -> None:
+async def test_an_unknown_tool_is_named_printable_and_bounded(both: Both, name: str) -> None:
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         return a + b

@@ -1,4 +1,4 @@
-"""What users see: every public name is there, found where they look for it, documented, and cheap to import."""
+"""The public API: every public name exists, names its public module, is documented, and is cheap to import."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ ROOT = Path(__file__).parent.parent
 INSTALLED = Path(lmstudio_async.__file__).parent
 PUBLIC: list[str] = list(getattr(lmstudio_async, "__all__", ()))
 
-#: Where our classes come from; the samples at the end of this file count as ours too.
+#: Packages of our classes; the samples at the end of this file count as ours too.
 OURS = {PACKAGE, "lmstudio_sync", __name__.split(".")[0]}
 
 both_packages = pytest.mark.parametrize(
     "package", [lmstudio_async, lmstudio_sync], ids=lambda each: each.__name__
 )
 
-#: Both packages' names; what they share is checked once.
+#: Names of both packages; a name that they share is checked once.
 NAMES = [(lmstudio_async, name) for name in PUBLIC]
 NAMES += [(lmstudio_sync, name) for name in getattr(lmstudio_sync, "__all__", ()) if name not in PUBLIC]
 every_name = pytest.mark.parametrize(
     ("package", "name"), [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in NAMES]
 )
 
-#: Their import costs more than all of ours.
+#: Modules whose import costs more than that of all of ours.
 HEAVY = ["anyio", "asyncio", "attr", "attrs", "cattrs", "httpx", "httpx_ws", "trio", "xllamacpp"]
 
 
 def own_classes(cls: type) -> list[type]:
-    """Give the class and those of its bases that are ours."""
+    """Return the class and those of its bases that are ours."""
     return [base for base in cls.__mro__ if is_ours(base)]
 
 
@@ -75,13 +75,13 @@ def documented(field: str, docstring: str | None) -> list[str]:
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
-    """Give the names that a caller may pass; a leading underscore means that only this package does."""
+    """Return the names that a caller may pass; a leading underscore means that only this package does."""
     names = [name for name in inspect.signature(function).parameters if not name.startswith("_")]
     return names[1:] if names[:1] in (["self"], ["cls"]) else names
 
 
 def only_we_can_make(cls: type) -> bool:
-    """Tell whether the constructor needs an object that users cannot make or name: handles are given, not made."""
+    """Return whether the constructor needs an object that users cannot make or name, as those of handles do."""
     names = getattr(inspect.getattr_static(cls, "__init__"), "__globals__", {})
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.default is parameter.empty:
@@ -106,7 +106,7 @@ def raised(function: Callable[..., Any]) -> set[str]:
 
 
 def is_documented_error(name: str, documented_names: list[str]) -> bool:
-    """Tell whether an error is documented, itself or as one of its kind."""
+    """Return whether an error is documented, by its own name or by that of a base class."""
     error = getattr(lmstudio_async, name, None)
     kinds = [name] if error is None else [base.__name__ for base in error.__mro__]
     return any(kind in documented_names for kind in kinds)
@@ -115,7 +115,7 @@ def is_documented_error(name: str, documented_names: list[str]) -> bool:
 def undocumented(
     where: str, function: Callable[..., Any], docstring: str | None, *, internal: bool = False
 ) -> Iterator[str]:
-    """Compare what a function takes and raises with what its docstring says."""
+    """Compare the parameters and the errors of a function with its docstring."""
     if not docstring:
         yield f"{where} has no docstring"
         return
@@ -140,7 +140,7 @@ def is_public_error(name: str) -> bool:
 
 
 def undocumented_constructor(name: str, cls: type) -> Iterator[str]:
-    """Compare the constructor with the docstrings of the class and of its bases: a subclass tells only what is new."""
+    """Compare the constructor with the docstrings of the class and of its bases: a subclass documents only its additions."""
     made_by_us = any("__init__" in vars(base) for base in own_classes(cls))
     if not made_by_us or issubclass(cls, enum.Enum) or getattr(cls, "_is_protocol", False):
         return
@@ -153,7 +153,7 @@ def undocumented_constructor(name: str, cls: type) -> Iterator[str]:
 
 
 def complaints(name: str, thing: Any) -> Iterator[str]:
-    """Say what is wrong with the documentation of one public name, and of all that hangs on it."""
+    """Yield the faults in the documentation of one public name and of its members."""
     if not isinstance(thing, type):
         if inspect.isroutine(thing):
             yield from undocumented(name, thing, inspect.getdoc(thing))
@@ -172,7 +172,7 @@ def complaints(name: str, thing: Any) -> Iterator[str]:
 
 
 def in_a_fresh_interpreter(code: str) -> list[str]:
-    """Run code where nothing was imported yet, with the package that these tests test, and give its lines."""
+    """Run code in a new interpreter, with the package under test, and return the words that it prints."""
     environment = os.environ | {"PYTHONPATH": str(INSTALLED.parent)}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -198,7 +198,7 @@ def test_all_is_sorted_and_names_nothing_twice(package: ModuleType) -> None:
 
 
 @both_packages
-def test_all_is_what_type_checkers_see(package: ModuleType) -> None:
+def test_all_matches_the_names_that_type_checkers_see(package: ModuleType) -> None:
     assert package.__file__ is not None
     tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))
@@ -238,13 +238,13 @@ def test_a_name_that_does_not_exist_is_an_attribute_error(package: ModuleType) -
 
 
 @every_name
-def test_a_public_name_says_that_it_is_public(package: ModuleType, name: str) -> None:
+def test_a_public_name_has_a_public_module_and_qualified_name(package: ModuleType, name: str) -> None:
     thing = getattr(package, name)
     if isinstance(thing, type) or inspect.isroutine(thing):
-        # Names that only annotations need are loaded by whoever asks for them.
+        # Names that only annotations need are loaded when the annotations are resolved.
         public = {} if isinstance(thing, type) else {each: getattr(package, each) for each in package.__all__}
         typing.get_type_hints(thing, localns=public)
-        # What has annotations keeps the module where they can be resolved; all else is where users find it.
+        # An object with annotations keeps the module where they can be resolved; all others name the public package.
         assert thing.__annotations__ or thing.__module__ == package.__name__
         assert thing.__qualname__ == name
 
@@ -256,7 +256,7 @@ def test_a_public_name_is_documented(package: ModuleType, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", lmstudio_async.testing.__all__)
-def test_what_users_test_with_is_documented(name: str) -> None:
+def test_a_public_name_of_the_testing_package_is_documented(name: str) -> None:
     assert list(complaints(name, getattr(lmstudio_async.testing, name))) == []
 
 
@@ -286,13 +286,13 @@ def test_an_error_can_be_named_without_importing_anything_heavy(package: ModuleT
 @pytest.mark.skipif(
     "TOX_ENV_NAME" not in os.environ, reason="from a checkout there is nothing installed to test"
 )
-def test_what_tox_tests_is_the_installed_wheel() -> None:
+def test_tox_tests_the_installed_wheel() -> None:
     assert INSTALLED.parent == Path(sysconfig.get_path("purelib"))
     assert in_a_fresh_interpreter(f"import {PACKAGE}; print({PACKAGE}.__file__)") == [lmstudio_async.__file__]
 
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("lmstudio_*/__init__.py")))
-def test_every_package_is_delivered_and_says_that_it_is_typed(package: str) -> None:
+def test_every_package_is_installed_with_its_py_typed(package: str) -> None:
     assert (INSTALLED.parent / package / "py.typed").is_file()
 
 
@@ -308,7 +308,7 @@ class Sample:
     def good(self, *names: str, limit: int) -> None:
         """Do something.
 
-        :param names: of whom.
+        :param names: any names.
         :param limit: how many.
         :raises LMStudioValueError: if the limit makes no sense.
         """
@@ -316,14 +316,14 @@ class Sample:
 
     @property
     def also_good(self) -> int:
-        """What it is."""
+        """The size."""
         return self.size
 
 
 class BadSample(Sample):
-    """A subclass that tells too little.
+    """A subclass with too little documentation.
 
-    :param gone: a parameter of long ago.
+    :param gone: a parameter that was removed.
     """
 
     def __init__(self, size: int, colour: str) -> None:
@@ -358,21 +358,21 @@ class ValueSample:
 
 
 class HandleSample:
-    """A class whose objects users only get."""
+    """A class whose objects users receive and never make."""
 
     def __init__(self, sample: Sample, size: int) -> None:
         self.sample, self.size = sample, size
 
 
-def test_the_check_does_not_ask_for_the_constructor_of_what_users_cannot_make() -> None:
+def test_the_check_ignores_a_constructor_that_users_cannot_call() -> None:
     assert list(complaints("HandleSample", HandleSample)) == []
 
 
-def test_the_check_is_content_with_what_is_documented() -> None:
+def test_the_check_accepts_a_documented_class() -> None:
     assert list(complaints("Sample", Sample)) == []
 
 
-def test_the_check_finds_everything_that_is_not_documented() -> None:
+def test_the_check_finds_each_undocumented_part() -> None:
     assert set(complaints("BadSample", BadSample)) == {
         "BadSample does not document :param colour:",
         "BadSample documents gone, which it does not take",

@@ -15,7 +15,7 @@ from tests.faults.socket_server import SocketServer, serve_well
 
 
 class QtLikeLoop(asyncio.SelectorEventLoop):
-    """An event loop with timers like qasync's: plain `asyncio.Handle` objects, and none for the end of time."""
+    """An event loop with timers like qasync's: plain `asyncio.Handle` objects, and no timer at infinity."""
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -32,7 +32,7 @@ class QtLikeLoop(asyncio.SelectorEventLoop):
         return handle
 
 
-def test_a_connection_holds_in_an_event_loop_with_plain_timer_handles() -> None:
+def test_a_connection_works_in_an_event_loop_with_plain_timer_handles() -> None:
     async def use(api_host: str) -> None:
         async with asyncio.timeout(20), AsyncClient(api_host) as client:
             llm = await client.llm.load_new_instance("qwen3-4b")
@@ -44,7 +44,7 @@ def test_a_connection_holds_in_an_event_loop_with_plain_timer_handles() -> None:
 
     with SocketServer(serve_well) as server, asyncio.Runner(loop_factory=QtLikeLoop) as runner:
         runner.run(use(server.api_host))
-    # A read that fails would show in a second connection only: calls and loads are repeated on it.
+    # Only a second connection would show a failed read, because calls and loads are retried on it.
     assert server.connections == 1
 
 
