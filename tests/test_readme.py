@@ -1,4 +1,4 @@
-"""The examples of the README do what it says: each is run, on real models that have the names in the examples."""
+"""The examples and tables of the README: each example runs, on real models that have the names in the examples."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine that the examples are for: LM Studio's folder has the models, and its server is the embedded one."""
+    """The machine that the examples expect: LM Studio's folder has the models, and its server is the embedded one."""
     monkeypatch.setenv("HOME", str(models.parent.parent))
     monkeypatch.setenv("USERPROFILE", str(models.parent.parent))
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
-    # What an example writes, it writes where it runs.
+    # An example writes its files into the working directory.
     monkeypatch.chdir(tmp_path)
 
 
@@ -66,7 +66,7 @@ async def run_inside_a_client(snippet: str, models: Path) -> None:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_an_example_runs(snippet: str, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if is_blocking(snippet):
-        # In a process of its own, for its default client lives until the end of that.
+        # Run it in a process of its own, because its default client lives until the process ends.
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", snippet],
             check=False,
@@ -90,7 +90,7 @@ def test_there_are_programs_and_snippets() -> None:
     assert len(programs) > 15
 
 
-def test_the_table_of_load_config_keys_has_them_all() -> None:
+def test_the_table_of_load_config_keys_is_complete() -> None:
     table = README.split("| key | what it sets |")[1].split("\n\n")[0]
     named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert named == {field.name for field in attrs.fields(lms.LlmLoadModelConfig)} - {"extra"}
@@ -101,7 +101,7 @@ def test_the_gpu_row_names_its_keys() -> None:
     assert {field.name for field in attrs.fields(lms.GpuSetting)} <= set(re.findall(r"`(\w+)`", row))
 
 
-def test_the_sentence_about_embedding_configs_has_them_all() -> None:
+def test_the_sentence_about_embedding_configs_names_all_keys() -> None:
     sentence = README.split("Embedding models have ")[1].split(". ")[0]
     named = set(re.findall(r"`(\w+)`", sentence))
     assert named == {field.name for field in attrs.fields(lms.EmbeddingLoadModelConfig)} - {"extra"}
@@ -115,7 +115,7 @@ def test_the_tree_of_errors_is_that_of_the_errors_module() -> None:
     assert textwrap.indent("LMStudioError\n" + tree, "    ").rstrip() in errors.__doc__
 
 
-def test_its_prose_is_as_wide_as_the_code() -> None:
+def test_the_prose_is_no_wider_than_the_code() -> None:
     prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
     long = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
     assert long == []

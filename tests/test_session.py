@@ -1,4 +1,4 @@
-"""Connections, calls and operations, with a server that does what no good server does."""
+"""Connections, calls and operations, with a scripted server that also misbehaves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_concurrent_first_uses_share_one_connection(both: Both) -> None:
     assert server.connections == 1
 
 
-async def test_a_refused_authentication_says_why() -> None:
+async def test_a_refused_authentication_raises_the_reason_of_the_server() -> None:
     refusal = {"success": False, "error": "Invalid passkey"}
     async with ScriptedServer(authentication=refusal).client() as (client, _):
         with pytest.raises(LMStudioAuthenticationError, match="Invalid passkey"):
@@ -59,13 +59,13 @@ async def test_a_refused_authentication_says_why() -> None:
 
 
 @pytest.mark.parametrize("answer", [[], 5, {"success": "yes"}, {"hello": "world"}])
-async def test_an_odd_answer_to_the_authentication_is_an_error(answer: Any) -> None:
+async def test_an_odd_reply_to_the_authentication_raises_protocol_error(answer: Any) -> None:
     async with ScriptedServer(authentication=answer).client() as (client, _):
         with pytest.raises(LMStudioProtocolError, match="authentication"):
             await client.llm.list_loaded()
 
 
-async def test_an_authentication_that_never_comes_ends_at_the_deadline(
+async def test_a_missing_reply_to_the_authentication_ends_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.05)
@@ -86,7 +86,7 @@ async def test_a_connection_that_failed_is_tried_again_at_the_next_use() -> None
 # -- losing the connection
 
 
-async def test_a_call_that_does_no_harm_twice_is_repeated_after_a_loss(both: Both) -> None:
+async def test_an_idempotent_call_is_retried_after_a_lost_connection(both: Both) -> None:
     client, server = both
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.list_loaded)
@@ -96,7 +96,7 @@ async def test_a_call_that_does_no_harm_twice_is_repeated_after_a_loss(both: Bot
         await server.answer(await server.next_message(), [])
 
 
-async def test_an_unload_is_not_repeated_after_a_loss(both: Both) -> None:
+async def test_an_unload_is_not_retried_after_a_lost_connection(both: Both) -> None:
     client, server = both
     async with losing(server):
         with pytest.raises(LMStudioConnectionBrokenError):
@@ -129,7 +129,7 @@ async def test_the_next_use_after_a_loss_makes_a_new_connection(both: Both) -> N
     assert server.connections == 2
 
 
-# -- silence
+# -- timeouts
 
 
 async def test_a_call_without_an_answer_ends_at_the_timeout() -> None:
@@ -156,11 +156,11 @@ async def test_a_silent_load_ends_at_the_timeout_and_is_cancelled_on_the_server(
         assert (await server.next_message())["message"] == {"type": "cancel"}
 
 
-async def test_a_load_that_moves_outlives_the_timeout() -> None:
+async def test_a_load_that_reports_progress_outlives_the_timeout() -> None:
     async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
         channel = await server.next_message()
-        # News that a consumer never sees counts too: this goes on for longer than the timeout.
+        # Progress that a consumer never sees counts too: this load takes longer than the timeout.
         for _ in range(3):
             await let_pass(30)
             await server.packet(channel, type="progress", progress=0.0)
@@ -173,7 +173,7 @@ async def test_a_load_that_moves_outlives_the_timeout() -> None:
 HOUR = 3600
 
 
-async def test_a_call_whose_program_stood_still_gets_its_answer() -> None:
+async def test_a_call_returns_its_result_after_the_program_stood_still() -> None:
     async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.list_loaded)
         call = await server.next_message()
@@ -181,7 +181,7 @@ async def test_a_call_whose_program_stood_still_gets_its_answer() -> None:
         await server.answer(call, [])
 
 
-async def test_a_load_whose_program_stood_still_gets_its_instance() -> None:
+async def test_a_load_returns_its_instance_after_the_program_stood_still() -> None:
     async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
         channel = await server.next_message()
@@ -192,7 +192,7 @@ async def test_a_load_whose_program_stood_still_gets_its_instance() -> None:
 
 
 @pytest.mark.parametrize("silence", [60, HOUR], ids=["goes on", "stands still again"])
-async def test_a_call_whose_program_stood_still_ends_at_the_timeout_all_the_same(silence: float) -> None:
+async def test_a_call_still_times_out_after_the_program_stood_still(silence: float) -> None:
     async with ScriptedServer().client(timeout=60) as (client, server), anyio.create_task_group() as tasks:
 
         async def call() -> None:
@@ -208,7 +208,7 @@ async def test_a_call_whose_program_stood_still_ends_at_the_timeout_all_the_same
 # -- odd packets
 
 
-async def test_a_load_sees_its_progress_and_its_end(both: Both) -> None:
+async def test_a_load_reports_its_progress_and_its_end(both: Both) -> None:
     client, server = both
     seen: list[float] = []
     async with anyio.create_task_group() as tasks:
@@ -220,7 +220,7 @@ async def test_a_load_sees_its_progress_and_its_end(both: Both) -> None:
         tasks.start_soon(load)
         channel = await server.next_message()
         await server.packet(channel, type="resolved", info=MODEL)
-        # A value that makes no progress of ours must not end the iteration.
+        # A fraction that goes back is no progress, and must not end the iteration.
         for fraction in (0.5, 0.25, 1.0):
             await server.packet(channel, type="progress", progress=fraction)
             await until(lambda: bool(seen))
@@ -243,7 +243,7 @@ async def test_a_load_closed_without_a_result_is_an_error(both: Both) -> None:
         await server.close(await server.next_message())
 
 
-async def test_a_packet_that_cannot_be_read_is_dropped(both: Both) -> None:
+async def test_a_malformed_packet_is_dropped(both: Both) -> None:
     client, server = both
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.llm.load_new_instance, "qwen3-4b")
@@ -253,7 +253,7 @@ async def test_a_packet_that_cannot_be_read_is_dropped(both: Both) -> None:
         await server.packet(channel, type="success", info=INSTANCE)
 
 
-async def test_what_the_server_does_not_know_is_not_waited_for_again(both: Both) -> None:
+async def test_a_second_request_to_an_unknown_endpoint_fails_at_once(both: Both) -> None:
     client, server = both
 
     async def ask(call: Callable[[], Awaitable[object]]) -> None:
@@ -271,14 +271,14 @@ async def test_what_the_server_does_not_know_is_not_waited_for_again(both: Both)
                 name = (await server.next_message())["endpoint"]
                 text = f"Received {kind} for unknown endpoint, endpoint = {name}"
                 await server.say(type="communicationWarning", warning=text)
-            # A server warns of five faults on a connection; the next one it keeps to itself.
+            # A server sends five warnings on a connection, and none for the faults after that.
             await ask(call)
 
 
-# -- using it wrongly
+# -- wrong use
 
 
-async def test_a_second_consumer_is_told_that_there_is_one(both: Both) -> None:
+async def test_a_second_consumer_raises_runtime_error(both: Both) -> None:
     client, server = both
     load = client.llm.load_new_instance_stream("qwen3-4b")
     async with anyio.create_task_group() as tasks:
@@ -289,7 +289,7 @@ async def test_a_second_consumer_is_told_that_there_is_one(both: Both) -> None:
         await server.packet(channel, type="success", info=INSTANCE)
 
 
-async def test_a_result_before_the_end_is_an_error_that_says_what_to_do(both: Both) -> None:
+async def test_result_before_the_end_raises_an_error_that_names_wait_for_result(both: Both) -> None:
     client, server = both
     async with client.llm.load_new_instance_stream("qwen3-4b") as load:
         with pytest.raises(LMStudioRuntimeError, match="wait_for_result"):
@@ -311,7 +311,7 @@ async def test_a_closed_operation_cannot_be_started(both: Both) -> None:
 
 
 async def listed(both: Both, answer: Any) -> list[AsyncLLM]:
-    """What `list_loaded` makes of an answer."""
+    """Return the handles that `list_loaded` makes of an answer."""
     client, server = both
     found: list[AsyncLLM] = []
     errors: list[LMStudioError] = []
@@ -331,7 +331,7 @@ async def listed(both: Both, answer: Any) -> list[AsyncLLM]:
     return found
 
 
-async def test_a_listed_handle_carries_all_that_the_server_said(both: Both) -> None:
+async def test_a_listed_handle_has_all_fields_that_the_server_sent(both: Both) -> None:
     (llm,) = await listed(both, [INSTANCE | {"brandNew": [1]}])
 
     assert llm.identifier == INSTANCE["identifier"]
@@ -356,12 +356,12 @@ async def test_an_odd_model_does_not_break_a_list(both: Both) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, 5, {}, [INSTANCE, 5], [None], [[]]])
-async def test_a_list_that_is_none_is_an_error(both: Both, answer: Any) -> None:
+async def test_a_result_that_is_no_list_of_objects_is_an_error(both: Both, answer: Any) -> None:
     with pytest.raises(LMStudioProtocolError, match="cannot be read: expected a list of objects"):
         await listed(both, answer)
 
 
-# -- the end
+# -- closing
 
 
 async def test_a_closed_client_raises_connection_closed_error(both: Both) -> None:
@@ -392,7 +392,7 @@ async def test_a_client_can_be_closed_by_another_task_than_the_one_that_entered_
             tasks.start_soon(client.aclose)
 
 
-async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+async def test_an_exception_in_the_block_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError):
         async with ScriptedServer().client() as (client, server):
             await list_nothing(client, server)
@@ -414,7 +414,7 @@ async def test_a_task_that_is_cancelled_with_its_connection_is_cancelled(request
     async with ScriptedServer().client() as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         await server.next_message()
-        # A timeout around all of it may hit the connection's task first.
+        # A timeout around the whole client may cancel the connection's task first.
         client._session("llm")._link.fail(LMStudioConnectionClosedError("The client was closed."))  # type: ignore[union-attr]
         scope.cancel()
 
@@ -439,5 +439,5 @@ async def test_leaving_the_client_by_a_timeout_closes_it() -> None:
     assert (await server.next_message())["message"] == {"type": "cancel"}
     with pytest.raises(LMStudioConnectionBrokenError):
         while True:
-            # Whoever waited and the connection itself may both have said so.
+            # Both the load and the connection may have sent a cancel.
             assert (await server.next_message())["message"] == {"type": "cancel"}

@@ -1,4 +1,4 @@
-"""Getting a model: those who ask for the same at the same time share one load, and none of them owns it."""
+"""`model` in several tasks: calls for the same model at the same time share one load, and none of them owns it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOADED = {"type": "loadSuccess", "info": INSTANCE}
 
 
 class Waiter:
-    """A task that gets a model: what it was told, and what came of it."""
+    """A task that gets a model, with the progress that it receives and with its outcome."""
 
     def __init__(self, client: AsyncClient, **arguments: Any) -> None:
         self.scope = anyio.CancelScope()
@@ -50,7 +50,7 @@ class Waiter:
 
 @asynccontextmanager
 async def loading(both: Both, *waiters: Waiter) -> AsyncIterator[dict[str, Any]]:
-    """They all wait, and the server is half-way: gives the channel."""
+    """Start the waiters, and yield the channel of their load when it is half-way."""
     _, server = both
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -70,7 +70,7 @@ async def finish(server: ScriptedServer, channel: dict[str, Any]) -> None:
 
 
 async def heard_after(both: Both) -> list[dict[str, Any]]:
-    """All that the server still has to hear when the client is closed."""
+    """Close the client, and return the messages that the server still receives."""
     client, server = both
     await client.aclose()
     heard = []
@@ -80,7 +80,7 @@ async def heard_after(both: Both) -> list[dict[str, Any]]:
     return heard
 
 
-async def test_many_who_ask_for_one_model_are_one_load(both: Both) -> None:
+async def test_many_calls_for_one_model_share_one_load(both: Both) -> None:
     client, server = both
     waiters = [Waiter(client) for _ in range(20)]
     async with loading(both, *waiters) as channel:
@@ -92,7 +92,7 @@ async def test_many_who_ask_for_one_model_are_one_load(both: Both) -> None:
     assert await heard_after(both) == []
 
 
-async def test_whoever_comes_late_hears_first_how_far_it_is(both: Both) -> None:
+async def test_a_late_call_first_receives_the_current_progress(both: Both) -> None:
     client, server = both
     early, late = Waiter(client), Waiter(client)
     async with loading(both, early) as channel, anyio.create_task_group() as tasks:
@@ -104,7 +104,7 @@ async def test_whoever_comes_late_hears_first_how_far_it_is(both: Both) -> None:
     assert late.handle == early.handle
 
 
-async def test_a_callback_that_takes_its_time_delays_no_other_and_then_hears_the_latest(both: Both) -> None:
+async def test_a_slow_callback_delays_no_other_call_and_then_receives_the_latest_progress(both: Both) -> None:
     client, server = both
     slow: list[float] = []
     awake = anyio.Event()
@@ -131,7 +131,7 @@ async def test_a_callback_that_takes_its_time_delays_no_other_and_then_hears_the
     assert sleeper.handle == other.handle
 
 
-async def test_those_who_are_cancelled_leave_the_others_theirs(both: Both) -> None:
+async def test_cancelled_calls_leave_the_load_to_the_others(both: Both) -> None:
     client, server = both
     waiters = [Waiter(client) for _ in range(3)]
     async with loading(both, *waiters) as channel:
@@ -144,7 +144,7 @@ async def test_those_who_are_cancelled_leave_the_others_theirs(both: Both) -> No
     assert await heard_after(both) == []
 
 
-async def test_the_last_one_who_is_cancelled_cancels_the_load_and_waits_until_it_has_ended(
+async def test_cancelling_the_last_call_cancels_the_load_and_waits_for_its_end(
     both: Both,
 ) -> None:
     client, server = both
@@ -159,7 +159,7 @@ async def test_the_last_one_who_is_cancelled_cancels_the_load_and_waits_until_it
     assert await heard_after(both) == []
 
 
-async def test_who_asks_while_the_load_is_being_cancelled_gets_another_one(both: Both) -> None:
+async def test_a_call_while_the_load_is_being_cancelled_starts_another_load(both: Both) -> None:
     client, server = both
     first, second = Waiter(client), Waiter(client)
     async with loading(both, first) as channel, anyio.create_task_group() as tasks:
@@ -174,7 +174,7 @@ async def test_who_asks_while_the_load_is_being_cancelled_gets_another_one(both:
     assert second.handle.identifier == "qwen3-4b"
 
 
-async def test_a_callback_that_raises_ends_its_own_wait_only(both: Both) -> None:
+async def test_a_callback_that_raises_ends_its_own_call_only(both: Both) -> None:
     client, server = both
 
     def refuse(fraction: float) -> None:
@@ -198,7 +198,7 @@ async def test_a_callback_that_raises_ends_its_own_wait_only(both: Both) -> None
     assert await heard_after(both) == []
 
 
-async def test_a_failure_reaches_all_and_each_has_an_error_of_its_own(both: Both) -> None:
+async def test_a_failed_load_raises_an_error_of_its_own_in_each_call(both: Both) -> None:
     client, server = both
     waiters = [Waiter(client) for _ in range(3)]
     data = {"code": "generic.pathNotFound", "path": "qwen3-4b", "availablePathsSample": ["phi-4"]}
@@ -216,7 +216,7 @@ async def test_a_failure_reaches_all_and_each_has_an_error_of_its_own(both: Both
     assert len({id(error) for error in errors}) == 3
 
 
-async def test_what_failed_is_tried_anew_by_the_next_one(both: Both) -> None:
+async def test_the_next_call_after_a_failed_load_starts_another_load(both: Both) -> None:
     client, server = both
     first, second = Waiter(client), Waiter(client)
     async with loading(both, first) as channel:
@@ -228,7 +228,7 @@ async def test_what_failed_is_tried_anew_by_the_next_one(both: Both) -> None:
     assert second.handle.identifier == "qwen3-4b"
 
 
-async def test_silence_ends_it_for_all() -> None:
+async def test_the_timeout_of_a_shared_load_ends_every_call() -> None:
     async with ScriptedServer().client(timeout=0.1) as (client, server), anyio.create_task_group() as tasks:
         waiters = [Waiter(client) for _ in range(3)]
         for waiter in waiters:
@@ -241,7 +241,7 @@ async def test_silence_ends_it_for_all() -> None:
     assert [type(waiter.error) for waiter in waiters] == [LMStudioTimeoutError] * 3
 
 
-async def test_closing_the_client_ends_it_for_all(both: Both) -> None:
+async def test_closing_the_client_ends_every_call_of_a_shared_load(both: Both) -> None:
     client, _ = both
     waiters = [Waiter(client) for _ in range(3)]
     async with loading(both, *waiters):
@@ -250,7 +250,7 @@ async def test_closing_the_client_ends_it_for_all(both: Both) -> None:
     assert [type(waiter.error) for waiter in waiters] == [LMStudioConnectionClosedError] * 3
 
 
-async def test_those_who_outlive_the_task_that_had_the_client_are_told(both: Both) -> None:
+async def test_a_call_that_outlives_the_owner_of_the_client_raises_closed_error(both: Both) -> None:
     server = ScriptedServer()
     owner = anyio.CancelScope()
     entered: list[AsyncClient] = []
@@ -278,7 +278,7 @@ async def test_those_who_outlive_the_task_that_had_the_client_are_told(both: Bot
     [{"ttl": 60}, {"config": {"context_length": 512}}, {"device": "desk"}],
     ids=lambda each: next(iter(each)),
 )
-async def test_who_asks_for_something_else_gets_another_load(both: Both, other: dict[str, Any]) -> None:
+async def test_a_call_with_other_arguments_starts_another_load(both: Both, other: dict[str, Any]) -> None:
     client, server = both
     waiters = [Waiter(client), Waiter(client, **other)]
     with anyio.fail_after(10):
@@ -290,7 +290,7 @@ async def test_who_asks_for_something_else_gets_another_load(both: Both, other: 
                 await finish(server, channel)
 
 
-async def test_a_model_of_another_kind_is_another_load(both: Both) -> None:
+async def test_a_call_for_another_kind_of_model_starts_another_load(both: Both) -> None:
     client, server = both
     llm = Waiter(client)
     async with loading(both, llm), anyio.create_task_group() as tasks:
@@ -302,7 +302,7 @@ async def test_a_model_of_another_kind_is_another_load(both: Both) -> None:
     assert isinstance(llm.error, LMStudioConnectionClosedError)
 
 
-async def test_new_instances_and_streams_are_shared_with_nobody(both: Both) -> None:
+async def test_new_instances_and_streams_are_not_shared(both: Both) -> None:
     client, server = both
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -315,7 +315,7 @@ async def test_new_instances_and_streams_are_shared_with_nobody(both: Both) -> N
                 await server.packet(channel, type=kind, info=INSTANCE)
 
 
-async def test_a_load_that_outlives_its_connection_ends_well_for_all(both: Both) -> None:
+async def test_a_shared_load_that_outlives_its_connection_succeeds_for_every_call(both: Both) -> None:
     client, server = both
     waiters = [Waiter(client) for _ in range(3)]
     async with loading(both, *waiters):
@@ -333,7 +333,7 @@ async def test_a_load_that_outlives_its_connection_ends_well_for_all(both: Both)
 
 
 class Threads:
-    """Threads of one blocking client that get the same model, from a server that lives in the client's loop."""
+    """Threads of one blocking client that get the same model, from a server in the client's event loop."""
 
     def __init__(self, backend: Any, then: Callable[[], None]) -> None:
         self.server = ScriptedServer()
@@ -360,7 +360,7 @@ class Threads:
             self.errors.append(error)
 
     def start(self) -> dict[str, Any]:
-        """All of them are half-way: gives the channel."""
+        """Start the threads, and return the channel of their load when it is half-way."""
         for thread in self._threads:
             thread.start()
         channel: dict[str, Any] = self.call(self.server.next_message)
@@ -390,7 +390,7 @@ def test_threads_of_one_blocking_client_share_a_load(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_last_thread_that_leaves_cancels_it(backend: Any) -> None:
+def test_the_last_thread_that_leaves_cancels_the_load(backend: Any) -> None:
     def leave() -> None:
         raise ZeroDivisionError
 

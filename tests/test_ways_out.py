@@ -1,4 +1,4 @@
-"""Ways out of a load and of an answer, with a server that takes its time."""
+"""Loads and predictions that are cancelled, left or dropped half-way, with a server that takes its time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 Both = tuple[AsyncClient, ScriptedServer]
 
 
-# -- ways out
+# -- loads
 
 
-async def test_cancel_waits_for_the_servers_word(both: Both) -> None:
+async def test_cancel_waits_for_the_confirmation_of_the_server(both: Both) -> None:
     client, server = both
     load = client.llm.load_new_instance_stream("qwen3-4b")
     await load
@@ -38,7 +38,7 @@ async def test_cancel_waits_for_the_servers_word(both: Both) -> None:
         load.result()
 
 
-async def test_whoever_watches_a_load_sees_it_end_when_another_task_cancels_it(both: Both) -> None:
+async def test_the_iteration_over_a_load_ends_when_another_task_cancels_it(both: Both) -> None:
     client, server = both
     load = client.llm.load_new_instance_stream("qwen3-4b")
     async with anyio.create_task_group() as tasks:
@@ -56,7 +56,7 @@ async def test_whoever_watches_a_load_sees_it_end_when_another_task_cancels_it(b
 
 @asynccontextmanager
 async def cancelled_while_connecting() -> AsyncIterator[ScriptedServer]:
-    """A load that one task watches and another one has cancelled, and whose client is only now let in."""
+    """Cancel a load that another task iterates over while the client connects, and only then authenticate the client."""
     with anyio.fail_after(10):
         async with ScriptedServer(authentication="never").client() as (client, server):
             load = client.llm.load_new_instance_stream("qwen3-4b")
@@ -76,7 +76,7 @@ async def cancelled_while_connecting() -> AsyncIterator[ScriptedServer]:
                 await load.wait_for_result()
 
 
-async def test_a_load_that_is_cancelled_while_its_connection_is_made_ends_as_soon_as_it_has_begun() -> None:
+async def test_a_load_that_is_cancelled_while_connecting_is_cancelled_on_the_server_once_it_begins() -> None:
     async with cancelled_while_connecting() as server:
         channel = await server.next_message()
         assert (await server.next_message())["message"] == {"type": "cancel"}
@@ -92,7 +92,7 @@ async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
         await server.drop()
 
 
-async def test_cancelling_what_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_a_load_that_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmstudio_async._connection.CONNECT_SECONDS", 0.05)
     with anyio.fail_after(10):
         async with ScriptedServer(authentication="never").client() as (client, server):
@@ -127,7 +127,7 @@ async def test_a_load_that_succeeds_while_it_is_cancelled_is_unloaded_again(both
         load.result()
 
 
-async def test_an_instance_that_is_shared_stays_when_getting_it_is_cancelled(both: Both) -> None:
+async def test_cancelling_model_stream_does_not_unload_the_shared_instance(both: Both) -> None:
     client, server = both
     load = client.llm.model_stream("qwen3-4b")
     await load
@@ -142,7 +142,7 @@ async def test_an_instance_that_is_shared_stays_when_getting_it_is_cancelled(bot
     assert await server.nothing_more()
 
 
-async def test_a_server_that_never_confirms_a_cancel_does_not_hold_anyone(
+async def test_cancel_does_not_wait_for_ever_for_the_confirmation_of_the_server(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmstudio_async._operations.STOP_SECONDS", 0.05)
@@ -182,7 +182,7 @@ async def test_breaking_out_of_the_loop_cancels_the_load(both: Both) -> None:
         assert (await server.next_message())["message"] == {"type": "cancel"}
 
 
-async def test_closing_the_client_cancels_its_loads_and_tells_who_waits(both: Both) -> None:
+async def test_closing_the_client_cancels_its_loads_and_ends_their_calls(both: Both) -> None:
     client, server = both
     async with anyio.create_task_group() as tasks:
 
@@ -197,7 +197,7 @@ async def test_closing_the_client_cancels_its_loads_and_tells_who_waits(both: Bo
     assert (await server.next_message())["message"] == {"type": "cancel"}
 
 
-async def test_what_a_callback_raises_ends_the_load_and_comes_out(both: Both) -> None:
+async def test_an_exception_of_a_callback_cancels_the_load_and_is_raised(both: Both) -> None:
     client, server = both
     async with anyio.create_task_group() as tasks:
 
@@ -215,10 +215,10 @@ async def test_what_a_callback_raises_ends_the_load_and_comes_out(both: Both) ->
         await server.fail(channel, "Load was cancelled")
 
 
-# -- an answer in the making
+# -- predictions
 
 
-async def test_a_cancelled_answer_keeps_what_was_said(both: Both) -> None:
+async def test_a_cancelled_prediction_keeps_its_text(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     async with llm.respond_stream("Hello") as stream:
@@ -235,7 +235,7 @@ async def test_a_cancelled_answer_keeps_what_was_said(both: Both) -> None:
     assert result.stats.stop_reason == "userStopped"
 
 
-async def test_an_answer_that_is_left_has_no_result(both: Both) -> None:
+async def test_a_prediction_that_is_left_has_no_result(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     async with anyio.create_task_group() as tasks:
@@ -253,7 +253,7 @@ async def test_an_answer_that_is_left_has_no_result(both: Both) -> None:
         await server.packet(channel, type="success", stats={"stopReason": "userStopped"})
 
 
-async def test_a_failed_answer_raises_where_it_is_iterated_over(both: Both) -> None:
+async def test_a_failed_prediction_raises_its_error_in_the_iteration(both: Both) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     stream = await llm.respond_stream("Hello")

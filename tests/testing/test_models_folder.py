@@ -1,4 +1,4 @@
-"""Tiny models, as users' tests have them: listed, loaded and answering on the real server."""
+"""Tiny models for the tests of users: the real server lists them, loads them, and generates their answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_model_has_the_key_that_it_was_given(models: ModelsFolder, clien
     ]
 
 
-async def test_a_model_says_its_script_and_then_the_next_one(
+async def test_a_model_generates_its_script_and_then_the_next_one(
     models: ModelsFolder, client: AsyncClient
 ) -> None:
     models.add_llm("qwen3-4b", script="Hello there", then=["Good-bye"])
@@ -56,7 +56,9 @@ async def test_a_model_says_its_script_and_then_the_next_one(
     assert str(await llm.respond(chat)) == "Good-bye"
 
 
-async def test_a_model_thinks_aloud(models: ModelsFolder, client: AsyncClient) -> None:
+async def test_a_thinking_model_generates_reasoning_content(
+    models: ModelsFolder, client: AsyncClient
+) -> None:
     models.add_llm("thinker", script="<think>Hm</think>Yes", chat_template=THINKING)
 
     result = await (await client.llm.model("thinker")).respond("Is it so?")
@@ -75,7 +77,7 @@ async def test_the_pieces_of_a_script_are_the_fragments_of_the_answer(
     assert [fragment for fragment in fragments if fragment] == ["Hel", "lo ", "there"]
 
 
-async def test_random_words_that_are_held_to_a_schema_end_as_soon_as_they_may(
+async def test_random_words_under_a_schema_end_as_soon_as_the_schema_allows(
     models: ModelsFolder, client: AsyncClient
 ) -> None:
     models.add_llm("dice", script=None, endless=True)
@@ -99,7 +101,9 @@ async def test_random_words_that_are_held_to_a_schema_end_as_soon_as_they_may(
     assert len(set(contents)) > 1
 
 
-async def test_a_vector_has_as_many_numbers_as_it_was_told(models: ModelsFolder, client: AsyncClient) -> None:
+async def test_a_vector_has_the_configured_number_of_dimensions(
+    models: ModelsFolder, client: AsyncClient
+) -> None:
     models.add_embedding("embed", dimensions=32)
 
     vector = await (await client.embedding.model("embed")).embed("Hello")
@@ -130,23 +134,25 @@ async def test_a_file_that_is_no_model_is_skipped(
 
 
 @pytest.mark.parametrize("model", ["qwen/qwen3-4b", "../a/b.gguf", "/a/b/c.gguf"])
-def test_what_is_neither_a_key_nor_a_path_is_refused(models: ModelsFolder, model: str) -> None:
+def test_a_name_that_is_neither_a_key_nor_a_path_is_refused(models: ModelsFolder, model: str) -> None:
     with pytest.raises(LMStudioValueError, match="neither a model key"):
         models.add_llm(model)
 
 
-def test_pieces_that_a_model_could_not_tell_apart_are_refused(models: ModelsFolder) -> None:
+def test_equal_pieces_of_a_script_are_refused(models: ModelsFolder) -> None:
     with pytest.raises(LMStudioValueError, match="must all be different"):
         models.add_llm("qwen3-4b", script=["ha", "ha"])
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_served_raises_an_error_if_the_server_cannot_start(tmp_path: Path) -> None:
     in_use = EmbeddedServer(tmp_path)
     with served(in_use), pytest.raises(LMStudioRuntimeError, match="runs already"), served(in_use):
         pass
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_served_names_the_extra_to_install_if_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lmstudio_async.embedded._requirements.find_spec", lambda name: None)
     what_to_install = r'pip install "lmstudio-async\[embedded\]"'
     with pytest.raises(LMStudioRuntimeError, match=what_to_install), served(EmbeddedServer(tmp_path)):

@@ -1,4 +1,4 @@
-"""The fixtures, used as users use them: for programs that know nothing of tests. The conftest has the plugin."""
+"""The fixtures of the plugin, with code under test that does not know of them. The conftest loads the plugin."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ def my_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("my_token")
-def test_a_token_of_the_environment_is_not_shown_to_the_server(lmstudio_host: str) -> None:
+def test_a_token_of_the_environment_is_not_sent_to_the_server(lmstudio_host: str) -> None:
     assert "LM_API_TOKEN" not in os.environ
     assert lmstudio_sync.list_loaded_models() == []
 
 
 @pytest.fixture
 def nothing_is_left() -> Iterator[None]:
-    """Looked at when the fixtures that come after it have ended."""
+    """Check for worker processes after the later fixtures of the test have ended."""
     yield
     assert workers() == set()
 
 
 @needs_proc
-def test_what_was_loaded_ends_with_the_test(
+def test_the_worker_process_of_a_loaded_model_ends_with_the_test(
     nothing_is_left: None, lmstudio_models: ModelsFolder, lmstudio_host: str
 ) -> None:
     lmstudio_models.add_llm("qwen3-4b")

@@ -1,4 +1,4 @@
-"""A model that says and calls what a test tells it to."""
+"""A handle of a model on a scripted server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that says and calls what a test tells it to, and someone who talks to it."""
+"""A call of ``act``, and the texts and tool calls that a scripted server sends in answer to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATS = {"stopReason": "toolCalls", "predictedTokensCount": 3}
 
 
 class Outcome:
-    """What came of a call of ``act``."""
+    """The result or the error of a call of ``act``."""
 
     result: Any = None
     error: BaseException | None = None
@@ -25,13 +25,13 @@ class Outcome:
 
 @asynccontextmanager
 async def acting(llm: AsyncLLM, tools: Sequence[Any], **settings: Any) -> AsyncIterator[Outcome]:
-    """``act`` is under way; what came of it is known when the block is over."""
+    """Run ``act`` during the block; its outcome is complete after the block."""
     outcome = Outcome()
 
     async def act() -> None:
         try:
             outcome.result = await llm.act(settings.pop("chat", "go"), tools, **settings)
-        except Exception as error:  # noqa: BLE001 - what came of it, whatever it is
+        except Exception as error:  # noqa: BLE001 - any error is an outcome
             outcome.error = error
 
     with anyio.fail_after(20):
@@ -41,12 +41,12 @@ async def acting(llm: AsyncLLM, tools: Sequence[Any], **settings: Any) -> AsyncI
 
 
 def call(name: str, number: int | None = None, /, **arguments: Any) -> dict[str, Any]:
-    """A request to call a tool."""
+    """Return a request to call a tool."""
     return {"type": "function", "id": f"c{number or name}", "name": name, "arguments": arguments}
 
 
 async def answer(server: ScriptedServer, *said: str | float | dict[str, Any]) -> dict[str, Any]:
-    """Say texts, tell progress, call tools, in this order; the request that it answers is given."""
+    """Send texts, progress and tool calls, in this order, and return the request that they answer."""
     channel = await server.next_message()
     assert channel["endpoint"] == "predict"
     for each in said:
@@ -62,7 +62,7 @@ async def answer(server: ScriptedServer, *said: str | float | dict[str, Any]) ->
 
 
 async def answer_and_close(server: ScriptedServer, *said: str | float | dict[str, Any]) -> dict[str, Any]:
-    """The same, and that was all."""
+    """Send the same, then the result, and close the channel."""
     channel = await answer(server, *said)
     await server.packet(
         channel,
@@ -77,20 +77,20 @@ async def answer_and_close(server: ScriptedServer, *said: str | float | dict[str
 
 
 def history_of(channel: dict[str, Any]) -> list[dict[str, Any]]:
-    """The messages that a request for an answer carries."""
+    """Return the messages of a prediction request."""
     messages = channel["creationParameter"]["history"]["messages"]
     assert isinstance(messages, list)
     return messages
 
 
 def config_of(channel: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a request for an answer carries."""
+    """Return the settings of a prediction request."""
     layers = channel["creationParameter"]["predictionConfigStack"]["layers"]
     return {field["key"]: field["value"] for layer in layers for field in layer["config"]["fields"]}
 
 
 def results_of(channel: dict[str, Any]) -> list[str]:
-    """What the tools gave, as the last message of a request for an answer has it."""
+    """Return the results of the tools in the last message of a prediction request."""
     message = history_of(channel)[-1]
     assert message["role"] == "tool"
     return [part["content"] for part in message["content"]]

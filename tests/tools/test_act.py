@@ -1,4 +1,4 @@
-"""Acting, with a model that says and calls what the test tells it to."""
+"""`act` with a scripted server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def boom() -> None:
 # -- rounds
 
 
-async def test_a_tool_is_called_and_its_result_goes_to_the_model(
+async def test_act_calls_a_tool_and_sends_its_result_to_the_model(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     async with acting(llm, [add]) as outcome:
@@ -66,7 +66,7 @@ async def test_a_tool_is_called_and_its_result_goes_to_the_model(
     ]
 
 
-async def test_the_model_is_told_of_the_tools(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_act_sends_the_definitions_of_the_tools(llm: AsyncLLM, server: ScriptedServer) -> None:
     async with acting(llm, [add], config={"temperature": 0.5}, preset="mine"):
         channel = await answer_and_close(server, "No.")
 
@@ -146,9 +146,7 @@ async def test_the_chat_given_is_not_changed(llm: AsyncLLM, server: ScriptedServ
     assert chat == [{"role": "user", "content": "go"}]
 
 
-async def test_a_chat_grows_along_if_it_is_told_of_the_messages(
-    llm: AsyncLLM, server: ScriptedServer
-) -> None:
+async def test_a_chat_grows_if_on_message_appends_to_it(llm: AsyncLLM, server: ScriptedServer) -> None:
     chat = Chat("You are good at sums.")
     chat.add_user_message("What is one and two?")
     async with acting(llm, [add], chat=chat, on_message=chat.append):
@@ -159,7 +157,7 @@ async def test_a_chat_grows_along_if_it_is_told_of_the_messages(
     assert [write(message) for message in chat[:-1]] == history_of(second)
 
 
-async def test_tools_have_one_source(llm: AsyncLLM) -> None:
+async def test_act_refuses_raw_tools(llm: AsyncLLM) -> None:
     with pytest.raises(LMStudioValueError, match="raw_tools"):
         await llm.act("go", [add], config={"raw_tools": {"type": "none"}})
 
@@ -167,7 +165,7 @@ async def test_tools_have_one_source(llm: AsyncLLM) -> None:
 # -- callbacks
 
 
-async def test_callbacks_hear_everything_in_order(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_callbacks_receive_all_events_in_order(llm: AsyncLLM, server: ScriptedServer) -> None:
     heard: list[Any] = []
 
     def hear(name: str) -> Callable[..., None]:
@@ -222,7 +220,7 @@ async def test_callbacks_hear_everything_in_order(llm: AsyncLLM, server: Scripte
     assert sum(event[0] == "message" for event in heard) == 3
 
 
-async def test_a_round_is_completed_with_all_that_a_prediction_has(
+async def test_on_prediction_completed_receives_the_full_result_of_a_round(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     results: list[PredictionRoundResult] = []
@@ -239,7 +237,7 @@ async def test_a_round_is_completed_with_all_that_a_prediction_has(
     "name",
     ["on_round_start", "on_prediction_fragment", "on_prediction_completed", "on_message", "on_round_end"],
 )
-async def test_what_a_callback_raises_comes_out_as_itself(
+async def test_an_exception_of_a_callback_is_raised_unchanged(
     llm: AsyncLLM, server: ScriptedServer, name: str
 ) -> None:
     error = KeyError("mine")
@@ -279,7 +277,7 @@ async def test_an_error_out_of_a_callback_about_a_tool_call_names_the_callback(
     assert error.__notes__ == [f"Raised by the callback {name}."]
 
 
-async def test_a_tool_may_give_a_dict_by_number(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_tool_may_return_a_dict_with_numbers_as_keys(llm: AsyncLLM, server: ScriptedServer) -> None:
     def menu() -> dict[int, str]:
         """Tell what there is."""
         return {1: "tea", 2: "cake"}
@@ -302,7 +300,7 @@ async def test_a_tool_may_give_a_dict_by_number(llm: AsyncLLM, server: ScriptedS
         (call("add", a=1), "These arguments do not fit 'add': arguments: 'b' is missing"),
     ],
 )
-async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
+async def test_the_failure_of_a_tool_call_is_sent_to_the_model(
     llm: AsyncLLM, server: ScriptedServer, request_: dict[str, Any], told: str
 ) -> None:
     async with acting(llm, [boom, add]) as outcome:
@@ -313,7 +311,7 @@ async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
     assert outcome.result.rounds == 2
 
 
-async def test_a_handler_can_tell_the_model_something_else(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_handler_can_replace_the_text_for_the_model(llm: AsyncLLM, server: ScriptedServer) -> None:
     errors: list[tuple[LMStudioPredictionError, ToolCallRequest | None]] = []
 
     async def handle(error: LMStudioPredictionError, request: ToolCallRequest | None) -> str | None:
@@ -330,7 +328,7 @@ async def test_a_handler_can_tell_the_model_something_else(llm: AsyncLLM, server
     assert errors[0][0].__cause__.__notes__ == ["Raised by the tool 'boom'."]
 
 
-async def test_what_a_handler_raises_comes_out_and_ends_everything(
+async def test_an_exception_of_a_handler_is_raised_and_cancels_the_prediction(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     def handle(error: LMStudioPredictionError, request: ToolCallRequest | None) -> None:
@@ -345,7 +343,9 @@ async def test_what_a_handler_raises_comes_out_and_ends_everything(
     assert isinstance(outcome.error.__cause__, ZeroDivisionError)
 
 
-async def test_a_handler_may_raise_when_the_answer_is_over(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_handler_may_raise_after_the_end_of_the_prediction(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     answered = anyio.Event()
 
     async def fail() -> None:
@@ -366,14 +366,14 @@ async def test_a_handler_may_raise_when_the_answer_is_over(llm: AsyncLLM, server
     assert isinstance(outcome.error, KeyError)
 
 
-async def test_a_handler_gives_a_text_or_nothing(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_handler_must_return_a_text_or_none(llm: AsyncLLM, server: ScriptedServer) -> None:
     async with acting(llm, [boom], handle_invalid_tool_request=lambda *_: 5) as outcome:
         await answer_and_close(server, call("boom"))
 
     assert isinstance(outcome.error, LMStudioValueError)
 
 
-async def test_a_result_that_json_cannot_say_is_a_failure(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_result_without_a_json_form_is_a_failure(llm: AsyncLLM, server: ScriptedServer) -> None:
     tool = ToolFunctionDef("make", "Make something", {}, object)
     async with acting(llm, [tool]):
         await answer_and_close(server, call("make"))
@@ -382,7 +382,9 @@ async def test_a_result_that_json_cannot_say_is_a_failure(llm: AsyncLLM, server:
     assert "has no JSON form" in results_of(second)[0]
 
 
-async def test_a_failing_answer_ends_the_tools_of_its_round(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_failed_prediction_cancels_the_tools_of_its_round(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     began, ended = anyio.Event(), anyio.Event()
 
     async def wait() -> None:

@@ -1,4 +1,4 @@
-"""Acting on the embedded server: a real model, if a tiny one, calls tools through a real chat template."""
+"""`act` on the embedded server: a real but tiny model calls tools through a real chat template."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def calculate(a: int, b: int, operation: Operation) -> int:
 
     :param a: one number.
     :param b: the other.
-    :param operation: what to do with them.
+    :param operation: the operation.
     """
     return a + b if operation is Operation.ADD else a * b
 
 
-async def test_a_model_calls_a_tool_and_says_what_came_of_it(client: AsyncClient) -> None:
+async def test_a_model_calls_a_tool_and_responds_to_its_result(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("tools", config={"context_length": 2048})
     messages: list[Any] = []
     said: list[str] = []
@@ -93,7 +93,7 @@ async def test_a_model_calls_a_tool_and_says_what_came_of_it(client: AsyncClient
     assert len(messages) == 3
 
 
-async def test_a_call_is_guarded_and_told_step_by_step(client: AsyncClient) -> None:
+async def test_a_tool_call_is_guarded_and_reported_step_by_step(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("tools", config={"context_length": 2048})
     steps: list[ToolCallProgress] = []
     result = await llm.act(
@@ -124,7 +124,7 @@ def draw(line: Line, pen: Literal["red", "blue"] = "blue", at: Point | None = No
     return f"{line.end.x - line.start.x} {pen} {at}"
 
 
-async def test_a_model_gives_a_tool_what_its_annotations_ask_for(client: AsyncClient) -> None:
+async def test_a_tool_receives_arguments_of_its_annotated_types(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("drawer", config={"context_length": 2048})
     messages: list[Any] = []
     await llm.act("Draw!", [draw], on_message=messages.append)
@@ -137,7 +137,7 @@ def divide(a: int, b: int = 1) -> float:
     return a / b
 
 
-async def test_a_model_hears_of_what_a_tool_raised(client: AsyncClient) -> None:
+async def test_the_exception_of_a_tool_is_sent_to_the_model(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("fool", config={"context_length": 2048})
     errors: list[str] = []
     messages: list[Any] = []
@@ -157,7 +157,7 @@ async def test_a_model_hears_of_what_a_tool_raised(client: AsyncClient) -> None:
     assert "division by zero" in str(messages[1])
 
 
-async def test_an_act_that_is_cancelled_stops_the_model(client: AsyncClient) -> None:
+async def test_cancelling_act_stops_the_model(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("talker", config={"context_length": 2048})
     with anyio.CancelScope() as scope:
         await llm.act("Talk", [calculate], on_first_token=lambda _: scope.cancel())
