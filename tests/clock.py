@@ -1,6 +1,6 @@
 """The clock of the event loop, moved forward by a test to reach a timeout without waiting.
 
-Such a timeout can be so long that a busy machine does not reach it by itself.
+The timeout can be so long that a busy machine does not reach it by itself.
 """
 
 from __future__ import annotations

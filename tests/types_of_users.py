@@ -1,4 +1,4 @@
-"""What type checkers make of users' programs. Checked by ``tox run -e typing``, and never run."""
+"""Types that checkers infer in users' programs. Checked by ``tox run -e typing``, and never run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Library(BaseModel):
     shelves: int
 
 
-async def an_answer_is_parsed_into_what_was_asked_for(llm: lms.AsyncLLM) -> None:
+async def parsed_has_the_type_of_the_response_format(llm: lms.AsyncLLM) -> None:
     assert_type((await llm.respond("Hi", response_format=Book)).parsed, Book)
     assert_type((await llm.respond("Hi", response_format=Author)).parsed, Author)
     assert_type((await llm.respond("Hi", response_format=Library)).parsed, Library)
@@ -45,7 +45,7 @@ async def an_answer_is_parsed_into_what_was_asked_for(llm: lms.AsyncLLM) -> None
     assert_type((await (await llm.respond_stream("Hi", response_format=Book)).wait_for_result()).parsed, Book)
 
 
-def and_so_it_is_without_await(llm: lm.LLM) -> None:
+def parsed_has_the_type_of_the_response_format_without_await(llm: lm.LLM) -> None:
     assert_type(llm.respond("Hi", response_format=Book).parsed, Book)
     assert_type(llm.complete("Hi", response_format=Library).parsed, Library)
     with llm.respond_stream("Hi", response_format=Book) as stream:
@@ -55,14 +55,14 @@ def and_so_it_is_without_await(llm: lm.LLM) -> None:
     assert_type(llm.complete_stream("Hi", response_format=Book).wait_for_result().parsed, Book)
 
 
-def what_has_no_class_may_be_anything(llm: lm.LLM, result: lm.PredictionResult) -> None:
+def parsed_is_any_without_a_class(llm: lm.LLM, result: lm.PredictionResult) -> None:
     assert_type(result.parsed, Any)
     assert_type(llm.respond("Hi"), lm.PredictionResult)
     assert_type(llm.respond("Hi", response_format={"type": "object"}).parsed, Any)
     assert_type(llm.respond("Hi", response_format=lm.GbnfGrammar('root ::= "yes"')).parsed, Any)
 
 
-async def models_are_what_their_namespace_has(client: lms.AsyncClient) -> None:
+async def handles_have_the_type_of_their_namespace(client: lms.AsyncClient) -> None:
     assert_type(await client.llm.model(), lms.AsyncLLM)
     assert_type(await client.embedding.load_new_instance("key", "mine", ttl=None), lms.AsyncEmbeddingModel)
     assert_type(await client.list_loaded_models(), list[lms.AsyncLLM | lms.AsyncEmbeddingModel])
@@ -75,7 +75,7 @@ async def models_are_what_their_namespace_has(client: lms.AsyncClient) -> None:
         assert_type(await loading.wait_for_result(), lms.AsyncLLM)
 
 
-def and_so_they_are_without_await(client: lm.Client) -> None:
+def handles_have_the_type_of_their_namespace_without_await(client: lm.Client) -> None:
     assert_type(lm.llm("key"), lm.LLM)
     assert_type(lm.embedding_model("key"), lm.EmbeddingModel)
     assert_type(client.embedding.model(), lm.EmbeddingModel)
@@ -87,7 +87,9 @@ def and_so_they_are_without_await(client: lm.Client) -> None:
         assert_type(progress, lm.LoadProgress)
 
 
-async def one_text_and_many_are_told_apart(llm: lms.AsyncLLM, embedding: lm.EmbeddingModel) -> None:
+async def one_text_and_a_list_of_texts_have_different_types(
+    llm: lms.AsyncLLM, embedding: lm.EmbeddingModel
+) -> None:
     assert_type((await llm.tokenize("Hi"))[0], int)
     assert_type((await llm.tokenize(["Hi"]))[0][0], int)
     assert_type(embedding.embed("Hi")[0], float)

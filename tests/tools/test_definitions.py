@@ -1,4 +1,4 @@
-"""Tools as users write them, and what the model is told about them."""
+"""Tools as users write them, and the definitions that are sent to the model."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_an_async_function_is_a_tool_as_well() -> None:
     assert prepared(fetch).name == "fetch"
 
 
-def test_what_may_be_left_out_has_its_default() -> None:
+def test_an_optional_parameter_has_its_default_in_the_schema() -> None:
     def greet(name: str, greeting: str = "Hello", times: int | None = None, loud=False) -> str:  # type: ignore[no-untyped-def]
         """Greet someone."""
         return f"{greeting} {name}" * (times or 1) + ("!" if loud else "")
@@ -85,7 +85,7 @@ def test_what_may_be_left_out_has_its_default() -> None:
     assert schema["properties"]["loud"] == {"type": "boolean", "default": False}
 
 
-def test_none_as_a_default_makes_none_a_value() -> None:
+def test_a_parameter_with_none_as_its_default_accepts_none() -> None:
     def wait(seconds: int = None) -> int:  # type: ignore[assignment]  # noqa: RUF013
         """Wait."""
         return seconds
@@ -93,7 +93,7 @@ def test_none_as_a_default_makes_none_a_value() -> None:
     assert prepared(wait).arguments({"seconds": None}) == {"seconds": None}
 
 
-def test_a_default_that_can_change_is_no_obstacle() -> None:
+def test_a_mutable_default_is_in_the_schema() -> None:
     def total(numbers: list[int] = [1, 2]) -> int:  # noqa: B006
         """Sum up."""
         return sum(numbers)
@@ -126,7 +126,7 @@ def test_classes_reach_the_tool_as_instances() -> None:
     assert arguments == {"line": Line(Point(1), Point(2, 3))}
 
 
-def test_every_reference_in_a_schema_leads_somewhere() -> None:
+def test_every_reference_in_a_schema_has_a_definition() -> None:
     schema = schema_of(draw)
 
     def references(value: Any) -> list[str]:
@@ -221,14 +221,14 @@ def test_docstrings_describe_parameters(tool: Callable[..., Any]) -> None:
         ("Say a: then b: then :param c: in the middle.", {}),
     ],
 )
-def test_only_what_is_documentation_of_parameters_is_taken_for_it(
+def test_parameter_docs_reads_the_documentation_of_parameters_only(
     docstring: str, docs: dict[str, str]
 ) -> None:
     assert parameter_docs(docstring) == docs
 
 
 class LazyDocstring:
-    """A docstring as Python 3.15 gives it to dataclasses: made when the class is asked for it."""
+    """A docstring like those of dataclasses in Python 3.15: computed when it is read."""
 
     def __init__(self, text: str | None) -> None:
         self._text = text
@@ -273,7 +273,7 @@ def test_a_function_with_a_docstring_that_is_no_text_needs_a_description() -> No
     assert ToolFunctionDef.from_callable(visit, description="Go there.").parameters == {"x": {"type": int}}
 
 
-def test_arguments_of_any_name_and_number_are_not_offered() -> None:
+def test_variadic_parameters_are_not_in_the_schema() -> None:
     def log(text: str, *more: str, **fields: str) -> None:
         """Log."""
 
@@ -327,7 +327,7 @@ def test_a_tool_can_be_defined_by_hand() -> None:
     assert schema_of(as_dict) == schema_of(tool)
 
 
-def test_a_json_schema_goes_to_the_model_as_it_is() -> None:
+def test_a_json_schema_is_sent_unchanged() -> None:
     schema = {"type": "object", "properties": {"kind": {"enum": [1, "two"]}}, "required": ["kind"]}
     tool = ToolFunctionDef("raw", "Anything", schema, lambda **given: given)
 
@@ -353,7 +353,7 @@ def test_a_parameter_may_be_called_type() -> None:
         ({"a": True, "b": 1}, "expected a whole number"),
     ],
 )
-def test_arguments_that_do_not_fit_are_told_apart(given: Any, reason: str) -> None:
+def test_arguments_that_do_not_fit_raise_an_error_with_the_reason(given: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         prepared(add).arguments(given)
 
@@ -410,7 +410,7 @@ def strange(a: Callable[..., Any]) -> None:
         ([ToolFunctionDef("x", "x", {"type": "object", "properties": {1: 2}}, add)], "no JSON schema"),
     ],
 )
-def test_a_tool_that_makes_no_sense_is_refused(tools: Any, reason: str) -> None:
+def test_an_invalid_tool_is_refused(tools: Any, reason: str) -> None:
     with pytest.raises(LMStudioValueError, match=reason):
         prepare_tools(tools)
 

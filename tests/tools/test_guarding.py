@@ -1,4 +1,4 @@
-"""Who is asked before a tool runs, and what comes of the answer."""
+"""`guard_tool_call`, which decides whether a tool runs, and `on_tool_call`, which reports each step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_an_allowed_call_is_made(llm: AsyncLLM, server: ScriptedServer) ->
 @pytest.mark.parametrize(
     ("verdict", "told"), [("Not that one.", "Not that one."), (False, "The call of 'delete' was refused.")]
 )
-async def test_the_model_is_told_why_a_call_is_refused(
+async def test_the_reason_of_a_refused_call_is_sent_to_the_model(
     llm: AsyncLLM, server: ScriptedServer, verdict: Any, told: str
 ) -> None:
     invalid: list[Any] = []
@@ -68,7 +68,7 @@ async def test_the_model_is_told_why_a_call_is_refused(
     assert deleted == invalid == []
 
 
-async def test_arguments_can_be_changed_and_the_chat_has_those_that_were_used(
+async def test_a_guard_can_change_the_arguments_and_the_chat_has_the_changed_ones(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     chat = Chat("You tidy up.")
@@ -91,7 +91,7 @@ async def test_arguments_can_be_changed_and_the_chat_has_those_that_were_used(
     assert [message.role for message in chat] == ["system", "user", "assistant", "tool", "assistant"]
 
 
-async def test_only_calls_that_could_be_made_are_asked_about(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_the_guard_is_not_called_for_an_invalid_call(llm: AsyncLLM, server: ScriptedServer) -> None:
     asked: list[ToolCallRequest] = []
 
     def guard(request: ToolCallRequest, round_index: int) -> bool:
@@ -113,7 +113,7 @@ async def test_only_calls_that_could_be_made_are_asked_about(llm: AsyncLLM, serv
 
 
 @pytest.mark.parametrize("verdict", [None, 1, "", ["path"], {"file": "b"}])
-async def test_whoever_does_not_decide_has_not_allowed_it(
+async def test_a_guard_that_returns_no_decision_is_an_error(
     llm: AsyncLLM, server: ScriptedServer, verdict: Any
 ) -> None:
     async with acting(llm, [delete], guard_tool_call=lambda request, index: verdict) as outcome:
@@ -124,7 +124,7 @@ async def test_whoever_does_not_decide_has_not_allowed_it(
     assert deleted == []
 
 
-async def test_what_a_guard_raises_ends_it_all(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_an_exception_of_a_guard_ends_act(llm: AsyncLLM, server: ScriptedServer) -> None:
     def guard(request: ToolCallRequest, round_index: int) -> bool:
         raise PermissionError(request.name)
 
@@ -135,10 +135,10 @@ async def test_what_a_guard_raises_ends_it_all(llm: AsyncLLM, server: ScriptedSe
     assert deleted == []
 
 
-# -- telling how calls come along
+# -- reporting the steps of calls
 
 
-async def test_each_step_of_a_call_is_told(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_on_tool_call_reports_each_step_of_a_call(llm: AsyncLLM, server: ScriptedServer) -> None:
     steps: list[Any] = []
 
     async with acting(llm, [delete], on_tool_call=steps.append):
@@ -188,7 +188,7 @@ async def test_calls_are_numbered_through_all_rounds(llm: AsyncLLM, server: Scri
         (1, 0, "c2"),
         (2, 1, "c3"),
     ]
-    # The model's server tells no names beforehand here: they are told with the whole request.
+    # The server sends no name beforehand here, so the name comes with the whole request.
     assert [step.phase for step in steps if step.call_id == 2] == [
         "started",
         "named",
@@ -198,7 +198,9 @@ async def test_calls_are_numbered_through_all_rounds(llm: AsyncLLM, server: Scri
     ]
 
 
-async def test_a_call_that_does_not_run_says_why(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_the_last_step_of_a_call_that_does_not_run_has_the_reason(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     steps: list[Any] = []
 
     async with acting(
@@ -214,7 +216,9 @@ async def test_a_call_that_does_not_run_says_why(llm: AsyncLLM, server: Scripted
     assert "no tool called 'format'" in str(unknown.error)
 
 
-async def test_a_tool_that_fails_is_told_with_its_error(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_the_last_step_of_a_tool_that_fails_has_its_error(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     steps: list[Any] = []
 
     def fail() -> None:
@@ -229,7 +233,7 @@ async def test_a_tool_that_fails_is_told_with_its_error(llm: AsyncLLM, server: S
     assert "disk full" in steps[-1].result
 
 
-async def test_a_request_that_the_model_does_not_get_together_has_failed(
+async def test_a_request_that_the_model_cannot_finish_is_reported_as_failed(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     steps: list[Any] = []
@@ -247,7 +251,7 @@ async def test_a_request_that_the_model_does_not_get_together_has_failed(
     assert steps[-1].error is outcome.error
 
 
-async def test_a_call_in_the_last_round_has_failed(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_call_in_the_last_round_is_reported_as_failed(llm: AsyncLLM, server: ScriptedServer) -> None:
     steps: list[Any] = []
 
     async with acting(llm, [delete], on_tool_call=steps.append, max_prediction_rounds=1) as outcome:

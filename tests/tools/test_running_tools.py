@@ -1,4 +1,4 @@
-"""How tools run while a model acts, and how they end."""
+"""Tools during `act`: their threads, their context, their number at once, and their end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-# -- how tools run
+# -- running
 
 
 async def test_plain_tools_run_in_worker_threads(llm: AsyncLLM, server: ScriptedServer) -> None:
@@ -49,7 +49,7 @@ async def test_plain_tools_run_in_worker_threads(llm: AsyncLLM, server: Scripted
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
 
-async def test_tools_see_the_context_of_whoever_acts(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_tools_see_the_context_of_the_caller(llm: AsyncLLM, server: ScriptedServer) -> None:
     def plain() -> str:
         """Tell who it is."""
         return who.get()
@@ -69,11 +69,11 @@ async def test_tools_see_the_context_of_whoever_acts(llm: AsyncLLM, server: Scri
     assert results_of(second) == ['"somebody"', '"somebody"']
 
 
-async def test_a_tool_that_waits_for_what_others_cancel_has_failed(
+async def test_a_tool_that_awaits_a_cancelled_task_has_failed(
     llm: AsyncLLM, server: ScriptedServer, anyio_backend: str
 ) -> None:
     if anyio_backend != "asyncio":
-        pytest.skip("only asyncio has tasks that anybody may cancel")
+        pytest.skip("only asyncio has tasks that any other task may cancel")
 
     async def wait() -> None:
         """Wait for something."""
@@ -89,7 +89,9 @@ async def test_a_tool_that_waits_for_what_others_cancel_has_failed(
     assert outcome.result.rounds == 2
 
 
-async def test_a_plain_tool_that_gives_an_awaitable_is_awaited(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_an_awaitable_that_a_plain_tool_returns_is_awaited(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     async def later() -> str:
         return "now"
 
@@ -101,7 +103,7 @@ async def test_a_plain_tool_that_gives_an_awaitable_is_awaited(llm: AsyncLLM, se
     assert results_of(second) == ['"now"']
 
 
-async def test_a_tool_begins_while_the_model_goes_on(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_a_tool_begins_before_the_prediction_ends(llm: AsyncLLM, server: ScriptedServer) -> None:
     began = anyio.Event()
 
     async def tool() -> None:
@@ -117,7 +119,7 @@ async def test_a_tool_begins_while_the_model_goes_on(llm: AsyncLLM, server: Scri
 
 
 class Counter:
-    """Tools that run until told to end, counted."""
+    """A tool whose calls run until their events are set, with counts of the calls."""
 
     def __init__(self) -> None:
         self.running: list[int] = []
@@ -147,7 +149,7 @@ async def test_no_more_tools_run_at_once_than_the_limit_allows(
         await answer_and_close(server, *(call("work", n, number=n) for n in range(6)))
         for done in range(6):
             await until(lambda done=done: len(counter.running) == min(limit, 6 - done))  # type: ignore[misc]
-            # The one that began last ends first.
+            # The call that began last ends first.
             last = counter.running[-1]
             counter.ends[last].set()
             await until(lambda last=last: last not in counter.running)  # type: ignore[misc]
@@ -158,7 +160,7 @@ async def test_no_more_tools_run_at_once_than_the_limit_allows(
     assert results_of(second) == ["0", "1", "2", "3", "4", "5"]
 
 
-async def test_one_tool_runs_at_a_time_unless_told_otherwise(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_one_tool_runs_at_a_time_by_default(llm: AsyncLLM, server: ScriptedServer) -> None:
     counter = Counter()
     async with acting(llm, [counter.work]):
         await answer_and_close(server, *(call("work", n, number=n) for n in range(3)))
@@ -185,13 +187,13 @@ async def test_without_a_limit_all_tools_of_a_round_run_at_once(
     assert results_of(second) == [str(n) for n in range(50)]
 
 
-async def test_without_a_limit_plain_tools_need_not_wait_for_each_other(
+async def test_without_a_limit_plain_tools_of_a_round_run_at_once(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
     barrier = threading.Barrier(50)
 
     def meet() -> None:
-        """Wait until everybody is there."""
+        """Wait until all threads are there."""
         barrier.wait(20)
 
     async with acting(llm, [meet], max_parallel_tool_calls=None):
@@ -201,7 +203,7 @@ async def test_without_a_limit_plain_tools_need_not_wait_for_each_other(
     assert results_of(second) == ["null"] * 50
 
 
-# -- ways out
+# -- cancelling and closing
 
 
 async def test_cancellation_cancels_the_tools_that_run(llm: AsyncLLM, server: ScriptedServer) -> None:
@@ -236,7 +238,9 @@ async def test_cancellation_does_not_wait_for_a_plain_tool(llm: AsyncLLM, server
         release.set()
 
 
-async def test_cancellation_stops_the_answer_on_the_server(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_cancellation_cancels_the_prediction_on_the_server(
+    llm: AsyncLLM, server: ScriptedServer
+) -> None:
     fragments = 0
 
     def count(*_: Any) -> None:
@@ -271,7 +275,7 @@ async def test_closing_the_client_ends_an_act_with_one_error(llm: AsyncLLM, serv
     assert isinstance(outcome.error, LMStudioConnectionClosedError)
 
 
-async def test_a_tool_that_wants_the_program_to_end_is_heard(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_system_exit_in_a_tool_is_raised(llm: AsyncLLM, server: ScriptedServer) -> None:
     async def leave() -> None:
         """Leave."""
         raise SystemExit(3)

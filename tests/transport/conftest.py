@@ -1,4 +1,4 @@
-"""Servers to connect to: one that does bytes by hand, for what no real server would do."""
+"""Connections under test, with a server that writes its bytes by hand, to do things that no real server would."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler = Callable[[anyio.abc.SocketStream], Awaitable[None]]
 
 
 class ServerEnd:
-    """The server's end of a websocket, as simple as can be: whatever ends it is an ``EOFError``."""
+    """The server's end of a websocket, as simple as can be: any end of the connection raises an ``EOFError``."""
 
     def __init__(self, stream: anyio.abc.SocketStream) -> None:
         self.stream = stream
@@ -28,7 +28,7 @@ class ServerEnd:
         self.events: list[Any] = []
 
     async def accept(self) -> str:
-        """Do the upgrade, and give the path that was asked for."""
+        """Do the upgrade, and return the requested path."""
         head = b""
         while b"\r\n\r\n" not in head:
             head += await self.stream.receive()
@@ -131,23 +131,23 @@ async def _memory(**_: Any) -> AsyncGenerator[tuple[FrameTransport, FrameTranspo
 
 @pytest.fixture
 def raw_server() -> Callable[[Handler], AbstractAsyncContextManager[str]]:
-    """A server that leaves every byte to the test; gives its api_host."""
+    """A context manager: runs a server that leaves every byte to the test, and yields its api_host."""
     return _raw_server
 
 
 @pytest.fixture
 def server_end() -> type[ServerEnd]:
-    """For tests that accept a websocket in their own time."""
+    """The class of a server's end, for tests that accept a websocket themselves."""
     return ServerEnd
 
 
 @pytest.fixture
 def connected() -> Callable[..., AbstractAsyncContextManager[tuple[FrameTransport, ServerEnd]]]:
-    """A websocket: its client's end, which is what is tested, and its server's."""
+    """A context manager: connects a websocket, and yields its client's end, which is under test, and its server's."""
     return _connected
 
 
 @pytest.fixture(params=["memory", "websocket"])
 def pair(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]:
-    """Each kind of connection in turn: the end that is tested, and its peer."""
+    """A context manager for each kind of connection in turn: yields the end under test, and its peer."""
     return _memory if request.param == "memory" else _connected

@@ -1,4 +1,4 @@
-"""What people write for a server."""
+"""Parsing of the address of a server, in the forms that people write."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_every_usual_form_is_understood(text: str, expected: ServerAddress) -> N
         ("https://lm.example/v1", "https://lm.example"),
         ("https://lm.example/lm/v1", "https://lm.example/lm"),
         ("https://lm.example/lm/api/v1", "https://lm.example/lm"),
-        # A prefix that only begins or ends like one of those paths is a prefix.
+        # A prefix that only begins or ends like one of those paths is kept.
         ("https://lm.example/v1/lm", "https://lm.example/v1/lm"),
         ("https://lm.example/dev1", "https://lm.example/dev1"),
         ("https://lm.example/api", "https://lm.example/api"),
         ("https://lm.example/v2", "https://lm.example/v2"),
     ],
 )
-def test_an_address_of_the_rest_api_means_its_server(text: str, expected: str) -> None:
+def test_the_path_of_the_rest_api_is_removed_from_an_address(text: str, expected: str) -> None:
     assert str(parse_api_host(text)) == expected
 
 
@@ -66,7 +66,7 @@ def test_an_address_of_the_rest_api_means_its_server(text: str, expected: str) -
         "host name", "ho\nst", "host?x=1", "host#x", "http://host/a b", "http://user@host", "a..b", "host\\x",
     ],
 )  # fmt: skip
-def test_nonsense_is_refused_and_the_right_forms_are_shown(text: str) -> None:
+def test_an_invalid_address_is_refused_with_the_valid_forms(text: str) -> None:
     with pytest.raises(LMStudioValueError, match='"host:port"'):
         parse_api_host(text)
 
@@ -97,12 +97,12 @@ def test_urls_follow_from_the_address() -> None:
 @pytest.mark.parametrize(
     "text", ["localhost", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::ffff:127.0.0.1]", "localhost."]
 )
-def test_this_machine_is_recognised(text: str) -> None:
+def test_a_loopback_address_is_recognised(text: str) -> None:
     assert parse_api_host(text).is_loopback
 
 
 @pytest.mark.parametrize("text", ["localhost.example.com", "10.0.0.1", "::2", "0.0.0.0", "notlocalhost"])
-def test_other_machines_are_not_taken_for_this_one(text: str) -> None:
+def test_an_address_of_another_machine_is_no_loopback_address(text: str) -> None:
     assert not parse_api_host(text).is_loopback
 
 
@@ -112,7 +112,7 @@ def test_other_machines_are_not_taken_for_this_one(text: str) -> None:
     port=st.integers(1, 65535) | st.sampled_from([80, 443, 1234]),
     prefix=st.sampled_from(["", "/lm", "/a/b%20c"]),
 )
-def test_an_address_reads_back_as_it_was_written(secure: bool, host: str, port: int, prefix: str) -> None:
+def test_an_address_survives_formatting_and_parsing(secure: bool, host: str, port: int, prefix: str) -> None:
     address = ServerAddress(secure, host, port, prefix)
     assert parse_api_host(str(address)) == address
     assert parse_api_host(address.websocket_url("")) == address

@@ -1,4 +1,4 @@
-"""Failures to connect: what the error says of each, and the cure that it gives."""
+"""Failures to connect: the error of each has the reason and a cure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def status(code: int, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {code} So", "Content-Length: 0", *headers, "", ""]).encode()
 
 
-async def test_a_port_where_nobody_listens(closed_port: int) -> None:
+async def test_a_port_without_a_listener_is_refused(closed_port: int) -> None:
     message = await why_unreachable(f"127.0.0.1:{closed_port}")
     assert "the connection was refused" in message
     assert "Start LM Studio" in message
@@ -54,14 +54,14 @@ async def test_a_port_where_nobody_listens(closed_port: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64])
-async def test_a_name_that_does_not_exist_is_to_be_checked(name: str) -> None:
+async def test_an_unknown_host_name_is_reported(name: str) -> None:
     with anyio.fail_after(30):
         message = await why_unreachable(name, connect_timeout=5)
     assert "the host name is not known" in message
     assert "Start LM Studio" not in message
 
 
-async def test_a_server_that_accepts_and_says_nothing(raw_server: RawServer) -> None:
+async def test_a_server_that_accepts_and_never_responds_times_out(raw_server: RawServer) -> None:
     async with raw_server(silence) as api_host:
         message = await why_unreachable(api_host, connect_timeout=0.1)
     assert "did not answer within 0.1 seconds" in message
@@ -94,7 +94,7 @@ async def test_a_server_that_accepts_and_says_nothing(raw_server: RawServer) -> 
         (b"", "not as LM Studio does", "Another program listens there"),
     ],
 )
-async def test_a_server_that_runs_but_refuses_is_not_to_be_started(
+async def test_the_error_of_a_running_server_does_not_advise_to_start_it(
     raw_server: RawServer, reply: bytes, expected: str, cure: str
 ) -> None:
     async with raw_server(replying(reply)) as api_host:
@@ -104,14 +104,16 @@ async def test_a_server_that_runs_but_refuses_is_not_to_be_started(
     assert "Start LM Studio" not in message
 
 
-async def test_the_words_of_a_stranger_are_cut_in_the_error(raw_server: RawServer) -> None:
+async def test_the_reply_of_another_program_is_printable_and_bounded_in_the_error(
+    raw_server: RawServer,
+) -> None:
     async with raw_server(replying(b"\x1b[2J" + b"x" * 60_000 + b"\r\n")) as api_host:
         message = await why_unreachable(api_host)
     assert message.isprintable()
     assert len(message) < 600
 
 
-async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
+async def test_tls_to_a_server_without_tls_advises_http(raw_server: RawServer) -> None:
     async with raw_server(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as api_host:
         message = await why_unreachable(f"wss://{api_host}", verify=ssl.create_default_context())
     assert "could not be reached" in message
@@ -119,7 +121,7 @@ async def test_tls_to_a_server_without_it(raw_server: RawServer) -> None:
     assert "Start LM Studio" not in message
 
 
-async def test_a_server_that_ends_the_tls_handshake(raw_server: RawServer) -> None:
+async def test_a_server_that_ends_the_tls_handshake_is_reported(raw_server: RawServer) -> None:
     async with raw_server(replying(b"")) as api_host:
         message = await why_unreachable(f"https://{api_host}", verify=ssl.create_default_context())
     assert "TLS" in message
@@ -140,7 +142,7 @@ async def test_a_proxy_that_is_down_is_named(
 
 
 @pytest.mark.parametrize("name", ["missing.pem", "garbage.pem"])
-async def test_certificates_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+async def test_certificates_that_cannot_be_read_raise_a_value_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "garbage.pem").write_text("no certificate")
     connector = WebSocketConnector(parse_api_host("wss://127.0.0.1"), verify=str(tmp_path / name))
     with pytest.raises(LMStudioValueError, match="PEM"):

@@ -1,4 +1,4 @@
-"""What every connection keeps to, whether it goes through a socket or stays in the process."""
+"""The contract of every connection, whether it goes through a socket or stays in the process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_frames_of_concurrent_senders_arrive_in_the_order_of_sending(pair:
             assert received == order
 
 
-async def test_receive_waits_until_something_comes(pair: Pair) -> None:
+async def test_receive_waits_for_a_frame(pair: Pair) -> None:
     received: list[str] = []
     with anyio.fail_after(10):
         async with pair() as (client, peer):
@@ -93,7 +93,7 @@ async def test_half_a_surrogate_pair_is_refused_and_harms_nothing(pair: Pair) ->
             assert list(await peer.receive()) == ["fine"]
 
 
-async def test_after_its_own_close_every_call_says_closed(pair: Pair) -> None:
+async def test_every_call_after_aclose_raises_closed_error(pair: Pair) -> None:
     with anyio.fail_after(10):
         async with pair() as (client, _):
             await client.aclose()
@@ -123,7 +123,7 @@ async def test_closing_wakes_the_receiving_task(pair: Pair) -> None:
     assert caught == [LMStudioConnectionClosedError]
 
 
-async def test_what_was_sent_before_the_peer_closed_still_arrives(pair: Pair) -> None:
+async def test_frames_that_were_sent_before_the_peer_closed_still_arrive(pair: Pair) -> None:
     received: list[str] = []
     with anyio.fail_after(10):
         async with pair() as (client, peer):
@@ -140,7 +140,7 @@ async def test_what_was_sent_before_the_peer_closed_still_arrives(pair: Pair) ->
     assert received == ["one", "two"]
 
 
-async def test_closing_within_a_cancelled_scope_is_still_done(pair: Pair) -> None:
+async def test_aclose_completes_in_a_cancelled_scope(pair: Pair) -> None:
     with anyio.fail_after(10):
         async with pair() as (client, _):
             with anyio.CancelScope() as scope:

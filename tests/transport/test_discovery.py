@@ -1,4 +1,4 @@
-"""Whether LM Studio answers somewhere, and what else may answer there."""
+"""Finding LM Studio by its greeting, and telling it apart from other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GREETING = b'{"lmstudio": true}'
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who answers is heard, also where this process or its machine stands still for longer than the limit."""
+    """Raise the limit, so that a reply counts even if this process or its machine stands still for a while."""
     monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 
 
@@ -64,7 +64,7 @@ async def test_the_greeting_is_recognised(raw_server: RawServer, body: bytes) ->
         assert await is_valid_api_host(api_host)
 
 
-async def test_loopback_is_asked_directly_whatever_proxy_is_set(
+async def test_a_loopback_address_bypasses_every_proxy(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -82,13 +82,13 @@ async def test_loopback_is_asked_directly_whatever_proxy_is_set(
     ],
     ids=["404", "html", "one", "false", "list", "binary", "deep", "noise", "flood", "hang-up"],
 )  # fmt: skip
-async def test_whatever_else_answers_is_not_lm_studio(raw_server: RawServer, handler: Any) -> None:
+async def test_any_other_reply_is_not_that_of_lm_studio(raw_server: RawServer, handler: Any) -> None:
     with anyio.fail_after(10):
         async with raw_server(handler) as api_host:
             assert not await is_valid_api_host(api_host)
 
 
-async def test_silence_is_waited_for_no_longer_than_the_limit(
+async def test_a_silent_server_is_given_up_at_the_limit(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 0.1)
@@ -97,11 +97,11 @@ async def test_silence_is_waited_for_no_longer_than_the_limit(
             assert not await is_valid_api_host(api_host)
 
 
-async def test_nobody_there_is_no_error(closed_port: int) -> None:
+async def test_a_port_without_a_listener_is_no_error(closed_port: int) -> None:
     assert not await is_valid_api_host(f"127.0.0.1:{closed_port}")
 
 
-async def test_a_host_that_makes_no_sense_is_an_error() -> None:
+async def test_an_invalid_host_is_an_error() -> None:
     with pytest.raises(LMStudioValueError):
         await is_valid_api_host("ftp://localhost")
 
@@ -135,7 +135,7 @@ async def test_the_first_of_the_ports_that_answers_is_found(
                 assert await find_default_local_api_host() == hosts[2]
 
 
-async def test_ports_behind_the_one_that_is_found_are_not_waited_for(
+async def test_discovery_does_not_wait_for_ports_after_the_one_found(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with anyio.fail_after(20):
@@ -150,7 +150,7 @@ async def test_ports_behind_the_one_that_is_found_are_not_waited_for(
             assert await find_default_local_api_host() == hosts[1]
 
 
-async def test_the_port_that_people_see_is_asked_last(
+async def test_the_port_of_the_app_is_tried_last(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port,))

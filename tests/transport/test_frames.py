@@ -1,4 +1,4 @@
-"""Bytes to messages and back, compared with wsproto alone."""
+"""Conversion of bytes to messages and back, compared with wsproto alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ ENDINGS = st.one_of(
 
 
 @given(st.lists(FRAMES, max_size=8), ENDINGS, st.data())
-def test_messages_cut_anywhere_are_what_wsproto_alone_makes_of_them(
+def test_frames_cut_anywhere_are_read_as_by_wsproto_alone(
     frames: list[bytes], ending: bytes, data: st.DataObject
 ) -> None:
     stream = b"".join(frames) + ending
@@ -76,7 +76,7 @@ def test_messages_cut_anywhere_are_what_wsproto_alone_makes_of_them(
         texts += reader.feed(stream[start:stop])
     expected_texts, expected_pings, expected_end = wsproto_alone(stream)
     if reader.end is not None and expected_end is None:
-        # Only here is a binary message an end, and wsproto alone waits for nothing else.
+        # `FrameReader` ends at a binary message, and wsproto alone does not.
         assert reader.end.code == 1003
         return
     assert texts == expected_texts
@@ -97,11 +97,11 @@ def test_frames_may_come_byte_by_byte() -> None:
     assert reader.end is None
 
 
-def test_many_frames_in_one_chunk_are_given_at_once() -> None:
+def test_feed_returns_all_frames_of_a_chunk() -> None:
     assert a_reader().feed(b"".join(frame(b"%d" % n) for n in range(1000))) == [str(n) for n in range(1000)]
 
 
-def test_a_goodbye_is_told_after_the_messages_before_it() -> None:
+def test_a_close_frame_ends_the_reader_after_the_messages_before_it() -> None:
     reader = a_reader()
     assert reader.feed(
         frame(b"last") + frame((1011).to_bytes(2) + b"out of memory", 0x88) + frame(b"no")
@@ -129,7 +129,7 @@ def test_a_goodbye_is_told_after_the_messages_before_it() -> None:
     ],
 )
 @pytest.mark.parametrize("bytewise", [False, True])
-def test_what_breaks_the_rules_ends_the_connection_by_its_code(
+def test_a_protocol_violation_ends_the_connection_with_its_code(
     data: bytes, code: int, bytewise: bool
 ) -> None:
     reader = a_reader()
@@ -158,7 +158,7 @@ def test_a_message_above_the_limit_is_refused_by_its_header(data: bytes) -> None
     assert "1000 bytes" in reader.end.reason
 
 
-def test_messages_up_to_the_limit_pass_however_many_they_are() -> None:
+def test_any_number_of_messages_up_to_the_limit_passes() -> None:
     reader = a_reader(max_message_bytes=1000)
     fragmented = frame(b"x" * 600, 0x01) + frame(b"x" * 400, 0x80)
     assert [len(text) for text in reader.feed((frame(b"x" * 1000) + fragmented) * 3)] == [1000] * 6
@@ -169,7 +169,7 @@ def test_messages_up_to_the_limit_pass_however_many_they_are() -> None:
     st.text()
     | st.sampled_from(["x" * n for n in (125, 126, 1024, 1025, 8192, 8193, 65_535, 65_536, 100_003)])
 )
-def test_a_masked_frame_is_what_a_server_reads(text: str) -> None:
+def test_a_server_reads_a_masked_frame(text: str) -> None:
     server = Connection(ConnectionType.SERVER)
     server.receive_data(masked_text_frame(text))
     events = [event for event in server.events() if isinstance(event, Message)]
@@ -186,7 +186,7 @@ def test_half_a_surrogate_pair_cannot_be_framed() -> None:
         masked_text_frame("\udfff")
 
 
-def test_a_large_message_is_not_copied_again_and_again() -> None:
+def test_a_large_message_is_not_copied_for_each_chunk() -> None:
     reader, payload = a_reader(64 << 20), os.urandom(1 << 20).hex().encode() * 16
     stream = frame(payload)
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""What is particular to connections inside one process."""
+"""Connections inside one process: backpressure, and frames that are received together."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_closing_frees_a_waiting_sender(own: bool) -> None:
     assert caught == [expected]
 
 
-async def test_all_that_waits_is_received_at_once() -> None:
+async def test_receive_returns_all_waiting_frames() -> None:
     one, other = memory_pair()
     for number in range(100):
         await one.send(str(number))

@@ -1,4 +1,4 @@
-"""The stream of bytes under a websocket: found where httpcore keeps it, and done without where it is not."""
+"""The byte stream under a websocket: taken from httpcore, or replaced by a fallback if it is not found there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ async def there_and_back(transport: Any, server: Any) -> None:
         assert list(await transport.receive()) == [text]
 
 
-async def test_it_is_where_it_is_looked_for(connected: Connected, anyio_backend_name: str) -> None:
+async def test_the_stream_under_httpcore_is_found_and_used(
+    connected: Connected, anyio_backend_name: str
+) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.send("x")
@@ -36,7 +38,7 @@ async def test_it_is_where_it_is_looked_for(connected: Connected, anyio_backend_
         assert getattr(transport._bytes, "_read", None) != transport._stream.read
 
 
-async def test_without_it_httpcores_own_stream_does(
+async def test_httpcores_own_stream_is_used_if_none_is_found_under_it(
     connected: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_websocket, "stream_under", lambda _: None)
@@ -48,7 +50,7 @@ async def test_without_it_httpcores_own_stream_does(
                 await transport.receive()
 
 
-async def test_without_asyncios_transport_anyios_stream_does(
+async def test_anyios_stream_is_used_if_asyncios_transport_is_not_found(
     connected: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AsyncioStream, "taking_over", lambda _: None)
@@ -58,7 +60,7 @@ async def test_without_asyncios_transport_anyios_stream_does(
             assert type(transport._bytes) is WrappedStream
 
 
-async def test_what_is_said_at_once_arrives_in_order(connected: Connected) -> None:
+async def test_texts_that_are_sent_at_once_arrive_in_order(connected: Connected) -> None:
     # Written at once, gathered, too large to be gathered, and more than the system takes at a time.
     texts = ["first", "second", "third", "x" * 100_000, "fifth", "y" * 4_000_000, "seventh"]
     with anyio.fail_after(30):
@@ -72,7 +74,7 @@ async def test_what_is_said_at_once_arrives_in_order(connected: Connected) -> No
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_nobody_receives_stays_with_the_server(connected: Connected) -> None:
+async def test_the_client_stops_reading_while_no_task_receives(connected: Connected) -> None:
     piece = "x" * 100_000
     with anyio.fail_after(30):
         async with connected() as (transport, server):
@@ -86,7 +88,7 @@ async def test_what_nobody_receives_stays_with_the_server(connected: Connected) 
             assert transport._bytes._transport.is_reading()
 
 
-async def test_what_comes_together_with_the_servers_agreement_is_not_lost(
+async def test_a_frame_that_comes_with_the_upgrade_response_is_not_lost(
     raw_server: RawServer, server_end: Any
 ) -> None:
     async def handler(stream: anyio.abc.SocketStream) -> None:

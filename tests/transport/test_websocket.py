@@ -1,4 +1,4 @@
-"""Websockets: what a server may do to a connection, and how one ends."""
+"""Websockets: odd servers, pings, timeouts, and the end of a connection."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def a_connector(api_host: str, **options: Any) -> AsyncGenerator[WebSocket
         await connector.aclose()
 
 
-async def test_the_namespace_is_asked_for_below_the_prefix(raw_server: RawServer, server_end: Any) -> None:
+async def test_the_namespace_is_requested_below_the_prefix(raw_server: RawServer, server_end: Any) -> None:
     paths = []
 
     async def handler(stream: anyio.abc.SocketStream) -> None:
@@ -62,7 +62,7 @@ async def echo(stream: anyio.abc.SocketStream, end: Any) -> None:
             await end.send(frame)
 
 
-async def test_an_exception_leaves_the_block_as_itself(raw_server: RawServer, server_end: Any) -> None:
+async def test_an_exception_in_the_block_is_raised_unchanged(raw_server: RawServer, server_end: Any) -> None:
     async with (
         raw_server(lambda stream: echo(stream, server_end(stream))) as api_host,
         a_connector(api_host) as connector,
@@ -72,7 +72,7 @@ async def test_an_exception_leaves_the_block_as_itself(raw_server: RawServer, se
                 raise ZeroDivisionError("mine")
 
 
-async def test_a_closed_connector_connects_no_more(raw_server: RawServer, server_end: Any) -> None:
+async def test_a_closed_connector_raises_closed_error(raw_server: RawServer, server_end: Any) -> None:
     async with (
         raw_server(lambda stream: echo(stream, server_end(stream))) as api_host,
         a_connector(api_host) as connector,
@@ -98,7 +98,7 @@ async def why_broken(transport: Any) -> str:
 
 
 @pytest.mark.parametrize(("reason", "told"), [("out of memory", "out of memory"), ("\x1b[2J", r"\x1b[2J")])
-async def test_the_code_and_reason_of_the_servers_goodbye_are_told(
+async def test_the_error_has_the_code_and_reason_of_the_close_frame(
     connected: Connected, reason: str, told: str
 ) -> None:
     with anyio.fail_after(10):
@@ -109,7 +109,7 @@ async def test_the_code_and_reason_of_the_servers_goodbye_are_told(
             assert isinstance(answer, CloseConnection)
 
 
-async def test_a_server_that_hangs_up(connected: Connected) -> None:
+async def test_a_server_that_hangs_up_breaks_the_connection(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.send("last")
@@ -118,7 +118,7 @@ async def test_a_server_that_hangs_up(connected: Connected) -> None:
             assert "without a close frame" in await why_broken(transport)
 
 
-async def test_a_server_that_resets_the_connection_within_a_frame(connected: Connected) -> None:
+async def test_a_reset_within_a_frame_breaks_the_connection(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.stream.send(b"\x81\x7e\x10\x00half")
@@ -138,7 +138,7 @@ async def test_a_server_that_resets_the_connection_within_a_frame(connected: Con
         (b"\x81\x7f" + (1 << 40).to_bytes(8), "above the limit", 1009),
     ],
 )
-async def test_a_server_that_breaks_the_rules(
+async def test_a_server_that_violates_the_protocol_breaks_the_connection(
     connected: Connected, data: bytes, expected: str, code: int
 ) -> None:
     with anyio.fail_after(10):
@@ -164,7 +164,7 @@ async def test_a_ping_is_answered_between_frames(connected: Connected) -> None:
             assert answer.payload == b"alive?"
 
 
-async def test_what_has_arrived_is_received_at_once(connected: Connected) -> None:
+async def test_receive_returns_all_frames_that_have_arrived(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.stream.send(b"\x81\x01x" * 1000)
@@ -187,7 +187,7 @@ async def test_messages_of_many_megabytes_go_both_ways(connected: Connected) -> 
     assert received == [text]
 
 
-async def test_silence_is_probed_and_a_living_server_kept(connected: Connected) -> None:
+async def test_a_silent_server_that_answers_pings_keeps_its_connection(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with (
             connected(ping_interval=0.01, ping_timeout=60) as (transport, server),
@@ -201,22 +201,22 @@ async def test_silence_is_probed_and_a_living_server_kept(connected: Connected) 
             await server.send("here")
 
 
-async def test_a_server_that_answers_no_ping_is_given_up(connected: Connected) -> None:
+async def test_a_server_that_answers_no_ping_breaks_the_connection(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected(ping_interval=0.02, ping_timeout=0.03) as (transport, _):
             assert "did not answer a ping" in await why_broken(transport)
 
 
-async def test_who_was_busy_for_long_finds_the_connection_alive(connected: Connected) -> None:
+async def test_a_connection_survives_a_long_time_without_a_receiver(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected(ping_interval=2, ping_timeout=2) as (transport, server):
             await server.send("waiting")
-            # Longer than both limits together; nobody receives meanwhile.
+            # Longer than both limits together, and no task receives meanwhile.
             await let_pass(5)
             assert list(await transport.receive()) == ["waiting"]
 
 
-async def test_a_program_that_stood_still_pings_again_before_it_gives_the_server_up(
+async def test_a_program_that_stood_still_pings_again_before_it_gives_up(
     connected: Connected,
 ) -> None:
     with anyio.fail_after(3600 + 60):
@@ -232,7 +232,7 @@ async def test_a_program_that_stood_still_pings_again_before_it_gives_the_server
             await server.send("here")
 
 
-async def test_a_server_that_reads_nothing_does_not_hold_senders_for_ever(connected: Connected) -> None:
+async def test_sending_to_a_server_that_reads_nothing_times_out(connected: Connected) -> None:
     caught: list[str] = []
     with anyio.fail_after(20):
         async with connected(write_timeout=0.1) as (transport, _):
@@ -292,11 +292,11 @@ async def test_concurrent_senders_share_their_writes(
                     tasks.start_soon(transport.send, str(number))
             received = [text for _ in range(100) for text in await server.receive()]
             assert sorted(received, key=int) == [str(number) for number in range(100)]
-    # All of them start before the first write is over; the goodbye is the last one.
+    # All senders start before the first write is over; the last write is the close frame.
     assert 1 < len(writes) <= 5
 
 
-async def test_closing_waits_for_the_servers_goodbye(connected: Connected) -> None:
+async def test_closing_waits_for_the_close_frame_of_the_server(connected: Connected) -> None:
     with anyio.fail_after(10):
         async with connected(close_timeout=30) as (transport, server), anyio.create_task_group() as tasks:
             tasks.start_soon(transport.aclose)
@@ -345,7 +345,7 @@ async def _echo_until_told(websocket: WebSocket) -> None:
 
 @pytest.fixture(scope="module")
 def real_server() -> Iterator[str]:
-    """The server that people run: Starlette on uvicorn, in a thread of its own."""
+    """A server like the real ones: Starlette on uvicorn, in a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=[WebSocketRoute("/llm", _echo_until_told)])
     server = uvicorn.Server(uvicorn.Config(app, ws="wsproto", log_level="critical", lifespan="off"))
@@ -357,7 +357,7 @@ def real_server() -> Iterator[str]:
     listener.close()
 
 
-async def test_a_real_server_echoes_what_it_gets_from_many_connections(real_server: str) -> None:
+async def test_a_real_server_echoes_the_texts_of_many_connections(real_server: str) -> None:
     async def talk(connector: WebSocketConnector, name: int) -> None:
         received: list[str] = []
         async with connector.connect("llm") as transport:
@@ -374,14 +374,14 @@ async def test_a_real_server_echoes_what_it_gets_from_many_connections(real_serv
                 tasks.start_soon(talk, connector, name)
 
 
-async def test_a_real_servers_goodbye_is_told(real_server: str) -> None:
+async def test_the_error_has_the_close_code_of_a_real_server(real_server: str) -> None:
     with anyio.fail_after(10):
         async with a_connector(real_server) as connector, connector.connect("llm") as transport:
             await transport.send("leave")
             assert "code 1011: as you wish" in await why_broken(transport)
 
 
-async def test_a_real_server_without_that_namespace(real_server: str) -> None:
+async def test_a_real_server_refuses_an_unknown_namespace(real_server: str) -> None:
     async with a_connector(real_server) as connector:
         with pytest.raises(LMStudioUnreachableError, match="HTTP status 403"):
             async with connector.connect("nonsense"):

@@ -1,4 +1,4 @@
-"""One packet of every kind, as the published TypeScript package accepts them, goes through the endpoint table."""
+"""Packets of every kind that the published TypeScript package accepts, read and written by the endpoint table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ERRORS = [pytest.param(example, id=example["title"]) for part, example in EXAMPL
 
 
 def kind_of(part: str) -> Any:
-    """Find the class for a part such as ``llm.channel.loadModel.toClientPacket``."""
+    """Return the class for a part such as ``llm.channel.loadModel.toClientPacket``."""
     if part.startswith("messages."):
         return {"toServer": ClientMessage, "toClient": ServerMessage}[part.removeprefix("messages.")]
     namespace, _, endpoint, side = part.split(".")
@@ -40,7 +40,7 @@ def kind_of(part: str) -> Any:
 
 
 def strangers(value: Any, place: str = "it") -> list[str]:
-    """Find what was not understood: unknown objects, and unknown members of known ones."""
+    """Find unknown objects, and unknown members of known objects."""
     if isinstance(value, Unknown):
         return [f"{place} is unknown"]
     if isinstance(value, WireObject):
@@ -59,7 +59,7 @@ def test_there_is_an_example_of_everything() -> None:
 
 
 @pytest.mark.parametrize(("part", "example"), PACKETS)
-def test_an_example_is_understood_to_the_last_member(part: str, example: Any) -> None:
+def test_an_example_has_no_unknown_members(part: str, example: Any) -> None:
     assert strangers(read(kind_of(part), example)) == []
 
 
@@ -76,7 +76,7 @@ def test_an_error_object_becomes_an_exception_that_carries_it(example: dict[str,
     assert (type(error) is LMStudioServerError) is ("displayData" not in example)
 
 
-def test_a_stranger_is_found() -> None:
+def test_strangers_finds_unknown_members_and_objects() -> None:
     odd = read(ServerMessage, {"type": "channelClose", "channelId": 1, "why": "bored"})
     assert strangers(odd) == ["it has unknown members ['why']"]
     assert strangers([odd, read(ServerMessage, {"type": "goodbye"})])[1:] == ["it[1] is unknown"]

@@ -1,4 +1,4 @@
-"""Texts and plain JSON: compact and strict on the way out, lenient on the way in."""
+"""JSON texts: writing is compact and strict, reading is lenient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def test_a_value_becomes_the_same_text_as_with_json(value: Any) -> None:
     assert _json._plain_loads(expected) == value
 
 
-def test_without_the_standard_librarys_inner_encoder_it_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_works_without_the_inner_encoder_of_the_standard_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(json.encoder, "c_make_encoder", None)
     encode = _json._make_encode()
     assert encode({"a": [1, None, "é"]}) == '{"a":[1,null,"é"]}'
@@ -42,7 +44,7 @@ def test_without_the_standard_librarys_inner_encoder_it_does_as_well(monkeypatch
         encode([math.nan])
 
 
-def test_a_lone_surrogate_goes_out_escaped() -> None:
+def test_a_lone_surrogate_is_written_escaped() -> None:
     assert _json.dumps(["é", "\ud800"]) == r'["\u00e9","\ud800"]'
 
 
@@ -53,13 +55,13 @@ def test_a_number_that_json_does_not_have_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {"a": b"bytes"}, [{1}]])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_dumps_refuses_a_value_without_a_json_form(value: Any) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         _json.dumps(value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "nul", '{"a":1}x', '{"a":1} {}', "\ufeff{}"])
-def test_what_is_no_json_is_not_understood(loads: Any, text: str) -> None:
+def test_loads_refuses_a_text_that_is_no_json(loads: Any, text: str) -> None:
     with pytest.raises(ValueError):
         loads(text)
 
@@ -73,5 +75,5 @@ def test_what_is_no_json_is_not_understood(loads: Any, text: str) -> None:
         ("[Infinity]", [math.inf]),
     ],
 )
-def test_json_as_the_world_writes_it_is_understood(loads: Any, text: str, value: Any) -> None:
+def test_loads_reads_unusual_json(loads: Any, text: str, value: Any) -> None:
     assert loads(text) == value

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lmstudio_async._wire import _kv
 
-# A small alphabet: what matters here are types and shapes, and all of Unicode takes a second to set up.
+# A small alphabet, because only types and shapes matter here, and all of Unicode takes a second to set up.
 TEXT = st.text("aé.0", max_size=5)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
@@ -51,7 +51,7 @@ def test_the_default_of_a_key_fits_it_and_is_json(key: str) -> None:
     assert json.loads(json.dumps(default)) == default
 
 
-def test_a_default_is_the_callers_own() -> None:
+def test_changing_a_default_does_not_change_the_next_one() -> None:
     _kv.default("load.gpuSplitConfig")["priority"].append(1)
     assert _kv.default("load.gpuSplitConfig")["priority"] == []
 
@@ -200,7 +200,7 @@ def test_whole_floats_of_integer_keys_become_integers() -> None:
         {"fields": [None, 3, {}, {"key": 4, "value": 1}]},
     ],
 )
-def test_what_is_no_config_reads_as_an_empty_one(odd: object) -> None:
+def test_a_value_that_is_no_config_reads_as_an_empty_one(odd: object) -> None:
     assert _kv.from_fields(odd) == {}
     assert _kv.collapse(odd) == {}
     assert _kv.collapse({"layers": [odd, {"layerName": "x", "config": odd}]}) == {}
@@ -225,18 +225,18 @@ def test_a_stack_has_one_layer_of_the_given_name() -> None:
     assert _kv.collapse(_kv.stack(config)) == {"a": 1}
 
 
-def test_a_checkbox_gives_its_value_only_when_ticked() -> None:
+def test_checked_returns_the_value_of_a_ticked_checkbox_only() -> None:
     assert _kv.checked(on(3)) == 3
     assert _kv.checked({"checked": False, "value": 3}) is None
     assert _kv.checked(3) is None
 
 
 @pytest.mark.parametrize("key", [key for key, (kind, *_) in _kv.KEYS.items() if kind[0] == "checkbox"])
-def test_a_ticked_box_that_holds_false_is_not_ticked(key: str) -> None:
+def test_a_ticked_checkbox_that_holds_false_is_read_as_unticked(key: str) -> None:
     values = _kv.from_fields(fields((key, on(False))))
     assert _kv.checked(values[key]) is None
     assert values[key]["checked"] is False
-    # Readers in JavaScript refuse a filler of another type, even in a box that is not ticked.
+    # Readers in JavaScript refuse a filler of another type, even in a checkbox that is not ticked.
     assert _kv.check(key, on(values[key]["value"])) is None
 
 
@@ -249,7 +249,7 @@ def test_reading_and_checking_random_fields_never_raises(pairs: list[dict[str, A
 
 
 @given(st.dictionaries(KEY, JSON.filter(lambda value: value is not None), max_size=5))
-def test_fields_give_back_the_values_they_were_made_of(values: dict[str, Any]) -> None:
+def test_values_survive_a_round_trip_through_fields(values: dict[str, Any]) -> None:
     read = _kv.from_fields(_kv.to_fields(values))
     assert read.keys() == values.keys()
     assert repr(_kv.from_fields(_kv.to_fields(read))) == repr(read)

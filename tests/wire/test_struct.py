@@ -1,4 +1,4 @@
-"""Reading is lenient and writing is strict: for every class that any endpoint or message is made of."""
+"""Lenient reading and strict writing of every class in an endpoint or a message."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.wire.server_message import ServerMessage
 Json: TypeAlias = Any
 
 
-# -- every class there is
+# -- all classes
 
 
 def endpoint_kinds(namespace: str) -> list[Any]:
-    """List all that an endpoint of the namespace can send or be sent."""
+    """Return the types of all values that the endpoints of a namespace send or receive."""
     kinds: list[Any] = []
     for endpoint in endpoints(namespace).values():
         if isinstance(endpoint, RpcEndpoint):
@@ -85,7 +85,7 @@ UNIONS = list(
 )
 
 
-# -- JSON of them
+# -- JSON of the classes
 
 SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 ANY_JSON = st.recursive(
@@ -97,7 +97,7 @@ NO_NULL = ANY_JSON.filter(lambda value: value is not None)
 
 
 def make_json_of(kind: Any) -> st.SearchStrategy[Json]:
-    """JSON that fits a type."""
+    """Return a strategy for JSON that fits a type."""
     if kind is Unknown:
         return st.fixed_dictionaries({"type": st.text(min_size=1, max_size=3).map("new:".__add__)})
     if isinstance(kind, type) and issubclass(kind, WireObject):
@@ -134,7 +134,7 @@ def json_of_class(cls: type[WireObject]) -> st.SearchStrategy[Json]:
 
 
 def smallest(kind: Any) -> Json:
-    """The least that fits a type: required members, and no others."""
+    """Return the smallest JSON that fits a type: required members, and no others."""
     if kind is Unknown:
         return {"type": "new"}
     if isinstance(kind, type) and issubclass(kind, WireObject):
@@ -152,7 +152,7 @@ def smallest(kind: Any) -> Json:
 
 
 def keeps(written: Json, original: Json) -> bool:
-    """Tell whether nothing of the original is lost, but for nulls."""
+    """Return whether nothing of the original is lost, except nulls."""
     if isinstance(original, dict):
         return isinstance(written, dict) and all(
             value is None or (key in written and keeps(written[key], value))
@@ -174,7 +174,7 @@ def objects_in(value: Json) -> list[dict[str, Any]]:
     return []
 
 
-# -- what is understood
+# -- values that fit
 
 
 @every_room
@@ -191,7 +191,7 @@ def test_nothing_is_lost_between_reading_and_writing(room: str, data: st.DataObj
 @every_room
 @bounded(60)
 @given(data=st.data())
-def test_members_that_nobody_knows_survive_anywhere(room: str, data: st.DataObject) -> None:
+def test_unknown_members_survive_anywhere(room: str, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS[room]))
     value = data.draw(json_of(kind))
     for item in objects_in(value):
@@ -203,7 +203,7 @@ def test_members_that_nobody_knows_survive_anywhere(room: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("kind", UNIONS, ids=lambda kind: typing.get_args(kind)[0].__name__)
-def test_an_object_of_a_new_type_is_kept_whole(kind: Any) -> None:
+def test_an_object_of_an_unknown_type_is_kept_whole(kind: Any) -> None:
     tag_key = next(cls.TAG_KEY for cls in typing.get_args(kind) if cls.TAG)
     news = {tag_key: "fromTheFuture", "answer": 42, "nothing": None}
     assert isinstance(read(kind, news), Unknown)
@@ -212,7 +212,7 @@ def test_an_object_of_a_new_type_is_kept_whole(kind: Any) -> None:
     assert isinstance(read(kind, {tag_key: ["not", "a", "text"]}), Unknown)
 
 
-def test_a_model_of_a_new_type_is_a_model_among_others() -> None:
+def test_a_model_of_an_unknown_type_is_read_as_model_info() -> None:
     llm, odd = {"type": "llm", "modelKey": "a"}, {"type": "smell", "modelKey": "b", "odour": "lime"}
     models = read(list[AnyModelInfo], [llm, odd])
     assert [model.model_key for model in models] == ["a", "b"]
@@ -220,11 +220,11 @@ def test_a_model_of_a_new_type_is_a_model_among_others() -> None:
     assert (models[1].type, models[1].extra) == ("smell", {"odour": "lime"})
 
 
-def test_a_new_enum_value_is_only_a_text() -> None:
+def test_an_unknown_enum_value_is_read_as_a_text() -> None:
     assert read(LlmPredictionStats, {"stopReason": "becameBored"}).stop_reason == "becameBored"
 
 
-# -- what does not fit
+# -- values that do not fit
 
 ODD: list[Json] = [None, True, 7, -1.5, math.inf, "x", [], [1], [None], {}, {"a": 1}, {"type": "x"}]
 
@@ -292,7 +292,7 @@ MONSTERS: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("monster", MONSTERS)
-def test_whatever_comes_it_is_read_or_malformed(monster: str) -> None:
+def test_an_extreme_value_is_read_or_malformed(monster: str) -> None:
     value = MONSTERS[monster]
     for kind in [*ALL_KINDS, *CLASSES]:
         read_or_malformed(kind, value)
@@ -324,14 +324,14 @@ def read_or_malformed(kind: Any, value: Json) -> None:
         message = str(error)
     else:
         message = ""
-    # It quotes what was wrong, and must not quote megabytes.
+    # The message quotes the wrong value, and must not quote megabytes.
     assert len(message) < 500
 
 
 # -- special members
 
 
-def test_an_unknown_member_called_extra_is_only_a_member() -> None:
+def test_an_unknown_member_called_extra_is_kept_like_any_other() -> None:
     value = {"type": "rpcResult", "callId": 1, "result": 2, "extra": {"deep": True}}
     assert read(RpcResult, value).extra == {"extra": {"deep": True}}
     assert write(read(RpcResult, value)) == value
@@ -345,13 +345,13 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         read(RpcResult, {"callId": True})
 
 
-def test_an_optional_choice_may_be_made_or_not() -> None:
+def test_an_optional_union_may_be_null_or_an_object() -> None:
     optional: Any = AnyInstanceInfo | None
     assert read(optional, None) is None
     assert read(optional, {"type": "llm", "identifier": "mine"}) == LlmInstanceInfo(identifier="mine")
 
 
-def test_a_null_is_written_only_where_it_belongs() -> None:
+def test_a_null_is_written_for_nullable_members_only() -> None:
     nothing_selected = SelectDownloadOption(node_index=0, requested_plan_version=1)
     assert write(nothing_selected)["selectedDownloadOptionIndex"] is None
     assert "quantization" not in write(LlmInstanceInfo())
@@ -362,7 +362,7 @@ def test_a_null_is_written_only_where_it_belongs() -> None:
     }
 
 
-def test_a_wrong_value_stays_readable_and_is_written_back() -> None:
+def test_a_wrong_value_of_an_optional_member_is_kept_and_written_back() -> None:
     info = read(
         LlmInstanceInfo, {"type": "llm", "identifier": "mine", "ttlMs": "an hour", "contextLength": "4k"}
     )
@@ -378,7 +378,7 @@ def test_lists_and_mappings_of_objects_are_written_too() -> None:
     }
 
 
-def test_a_time_that_no_calendar_has_is_no_time() -> None:
+def test_a_time_out_of_range_is_read_as_none() -> None:
     assert read(LlmInstanceInfo, {"lastUsedTime": 10**30}).last_used is None
     assert read(LlmInstanceInfo, {"lastUsedTime": 10**400}).last_used is None
     assert str(read(LlmInstanceInfo, {"lastUsedTime": 0}).last_used) == "1970-01-01 00:00:00+00:00"
@@ -393,7 +393,7 @@ def test_a_fragment_in_the_old_dialect_is_a_fragment() -> None:
     assert (packet.fragment.content, packet.extra) == ("Hi", {"logprobs": [[-0.1]]})
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_are_not_in_a_repr() -> None:
     hidden = [field for cls in CLASSES for field in members(cls) if not field.repr]
     assert {field.name for field in hidden} >= {"client_identifier", "client_passkey"}
     login = read(Authentication, {"authVersion": 1, "clientIdentifier": "me", "clientPasskey": "sesame"})
