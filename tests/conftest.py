@@ -33,7 +33,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Freeze the objects that importing and collecting have made: they live to the end, so no collection finds any."""
+    """Freeze the objects that importing and collecting have made.
+
+    They live to the end, so the garbage collector need not look at them again.
+    """
     gc.collect()
     gc.freeze()
 

@@ -47,7 +47,7 @@ EMBEDDED_MAY_IMPORT = {name for name in LAYERS if LAYERS[name] < LAYERS["_connec
 
 #: Third-party module -> the beginnings of the paths that may import it.
 CONFINED = {
-    # All other files use anyio. These use the library under anyio, for work that anyio cannot do outside of a task.
+    # All other files use anyio. These use the library under it: for a faster stream, and for work outside of a task.
     "asyncio": ("_transport/_asyncio_stream.py", "_event_loop.py"),
     "trio": ("_event_loop.py",),
     "cattrs": ("_wire/",),

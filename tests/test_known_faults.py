@@ -50,7 +50,7 @@ FAULTS = {
     14: "any setting of the GPU overwrites the user's split",
     15: "one odd value of a newer server breaks whole features",
     16: "a channel that closes early has no error of its own",
-    17: "a client that is dropped stays for ever, and a closed one raises errors of other libraries",
+    17: "a client that is dropped stays for ever, and a closed one raises unrelated errors",
     18: "a client needs `with`, and a default client that failed stays broken",
     19: "the client connects five times before it is used",
     20: "the two packages are one text, written twice",

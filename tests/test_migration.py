@@ -1,4 +1,4 @@
-"""Names of the official package: each exists here too, or has a line in the README that says what to do.
+"""Names of the official package: each exists here too, or has a line in the README about its replacement.
 
 `official_names.json` has these names; `tox -e official` compares the file with the package.
 """

@@ -223,7 +223,7 @@ def test_every_error_is_public(package: ModuleType) -> None:
 
 
 @both_packages
-def test_star_import_and_dir_give_every_name(package: ModuleType) -> None:
+def test_star_import_and_dir_have_every_name(package: ModuleType) -> None:
     namespace: dict[str, Any] = {}
     exec(f"from {package.__name__} import *", namespace)
     assert set(package.__all__) <= set(namespace)

@@ -1,4 +1,4 @@
-"""Event loops that promise no more than asyncio's documentation says."""
+"""Event loops with only the guarantees of asyncio's documentation."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ ROOM: LlmLoadModelConfigDict = {"context_length": 65536}
 
 
 def press_ctrl_c() -> None:
-    """Press Ctrl-C as a terminal does: the signal goes to the process, and not out of a call of the main thread."""
+    """Press Ctrl-C as a terminal does: the signal goes to the process, and the main thread has not sent it."""
     threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
 
 

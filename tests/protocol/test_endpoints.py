@@ -125,8 +125,8 @@ def test_a_long_running_channel_accepts_a_cancel_packet(name: str) -> None:
 
 
 @every_typed_namespace
-def test_the_types_in_a_row_are_those_of_its_annotation(namespace: str) -> None:
-    """Type checkers read the annotation, the table looks up the names: only this test compares them."""
+def test_a_table_row_names_the_types_of_its_annotation(namespace: str) -> None:
+    """Type checkers read the annotation, and the table looks up the names at run time: only this test compares them."""
     source = (Path(_base.__file__).parent / f"{namespace}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         match node:

@@ -200,7 +200,7 @@ def test_an_optional_result_may_be_absent_or_null(multiplexer: Multiplexer, answ
     assert listener.told == [None]
 
 
-def test_a_malformed_packet_fails_its_channel_when_that_closes(multiplexer: Multiplexer) -> None:
+def test_a_malformed_result_fails_its_channel_when_the_channel_closes(multiplexer: Multiplexer) -> None:
     channel = load(multiplexer)
 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "success"})
@@ -247,7 +247,7 @@ def test_a_lost_connection_fails_every_call_and_channel(multiplexer: Multiplexer
     assert str(theirs) == str(others) == "gone"
 
 
-def test_an_error_with_data_of_any_depth_fails_its_call(multiplexer: Multiplexer) -> None:
+def test_an_error_with_deeply_nested_data_fails_its_call(multiplexer: Multiplexer) -> None:
     told = 0
     for depth in range(700, 1000, 3):
         answer = call(multiplexer)

@@ -42,7 +42,7 @@ def test_an_endpoint_or_a_number_in_the_text_identifies_the_request(text: str, s
     assert concerned(text, "", ALL) == [suspect]
 
 
-def test_a_kind_tells_calls_from_channels() -> None:
+def test_the_kind_of_a_warning_distinguishes_calls_from_channels() -> None:
     assert concerned("wrong", "rpcParameterTypeError", [LOAD, UNLOAD]) == [UNLOAD]
     assert concerned("wrong", "channelCreationParameterTypeError", [LOAD, UNLOAD]) == [LOAD]
 

@@ -18,7 +18,7 @@ __all__ = ["Program", "program"]
 
 PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
-#: Beginning of programs that import the SDK themselves, or never.
+#: Beginning of programs that import the SDK themselves, at a later point.
 HEAD_WITHOUT_IMPORTS = '''
 import signal, sys, threading
 

@@ -50,7 +50,7 @@ class QuietServer:
         return any(message.get("message") == {"type": kind} for message in self.messages)
 
     def wait_until_told(self, kind: str) -> bool:
-        """Wait until a client has sent a packet of this kind on a channel; return whether it came in 20 seconds."""
+        """Wait until a client has sent a packet of this kind on a channel; return whether it came within 20 seconds."""
         with self._heard:
             return self._heard.wait_for(lambda: self.was_told(kind), timeout=20)
 

@@ -271,10 +271,10 @@ def test_worker_processes_have_clients_of_their_own(method: str, address: str, t
 
 @pytest.mark.usefixtures("default_client")
 class TestDefaultClient:
-    def test_it_is_made_once(self) -> None:
+    def test_the_default_client_is_made_once(self) -> None:
         assert lms.get_default_client() is lms.get_default_client()
 
-    def test_it_is_made_anew_after_it_was_closed(self) -> None:
+    def test_the_default_client_is_made_anew_after_it_was_closed(self) -> None:
         first = lms.get_default_client()
         first.close()
         assert lms.get_default_client() is not first
@@ -291,7 +291,7 @@ class TestDefaultClient:
         lms.configure_default_client(address)
         assert lms.get_default_client().api_host == address
 
-    def test_it_is_configured_before_its_first_use(self, address: str) -> None:
+    def test_the_default_client_is_configured_before_its_first_use(self, address: str) -> None:
         assert lms.get_default_client(address).api_host == address
         with pytest.raises(lms.LMStudioClientError, match="made already"):
             lms.configure_default_client("127.0.0.1:9")
@@ -305,6 +305,6 @@ class TestDefaultClient:
             lms.configure_default_client(api_token="sk-wrong")
         assert lms.get_default_client().api_host == "embedded"
 
-    def test_it_has_the_default_timeout(self) -> None:
+    def test_the_default_client_has_the_default_timeout(self) -> None:
         client = lms.get_default_client()
         assert client._core._timeout == lms.get_sync_api_timeout() == 60

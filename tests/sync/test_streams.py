@@ -49,7 +49,7 @@ def test_a_stream_can_be_started_and_waited_for(client: lms.Client) -> None:
     assert stream.wait_for_result().content.startswith("The meaning")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has a process stand still")
+@pytest.mark.skipif(sys.platform == "win32", reason="stops a process by SIGSTOP")
 def test_leaving_a_load_stream_half_way_cancels_the_load(
     client: lms.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ async def test_a_callback_that_cannot_be_called_is_refused(llm: AsyncLLM, name: 
         await llm.act("go", [add], **arguments)
 
 
-async def test_the_chat_given_is_not_changed(llm: AsyncLLM, server: ScriptedServer) -> None:
+async def test_act_does_not_change_its_chat(llm: AsyncLLM, server: ScriptedServer) -> None:
     chat = [{"role": "user", "content": "go"}]
     async with acting(llm, [add], chat=chat):
         await answer_and_close(server, call("add", a=1, b=2))
