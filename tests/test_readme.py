@@ -7,14 +7,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import anyio
 import attrs
 import pytest
 
 import lmstudio_async as lms
-from lmstudio_async.testing import ModelsFolder
+from tests.examples import MEANING, make_home, run_example, use_home
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SNIPPETS = [
@@ -25,22 +24,13 @@ SNIPPETS = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    folder = ModelsFolder(home / ".lmstudio" / "models")
-    folder.add_llm(
-        "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
-        script="The meaning of life is what you make of it, day after day.",
-    )
-    folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
-    (home / "models").symlink_to(folder.folder, target_is_directory=True)
-    return folder.folder
+    return make_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(autouse=True)
 def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine that the examples expect: LM Studio's folder has the models, and its server is the embedded one."""
-    monkeypatch.setenv("HOME", str(models.parent.parent))
-    monkeypatch.setenv("USERPROFILE", str(models.parent.parent))
+    """The machine that the examples are for: LM Studio's folder has the models, and its server is the embedded one."""
+    use_home(models.parent.parent, monkeypatch)
     monkeypatch.setenv("LMSTUDIO_HOST", "embedded")
     # An example writes its files into the working directory.
     monkeypatch.chdir(tmp_path)
@@ -55,12 +45,9 @@ def is_blocking(snippet: str) -> bool:
 
 
 async def run_inside_a_client(snippet: str, models: Path) -> None:
-    names: dict[str, Any] = {"anyio": anyio, "lms": lms}
-    source = f"async def example(client):\n{textwrap.indent(snippet, '    ')}"
-    exec(compile(source, "README.md", "exec"), names)
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         with anyio.fail_after(60):
-            await names["example"](client)
+            await run_example(snippet, "README.md", {"anyio": anyio, "lms": lms, "client": client})
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -75,13 +62,13 @@ def test_an_example_runs(snippet: str, models: Path, capsys: pytest.CaptureFixtu
             timeout=60,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert "The meaning of life is what you make of it" in done.stdout
+        assert MEANING in done.stdout
     elif is_program(snippet):
         exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
     else:
         anyio.run(run_inside_a_client, snippet, models)
     if is_program(snippet) or "respond_stream(chat)" in snippet:
-        assert "The meaning of life is what you make of it" in capsys.readouterr().out
+        assert MEANING in capsys.readouterr().out
 
 
 def test_there_are_programs_and_snippets() -> None:
