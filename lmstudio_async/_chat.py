@@ -161,6 +161,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
 
         ::
 
+            chat = Chat()
             image = await client.prepare_image("cat.png")
             chat.add_user_message("What is this?", images=[image])
         """
@@ -201,7 +202,11 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
 
         ::
 
-            chat.add_tool_result({"content": "42", "tool_call_id": request.id})
+            chat = Chat.from_history("What is 6 times 7?")
+            request = {"id": "1", "name": "multiply", "arguments": {"a": 6, "b": 7}}
+            chat.add_assistant_response(tool_call_requests=[request])
+            chat.add_tool_result({"content": "42", "tool_call_id": request["id"]})
+            print(await llm.respond(chat))
         """
         return self.add_tool_results([result])
 

@@ -34,6 +34,8 @@ class DownloadProgressUpdate:
 
     ::
 
+        model, *_ = await client.repository.search_models("smollm2 360m")
+        option, *_ = await model.get_download_options()
         async for update in option.download_stream():
             print(f"{update.phase}: {update.downloaded_bytes} of {update.total_bytes} bytes")
     """
@@ -92,6 +94,8 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
 
     ::
 
+        model, *_ = await client.repository.search_models("smollm2 360m")
+        option, *_ = await model.get_download_options()
         async with option.download_stream() as download:
             async for update in download:
                 print(f"{update.phase}: {update.fraction:.0%}")

@@ -55,7 +55,8 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
 
         ::
 
-            vector = await embedding_model.embed("Hello, world!")
+            model = await client.embedding.model("nomic-embed-text-v1.5")
+            vector = await model.embed("Hello, world!")
         """
         await preload(*_EMBEDDING)
         from lmstudio_async._protocol._endpoints.embedding import EMBED_STRING

@@ -46,6 +46,7 @@ class AsyncFilesNamespace:
 
         ::
 
+            llm = await client.llm.model("qwen2-vl-2b-instruct")
             image = await client.prepare_image("cat.png")
             chat = Chat()
             chat.add_user_message("What is this?", images=[image])

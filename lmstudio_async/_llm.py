@@ -275,6 +275,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
 
         ::
 
+            llm = await client.llm.model("qwen3-4b")
             await llm.preload_draft_model("qwen3-0.6b")
             await llm.respond("Tell me a story", config={"draft_model": "qwen3-0.6b"})
         """
@@ -355,7 +356,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             def ask(request, round_index):
                 return input(f"May it call {request.name}({request.arguments})? ") == "yes" or "The user says no."
 
-            await llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
+            await llm.act("What is 12345 times 54321?", [multiply], guard_tool_call=ask)
         """
         await preload("_act")
         from lmstudio_async._act import Act, ActCallbacks

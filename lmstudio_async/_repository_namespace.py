@@ -92,6 +92,7 @@ class AsyncAvailableModel:
 
         ::
 
+            model, *_ = await client.repository.search_models("smollm2 360m")
             options = await model.get_download_options()
             best = next((option for option in options if option.info.recommended), options[0])
             print(await best.download())
@@ -134,6 +135,8 @@ class AsyncModelDownloadOption:
 
         ::
 
+            model, *_ = await client.repository.search_models("smollm2 360m")
+            option, *_ = await model.get_download_options()
             key = await option.download(lambda update: print(update.downloaded_bytes, "of", update.total_bytes))
             llm = await client.llm.model(key)
         """
@@ -154,6 +157,8 @@ class AsyncModelDownloadOption:
 
         ::
 
+            model, *_ = await client.repository.search_models("smollm2 360m")
+            option, *_ = await model.get_download_options()
             async with option.download_stream() as download:
                 async for update in download:
                     print(f"{update.phase}: {update.fraction:.0%}")

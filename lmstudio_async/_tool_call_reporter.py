@@ -53,6 +53,10 @@ class ToolCallProgress:
 
     ::
 
+        def add(a: int, b: int) -> int:
+            '''Add two numbers.'''
+            return a + b
+
         await llm.act("What is 1 + 2?", [add], on_tool_call=lambda call: print(call.phase, call.name, call.result))
     """
 

@@ -66,6 +66,8 @@ class ToolFunctionDef:
 
     ::
 
+        from pathlib import Path
+
         def create_file(path, text):
             Path(path).write_text(text)
             return "created"
@@ -96,7 +98,11 @@ class ToolFunctionDef:
 
         ::
 
-            tool = ToolFunctionDef.from_callable(math_tools.add, name="add_numbers")
+            def add(a: int, b: int) -> int:
+                '''Add two numbers.'''
+                return a + b
+
+            tool = ToolFunctionDef.from_callable(add, name="add_numbers")
         """
         plain = plain_function(f)
         owner = plain if inspect.isroutine(unwrapped := _without_partial(f)) else type(unwrapped)

@@ -18,6 +18,8 @@ class DownloadStream(Operation[DownloadProgressUpdate, str]):
 
     ::
 
+        model, *_ = client.repository.search_models("smollm2 360m")
+        option, *_ = model.get_download_options()
         with option.download_stream() as download:
             for update in download:
                 print(f"{update.phase}: {update.fraction:.0%}")

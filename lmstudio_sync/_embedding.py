@@ -46,7 +46,8 @@ class EmbeddingModel(ModelHandle["EmbeddingModelInstanceInfo"]):
 
         ::
 
-            vector = embedding_model.embed("Hello, world!")
+            model = client.embedding.model("nomic-embed-text-v1.5")
+            vector = model.embed("Hello, world!")
         """
         return self._bridge.call(self._core.embed(input))
 

@@ -34,6 +34,7 @@ class FilesNamespace(Facade):
 
         ::
 
+            llm = client.llm.model("qwen2-vl-2b-instruct")
             image = client.prepare_image("cat.png")
             chat = Chat()
             chat.add_user_message("What is this?", images=[image])

@@ -290,6 +290,7 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
 
         ::
 
+            llm = client.llm.model("qwen3-4b")
             llm.preload_draft_model("qwen3-0.6b")
             llm.respond("Tell me a story", config={"draft_model": "qwen3-0.6b"})
         """
@@ -364,7 +365,7 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
             def ask(request, round_index):
                 return input(f"May it call {request.name}({request.arguments})? ") == "yes" or "The user says no."
 
-            llm.act("Clean up my files", [delete_file], guard_tool_call=ask)
+            llm.act("What is 12345 times 54321?", [multiply], guard_tool_call=ask)
         """
         return self._bridge.call(
             self._core.act(

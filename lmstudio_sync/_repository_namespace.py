@@ -72,6 +72,7 @@ class AvailableModel(Facade):
 
         ::
 
+            model, *_ = client.repository.search_models("smollm2 360m")
             options = model.get_download_options()
             best = next((option for option in options if option.info.recommended), options[0])
             print(best.download())
@@ -106,6 +107,8 @@ class ModelDownloadOption(Facade):
 
         ::
 
+            model, *_ = client.repository.search_models("smollm2 360m")
+            option, *_ = model.get_download_options()
             key = option.download(lambda update: print(update.downloaded_bytes, "of", update.total_bytes))
             llm = client.llm.model(key)
         """
@@ -123,6 +126,8 @@ class ModelDownloadOption(Facade):
 
         ::
 
+            model, *_ = client.repository.search_models("smollm2 360m")
+            option, *_ = model.get_download_options()
             with option.download_stream() as download:
                 for update in download:
                     print(f"{update.phase}: {update.fraction:.0%}")

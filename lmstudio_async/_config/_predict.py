@@ -94,7 +94,7 @@ class LlmPredictionConfig(Settings):
     Example::
 
         config = LlmPredictionConfig(temperature=0.2, max_tokens=100, top_p_sampling=False)
-        result = await model.respond("hi", config=config)
+        result = await llm.respond("Hello", config=config)
     """
 
     _title: ClassVar[str] = "prediction config"

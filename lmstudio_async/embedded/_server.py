@@ -203,7 +203,14 @@ class EmbeddedServer:
 
         ::
 
-            await task_group.start(server.run)
+            import anyio
+
+            server = EmbeddedServer("~/models")
+            async with anyio.create_task_group() as task_group:
+                await task_group.start(server.run)
+                async with AsyncClient(server) as client:
+                    print(await client.list_downloaded_models())
+                task_group.cancel_scope.cancel()
 
         :param task_status: its ``started`` is called when clients can connect. ``start`` of a task group passes it.
         :raises LMStudioRuntimeError: if the server runs already.

@@ -2,7 +2,8 @@
 
 It needs the extra ``embedded``. Nothing is downloaded, and a model is loaded in a fraction of a second::
 
-    from lmstudio_async.testing import ModelsFolder, served
+    from lmstudio_async import AsyncClient, EmbeddedServer
+    from lmstudio_async.testing import ModelsFolder
 
     models = ModelsFolder(tmp_path)
     models.add_llm("qwen3-4b", script="Forty-two.")

@@ -184,6 +184,7 @@ def tool_call(name: str, /, **arguments: object) -> list[str]:
 
     ::
 
+        models = ModelsFolder(tmp_path)
         models.add_llm("tools", script=tool_call("add", a=1, b=2), then=["The sum is 3."], chat_template=HERMES)
     """
     head = f'<tool_call>\n{{"name": "{name}", "arguments": '

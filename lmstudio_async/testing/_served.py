@@ -29,6 +29,10 @@ def served(server: EmbeddedServer) -> Iterator[str]:
 
     ::
 
+        import lmstudio_sync as lms
+
+        models = ModelsFolder(tmp_path)
+        models.add_llm("tiny")
         with served(EmbeddedServer(models.folder)) as host, lms.Client(host) as client:
             print(client.llm.model("tiny").respond("Hi"))
     """

@@ -2,10 +2,18 @@
 
 ::
 
+    # my_program.py
+    import lmstudio_sync as lms
+
+    def ask(question):
+        return str(lms.llm("qwen3-4b").respond(question))
+
     # conftest.py
     pytest_plugins = ["lmstudio_async.testing.plugin"]
 
     # test_my_program.py
+    import my_program
+
     def test_it_knows_the_answer(lmstudio_models, lmstudio_host):
         lmstudio_models.add_llm("qwen3-4b", script="Forty-two.")
         assert my_program.ask("What is the answer?") == "Forty-two."
