@@ -37,8 +37,8 @@ def llm(
 ) -> LLM:
     """Return a handle of a loaded instance of a model, or load one if there is none.
 
-    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
-    for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
+    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room for
+    the next one (auto-evict). For an instance that stays, use `get_default_client().llm.load_new_instance`.
 
     Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
     early leaves the load to the others; if all of them end early, the load is cancelled.
@@ -46,7 +46,8 @@ def llm(
     :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
         loading one.
     :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-        server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        server, whose default for just-in-time loads is an hour. For no TTL, use
+        `get_default_client().llm.load_new_instance`.
     :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
     :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
@@ -75,8 +76,8 @@ def embedding_model(
 ) -> EmbeddingModel:
     """Return a handle of a loaded instance of a model, or load one if there is none.
 
-    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room
-    for the next one (auto-evict). For an instance that stays, use `load_new_instance`.
+    A load by this call is a just-in-time load: the server may unload the instance when it is idle, to make room for
+    the next one (auto-evict). For an instance that stays, use `get_default_client().embedding.load_new_instance`.
 
     Concurrent calls of one client for the same model, with equal arguments, share one load. A call that ends
     early leaves the load to the others; if all of them end early, the load is cancelled.
@@ -84,7 +85,8 @@ def embedding_model(
     :param model_key: a model key, or the identifier of a loaded instance. None for any loaded model, without
         loading one.
     :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-        server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
+        server, whose default for just-in-time loads is an hour. For no TTL, use
+        `get_default_client().embedding.load_new_instance`.
     :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
     :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
@@ -173,8 +175,9 @@ def prepare_image(src: LocalFileInput, name: str | None = None) -> FileHandle:
 
     ::
 
+        llm = lms.llm("qwen2-vl-2b-instruct")
         image = lms.prepare_image("cat.png")
-        chat = Chat()
+        chat = lms.Chat()
         chat.add_user_message("What is this?", images=[image])
         print(llm.respond(chat))
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Mapping
 
 from ._classes import Writer
@@ -33,12 +34,13 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
             bodies.append("\n".join(["@overload", *fold(f"{head} ...{writer.type_comment(each)}", 0)]))
         head = function_head(name, node, writer, values)
         call = f"return get_default_client().{namespace}{'.' if namespace else ''}{method}({writer.arguments(node.args)})"
-        docstring = prose(writer.module.docstring(node) or "")
+        # The module has no function of this name.
+        full_name = {"`load_new_instance`": f"`get_default_client().{namespace}.load_new_instance`"}
+        docstring = prose(writer.module.docstring(node) or "", full_name)
         heads.append(head)
         if example:
-            docstring = re.sub(
-                r"::\n\n.*?\n(?=\s*\"\"\")", f"::\n\n            {example}\n", docstring, flags=re.DOTALL
-            )
+            code = textwrap.indent(example, " " * 12)
+            docstring = re.sub(r"::\n\n.*?\n(?=\s*\"\"\")", f"::\n\n{code}\n", docstring, flags=re.DOTALL)
         docstring = docstring.replace(f"client.{method}(", f"lms.{name}(")
         docstring = re.sub("^    ", "", docstring, flags=re.MULTILINE)
         bodies.append("\n".join([*fold(head, 0), f"    {docstring}", *fold(uncalled(call), 4)]))

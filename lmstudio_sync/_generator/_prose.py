@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ._rules import PROSE, blocking
 
@@ -22,21 +22,28 @@ class Prose:
     def __init__(self) -> None:
         self.unused = set(PROSE)
 
-    def __call__(self, docstring: str) -> str:
-        """Translate a docstring, as it is written: with its quotes, and without the indent of its first line."""
+    def __call__(self, docstring: str, more: Mapping[str, str] | None = None) -> str:
+        """Translate a docstring, as it is written: with its quotes, and without the indent of its first line.
+
+        :param more: phrases of this docstring alone, and their translations.
+        """
         lines = docstring.splitlines()
         pad = min((_indent(line) for line in lines[1:] if line.strip()), default=0)
         lines[0] = " " * pad + lines[0]
         made: list[str] = []
         for paragraph, is_code in _paragraphs(lines):
-            made += blocking("\n".join(paragraph)).split("\n") if is_code else self._translate(paragraph)
+            made += (
+                blocking("\n".join(paragraph)).split("\n")
+                if is_code
+                else self._translate(paragraph, {**PROSE, **(more or {})})
+            )
         return "\n".join(made)[pad:]
 
-    def _translate(self, paragraph: list[str]) -> list[str]:
+    def _translate(self, paragraph: list[str], rules: Mapping[str, str]) -> list[str]:
         """Translate a paragraph; one that changes is wrapped again, because a rule must not depend on line ends."""
         text = " ".join(line.strip() for line in paragraph)
         made = text
-        for old, new in PROSE.items():
+        for old, new in rules.items():
             if old in made:
                 self.unused.discard(old)
                 made = made.replace(old, new)

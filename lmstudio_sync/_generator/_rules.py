@@ -55,7 +55,18 @@ CONVENIENCE = {
     ),
     "list_loaded_models": ("", "Client", "list_loaded_models", ""),
     "list_downloaded_models": ("", "Client", "list_downloaded_models", ""),
-    "prepare_image": ("", "Client", "prepare_image", ""),
+    "prepare_image": (
+        "",
+        "Client",
+        "prepare_image",
+        (
+            'llm = lms.llm("qwen2-vl-2b-instruct")\n'
+            'image = lms.prepare_image("cat.png")\n'
+            "chat = lms.Chat()\n"
+            'chat.add_user_message("What is this?", images=[image])\n'
+            "print(llm.respond(chat))"
+        ),
+    ),
 }
 
 
