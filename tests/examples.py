@@ -26,11 +26,12 @@ def make_home(home: Path) -> Path:
     for path in (
         "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf",
         "lmstudio-community/Qwen3-4B-GGUF/Qwen3-4B-Q4_K_M.gguf",
+        "lmstudio-community/Qwen3-4B-GGUF/Qwen3-4B-Q8_0.gguf",
         "lmstudio-community/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q4_K_M.gguf",
         "lmstudio-community/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct-Q4_K_M.gguf",
         "lmstudio-community/Qwen2-VL-2B-Instruct-GGUF/Qwen2-VL-2B-Instruct-Q4_K_M.gguf",
     ):
-        folder.add_llm(path, script=MEANING)
+        folder.add_llm(path, script=MEANING, context_length=131072)
     folder.add_projector("lmstudio-community/Qwen2-VL-2B-Instruct-GGUF/mmproj-Qwen2-VL-2B-Instruct-F16.gguf")
     folder.add_embedding("nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q8_0.gguf")
     (home / "models").symlink_to(folder.folder, target_is_directory=True)
