@@ -1,6 +1,7 @@
 """Find sentences that open with a word which stands for a thing instead of naming it.
 
-"What is stopped has a channel" makes its reader look for the subject, and a search for the subject does not find it.
+A sentence such as "What is stopped has a channel" makes its reader look for the subject, and a search for the subject
+does not find it.
 The check reads docstrings, comments, messages of exceptions and warnings, test names, and Markdown::
 
     python -m tests.prose_style
@@ -16,7 +17,8 @@ import re
 import sys
 import textwrap
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -179,19 +181,29 @@ def _name(node: ast.expr) -> str:
 
 
 def _sentences(texts: Iterable[_Text]) -> Iterator[tuple[int, str]]:
-    """Split texts into sentences; a field, a list item and a new paragraph begin one as well."""
+    """Split texts into sentences, each with its line; a field, a list item and a new paragraph begin one as well."""
     for first, lines in texts:
-        begun, paragraph = first, ""
+        paragraph: list[tuple[int, str]] = []
         for number, line in enumerate([*lines, ""], first):
             stripped = line.strip()
             opener = _FIELD.match(stripped) or _BULLET.match(stripped)
-            if paragraph and (opener or not stripped):
-                yield from ((begun, sentence) for sentence in _SENTENCE_END.split(paragraph))
-                paragraph = ""
-            if not paragraph:
-                begun, paragraph = number, stripped[opener.end() :] if opener else stripped
-            else:
-                paragraph += " " + stripped
+            if opener or not stripped:
+                yield from _split(paragraph)
+                paragraph = []
+            if stripped:
+                paragraph.append((number, stripped[opener.end() :] if opener else stripped))
+
+
+def _split(paragraph: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    text = " ".join(line for _, line in paragraph)
+    ends = accumulate(len(line) + 1 for _, line in paragraph)
+    lines = list(zip(ends, (number for number, _ in paragraph), strict=True))
+    start = 0
+    for end in [*_SENTENCE_END.finditer(text), None]:
+        sentence = text[start : end.start() if end else None].strip()
+        if sentence:
+            yield next(number for after, number in lines if after > start), sentence
+        start = end.end() if end else start
 
 
 def _is_opaque(sentence: str) -> bool:

@@ -35,7 +35,7 @@ def layers(heading: str) -> dict[str, int]:
 
 NAMES = {"the package itself": "", "all other modules": "*"}
 
-#: A module imports modules of lower layers only. Those of the domain import each other, without circles.
+#: A module imports modules of lower layers only. Modules of the domain import each other, without circles.
 LAYERS = layers("## Client")
 DOMAIN = LAYERS.pop("*")
 

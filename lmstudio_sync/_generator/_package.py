@@ -120,7 +120,11 @@ def package(init: Module, home: Mapping[str, str]) -> str:
 def export(origin: str, name: str) -> list[str]:
     """Write the import that makes a name public, as ruff would fold it."""
     line = f"    from {origin} import {name} as {name}"
-    return [line] if len(line) <= WIDTH else [f"    from {origin} import (", f"        {name} as {name},", "    )"]
+    return (
+        [line]
+        if len(line) <= WIDTH
+        else [f"    from {origin} import (", f"        {name} as {name},", "    )"]
+    )
 
 
 def twins(home: Mapping[str, str]) -> str:

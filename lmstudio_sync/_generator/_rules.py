@@ -1,4 +1,4 @@
-"""What the two worlds call things."""
+"""Names and phrases of the core, and of the facade."""
 
 from __future__ import annotations
 
