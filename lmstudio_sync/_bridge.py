@@ -1,4 +1,9 @@
-"""The bridge: a background thread with an event loop, in which blocking calls run the core's coroutines."""
+"""The bridge: a background thread with an event loop, in which blocking calls run the core's coroutines.
+
+Not anyio's blocking portal, for three reasons. Ctrl-C in a blocking call cancels its coroutine, waits for the clean-up
+and takes back a result that did not reach the caller. A bridge that nothing refers to any more ends its thread. And a
+loop over fragments takes all that have arrived in one trip to the event loop.
+"""
 
 from __future__ import annotations
 
