@@ -17,10 +17,10 @@
     │  ├─ LMStudioUnsupportedFeatureError         the engine cannot do this
     │  ├─ LMStudioMissingRuntimeError             no engine is installed for this model
     │  ├─ LMStudioPresetNotFoundError             no such preset
-    │  ├─ LMStudioPredictionError                 an answer failed half-way
-    │  │  └─ LMStudioStructuredOutputError        an answer is not of the form that was asked for
+    │  ├─ LMStudioPredictionError                 a prediction failed after it had begun
+    │  │  └─ LMStudioStructuredOutputError        an answer does not fit `response_format`
     │  ├─ LMStudioChannelClosedError              the server ended an operation without a result
-    │  └─ LMStudioProtocolError                   the server said something that cannot be understood
+    │  └─ LMStudioProtocolError                   one side does not understand a message
     └─ LMStudioClientError
        ├─ LMStudioCancelledError                  you cancelled or left the operation
        ├─ LMStudioBacklogError                    you left too many items of a stream unread
@@ -30,7 +30,7 @@
           ├─ LMStudioConnectionClosedError        was closed by you
           └─ LMStudioConnectionBrokenError        was lost
 
-If a prediction fails half-way, the text that had arrived is not lost: the exception has it in ``content``.
+The exception of a failed prediction has the text that had arrived, as ``content``.
 
 Names that the official ``lmstudio`` package has too mean the same here. Exceptions of httpx, cattrs, json and anyio
 never leave the public API: they are the ``__cause__`` of one of these exceptions.

@@ -78,7 +78,7 @@ def test_there_are_programs_and_snippets() -> None:
 
 
 def test_the_table_of_load_config_keys_is_complete() -> None:
-    table = README.split("| key | what it sets |")[1].split("\n\n")[0]
+    table = README.split("| key | meaning |")[1].split("\n\n")[0]
     named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert named == {field.name for field in attrs.fields(lms.LlmLoadModelConfig)} - {"extra"}
 
