@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 import anyio.abc
-import anyio.to_thread
 
 from lmstudio_async._protocol._errors import (
     domain_mismatch,
@@ -22,22 +22,19 @@ from lmstudio_async._protocol._errors import (
     no_model_matching,
     server_error,
 )
-from lmstudio_async._wire._kv import collapse
 from lmstudio_async._wire._models import AlreadyLoaded, GetOrLoadCreation, LoadModelCreation, ModelSpecifier
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._catalog._naming import is_sound_key
 from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
 from lmstudio_async.embedded._engine._engine_start import start_engine
 from lmstudio_async.embedded._engine._pulse import Pulse
-from lmstudio_async.embedded._instances._draft import find_draft
 from lmstudio_async.embedded._instances._instance import Domain, Instance
 from lmstudio_async.embedded._instances._load import Load, Report, Watcher
-from lmstudio_async.embedded._instances._load_config import LoadPlan, draft_model_key, plan_load
+from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
 from lmstudio_async.embedded._instances._load_request import check_load_request
 from lmstudio_async.embedded._instances._selection import select
-from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioServerError
+from lmstudio_async.errors import LMStudioError, LMStudioServerError
 
 __all__ = ["Domain", "Instance", "Instances"]
 
@@ -78,12 +75,12 @@ class Instances:
         self._catalog = catalog
         self._auto_evict = auto_evict
         self._default_jit_ttl_ms = default_jit_ttl_ms
-        self._threads = threads
         self._queued_predictions = queued_predictions
         self._new_pulse = new_pulse
         self._handout_seconds = handout_seconds
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
+        self._planner = LoadPlanner(catalog, self._by_identifier, threads=threads)
         self._jit_turn = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -129,23 +126,17 @@ class Instances:
 
         :raises LMStudioServerError: the model cannot be loaded, or not with this config.
         """
-        check_load_request(creation, creation.ttl_ms)
-        if creation.identifier is not None:
-            if not is_sound_key(creation.identifier):
-                raise server_error(
-                    "An identifier has 1 to 1024 characters, none of them a control character.",
-                    "Leave it out to have the server name the instance.",
-                )
-            await self._wait_until_free(creation.identifier)
-        entry, ambiguous = await self._resolve(creation.model_key, domain)
-        plan = await self._plan(entry, creation.load_config_stack)
-        identifier = creation.identifier
+        check_load_request(creation)
+        identifier, key = creation.identifier, creation.model_key
+        if identifier is not None:
+            await self._wait_until_free(identifier)
+        prepared = await self._planner.prepare(key, domain, creation.load_config_stack)
         if identifier is None:
-            identifier = self._free_name(creation.model_key)
+            identifier = self._free_name(key)
         else:
             await self._wait_until_free(identifier)
-        load = self._begin(identifier, plan, entry, ttl_ms=creation.ttl_ms, just_in_time=False)
-        return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=ambiguous))
+        load = self._register(identifier, prepared, ttl_ms=creation.ttl_ms, just_in_time=False)
+        return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=prepared.model.ambiguous))
 
     async def get_or_load(self, domain: Domain, creation: GetOrLoadCreation, report: Report) -> Instance:
         """Find an instance by its identifier or its model, or load one.
@@ -154,32 +145,20 @@ class Instances:
 
         :raises LMStudioServerError: the model cannot be loaded, or not with this config.
         """
-        check_load_request(creation, creation.load_ttl_ms)
+        check_load_request(creation)
         key = creation.identifier
-        watcher = Watcher(report, get_or_load=True)
-        entry: CatalogEntry | None = None
-        plan: LoadPlan | None = None
-        # Look for an instance again after each wait, because the registry may have changed meanwhile.
-        while True:
-            found = self._loaded_or_loading(domain, key, entry)
-            if found is not None and found.state == "ready":
-                self._loads[found].claimed = True
-                found.hand_out(self._handout_seconds)
-                report(AlreadyLoaded(info=found.info()))
-                return found
-            if found is not None:
-                if self._will_be_ready(found):
-                    return await self._wait(self._loads[found], watcher)
-                await found.gone.wait()
-            elif entry is None:
-                entry, _ = await self._resolve(key, domain)
-            elif plan is None:
-                plan = await self._plan(entry, creation.load_config_stack)
-            else:
-                break
-        ttl_ms = self._default_jit_ttl_ms if creation.load_ttl_ms is None else creation.load_ttl_ms
-        load = self._begin(self._free_name(key), plan, entry, ttl_ms=ttl_ms, just_in_time=True)
-        return await self._wait(load, watcher)
+        found = await self._find_or_prepare(key, domain, creation.load_config_stack)
+        if isinstance(found, PreparedLoad):
+            ttl_ms = self._default_jit_ttl_ms if creation.load_ttl_ms is None else creation.load_ttl_ms
+            load = self._register(self._free_name(key), found, ttl_ms=ttl_ms, just_in_time=True)
+        else:
+            load = self._loads[found]
+        if load.instance.state != "ready":
+            return await self._wait(load, Watcher(report, get_or_load=True))
+        load.claimed = True
+        load.instance.hand_out(self._handout_seconds)
+        report(AlreadyLoaded(info=load.instance.info()))
+        return load.instance
 
     async def unload(self, identifier: str, domain: Domain | None = None) -> None:
         """Unload an instance, and wait until its process has ended and its identifier is free.
@@ -200,20 +179,28 @@ class Instances:
 
     # -- names and models
 
-    async def _resolve(self, key: str, domain: Domain) -> tuple[CatalogEntry, list[str] | None]:
-        try:
-            return await anyio.to_thread.run_sync(self._catalog.resolve, key, domain)
-        except LMStudioModelNotFoundError:
-            instance = self._by_identifier.get(key)
-            if instance is not None and instance.domain != domain:
-                raise domain_mismatch(key, instance.domain, domain) from None
-            raise
+    async def _find_or_prepare(self, key: str, domain: Domain, config_stack: Any) -> Instance | PreparedLoad:
+        """Return a ready or loading instance, or else prepare a load.
 
-    async def _plan(self, entry: CatalogEntry, stack: Any) -> LoadPlan:
-        values = collapse(stack)
-        draft_key = draft_model_key(values) if entry.type == "llm" else None
-        draft = None if draft_key is None else await find_draft(self._catalog, entry, draft_key)
-        return plan_load(entry, values, draft=draft, threads=self._threads)
+        Look for an instance again after each step, because the registry may have changed meanwhile.
+        """
+        if (found := await self._find_usable(key, domain)) is not None:
+            return found
+        model = await self._planner.resolve(key, domain)
+        if (found := await self._find_usable(key, domain, model.entry)) is not None:
+            return found
+        prepared = await self._planner.plan(model, config_stack)
+        return await self._find_usable(key, domain, model.entry) or prepared
+
+    async def _find_usable(
+        self, key: str, domain: Domain, entry: CatalogEntry | None = None
+    ) -> Instance | None:
+        """Return the ready or loading instance of a key or a model, or None. Wait while one is being unloaded."""
+        while (found := self._best_match(key, domain, entry)) is not None:
+            if found.state == "ready" or self._will_be_ready(found):
+                return found
+            await found.gone.wait()
+        return None
 
     def _free_name(self, key: str) -> str:
         name, number = key, 1
@@ -232,7 +219,7 @@ class Instances:
     def _will_be_ready(self, instance: Instance) -> bool:
         return instance.state == "loading" and not self._loads[instance].abandoned
 
-    def _loaded_or_loading(self, domain: Domain, key: str, entry: CatalogEntry | None) -> Instance | None:
+    def _best_match(self, key: str, domain: Domain, entry: CatalogEntry | None) -> Instance | None:
         """Return the instance with the identifier ``key``, or else one of the model; None if there is none.
 
         Of several instances of the model, a ready one is preferred to a loading one, and that to an unloading one.
@@ -252,17 +239,17 @@ class Instances:
 
     # -- loading
 
-    def _begin(
-        self, identifier: str, plan: LoadPlan, entry: CatalogEntry, *, ttl_ms: int | None, just_in_time: bool
+    def _register(
+        self, identifier: str, prepared: PreparedLoad, *, ttl_ms: int | None, just_in_time: bool
     ) -> Load:
         """Register an instance under the identifier, and start the task that loads it."""
         if self._tasks is None:
             raise server_error("The server is shutting down.")
         instance = Instance(
             identifier=identifier,
-            entry=entry,
-            context_length=plan.spec.context_length,
-            parallel_sessions=plan.spec.parallel_sessions,
+            entry=prepared.entry,
+            context_length=prepared.plan.spec.context_length,
+            parallel_sessions=prepared.plan.spec.parallel_sessions,
             queued_predictions=self._queued_predictions,
             ttl_ms=ttl_ms,
             just_in_time=just_in_time,
@@ -271,7 +258,7 @@ class Instances:
         load = Load(instance)
         self._by_identifier[identifier] = instance
         self._loads[instance] = load
-        self._tasks.start_soon(self._run_load, load, plan)
+        self._tasks.start_soon(self._run_load, load, prepared)
         self._tasks.start_soon(load.break_silence, _SILENCE_SECONDS)
         return load
 
@@ -296,20 +283,13 @@ class Instances:
         with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
             await load.instance.gone.wait()
 
-    async def _run_load(self, load: Load, plan: LoadPlan) -> None:
+    async def _run_load(self, load: Load, prepared: PreparedLoad) -> None:
         error: LMStudioError = server_error("The load was cancelled.")
         try:
             with anyio.CancelScope() as scope:
                 load.attach(scope)
-                if load.instance.just_in_time and self._auto_evict:
-                    for other in self._other_jit_instances(load.instance):
-                        load.evicting(other)
-                    # One at a time, because concurrent loads would not see, and not evict, each other's instance.
-                    async with self._jit_turn:
-                        await self._make_room(load)
-                        await self._start(load, plan)
-                else:
-                    await self._start(load, plan)
+                async with self._room(load):
+                    await self._start(load, prepared)
         except LMStudioError as reason:
             error = reason
         except Exception as reason:
@@ -328,9 +308,9 @@ class Instances:
                 if load.abandoned and load.instance.state == "ready":
                     self._begin_unload(load.instance)
 
-    async def _start(self, load: Load, plan: LoadPlan) -> None:
+    async def _start(self, load: Load, prepared: PreparedLoad) -> None:
         load.starting()
-        instance = load.instance
+        instance, plan = load.instance, prepared.plan
         try:
             engine, context_length, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
         except EngineFailure as failure:
@@ -351,6 +331,19 @@ class Instances:
             self._tasks.start_soon(self._watch_engine, instance)
             if instance.ttl_ms is not None:
                 self._tasks.start_soon(self._watch_idleness, instance)
+
+    @asynccontextmanager
+    async def _room(self, load: Load) -> AsyncIterator[None]:
+        """Make room for a just-in-time load, and keep it while the block runs."""
+        if not load.instance.just_in_time or not self._auto_evict:
+            yield
+            return
+        for other in self._other_jit_instances(load.instance):
+            load.evicting(other)
+        # One at a time, because concurrent loads would not see, and not evict, each other's instance.
+        async with self._jit_turn:
+            await self._make_room(load)
+            yield
 
     def _other_jit_instances(self, instance: Instance) -> list[Instance]:
         return [
