@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import anyio
 import attrs
 
+from lmstudio_async._callbacks import tell
 from lmstudio_async._deliveries import deliveries
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._printable import printable
@@ -45,7 +46,7 @@ from lmstudio_async.errors import (
     LMStudioProtocolError,
 )
 
-__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress"]
+__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load"]
 
 HandleT = TypeVar("HandleT")
 
@@ -340,3 +341,17 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
 
     def _last_news(self) -> str:
         return f", at {self.fraction:.0%}"
+
+
+async def follow_load(load: AsyncLoadStream[HandleT], on_progress: Callable[[float], Any] | None) -> HandleT:
+    """Run a load to its end, and return its handle.
+
+    :param on_progress: called with each fraction that is above the last one; 1.0 is the last.
+    """
+    latest = -1.0
+    async with load:
+        async for progress in load:
+            if progress.fraction > latest:
+                latest = progress.fraction
+                await tell("on_progress", on_progress, latest)
+        return load.result()

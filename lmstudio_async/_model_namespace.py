@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
-from lmstudio_async._callbacks import check_callback, tell
+from lmstudio_async._callbacks import check_callback
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
@@ -171,10 +171,13 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             another = await client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama", ttl=7200)
         """
         await self._preload_loading(config)
+        from lmstudio_async._load import follow_load
+
         stream = self.load_new_instance_stream(
             model_key, instance_identifier, ttl=ttl, config=config, device=device
         )
-        return await _watch(stream, on_progress)
+        check_callback(on_progress, "on_progress")
+        return await follow_load(stream, on_progress)
 
     def load_new_instance_stream(
         self,
@@ -436,15 +439,3 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         names = ("model_key", "display_name", "architecture", "vision")
         shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-async def _watch(stream: AsyncLoadStream[HandleT], on_progress: ModelLoadingCallback | None) -> HandleT:
-    """Await a load, and call a callback with its progress, which only grows and ends with 1.0."""
-    check_callback(on_progress, "on_progress")
-    told = -1.0
-    async with stream as loading:
-        async for progress in loading:
-            if progress.fraction > told:
-                told = progress.fraction
-                await tell("on_progress", on_progress, told)
-        return await loading.wait_for_result()

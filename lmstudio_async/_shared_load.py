@@ -75,14 +75,11 @@ class _SharedLoad(Generic[HandleT]):
 
     async def run(self) -> None:
         """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
+        from lmstudio_async._load import follow_load
+
         try:
             with self._scope:
-                async with self._load:
-                    async for progress in self._load:
-                        if not self._fractions or progress.fraction > self._fractions[-1]:
-                            self._fractions.append(progress.fraction)
-                            self._wake()
-                    self._handle = self._load.result()
+                self._handle = await follow_load(self._load, self._advance)
         except LMStudioError as error:
             self._error = error
         finally:
@@ -116,6 +113,10 @@ class _SharedLoad(Generic[HandleT]):
         if self._handle is None:
             raise copy_of(self._error or LMStudioConnectionClosedError("The client was closed."))
         return self._handle
+
+    def _advance(self, fraction: float) -> None:
+        self._fractions.append(fraction)
+        self._wake()
 
     def _wake(self) -> None:
         self._changed.set()
