@@ -40,15 +40,15 @@ async def serve(
     :raises LMStudioError: if the server cannot run with these options.
     """
     check_extra()
-    from lmstudio_async.embedded._connections._origins import is_loopback
+    from lmstudio_async.embedded._connections._origins import check_host
     from lmstudio_async.embedded._http._serve import serve as listen
 
-    if not tokens and not is_loopback(host):
-        raise LMStudioValueError(
-            f"Without an API token, every client that can reach {host} could use this server. Give one with "
-            "--token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), or a file with "
-            "one token per line with --token-file."
-        )
+    check_host(
+        host,
+        has_tokens=bool(tokens),
+        remedy="Give one with --token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), "
+        "or a file with one token per line with --token-file.",
+    )
     server = EmbeddedServer(
         models,
         api_tokens=tokens,

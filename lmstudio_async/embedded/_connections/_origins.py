@@ -1,4 +1,4 @@
-"""The allow list of web pages that may use a server, by the origin that browsers send."""
+"""Clients that may use a server without a token: those of this machine, and web pages by their origin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["Origins", "host_of", "ip_address", "is_loopback"]
+__all__ = ["Origins", "check_host", "host_of", "ip_address", "is_loopback"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -62,6 +62,20 @@ def host_of(url: str) -> str:
     except ValueError:
         return ""
     return host or ""
+
+
+def check_host(host: str, *, has_tokens: bool, remedy: str) -> None:
+    """Refuse an address at which clients from other machines could use a server without a token.
+
+    :param host: the name or address to listen at.
+    :param has_tokens: whether every client needs a token.
+    :param remedy: a sentence that says how to give the server a token, for the error message.
+    :raises LMStudioValueError: other machines can reach the host, and the server has no tokens.
+    """
+    if not has_tokens and not is_loopback(host):
+        raise LMStudioValueError(
+            f"Without an API token, every client that can reach {host} could use this server. {remedy}"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -15,11 +15,11 @@ import uvicorn
 
 from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
-from lmstudio_async.embedded._connections._origins import is_loopback
+from lmstudio_async.embedded._connections._origins import check_host
 from lmstudio_async.embedded._http._app import create_app
 from lmstudio_async.embedded._http._socket_limits import limited
 from lmstudio_async.embedded._server import EmbeddedServer
-from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
+from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError
 
 __all__ = ["serve"]
 
@@ -49,10 +49,11 @@ async def serve(
     """
     if not anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
         raise LMStudioRuntimeError("Listening at a port needs asyncio, because uvicorn does not run on trio.")
-    if not is_loopback(host) and not server._clients.need_tokens:
-        raise LMStudioValueError(
-            f"Any program that can reach {host!r} could use this server: give it api_tokens, or listen at 127.0.0.1."
-        )
+    check_host(
+        host,
+        has_tokens=server._clients.need_tokens,
+        remedy="Give it api_tokens, or listen at 127.0.0.1.",
+    )
     listener = await anyio.to_thread.run_sync(_listen, host, port)
     actual_port = int(listener.getsockname()[1])
     config = uvicorn.Config(
