@@ -24,13 +24,13 @@ class FilesNamespace(Facade):
         return repr(self._core).removeprefix("Async")
 
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
-        """Upload an image for a message to a vision model. Formats: JPEG and PNG; LM Studio reads WebP, too.
+        """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.
 
-        :param src: a path, the content itself, or a file open for reading bytes, read from its current position.
-        :param name: name of the file; None takes the file's own name, or a random one for bytes.
-        :return: the handle, for `Chat.add_user_message`. It is valid for this client only.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle, for `Chat.add_user_message`. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
-        :raises LMStudioValueError: if an argument is invalid, or the file is empty.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
 
         ::
 
@@ -45,10 +45,10 @@ class FilesNamespace(Facade):
     def prepare_file(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload a file of any kind.
 
-        :param src: a path, the content itself, or a file open for reading bytes, read from its current position.
-        :param name: name of the file; None takes the file's own name, or a random one for bytes.
-        :return: the handle. It is valid for this client only.
+        :param src: a path, the content as bytes, or an open binary file, which is read from its current position.
+        :param name: name of the file; None for the file's own name, or a random one for bytes.
+        :return: the handle. Only this client can use it.
         :raises LMStudioOSError: if the file cannot be read.
-        :raises LMStudioValueError: if an argument is invalid, or the file is empty.
+        :raises LMStudioValueError: if an argument makes no sense, or the file is empty.
         """
         return self._bridge.call(self._core.prepare_file(src, name))
