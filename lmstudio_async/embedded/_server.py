@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lmstudio_async.embedded._instances._registry import Instances
     from lmstudio_async.embedded._machine._hardware import Hardware
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["EmbeddedServer", "RunningServer", "clients_of", "origins_of", "state_of"]
 
 #: The modules with the handlers of a namespace. All endpoints of ``plugins`` are refused.
 _HANDLERS = {
@@ -119,7 +119,7 @@ class EmbeddedServer:
         self._origins = Origins(allowed_origins)
         self._embedding_names = EmbeddingNames(embedding_models)
         self._logs = Logs()
-        self._running: _Running | None = None
+        self._running: RunningServer | None = None
         self._tasks: OwnedTaskGroup | None = None
         self._made_at = call_site()
 
@@ -236,7 +236,7 @@ class EmbeddedServer:
         try:
             async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:
                 await task_group.start(instances.run)
-                self._running = running = _Running(catalog, instances, task_group)
+                self._running = running = RunningServer(catalog, instances, task_group)
                 clean_up.push_async_callback(running.aclose)
                 task_status.started()
                 try:
@@ -311,7 +311,7 @@ class EmbeddedServer:
         return self.models_folder
 
     @property
-    def _state(self) -> _Running:
+    def _state(self) -> RunningServer:
         if self._running is None:
             raise LMStudioUnreachableError("The embedded server does not run any more.")
         return self._running
@@ -349,7 +349,25 @@ class EmbeddedServer:
         return DiagnosticsHandlers(self._logs)
 
 
-class _Running:
+def clients_of(server: EmbeddedServer) -> Clients:
+    """Return the clients of a server, and the tokens that they need."""
+    return server._clients
+
+
+def origins_of(server: EmbeddedServer) -> Origins:
+    """Return the web pages that may use a server."""
+    return server._origins
+
+
+def state_of(server: EmbeddedServer) -> RunningServer:
+    """Return the state of a server that runs.
+
+    :raises LMStudioUnreachableError: the server does not run.
+    """
+    return server._state
+
+
+class RunningServer:
     """The state that exists only while the server runs."""
 
     def __init__(self, catalog: Catalog, instances: Instances, task_group: anyio.abc.TaskGroup) -> None:

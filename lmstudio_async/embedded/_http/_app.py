@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from starlette.applications import Starlette
@@ -22,11 +22,9 @@ from lmstudio_async._protocol._errors import only_one
 from lmstudio_async.embedded._connections._origins import host_of, ip_address, is_loopback
 from lmstudio_async.embedded._http._rest import RestError, list_models, load_model, unload_model
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._server import EmbeddedServer, clients_of, origins_of
 from lmstudio_async.embedded._versions import package_version
 from lmstudio_async.errors import LMStudioConnectionBrokenError, LMStudioConnectionClosedError
-
-if TYPE_CHECKING:
-    from lmstudio_async.embedded._server import EmbeddedServer
 
 __all__ = ["create_app"]
 
@@ -104,7 +102,8 @@ class _Doorkeeper:
 
     def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
         self._app = app
-        self._server = server
+        self._clients = clients_of(server)
+        self._origins = origins_of(server)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -132,12 +131,12 @@ class _Doorkeeper:
 
     def _problem(self, connection: HTTPConnection) -> str | None:
         for origin in connection.headers.getlist("origin"):
-            if not self._server._origins.allow(origin):
+            if not self._origins.allow(origin):
                 return (
                     f"web pages of {origin[:100]!r} may not use this server; its owner can allow them by "
                     "allowed_origins, or serve --allow-origin"
                 )
-        if self._server._clients.need_tokens:
+        if self._clients.need_tokens:
             return None
         local = connection.scope.get("server")
         if local is not None and _is_open_to_others(local[0]):
@@ -228,9 +227,10 @@ class _SocketTransport:
 
 
 def _check_token(server: EmbeddedServer, request: Request) -> None:
-    if server._clients.need_tokens:
+    clients = clients_of(server)
+    if clients.need_tokens:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not server._clients.accepts_token(token.strip()):
+        if kind.lower() != "bearer" or not clients.accepts_token(token.strip()):
             raise RestError(
                 401, "invalid_request", "This server needs an API token: Authorization: Bearer sk-lm-…"
             )

@@ -12,6 +12,7 @@ from lmstudio_async._wire._kv import stack, to_fields
 from lmstudio_async._wire._models import LoadModelCreation
 from lmstudio_async.embedded._catalog._catalog import CatalogEntry
 from lmstudio_async.embedded._instances._instance import Domain, Instance
+from lmstudio_async.embedded._server import EmbeddedServer, RunningServer, state_of
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
     LMStudioError,
@@ -22,7 +23,6 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async.embedded._instances._registry import Instances
-    from lmstudio_async.embedded._server import EmbeddedServer, _Running
 
 __all__ = ["RestError", "list_models", "load_model", "unload_model"]
 
@@ -107,9 +107,9 @@ async def unload_model(server: EmbeddedServer, body: Any) -> Json:
     return {"instance_id": identifier}
 
 
-def _running(server: EmbeddedServer) -> _Running:
+def _running(server: EmbeddedServer) -> RunningServer:
     try:
-        return server._state
+        return state_of(server)
     except LMStudioUnreachableError as error:
         raise RestError(503, "internal_error", str(error)) from error
 

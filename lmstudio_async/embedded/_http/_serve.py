@@ -18,7 +18,7 @@ from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._connections._origins import check_host
 from lmstudio_async.embedded._http._app import create_app
 from lmstudio_async.embedded._http._socket_limits import limited
-from lmstudio_async.embedded._server import EmbeddedServer
+from lmstudio_async.embedded._server import EmbeddedServer, clients_of
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError
 
 __all__ = ["serve"]
@@ -51,7 +51,7 @@ async def serve(
         raise LMStudioRuntimeError("Listening at a port needs asyncio, because uvicorn does not run on trio.")
     check_host(
         host,
-        has_tokens=server._clients.need_tokens,
+        has_tokens=clients_of(server).need_tokens,
         remedy="Give it api_tokens, or listen at 127.0.0.1.",
     )
     listener = await anyio.to_thread.run_sync(_listen, host, port)
