@@ -17,7 +17,7 @@ from lmstudio_async._config._rules import (
     Rules,
     spell_value,
 )
-from lmstudio_async._config._types import GpuSetting, Settings, settings_of
+from lmstudio_async._config._types import GpuSetting, Settings, settings_of, title_of
 from lmstudio_async._wire._kv import KEYS, check, default, from_fields, misfit, plain, show, to_fields
 from lmstudio_async.errors import LMStudioConfigError
 
@@ -53,7 +53,7 @@ def load_config_fields(config: object, domain: Literal["llm", "embedding"]) -> d
 def _load_values(config: object, domain: Literal["llm", "embedding"]) -> dict[str, Any]:
     cls, rules = _load_types(domain)
     settings = _given(config, cls)
-    title = cls._title
+    title = title_of(cls)
     values = _passed_through(settings.pop("extra", {}), "extra", title)
     gpu = settings.pop("gpu", {})
     gpu = settings_of(gpu) if isinstance(gpu, GpuSetting) else _given(gpu, GpuSetting)
@@ -83,7 +83,7 @@ def prediction_config_fields(config: object, overrides: Mapping[str, object] | N
     :raises LMStudioConfigError: a key is unknown or given twice, or a value does not fit its key.
     """
     settings = _given(config, LlmPredictionConfig) | _given(overrides, LlmPredictionConfig)
-    title = LlmPredictionConfig._title
+    title = title_of(LlmPredictionConfig)
     values = _passed_through(settings.pop("extra", {}), "extra", title)
     values |= _raw(settings.pop("raw", {}), title)
     return to_fields(values | _written(settings, PREDICTION, title))
@@ -97,7 +97,7 @@ def _given(config: object, cls: type[Settings]) -> dict[str, Any]:
         config = cls.from_dict(config)
     if not isinstance(config, cls):
         raise LMStudioConfigError(
-            f"The {cls._title} is a mapping or an instance of {cls.__name__}, not {show(config)}."
+            f"The {title_of(cls)} is a mapping or an instance of {cls.__name__}, not {show(config)}."
         )
     return settings_of(config)
 
@@ -203,15 +203,12 @@ def load_config_from_fields(
     kv: object, domain: Literal["llm", "embedding"]
 ) -> LlmLoadModelConfig | EmbeddingLoadModelConfig:
     """Make the load config of a server's KV config. Never raises: settings without a name here go to ``extra``."""
-    cls: type[LlmLoadModelConfig | EmbeddingLoadModelConfig]
-    cls, rules = (
-        (LlmLoadModelConfig, LLM_LOAD) if domain == "llm" else (EmbeddingLoadModelConfig, EMBEDDING_LOAD)
-    )
+    cls, rules = _load_types(domain)
     values = from_fields(kv)
-    settings, said = _read(values, rules, cls._title)
+    settings, said = _read(values, rules, title_of(cls))
     if gpu := _gpu_read(values, domain):
         settings["gpu"] = GpuSetting(**gpu)
-        said |= _gpu_written(gpu, domain, cls._title)
+        said |= _gpu_written(gpu, domain, title_of(cls))
     if _DRAFT_CHOICES & settings.keys():
         said |= _SIDECARS
     return cls(**settings, extra=_unsaid(values, said))
@@ -220,7 +217,7 @@ def load_config_from_fields(
 def prediction_config_from_fields(kv: object) -> LlmPredictionConfig:
     """Make the prediction config of a server's KV config. Never raises, as for load configs."""
     values = from_fields(kv)
-    settings, said = _read(values, PREDICTION, LlmPredictionConfig._title)
+    settings, said = _read(values, PREDICTION, title_of(LlmPredictionConfig))
     return LlmPredictionConfig(**settings, extra=_unsaid(values, said))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "ToolChoiceMode",
     "ToolNaming",
     "settings_of",
+    "title_of",
 ]
 
 CacheQuantization: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -81,6 +82,11 @@ class Settings:
 
 def _names(cls: type[Settings]) -> list[str]:
     return [field.name for field in attrs.fields(cls)]
+
+
+def title_of(cls: type[Settings]) -> str:
+    """Return the name of a kind of config in error messages."""
+    return cls._title
 
 
 def settings_of(config: Settings) -> dict[str, Any]:
