@@ -46,7 +46,7 @@ from lmstudio_async.errors import (
     LMStudioProtocolError,
 )
 
-__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load"]
+__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load", "is_same_request"]
 
 HandleT = TypeVar("HandleT")
 
@@ -221,10 +221,6 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         """Progress of the load, from 0.0 to 1.0."""
         return self._progress.fraction
 
-    def _asks_for_the_same_as(self, other: AsyncLoadStream[Any]) -> bool:
-        """Return whether both loads would end in the same handle."""
-        return self._session is other._session and self._wanted == other._wanted
-
     async def __anext__(self) -> LoadProgress:
         return self._delivered(await super().__anext__())
 
@@ -355,3 +351,8 @@ async def follow_load(load: AsyncLoadStream[HandleT], on_progress: Callable[[flo
                 latest = progress.fraction
                 await tell("on_progress", on_progress, latest)
         return load.result()
+
+
+def is_same_request(load: AsyncLoadStream[Any], other: AsyncLoadStream[Any]) -> bool:
+    """Return whether two loads would end in the same handle."""
+    return load._session is other._session and load._wanted == other._wanted

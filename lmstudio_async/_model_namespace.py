@@ -103,7 +103,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         if model_key is None:
             return await self._any_loaded_model(device)
         stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
-        return await self._loads.wait_for(stream, on_progress)
+        return await self._loads.wait_for(self._session, stream, on_progress)
 
     def model_stream(
         self,

@@ -13,6 +13,7 @@ from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
 if TYPE_CHECKING:
     from lmstudio_async._load import AsyncLoadStream
+    from lmstudio_async._session import Session
 
 __all__ = ["SharedLoads"]
 
@@ -26,21 +27,26 @@ class SharedLoads:
         self._running: list[_SharedLoad[Any]] = []
 
     async def wait_for(
-        self, load: AsyncLoadStream[HandleT], on_progress: Callable[[float], Any] | None
+        self,
+        session: Session,
+        load: AsyncLoadStream[HandleT],
+        on_progress: Callable[[float], Any] | None,
     ) -> HandleT:
         """Run a load and wait for it, or wait for a running load with the same request in its place.
 
         A task that is cancelled here leaves the load to the other tasks. When the last task leaves, the load is
         cancelled.
+
+        :param session: the session of the load.
         """
         check_callback(on_progress, "on_progress")
-        await load._session.open()
+        await session.open()
         shared: _SharedLoad[HandleT] | None = next(
             (each for each in self._running if each.can_serve(load)), None
         )
         if shared is None:
             shared = _SharedLoad(load)
-            load._session.start_soon(self._run, shared)
+            session.start_soon(self._run, shared)
             self._running.append(shared)
         return await shared.wait(on_progress)
 
@@ -70,8 +76,10 @@ class _SharedLoad(Generic[HandleT]):
 
     def can_serve(self, load: AsyncLoadStream[Any]) -> bool:
         """Return whether this load can take the place of another one, which has not begun."""
+        from lmstudio_async._load import is_same_request
+
         is_over = self._ended.is_set() or self._scope.cancel_called
-        return not is_over and self._load._asks_for_the_same_as(load)
+        return not is_over and is_same_request(self._load, load)
 
     async def run(self) -> None:
         """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
