@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
 
-__all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback"]
+__all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback", "downloaded_model"]
 
 HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
@@ -439,3 +439,10 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         names = ("model_key", "display_name", "architecture", "vision")
         shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def downloaded_model(
+    namespace: AsyncModelNamespace[Any, Any, DownloadedT, Any], info: ModelInfo
+) -> DownloadedT:
+    """Return the downloaded model of a namespace that a server has described."""
+    return namespace._make_downloaded(info)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_name, check_text, check_whole_number
+from lmstudio_async._model_namespace import downloaded_model
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.system import (
     GET_EXPERIMENT_FLAGS,
@@ -185,7 +186,7 @@ class AsyncSystemNamespace:
         models: list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel] = []
         for info in infos:
             if info.type == "llm":
-                models.append(self._llm._make_downloaded(info))
+                models.append(downloaded_model(self._llm, info))
             elif info.type == "embedding":
-                models.append(self._embedding._make_downloaded(info))
+                models.append(downloaded_model(self._embedding, info))
         return models
