@@ -336,11 +336,6 @@ class AsyncClient:
 
         return await find_default_local_api_host()
 
-    def _set_timeout(self, timeout: float | None) -> None:
-        self._timeout = check_timeout(timeout)
-        for session in list(self._sessions.values()):
-            session.timeout = self._timeout
-
     def _session(self, namespace: str) -> Session:
         self._access.check_not_closed()
         session = self._sessions.get(namespace)
@@ -355,3 +350,13 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_host={self._access.address!r})"
+
+
+def set_timeout(client: AsyncClient, timeout: float | None) -> None:
+    """Change the timeout of a client.
+
+    :raises LMStudioValueError: if the timeout makes no sense.
+    """
+    client._timeout = check_timeout(timeout)
+    for session in list(client._sessions.values()):
+        session.timeout = client._timeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lmstudio_async._client import AsyncClient
+from lmstudio_async._client import AsyncClient, set_timeout
 from lmstudio_sync._signal_safe import WeakMembers
 
 __all__ = ["get_sync_api_timeout", "set_sync_api_timeout", "with_timeout"]
@@ -46,7 +46,7 @@ def with_timeout(client: AsyncClient, timeout: float | Literal["default"] | None
         _followers.add(client)
         _follow(client)
     else:
-        client._set_timeout(timeout)
+        set_timeout(client, timeout)
     return client
 
 
@@ -54,5 +54,5 @@ def _follow(client: AsyncClient) -> None:
     """Set the default timeout of a client; repeat this if another thread has changed the default meanwhile."""
     given: object = ...
     while given is not (timeout := _timeout):
-        client._set_timeout(timeout)
+        set_timeout(client, timeout)
         given = timeout
