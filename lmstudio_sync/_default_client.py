@@ -6,6 +6,7 @@ import os
 
 from lmstudio_async.errors import LMStudioClientError
 from lmstudio_sync._client import Client
+from lmstudio_sync._facade import bridge_of
 
 __all__ = ["close_default_client", "configure_default_client", "get_default_client"]
 
@@ -26,14 +27,14 @@ class _Default:
         """Return the client; make it if there is none."""
         while (client := self.existing()) is None:
             made = Client(*self.settings)
-            made._bridge.is_shared = True
+            bridge_of(made).is_shared = True
             self.clients[made] = None
         return client
 
     def existing(self) -> Client | None:
         """Return the client if there is one, and forget closed clients."""
         for client in list(self.clients):
-            if not client._bridge.is_closed:
+            if not bridge_of(client).is_closed:
                 return client
             self.clients.pop(client, None)
         return None
@@ -77,7 +78,7 @@ def configure_default_client(api_host: str | None = None, api_token: str | None 
     """
     global _default  # noqa: PLW0603 - there is one default client
     client = _default.existing()
-    if client is not None and client._bridge.is_open:
+    if client is not None and bridge_of(client).is_open:
         raise LMStudioClientError(
             "The default client has been made already. Configure it before its first use, or close it first: "
             "close_default_client()"

@@ -8,7 +8,7 @@ import lmstudio_sync
 from lmstudio_sync._bridge import Bridge
 from lmstudio_sync._twins import TWINS
 
-__all__ = ["Facade"]
+__all__ = ["Facade", "bridge_of"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,8 @@ class Facade:
             # The package imports the twin at its first use.
             made = getattr(lmstudio_sync, TWINS[cls.__name__])(value, self._bridge)
         return made  # type: ignore[no-any-return]
+
+
+def bridge_of(facade: Facade) -> Bridge:
+    """Return the bridge over which the object of a facade is called."""
+    return facade._bridge
