@@ -250,10 +250,11 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if self._progress.makes_instance and not self._progress.is_claimed:
             delivered = deliveries.get()
             if delivered is not None:
-                delivered.append(self)
+                delivered.append(self._take_back)
         self._progress.is_claimed = True
 
     async def _take_back(self) -> None:
+        """Take back a result that was handed to a task but did not reach the task's caller."""
         self._progress.is_claimed = False
         await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")
 

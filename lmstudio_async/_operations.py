@@ -345,9 +345,6 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             with anyio.CancelScope(shield=True):
                 await self._session.undo(self._feed)
 
-    async def _take_back(self) -> None:
-        """Take back a result that was handed to a task but did not reach the task's caller."""
-
     async def _wait_for_news(self) -> None:
         """Wait until there is an item or the end."""
         if self._has_consumer:

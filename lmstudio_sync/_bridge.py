@@ -17,13 +17,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
 
 from lmstudio_async._call_site import call_site
 from lmstudio_async._callbacks import call_plain
-from lmstudio_async._deliveries import Delivery, deliveries
+from lmstudio_async._deliveries import Undo, deliveries
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
 from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 T = TypeVar("T")
-Undo: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
 
 #: Modules whose frames are removed from tracebacks, because they are of no interest to users.
 _BRIDGE = (__name__, "lmstudio_sync._loop")
@@ -123,9 +122,9 @@ class Bridge:
             # The error refers to this frame. Break the cycle, so that no garbage collection is needed to free both.
             del raised, call
 
-    def _undo(self, delivered: Sequence[Delivery], undo: Undo | None) -> None:
+    def _undo(self, delivered: Sequence[Undo], undo: Undo | None) -> None:
         """Take back results that do not reach the caller, and wait for it, for `UNDO_SECONDS` at most."""
-        steps = [each._take_back for each in delivered]
+        steps = [*delivered]
         if undo is not None:
             steps.append(undo)
         if steps:
@@ -254,8 +253,8 @@ class _Call:
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
-        #: The operations that have handed over a result during this call.
-        self.delivered: list[Delivery] = []
+        #: Functions that take back the results which operations have handed over during this call.
+        self.delivered: list[Undo] = []
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._news: SimpleQueue[_Question | None] = SimpleQueue()

@@ -35,11 +35,11 @@ class Load:
         await anyio.lowlevel.checkpoint()
         delivered = deliveries.get()
         assert delivered is not None
-        delivered.append(self)
+        delivered.append(self.take_back)
         self.is_handed_over = True
         return "the handle"
 
-    async def _take_back(self) -> None:
+    async def take_back(self) -> None:
         self.times_taken_back += 1
         await self._undo()
 
@@ -120,9 +120,9 @@ def test_a_second_ctrl_c_does_not_wait_for_taking_back() -> None:
 
         class Load:
             async def hand_over(self):
-                deliveries.get().append(self)
+                deliveries.get().append(self.take_back)
 
-            async def _take_back(self):
+            async def take_back(self):
                 say("taking back")
                 await anyio.sleep_forever()
 
