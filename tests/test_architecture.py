@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.private_members import private_members_stay_in_their_module
 from tests.source_tree import PACKAGE, Tree, imports, is_ours, module_name, room, statements, targets
 
 ROOT = Path(__file__).parent.parent
@@ -209,6 +210,7 @@ RULES: list[Rule] = [
     files_fit_in_the_head,
     no_circular_imports,
     no_public_async_generators,
+    private_members_stay_in_their_module,
     sans_io_rooms_never_wait,
     third_parties_stay_in_their_rooms,
 ]
@@ -347,6 +349,10 @@ def test_files_of_the_facade_keep_the_length_limit(facade: Tree) -> None:
     assert files_fit_in_the_head(own) == []
 
 
+def test_private_members_of_the_facade_stay_in_their_module(facade: Tree) -> None:
+    assert private_members_stay_in_their_module(facade) == []
+
+
 FOUNDATION = {"__init__.py": "", "errors.py": "", "_wire/__init__.py": "", "_protocol/__init__.py": ""}
 
 BROKEN: list[tuple[Rule, str, str]] = [
@@ -379,6 +385,7 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (no_public_async_generators, "_llm.py", "class A:\n    async def answer(self):\n        yield 1"),
     (no_public_async_generators, "_llm.py", "async def answer():\n    if x:\n        yield 1"),
     (no_public_async_generators, "_llm.py", "class A:\n    async def __aiter__(self):\n        yield 1"),
+    (private_members_stay_in_their_module, "_client.py", "def f(session):\n    return session._link"),
     (sans_io_rooms_never_wait, "_wire/_a.py", "async def f(): ..."),
     (sans_io_rooms_never_wait, "_protocol/_a.py", "class A:\n    async def f(self): ..."),
     (sans_io_rooms_never_wait, "_protocol/_a.py", "from anyio.abc import TaskGroup"),
@@ -403,7 +410,7 @@ def test_a_rule_reports_a_violation(rule: Rule, path: str, source: str) -> None:
         "_config.py": "",
         "embedded/__init__.py": "",
     }
-    tree |= FOUNDATION
+    tree |= FOUNDATION | {"_session.py": "class Session:\n    _link = None"}
     assert rule(tree) == []
     assert len(rule(tree | {path: source})) == 1
 
