@@ -208,13 +208,13 @@ class Act:
                         message = f"The model asked for the tool {name!r:.200} in the last round."
                         await self._refuse(message, event.raw_content, reporter)
                     case ToolCallGenerationEnd():
-                        await reporter.was_written(event)
+                        await reporter.on_request(event)
                         calls.begin(event.tool_call_request, tasks)
                     case ToolCallGenerationFailed():
                         failure = error_from_wire(event.error, "Tool call", LMStudioPredictionError)
                         await self._refuse(str(failure), event.raw_content, reporter)
                     case _ if isinstance(event, WritingPacket):
-                        await reporter.is_written(event)
+                        await reporter.on_fragment(event)
             answer = await stream.wait_for_result()
         members = {field.name: getattr(answer, field.name) for field in attrs.fields(type(answer))}
         await tell(
@@ -231,7 +231,7 @@ class Act:
     async def _refuse(self, message: str, raw_content: str | None, reporter: ToolCallReporter) -> None:
         """Report and raise an error that can no longer be sent to the model."""
         error = LMStudioPredictionError(message)
-        await reporter.was_not_written(raw_content, error)
+        await reporter.on_invalid(raw_content, error)
         await tell("handle_invalid_tool_request", self._on.handle_invalid_tool_request, error, None)
         raise error
 

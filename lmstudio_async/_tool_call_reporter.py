@@ -91,7 +91,7 @@ class ToolCallReporter:
         self._has_started = False
         self._name = ""
 
-    async def is_written(self, packet: WritingPacket) -> None:
+    async def on_fragment(self, packet: WritingPacket) -> None:
         """Report a packet of a request that the model is generating."""
         match packet:
             case ToolCallGenerationStart():
@@ -103,7 +103,7 @@ class ToolCallReporter:
             case ToolCallGenerationArgumentFragmentGenerated():
                 await self._tell("arguments", self.next_id, name=self._name, fragment=packet.content)
 
-    async def was_written(self, packet: ToolCallGenerationEnd) -> None:
+    async def on_request(self, packet: ToolCallGenerationEnd) -> None:
         """Report a complete request."""
         request = packet.tool_call_request
         await self._start()
@@ -115,16 +115,16 @@ class ToolCallReporter:
         self.next_id += 1
         self._has_started, self._name = False, ""
 
-    async def was_not_written(self, raw_content: str | None, error: LMStudioPredictionError) -> None:
+    async def on_invalid(self, raw_content: str | None, error: LMStudioPredictionError) -> None:
         """Report a request that is invalid, or came in the last round."""
         await self._start()
         await self._tell("failed", self.next_id, name=self._name, error=error, raw_content=raw_content)
 
-    async def runs(self, index: int, request: ToolCallRequest) -> None:
+    async def on_start(self, index: int, request: ToolCallRequest) -> None:
         """Report the start of a tool."""
         await self._tell("running", self.first_id + index, name=request.name, request=request)
 
-    async def is_over(
+    async def on_end(
         self, index: int, request: ToolCallRequest, result: str, error: LMStudioPredictionError | None
     ) -> None:
         """Report the result that the model gets."""

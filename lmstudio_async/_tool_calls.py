@@ -108,7 +108,7 @@ class ToolCalls:
     async def _see_to(self, index: int) -> None:
         text, error = await self._answer(index)
         self.results[index] = text
-        await self._reporter.is_over(index, self.requests[index], text, error)
+        await self._reporter.on_end(index, self.requests[index], text, error)
 
     async def _answer(self, index: int) -> _Answer:
         """Run the tool, and return its result for the model, or an error message."""
@@ -131,7 +131,7 @@ class ToolCalls:
                 arguments = _checked(tool, verdict)
             elif verdict is not True:
                 return _refusal(request, verdict)
-        await self._reporter.runs(index, request)
+        await self._reporter.on_start(index, request)
         try:
             return result_text(await self._run(tool.implementation, arguments)), None
         except anyio.get_cancelled_exc_class() as error:
