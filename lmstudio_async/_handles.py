@@ -119,7 +119,7 @@ class AsyncModelHandle(Generic[InfoT]):
         info = await self._session.call(GET_MODEL_INFO, parameter)
         mine = self._info.instance_reference
         if info is None or (mine and info.instance_reference not in (mine, "")):
-            raise _is_gone(GET_MODEL_INFO.label)
+            raise _unloaded_error(GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
     async def get_context_length(self) -> int:
@@ -168,7 +168,7 @@ class AsyncModelHandle(Generic[InfoT]):
             await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
             # The instance was unloaded after get_info().
-            raise _is_gone(UNLOAD_MODEL.label) from error
+            raise _unloaded_error(UNLOAD_MODEL.label) from error
 
     @overload
     async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]
@@ -244,7 +244,7 @@ class AsyncModelHandle(Generic[InfoT]):
         return f"{type(self).__name__}(identifier={self.identifier!r})"
 
 
-def _is_gone(label: str) -> LMStudioError:
+def _unloaded_error(label: str) -> LMStudioError:
     """Make the server's error for an unloaded instance, where the server has not sent it."""
     from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
 

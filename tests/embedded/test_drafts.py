@@ -364,14 +364,14 @@ async def test_a_model_can_be_unloaded_while_its_engine_restarts(
         async with connected(server) as other:
             counting = {"specifier": query("tiny"), "inputString": "abc"}
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_is_refused, other, counting)
+                tasks.start_soon(_check_refused, other, counting)
                 await waits(client, "tiny", 2)
                 await client.call("unloadModel", {"identifier": "tiny"})
         packets = await client.packets(channel)
         assert packets[-1]["stats"]["stopReason"] == "modelUnloaded"
 
 
-async def _is_refused(client: RawClient, counting: Json) -> None:
+async def _check_refused(client: RawClient, counting: Json) -> None:
     with pytest.raises(Refused) as refused:
         await client.call("countTokens", counting)
     assert refused.value.code == "generic.specificModelUnloaded"

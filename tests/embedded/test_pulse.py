@@ -65,7 +65,7 @@ COMPUTE = "while True: pass"
 READ = f"import time\nwhile True: open({__file__!r}, 'rb').read(); time.sleep(0.0001)"
 
 
-async def is_ended_after(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
+async def standstill_of(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
     """Return how the worker stands still, None if it does not."""
     found = None
 
@@ -86,22 +86,22 @@ async def is_ended_after(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
 @pytest.mark.parametrize("program", [COMPUTE, READ])
 async def test_a_worker_that_computes_or_reads_does_not_stand_still(program: str) -> None:
     with running(program) as pid:
-        assert await is_ended_after(Pulse(load_seconds=0.06), pid, Awaited()) is None
+        assert await standstill_of(Pulse(load_seconds=0.06), pid, Awaited()) is None
 
 
 async def test_a_worker_that_writes_output_does_not_stand_still() -> None:
-    assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(says=True)) is None
+    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(says=True)) is None
 
 
 async def test_a_worker_without_process_statistics_does_not_stand_still_if_it_answers() -> None:
-    assert await is_ended_after(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
+    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
 
 
 @needs_proc
 async def test_a_worker_that_only_answers_stands_still_after_load_seconds() -> None:
     worker = Awaited(answers=True)
     with running(SLEEP) as pid:
-        state = await is_ended_after(Pulse(load_seconds=0.12), pid, worker)
+        state = await standstill_of(Pulse(load_seconds=0.12), pid, worker)
     assert state is not None
     assert "neither computes" in state
     assert 12 <= worker.looks < LOOKS
@@ -111,5 +111,5 @@ async def test_a_worker_that_only_answers_stands_still_after_load_seconds() -> N
 async def test_a_worker_that_does_nothing_stands_still() -> None:
     worker, pulse = Awaited(), Pulse()
     with running(SLEEP) as pid:
-        assert await is_ended_after(pulse, pid, worker) is not None
+        assert await standstill_of(pulse, pid, worker) is not None
     assert worker.looks < LOOKS

@@ -268,7 +268,7 @@ def test_any_packets_cause_no_internal_error(
             while server._state.served:
                 await anyio.lowlevel.checkpoint()
         # All tasks of the connection have ended with it, and have released the instances and the logs.
-        assert not any(instance.busy for instance in server._state.instances.loaded())
+        assert not any(instance.is_busy for instance in server._state.instances.loaded())
         assert not server._logs.watchers
 
     portal.call(talk)

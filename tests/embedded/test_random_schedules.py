@@ -146,7 +146,7 @@ class World:
 
     async def _watch(self, instance: Instance) -> None:
         await instance.unloaded.wait()
-        assert not instance.busy or instance in self._ended_on_purpose
+        assert not instance.is_busy or instance in self._ended_on_purpose
         if instance.just_in_time or instance in self._ended_on_purpose:
             return
         # Only the TTL can have ended the instance, and the TTL counts from the end of the last request.

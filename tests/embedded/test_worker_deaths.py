@@ -120,7 +120,7 @@ async def test_death_of_an_embedding_worker_fails_all_its_requests(
             }
             await raw.send(message)
         with anyio.fail_after(20):
-            while not instance.busy:
+            while not instance.is_busy:
                 await anyio.lowlevel.checkpoint()
         die(instance.engine.pid, death)
         for number in range(100, 103):

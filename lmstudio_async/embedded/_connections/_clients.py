@@ -75,7 +75,7 @@ class Clients:
             self._tokens[match[1]] = match[2]
 
     @property
-    def need_tokens(self) -> bool:
+    def needs_tokens(self) -> bool:
         """Whether clients without an API token are refused."""
         return bool(self._tokens)
 

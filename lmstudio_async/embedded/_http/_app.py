@@ -136,7 +136,7 @@ class _Doorkeeper:
                     f"web pages of {origin[:100]!r} may not use this server; its owner can allow them by "
                     "allowed_origins, or serve --allow-origin"
                 )
-        if self._clients.need_tokens:
+        if self._clients.needs_tokens:
             return None
         local = connection.scope.get("server")
         if local is not None and _is_open_to_others(local[0]):
@@ -228,7 +228,7 @@ class _SocketTransport:
 
 def _check_token(server: EmbeddedServer, request: Request) -> None:
     clients = clients_of(server)
-    if clients.need_tokens:
+    if clients.needs_tokens:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not clients.accepts_token(token.strip()):
             raise RestError(

@@ -51,7 +51,7 @@ async def serve(
         raise LMStudioRuntimeError("Listening at a port needs asyncio, because uvicorn does not run on trio.")
     check_host(
         host,
-        has_tokens=clients_of(server).need_tokens,
+        has_tokens=clients_of(server).needs_tokens,
         remedy="Give it api_tokens, or listen at 127.0.0.1.",
     )
     listener = await anyio.to_thread.run_sync(_listen, host, port)

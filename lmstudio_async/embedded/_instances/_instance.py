@@ -182,7 +182,7 @@ class Instance:
         return self.spec.chat_template or self.entry.chat_template or ""
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether any request uses the instance."""
         return bool(self._uses)
 

@@ -79,7 +79,7 @@ class Load:
     """One load, from the moment that its identifier is reserved.
 
     :ivar done: set when the instance is ready, or there is an ``error``.
-    :ivar claimed: whether a request has received the instance.
+    :ivar is_claimed: whether a request has received the instance.
     :ivar abandoned: whether the load is being cancelled, because no request waits for it any more.
     """
 
@@ -87,7 +87,7 @@ class Load:
         self.instance = instance
         self.done = anyio.Event()
         self.error: LMStudioError | None = None
-        self.claimed = False
+        self.is_claimed = False
         self.abandoned = False
         self._scope: anyio.CancelScope | None = None
         self._watchers: list[Watcher] = []
@@ -96,7 +96,7 @@ class Load:
         self._told_at = 0.0
 
     @property
-    def watched(self) -> bool:
+    def is_watched(self) -> bool:
         """Whether any request waits for this load."""
         return bool(self._watchers)
 

@@ -155,7 +155,7 @@ class Instances:
             load = self._loads[found]
         if load.instance.state != "ready":
             return await self._wait(load, Watcher(report, get_or_load=True))
-        load.claimed = True
+        load.is_claimed = True
         load.instance.hand_out(self._handout_seconds)
         report(AlreadyLoaded(info=load.instance.info()))
         return load.instance
@@ -266,10 +266,10 @@ class Instances:
         load.join(watcher)
         try:
             await load.done.wait()
-            load.claimed = True
+            load.is_claimed = True
         finally:
             load.leave(watcher)
-            if not load.claimed and not load.watched:
+            if not load.is_claimed and not load.is_watched:
                 await self._give_up(load)
         if load.error is not None:
             raise copy.copy(load.error)  # a copy for each request, because a raised error gets its traceback
@@ -364,7 +364,7 @@ class Instances:
             for victim in victims:
                 load.evicting(victim)
                 await victim.wait_handed_out(latest)
-                if victim.state == "ready" and not victim.busy:
+                if victim.state == "ready" and not victim.is_busy:
                     self._begin_unload(victim)
             if victims[0].state == "ready":
                 await victims[0].wait_idle()
