@@ -13,7 +13,7 @@ from lmstudio_async._arguments import check_whole_number, optional_name
 from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._chat import ChatInput, chat_to_wire
 from lmstudio_async._config import prediction_config_fields
-from lmstudio_async._messages import Answer, answer_message
+from lmstudio_async._messages import HasContent, answer_message
 from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._prediction import AsyncPredictionStream, PredictionFeed
 from lmstudio_async._prediction_result import PredictionResult
@@ -155,7 +155,7 @@ class Act:
             self._tools, self._limit, self._on.handle_invalid_tool_request, self._guard_of(index), reporter
         )
         error: BaseException | None = None
-        answer: Answer | None = None
+        answer: HasContent | None = None
         # Tools start while the model is still generating. Errors are raised after the group, which would wrap them.
         async with anyio.create_task_group() as tasks:
             try:

@@ -8,8 +8,8 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 import attrs
 
 from lmstudio_async._messages import (
-    Answer,
     AnyChatMessage,
+    HasContent,
     answer_message,
     made_message,
     show_message,
@@ -172,7 +172,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
 
     def add_assistant_response(
         self,
-        response: str | TextData | FileHandle | Mapping[str, Any] | Answer | None = None,
+        response: str | TextData | FileHandle | Mapping[str, Any] | HasContent | None = None,
         tool_call_requests: Iterable[ToolRequestInput] = (),
     ) -> AssistantResponse:
         """Add an answer of the model, tool call requests, or both.
@@ -186,7 +186,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
         :raises LMStudioValueError: if the message has no part, or one that an assistant response cannot have.
         :raises LMStudioRuntimeError: if the last message is an assistant response, too.
         """
-        if isinstance(response, Answer) and isinstance(response.content, str):
+        if isinstance(response, HasContent) and isinstance(response.content, str):
             requests = (*getattr(response, "tool_call_requests", ()), *tool_call_requests)
             return self._add(answer_message(response, requests))
         parts: list[MessagePart] = [] if response is None else to_parts("assistant", response)
@@ -230,7 +230,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
         """
         return self._add(made_message(role, to_parts(role, content)))
 
-    def append(self, message: AnyChatMessage | Mapping[str, Any] | Answer) -> AnyChatMessage:
+    def append(self, message: AnyChatMessage | Mapping[str, Any] | HasContent) -> AnyChatMessage:
         """Add a message. Can be passed as a callback such as ``on_message``.
 
         :param message: a message as an object or a dict, or an answer such as a `PredictionResult`.
@@ -238,7 +238,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
         :raises LMStudioValueError: if it is not a message.
         :raises LMStudioRuntimeError: if it cannot follow the last message.
         """
-        if isinstance(message, AnyChatMessage) or not isinstance(message, Answer):
+        if isinstance(message, AnyChatMessage) or not isinstance(message, HasContent):
             return self._add(to_message(message))
         return self.add_assistant_response(message)
 

@@ -30,8 +30,8 @@ from lmstudio_async._wire._struct import MalformedError, WireObject, camel, read
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = [
-    "Answer",
     "AnyChatMessage",
+    "HasContent",
     "answer_message",
     "made_message",
     "show_message",
@@ -96,7 +96,7 @@ def made_message(
 
 
 @runtime_checkable
-class Answer(Protocol):
+class HasContent(Protocol):
     """Object with the text of an answer, such as a `PredictionResult`."""
 
     @property
@@ -104,7 +104,7 @@ class Answer(Protocol):
         """The whole text."""
 
 
-def answer_message(answer: Answer, requests: Iterable[Any]) -> AssistantResponse:
+def answer_message(answer: HasContent, requests: Iterable[Any]) -> AssistantResponse:
     """Make the chat message of an answer: its text, even an empty one, and tool calls.
 
     Reasoning between tags stays in the text, because the server separates it again. Reasoning without tags is left

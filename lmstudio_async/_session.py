@@ -65,7 +65,7 @@ class Session:
         self.namespace = namespace
         self.timeout = timeout
         self._access = access
-        self._link: Connection | None = None
+        self._connection: Connection | None = None
         self._unclaimed = Unclaimed()
         # An ordered set of instance references: the latest is last.
         self._seen: dict[str, None] = {}
@@ -94,12 +94,12 @@ class Session:
 
         :raises LMStudioTimeoutError: if no response arrives within the client's ``timeout``.
         """
-        answer = _Answer(endpoint, parameter)
+        call = _PendingCall(endpoint, parameter)
         try:
-            await self._send_calls([answer])
-            result: R = await self._answer_or_repeat(answer)
+            await self._send_calls([call])
+            result: R = await self._wait_or_repeat(call)
         finally:
-            answer.forget()
+            call.forget()
         return result
 
     async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
@@ -107,61 +107,62 @@ class Session:
 
         An idempotent call whose connection was lost is retried once.
         """
-        waiting: deque[_Answer] = deque()
+        waiting: deque[_PendingCall] = deque()
         results: list[R] = []
         left = iter(parameters)
         try:
             while True:
                 # Send all calls that the limit allows in one write.
                 more = [
-                    _Answer(endpoint, parameter) for parameter in islice(left, CALLS_AT_ONCE - len(waiting))
+                    _PendingCall(endpoint, parameter)
+                    for parameter in islice(left, CALLS_AT_ONCE - len(waiting))
                 ]
                 waiting += more
                 await self._send_calls(more)
                 if not waiting:
                     return results
-                results.append(await self._answer_or_repeat(waiting[0]))
+                results.append(await self._wait_or_repeat(waiting[0]))
                 waiting.popleft()
                 while waiting and waiting[0].done.is_set():
-                    results.append(await self._answer_or_repeat(waiting[0]))
+                    results.append(await self._wait_or_repeat(waiting[0]))
                     waiting.popleft()
         finally:
-            for answer in waiting:
-                answer.forget()
+            for call in waiting:
+                call.forget()
 
-    async def _send_calls(self, answers: Sequence[_Answer]) -> None:
-        if not answers:
+    async def _send_calls(self, calls: Sequence[_PendingCall]) -> None:
+        if not calls:
             return
-        link = await self._connected()
-        for answer in answers:
-            answer.attach(link)
+        connection = await self._connected()
+        for call in calls:
+            call.attach(connection)
         try:
-            await link.send(*[answer.frame for answer in answers if answer.frame])
+            await connection.send(*[call.frame for call in calls if call.frame])
         except LMStudioWebsocketError as error:
-            for answer in answers:
-                answer.fail(error)
+            for call in calls:
+                call.fail(error)
 
-    async def _answer_or_repeat(self, answer: _Answer) -> Any:
-        await self._wait(answer)
-        if isinstance(answer.error, LMStudioConnectionBrokenError) and answer.endpoint.repeatable:
-            if answer.link is self._link:
+    async def _wait_or_repeat(self, call: _PendingCall) -> Any:
+        await self._wait(call)
+        if isinstance(call.error, LMStudioConnectionBrokenError) and call.endpoint.repeatable:
+            if call.connection is self._connection:
                 await self.back_off()
-            await self._send_calls([answer])
-            await self._wait(answer)
-        if answer.error is not None:
+            await self._send_calls([call])
+            await self._wait(call)
+        if call.error is not None:
             # The same event may have ended the connection and cancelled this task. The cancellation comes first.
             await checkpoint_if_cancelled()
-            raise answer.error
-        return answer.result
+            raise call.error
+        return call.result
 
-    async def _wait(self, answer: _Answer) -> None:
+    async def _wait(self, call: _PendingCall) -> None:
         if self.timeout is None:
-            await answer.done.wait()
+            await call.done.wait()
             return
-        if not await within(self.timeout, answer.done.wait) and not answer.done.is_set():
-            answer.forget()
+        if not await within(self.timeout, call.done.wait) and not call.done.is_set():
+            call.forget()
             raise LMStudioTimeoutError(
-                f"{answer.endpoint.label}: {self.address} gave no answer to {answer.endpoint.name!r} within "
+                f"{call.endpoint.label}: {self.address} gave no answer to {call.endpoint.name!r} within "
                 f"{self.timeout:g} seconds. It may still be at work; raise the client's timeout to wait longer."
             )
 
@@ -173,14 +174,14 @@ class Session:
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
     ) -> Channel:
         """Open a channel. Once the channel has a number, its end is always reported to its receiver."""
-        link = await self._connected()
-        number, frame = link.open_channel(endpoint, creation, receiver)
-        channel = Channel(self, link, number)
+        connection = await self._connected()
+        number, frame = connection.open_channel(endpoint, creation, receiver)
+        channel = Channel(self, connection, number)
         try:
             if frame:
-                await link.send(frame)
+                await connection.send(frame)
         except LMStudioError as error:
-            link.multiplexer.forget_channel(number)
+            connection.multiplexer.forget_channel(number)
             receiver.end(error)
             raise
         except BaseException:
@@ -221,58 +222,58 @@ class Session:
 
     def close_soon(self) -> None:
         """Start to close the connection, which then cancels its operations on the server."""
-        if self._link is not None:
-            self._link.scope.cancel()
+        if self._connection is not None:
+            self._connection.scope.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is closed. The connection has time limits of its own for that."""
-        if self._link is not None:
-            await self._link.ended.wait()
+        if self._connection is not None:
+            await self._connection.ended.wait()
 
     async def _connected(self) -> Connection:
-        link = await self._latest_link()
-        if link.error is not None and link.was_connected:
+        connection = await self._latest_connection()
+        if connection.error is not None and connection.was_connected:
             # The connection was made, but lost before this task could use it, so connect once more.
-            link = await self._latest_link()
-        if link.error is not None:
+            connection = await self._latest_connection()
+        if connection.error is not None:
             await checkpoint_if_cancelled()
-            raise copy_of(link.error)
-        return link
+            raise copy_of(connection.error)
+        return connection
 
-    async def _latest_link(self) -> Connection:
+    async def _latest_connection(self) -> Connection:
         """Return the latest connection, once it is connected or has failed. Start a new one if there is none."""
         access = self._access
         await self.open()
         access.tasks.check()
-        link = self._link
-        if link is None or link.error is not None:
+        connection = self._connection
+        if connection is None or connection.error is not None:
             assert access.connector is not None
-            link = Connection(self.namespace, access.connector, access.credentials, self._unclaimed)
-            access.tasks.start_soon(link.run)
-            self._link = link
-        if not link.ready.is_set():
-            await link.ready.wait()
-        return link
+            connection = Connection(self.namespace, access.connector, access.credentials, self._unclaimed)
+            access.tasks.start_soon(connection.run)
+            self._connection = connection
+        if not connection.ready.is_set():
+            await connection.ready.wait()
+        return connection
 
 
 class Channel:
     """The client's end of an open channel."""
 
-    __slots__ = ("_link", "_number", "_session")
+    __slots__ = ("_connection", "_number", "_session")
 
-    def __init__(self, session: Session, link: Connection, number: int) -> None:
+    def __init__(self, session: Session, connection: Connection, number: int) -> None:
         self._session = session
-        self._link = link
+        self._connection = connection
         self._number = number
 
     async def cancel(self) -> None:
         """Send a cancel to the server, shielded and time-limited. No error if the channel or connection has ended."""
-        frame = self._link.cancel_frame(self._number)
-        if frame is None or self._link.ended.is_set():
+        frame = self._connection.cancel_frame(self._number)
+        if frame is None or self._connection.ended.is_set():
             return
         with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
             try:
-                await self._link.transport.send(frame)
+                await self._connection.transport.send(frame)
             except LMStudioClientError:
                 logger.debug("a channel's connection ended before its cancel could be sent")
 
@@ -285,22 +286,22 @@ class Channel:
         await self._session.undo(receiver)
 
 
-class _Answer:
-    """The response to one call, which may be sent again over another connection."""
+class _PendingCall:
+    """A call that waits for its response. It may be sent again, over another connection."""
 
-    __slots__ = ("_number", "done", "endpoint", "error", "frame", "link", "parameter", "result")
+    __slots__ = ("_number", "connection", "done", "endpoint", "error", "frame", "parameter", "result")
 
     def __init__(self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None) -> None:
         self.endpoint = endpoint
         self.parameter = parameter
-        self.link: Connection | None = None
+        self.connection: Connection | None = None
 
-    def attach(self, link: Connection) -> None:
-        self.link = link
+    def attach(self, connection: Connection) -> None:
+        self.connection = connection
         self.done = anyio.Event()
         self.result: Any = None
         self.error: LMStudioError | None = None
-        self._number, self.frame = link.multiplexer.call(self.endpoint, self.parameter, self)
+        self._number, self.frame = connection.multiplexer.call(self.endpoint, self.parameter, self)
 
     def succeed(self, result: Any) -> None:
         self.result = result
@@ -311,5 +312,5 @@ class _Answer:
         self.done.set()
 
     def forget(self) -> None:
-        if self.link is not None:
-            self.link.multiplexer.forget_call(self._number)
+        if self.connection is not None:
+            self.connection.multiplexer.forget_call(self._number)

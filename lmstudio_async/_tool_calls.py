@@ -46,7 +46,7 @@ as the reason.
 """
 
 
-_Answer: TypeAlias = tuple[str, LMStudioPredictionError | None]
+_ToolResult: TypeAlias = tuple[str, LMStudioPredictionError | None]
 """Text for the model, and the error if it is not the result of the tool."""
 
 
@@ -96,7 +96,7 @@ class ToolCalls:
         try:
             while self._waiting:
                 index = self._waiting.popleft()
-                await self._see_to(index)
+                await self._run_call(index)
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001 - raised by `Act`, because a task group would wrap it
@@ -105,12 +105,12 @@ class ToolCalls:
         finally:
             self._running -= 1
 
-    async def _see_to(self, index: int) -> None:
-        text, error = await self._answer(index)
+    async def _run_call(self, index: int) -> None:
+        text, error = await self._result_of(index)
         self.results[index] = text
         await self._reporter.on_end(index, self.requests[index], text, error)
 
-    async def _answer(self, index: int) -> _Answer:
+    async def _result_of(self, index: int) -> _ToolResult:
         """Run the tool, and return its result for the model, or an error message."""
         request = self.requests[index]
         tool = self._tools.get(request.name)
@@ -130,10 +130,10 @@ class ToolCalls:
                 request = self.requests[index] = attrs.evolve(request, arguments=dict(verdict))
                 arguments = _checked(tool, verdict)
             elif verdict is not True:
-                return _refusal(request, verdict)
+                return _refused_result(request, verdict)
         await self._reporter.on_start(index, request)
         try:
-            return result_text(await self._run(tool.implementation, arguments)), None
+            return result_text(await self._call_function(tool.implementation, arguments)), None
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
@@ -142,7 +142,7 @@ class ToolCalls:
         except Exception as error:  # noqa: BLE001 - the model may recover from any error of a tool
             return await self._tell_failure(request, error)
 
-    async def _run(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    async def _call_function(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(plain_function(function)):
             return await function(**arguments)
         # A thread cannot be stopped, so a cancelled call does not wait for it, and its result is dropped.
@@ -152,20 +152,20 @@ class ToolCalls:
         )
         return await outcome if inspect.isawaitable(outcome) else outcome
 
-    async def _tell_failure(self, request: ToolCallRequest, error: BaseException) -> _Answer:
+    async def _tell_failure(self, request: ToolCallRequest, error: BaseException) -> _ToolResult:
         note_origin(error, f"the tool {request.name!r}")
-        answer = json.dumps(f"Unhandled Python exception: {error!r}", ensure_ascii=False)
-        return await self._fail(request, f"The tool {request.name!r} failed: {error!r}", error, answer)
+        text = json.dumps(f"Unhandled Python exception: {error!r}", ensure_ascii=False)
+        return await self._fail(request, f"The tool {request.name!r} failed: {error!r}", error, text)
 
     async def _fail(
-        self, request: ToolCallRequest, message: str, cause: BaseException | None = None, answer: str = ""
-    ) -> _Answer:
+        self, request: ToolCallRequest, message: str, cause: BaseException | None = None, default: str = ""
+    ) -> _ToolResult:
         error = LMStudioPredictionError(message)
         error.__cause__ = cause
         text = await tell("handle_invalid_tool_request", self._handler, error, request)
         if text is not None:
             return check_text(text, "the return value of handle_invalid_tool_request"), error
-        return answer or message, error
+        return default or message, error
 
 
 def _checked(tool: PreparedTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _checked(tool: PreparedTool, arguments: Mapping[str, Any]) -> dict[str, Any]
         ) from error
 
 
-def _refusal(request: ToolCallRequest, verdict: object) -> _Answer:
+def _refused_result(request: ToolCallRequest, verdict: object) -> _ToolResult:
     """Return the text for the model and the error of a refused call. A guard that returns None is an error."""
     if verdict is not False and not (isinstance(verdict, str) and verdict):
         raise LMStudioValueError(

@@ -415,7 +415,7 @@ async def test_a_task_that_is_cancelled_with_its_connection_is_cancelled(request
         tasks.start_soon(ask, client)
         await server.next_message()
         # A timeout around the whole client may cancel the connection's task first.
-        client._session("llm")._link.fail(LMStudioConnectionClosedError("The client was closed."))  # type: ignore[union-attr]
+        client._session("llm")._connection.fail(LMStudioConnectionClosedError("The client was closed."))  # type: ignore[union-attr]
         scope.cancel()
 
     assert scope.cancelled_caught

@@ -149,9 +149,9 @@ async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succ
     client, server = both
     await loaded_llm(client, server)
     scope = anyio.CancelScope()
-    link = client.llm._session._link
-    assert link is not None
-    send = link.send
+    connection = client.llm._session._connection
+    assert connection is not None
+    send = connection.send
 
     async def send_and_stall(*frames: str) -> None:
         await send(*frames)
@@ -159,7 +159,7 @@ async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succ
             scope.cancel()
             await anyio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(link, "send", send_and_stall)
+    monkeypatch.setattr(connection, "send", send_and_stall)
     with scope:
         await client.llm.load_new_instance("qwen3-4b")
     assert scope.cancelled_caught
@@ -191,10 +191,10 @@ async def away(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Async
 async def unseen_and_lost(client: AsyncClient, server: ScriptedServer) -> AsyncLoadStream[AsyncLLM]:
     """Return the stream of an unread load that has succeeded, after its connection was lost."""
     stream = await unseen(client, server)
-    link = client.llm._session._link
-    assert link is not None
+    connection = client.llm._session._connection
+    assert connection is not None
     await server.drop()
-    await link.ended.wait()
+    await connection.ended.wait()
     return stream
 
 
