@@ -46,8 +46,8 @@ __all__ = [
     "Packet",
     "Request",
     "Serving",
-    "authentication",
-    "verdict",
+    "authentication_response",
+    "read_authentication",
 ]
 
 logger = logging.getLogger("lmstudio_async.embedded")
@@ -98,7 +98,7 @@ def encode(value: WireObject) -> str:
     return dumps(write(value))
 
 
-def authentication(frame: str) -> Authentication | None:
+def read_authentication(frame: str) -> Authentication | None:
     """Return the credentials in a client's first frame, or None if the frame is no valid authentication."""
     try:
         packet = read(Authentication, loads(frame))
@@ -109,9 +109,9 @@ def authentication(frame: str) -> Authentication | None:
     return packet if version and all(len(key) <= _MAX_KEY for key in keys) else None
 
 
-def verdict(refusal: str | None = None) -> str:
-    """Return the response to the credentials; the refusal is a bare text, as published clients expect it."""
-    return encode(AuthenticationResult(success=refusal is None, error=refusal))
+def authentication_response(error: str | None = None) -> str:
+    """Return the response to the credentials; an error is a bare text, as published clients expect it."""
+    return encode(AuthenticationResult(success=error is None, error=error))
 
 
 class Serving:

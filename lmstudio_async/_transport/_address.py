@@ -124,19 +124,19 @@ def parse_api_host(text: str) -> ServerAddress:
     if scheme := _SCHEME.match(rest):
         name = scheme[1].lower()
         if name not in _SECURE_SCHEMES:
-            raise _refusal(text, f"it has the scheme {name}://")
+            raise _invalid_address(text, f"it has the scheme {name}://")
         secure = _SECURE_SCHEMES[name]
         default_port = _SECURE_PORT if secure else _PLAIN_PORT
         rest = rest[scheme.end() :]
     for mark, part in (("?", "a query"), ("#", "a fragment")):
         if mark in rest:
-            raise _refusal(text, f"it has {part}")
+            raise _invalid_address(text, f"it has {part}")
     authority, slash, path = rest.partition("/")
     if "@" in authority:
-        raise _refusal(text, "it has user info; give a token as api_token")
+        raise _invalid_address(text, "it has user info; give a token as api_token")
     host, port = _split_authority(text, authority)
     if not _PATH.fullmatch(path):
-        raise _refusal(text, "its path has characters that must be percent-encoded")
+        raise _invalid_address(text, "its path has characters that must be percent-encoded")
     prefix = _REST_PATH.sub("", (slash + path).rstrip("/")).rstrip("/")
     return ServerAddress(secure, host, default_port if port is None else _parse_port(text, port), prefix)
 
@@ -147,16 +147,16 @@ def _split_authority(text: str, authority: str) -> tuple[str, str | None]:
     if authority.startswith("["):
         host, bracket, after = authority[1:].partition("]")
         if not bracket or (after and not after.startswith(":")):
-            raise _refusal(text, "its brackets do not match")
+            raise _invalid_address(text, "its brackets do not match")
         port = after[1:] if after else None
         return _parse_ipv6(text, host), port
     if authority.count(":") > 1:
         return _parse_ipv6(text, authority), None
     host, colon, after = authority.partition(":")
     if not host:
-        raise _refusal(text, "it has no host")
+        raise _invalid_address(text, "it has no host")
     if not _NAME.fullmatch(host):
-        raise _refusal(text, f"{host!r} is no host name")
+        raise _invalid_address(text, f"{host!r} is no host name")
     return host.lower(), after if colon else None
 
 
@@ -166,17 +166,17 @@ def _parse_ipv6(text: str, host: str) -> str:
     try:
         return str(ipaddress.IPv6Address(host))
     except ValueError as exc:
-        raise _refusal(text, f"{host!r} is no IPv6 address") from exc
+        raise _invalid_address(text, f"{host!r} is no IPv6 address") from exc
 
 
 def _parse_port(text: str, port: str) -> int:
     # int() alone would accept " 1", "+1", "1_0" and other alphabets' digits.
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= _MAX_PORT:
-        raise _refusal(text, f"{port!r} is no port from 1 to {_MAX_PORT}")
+        raise _invalid_address(text, f"{port!r} is no port from 1 to {_MAX_PORT}")
     return int(port)
 
 
-def _refusal(text: str, why: str) -> LMStudioValueError:
+def _invalid_address(text: str, why: str) -> LMStudioValueError:
     # Not shown with user info or a query, because these may have secrets in them, and messages end up in logs.
     shown = "" if any(mark in text for mark in "@?#") else f" {text!r}"
     return LMStudioValueError(f"api_host{shown} makes no sense: {why}. {_FORMS}")

@@ -49,7 +49,7 @@ def least(kind: Any) -> Any:
     ]
 
 
-async def refusal_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
+async def error_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
     """Use an endpoint, and return its error if the server refuses it."""
     try:
         if not isinstance(endpoint, ChannelEndpoint):
@@ -71,7 +71,7 @@ async def test_an_endpoint_is_answered_or_refused_with_a_reason(
     server: EmbeddedServer, namespace: str, name: str
 ) -> None:
     async with connected(server, namespace) as raw:
-        refused = await refusal_of(raw, endpoints(namespace)[name])
+        refused = await error_of(raw, endpoints(namespace)[name])
         # There is no warning, because the endpoint is known and the frames are valid.
         assert await raw.silence() == []
     if (namespace, name) not in REFUSED:

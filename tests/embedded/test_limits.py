@@ -13,7 +13,7 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from lmstudio_async._protocol._server_side import authentication
+from lmstudio_async._protocol._server_side import read_authentication
 from lmstudio_async._transport import memory_pair
 from lmstudio_async._wire._diagnostics import LogEvent, LogPacket
 from lmstudio_async._wire._struct import read
@@ -93,7 +93,7 @@ async def test_a_client_that_never_authenticates_is_disconnected_with_an_error(m
 
 async def test_a_long_frame_before_authentication_is_ignored(models: Path) -> None:
     long = '{"authVersion":1,"clientIdentifier":"a","clientPasskey":"b"' + " " * 100_000 + "}"
-    assert authentication(long) is not None
+    assert read_authentication(long) is not None
     async with EmbeddedServer(models) as server, server.connect("llm") as transport:
         raw = RawClient(transport)
         await raw.send(long)

@@ -47,7 +47,7 @@ def spec(entry: CatalogEntry, values: Mapping[str, Any], **more: Any) -> EngineS
     return plan_load(entry, values, **more).spec
 
 
-def refusal(entry: CatalogEntry, values: Mapping[str, Any]) -> str:
+def load_error(entry: CatalogEntry, values: Mapping[str, Any]) -> str:
     with pytest.raises(LMStudioServerError) as caught:
         plan_load(entry, values)
     return str(caught.value)
@@ -204,7 +204,7 @@ def test_a_projector_is_loaded_with_its_model(llm: CatalogEntry) -> None:
 def test_a_value_of_a_wrong_type_is_refused_by_name(
     llm: CatalogEntry, embedding: CatalogEntry, key: str
 ) -> None:
-    assert key in refusal(embedding if key.startswith("embedding.") else llm, {key: [object]})
+    assert key in load_error(embedding if key.startswith("embedding.") else llm, {key: [object]})
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_an_unsupported_setting_is_refused_by_name(llm: CatalogEntry, key: str, 
 
 
 def test_a_setting_of_language_models_is_refused_for_embedding_models(embedding: CatalogEntry) -> None:
-    assert "'embedding'" in refusal(embedding, {"llm.load.contextLength": 128})
+    assert "'embedding'" in load_error(embedding, {"llm.load.contextLength": 128})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_setting_of_language_models_is_refused_for_embedding_models(embedding:
 def test_an_invalid_value_is_refused_with_the_reason(
     llm: CatalogEntry, values: dict[str, Any], word: str
 ) -> None:
-    assert word in refusal(llm, values)
+    assert word in load_error(llm, values)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_embedding_batch_is_divided_evenly_among_the_sessions(embedding: Catalog
 
 
 def test_an_embedding_batch_below_the_context_length_is_refused(embedding: CatalogEntry) -> None:
-    assert "512" in refusal(embedding, {"embedding.load.llama.evalBatchSize": 128})
+    assert "512" in load_error(embedding, {"embedding.load.llama.evalBatchSize": 128})
 
 
 def test_draft_min_tokens_above_draft_max_tokens_is_refused(llm: CatalogEntry) -> None:
@@ -319,7 +319,7 @@ def test_draft_min_tokens_above_draft_max_tokens_is_refused(llm: CatalogEntry) -
 )
 def test_an_impossible_gpu_split_is_refused(llm: CatalogEntry, split: dict[str, Any], word: str) -> None:
     whole = {"disabledGpus": [], "priority": [], "customRatio": [], **split}
-    assert word in refusal(llm, {"load.gpuSplitConfig": whole})
+    assert word in load_error(llm, {"load.gpuSplitConfig": whole})
 
 
 # -- settings that clients always send

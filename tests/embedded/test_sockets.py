@@ -84,9 +84,9 @@ def test_a_socket_above_the_limit_is_answered_with_503(address: str) -> None:
     with ExitStack() as stack:
         for _ in range(10):
             stack.enter_context(plain_socket(address))
-        refusal = answer(stack.enter_context(plain_socket(address)))
-        assert refusal.status_code == 503
-        assert "too many connections" in refusal.json()["error"]["message"]
+        response = answer(stack.enter_context(plain_socket(address)))
+        assert response.status_code == 503
+        assert "too many connections" in response.json()["error"]["message"]
     assert is_served(address)
 
 
@@ -219,9 +219,9 @@ def test_a_flood_of_frames_is_parsed_in_many_turns_of_the_event_loop(
 
 def test_a_body_that_is_too_long_is_refused(address: str) -> None:
     with httpx.Client(trust_env=False, timeout=20) as http:
-        refusal = http.post(f"http://{address}/api/v1/models/load", content=b" " * 2001)
-    assert refusal.status_code == 413
-    assert "2000 bytes" in refusal.json()["error"]["message"]
+        response = http.post(f"http://{address}/api/v1/models/load", content=b" " * 2001)
+    assert response.status_code == 413
+    assert "2000 bytes" in response.json()["error"]["message"]
 
 
 # -- invalid data

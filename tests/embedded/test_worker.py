@@ -174,6 +174,6 @@ def test_an_embedding_model_takes_its_whole_context_in_one_batch() -> None:
     ],
 )
 def test_an_unsupported_spec_is_refused_with_a_reason(load: dict[str, Any], reason: str) -> None:
-    refusal = EngineSpec(model_path=Path("/m/x.gguf"), **{"kind": "llm", **load}).refusal()
-    assert refusal is not None
-    assert reason in refusal
+    found = EngineSpec(model_path=Path("/m/x.gguf"), **{"kind": "llm", **load}).unsupported_reason()
+    assert found is not None
+    assert reason in found

@@ -66,7 +66,7 @@ def progress(value: Any) -> Line:
     return packet({"type": "progress", "progress": value})
 
 
-def refusal(error: Any) -> Line:
+def rpc_error(error: Any) -> Line:
     return {"type": "rpcError", "callId": ID, "error": error}
 
 
@@ -116,11 +116,11 @@ FAULTS = [
     Fault("getModelInfo", "a type that is no text", [{"type": ["rpcResult"]}, {"type": None}, {"type": {}}, INFO]),
     Fault("getModelInfo", "an unexpected acknowledgement", [{"type": "keepAliveAck"}, INFO]),
     # -- call and channel IDs
-    Fault("getModelInfo", "an unknown number", [result([], callId=999), refusal({}) | {"callId": -1}, INFO]),
+    Fault("getModelInfo", "an unknown number", [result([], callId=999), rpc_error({}) | {"callId": -1}, INFO]),
     Fault("getModelInfo", "no number", [{"type": "rpcResult", "result": 5}, {"type": "rpcError"}, INFO]),
     Fault("getModelInfo", "an invalid number", [result(5, callId=odd) for odd in ODD] + [INFO]),
     Fault("getModelInfo", "packets of unknown channels", [packet({}) | {"channelId": 7}, CLOSE, failure({}), INFO]),
-    Fault("getModelInfo", "the answer twice", [INFO, INFO, refusal({"title": "no"})]),
+    Fault("getModelInfo", "the answer twice", [INFO, INFO, rpc_error({"title": "no"})]),
     Fault("loadModel", "packets after its end", [LOADED, CLOSE, LOADED, CLOSE, failure({"title": "no"})]),
     Fault("predict", "packets after its end", [fragment("Hi"), ANSWERED, CLOSE, fragment("Hi"), ANSWERED, CLOSE]),
     # -- an answer of the wrong form
@@ -140,12 +140,12 @@ FAULTS = [
     Fault("unloadModel", "null for a call without a result", [result(None)]),
     Fault("unloadModel", "a result for a call without one", [result({"unloaded": True})]),
     # -- errors of the wrong form
-    Fault("getModelInfo", "an error that is a text", [refusal("went wrong")], SERVER, "went wrong"),
-    Fault("getModelInfo", "an error without a text", [refusal("")], SERVER, "Unknown error"),
-    Fault("getModelInfo", "an empty error", [refusal({})], SERVER, "Unknown error"),
+    Fault("getModelInfo", "an error that is a text", [rpc_error("went wrong")], SERVER, "went wrong"),
+    Fault("getModelInfo", "an error without a text", [rpc_error("")], SERVER, "Unknown error"),
+    Fault("getModelInfo", "an empty error", [rpc_error({})], SERVER, "Unknown error"),
     Fault("getModelInfo", "no error in an error", [{"type": "rpcError", "callId": ID}], SERVER, "Unknown error"),
-    Fault("getModelInfo", "an error of wrong types", [refusal({"title": 5, "cause": [], "displayData": "?"})], SERVER, "Unknown"),
-    Fault("getModelInfo", "an error of an unknown code", [refusal({"title": "x", "displayData": {"code": "new"}})], SERVER, "x"),
+    Fault("getModelInfo", "an error of wrong types", [rpc_error({"title": 5, "cause": [], "displayData": "?"})], SERVER, "Unknown"),
+    Fault("getModelInfo", "an error of an unknown code", [rpc_error({"title": "x", "displayData": {"code": "new"}})], SERVER, "x"),
     Fault("unloadModel", "an error nested deeply", [DEEP], lms.LMStudioModelNotFoundError, "Asked for: path"),
     Fault("loadModel", "an error that is a text", [RESOLVED, failure("went wrong")], SERVER, "went wrong"),
     Fault("predict", "an error that is null", [fragment("Hi"), failure(None)], SERVER, "Unknown error", content="Hi"),

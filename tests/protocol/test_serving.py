@@ -55,7 +55,7 @@ def call(serving: Serving, endpoint: str, parameter: Any = None) -> Call:
 
 def test_authentication_accepts_well_formed_credentials_only() -> None:
     right = {"authVersion": 1, "clientIdentifier": "a", "clientPasskey": "b"}
-    credentials = _server_side.authentication(json.dumps(right))
+    credentials = _server_side.read_authentication(json.dumps(right))
     assert credentials is not None
     assert (credentials.client_identifier, credentials.client_passkey) == ("a", "b")
     for wrong in (
@@ -66,12 +66,12 @@ def test_authentication_accepts_well_formed_credentials_only() -> None:
         [right],
         None,
     ):
-        assert _server_side.authentication(json.dumps(wrong)) is None
+        assert _server_side.read_authentication(json.dumps(wrong)) is None
 
 
 def test_a_failed_authentication_has_its_error_as_a_text() -> None:
-    assert json.loads(_server_side.verdict("no")) == {"success": False, "error": "no"}
-    assert _server_side.verdict() == '{"success":true}'
+    assert json.loads(_server_side.authentication_response("no")) == {"success": False, "error": "no"}
+    assert _server_side.authentication_response() == '{"success":true}'
 
 
 def test_a_received_call_has_its_parsed_parameter(serving: Serving) -> None:

@@ -85,7 +85,7 @@ class Clients:
         return match is not None and _same(self._tokens.get(match[1], ""), match[2])
 
     def admit(self, credentials: Authentication) -> Client | str:
-        """Authenticate a connection and count it; return its client, or the reason of the refusal."""
+        """Authenticate a connection and count it; return its client, or why it is refused."""
         identifier, passkey = credentials.client_identifier, credentials.client_passkey
         if self._tokens and not _same(self._tokens.get(identifier, ""), passkey):
             return "Failed to validate client: this server needs an API token, and does not know this one"

@@ -21,14 +21,14 @@ from lmstudio_async._protocol._server_side import (
     Packet,
     Request,
     Serving,
-    authentication,
-    verdict,
+    authentication_response,
+    read_authentication,
 )
 from lmstudio_async._time_limit import stood_still_since
 from lmstudio_async._transport import FrameTransport
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._connections._clients import Client, Clients
-from lmstudio_async.embedded._connections._refused_endpoints import refusal
+from lmstudio_async.embedded._connections._refused_endpoints import unsupported_endpoint
 from lmstudio_async.embedded._engine._engine_errors import explain
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
@@ -197,23 +197,25 @@ class Connection:
                 frames = list(await self._transport.receive())
                 while frames:
                     frame = frames.pop(0)
-                    credentials = authentication(frame) if len(frame) <= _LONGEST_CREDENTIALS else None
+                    credentials = read_authentication(frame) if len(frame) <= _LONGEST_CREDENTIALS else None
                     if credentials is None:
                         ignored += 1
                         if ignored > _IGNORED_FRAMES:
-                            await self._transport.send(verdict("None of the first frames were credentials"))
+                            await self._transport.send(
+                                authentication_response("None of the first frames were credentials")
+                            )
                             return None, []
                         if ignored == 1:
                             logger.warning("%s: frames before the credentials are ignored", self._namespace)
                         continue
-                    answer = self._clients.admit(credentials)
-                    if isinstance(answer, str):
-                        logger.warning("%s: refused: %s", self._namespace, answer)
-                        await self._transport.send(verdict(answer))
+                    admitted = self._clients.admit(credentials)
+                    if isinstance(admitted, str):
+                        logger.warning("%s: refused: %s", self._namespace, admitted)
+                        await self._transport.send(authentication_response(admitted))
                         return None, []
-                    self.post(verdict())
-                    return answer, frames
-        await self._transport.send(verdict("Authentication timed out"))
+                    self.post(authentication_response())
+                    return admitted, frames
+        await self._transport.send(authentication_response("Authentication timed out"))
         return None, []
 
     async def _serve(self, client: Client, frames: list[str]) -> None:
@@ -222,7 +224,7 @@ class Connection:
             self._tasks.start_soon(self._break_silence)
             self._tasks.start_soon(self._watch_reading)
             try:
-                # Start `_write` first: this imports modules, and the client gets its verdict meanwhile.
+                # Start `_write` first: this imports modules, and the client gets its response meanwhile.
                 handlers = await self._make_handlers(self._namespace, client)
                 while True:
                     for frame in frames:
@@ -302,7 +304,7 @@ class Connection:
     def _handler(self, handlers: object, endpoint: str) -> Callable[..., Awaitable[Any]]:
         handler = getattr(handlers, _snake(endpoint), None)
         if handler is None:
-            raise refusal(self._namespace, endpoint)
+            raise unsupported_endpoint(self._namespace, endpoint)
         return handler  # type: ignore[no-any-return]
 
     def _explained(self, error: Exception, endpoint: str) -> Exception:

@@ -8,7 +8,7 @@ from lmstudio_async._protocol._errors import unsupported_feature
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioUnsupportedFeatureError
 
-__all__ = ["refusal"]
+__all__ = ["unsupported_endpoint"]
 
 #: Namespace, endpoints (``*`` for all of them), reason, and what to do instead.
 _GROUPS: Final = (
@@ -81,7 +81,7 @@ _REASONS: Final = {
 }
 
 
-def refusal(namespace: str, endpoint: str) -> LMStudioUnsupportedFeatureError:
+def unsupported_endpoint(namespace: str, endpoint: str) -> LMStudioUnsupportedFeatureError:
     """Return the error for a call of an endpoint that this server does not have.
 
     :raises KeyError: the endpoint has no entry in this module.

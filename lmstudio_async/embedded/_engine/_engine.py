@@ -96,9 +96,9 @@ class Engine:
         :param pulse: detects a worker that stands still, and has the limits for that; None for the defaults.
         :raises EngineFailure: the model cannot be loaded (with the engine's reason), or the worker stands still.
         """
-        refusal = spec.refusal()
-        if refusal is not None:
-            raise EngineFailure(refusal)
+        reason = spec.unsupported_reason()
+        if reason is not None:
+            raise EngineFailure(reason)
         try:
             worker = await WorkerProcess.spawn()
         except OSError as error:

@@ -90,12 +90,12 @@ class Link:
             status = await exchange.begin(outgoing)
             if status == 200:
                 return exchange
-            refusal = request_error(status, await exchange.read())
+            error = request_error(status, await exchange.read())
         except BaseException:
             await exchange.aclose()
             raise
         await exchange.aclose()
-        raise refusal
+        raise error
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request and return the JSON object of its response. Raises the same errors as :meth:`open`."""

@@ -215,19 +215,19 @@ class EngineKeeper:
         return self._waiting[0].spec
 
     async def _start_as(self, wanted: EngineSpec, usual: EngineSpec, pulse: Pulse) -> None:
-        refusal = None
+        failed = None
         with anyio.CancelScope() as scope:
             self._start = wanted, scope
             self._give_up_start()
             try:
                 self._engine = await Engine.start(wanted, _tell_nobody, pulse)
             except EngineFailure as failure:
-                refusal = failure
+                failed = failure
         self._start = None
         if self._engine is None:
             self._engine = await Engine.start(usual, _tell_nobody, pulse)
-        if refusal is not None:
-            self._refuse(wanted, usual, refusal)
+        if failed is not None:
+            self._refuse(wanted, usual, failed)
 
     def _give_up_start(self) -> None:
         """Cancel the start of an engine that no request waits for any more."""

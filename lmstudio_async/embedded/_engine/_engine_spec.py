@@ -70,7 +70,7 @@ class EngineSpec:
     verbose: bool = False
     """Whether the engine logs everything that it does, not only errors."""
 
-    def refusal(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Return why the model cannot be loaded with these parameters, as far as that is known without the file."""
         for name, least in (("context_length", 1), ("parallel_sessions", 1), ("eval_batch_size", 1)):
             if getattr(self, name) < least:

@@ -34,7 +34,7 @@ from lmstudio_async._wire._repository import (
 )
 from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.embedded._connections._connection import Channel
-from lmstudio_async.embedded._connections._refused_endpoints import refusal
+from lmstudio_async.embedded._connections._refused_endpoints import unsupported_endpoint
 from lmstudio_async.embedded._hub._download_plan import Plan, pending_plan
 from lmstudio_async.embedded._hub._downloads import Downloads
 from lmstudio_async.embedded._hub._hub import Hub
@@ -152,7 +152,7 @@ class RepositoryHandlers:
             case ModelTarget(source=HuggingFaceSource(user=user, repo=repo)):
                 repository = f"{user}/{repo}"
             case _:
-                raise refusal("repository", "createArtifactDownloadPlan")
+                raise unsupported_endpoint("repository", "createArtifactDownloadPlan")
         formats = creation.opts.compatibility_types if creation.opts else None
         if formats and "gguf" not in formats:
             raise server_error(

@@ -78,7 +78,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
                 body = await _body(request, server.limits) if request.method == "POST" else None
                 return _JsonResponse(await _unless_left(request, call(server, body)))
             except RestError as error:
-                return _refusal(error.status, error.type, str(error), error.param)
+                return _error_response(error.status, error.type, str(error), error.param)
 
         return respond
 
@@ -113,7 +113,7 @@ class _Doorkeeper:
         problem = self._problem(connection)
         if problem is not None:
             logger.warning("refused: %s", problem)
-            response = _refusal(403, "invalid_request", problem)
+            response = _error_response(403, "invalid_request", problem)
             if scope["type"] == "http":
                 await response(scope, receive, send)
             else:
@@ -284,7 +284,7 @@ class _JsonResponse(Response):
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
-def _refusal(
+def _error_response(
     status: int, kind: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     error = {"type": kind, "message": message}
@@ -300,8 +300,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     message = error.detail
     if error.status_code in (404, 405):
         message = f"There is no {request.method} {request.url.path[:200]} here. {_WHAT_THERE_IS}"
-    return _refusal(error.status_code, "invalid_request", message, headers=error.headers)
+    return _error_response(error.status_code, "invalid_request", message, headers=error.headers)
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:
-    return _refusal(500, "internal_error", "Internal server error")
+    return _error_response(500, "internal_error", "Internal server error")

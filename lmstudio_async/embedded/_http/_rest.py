@@ -83,7 +83,7 @@ async def load_model(server: EmbeddedServer, body: Any) -> Json:
     try:
         instance = await running.instances.load(domain, creation, lambda _: None)
     except LMStudioError as error:
-        raise _refused(error) from error
+        raise _rest_error(error) from error
     answer: Json = {
         "type": domain,
         "instance_id": instance.identifier,
@@ -103,7 +103,7 @@ async def unload_model(server: EmbeddedServer, body: Any) -> Json:
     try:
         await running.instances.unload(identifier)
     except LMStudioError as error:
-        raise _refused(error) from error
+        raise _rest_error(error) from error
     return {"instance_id": identifier}
 
 
@@ -141,11 +141,11 @@ async def _domain(instances: Instances, model: str) -> Domain:
     except LMStudioDomainMismatchError:
         return "embedding"
     except LMStudioError as error:
-        raise _refused(error) from error
+        raise _rest_error(error) from error
     return "llm"
 
 
-def _refused(error: LMStudioError) -> RestError:
+def _rest_error(error: LMStudioError) -> RestError:
     if isinstance(error, LMStudioModelNotFoundError):
         there_are = f". There are: {', '.join(error.candidates)}" if error.candidates else ""
         return RestError(404, "model_not_found", f"{error.title.rstrip('.')}{there_are}")

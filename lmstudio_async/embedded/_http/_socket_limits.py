@@ -40,7 +40,9 @@ class _HttpConnection(H11Protocol):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # This number includes websockets, and connections that have not authenticated yet.
         if len(self.connections) > 2 * self.limits.connections:
-            transport.write(_refusal(503, "Service Unavailable", "This server has too many connections."))
+            transport.write(
+                _http_error_bytes(503, "Service Unavailable", "This server has too many connections.")
+            )
             transport.close()
             return
         self._expect_request()
@@ -79,7 +81,7 @@ class _HttpConnection(H11Protocol):
             self._too_late.cancel()
 
     def _refuse_late(self) -> None:
-        self.transport.write(_refusal(408, "Request Timeout", "The request took too long."))
+        self.transport.write(_http_error_bytes(408, "Request Timeout", "The request took too long."))
         self.transport.close()
 
 
@@ -104,7 +106,9 @@ class _WebSocket(WSProtocol):
             except UnicodeError:
                 # Handle the error here: asyncio would close the transport without a call of this protocol's
                 # `connection_lost`, and the server would count the connection forever.
-                self.transport.write(_refusal(400, "Bad Request", "A header is no text, or Host is no name."))
+                self.transport.write(
+                    _http_error_bytes(400, "Bad Request", "A header is no text, or Host is no name.")
+                )
                 self.transport.close()
             return
         self._unparsed += data
@@ -202,7 +206,7 @@ def limited(limits: ServerLimits) -> dict[str, Any]:
     return {"http": http, "ws": ws, "ws_max_size": limits.message_bytes}
 
 
-def _refusal(status: int, phrase: str, message: str) -> bytes:
+def _http_error_bytes(status: int, phrase: str, message: str) -> bytes:
     body = json.dumps({"error": {"type": "invalid_request", "message": message}}).encode()
     head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body

@@ -183,7 +183,7 @@ def plan_load(
     else:
         fields |= {"pooling": entry.pooling, "vector_length": entry.vector_length}
     spec = EngineSpec(model_path=entry.file, kind=entry.type, block_count=entry.block_count or None, **fields)
-    if reason := spec.refusal():
+    if reason := spec.unsupported_reason():
         raise server_error(f"The model cannot be loaded like this: {reason}.")
     return LoadPlan(
         spec=spec,

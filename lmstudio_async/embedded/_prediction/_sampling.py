@@ -40,7 +40,7 @@ _BASE = (
     "logProbs",
 )
 
-_REFUSED = {
+_UNSUPPORTED = {
     "toolCallStopStrings": "the engine ends tool calls by the model's own format",
     "contextPrefill": "this server reads no files for its clients",
     "vision.userMaxImageDimensionPixels": "this server does not scale images",
@@ -171,8 +171,8 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         if reason := check(key, value):
             raise server_error(reason)
         name = key.removeprefix(_PREFIX)
-        if name in _REFUSED and value != default(key) and not (_is_off(value)):
-            raise _unsupported(key, _REFUSED[name])
+        if name in _UNSUPPORTED and value != default(key) and not (_is_off(value)):
+            raise _unsupported(key, _UNSUPPORTED[name])
     own = given.get(_PREFIX + "promptTemplate")
     jinja, manual = _templates(own, template)
     values = base_config(jinja) | dict(given)
