@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._protocol._client_side import closed_without_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._session import Channel, Session
+from lmstudio_async._session import ClientChannel, Session
 from lmstudio_async._time_limit import within
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
@@ -176,7 +176,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._feed = feed
         # Items that were taken from the feed all at once.
         self._taken: deque[ItemT] = _NOTHING
-        self._channel: Channel | None = None
+        self._channel: ClientChannel | None = None
         self._started = False
         self._cancelling = False
         self._was_left = False

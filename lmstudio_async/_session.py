@@ -28,7 +28,7 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["Channel", "Session", "refuse_to_pickle"]
+__all__ = ["ClientChannel", "Session", "refuse_to_pickle"]
 
 P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
@@ -172,11 +172,11 @@ class Session:
 
     async def open_channel(
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
-    ) -> Channel:
+    ) -> ClientChannel:
         """Open a channel. Once the channel has a number, its end is always reported to its receiver."""
         connection = await self._connected()
         number, frame = connection.open_channel(endpoint, creation, receiver)
-        channel = Channel(self, connection, number)
+        channel = ClientChannel(self, connection, number)
         try:
             if frame:
                 await connection.send(frame)
@@ -256,7 +256,7 @@ class Session:
         return connection
 
 
-class Channel:
+class ClientChannel:
     """The client's end of an open channel."""
 
     __slots__ = ("_connection", "_number", "_session")

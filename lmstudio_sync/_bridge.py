@@ -46,7 +46,7 @@ UNDO_SECONDS = 10.0
 
 logger = logging.getLogger("lmstudio_async")
 
-_current_call: contextvars.ContextVar[_Call] = contextvars.ContextVar("lmstudio_call")
+_current_call: contextvars.ContextVar[_BlockingCall] = contextvars.ContextVar("lmstudio_call")
 
 #: sniffio, and so anyio, detects the running event loop by this variable. A caller's value of it is wrong in the loop.
 _of_the_loop = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
@@ -94,7 +94,7 @@ class Bridge:
         :param wrap: converts the coroutine's result to the one that is returned.
         :param undo: undoes the coroutine's work, besides taking back the results that operations have handed over.
         """
-        call = _Call(coroutine)
+        call = _BlockingCall(coroutine)
         try:
             self._loop.open()
             if not self._loop.start(call.begin):
@@ -128,7 +128,7 @@ class Bridge:
         if undo is not None:
             steps.append(undo)
         if steps:
-            call = _Call(_run_all(steps))
+            call = _BlockingCall(_run_all(steps))
             if not self._loop.start(call.begin):
                 call.abandon()
             call.wait(self._loop)
@@ -233,7 +233,7 @@ def close_all() -> None:
             stack.callback(bridge.close_at_exit)
 
 
-class _Call:
+class _BlockingCall:
     """One coroutine that the loop's thread runs while another thread waits for it."""
 
     __slots__ = (

@@ -46,7 +46,7 @@ class ChannelReceiver(Protocol):
         """Take the end of the channel, with an error unless the server closed it in order. An earlier result stands."""
 
 
-class _Call:
+class _OpenCall:
     __slots__ = ("endpoint", "receiver")
 
     def __init__(self, endpoint: RpcEndpoint[Any, Any], receiver: CallReceiver) -> None:
@@ -54,7 +54,7 @@ class _Call:
         self.receiver = receiver
 
 
-class _Channel:
+class _OpenChannel:
     __slots__ = ("endpoint", "heard", "misread", "read", "receiver")
 
     def __init__(self, endpoint: ChannelEndpoint[Any, Any], receiver: ChannelReceiver) -> None:
@@ -69,8 +69,8 @@ class Multiplexer:
     """Numbers calls and channels, and finds the receiver of each frame."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, _Call] = {}
-        self._channels: dict[int, _Channel] = {}
+        self._calls: dict[int, _OpenCall] = {}
+        self._channels: dict[int, _OpenChannel] = {}
         self._last_call = 0
         self._last_channel = 0
         # Warnings of the server about endpoints that it does not know. Later requests to these endpoints fail here,
@@ -113,7 +113,7 @@ class Multiplexer:
         if ("call", endpoint.name) in self._unknown:
             receiver.fail(_not_handled(endpoint.label, self._unknown["call", endpoint.name]))
             return self._last_call, ""
-        self._calls[self._last_call] = _Call(endpoint, receiver)
+        self._calls[self._last_call] = _OpenCall(endpoint, receiver)
         return self._last_call, frame
 
     def forget_call(self, number: int) -> None:
@@ -136,7 +136,7 @@ class Multiplexer:
         if ("channel", endpoint.name) in self._unknown:
             receiver.end(_not_handled(endpoint.label, self._unknown["channel", endpoint.name]))
             return self._last_channel, ""
-        self._channels[self._last_channel] = _Channel(endpoint, receiver)
+        self._channels[self._last_channel] = _OpenChannel(endpoint, receiver)
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from lmstudio_async import AsyncClient, LMStudioCancelledError, LMStudioError, LMStudioTimeoutError
 from lmstudio_async import _operations as operations_module
-from lmstudio_async._session import Channel
+from lmstudio_async._session import ClientChannel
 from tests.scripted_server import INSTANCE, ScriptedServer
 
 CANCEL = {"type": "cancel"}
@@ -37,14 +37,14 @@ async def test_load_raises_a_timeout_although_the_server_confirms_the_cancel_at_
     impatient: tuple[AsyncClient, ScriptedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = impatient
-    cancel = Channel.cancel
+    cancel = ClientChannel.cancel
 
-    async def cancel_and_hear_of_it(channel: Channel) -> None:
+    async def cancel_and_hear_of_it(channel: ClientChannel) -> None:
         await cancel(channel)
         await server.fail(await server.next_message(), "Model load was cancelled.")
         await anyio.wait_all_tasks_blocked()
 
-    monkeypatch.setattr(Channel, "cancel", cancel_and_hear_of_it)
+    monkeypatch.setattr(ClientChannel, "cancel", cancel_and_hear_of_it)
     with anyio.fail_after(10), pytest.raises(LMStudioTimeoutError, match="told to stop"):
         await client.llm.load_new_instance("qwen3-4b")
 

@@ -50,7 +50,7 @@ def say_when_waiting():
     """Say so as soon as the main thread is in a blocking call."""
     main = threading.main_thread().ident
     def look():
-        while sys._current_frames()[main].f_code.co_qualname != "_Call.wait":
+        while sys._current_frames()[main].f_code.co_qualname != "_BlockingCall.wait":
             pass
         say("waiting")
     threading.Thread(target=look, daemon=True).start()
