@@ -202,7 +202,7 @@ async def test_a_worker_may_stand_still_while_the_server_reads_nothing_from_it(m
         # The client reads nothing, so that the server does not read from the worker either.
         while True:
             await anyio.wait_all_tasks_blocked()
-            if not instance.engine._used_link.is_awaited:
+            if not instance.engine._started_http_client.is_awaited:
                 break
         await stop(instance.engine.pid)
         for _ in range(8):

@@ -15,7 +15,12 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from lmstudio_async.embedded._engine._engine_http import EngineRequestError, Exchange, Link, LinkBroken
+from lmstudio_async.embedded._engine._engine_http_client import (
+    EngineConnectionLost,
+    EngineHttpClient,
+    EngineRequestError,
+    Exchange,
+)
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._engine._engine_stream import EngineStream
 from lmstudio_async.embedded._engine._load_progress import LoadProgress
@@ -73,7 +78,7 @@ class Engine:
     def __init__(self, spec: EngineSpec, worker: WorkerProcess, pulse: Pulse | None = None) -> None:
         self._spec = spec
         self._worker = worker
-        self._link: Link | None = None
+        self._http_client: EngineHttpClient | None = None
         self._has_gpu = False
         self._properties: dict[str, Any] | None = None
         self._followed: dict[str, bool] = {}
@@ -145,7 +150,7 @@ class Engine:
         """
         limit = "answer_stall_seconds", self._pulse.answer_seconds
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_standstill, self._used_link, *limit, tasks.cancel_scope)
+            tasks.start_soon(self._end_standstill, self._started_http_client, *limit, tasks.cancel_scope)
             await self._worker.wait()
             tasks.cancel_scope.cancel()
         if self._standstill is not None:
@@ -293,8 +298,8 @@ class Engine:
             f"again; where it is usual, raise {limit} in ServerLimits"
         )
         self._worker.kill()
-        if self._link is not None:
-            await self._link.aclose()
+        if self._http_client is not None:
+            await self._http_client.aclose()
         watched.cancel()
 
     async def _load(self, progress: LoadProgress) -> None:
@@ -308,7 +313,7 @@ class Engine:
                         raise await self._load_failure(reason, missing_engine=missing_engine)
                     case Ready(address, gpu):
                         self._has_gpu = gpu
-                        self._link = Link(address, api_key)
+                        self._http_client = EngineHttpClient(address, api_key)
                         await self._call("GET", "/health")
                         self._refuse_to_go_without_draft()
                         if self._spec.kind == "llm":
@@ -342,27 +347,27 @@ class Engine:
     # --- requests ---
 
     @property
-    def _used_link(self) -> Link:
-        assert self._link is not None
-        return self._link
+    def _started_http_client(self) -> EngineHttpClient:
+        assert self._http_client is not None
+        return self._http_client
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
-            return await self._used_link.call(method, path, body)
-        except LinkBroken as error:
+            return await self._started_http_client.call(method, path, body)
+        except EngineConnectionLost as error:
             await self._raise_gone(error)
 
     async def _open(self, path: str, body: Mapping[str, Any]) -> Exchange:
         try:
-            return await self._used_link.open("POST", path, body)
-        except LinkBroken as error:
+            return await self._started_http_client.open("POST", path, body)
+        except EngineConnectionLost as error:
             await self._raise_gone(error)
 
     def _stream(self, path: str, body: Mapping[str, Any]) -> EngineStream:
         request = {**body, "stream": True, "return_progress": True}
         return EngineStream(partial(self._open, path, request), self._raise_gone)
 
-    async def _raise_gone(self, cause: LinkBroken | None = None) -> NoReturn:
+    async def _raise_gone(self, cause: EngineConnectionLost | None = None) -> NoReturn:
         """Raise the reason why a connection ended before its answer was complete."""
         if self._standstill is not None and not self._closing:
             raise EngineFailure(self._standstill.reason, None, self._worker.log) from cause

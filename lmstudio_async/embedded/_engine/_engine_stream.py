@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from lmstudio_async._wire._json import loads
-from lmstudio_async.embedded._engine._engine_http import Exchange, LinkBroken, request_error
+from lmstudio_async.embedded._engine._engine_http_client import EngineConnectionLost, Exchange, request_error
 
 __all__ = ["EngineStream"]
 
@@ -29,7 +29,7 @@ class EngineStream:
     def __init__(
         self,
         begin: Callable[[], Awaitable[Exchange]],
-        raise_gone: Callable[[LinkBroken | None], Awaitable[NoReturn]],
+        raise_gone: Callable[[EngineConnectionLost | None], Awaitable[NoReturn]],
     ) -> None:
         self._begin = begin
         self._raise_gone = raise_gone
@@ -65,7 +65,7 @@ class EngineStream:
                 raise StopAsyncIteration
             try:
                 piece = await self._exchange.receive()
-            except LinkBroken as error:
+            except EngineConnectionLost as error:
                 await self._raise_gone(error)
             if piece is None:
                 await self._raise_gone(None)

@@ -1,4 +1,4 @@
-"""Answers of a worker over HTTP arrive whole, however the network splits them; a broken answer raises LinkBroken."""
+"""Answers of a worker over HTTP arrive whole, however the network splits them; a broken one raises an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmstudio_async.embedded._engine._engine_http import Link, LinkBroken, _Chunks
+from lmstudio_async.embedded._engine._engine_http_client import (
+    EngineConnectionLost,
+    EngineHttpClient,
+    _Chunks,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +23,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @asynccontextmanager
-async def answering(*pieces: bytes) -> AsyncIterator[Link]:
-    """Yield a link to a server that answers one request with these pieces, then closes the connection."""
+async def answering(*pieces: bytes) -> AsyncIterator[EngineHttpClient]:
+    """Yield a client to a server that answers one request with these pieces, then closes the connection."""
 
     async def answer(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -32,13 +36,13 @@ async def answering(*pieces: bytes) -> AsyncIterator[Link]:
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, answer)
-            yield Link(f"http://127.0.0.1:{port}", "key")
+            yield EngineHttpClient(f"http://127.0.0.1:{port}", "key")
             tasks.cancel_scope.cancel()
 
 
-async def body(link: Link) -> bytes:
+async def body(client: EngineHttpClient) -> bytes:
     with anyio.fail_after(10):
-        exchange = await link.open("GET", "/")
+        exchange = await client.open("GET", "/")
         try:
             return await exchange.read()
         finally:
@@ -50,13 +54,13 @@ def chunk(content: bytes) -> bytes:
 
 
 async def test_a_streamed_answer_is_the_contents_of_its_chunks() -> None:
-    async with answering(HEAD + chunk(b"one "), chunk(b"two\r\n"), chunk(b"three") + b"0\r\n\r\n") as link:
-        assert await body(link) == b"one two\r\nthree"
+    async with answering(HEAD + chunk(b"one "), chunk(b"two\r\n"), chunk(b"three") + b"0\r\n\r\n") as client:
+        assert await body(client) == b"one two\r\nthree"
 
 
 async def test_an_answer_without_chunks_is_as_long_as_its_content_length() -> None:
-    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole") as link:
-        assert await body(link) == b"whole"
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole") as client:
+        assert await body(client) == b"whole"
 
 
 @pytest.mark.parametrize(
@@ -71,9 +75,9 @@ async def test_an_answer_without_chunks_is_as_long_as_its_content_length() -> No
     ids=["no last chunk", "half a chunk", "no chunk at all", "too short", "nothing"],
 )
 async def test_an_incomplete_answer_raises_link_broken(answer: bytes) -> None:
-    async with answering(answer) as link:
-        with pytest.raises(LinkBroken):
-            await body(link)
+    async with answering(answer) as client:
+        with pytest.raises(EngineConnectionLost):
+            await body(client)
 
 
 @given(contents=st.lists(st.binary(min_size=1, max_size=40)), cuts=st.lists(st.integers(1, 30), min_size=1))

@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 import h11
 
-__all__ = ["EngineRequestError", "Exchange", "Link", "LinkBroken", "request_error"]
+__all__ = ["EngineConnectionLost", "EngineHttpClient", "EngineRequestError", "Exchange", "request_error"]
 
 
 class EngineRequestError(Exception):
@@ -40,11 +40,11 @@ class EngineRequestError(Exception):
         return "Context size has been exceeded" in self.message
 
 
-class LinkBroken(Exception):
+class EngineConnectionLost(Exception):
     """The connection failed, or ended before the response was complete."""
 
 
-class Link:
+class EngineHttpClient:
     """HTTP client for one worker.
 
     :param address: ``http://<host>:<port>``.
@@ -72,7 +72,7 @@ class Link:
         """Send a request and wait for the head of its response.
 
         :raises EngineRequestError: if the status of the response is not 200.
-        :raises LinkBroken: if there is no response.
+        :raises EngineConnectionLost: if there is no response.
         :raises OSError: if this process can open no more connections.
         """
         content = b"" if body is None else json.dumps(body).encode()
@@ -114,15 +114,15 @@ class Link:
 
     async def answers(self) -> bool:
         """Return whether the worker's HTTP server answers. This request is not counted in ``waiting`` and ``heard``."""
-        apart = Link(self._address, self._api_key)
+        apart = EngineHttpClient(self._address, self._api_key)
         try:
             await apart.call("GET", "/health")
-        except (LinkBroken, EngineRequestError):
+        except (EngineConnectionLost, EngineRequestError):
             return False
         return True
 
     async def aclose(self) -> None:
-        """Close all connections, so that `LinkBroken` is raised in every task that waits on one of them."""
+        """Close all connections, so that `EngineConnectionLost` is raised in every task that waits on one of them."""
         for exchange in tuple(self._exchanges):
             await exchange.aclose()
 
@@ -166,31 +166,33 @@ class Link:
             if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
                 # This process has run out of file descriptors; the worker still runs.
                 raise cause from None
-            raise LinkBroken(str(error)) from error
+            raise EngineConnectionLost(str(error)) from error
 
 
 class Exchange:
     """One HTTP request, and its response, whose body is read piece by piece."""
 
-    def __init__(self, link: Link, socket: anyio.abc.SocketStream, http: h11.Connection) -> None:
-        self._link = link
+    def __init__(
+        self, client: EngineHttpClient, socket: anyio.abc.SocketStream, http: h11.Connection
+    ) -> None:
+        self._client = client
         self._socket = socket
         self._http = http
         self._chunks: _Chunks | None = None
-        link.opened(self)
+        client.opened(self)
 
     async def begin(self, request: bytes) -> int:
         """Send the request, and return the status of the response."""
         try:
-            with self._link.counted_as_waiting():
+            with self._client.counted_as_waiting():
                 await self._socket.send(request)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise LinkBroken("the connection was lost") from error
+            raise EngineConnectionLost("the connection was lost") from error
         event = await self._next_event()
         while isinstance(event, h11.InformationalResponse):
             event = await self._next_event()
         if not isinstance(event, h11.Response):
-            raise LinkBroken("the connection ended without an answer")
+            raise EngineConnectionLost("the connection ended without an answer")
         if (b"transfer-encoding", b"chunked") in event.headers:
             self._chunks = _Chunks(self._http.trailing_data[0])
         return event.status_code
@@ -198,7 +200,7 @@ class Exchange:
     async def receive(self) -> bytes | None:
         """Return the next piece of the body, ``None`` at its end.
 
-        :raises LinkBroken: if the connection ends before the body does.
+        :raises EngineConnectionLost: if the connection ends before the body does.
         """
         if self._chunks is not None:
             return await self._next_chunks(self._chunks)
@@ -214,7 +216,7 @@ class Exchange:
 
     async def aclose(self) -> None:
         """Close the connection; the engine stops working for it. Idempotent, shielded, bounded in time."""
-        self._link.closed(self)
+        self._client.closed(self)
         with anyio.move_on_after(2, shield=True):
             await self._socket.aclose()
 
@@ -225,17 +227,17 @@ class Exchange:
                     return None
                 chunks.feed(await self._receive())
         except (ValueError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise LinkBroken("the connection was lost") from error
+            raise EngineConnectionLost("the connection was lost") from error
         return content
 
     async def _receive(self) -> bytes:
-        link = self._link
-        link.waiting += 1
+        client = self._client
+        client.waiting += 1
         try:
             data = await self._socket.receive()
         finally:
-            link.waiting -= 1
-        link.heard += 1
+            client.waiting -= 1
+        client.heard += 1
         return data
 
     async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
@@ -250,7 +252,7 @@ class Exchange:
                     data = b""
                 self._http.receive_data(data)
         except (h11.RemoteProtocolError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise LinkBroken("the connection was lost") from error
+            raise EngineConnectionLost("the connection was lost") from error
 
 
 class _Chunks:
