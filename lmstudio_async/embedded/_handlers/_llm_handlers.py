@@ -34,9 +34,9 @@ from lmstudio_async.embedded._instances._registry import Instances
 from lmstudio_async.embedded._prediction._answer import Answer
 from lmstudio_async.embedded._prediction._mark_scanners import ReasoningParser
 from lmstudio_async.embedded._prediction._prediction import Prediction
-from lmstudio_async.embedded._prediction._request import (
+from lmstudio_async.embedded._prediction._prediction_request import (
     NO_TOOLS,
-    Request,
+    PredictionRequest,
     chat_request,
     for_template,
     raw_request,
@@ -94,7 +94,7 @@ class LlmHandlers(ModelHandlers):
         names = ToolNames(sampling.tools, sampling.tool_naming)
         messages = await self._messages(creation.history, instance, sampling, names)
 
-        async def prepare(sampling: Sampling) -> Request:
+        async def prepare(sampling: Sampling) -> PredictionRequest:
             if formatted_by_client:
                 return await raw_request(instance, sampling, plain_text(messages))
             if sampling.manual_template is not None:
@@ -113,7 +113,7 @@ class LlmHandlers(ModelHandlers):
         sampling = _sampling(given, instance)
         sampling.refuse_what_only_chats_have()
 
-        async def prepare(sampling: Sampling) -> Request:
+        async def prepare(sampling: Sampling) -> PredictionRequest:
             return await raw_request(instance, sampling, creation.raw_prompt)
 
         await self._run(instance, given, sampling, prepare, channel, is_chat=False)
@@ -186,7 +186,7 @@ class LlmHandlers(ModelHandlers):
         instance: Instance,
         given: Mapping[str, Any],
         sampling: Sampling,
-        prepare: Callable[[Sampling], Awaitable[Request]],
+        prepare: Callable[[Sampling], Awaitable[PredictionRequest]],
         channel: Channel,
         *,
         is_chat: bool,

@@ -11,7 +11,7 @@ from lmstudio_async.embedded._engine._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._instances._instance import Use
 from lmstudio_async.embedded._instances._token_budget import TokenBudget
 from lmstudio_async.embedded._prediction._continuation import ChatSaid, Said
-from lmstudio_async.embedded._prediction._request import Request
+from lmstudio_async.embedded._prediction._prediction_request import PredictionRequest
 from lmstudio_async.embedded._prediction._token_stream import token_frames
 
 __all__ = ["Prediction"]
@@ -38,7 +38,7 @@ class Prediction:
     """
 
     def __init__(
-        self, engine: Engine, request: Request, *, use: Use, budget: TokenBudget, channel: Channel
+        self, engine: Engine, request: PredictionRequest, *, use: Use, budget: TokenBudget, channel: Channel
     ) -> None:
         self._engine = engine
         self._request = request

@@ -22,7 +22,7 @@ from lmstudio_async.embedded._prediction._template_messages import ToolNames, ha
 from lmstudio_async.embedded._prediction._tool_schemas import loosened, tool_fields
 from lmstudio_async.embedded._templates._reasoning_tags import with_thoughts_apart
 
-__all__ = ["NO_TOOLS", "Request", "chat_request", "for_template", "raw_request", "template_prompt"]
+__all__ = ["NO_TOOLS", "PredictionRequest", "chat_request", "for_template", "raw_request", "template_prompt"]
 
 NO_TOOLS: Final = ToolNames((), "passThrough")
 
@@ -34,7 +34,7 @@ _BROKEN_CALL: Final = re.compile(
 
 
 @attrs.frozen(kw_only=True)
-class Request:
+class PredictionRequest:
     """A request to the engine: a prompt to continue (``/completion``) or a chat to answer.
 
     :ivar prompt: the text that the model reads; None if the chat has images, which have no form as text.
@@ -105,7 +105,7 @@ async def raw_request(
     requests: RequestScanner | None = None,
     window: Window | None = None,
     calls: CallFinder | None = None,
-) -> Request:
+) -> PredictionRequest:
     """Make a request that continues a prompt.
 
     :param thinking: whether the prompt ends with the tag that begins reasoning.
@@ -139,7 +139,9 @@ async def raw_request(
     if instance.engine.spec.draft_model_path is not None:
         # The timings have the number of drafted tokens.
         body["timings_per_token"] = True
-    return Request(body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window)
+    return PredictionRequest(
+        body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window
+    )
 
 
 def _visible_tags(sampling: Sampling) -> dict[str, Any]:
@@ -160,7 +162,7 @@ async def _without_second_bos(engine: Engine, prompt: str) -> str:
 
 async def chat_request(
     instance: Instance, sampling: Sampling, messages: list[dict[str, Any]], names: ToolNames
-) -> Request:
+) -> PredictionRequest:
     """Make a request that answers a chat."""
     engine = instance.engine
     messages, tools, sampling, requests = await for_template(engine, messages, names, sampling)
@@ -222,7 +224,9 @@ async def chat_request(
         requests=requests,
         calls=_call_finder(tools, sampling, bare=calls_are_bare or form == "untold"),
     )
-    return Request(body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window)
+    return PredictionRequest(
+        body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window
+    )
 
 
 async def for_template(
