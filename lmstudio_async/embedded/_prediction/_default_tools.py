@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lmstudio_async.embedded._prediction._mark_scanners import beginning_at_end
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
 __all__ = ["RequestScanner", "grammar", "with_tools"]
 
-Message = dict[str, Any]
 Delta = dict[str, Any]
 
 _START, _END = "[TOOL_REQUEST]", "[END_TOOL_REQUEST]"
@@ -34,13 +34,15 @@ The tools, one on a line:
 {tools}"""
 
 
-def with_tools(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[Message]:
+def with_tools(
+    messages: Sequence[TemplateMessage], tools: Sequence[Mapping[str, Any]]
+) -> list[TemplateMessage]:
     """Return a chat with its tools, tool calls and results written as plain text.
 
     :param messages: the chat, in the form of OpenAI's chat completions.
     :param tools: the tools that the model may call; empty if it may call none.
     """
-    told: list[Message] = []
+    told: list[TemplateMessage] = []
     for message in messages:
         role = message["role"]
         if role == "tool":

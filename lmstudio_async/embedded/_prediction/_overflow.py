@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lmstudio_async.embedded._engine._engine import Engine
 from lmstudio_async.embedded._instances._instance import Instance
 from lmstudio_async.embedded._prediction._sampling import Sampling
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
 __all__ = ["Formatted", "cut_prompt", "fit_messages", "shorten_messages", "shorten_prompt", "unshortenable"]
 
-Message = dict[str, Any]
 #: A function that makes the prompt of a chat.
-Formatted: TypeAlias = Callable[[list[Message]], Awaitable[str]]
+Formatted: TypeAlias = Callable[[list[TemplateMessage]], Awaitable[str]]
 
 
 def _room(instance: Instance, sampling: Sampling) -> int:
@@ -53,8 +53,8 @@ async def cut_prompt(
 
 
 async def shorten_messages(
-    instance: Instance, messages: list[Message], sampling: Sampling, formatted: Formatted
-) -> tuple[list[Message], str]:
+    instance: Instance, messages: list[TemplateMessage], sampling: Sampling, formatted: Formatted
+) -> tuple[list[TemplateMessage], str]:
     """Leave out messages until a chat fits, and return the chat and its prompt.
 
     System messages and the last message are always kept, and for ``truncateMiddle`` the first message too. If these
@@ -70,13 +70,13 @@ async def shorten_messages(
 
 async def fit_messages(
     engine: Engine,
-    messages: list[Message],
+    messages: list[TemplateMessage],
     policy: str,
     formatted: Formatted,
     room: int,
     *,
     room_when_cut: int = 0,
-) -> tuple[list[Message], str]:
+) -> tuple[list[TemplateMessage], str]:
     """Shorten a chat to a number of tokens, and return it and its prompt; see :func:`shorten_messages`.
 
     :param room: the maximum number of tokens of the prompt.
@@ -88,7 +88,7 @@ async def fit_messages(
     shorter = _with_fewer_messages(messages, policy)
     longest = max((len(each["content"]) for each in messages if each["role"] != "system"), default=0)
 
-    def version(number: int) -> list[Message]:
+    def version(number: int) -> list[TemplateMessage]:
         if number < len(shorter):
             return shorter[number]
         return _with_shorter_messages(shorter[-1], longest - (number - len(shorter)) - 1, policy)
@@ -106,7 +106,9 @@ async def fit_messages(
     return messages, await formatted(messages)
 
 
-async def unshortenable(engine: Engine, messages: list[Message], policy: str, formatted: Formatted) -> int:
+async def unshortenable(
+    engine: Engine, messages: list[TemplateMessage], policy: str, formatted: Formatted
+) -> int:
     """Return the number of tokens that no policy leaves out: system messages, and the template's own tokens."""
     fewest = _with_fewer_messages(messages, policy)[-1]
     return await _length(engine, await formatted(_with_shorter_messages(fewest, 0, policy)))
@@ -116,7 +118,7 @@ async def _length(engine: Engine, prompt: str) -> int:
     return len(await engine.tokenize(prompt, add_special=True))
 
 
-def _with_fewer_messages(messages: list[Message], policy: str) -> list[list[Message]]:
+def _with_fewer_messages(messages: list[TemplateMessage], policy: str) -> list[list[TemplateMessage]]:
     """Return versions of the chat: the whole, then each with fewer of the oldest messages, as far as possible."""
     first = next((index for index, each in enumerate(messages) if each["role"] != "system"), len(messages))
     if policy == "truncateMiddle":
@@ -129,7 +131,9 @@ def _with_fewer_messages(messages: list[Message], policy: str) -> list[list[Mess
     return [messages, *(messages[:first] + messages[end:] for end in ends)]
 
 
-def _with_shorter_messages(messages: list[Message], length: int, policy: str) -> list[Message]:
+def _with_shorter_messages(
+    messages: list[TemplateMessage], length: int, policy: str
+) -> list[TemplateMessage]:
     """Return the chat with at most ``length`` characters in each message, except in system messages."""
 
     def shorter(text: str) -> str:

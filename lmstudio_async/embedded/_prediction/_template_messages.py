@@ -24,12 +24,11 @@ from lmstudio_async._wire._history import (
 from lmstudio_async._wire._struct import read
 from lmstudio_async.embedded._connections._clients import UploadedFile
 from lmstudio_async.embedded._documents._file_content import decode, sniff
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
 __all__ = ["ToolNames", "has_images", "manual_prompt", "messages_of", "plain_text"]
-
-Message = dict[str, Any]
 
 
 class ToolNames:
@@ -87,7 +86,7 @@ def messages_of(
     *,
     system_prompt: str,
     blindness: str | None,
-) -> list[Message]:
+) -> list[TemplateMessage]:
     """Return the messages of a chat, in the form of OpenAI's chat completions.
 
     :param files: the files that the client has uploaded, by identifier.
@@ -95,7 +94,7 @@ def messages_of(
     :param blindness: the reason why the model sees no images; None if it sees them, empty if it was not made to.
     :raises LMStudioServerError: the history has something that this server or the model cannot read.
     """
-    messages: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages: list[TemplateMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in read(ChatHistory, dict(history)).messages:
         match message:
             case SystemPrompt() | UserMessage():
@@ -117,7 +116,7 @@ def _content(
     parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, blindness: str | None
 ) -> Any:
     texts: list[str] = []
-    images: list[Message] = []
+    images: list[TemplateMessage] = []
     for part in parts:
         match part:
             case TextData():
@@ -130,7 +129,7 @@ def _content(
     return [{"type": "text", "text": text}, *images] if images else text
 
 
-def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: str | None) -> Message:
+def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: str | None) -> TemplateMessage:
     if part.identifier.startswith("base64:"):
         try:
             content = decode(part.identifier.removeprefix("base64:"))
@@ -180,10 +179,10 @@ def _assistant(
     names: ToolNames,
     *,
     blindness: str | None,
-) -> Message:
+) -> TemplateMessage:
     calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestData)]
     others = [part for part in parts if not isinstance(part, ToolCallRequestData)]
-    message: Message = {"role": "assistant", "content": _content(others, files, blindness=blindness)}
+    message: TemplateMessage = {"role": "assistant", "content": _content(others, files, blindness=blindness)}
     if calls:
         message["tool_calls"] = [
             {
@@ -196,10 +195,10 @@ def _assistant(
     return message
 
 
-def _tool_result(part: MessagePart, names: ToolNames) -> Message:
+def _tool_result(part: MessagePart, names: ToolNames) -> TemplateMessage:
     if not isinstance(part, ToolCallResultData):
         raise server_error("A message of the role tool has a part that is no tool result.")
-    message: Message = {"role": "tool", "content": part.content}
+    message: TemplateMessage = {"role": "tool", "content": part.content}
     if part.tool_call_id is not None:
         message["tool_call_id"] = part.tool_call_id
     if part.name is not None:
@@ -207,19 +206,19 @@ def _tool_result(part: MessagePart, names: ToolNames) -> Message:
     return message
 
 
-def has_images(messages: Sequence[Message]) -> bool:
+def has_images(messages: Sequence[TemplateMessage]) -> bool:
     """Return whether any message has more than text."""
     return any(not isinstance(message["content"], str) for message in messages)
 
 
-def plain_text(messages: Sequence[Message]) -> str:
+def plain_text(messages: Sequence[TemplateMessage]) -> str:
     """Return the joined contents of the messages: the prompt of a client that formats it itself."""
     if has_images(messages):
         raise server_error("A text completion takes no images.")
     return "".join(message["content"] for message in messages)
 
 
-def manual_prompt(messages: Sequence[Message], template: Mapping[str, str]) -> str:
+def manual_prompt(messages: Sequence[TemplateMessage], template: Mapping[str, str]) -> str:
     """Format a prompt with a manual template: a prefix and a suffix for the messages of each role."""
     if has_images(messages):
         raise server_error("A manual prompt template takes no images.")

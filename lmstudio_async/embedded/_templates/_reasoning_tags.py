@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
-__all__ = ["SAMPLE", "USUAL_TAGS", "ThoughtForm", "read_thought_form", "thought_tags", "with_thoughts_apart"]
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
-Message = dict[str, Any]
+__all__ = ["SAMPLE", "USUAL_TAGS", "ThoughtForm", "read_thought_form", "thought_tags", "with_thoughts_apart"]
 
 USUAL_TAGS: Final = ("<think>", "</think>")
 _OTHER_TAGS: Final = (
@@ -20,7 +20,7 @@ _OTHER_TAGS: Final = (
 )
 _THOUGHT, _ANSWER = "Thought-7", "Answer-7"
 #: A sample chat. The form is read from two prompts: one of the question alone, and one of the question and the answer.
-SAMPLE: Final[tuple[Message, Message]] = (
+SAMPLE: Final[tuple[TemplateMessage, TemplateMessage]] = (
     {"role": "user", "content": "Go"},
     {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT},
 )
@@ -71,7 +71,9 @@ def thought_tags(template: str) -> tuple[str, str]:
     return next((tags for tags in _OTHER_TAGS if tags[0] in template), USUAL_TAGS)
 
 
-def with_thoughts_apart(messages: Sequence[Message], tags: tuple[str, str] | None) -> list[Message]:
+def with_thoughts_apart(
+    messages: Sequence[TemplateMessage], tags: tuple[str, str] | None
+) -> list[TemplateMessage]:
     """Separate reasoning from the earlier answers in a chat, so that the chat template can place it.
 
     :param messages: the chat, in the form of OpenAI's chat completions. If the last message is an answer, the model
@@ -82,7 +84,7 @@ def with_thoughts_apart(messages: Sequence[Message], tags: tuple[str, str] | Non
     return [*(_apart(message, tags) for message in messages[:-1]), *messages[-1:]] if tags else [*messages]
 
 
-def _apart(message: Message, tags: tuple[str, str]) -> Message:
+def _apart(message: TemplateMessage, tags: tuple[str, str]) -> TemplateMessage:
     start, end = tags
     text = message["content"]
     if message["role"] != "assistant" or not isinstance(text, str) or not text.lstrip().startswith(start):
