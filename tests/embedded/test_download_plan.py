@@ -19,7 +19,7 @@ from lmstudio_async._wire._plan import (
 from lmstudio_async._wire._repository import DownloadOption
 from lmstudio_async._wire._struct import Unknown
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._hub._download_plan import Plan
+from lmstudio_async.embedded._hub._download_selection import DownloadSelection
 from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub
@@ -302,7 +302,7 @@ def option(quantization: str, *, recommended: bool = False) -> DownloadOption:
 
 
 def test_no_option_is_selected_if_none_fits_but_the_client_can_select_one() -> None:
-    plan = Plan(TINY, [option("Q4_0"), option("Q8_0")], keys={})
+    plan = DownloadSelection(TINY, [option("Q4_0"), option("Q8_0")], keys={})
     assert plan.show().nodes[0].selected_download_option_index is None  # type: ignore[union-attr]
     with pytest.raises(LMStudioServerError, match="fits into the memory"):
         plan.to_download()
@@ -316,7 +316,7 @@ def test_the_preferred_quantization_is_downloaded_although_another_one_is_presen
     keys = {f"{TINY}/tiny-Q4_0.gguf": "tiny"}
     options = [option("Q4_0", recommended=True), option("Q8_0")]
     wishes = DownloadPlanOptions(resolution_preference=[QuantNamePreference(quant_name="Q8_0")])
-    plan = Plan(TINY, options, keys=keys, wishes=wishes)
+    plan = DownloadSelection(TINY, options, keys=keys, wishes=wishes)
     assert plan.to_download() == options[1]
     # The downloaded quantization can be selected instead.
     plan.select(
@@ -335,5 +335,5 @@ def test_the_first_preference_that_can_be_met_is_selected() -> None:
             QuantNamePreference(quant_name="Q4_0"),
         ]
     )
-    plan = Plan(TINY, [option("Q4_0"), option("Q8_0")], keys={}, wishes=wishes)
+    plan = DownloadSelection(TINY, [option("Q4_0"), option("Q8_0")], keys={}, wishes=wishes)
     assert plan.to_download() == option("Q8_0")

@@ -21,9 +21,9 @@ from lmstudio_async.embedded._engine._engine_http_client import (
     EngineRequestError,
     Exchange,
 )
+from lmstudio_async.embedded._engine._engine_load_progress import EngineLoadProgress
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._engine._engine_stream import EngineStream
-from lmstudio_async.embedded._engine._load_progress import LoadProgress
 from lmstudio_async.embedded._engine._pulse import Pulse, Talk
 from lmstudio_async.embedded._engine._worker import Failed, Loading, ReadAhead, Ready, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
@@ -110,7 +110,7 @@ class Engine:
             raise EngineFailure(f"no worker process can be started: {error.strerror or error}") from error
         engine = cls(spec, worker, pulse)
         try:
-            progress = LoadProgress(on_progress)
+            progress = EngineLoadProgress(on_progress)
             await engine._load_watched(progress)
             progress.reach(1.0)
         except BaseException:
@@ -267,7 +267,7 @@ class Engine:
         """Answer a conversation: llama-server's ``/v1/chat/completions``."""
         return self._stream("/v1/chat/completions", body)
 
-    async def _load_watched(self, progress: LoadProgress) -> None:
+    async def _load_watched(self, progress: EngineLoadProgress) -> None:
         """Load the model, and end the worker if it stands still."""
         limit = "load_stall_seconds", self._pulse.load_seconds
         failure: Exception | None = None
@@ -302,7 +302,7 @@ class Engine:
             await self._http_client.aclose()
         watched.cancel()
 
-    async def _load(self, progress: LoadProgress) -> None:
+    async def _load(self, progress: EngineLoadProgress) -> None:
         api_key = secrets.token_hex(16)
         instructions = await anyio.to_thread.run_sync(worker_instructions, self._spec, api_key)
         await self._worker.send(json.dumps(instructions).encode() + b"\n")

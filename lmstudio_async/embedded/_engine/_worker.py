@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-__all__ = ["Event", "Failed", "Loading", "ReadAhead", "Ready", "model_files", "read_event"]
+__all__ = ["Failed", "Loading", "ReadAhead", "Ready", "WorkerEvent", "model_files", "read_event"]
 
 
 # --- events for the parent process; NamedTuple, because importing attrs would slow down the start of every worker ---
@@ -58,13 +58,13 @@ class Failed(NamedTuple):
     missing_engine: bool = False
 
 
-Event = ReadAhead | Loading | Ready | Failed
+WorkerEvent = ReadAhead | Loading | Ready | Failed
 
 _ENGINE_LINE = "cmd_child_to_router:state:"
 _SPLIT_FILE = re.compile(r"^(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
 
 
-def read_event(line: str) -> Event | None:
+def read_event(line: str) -> WorkerEvent | None:
     """Return the event in a line of a worker's standard output, or None if the line is not an event."""
     line = line.strip()
     try:

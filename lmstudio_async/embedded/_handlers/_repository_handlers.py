@@ -35,7 +35,7 @@ from lmstudio_async._wire._repository import (
 from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.embedded._connections._connection import Channel
 from lmstudio_async.embedded._connections._refused_endpoints import unsupported_endpoint
-from lmstudio_async.embedded._hub._download_plan import Plan, pending_plan
+from lmstudio_async.embedded._hub._download_selection import DownloadSelection, pending_plan
 from lmstudio_async.embedded._hub._downloads import Downloads
 from lmstudio_async.embedded._hub._hub import Hub
 from lmstudio_async.embedded._hub._hub_models import HubModel, download_options, models_of
@@ -147,7 +147,7 @@ class RepositoryHandlers:
             )
         return models
 
-    async def _plan(self, creation: DownloadPlanCreation, channel: Channel) -> Plan:
+    async def _plan(self, creation: DownloadPlanCreation, channel: Channel) -> DownloadSelection:
         match creation.target:
             case ModelTarget(source=HuggingFaceSource(user=user, repo=repo)):
                 repository = f"{user}/{repo}"
@@ -166,7 +166,7 @@ class RepositoryHandlers:
         entries = await anyio.to_thread.run_sync(self._catalog.scan)
         options = download_options(models, await self._hardware.memory())
         channel.repeat_when_silent(None)
-        return Plan(
+        return DownloadSelection(
             repository,
             options,
             keys={entry.path: entry.model_key for entry in entries},

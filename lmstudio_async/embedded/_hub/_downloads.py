@@ -24,11 +24,11 @@ from lmstudio_async.embedded._hub._hub_models import HubModel, HubModelName, mod
 from lmstudio_async.embedded._hub._partial_file import PartialFile, PartialFileInUse, PresentFile
 from lmstudio_async.errors import LMStudioError
 
-__all__ = ["Downloads", "Report"]
+__all__ = ["DownloadCallback", "Downloads"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-Report = Callable[[DownloadProgressPacket | StartFinalizing], None]
+DownloadCallback = Callable[[DownloadProgressPacket | StartFinalizing], None]
 
 #: Seconds between two progress reports, and seconds over which the speed is measured.
 _REPORT_SECONDS: Final = 0.2
@@ -52,7 +52,7 @@ class Downloads:
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._turns: dict[str, anyio.Lock] = {}
 
-    async def download(self, identifier: str, report: Report) -> str:
+    async def download(self, identifier: str, report: DownloadCallback) -> str:
         """Download a model, or join a running download of it.
 
         Cancelling this call also cancels the download, unless another call waits for it.
@@ -245,7 +245,7 @@ class _Job:
         self.name = name
         self.scope = anyio.CancelScope()
         self.over = anyio.Event()
-        self.watchers: list[Report] = []
+        self.watchers: list[DownloadCallback] = []
         self.key = ""
         self.error: LMStudioError | None = None
         self.total = 0
@@ -254,7 +254,7 @@ class _Job:
         self._finalizing = False
         self._history: deque[tuple[float, int]] = deque()
 
-    def join(self, report: Report) -> None:
+    def join(self, report: DownloadCallback) -> None:
         """Add a watcher, and send it the latest progress."""
         self.watchers.append(report)
         if self.total:

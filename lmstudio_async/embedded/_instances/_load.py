@@ -23,11 +23,11 @@ from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._instances._instance import Instance, model_info
 from lmstudio_async.errors import LMStudioError
 
-__all__ = ["Load", "Report", "Watcher"]
+__all__ = ["Load", "PacketCallback", "Watcher"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-Report = Callable[[WireObject], None]
+PacketCallback = Callable[[WireObject], None]
 """A callback for the packets of an operation, called in their order. It must not block."""
 
 
@@ -39,8 +39,10 @@ class Watcher:
     :param ambiguous: the keys of all models that match the key in ``loadModel``.
     """
 
-    def __init__(self, report: Report, *, get_or_load: bool, ambiguous: Sequence[str] | None = None) -> None:
-        self._report: Report | None = report
+    def __init__(
+        self, report: PacketCallback, *, get_or_load: bool, ambiguous: Sequence[str] | None = None
+    ) -> None:
+        self._report: PacketCallback | None = report
         self._get_or_load = get_or_load
         self._ambiguous = None if ambiguous is None else list(ambiguous)
 

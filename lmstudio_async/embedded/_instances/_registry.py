@@ -30,7 +30,7 @@ from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
 from lmstudio_async.embedded._engine._engine_start import start_engine
 from lmstudio_async.embedded._engine._pulse import Pulse
 from lmstudio_async.embedded._instances._instance import Domain, Instance
-from lmstudio_async.embedded._instances._load import Load, Report, Watcher
+from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watcher
 from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
 from lmstudio_async.embedded._instances._load_request import check_load_request
 from lmstudio_async.embedded._instances._selection import select
@@ -121,7 +121,7 @@ class Instances:
         """
         return select(specifier, self.loaded(domain), domain)
 
-    async def load(self, domain: Domain, creation: LoadModelCreation, report: Report) -> Instance:
+    async def load(self, domain: Domain, creation: LoadModelCreation, report: PacketCallback) -> Instance:
         """Load a new instance. If cancelled, cancel the load and wait until its process has ended.
 
         :raises LMStudioServerError: the model cannot be loaded, or not with this config.
@@ -138,7 +138,9 @@ class Instances:
         load = self._register(identifier, prepared, ttl_ms=creation.ttl_ms, just_in_time=False)
         return await self._wait(load, Watcher(report, get_or_load=False, ambiguous=prepared.model.ambiguous))
 
-    async def get_or_load(self, domain: Domain, creation: GetOrLoadCreation, report: Report) -> Instance:
+    async def get_or_load(
+        self, domain: Domain, creation: GetOrLoadCreation, report: PacketCallback
+    ) -> Instance:
         """Find an instance by its identifier or its model, or load one.
 
         If cancelled, cancel the load, unless other requests wait for it.

@@ -22,7 +22,7 @@ from lmstudio_async.embedded._prediction._call_finder import BrokenCall, CallFin
 from lmstudio_async.embedded._prediction._default_tools import RequestScanner
 from lmstudio_async.embedded._prediction._mark_scanners import ReasoningParser, StopScanner
 from lmstudio_async.embedded._prediction._template_messages import ToolNames
-from lmstudio_async.embedded._prediction._tool_call_packets import ToolCalls
+from lmstudio_async.embedded._prediction._tool_call_packets import ToolCallPackets
 
 __all__ = ["Answer"]
 
@@ -63,7 +63,7 @@ class Answer:
         self._candidates = candidates
         self._reasoning = reasoning
         self._stops = StopScanner(stop_strings)
-        self._tool_calls = ToolCalls(names)
+        self._tool_calls = ToolCallPackets(names)
         self._requests = requests
         self._calls = calls
         self._started_at = anyio.current_time()

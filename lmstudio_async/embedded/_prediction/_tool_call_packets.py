@@ -22,12 +22,12 @@ from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._prediction._call_finder import BrokenCall, CallArguments, CallEnd, CallName
 from lmstudio_async.embedded._prediction._template_messages import ToolNames
 
-__all__ = ["ToolCalls"]
+__all__ = ["ToolCallPackets"]
 
 Delta = Mapping[str, Any]
 
 
-class ToolCalls:
+class ToolCallPackets:
     """The tool calls of an answer, one after the other, with their arguments in pieces.
 
     :ivar any: whether there was a call.

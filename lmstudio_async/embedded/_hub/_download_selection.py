@@ -19,7 +19,7 @@ from lmstudio_async._wire._plan import (
 from lmstudio_async._wire._repository import DownloadOption
 from lmstudio_async._wire._struct import Unknown
 
-__all__ = ["Plan", "pending_plan"]
+__all__ = ["DownloadSelection", "pending_plan"]
 
 
 def pending_plan(label: str) -> DownloadPlan:
@@ -31,7 +31,7 @@ def pending_plan(label: str) -> DownloadPlan:
     return DownloadPlan(nodes=[node], version=1)
 
 
-class Plan:
+class DownloadSelection:
     """The models of a repository, and the selected one.
 
     :param label: the repository's name.

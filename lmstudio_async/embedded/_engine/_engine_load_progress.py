@@ -7,14 +7,14 @@ from typing import Final
 
 from lmstudio_async.embedded._engine._worker import Loading, ReadAhead
 
-__all__ = ["LoadProgress"]
+__all__ = ["EngineLoadProgress"]
 
 # The share of the progress for reading the file ahead, and the highest progress before the load is complete.
 _READ_SHARE: Final = 0.8
 _ALMOST: Final = 0.99
 
 
-class LoadProgress:
+class EngineLoadProgress:
     """Progress computed from the worker's events. It never decreases, and its events never make it 1."""
 
     def __init__(self, report: Callable[[float], None]) -> None:
