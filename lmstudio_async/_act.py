@@ -199,9 +199,9 @@ class Act:
             fuzzy_preset_identifier=self._preset,
         )
         async with RoundStream(self._session, creation) as stream:
-            watch = _Watch(self._on, index)
+            callbacks = _AnswerCallbacks(self._on, index)
             async for event in stream:
-                await watch.see(event)
+                await callbacks.on_event(event)
                 match event:
                     case ToolCallGenerationEnd() if is_last:
                         name = event.tool_call_request.name
@@ -263,7 +263,7 @@ class RoundStream(AsyncPredictionStream):
         return await AsyncOperation.__anext__(self)
 
 
-class _Watch:
+class _AnswerCallbacks:
     """Calls the callbacks for one round's answer."""
 
     def __init__(self, callbacks: ActCallbacks, index: int) -> None:
@@ -271,7 +271,7 @@ class _Watch:
         self._index = index
         self._has_begun = False
 
-    async def see(self, event: Any) -> None:
+    async def on_event(self, event: Any) -> None:
         if isinstance(event, float):
             await tell(
                 "on_prompt_processing_progress", self._on.on_prompt_processing_progress, event, self._index

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from lmstudio_async._transport import Connector, FrameTransport
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["FAREWELL_SECONDS", "Connection", "OperationReceiver", "Unclaimed"]
+__all__ = ["CLEAN_UP_SECONDS", "Connection", "OperationReceiver", "Unclaimed"]
 
 CONNECT_SECONDS = 10.0
-FAREWELL_SECONDS = 2.0
+CLEAN_UP_SECONDS = 2.0
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -187,7 +187,7 @@ class Connection:
                     self.fail(error)
                     raise
                 finally:
-                    await self._bid_farewell()
+                    await self._clean_up()
         if connecting.cancelled_caught:
             raise LMStudioUnreachableError(
                 f"{self._connector.address} did not complete the handshake within {CONNECT_SECONDS:g} seconds. "
@@ -201,7 +201,7 @@ class Connection:
             replies, self._replies = self._replies, []
             await self.transport.send(*replies)
 
-    async def _bid_farewell(self) -> None:
+    async def _clean_up(self) -> None:
         """Clean up on the server: cancel running operations, and undo results that no consumer has taken.
 
         The server may continue work after its client has disconnected, and a load may succeed while its cancel is on
@@ -215,7 +215,7 @@ class Connection:
         self.multiplexer.give_up_all(self.error)
         for receiver in self._unclaimed:
             receiver.give_up(_closed())
-        with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
+        with anyio.move_on_after(CLEAN_UP_SECONDS, shield=True):
             try:
                 if cancels:
                     await self.transport.send(*cancels)

@@ -195,7 +195,7 @@ class AsyncPredictionStream(
         self._reader = reader or ResponseReader(None)
         self._other_way = other_way
         self._has_begun = False
-        self._has_told_message = False
+        self._has_reported_message = False
         self._made: PredictionResult[ParsedT] | None = None
 
     @property
@@ -313,9 +313,9 @@ class AsyncPredictionStream(
             self._endpoint, self._creation, self._other_way = PREDICT, self._other_way, None
 
     async def _tell_message(self) -> None:
-        if not self._feed.succeeded or self._has_told_message:
+        if not self._feed.succeeded or self._has_reported_message:
             return
-        self._has_told_message = True
+        self._has_reported_message = True
         await tell(
             "on_message", self._on.on_message, answer_message(self._prediction, self.tool_call_requests)
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lmstudio_async._connection import FAREWELL_SECONDS, Connection, OperationReceiver, Unclaimed
+from lmstudio_async._connection import CLEAN_UP_SECONDS, Connection, OperationReceiver, Unclaimed
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._server_access import ServerAccess
@@ -271,7 +271,7 @@ class ClientChannel:
         frame = self._connection.cancel_frame(self._number)
         if frame is None or self._connection.ended.is_set():
             return
-        with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
+        with anyio.move_on_after(CLEAN_UP_SECONDS, shield=True):
             try:
                 await self._connection.transport.send(frame)
             except LMStudioClientError:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 _BRIDGE = (__name__, "lmstudio_sync._loop")
 
 #: Seconds that the end of the interpreter waits for an unclosed client to close.
-FAREWELL_SECONDS = 5.0
+CLOSE_AT_EXIT_SECONDS = 5.0
 
 #: Seconds that an interrupted call waits to take back a result that did not reach its caller.
 UNDO_SECONDS = 10.0
@@ -168,11 +168,11 @@ class Bridge:
         if not callable(function):
             return function
 
-        async def told(*args: Any) -> Any:
+        async def forward(*args: Any) -> Any:
             outcome = await _current_call.get().ask(call_plain, (name, function, *args))
             return await outcome if inspect.isawaitable(outcome) else outcome
 
-        return told
+        return forward
 
     @property
     def is_open(self) -> bool:
@@ -198,13 +198,13 @@ class Bridge:
             bridge.close()
 
     def close_at_exit(self) -> None:
-        """Close when the interpreter ends. Wait for the clean-up on the server, for `FAREWELL_SECONDS` at most."""
+        """Close when the interpreter ends. Wait for the clean-up on the server, for `CLOSE_AT_EXIT_SECONDS` at most."""
         if self._loop.is_alive:
             try:
                 self._warn()
             finally:
                 # The warning raises if warnings are errors.
-                self._loop.close(0 if self._loop.in_a_hurry else FAREWELL_SECONDS)
+                self._loop.close(0 if self._loop.in_a_hurry else CLOSE_AT_EXIT_SECONDS)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared and not self._loop.is_closed:

@@ -19,7 +19,7 @@ QUESTION = "Give me three reasons to be happy today."
 
 # Seconds: the TTL of the second instance, and the delay with which a server may unload it after that.
 TTL = 5
-PATIENCE = 30
+UNLOAD_DELAY = 30
 
 
 async def demo(client: AsyncClient, model_key: str, second_name: str, screen: Screen) -> None:
@@ -80,7 +80,7 @@ async def watch_it_expire(client: AsyncClient, llm: AsyncLLM, screen: Screen) ->
     with screen.progress(llm.identifier) as bar:
         while llm in await client.llm.list_loaded():
             idle = anyio.current_time() - start
-            if idle > TTL + PATIENCE:
+            if idle > TTL + UNLOAD_DELAY:
                 bar.show(1.0, "still there: unloading it")
                 await client.llm.unload(llm.identifier)
             else:

@@ -144,7 +144,7 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
     packaged = _packaged_model() if models is None else None
     if packaged is None or model_key not in (None, PACKAGE_MODEL):
         others = [] if packaged is None else [PACKAGE_MODEL]
-        raise LMStudioRuntimeError(await _what_is_missing(folder, model_key, others))
+        raise LMStudioRuntimeError(await _no_model_message(folder, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.
@@ -152,7 +152,7 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
         yield Path(name)
 
 
-async def _what_is_missing(folder: Path, model_key: str | None, others: Sequence[str]) -> str:
+async def _no_model_message(folder: Path, model_key: str | None, others: Sequence[str]) -> str:
     models, skipped = await models_in(folder)
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
     there = ", ".join([*(model.model_key for model in models if model.type == "llm"), *others])

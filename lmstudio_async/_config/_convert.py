@@ -205,20 +205,20 @@ def load_config_from_fields(
     """Make the load config of a server's KV config. Never raises: settings without a name here go to ``extra``."""
     cls, rules = _load_types(domain)
     values = from_fields(kv)
-    settings, said = _read(values, rules, title_of(cls))
+    settings, written = _read(values, rules, title_of(cls))
     if gpu := _gpu_read(values, domain):
         settings["gpu"] = GpuSetting(**gpu)
-        said |= _gpu_written(gpu, domain, title_of(cls))
+        written |= _gpu_written(gpu, domain, title_of(cls))
     if _DRAFT_CHOICES & settings.keys():
-        said |= _SIDECARS
-    return cls(**settings, extra=_unsaid(values, said))
+        written |= _SIDECARS
+    return cls(**settings, extra=_uncovered(values, written))
 
 
 def prediction_config_from_fields(kv: object) -> LlmPredictionConfig:
     """Make the prediction config of a server's KV config. Never raises, as for load configs."""
     values = from_fields(kv)
-    settings, said = _read(values, PREDICTION, title_of(LlmPredictionConfig))
-    return LlmPredictionConfig(**settings, extra=_unsaid(values, said))
+    settings, written = _read(values, PREDICTION, title_of(LlmPredictionConfig))
+    return LlmPredictionConfig(**settings, extra=_uncovered(values, written))
 
 
 def _read(values: Mapping[str, Any], rules: Rules, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -276,16 +276,18 @@ def _gpu_read(values: Mapping[str, Any], domain: str) -> dict[str, Any]:
     return gpu | shown if exact else gpu
 
 
-def _unsaid(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+def _uncovered(values: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that the settings do not cover."""
-    return {key: value for key, value in values.items() if key not in said or not _same(said[key], value)}
+    return {
+        key: value for key, value in values.items() if key not in written or not _same(written[key], value)
+    }
 
 
-def _same(said: Any, value: Any) -> bool:
+def _same(written: Any, value: Any) -> bool:
     # Values that are switched off are the same, whatever their other members.
     off = (
-        isinstance(said, dict)
+        isinstance(written, dict)
         and isinstance(value, Mapping)
-        and False in (said.get("checked"), said.get("enabled"))
+        and False in (written.get("checked"), written.get("enabled"))
     )
-    return said == value or (off and value.get("checked", value.get("enabled")) is False)
+    return written == value or (off and value.get("checked", value.get("enabled")) is False)

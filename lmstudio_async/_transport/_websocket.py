@@ -117,14 +117,14 @@ class WebSocketTransport:
         self._closing = True
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self._close_timeout):
-                await self._say_goodbye()
+                await self._exchange_close_frames()
             if self._write_scope is not None:
                 self._write_scope.cancel()
             with anyio.move_on_after(self._close_timeout):
                 await self._drop()
         self._wake_senders()
 
-    async def _say_goodbye(self) -> None:
+    async def _exchange_close_frames(self) -> None:
         """Send a close frame and wait for the server's, which the receiving task reads if there is one."""
         if self._broken is not None:
             return
@@ -147,7 +147,7 @@ class WebSocketTransport:
             self._set_broken(f"the network failed ({_describe(exc)})", exc)
             return []
         if data is None:
-            await self._miss_the_peer()
+            await self._ping_or_drop()
             return []
         if not data:
             self._set_broken("the server closed the socket without a close frame")
@@ -172,7 +172,7 @@ class WebSocketTransport:
             self._bytes = stream_under(self._stream) or self._bytes
         return data
 
-    async def _miss_the_peer(self) -> None:
+    async def _ping_or_drop(self) -> None:
         """Send a ping to a silent server, or drop the connection if the last ping was not answered."""
         if self._ping_deadline is not None and not stood_still_since(self._ping_deadline):
             silence = self._ping_interval + self._ping_timeout

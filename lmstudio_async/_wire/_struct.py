@@ -161,12 +161,12 @@ def _object_hook(cls: type[WireObject]) -> Hook:
             raise MalformedError(f"expected an object for {cls.__name__}, got {_excerpt(value)}")
         plain = {key: item for key, item in value.items() if key in known and item is not None}
         plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
-        return _read_what_fits(cls, members, plain)
+        return _read_leniently(cls, members, plain)
 
     return compile_reader(cls, [(name, key) for name, key, _ in members], ignored, _hook, read_carefully)
 
 
-def _read_what_fits(
+def _read_leniently(
     cls: type[WireObject], members: tuple[tuple[str, str, bool], ...], value: dict[str, Any]
 ) -> Any:
     """Read member by member; the error names the required member that is absent or malformed."""

@@ -65,7 +65,7 @@ async def test_demo_unloads_only_its_instances_when_it_fails(models: Path) -> No
 async def test_demo_unloads_an_instance_that_outlives_its_ttl(
     models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_demo, "PATIENCE", -_demo.TTL)
+    monkeypatch.setattr(_demo, "UNLOAD_DELAY", -_demo.TTL)
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         llm = await client.llm.load_new_instance("tiny", ttl=None)
         with anyio.fail_after(30):

@@ -289,7 +289,7 @@ async def test_closing_unloads_the_instance_of_an_unread_load_that_has_succeeded
 async def test_closing_waits_for_the_end_of_a_load_at_most_for_its_limit(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr("lmstudio_async._connection.CLEAN_UP_SECONDS", 0.05)
     client, server = both
     stream, _ = await loading(client, server)
 
@@ -302,7 +302,7 @@ async def test_closing_waits_for_the_end_of_a_load_at_most_for_its_limit(
 async def test_closing_does_not_wait_for_the_end_of_an_answer(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmstudio_async._connection.FAREWELL_SECONDS", 3600)
+    monkeypatch.setattr("lmstudio_async._connection.CLEAN_UP_SECONDS", 3600)
     client, server = both
     llm = await loaded_llm(client, server)
     stream = await llm.respond_stream("Hello")

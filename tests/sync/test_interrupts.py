@@ -17,8 +17,8 @@ from lmstudio_async import _connection, _operations, _session
 from lmstudio_sync import _bridge
 
 _operations.STOP_SECONDS = _connection.CONNECT_SECONDS = 3600.0
-_connection.FAREWELL_SECONDS = _session.FAREWELL_SECONDS = 3600.0
-_bridge.FAREWELL_SECONDS = 3600.0
+_connection.CLEAN_UP_SECONDS = _session.CLEAN_UP_SECONDS = 3600.0
+_bridge.CLOSE_AT_EXIT_SECONDS = 3600.0
 """
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
