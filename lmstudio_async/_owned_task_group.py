@@ -209,9 +209,9 @@ class _Host:
     def _take_note_of(self, error: BaseException) -> None:
         """Store the error that has ended the group, or pass a Ctrl-C on to the main task."""
         if isinstance(error, BaseExceptionGroup):
-            from lmstudio_async._protocol._errors import only_one
+            from lmstudio_async._protocol._errors import unwrap_group
 
-            error = only_one(error)
+            error = unwrap_group(error)
         if self.event_loop.is_trio and _has(error, KeyboardInterrupt):
             # trio's handler finds that this task is protected from Ctrl-C, and raises it in the main task.
             signal.raise_signal(signal.SIGINT)

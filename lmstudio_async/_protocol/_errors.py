@@ -33,10 +33,10 @@ __all__ = [
     "instance_unloaded",
     "missing_runtime",
     "no_model_matching",
-    "only_one",
     "path_not_found",
     "server_error",
     "unsupported_feature",
+    "unwrap_group",
 ]
 
 ServerErrorT = TypeVar("ServerErrorT", bound=LMStudioServerError)
@@ -89,12 +89,12 @@ def error_from_wire(
             "never evicted."
         )
     elif isinstance(exception, LMStudioModelNotFoundError):
-        lines += _asked_and_there(exception)
+        lines += _model_hints(exception)
     exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)
     return exception
 
 
-def _asked_and_there(error: LMStudioModelNotFoundError) -> Iterator[str]:
+def _model_hints(error: LMStudioModelNotFoundError) -> Iterator[str]:
     """Yield lines about the requested model, the model that may be meant, and the models that exist."""
     data = error.display_data
     query = data.get("query")
@@ -141,7 +141,7 @@ def error_to_wire(error: BaseException) -> dict[str, Any]:
     return wire
 
 
-def only_one(group: BaseExceptionGroup[Any]) -> BaseException:
+def unwrap_group(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the only exception in a group; else the innermost group that has several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

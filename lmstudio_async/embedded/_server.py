@@ -19,7 +19,7 @@ from lmstudio_async._call_site import call_site
 from lmstudio_async._owned_task_group import OwnedTaskGroup
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
-from lmstudio_async._protocol._errors import only_one
+from lmstudio_async._protocol._errors import unwrap_group
 from lmstudio_async._transport import FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
@@ -216,7 +216,7 @@ class EmbeddedServer:
         :raises LMStudioRuntimeError: if the server runs already.
         """
         self._check_not_running()
-        models_folder = await anyio.to_thread.run_sync(self._look_around)
+        models_folder = await anyio.to_thread.run_sync(self._prepare)
         from lmstudio_async.embedded._catalog._catalog import Catalog
         from lmstudio_async.embedded._engine._pulse import Pulse
         from lmstudio_async.embedded._instances._registry import Instances
@@ -247,7 +247,7 @@ class EmbeddedServer:
                     for scope in running.served:
                         scope.cancel()
         except BaseExceptionGroup as group:
-            raise only_one(group) from None
+            raise unwrap_group(group) from None
 
     def _check_not_running(self) -> None:
         if self._running is not None:
@@ -298,7 +298,7 @@ class EmbeddedServer:
             finally:
                 running.served.discard(scope)
 
-    def _look_around(self) -> Path:
+    def _prepare(self) -> Path:
         """Return the models folder. In the same thread, import the server, and fill caches that are read from files."""
         import lmstudio_async.embedded._connections._connection
         import lmstudio_async.embedded._instances._registry  # noqa: F401

@@ -126,8 +126,8 @@ async def test_an_unfinished_call_is_reported_as_failed(client: RawClient) -> No
 
 def test_results_of_several_tools_are_one_message() -> None:
     history = [{"role": "tool", "content": "3"}, {"role": "tool", "content": "4"}]
-    (told,) = with_tools(history, [])
-    assert told == {
+    (written,) = with_tools(history, [])
+    assert written == {
         "role": "user",
         "content": "[TOOL_RESULT]3[END_TOOL_RESULT]\n[TOOL_RESULT]4[END_TOOL_RESULT]",
     }

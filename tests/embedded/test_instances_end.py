@@ -142,7 +142,7 @@ async def test_an_unload_lets_running_requests_end_before_the_engine_stops(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # This is longer than a busy machine delays the requests.
-    monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 60)
+    monkeypatch.setattr(instances_module, "_GRACE_SECONDS", 60)
     async with running(models) as instances, anyio.create_task_group() as tasks:
         instance = await load(instances)
         with instance.use():
@@ -158,7 +158,7 @@ async def test_an_unload_lets_running_requests_end_before_the_engine_stops(
 async def test_a_request_that_does_not_end_does_not_block_an_unload(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances_module, "_GOODBYE_SECONDS", 0.01)
+    monkeypatch.setattr(instances_module, "_GRACE_SECONDS", 0.01)
     async with running(models) as instances:
         instance = await load(instances)
         with instance.use():

@@ -17,14 +17,14 @@ names = st.lists(st.text("aAbB._-1", min_size=1, max_size=4), unique=True, max_s
 @given(names=names)
 def test_each_tool_keeps_a_name_of_its_own(naming: str, names: list[str]) -> None:
     tools = [{"type": "function", "function": {"name": name}} for name in names]
-    renamed = ToolNames(tools, naming)
-    told = [renamed.tell(name) for name in names]
-    assert len(set(told)) == len(names)
-    assert [renamed.original(each) for each in told] == names
-    assert [tool["function"]["name"] for tool in renamed.told(tools)] == told
+    tool_names = ToolNames(tools, naming)
+    renamed = [tool_names.renamed(name) for name in names]
+    assert len(set(renamed)) == len(names)
+    assert [tool_names.original(each) for each in renamed] == names
+    assert [tool["function"]["name"] for tool in tool_names.renamed_tools(tools)] == renamed
 
 
 def test_tool_is_renamed_where_no_other_tool_has_the_new_name() -> None:
     tools = [{"type": "function", "function": {"name": name}} for name in ("a.b", "c.d", "c_d")]
-    renamed = ToolNames(tools, "removeSpecial")
-    assert [renamed.tell(name) for name in ("a.b", "c.d", "c_d")] == ["a_b", "c.d", "c_d"]
+    tool_names = ToolNames(tools, "removeSpecial")
+    assert [tool_names.renamed(name) for name in ("a.b", "c.d", "c_d")] == ["a_b", "c.d", "c_d"]

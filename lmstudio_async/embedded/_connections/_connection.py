@@ -84,7 +84,7 @@ class Channel:
     async def send(self, packet: WireObject) -> None:
         """Send a packet. Backpressure: wait while a slow client has too many unsent frames."""
         self.post(packet)
-        await self._connection.wait_for_room()
+        await self._connection.drain()
 
     def repeat_when_silent(self, packet: WireObject | None) -> None:
         """Set the packet to repeat while nothing else is sent, so that the client does not time out; None for none."""
@@ -170,7 +170,7 @@ class Connection:
         self._sent = 0
         self._wake_writer = anyio.Event()
         # Created only when a handler has to wait, which is rare.
-        self._room: anyio.Event | None = None
+        self._drained: anyio.Event | None = None
 
     async def run(self) -> None:
         """Serve the client. All tasks of the connection end before this returns."""
@@ -233,7 +233,7 @@ class Connection:
                             for reply in replies:
                                 self.post(reply)
                             # Backpressure: stop reading requests while the client does not read replies.
-                            await self.wait_for_room()
+                            await self.drain()
                     frames = list(await self._transport.receive())
             except LMStudioWebsocketError:
                 # The client has disconnected, so no task of the connection is needed any more.
@@ -282,7 +282,7 @@ class Connection:
             except Exception as error:  # noqa: BLE001 - the client waits for an answer, also after an unexpected error
                 frame = self.serving.call_failed(call, self._explained(error, call.endpoint.name))
             self.post(frame)
-            await self.wait_for_room()
+            await self.drain()
             if not self._waiting:
                 break
             call, size = self._waiting.popleft()
@@ -331,12 +331,12 @@ class Connection:
             self._unsent.append(frame)
             self._wake_writer.set()
 
-    async def wait_for_room(self) -> None:
+    async def drain(self) -> None:
         """Wait while more than `_UNSENT` frames are unsent."""
         while len(self._unsent) > _UNSENT:
-            if self._room is None:
-                self._room = anyio.Event()
-            await self._room.wait()
+            if self._drained is None:
+                self._drained = anyio.Event()
+            await self._drained.wait()
 
     async def _write(self) -> None:
         try:
@@ -346,9 +346,9 @@ class Connection:
                     await self._transport.send(frame)
                     self._unsent_bytes -= len(frame) + _FRAME_BYTES
                     self._sent += 1
-                if self._room is not None:
-                    self._room.set()
-                    self._room = None
+                if self._drained is not None:
+                    self._drained.set()
+                    self._drained = None
                 await self._wake_writer.wait()
                 self._wake_writer = anyio.Event()
         except LMStudioWebsocketError:

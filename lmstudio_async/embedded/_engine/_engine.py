@@ -24,7 +24,7 @@ from lmstudio_async.embedded._engine._engine_http_client import (
 from lmstudio_async.embedded._engine._engine_load_progress import EngineLoadProgress
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._engine._engine_stream import EngineStream
-from lmstudio_async.embedded._engine._pulse import Pulse, Talk
+from lmstudio_async.embedded._engine._pulse import ObservedWorker, Pulse
 from lmstudio_async.embedded._engine._worker import Failed, Loading, ReadAhead, Ready, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.embedded._machine._main_memory import available_memory
@@ -283,7 +283,7 @@ class Engine:
             raise failure
 
     async def _end_standstill(
-        self, talk: Talk, limit: str, seconds: float, watched: anyio.CancelScope
+        self, worker: ObservedWorker, limit: str, seconds: float, watched: anyio.CancelScope
     ) -> None:
         """Wait until the worker stands still; then kill it and fail its requests.
 
@@ -292,7 +292,7 @@ class Engine:
         :param limit: the name of the server limit with these seconds, for the message.
         :param watched: the scope to cancel at the end.
         """
-        state = await self._pulse.wait_standstill(self.pid, talk, seconds)
+        state = await self._pulse.wait_standstill(self.pid, worker, seconds)
         self._standstill = EngineFailure(
             f"the engine did not move for {seconds:g} seconds and was ended: {state}. See to that and load the model "
             f"again; where it is usual, raise {limit} in ServerLimits"

@@ -220,12 +220,12 @@ class EngineKeeper:
             self._start = wanted, scope
             self._give_up_start()
             try:
-                self._engine = await Engine.start(wanted, _tell_nobody, pulse)
+                self._engine = await Engine.start(wanted, _ignore_progress, pulse)
             except EngineFailure as failure:
                 failed = failure
         self._start = None
         if self._engine is None:
-            self._engine = await Engine.start(usual, _tell_nobody, pulse)
+            self._engine = await Engine.start(usual, _ignore_progress, pulse)
         if failed is not None:
             self._refuse(wanted, usual, failed)
 
@@ -245,7 +245,7 @@ class EngineKeeper:
             waiter.turn.set()
 
 
-def _tell_nobody(_: float) -> None:
+def _ignore_progress(_: float) -> None:
     """Progress callback of a restart, which has no watcher."""
 
 

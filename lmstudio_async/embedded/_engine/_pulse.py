@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol, Self
 import anyio
 import anyio.to_thread
 
-__all__ = ["Pulse", "Talk"]
+__all__ = ["ObservedWorker", "Pulse"]
 
 # Seconds between two observations, and the least number of observations that detect a stall.
 _LOOK_SECONDS: Final = 5.0
@@ -33,8 +33,8 @@ _STANDSTILLS: Final = {
 }
 
 
-class Talk(Protocol):
-    """The traffic between the server and a worker."""
+class ObservedWorker(Protocol):
+    """A worker process, as far as its traffic with the server shows that it works."""
 
     @property
     def heard(self) -> int:
@@ -66,7 +66,7 @@ class Pulse:
         # Use a thread of its own, because all shared threads may be waiting for the same disk as the stalled worker.
         self._thread = anyio.CapacityLimiter(1)
 
-    async def wait_standstill(self, pid: int, talk: Talk, seconds: float) -> str:
+    async def wait_standstill(self, pid: int, worker: ObservedWorker, seconds: float) -> str:
         """Wait until a worker has stalled for a number of seconds while a task waited for it.
 
         Makes no observation as long as the worker is not used.
@@ -82,18 +82,18 @@ class Pulse:
         silent = idle = 0
         while silent < most_silent and idle < most_idle:
             if silent == 0:
-                await talk.wait_used()
-                heard, looked_at = talk.heard, anyio.current_time()
+                await worker.wait_used()
+                heard, looked_at = worker.heard, anyio.current_time()
                 signs = await self._look_at(pid)
             await anyio.sleep_until(looked_at + interval)
             looked_at = anyio.current_time()
             before, signs = signs, await self._look_at(pid)
-            if not talk.is_awaited or talk.heard != heard or signs.show_work_since(before):
+            if not worker.is_awaited or worker.heard != heard or signs.show_work_since(before):
                 silent = idle = 0
             else:
                 # If the system has no statistics of processes, a response is the only sign of life that there can be.
                 idle += signs.is_known
-                silent = 0 if await _answers(talk, signs, interval) else silent + 1
+                silent = 0 if await _answers(worker, signs, interval) else silent + 1
             self.is_felt = not silent
         return signs.standstill()
 
@@ -101,11 +101,11 @@ class Pulse:
         return await anyio.to_thread.run_sync(_Signs.of, pid, limiter=self._thread)
 
 
-async def _answers(talk: Talk, signs: _Signs, seconds: float) -> bool:
+async def _answers(worker: ObservedWorker, signs: _Signs, seconds: float) -> bool:
     if signs.is_stopped:
         return False
     with anyio.move_on_after(seconds):
-        return await talk.answers()
+        return await worker.answers()
     return False
 
 

@@ -90,7 +90,7 @@ class LlmHandlers(ModelHandlers):
         sampling = _sampling(given, instance)
         formatted_by_client = layer(stack, _FORMATTED_BY_CLIENT) is not None
         if formatted_by_client or sampling.manual_template is not None:
-            attrs.evolve(sampling, system_prompt="").refuse_what_only_chats_have()
+            attrs.evolve(sampling, system_prompt="").refuse_chat_settings()
         names = ToolNames(sampling.tools, sampling.tool_naming)
         messages = await self._messages(creation.history, instance, sampling, names)
 
@@ -111,7 +111,7 @@ class LlmHandlers(ModelHandlers):
         instance = self._find(creation.model_specifier)
         given = _prediction_values(creation.prediction_config_stack)
         sampling = _sampling(given, instance)
-        sampling.refuse_what_only_chats_have()
+        sampling.refuse_chat_settings()
 
         async def prepare(sampling: Sampling) -> PredictionRequest:
             return await raw_request(instance, sampling, creation.raw_prompt)
@@ -136,10 +136,10 @@ class LlmHandlers(ModelHandlers):
                 return FormattedPrompt(formatted=manual_prompt(messages, sampling.manual_template))
             async with instance.lend(use, spec, only_template=True) as engine:
                 sampling = await with_thought_form(engine, sampling)
-                messages, told, _, _ = await for_template(
+                messages, tools, _, _ = await for_template(
                     engine, messages, names, attrs.evolve(sampling, tools=tools)
                 )
-                prompt = await template_prompt(engine, messages, told, sampling)
+                prompt = await template_prompt(engine, messages, tools, sampling)
                 return FormattedPrompt(
                     formatted=await _with_marks(
                         engine, prompt, bos=not opts.omit_bos_token, eos=not opts.omit_eos_token
@@ -172,10 +172,10 @@ class LlmHandlers(ModelHandlers):
             self._client.files,
             names,
             system_prompt=sampling.system_prompt,
-            blindness=None if instance.entry.vision else instance.blindness,
+            no_vision_reason=None if instance.entry.vision else instance.no_vision_reason,
         )
-        told = history.get("messages")
-        is_long = isinstance(told, list) and len(told) > _MANY_MESSAGES
+        entries = history.get("messages")
+        is_long = isinstance(entries, list) and len(entries) > _MANY_MESSAGES
         messages = await anyio.to_thread.run_sync(convert) if is_long else convert()
         contents = (message["content"] for message in messages)
         _refuse_too_long(sum(len(content) for content in contents if isinstance(content, str)))

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
-from lmstudio_async._protocol._errors import only_one
+from lmstudio_async._protocol._errors import unwrap_group
 from lmstudio_async.embedded._connections._origins import host_of, ip_address, is_loopback
 from lmstudio_async.embedded._http._rest import RestError, list_models, load_model, unload_model
 from lmstudio_async.embedded._limits import ServerLimits
@@ -30,7 +30,7 @@ __all__ = ["create_app"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-_WHAT_THERE_IS = (
+_AVAILABLE = (
     "This server has GET /api/v1/models, POST /api/v1/models/load and POST /api/v1/models/unload. "
     "All else goes over the websockets that LM Studio's SDKs use."
 )
@@ -76,7 +76,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
             try:
                 _check_token(server, request)
                 body = await _body(request, server.limits) if request.method == "POST" else None
-                return _JsonResponse(await _unless_left(request, call(server, body)))
+                return _JsonResponse(await _cancelled_on_disconnect(request, call(server, body)))
             except RestError as error:
                 return _error_response(error.status, error.type, str(error), error.param)
 
@@ -93,11 +93,11 @@ def create_app(server: EmbeddedServer) -> Starlette:
         ],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
-    app.add_middleware(_Doorkeeper, server=server)
+    app.add_middleware(_OriginMiddleware, server=server)
     return app
 
 
-class _Doorkeeper:
+class _OriginMiddleware:
     """Middleware that refuses requests of web pages without permission, and sends CORS headers to the other ones."""
 
     def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
@@ -256,22 +256,24 @@ async def _body(request: Request, limits: ServerLimits) -> Any:
         raise RestError(400, "invalid_request", "The body of the request is no JSON.") from None
 
 
-async def _unless_left(request: Request, call: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+async def _cancelled_on_disconnect(
+    request: Request, call: Coroutine[Any, Any, dict[str, Any]]
+) -> dict[str, Any]:
     """Return the result of a call; cancel it if the client disconnects, or is disconnected when the server ends."""
 
-    async def cancel_when_left() -> None:
+    async def cancel_on_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
         tasks.cancel_scope.cancel()
 
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cancel_when_left)
+            tasks.start_soon(cancel_on_disconnect)
             result = await call
             tasks.cancel_scope.cancel()
             return result
     except BaseExceptionGroup as group:
-        raise only_one(group) from None
+        raise unwrap_group(group) from None
     raise RestError(499, "invalid_request", "The client has left.")
 
 
@@ -299,7 +301,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = error.detail
     if error.status_code in (404, 405):
-        message = f"There is no {request.method} {request.url.path[:200]} here. {_WHAT_THERE_IS}"
+        message = f"There is no {request.method} {request.url.path[:200]} here. {_AVAILABLE}"
     return _error_response(error.status_code, "invalid_request", message, headers=error.headers)
 
 

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
-from lmstudio_async._protocol._errors import only_one
+from lmstudio_async._protocol._errors import unwrap_group
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._connections._origins import check_host
 from lmstudio_async.embedded._http._app import create_app
@@ -24,7 +24,7 @@ from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError
 __all__ = ["serve"]
 
 #: Seconds for responses in progress after the request to stop.
-_GOODBYE_SECONDS = 2
+_GRACE_SECONDS = 2
 #: Seconds for the tasks of closed connections. They end by themselves; ending an engine takes the longest.
 _CLEAN_UP_SECONDS = 12
 
@@ -67,7 +67,7 @@ async def serve(
         ws_per_message_deflate=False,
         # The timeout is long, because a client may be stopped in a debugger.
         ws_ping_timeout=60,
-        timeout_graceful_shutdown=_GOODBYE_SECONDS + _CLEAN_UP_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS + _CLEAN_UP_SECONDS,
     )
     runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
     try:
@@ -85,7 +85,7 @@ async def serve(
             finally:
                 runner.should_exit = True
     except BaseExceptionGroup as group:
-        raise only_one(group) from None
+        raise unwrap_group(group) from None
     finally:
         listener.close()
 
@@ -111,7 +111,7 @@ class _Runner(uvicorn.Server):
             tasks.cancel_scope.cancel()
 
     async def _cut_connections(self) -> None:
-        await anyio.sleep(_GOODBYE_SECONDS)
+        await anyio.sleep(_GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 

@@ -15,10 +15,10 @@ from lmstudio_async.embedded._limits import ServerLimits
 __all__ = ["limited"]
 
 #: Seconds for a client to read the remaining data when its connection ends, and when the server shuts down.
-_GOODBYE_SECONDS = 2
+_CLOSE_SECONDS = 2
 _SHUTDOWN_SECONDS = 1
 #: Bytes that a websocket may send before its client is authenticated: credentials have two keys of 256 characters.
-_STRANGER_BYTES = 1 << 15
+_UNAUTHENTICATED_BYTES = 1 << 15
 #: Seconds of parsing before other connections get their turn: one read may return 40,000 frames without content.
 _TURN_SECONDS = 0.005
 #: Bytes that are parsed before the first check of the time.
@@ -91,7 +91,7 @@ class _WebSocket(WSProtocol):
     limits: ClassVar[ServerLimits]
     _is_upgraded = False
     _is_admitted = False
-    _stranger_bytes = 0
+    _unauthenticated_bytes = 0
     _parsing: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -127,9 +127,9 @@ class _WebSocket(WSProtocol):
             # Double the size, so that the next piece takes about as long as all pieces before it together.
             size *= 2
             if not self._is_admitted:
-                self._stranger_bytes += len(piece)
-                if self._stranger_bytes > _STRANGER_BYTES:
-                    self._refuse_stranger()
+                self._unauthenticated_bytes += len(piece)
+                if self._unauthenticated_bytes > _UNAUTHENTICATED_BYTES:
+                    self._refuse_unauthenticated()
                     return
             super().data_received(piece)
             if self.loop.time() >= turn_ends and not self.read_paused:
@@ -144,8 +144,8 @@ class _WebSocket(WSProtocol):
         if self._parsing is None:
             self._parsing = self.loop.call_soon(self._parse)
 
-    def _refuse_stranger(self) -> None:
-        reason = f"More than {_STRANGER_BYTES} bytes came before the credentials"
+    def _refuse_unauthenticated(self) -> None:
+        reason = f"More than {_UNAUTHENTICATED_BYTES} bytes came before the credentials"
         self._unparsed.clear()
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
@@ -184,7 +184,7 @@ class _WebSocket(WSProtocol):
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        self._end(_GOODBYE_SECONDS)
+        self._end(_CLOSE_SECONDS)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -192,7 +192,7 @@ class _WebSocket(WSProtocol):
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
-        self._end(_GOODBYE_SECONDS)
+        self._end(_CLOSE_SECONDS)
 
     def _end(self, seconds: float) -> None:
         """Abort the transport after a timeout, because a closed transport stays open until all its data is sent."""

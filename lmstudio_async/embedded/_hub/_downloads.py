@@ -123,7 +123,7 @@ class Downloads:
                 f'There is no model "{job.name.path}" in "{job.name.repository}".',
                 "Ask for the download options again.",
             )
-        await anyio.to_thread.run_sync(self._check_room, model)
+        await anyio.to_thread.run_sync(self._check_disk_space, model)
         job.start(model.size_bytes)
         if model.projector is not None:
             # One download at a time, because other models of the repository share the projector.
@@ -165,7 +165,7 @@ class Downloads:
         # The digest is part of the name, because the file of another commit has other bytes.
         return place.with_name(f"{place.name}.{(file.sha256 or file.git_id or '')[:16]}.part")
 
-    def _check_room(self, model: HubModel) -> None:
+    def _check_disk_space(self, model: HubModel) -> None:
         folder = self._catalog.folder
         folder.mkdir(parents=True, exist_ok=True)
         missing = 0
@@ -211,7 +211,7 @@ class Downloads:
             partial.replace(place)
             for old in partial.parent.glob(f"{_literally(place.name)}.*.part"):
                 old.unlink(missing_ok=True)
-            self._tidy(partial.parent)
+            self._remove_empty_folders(partial.parent)
 
     def _refuse_links(self, *folders: Path) -> None:
         """Refuse to write through a link, because another program keeps its models behind the link."""
@@ -224,7 +224,7 @@ class Downloads:
                     "Remove the link, or download the model with the program that keeps its models there.",
                 )
 
-    def _tidy(self, folder: Path) -> None:
+    def _remove_empty_folders(self, folder: Path) -> None:
         """Remove a folder and its parents as far as they are empty."""
         while folder != self._catalog.folder:
             try:
@@ -265,12 +265,12 @@ class _Job:
     async def report(self) -> None:
         """Send progress to the watchers at intervals, until `reporting` is cancelled."""
         with self.reporting:
-            told = None
+            reported = None
             while True:
                 await anyio.sleep(_REPORT_SECONDS)
-                if self.total and not self._finalizing and (packet := self._packet()) != told:
+                if self.total and not self._finalizing and (packet := self._packet()) != reported:
                     self._tell(packet)
-                    told = packet
+                    reported = packet
 
     def begin(self, done: int) -> None:
         """Set the number of bytes that need no download, so that they do not count for the speed."""

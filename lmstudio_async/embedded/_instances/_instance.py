@@ -91,7 +91,7 @@ class Instance:
     :ivar ttl_ms: idle time after which it is unloaded; None for no TTL.
     :ivar just_in_time: whether it was loaded on demand, so that auto-evict may unload it for another such load.
     :ivar config: the load config that really applies, by wire key.
-    :ivar blindness: the reason why the engine runs without the model's vision projector; empty if there is none.
+    :ivar no_vision_reason: the reason why the engine runs without the model's vision projector; empty if there is none.
     :ivar unloaded: set when it is being unloaded, or has crashed, so that its requests end at once.
     :ivar failure: the error of its engine, if that has crashed.
     :ivar gone: set when its process has ended and its identifier is free.
@@ -121,7 +121,7 @@ class Instance:
         self.last_used_ms: int | None = None
         self.state: State = "loading"
         self.failure: LMStudioServerError | None = None
-        self.blindness = ""
+        self.no_vision_reason = ""
         self.unloaded = anyio.Event()
         self.gone = anyio.Event()
         self._parallel_sessions = parallel_sessions
@@ -265,7 +265,7 @@ class Instance:
 
     # -- for the registry
 
-    def become_blind(self, reason: str) -> None:
+    def disable_vision(self, reason: str) -> None:
         """Mark the model as one without vision, because the engine runs without the projector.
 
         :param reason: the engine's reason.
@@ -278,7 +278,7 @@ class Instance:
             printable(reason),
         )
         self.entry = attrs.evolve(self.entry, vision=False, projector=None)
-        self.blindness = reason
+        self.no_vision_reason = reason
 
     def become_ready(self, engine: Engine, config: dict[str, Any]) -> None:
         """Take over a running engine, and accept requests."""

@@ -95,7 +95,7 @@ class Load:
         self._watchers: list[Watcher] = []
         self._evicting: list[AnyInstanceInfo] = []
         self._fraction: float | None = None
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     @property
     def is_watched(self) -> bool:
@@ -165,16 +165,16 @@ class Load:
 
         :param interval: the seconds without a report.
         """
-        self._told_at = anyio.current_time()
+        self._reported_at = anyio.current_time()
         while not self.done.is_set():
-            with anyio.CancelScope(deadline=self._told_at + interval):
+            with anyio.CancelScope(deadline=self._reported_at + interval):
                 await self.done.wait()
                 return
-            if anyio.current_time() >= self._told_at + interval:
+            if anyio.current_time() >= self._reported_at + interval:
                 if self.instance.pulse.is_felt:
                     self._tell(self._repeat)
                 else:
-                    self._told_at = anyio.current_time()
+                    self._reported_at = anyio.current_time()
 
     def _repeat(self, watcher: Watcher) -> None:
         if self._fraction is not None:
@@ -183,6 +183,6 @@ class Load:
             watcher.evicting(self._evicting[-1])
 
     def _tell(self, what: Callable[[Watcher], None]) -> None:
-        self._told_at = anyio.current_time()
+        self._reported_at = anyio.current_time()
         for watcher in self._watchers:
             what(watcher)

@@ -162,7 +162,7 @@ def plan_load(
     for key, value in values.items():
         if reason := check(key, value):
             raise server_error(reason)
-        _refuse_what_cannot_be_done(entry.type, key, value)
+        _refuse_unsupported(entry.type, key, value)
     given = _Given(entry.type, values)
     fields: dict[str, Any] = {
         "context_length": _context_length(given, entry),
@@ -208,7 +208,7 @@ class _Given:
         return server_error(f"{self._prefix}{name} {reason}", suggestion)
 
 
-def _refuse_what_cannot_be_done(domain: str, key: str, value: Any) -> None:
+def _refuse_unsupported(domain: str, key: str, value: Any) -> None:
     if key not in KEYS or not (key in _SHARED or key.startswith(("llm.load.", "embedding.load."))):
         raise _unsupported(key, "this server knows no such load setting")
     if key not in _SHARED and not key.startswith(f"{domain}.load."):

@@ -44,7 +44,7 @@ logger = logging.getLogger("lmstudio_async.embedded")
 # LM Studio's own server sends one at least every 20 seconds.
 _SILENCE_SECONDS: Final = 15.0
 # Seconds that the requests to an instance may take to tell their clients that it is being unloaded.
-_GOODBYE_SECONDS: Final = 1.0
+_GRACE_SECONDS: Final = 1.0
 _SHUTDOWN_SECONDS: Final = 10.0
 
 
@@ -314,11 +314,13 @@ class Instances:
         load.starting()
         instance, plan = load.instance, prepared.plan
         try:
-            engine, context_length, blindness = await start_engine(plan.spec, load.progress, instance.pulse)
+            engine, context_length, no_vision_reason = await start_engine(
+                plan.spec, load.progress, instance.pulse
+            )
         except EngineFailure as failure:
             raise explain_load(instance.entry.model_key, failure) from failure
-        if blindness:
-            instance.become_blind(blindness)
+        if no_vision_reason:
+            instance.disable_vision(no_vision_reason)
         if plan.spec.rope_extension is not None:
             logger.warning(
                 "%r has a context of %d tokens, and its model was made for %d: its answers may get worse",
@@ -352,7 +354,7 @@ class Instances:
             other for other in self._by_identifier.values() if other.just_in_time and other is not instance
         ]
 
-    async def _make_room(self, load: Load) -> None:
+    async def _evict_others(self, load: Load) -> None:
         """Unload the other JIT instances: busy ones when they are idle, handed out ones when they were used."""
         latest = anyio.current_time() + self._handout_seconds
         while True:
@@ -383,7 +385,7 @@ class Instances:
 
     async def _finish_unload(self, instance: Instance) -> None:
         try:
-            with anyio.move_on_after(_GOODBYE_SECONDS):
+            with anyio.move_on_after(_GRACE_SECONDS):
                 await instance.wait_idle()
         finally:
             with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):

@@ -74,7 +74,7 @@ class Answer:
         self._predicted = 0
         self._uncounted = 0
         self._thoughts_apart = False
-        self._untold: list[TokenInfo] = []
+        self._unsent_tokens: list[TokenInfo] = []
         self._timings: Frame = {}
         self._broken_call: str | None = None
         self._predicted_before = 0
@@ -112,7 +112,7 @@ class Answer:
         repeated = self._predicted - predicted
         self._predicted = self._predicted_before = predicted
         self._uncounted = max(self._uncounted - repeated, 0)
-        self._untold = self._untold[: len(self._untold) - repeated]
+        self._unsent_tokens = self._unsent_tokens[: len(self._unsent_tokens) - repeated]
         # The engine counts the drafts of each request from 0.
         self._drafted_before += int(self._timings.get("draft_n", 0))
         self._accepted_before += int(self._timings.get("draft_n_accepted", 0))
@@ -133,12 +133,12 @@ class Answer:
             self.stop_reason = "stopStringFound"
             yield from self._tool_calls.finish()
 
-    def _prompt_progress(self, told: Frame) -> Iterator[WireObject]:
+    def _prompt_progress(self, progress: Frame) -> Iterator[WireObject]:
         if self.generating:
             return  # The continuation of an answer: its prompt includes the text that was generated before.
-        total, done = int(told["total"]), int(told["processed"])
+        total, done = int(progress["total"]), int(progress["processed"])
         self._prompt = PromptProcessingDetails(
-            cached_token_count=int(told["cache"]),
+            cached_token_count=int(progress["cache"]),
             total_prompt_token_count=total,
             processed_prompt_token_count=done,
             unprocessed_prompt_token_count=max(total - done, 0),
@@ -310,7 +310,7 @@ class Answer:
         self._uncounted += max(predicted - self._predicted, 0)
         self._predicted = max(predicted, self._predicted)
         if self._candidates is not None:
-            self._untold += [_token_info(each, self._candidates) for each in probabilities or ()]
+            self._unsent_tokens += [_token_info(each, self._candidates) for each in probabilities or ()]
 
     def _say(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
         for text, kind in pieces:
@@ -325,12 +325,12 @@ class Answer:
                     contains_drafted=self._drafted_left > 0,
                     reasoning_type=kind,
                     is_structural=structural,
-                    tokens=self._untold if self._candidates is not None else None,
+                    tokens=self._unsent_tokens if self._candidates is not None else None,
                 )
             )
             # The engine counts all accepted drafts in the frame of the first one, and sends one of them per frame.
             self._drafted_left = max(self._drafted_left - self._uncounted, 0)
-            self._uncounted, self._untold = 0, []
+            self._uncounted, self._unsent_tokens = 0, []
 
     def stats(self, gpu_layers: float | None, draft_key: str | None) -> LlmPredictionStats:
         """Return the statistics of the answer so far."""
@@ -367,11 +367,11 @@ class Answer:
         )
 
 
-def _token_info(told: Frame, candidates: int) -> TokenInfo:
+def _token_info(token: Frame, candidates: int) -> TokenInfo:
     others = [
         TokenCandidate(text=each["token"], id=int(each["id"]), log_prob=float(each["logprob"]))
-        for each in (told.get("top_logprobs") or ())[:candidates]
+        for each in (token.get("top_logprobs") or ())[:candidates]
     ]
     return TokenInfo(
-        text=told["token"], id=int(told["id"]), log_prob=float(told["logprob"]), candidates=others or None
+        text=token["token"], id=int(token["id"]), log_prob=float(token["logprob"]), candidates=others or None
     )

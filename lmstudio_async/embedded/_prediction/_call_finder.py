@@ -77,7 +77,7 @@ class CallFinder:
         self._starts = re.compile(r"[<\[{]" if bare else r"[<\[]")
         self._candidate: CallCandidate | None = None
         # Length of the arguments that were returned so far; None until the name was returned.
-        self._told: int | None = None
+        self._reported: int | None = None
         # A broken call: its text goes on to one of the end marks, or to the end of the answer.
         self._broken: Letters | None = None
         self._broken_until: tuple[str, ...] | None = None
@@ -140,12 +140,12 @@ class CallFinder:
         if verdict in ("whole", "whole before"):
             self._tell(candidate)
             self._found.append(CallEnd(candidate.raw if verdict == "whole" else candidate.raw[:-1]))
-            self._told, self.found_any = None, True
+            self._reported, self.found_any = None, True
             self._candidate = self._new_candidate(candidate.ends)
             return rest
         self._tell(candidate)
         self._end_broken(candidate.swallowed)
-        self._told, self._broken = None, Letters()
+        self._reported, self._broken = None, Letters()
         for letter in candidate.raw:
             self._broken.add(letter)
         if verdict == "invented":
@@ -170,12 +170,12 @@ class CallFinder:
         """Append the parts of a call that are known and were not returned yet."""
         if not candidate.is_call:
             return
-        if self._told is None:
+        if self._reported is None:
             self._end_broken(candidate.swallowed)
-            self._told = 0
+            self._reported = 0
             self._found.append(CallName(candidate.name))
-        if piece := candidate.arguments(self._told):
-            self._told += len(piece)
+        if piece := candidate.arguments(self._reported):
+            self._reported += len(piece)
             self._found.append(CallArguments(piece))
 
     def _end_broken(self, swallowed: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 from lmstudio_async.embedded._engine._engine import Engine
 from lmstudio_async.embedded._prediction._rolling_window import ChatWindow, Window
 
-__all__ = ["ChatSaid", "Said", "after", "with_tokens"]
+__all__ = ["ChatContinuation", "TextContinuation", "after", "with_tokens"]
 
 
-class Said:
+class TextContinuation:
     """The tokens of an answer to a prompt so far, without the tokens that a window has left out.
 
     :ivar total: the number of tokens of the answer so far.
@@ -40,8 +40,8 @@ class Said:
     def continued(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request for the rest of an answer."""
         self.asked_at = self.total
-        said = self._tokens if self._is_exact else [self._text]
-        prompt = with_tokens(body["prompt"], [*self._kept, *said])
+        new = self._tokens if self._is_exact else [self._text]
+        prompt = with_tokens(body["prompt"], [*self._kept, *new])
         return {**body, "prompt": prompt, **after(self.total, body)}
 
     async def length(self, engine: Engine, body: Mapping[str, Any], prompt_length: int) -> int:  # noqa: ARG002
@@ -76,7 +76,7 @@ class Said:
         return len(self._tokens) == self._new
 
 
-class ChatSaid:
+class ChatContinuation:
     """The text of an answer to a chat so far, as the engine has parsed it.
 
     :ivar total: the number of tokens of the answer so far.
@@ -152,22 +152,22 @@ async def _end_of(engine: Engine, text: str, tokens: list[int], most: int) -> st
     return (await engine.detokenize(tokens[len(tokens) - most :])).lstrip("\ufffd") if most > 0 else ""
 
 
-def with_tokens(prompt: str | list[Any], said: Sequence[int | str]) -> str | list[Any]:
+def with_tokens(prompt: str | list[Any], answer: Sequence[int | str]) -> str | list[Any]:
     """Return the prompt followed by the tokens or the text of an answer."""
-    whole = [*([prompt] if isinstance(prompt, str) else prompt), *said]
+    whole = [*([prompt] if isinstance(prompt, str) else prompt), *answer]
     # Join a list of texts, because the engine would read it as several prompts.
     return "".join(whole) if all(isinstance(part, str) for part in whole) else whole
 
 
-def after(said: int, body: Mapping[str, Any]) -> dict[str, Any]:
+def after(generated: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the limit and the seed for the rest of an answer.
 
-    :param said: the number of tokens of the answer so far.
+    :param generated: the number of tokens of the answer so far.
     """
     more: dict[str, Any] = {}
     if (limit := body.get("n_predict")) is not None:
-        more["n_predict"] = max(limit - said, 1)
+        more["n_predict"] = max(limit - generated, 1)
     if (seed := body.get("seed")) is not None:
         # Use another seed than before, so that the random numbers do not repeat; but derive it, to be reproducible.
-        more["seed"] = (seed + said) % (2**32 - 1)
+        more["seed"] = (seed + generated) % (2**32 - 1)
     return more

@@ -42,35 +42,35 @@ def with_tools(
     :param messages: the chat, in the form of OpenAI's chat completions.
     :param tools: the tools that the model may call; empty if it may call none.
     """
-    told: list[TemplateMessage] = []
+    written: list[TemplateMessage] = []
     for message in messages:
         role = message["role"]
         if role == "tool":
             text = f"{_RESULT_START}{message['content']}{_RESULT_END}"
-            if told and told[-1].get("is_result"):
-                told[-1]["content"] += "\n" + text
+            if written and written[-1].get("is_result"):
+                written[-1]["content"] += "\n" + text
             else:
                 # Templates without tools have no role "tool". Results are joined because many templates require that
                 # user and assistant take turns.
-                told.append({"role": "user", "content": text, "is_result": True})
+                written.append({"role": "user", "content": text, "is_result": True})
         elif calls := message.get("tool_calls"):
             texts = [_request(call["function"]["name"], call["function"]["arguments"]) for call in calls]
             others = {key: value for key, value in message.items() if key != "tool_calls"}
-            told.append({**others, "content": "\n".join(filter(None, [message["content"], *texts]))})
+            written.append({**others, "content": "\n".join(filter(None, [message["content"], *texts]))})
         else:
-            told.append(dict(message))
-    for message in told:
+            written.append(dict(message))
+    for message in written:
         message.pop("is_result", None)
     if tools:
         instructions = _INSTRUCTIONS.format(
             example=_request("tool_name", '{"parameter": "value"}'),
             tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools),
         )
-        if told and told[0]["role"] == "system" and isinstance(told[0]["content"], str):
-            told[0] = {**told[0], "content": f"{told[0]['content']}\n\n{instructions}"}
+        if written and written[0]["role"] == "system" and isinstance(written[0]["content"], str):
+            written[0] = {**written[0], "content": f"{written[0]['content']}\n\n{instructions}"}
         else:
-            told.insert(0, {"role": "system", "content": instructions})
-    return told
+            written.insert(0, {"role": "system", "content": instructions})
+    return written
 
 
 def _request(name: str, arguments: str) -> str:

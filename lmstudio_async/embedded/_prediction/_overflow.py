@@ -16,7 +16,7 @@ __all__ = ["Formatted", "cut_prompt", "fit_messages", "shorten_messages", "short
 Formatted: TypeAlias = Callable[[list[TemplateMessage]], Awaitable[str]]
 
 
-def _room(instance: Instance, sampling: Sampling) -> int:
+def _prompt_limit(instance: Instance, sampling: Sampling) -> int:
     """Return the maximum number of tokens of the prompt, which leaves some of the context for the answer."""
     wanted = sampling.limit if sampling.limit is not None else 256
     return max(instance.context_length - min(wanted, instance.context_length // 4) - 1, 1)
@@ -27,7 +27,7 @@ async def shorten_prompt(instance: Instance, prompt: str, sampling: Sampling) ->
     if sampling.overflow == "stopAtLimit":
         return prompt
     tokens = await instance.engine.tokenize(prompt, add_special=True)
-    room = _room(instance, sampling)
+    room = _prompt_limit(instance, sampling)
     if len(tokens) <= room:
         return prompt
     return await cut_prompt(instance.engine, tokens, room, sampling.overflow)
@@ -64,7 +64,7 @@ async def shorten_messages(
     if sampling.overflow == "stopAtLimit":
         return messages, await formatted(messages)
     return await fit_messages(
-        instance.engine, messages, sampling.overflow, formatted, _room(instance, sampling)
+        instance.engine, messages, sampling.overflow, formatted, _prompt_limit(instance, sampling)
     )
 
 

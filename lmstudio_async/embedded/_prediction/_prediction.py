@@ -10,7 +10,7 @@ from lmstudio_async.embedded._connections._connection import Channel
 from lmstudio_async.embedded._engine._engine import Engine, EngineRequestError
 from lmstudio_async.embedded._instances._instance import Use
 from lmstudio_async.embedded._instances._token_budget import TokenBudget
-from lmstudio_async.embedded._prediction._continuation import ChatSaid, Said
+from lmstudio_async.embedded._prediction._continuation import ChatContinuation, TextContinuation
 from lmstudio_async.embedded._prediction._prediction_request import PredictionRequest
 from lmstudio_async.embedded._prediction._token_stream import token_frames
 
@@ -49,7 +49,7 @@ class Prediction:
         self._budget = budget
         self._channel = channel
         self._reservation = budget.reservation()
-        self._said = ChatSaid() if request.is_chat else Said()
+        self._continuation = ChatContinuation() if request.is_chat else TextContinuation()
         self._prompt_length: int | None = None
         self._asked_length: int | None = None
         self._alone = False
@@ -63,9 +63,9 @@ class Prediction:
         """
         with self._reservation:
             while not self._answer.finished:
-                body, said = self._body, self._said.total
+                body, said = self._body, self._continuation.total
                 if said:
-                    body = self._said.continued(body)
+                    body = self._continuation.continued(body)
                     self._answer.go_on_after(said)
                 body, is_part = await self._admit(body)
                 try:
@@ -75,7 +75,7 @@ class Prediction:
                         await self._end_broken(error)
                 if self._is_full:
                     await self._go_on_in_window()
-                elif is_part and self._said.total == said:
+                elif is_part and self._continuation.total == said:
                     # The part ended within a character, and another part of the same size would end there again.
                     self._alone = True
 
@@ -114,7 +114,7 @@ class Prediction:
             if isinstance(prompt, str) and most > self._budget.share // 2:
                 most = await self._count_tokens(prompt)
             self._prompt_length = most
-        return await self._said.length(self._engine, body, self._prompt_length)
+        return await self._continuation.length(self._engine, body, self._prompt_length)
 
     async def _count_tokens(self, prompt: str) -> int:
         """Count the tokens of a prompt; stop counting when they are more than can be reserved."""
@@ -156,7 +156,7 @@ class Prediction:
         *,
         is_part: bool,
     ) -> None:
-        answer, was_told = self._answer, False
+        answer, has_begun = self._answer, False
         async with stream as frames:
             async for frame in frames:
                 if _is_at_limit(frame):
@@ -170,9 +170,9 @@ class Prediction:
                 was_reading = not answer.generating
                 for packet in answer.feed(frame):
                     await self._channel.send(packet)
-                self._said.feed(frame)
-                if not was_told and answer.generating:
-                    was_told = True
+                self._continuation.feed(frame)
+                if not has_begun and answer.generating:
+                    has_begun = True
                     self._learn_length(body)
                 if was_reading:
                     self._channel.repeat_when_silent(answer.latest_progress)
@@ -183,12 +183,16 @@ class Prediction:
 
     def _lacks_tokens(self, frame: Frame) -> bool:
         """Whether the engine has withheld the last tokens at the limit, because they end within a character."""
-        return self._can_ask_each_token and isinstance(self._said, Said) and self._said.lacks(frame)
+        return (
+            self._can_ask_each_token
+            and isinstance(self._continuation, TextContinuation)
+            and self._continuation.lacks(frame)
+        )
 
     def _learn_length(self, body: Mapping[str, Any]) -> None:
         """Release the reserved tokens that the prompt, as the engine has counted it, does not need."""
-        if not self._said.asked_at and (told := self._answer.prompt_length):
-            self._prompt_length = self._asked_length = told
+        if not self._continuation.asked_at and (length := self._answer.prompt_length):
+            self._prompt_length = self._asked_length = length
         limit = body.get("n_predict")
         if self._asked_length is not None and limit is not None:
             margin = _MARGIN + self._draft_length()
@@ -199,7 +203,7 @@ class Prediction:
     async def _go_on_in_window(self) -> None:
         """Leave out the oldest tokens of prompt and answer; end the answer if that is not possible."""
         self._is_full = False
-        changed = None if self._window is None else await self._said.roll(self._window, self._engine)
+        changed = None if self._window is None else await self._continuation.roll(self._window, self._engine)
         if changed is None:
             await self._end("contextLengthReached")
             return

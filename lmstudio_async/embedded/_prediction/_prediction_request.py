@@ -222,7 +222,7 @@ async def chat_request(
         names=names,
         stop_strings=_stop_strings(sampling),
         requests=requests,
-        calls=_call_finder(tools, sampling, bare=calls_are_bare or form == "untold"),
+        calls=_call_finder(tools, sampling, bare=calls_are_bare or form == "unknown"),
     )
     return PredictionRequest(
         body=body, answer=answer, is_chat=True, prompt=prompt, sampling=sampling, window=window
@@ -236,7 +236,7 @@ async def for_template(
 
     :return: the messages, the tools, the sampling, and the scanner for tool calls if the engine does not parse them.
     """
-    messages, tools = with_thoughts_apart(messages, sampling.reasoning), names.told(sampling.tools)
+    messages, tools = with_thoughts_apart(messages, sampling.reasoning), names.renamed_tools(sampling.tools)
     if not tools and not any(message["role"] == "tool" or "tool_calls" in message for message in messages):
         return messages, [], sampling, None
     properties = await engine.properties()

@@ -13,7 +13,7 @@ from lmstudio_async.embedded._prediction._sampling import Sampling
 __all__ = ["ChatWindow", "TextWindow", "Window"]
 
 # With fewer free tokens, the model would process the same text again after every few generated tokens.
-_LEAST_ROOM: Final = 32
+_LEAST_FREE_TOKENS: Final = 32
 
 
 class Window(ABC):
@@ -33,29 +33,29 @@ class Window(ABC):
         # This parser reads the part of the answer that the model does not see any more.
         self._left_out = ReasoningParser(sampling.reasoning, thinking=thinking)
 
-    async def roll(self, said: list[int]) -> tuple[list[int], list[int]] | None:
+    async def roll(self, answer: list[int]) -> tuple[list[int], list[int]] | None:
         """Leave out the oldest tokens; return None if there are none to leave out.
 
-        :param said: the tokens of the answer that the model sees.
+        :param answer: the tokens of the answer that the model sees.
         :return: the tokens of the prompt, and the tokens of the answer that follow them.
         """
-        shortened = await self.shorten(len(said))
+        shortened = await self.shorten(len(answer))
         if shortened is None:
             return None
         prompt, room = shortened
-        first = max(len(said) - room, 0)
+        first = max(len(answer) - room, 0)
         engine = self._instance.engine
-        self._left_out.feed(await engine.detokenize(said[:first]))
+        self._left_out.feed(await engine.detokenize(answer[:first]))
         # If a reasoning tag is left out, add it again: else the model does not know that it reasons, or has reasoned.
         if lead_in := self._left_out.lead_in:
             prompt = prompt + await engine.tokenize(lead_in, add_special=False)
-        return prompt, said[first:]
+        return prompt, answer[first:]
 
     @abstractmethod
-    async def shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, answer_length: int) -> tuple[list[int], int] | None:
         """Return the tokens of a shorter prompt, and the number of tokens that the answer may keep.
 
-        :param said: the number of tokens of the answer that the model sees.
+        :param answer_length: the number of tokens of the answer that the model sees.
         """
 
 
@@ -69,13 +69,13 @@ class TextWindow(Window):
         super().__init__(instance, sampling)
         self._prompt = prompt
 
-    async def shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, answer_length: int) -> tuple[list[int], int] | None:
         engine, room = self._instance.engine, self._instance.context_length // 2
-        if room < _LEAST_ROOM:
+        if room < _LEAST_FREE_TOKENS:
             return None
         if isinstance(self._prompt, str):
             self._prompt = await engine.tokenize(self._prompt, add_special=True)
-        self._prompt = await cut_prompt(engine, self._prompt, room, self._policy, behind=said)
+        self._prompt = await cut_prompt(engine, self._prompt, room, self._policy, behind=answer_length)
         return self._prompt, room - len(self._prompt)
 
 
@@ -100,11 +100,11 @@ class ChatWindow(Window):
         self.messages = messages
         self._formatted = formatted
 
-    async def shorten(self, said: int) -> tuple[list[int], int] | None:
+    async def shorten(self, answer_length: int) -> tuple[list[int], int] | None:
         engine = self._instance.engine
         fixed = await unshortenable(engine, self.messages, self._policy, self._formatted)
         free = self._instance.context_length - fixed
-        if free // 2 < _LEAST_ROOM:
+        if free // 2 < _LEAST_FREE_TOKENS:
             return None
         room = fixed + free // 2
         self.messages, prompt = await fit_messages(
@@ -112,7 +112,7 @@ class ChatWindow(Window):
             self.messages,
             self._policy,
             self._formatted,
-            room - said,
+            room - answer_length,
             room_when_cut=fixed + free // 4,
         )
         tokens = await engine.tokenize(prompt, add_special=True)

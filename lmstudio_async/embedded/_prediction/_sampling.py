@@ -122,7 +122,7 @@ class Sampling:
         values = {**self.values, _PARSING: _parsing(form.tags)}
         return attrs.evolve(self, thought_form=form, reasoning=form.tags, values=values)
 
-    def refuse_what_only_chats_have(self) -> None:
+    def refuse_chat_settings(self) -> None:
         """Reject settings that would change a prompt, because the client has made the prompt itself.
 
         :raises LMStudioServerError: there is such a setting.

@@ -38,31 +38,31 @@ class ToolNames:
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]], naming: str) -> None:
-        self._told: dict[str, str] = {}
+        self._renamed: dict[str, str] = {}
         self._original: dict[str, str] = {}
         names = dict.fromkeys(tool["function"]["name"] for tool in tools)
         for name in names:
-            told = _RENAMES[naming](name)
+            new = _RENAMES[naming](name)
             # A tool keeps its own name if another tool has the new one.
-            if not told or told in self._original or (told != name and told in names):
-                told = name
-            self._told[name] = told
-            self._original[told] = name
+            if not new or new in self._original or (new != name and new in names):
+                new = name
+            self._renamed[name] = new
+            self._original[new] = name
 
-    def tell(self, name: str) -> str:
+    def renamed(self, name: str) -> str:
         """Return the name that the model gets for the client's name."""
-        return self._told.get(name, name)
+        return self._renamed.get(name, name)
 
-    def told(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def renamed_tools(self, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the tools, with the names that the model gets."""
         return [
-            {**tool, "function": {**tool["function"], "name": self.tell(tool["function"]["name"])}}
+            {**tool, "function": {**tool["function"], "name": self.renamed(tool["function"]["name"])}}
             for tool in tools
         ]
 
-    def original(self, told: str) -> str:
+    def original(self, renamed: str) -> str:
         """Return the client's name for the name that the model got."""
-        return self._original.get(told, told)
+        return self._original.get(renamed, renamed)
 
 
 def _words(name: str) -> list[str]:
@@ -85,13 +85,13 @@ def messages_of(
     names: ToolNames,
     *,
     system_prompt: str,
-    blindness: str | None,
+    no_vision_reason: str | None,
 ) -> list[TemplateMessage]:
     """Return the messages of a chat, in the form of OpenAI's chat completions.
 
     :param files: the files that the client has uploaded, by identifier.
     :param system_prompt: text of a system message to put before them; empty for none.
-    :param blindness: the reason why the model sees no images; None if it sees them, empty if it was not made to.
+    :param no_vision_reason: the reason why the model sees no images; None if it sees them, empty if it was not made to.
     :raises LMStudioServerError: the history has something that this server or the model cannot read.
     """
     messages: list[TemplateMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -99,10 +99,13 @@ def messages_of(
         match message:
             case SystemPrompt() | UserMessage():
                 messages.append(
-                    {"role": message.TAG, "content": _content(message.content, files, blindness=blindness)}
+                    {
+                        "role": message.TAG,
+                        "content": _content(message.content, files, no_vision_reason=no_vision_reason),
+                    }
                 )
             case AssistantResponse():
-                messages.append(_assistant(message.content, files, names, blindness=blindness))
+                messages.append(_assistant(message.content, files, names, no_vision_reason=no_vision_reason))
             case ToolResultMessage():
                 messages += [_tool_result(part, names) for part in message.content]
             case _:
@@ -113,7 +116,7 @@ def messages_of(
 
 
 def _content(
-    parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, blindness: str | None
+    parts: Sequence[MessagePart], files: Mapping[str, UploadedFile], *, no_vision_reason: str | None
 ) -> Any:
     texts: list[str] = []
     images: list[TemplateMessage] = []
@@ -122,14 +125,16 @@ def _content(
             case TextData():
                 texts.append(part.text)
             case FileHandle():
-                images.append(_image(part, files, blindness=blindness))
+                images.append(_image(part, files, no_vision_reason=no_vision_reason))
             case _:
                 raise server_error("A message has a part that its role cannot have.")
     text = "".join(texts)
     return [{"type": "text", "text": text}, *images] if images else text
 
 
-def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: str | None) -> TemplateMessage:
+def _image(
+    part: FileHandle, files: Mapping[str, UploadedFile], *, no_vision_reason: str | None
+) -> TemplateMessage:
     if part.identifier.startswith("base64:"):
         try:
             content = decode(part.identifier.removeprefix("base64:"))
@@ -147,8 +152,8 @@ def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: st
         raise server_error(
             f'The file "{part.name[:100]}" is no image (JPEG or PNG), and only images can be read.'
         )
-    if blindness is not None:
-        raise _cannot_see(blindness)
+    if no_vision_reason is not None:
+        raise _no_vision_error(no_vision_reason)
     if mime_type == "image/webp":
         raise unsupported_feature(
             mime_type,
@@ -162,13 +167,13 @@ def _image(part: FileHandle, files: Mapping[str, UploadedFile], *, blindness: st
     }
 
 
-def _cannot_see(blindness: str) -> LMStudioServerError:
-    if not blindness:
+def _no_vision_error(no_vision_reason: str) -> LMStudioServerError:
+    if not no_vision_reason:
         return server_error(
             "This model cannot see images.", "Load a model with vision, or leave the image out."
         )
     return server_error(
-        f"This model cannot see images, because its vision projector does not work: {blindness}.",
+        f"This model cannot see images, because its vision projector does not work: {no_vision_reason}.",
         "Put the projector that belongs to the model beside it and load the model again, or leave the images out.",
     )
 
@@ -178,17 +183,20 @@ def _assistant(
     files: Mapping[str, UploadedFile],
     names: ToolNames,
     *,
-    blindness: str | None,
+    no_vision_reason: str | None,
 ) -> TemplateMessage:
     calls = [part.tool_call_request for part in parts if isinstance(part, ToolCallRequestData)]
     others = [part for part in parts if not isinstance(part, ToolCallRequestData)]
-    message: TemplateMessage = {"role": "assistant", "content": _content(others, files, blindness=blindness)}
+    message: TemplateMessage = {
+        "role": "assistant",
+        "content": _content(others, files, no_vision_reason=no_vision_reason),
+    }
     if calls:
         message["tool_calls"] = [
             {
                 "id": call.id or f"call_{number}",
                 "type": "function",
-                "function": {"name": names.tell(call.name), "arguments": json.dumps(call.arguments or {})},
+                "function": {"name": names.renamed(call.name), "arguments": json.dumps(call.arguments or {})},
             }
             for number, call in enumerate(calls)
         ]
@@ -202,7 +210,7 @@ def _tool_result(part: MessagePart, names: ToolNames) -> TemplateMessage:
     if part.tool_call_id is not None:
         message["tool_call_id"] = part.tool_call_id
     if part.name is not None:
-        message["name"] = names.tell(part.name)
+        message["name"] = names.renamed(part.name)
     return message
 
 

@@ -65,18 +65,18 @@ async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Fra
             {"n_probs": 1, **body, "prompt": prompt, **rest, "n_predict": count}
         )
         is_fast = is_reproducible or anyio.current_time() - began < _LONGEST / 2
-        told = dict(_placed(last))
+        known = dict(_placed(last))
         if last["stop_type"] == "limit" and count < rest.get("n_predict", _MOST):
             # Drop tokens of an incomplete character: the engine cannot continue within it, as its first bytes are lost.
-            last["tokens"] = last["tokens"][: max(told, default=-1) + 1]
-        count = min(count * 2, _MOST) if is_fast or not told else max(count // 2, 1)
-        untold = last["content"]
+            last["tokens"] = last["tokens"][: max(known, default=-1) + 1]
+        count = min(count * 2, _MOST) if is_fast or not known else max(count // 2, 1)
+        unsent = last["content"]
         for place, token in enumerate(last["tokens"]):
-            probabilities = told.get(place)
+            probabilities = known.get(place)
             text = "" if probabilities is None else probabilities["token"]
             if probabilities is None and "n_probs" in body:
                 probabilities = await _probabilities(engine, body, tokens, token)
-            untold = untold.removeprefix(text)
+            unsent = unsent.removeprefix(text)
             tokens.append(token)
             yield {
                 "content": text,
@@ -85,7 +85,7 @@ async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Fra
                 "completion_probabilities": [probabilities] if probabilities else [],
             }
         if limit is not None and len(tokens) >= limit:
-            yield {"content": untold.rstrip(_REPLACED), "tokens_predicted": len(tokens)}
+            yield {"content": unsent.rstrip(_REPLACED), "tokens_predicted": len(tokens)}
     yield {
         "stop": True,
         "stop_type": last["stop_type"],
@@ -99,10 +99,10 @@ def _placed(answer: Frame) -> Iterator[tuple[int, Frame]]:
 
     Tokens that end within a character have no probabilities.
     """
-    told = deque(answer.get("completion_probabilities", ()))
+    known = deque(answer.get("completion_probabilities", ()))
     for place, token in enumerate(answer["tokens"]):
-        if told and told[0]["id"] == token:
-            yield place, told.popleft()
+        if known and known[0]["id"] == token:
+            yield place, known.popleft()
 
 
 async def _probabilities(

@@ -76,11 +76,11 @@ class ToolCallPackets:
         """
         if self._open is None:
             return
-        (_, call_id, name), told = self._open, self._arguments
+        (_, call_id, name), text = self._open, self._arguments
         self._open, self._arguments = None, ""
-        raw = told if raw is None else raw
+        raw = text if raw is None else raw
         try:
-            arguments = json.loads(told or "{}", parse_float=_finite, parse_constant=_finite)
+            arguments = json.loads(text or "{}", parse_float=_finite, parse_constant=_finite)
         except ValueError:
             arguments = None
         if isinstance(arguments, dict):
@@ -90,9 +90,9 @@ class ToolCallPackets:
         else:
             yield self._broken_off(name, raw)
 
-    def _begin(self, index: int | None, call_id: str | None, told_name: str) -> Iterator[WireObject]:
+    def _begin(self, index: int | None, call_id: str | None, renamed: str) -> Iterator[WireObject]:
         yield from self.finish()
-        name = self._names.original(told_name)
+        name = self._names.original(renamed)
         self._open = (index, call_id, name)
         self.any = True
         yield ToolCallGenerationStart(tool_call_id=call_id)

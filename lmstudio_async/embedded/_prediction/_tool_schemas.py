@@ -63,9 +63,9 @@ def tool_fields(tools: list[dict[str, Any]], variables: Mapping[str, Any]) -> di
     if parsed:
         fields["tools"] = parsed
     # The variable `tools` takes precedence over the tools that the engine passes to the template.
-    told = {**variables, "tools": tools} if parsed != tools else dict(variables)
-    if told:
-        fields["chat_template_kwargs"] = told
+    changed = {**variables, "tools": tools} if parsed != tools else dict(variables)
+    if changed:
+        fields["chat_template_kwargs"] = changed
     return fields
 
 
@@ -79,28 +79,28 @@ def loosened(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         tool = {"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}
         loosened([tool])[0]["function"]["parameters"]  # {"type": "object", "additionalProperties": True}
     """
-    room = _Room()
-    return [{**tool, "function": _function(tool["function"], room)} for tool in tools]
+    budget = _SizeBudget()
+    return [{**tool, "function": _function(tool["function"], budget)} for tool in tools]
 
 
-def _function(function: Mapping[str, Any], room: _Room) -> dict[str, Any]:
+def _function(function: Mapping[str, Any], budget: _SizeBudget) -> dict[str, Any]:
     if function.get("parameters") is None:
         return {name: value for name, value in function.items() if name != "parameters"}
-    return {**function, "parameters": _Loosening(function["parameters"], room).whole()}
+    return {**function, "parameters": _Loosening(function["parameters"], budget).whole()}
 
 
-class _Room:
+class _SizeBudget:
     """The remaining size limits for the schemas of all tools together."""
 
     def __init__(self) -> None:
         self._nodes = _MOST_NODES
         self._counts = _COUNTS_TOGETHER
 
-    def for_nodes(self, number: int = 1) -> bool:
+    def take_nodes(self, number: int = 1) -> bool:
         self._nodes -= number
         return self._nodes >= 0
 
-    def for_counts(self, number: int) -> bool:
+    def take_counts(self, number: int) -> bool:
         if number > _HIGHEST_COUNT or number > self._counts:
             return False
         self._counts -= number
@@ -110,9 +110,9 @@ class _Room:
 class _Loosening:
     """The conversion of the schema of one tool."""
 
-    def __init__(self, root: Any, room: _Room) -> None:
+    def __init__(self, root: Any, budget: _SizeBudget) -> None:
         self._root = root
-        self._room = room
+        self._budget = budget
         self._definitions: dict[str, Any] = {}
         self._names: dict[str, str | None] = {}
 
@@ -127,7 +127,7 @@ class _Loosening:
 
     def _schema(self, schema: Any, depth: int) -> dict[str, Any]:
         """Return the converted schema, or ``{}`` if the engine does not support it."""
-        if not isinstance(schema, dict) or depth > _DEEPEST or not self._room.for_nodes():
+        if not isinstance(schema, dict) or depth > _DEEPEST or not self._budget.take_nodes():
             return {}
         remarks = {name: schema[name] for name in _REMARKS if isinstance(schema.get(name), str)}
         if "$ref" in schema:
@@ -158,7 +158,7 @@ class _Loosening:
             if isinstance(value, list) and 0 < len(value) <= _MOST_CHOICES:
                 own[name] = [self._schema(item, depth + 1) for item in value]
         choices = schema.get("enum")
-        if isinstance(choices, list) and choices and self._room.for_counts(len(choices)):
+        if isinstance(choices, list) and choices and self._budget.take_counts(len(choices)):
             own["enum"] = choices
         return own
 
@@ -192,7 +192,7 @@ class _Loosening:
         if own.get("format") not in _FORMATS:
             own.pop("format", None)
         if "pattern" in own and not (
-            _is_usable(own["pattern"]) and self._room.for_counts(_size(own["pattern"]))
+            _is_usable(own["pattern"]) and self._budget.take_counts(_size(own["pattern"]))
         ):
             del own["pattern"]
         return own
@@ -213,7 +213,7 @@ class _Loosening:
         number = real_number(value)
         if number is None or not -_HIGHEST_INTEGER <= number <= _HIGHEST_INTEGER or number % 1:
             return None
-        if name in _COUNTS and (number < 0 or not self._room.for_counts(int(number))):
+        if name in _COUNTS and (number < 0 or not self._budget.take_counts(int(number))):
             return None
         return int(number)
 

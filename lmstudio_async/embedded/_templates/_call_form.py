@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 __all__ = ["PROBES", "CallForm", "read_call_form"]
 
 #: Behind a mark, as a bare JSON object, or unknown because the template does not render calls.
-CallForm = Literal["marked", "bare", "untold"]
+CallForm = Literal["marked", "bare", "unknown"]
 
 _TOOL: Final = "probe_of_a_call"
 _USER: Final[dict[str, Any]] = {"role": "user", "content": "Go"}
@@ -42,7 +42,7 @@ def read_call_form(before: str, with_call: str) -> CallForm:
     """
     head, named, _ = with_call.partition(_TOOL)
     if not named:
-        return "untold"
+        return "unknown"
     begin = _OBJECT.search(head)
     # `before` ends with the beginning of an answer. The form is bare if nothing else stands before the object.
     is_bare = begin is not None and before.startswith(head[: begin.start()].rstrip())
