@@ -10,7 +10,17 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["PACKAGE", "Import", "Tree", "imports", "is_ours", "module_name", "room", "statements", "targets"]
+__all__ = [
+    "PACKAGE",
+    "Import",
+    "Tree",
+    "imports",
+    "is_ours",
+    "module_name",
+    "statements",
+    "targets",
+    "top_level",
+]
 
 PACKAGE = "lmstudio_async"
 
@@ -38,7 +48,7 @@ def module_name(path: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def room(module: str) -> str:
+def top_level(module: str) -> str:
     """Return the top-level module or package that a module of ours belongs to; "" for the package itself."""
     return module.split(".")[1] if "." in module else ""
 

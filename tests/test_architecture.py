@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.private_members import private_members_stay_in_their_module
-from tests.source_tree import PACKAGE, Tree, imports, is_ours, module_name, room, statements, targets
+from tests.source_tree import PACKAGE, Tree, imports, is_ours, module_name, statements, targets, top_level
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,10 +69,10 @@ LONGEST_FILE = 450
 
 
 def height(module: str) -> int:
-    return LAYERS.get(room(module), DOMAIN)
+    return LAYERS.get(top_level(module), DOMAIN)
 
 
-def embedded_room(module: str) -> str:
+def embedded_top_level(module: str) -> str:
     """Give the module or sub-package of the embedded server that a module belongs to."""
     return [*module.split("."), ""][2]
 
@@ -81,15 +81,15 @@ def arrows_point_down(tree: Tree) -> list[str]:
     """A layer imports only lower layers; within the domain only cycles are forbidden, and another rule finds these."""
     found = []
     for each in imports(tree):
-        if not is_ours(each.target) or room(each.target) == room(each.importer):
+        if not is_ours(each.target) or top_level(each.target) == top_level(each.importer):
             continue
         below = height(each.target) < height(each.importer)
         if not below and not height(each.target) == height(each.importer) == DOMAIN:
             # The one exception: the client starts the embedded server on request.
             if (
-                room(each.target) == "embedded"
+                top_level(each.target) == "embedded"
                 and each.lazy
-                and room(each.importer) in ("_client", "_server_access")
+                and top_level(each.importer) in ("_client", "_server_access")
             ):
                 continue
             found.append(f"{each}: arrows only point down")
@@ -100,9 +100,9 @@ def embedded_arrows_point_down(tree: Tree) -> list[str]:
     """A sub-package of the embedded server imports only sub-packages of lower layers."""
     found = []
     for each in imports(tree):
-        if room(each.importer) != "embedded" or room(each.target) != "embedded":
+        if top_level(each.importer) != "embedded" or top_level(each.target) != "embedded":
             continue
-        above, below = embedded_room(each.importer), embedded_room(each.target)
+        above, below = embedded_top_level(each.importer), embedded_top_level(each.target)
         if above != below and not EMBEDDED_LAYERS.get(below, 0) < EMBEDDED_LAYERS.get(above, 0):
             found.append(f"{each}: arrows only point down")
     return found
@@ -113,13 +113,13 @@ def embedded_stands_alone(tree: Tree) -> list[str]:
     return [
         f"{each}: the embedded server is no part of the client"
         for each in imports(tree)
-        if room(each.importer) == "embedded"
+        if top_level(each.importer) == "embedded"
         and is_ours(each.target)
-        and room(each.target) not in EMBEDDED_MAY_IMPORT
+        and top_level(each.target) not in EMBEDDED_MAY_IMPORT
     ]
 
 
-def third_parties_stay_in_their_rooms(tree: Tree) -> list[str]:
+def third_parties_stay_in_their_packages(tree: Tree) -> list[str]:
     """A dependency is imported in few files, so that it can be replaced there."""
     found = []
     for each in imports(tree):
@@ -129,19 +129,21 @@ def third_parties_stay_in_their_rooms(tree: Tree) -> list[str]:
     return found
 
 
-def sans_io_rooms_never_wait(tree: Tree) -> list[str]:
+def sans_io_packages_never_wait(tree: Tree) -> list[str]:
     """Code without await can be tested without an event loop, and serves both sides of the connection."""
     waiting = ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
     found = [
-        f"{each}: {room(each.importer)} is sans-I/O"
+        f"{each}: {top_level(each.importer)} is sans-I/O"
         for each in imports(tree)
-        if room(each.importer) in SANS_IO and each.target.split(".")[0] == "anyio"
+        if top_level(each.importer) in SANS_IO and each.target.split(".")[0] == "anyio"
     ]
     for path, source in tree.items():
-        if room(module_name(path)) in SANS_IO:
+        if top_level(module_name(path)) in SANS_IO:
             nodes = ast.walk(ast.parse(source))
             found += [
-                f"{path}:{n.lineno}: async code in a sans-I/O room" for n in nodes if isinstance(n, waiting)
+                f"{path}:{n.lineno}: async code in a sans-I/O package"
+                for n in nodes
+                if isinstance(n, waiting)
             ]
     return found
 
@@ -211,8 +213,8 @@ RULES: list[Rule] = [
     no_circular_imports,
     no_public_async_generators,
     private_members_stay_in_their_module,
-    sans_io_rooms_never_wait,
-    third_parties_stay_in_their_rooms,
+    sans_io_packages_never_wait,
+    third_parties_stay_in_their_packages,
 ]
 
 
@@ -244,22 +246,22 @@ def unused_allowances(tree: Tree) -> list[str]:
     ]
     return unused + [
         f"{name!r} has a layer, and does not exist"
-        for table, found_rooms in (
-            (LAYERS, {room(module_name(path)) for path in tree}),
+        for table, present in (
+            (LAYERS, {top_level(module_name(path)) for path in tree}),
             (
                 EMBEDDED_LAYERS,
-                {embedded_room(module_name(path)) for path in tree if path.startswith("embedded/")},
+                {embedded_top_level(module_name(path)) for path in tree if path.startswith("embedded/")},
             ),
         )
         for name in table
-        if name not in found_rooms
+        if name not in present
     ]
 
 
 def embedded_modules_without_layer(tree: Tree) -> list[str]:
     """Find the sub-packages of the embedded server that ARCHITECTURE.md does not name."""
-    rooms = {embedded_room(module_name(path)) for path in tree if path.startswith("embedded/")}
-    return sorted(rooms - set(EMBEDDED_LAYERS))
+    packages = {embedded_top_level(module_name(path)) for path in tree if path.startswith("embedded/")}
+    return sorted(packages - set(EMBEDDED_LAYERS))
 
 
 def test_every_allowance_is_used(tree: Tree) -> None:
@@ -386,18 +388,18 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (no_public_async_generators, "_llm.py", "async def answer():\n    if x:\n        yield 1"),
     (no_public_async_generators, "_llm.py", "class A:\n    async def __aiter__(self):\n        yield 1"),
     (private_members_stay_in_their_module, "_client.py", "def f(session):\n    return session._link"),
-    (sans_io_rooms_never_wait, "_wire/_a.py", "async def f(): ..."),
-    (sans_io_rooms_never_wait, "_protocol/_a.py", "class A:\n    async def f(self): ..."),
-    (sans_io_rooms_never_wait, "_protocol/_a.py", "from anyio.abc import TaskGroup"),
-    (sans_io_rooms_never_wait, "_wire/_a.py", "import anyio"),
-    (third_parties_stay_in_their_rooms, "_transport/_a.py", "import asyncio"),
-    (third_parties_stay_in_their_rooms, "embedded/_a.py", "from trio.lowlevel import current_task"),
-    (third_parties_stay_in_their_rooms, "_session.py", "import httpx_ws"),
-    (third_parties_stay_in_their_rooms, "embedded/_engine.py", "import httpx_ws"),
-    (third_parties_stay_in_their_rooms, "embedded/_server.py", "import httpx"),
-    (third_parties_stay_in_their_rooms, "_files.py", "def f():\n    import httpx"),
-    (third_parties_stay_in_their_rooms, "embedded/_engine.py", "import xllamacpp as xlc"),
-    (third_parties_stay_in_their_rooms, "_transport/_a.py", "from starlette.routing import Route"),
+    (sans_io_packages_never_wait, "_wire/_a.py", "async def f(): ..."),
+    (sans_io_packages_never_wait, "_protocol/_a.py", "class A:\n    async def f(self): ..."),
+    (sans_io_packages_never_wait, "_protocol/_a.py", "from anyio.abc import TaskGroup"),
+    (sans_io_packages_never_wait, "_wire/_a.py", "import anyio"),
+    (third_parties_stay_in_their_packages, "_transport/_a.py", "import asyncio"),
+    (third_parties_stay_in_their_packages, "embedded/_a.py", "from trio.lowlevel import current_task"),
+    (third_parties_stay_in_their_packages, "_session.py", "import httpx_ws"),
+    (third_parties_stay_in_their_packages, "embedded/_engine.py", "import httpx_ws"),
+    (third_parties_stay_in_their_packages, "embedded/_server.py", "import httpx"),
+    (third_parties_stay_in_their_packages, "_files.py", "def f():\n    import httpx"),
+    (third_parties_stay_in_their_packages, "embedded/_engine.py", "import xllamacpp as xlc"),
+    (third_parties_stay_in_their_packages, "_transport/_a.py", "from starlette.routing import Route"),
 ]
 
 
@@ -436,10 +438,10 @@ ALLOWED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("path", "source"), ALLOWED)
 def test_the_rules_accept_allowed_code(path: str, source: str) -> None:
-    rooms = ["_transport/__init__.py", "_client.py", "_llm.py", "_protocol/_b.py", "embedded/__init__.py"]
+    paths = ["_transport/__init__.py", "_client.py", "_llm.py", "_protocol/_b.py", "embedded/__init__.py"]
     tree = (
         FOUNDATION
-        | dict.fromkeys([*rooms, "embedded/_engine/_worker.py", "embedded/_catalog/_b.py"], "")
+        | dict.fromkeys([*paths, "embedded/_engine/_worker.py", "embedded/_catalog/_b.py"], "")
         | {path: source}
     )
     assert [complaint for rule in RULES for complaint in rule(tree)] == []
