@@ -10,27 +10,27 @@ LOADS = 5
 
 
 async def measure_async(lms: Any, host: str) -> dict[str, float]:
-    told: list[float] = []
+    received: list[float] = []
     async with lms.AsyncClient(host) as client:
-        await client.llm.load_new_instance("tiny:10", **_callback(lms, told))
+        await client.llm.load_new_instance("tiny:10", **_callback(lms, received))
         with Meter(LOADS) as meter:
             for _ in range(LOADS):
-                await client.llm.load_new_instance("tiny:1000", **_callback(lms, told))
-    assert told[-1] == 1.0
+                await client.llm.load_new_instance("tiny:1000", **_callback(lms, received))
+    assert received[-1] == 1.0
     return meter.figures("load")
 
 
 def measure_sync(lms: Any, host: str) -> dict[str, float]:
-    told: list[float] = []
+    received: list[float] = []
     with lms.Client(host) as client:
-        client.llm.load_new_instance("tiny:10", **_callback(lms, told))
+        client.llm.load_new_instance("tiny:10", **_callback(lms, received))
         with Meter(LOADS) as meter:
             for _ in range(LOADS):
-                client.llm.load_new_instance("tiny:1000", **_callback(lms, told))
-    assert told[-1] == 1.0
+                client.llm.load_new_instance("tiny:1000", **_callback(lms, received))
+    assert received[-1] == 1.0
     return meter.figures("load")
 
 
-def _callback(lms: Any, told: list[float]) -> dict[str, Any]:
+def _callback(lms: Any, received: list[float]) -> dict[str, Any]:
     """Return the callback for progress as a keyword argument, whose name differs between the packages."""
-    return {"on_load_progress" if lms.__name__ == "lmstudio" else "on_progress": told.append}
+    return {"on_load_progress" if lms.__name__ == "lmstudio" else "on_progress": received.append}

@@ -59,13 +59,13 @@ class Actor:
 
     async def _load(self, intent: Intent) -> None:
         namespace, key, handles = self._wanted(intent)
-        await self._make_room(handles)
+        await self._unload_some(handles)
         loaded = await _settle(namespace.load_new_instance(key, self._identifier(intent), ttl=_ttl(intent)))
         handles.append(loaded)
 
     async def _watch_load(self, intent: Intent) -> None:
         namespace, key, handles = self._wanted(intent)
-        await self._make_room(handles)
+        await self._unload_some(handles)
         stream = namespace.load_new_instance_stream(key, self._identifier(intent), ttl=_ttl(intent))
         async with _entered(stream):
             seen = await _take(stream, intent.number // 4 + 1)
@@ -102,7 +102,7 @@ class Actor:
         else:
             raise Wrong("a reranker was loaded")
 
-    async def _make_room(self, handles: deque[Any]) -> None:
+    async def _unload_some(self, handles: deque[Any]) -> None:
         while len(handles) >= MOST_HANDLES:
             try:
                 await _settle(handles.popleft().unload())
@@ -167,7 +167,7 @@ class Actor:
 
     # -- listing and inspecting
 
-    async def _look_around(self, intent: Intent) -> None:
+    async def _list_models(self, intent: Intent) -> None:
         if intent.pick < 0.5:
             loaded = await _settle(self._client.list_loaded_models())
             identifiers = [each.identifier for each in loaded]

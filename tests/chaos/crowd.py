@@ -169,7 +169,7 @@ class Crowd:
             if self._is_over:
                 break
             intent = next(self._plans[name])
-            with anyio.move_on_after(intent.patience), self._record.operation(name, intent.what) as done:
+            with anyio.move_on_after(intent.cancel_after), self._record.operation(name, intent.what) as done:
                 await actor.act(intent)
             if done.outcome == CLOSED:
                 break
@@ -207,7 +207,7 @@ class Crowd:
             intent = next(self._plans[name])
             operation = self._record.operation(name, intent.what)
             try:
-                with operation, _Interrupted(intent.patience):
+                with operation, _Interrupted(intent.cancel_after):
                     run_blocking(actor.act(intent))
             except KeyboardInterrupt:
                 pass

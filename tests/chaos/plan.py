@@ -22,7 +22,7 @@ INTENTS: Mapping[str, int] = {
     "embed": 10,
     "tokenize": 8,
     "count_tokens": 4,
-    "look_around": 4,
+    "list_models": 4,
     "ask_about": 4,
     "unload": 3,
     "unload_by_name": 1,
@@ -45,7 +45,7 @@ FAULTS: Mapping[str, int] = {
     "kill_server": 1,
 }
 #: One operation of so many is cancelled by its caller before its end.
-IMPATIENT = 5
+CANCELLED_ONE_IN = 5
 #: Seconds from one fault to the next, on average.
 BETWEEN_FAULTS = 0.75
 #: No restarts after this share of the time, so that a leak of the server has time to show.
@@ -59,13 +59,13 @@ class Intent:
     :param what: the name of a method of `Actor`, without the underscore.
     :param pick: from 0 to 1: the position of the choice among the candidates at that time.
     :param number: the amount, such as a number of tokens.
-    :param patience: seconds after which the operation is cancelled; None lets it finish.
+    :param cancel_after: seconds after which the operation is cancelled; None lets it finish.
     """
 
     what: str
     pick: float
     number: int
-    patience: float | None
+    cancel_after: float | None
 
 
 @attrs.frozen
@@ -90,8 +90,8 @@ def intents(seed: int, who: str) -> Iterator[Intent]:
     while True:
         (what,) = dice.choices([*INTENTS], [*INTENTS.values()])
         pick, number = dice.random(), dice.randint(1, 40)
-        impatient, patience = dice.randrange(IMPATIENT) == 0, dice.expovariate(5)
-        yield Intent(what, pick, number, patience if impatient else None)
+        is_cancelled, cancel_after = dice.randrange(CANCELLED_ONE_IN) == 0, dice.expovariate(5)
+        yield Intent(what, pick, number, cancel_after if is_cancelled else None)
 
 
 def faults(seed: int, seconds: float) -> list[Fault]:

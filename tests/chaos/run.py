@@ -54,7 +54,7 @@ class Run:
     async def run(self, seconds: float) -> list[str]:
         """Run for so many seconds; return the problems that were found."""
         _import_everything()
-        _note_what_nobody_would_hear(self._record)
+        _record_unhandled_errors(self._record)
         async with self._server:
             async with Proxy(self._server.port, self._seed) as proxy:
                 saboteur = Saboteur(proxy, self._server, self._models)
@@ -130,7 +130,7 @@ def _import_everything() -> None:
             portal.call(anyio.sleep, 0)
 
 
-def _note_what_nobody_would_hear(record: Record) -> None:
+def _record_unhandled_errors(record: Record) -> None:
     """Record warnings, errors in finalizers, and errors that are only logged."""
     warnings.simplefilter("error")
 

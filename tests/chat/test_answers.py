@@ -65,20 +65,20 @@ async def test_result_holds_content_stats_model_info_and_configs(lone_client: As
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_callbacks_are_called_in_order(client: AsyncClient, *, streamed: bool) -> None:
     llm = await client.llm.model("hello")
-    told: list[object] = []
+    received: list[object] = []
 
     async def on_message(message: AssistantResponse) -> None:
         await anyio.lowlevel.checkpoint()
-        told.append(message)
+        received.append(message)
 
     def on_prediction_fragment(fragment: LlmPredictionFragment) -> None:
-        told.append(fragment.content)
+        received.append(fragment.content)
 
     callbacks = {
         "on_message": on_message,
-        "on_first_token": lambda: told.append("first"),
+        "on_first_token": lambda: received.append("first"),
         "on_prediction_fragment": on_prediction_fragment,
-        "on_prompt_processing_progress": told.append,
+        "on_prompt_processing_progress": received.append,
     }
     if streamed:
         stream = await llm.respond_stream("Hi", **callbacks)  # type: ignore[arg-type]
@@ -88,13 +88,13 @@ async def test_callbacks_are_called_in_order(client: AsyncClient, *, streamed: b
     else:
         assert (await llm.respond("Hi", **callbacks)).content == HELLO  # type: ignore[arg-type]
 
-    first = told.index("first")
-    progress = told[:first]
+    first = received.index("first")
+    progress = received[:first]
     assert progress[0] == 0.0
     assert progress[-1] == 1.0
     assert progress == sorted(set(progress))  # type: ignore[type-var]
-    assert "".join(told[first + 1 : -1]) == HELLO  # type: ignore[arg-type]
-    assert told[-1] == AssistantResponse(content=[TextData(text=HELLO)])
+    assert "".join(received[first + 1 : -1]) == HELLO  # type: ignore[arg-type]
+    assert received[-1] == AssistantResponse(content=[TextData(text=HELLO)])
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ async def test_a_chat_accepts_messages_after_an_empty_answer(client: AsyncClient
 
 async def test_complete_continues_a_text(client: AsyncClient) -> None:
     llm = await client.llm.model("hello")
-    told: list[float] = []
-    result = await llm.complete("Once", on_prompt_processing_progress=told.append)
+    received: list[float] = []
+    result = await llm.complete("Once", on_prompt_processing_progress=received.append)
 
     assert result.content == HELLO
-    assert told[-1] == 1.0
+    assert received[-1] == 1.0
     assert "".join([fragment.content async for fragment in llm.complete_stream("Once")]) == HELLO
 
 

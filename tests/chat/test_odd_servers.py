@@ -130,16 +130,16 @@ async def test_a_template_and_its_options_are_sent(both: Both) -> None:
 
 
 async def test_prompt_progress_goes_from_0_to_1_without_going_back(both: Both) -> None:
-    told: list[float] = []
+    received: list[float] = []
 
     async def play(asked: Asked) -> None:
         for progress in (0.25, 0.75, 0.5, 0.75):
             await asked.server.packet(asked.message, type="promptProcessingProgress", progress=progress)
         await hello(asked)
 
-    await ask(both, lambda llm: llm.respond("Hi", on_prompt_processing_progress=told.append), play)
+    await ask(both, lambda llm: llm.respond("Hi", on_prompt_processing_progress=received.append), play)
 
-    assert told == [0.0, 0.25, 0.75, 1.0]
+    assert received == [0.0, 0.25, 0.75, 1.0]
 
 
 async def test_unknown_packets_and_fields_are_ignored_or_kept_as_extra(both: Both) -> None:

@@ -118,7 +118,7 @@ async def test_token_file_keeps_tokens_out_of_the_process_arguments(models: Path
 
 
 @contextmanager
-def client_that_does_not_listen(host: str) -> Iterator[None]:
+def client_that_does_not_read(host: str) -> Iterator[None]:
     """Connect a client that requests more data than any buffer holds, and reads none of it."""
     name, _, port = host.partition(":")
     frames = WSConnection(ConnectionType.CLIENT)
@@ -149,7 +149,7 @@ async def test_serve_exits_on_a_signal_although_a_client_does_not_read(models: P
     with command("serve", "--models", str(models), "--port", "0") as server:
         host = address(read_until(server, "Serving at"))
         read_until(server, "Skipped")
-        with client_that_does_not_listen(host):
+        with client_that_does_not_read(host):
             assert interrupt(server, signal.SIGTERM) == ""
         assert server.returncode == 0
 

@@ -52,11 +52,13 @@ class Models:
 
     def measured(self, printed: str, *, max_tokens: int) -> None:
         """Check the printed statistics of an answer."""
-        told = dict(line.split(": ") for line in printed.splitlines())
-        assert told["Model used"] == ("SmolLM2 135M Instruct" if self.is_real else "Llama 3.2 1B Instruct")
-        assert 0 < int(told["Predicted tokens"]) <= max_tokens
-        assert float(told["Time to first token (seconds)"]) > 0
-        assert told["Stop reason"] in ("eosFound", "maxPredictedTokensReached")
+        received = dict(line.split(": ") for line in printed.splitlines())
+        assert received["Model used"] == (
+            "SmolLM2 135M Instruct" if self.is_real else "Llama 3.2 1B Instruct"
+        )
+        assert 0 < int(received["Predicted tokens"]) <= max_tokens
+        assert float(received["Time to first token (seconds)"]) > 0
+        assert received["Stop reason"] in ("eosFound", "maxPredictedTokensReached")
 
 
 def tiny(folder: ModelsFolder) -> Models:

@@ -9,7 +9,7 @@ from tests.documented.conftest import Models
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_greeting_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A longer limit for the greeting of a server, so that a stall of the machine does not exceed it."""
     monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 

@@ -230,22 +230,22 @@ def test_progress_is_printed_up_to_100_percent(models: Models, capsys: pytest.Ca
 async def test_progress_is_reported_in_async_form(models: Models) -> None:
     import lmstudio_async as lms
 
-    told: list[float] = []
+    received: list[float] = []
     async with lms.AsyncClient() as client:
-        await client.llm.load_new_instance(models.chat, on_progress=told.append)
+        await client.llm.load_new_instance(models.chat, on_progress=received.append)
 
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert received == sorted(received)
+    assert received[-1] == 1.0
 
 
 def test_model_and_the_convenience_functions_report_progress_too(models: Models) -> None:
     import lmstudio_sync as lms
 
     for load in (lms.get_default_client().llm.model, lms.llm):
-        told: list[float] = []
-        load(models.chat, on_progress=told.append)
-        assert told == sorted(told)
-        assert told[-1] == 1.0
+        received: list[float] = []
+        load(models.chat, on_progress=received.append)
+        assert received == sorted(received)
+        assert received[-1] == 1.0
 
 
 def test_a_load_config_may_be_an_object(models: Models) -> None:

@@ -132,9 +132,9 @@ async def test_reasoning_tags_of_a_known_template_need_no_config(client: RawClie
         ("none", "Hello"),
     ]
     base = await client.call("getBasePredictionConfig", {"specifier": query("magistral")})
-    for told in (base, packets[-1]["predictionConfig"]):
+    for config in (base, packets[-1]["predictionConfig"]):
         tags = {"enabled": True, "startString": "[THINK]", "endString": "[/THINK]"}
-        assert {"key": "llm.prediction.reasoning.parsing", "value": tags} in told["fields"]
+        assert {"key": "llm.prediction.reasoning.parsing", "value": tags} in config["fields"]
 
 
 async def test_reasoning_tags_that_are_control_tokens_are_found_if_the_config_names_them(

@@ -202,7 +202,7 @@ def answers_due(frames: Sequence[str]) -> tuple[set[int], set[int]]:
     return calls, channels
 
 
-async def hear_out(raw: RawClient, frames: Sequence[str]) -> None:
+async def send_and_wait(raw: RawClient, frames: Sequence[str]) -> None:
     """Send these frames, and wait for every answer that is due."""
     for text in frames:
         # A text with half a surrogate pair cannot be sent.
@@ -263,7 +263,7 @@ def test_any_packets_cause_no_internal_error(
     async def talk() -> None:
         with anyio.fail_after(60):
             async with connected(server, namespace) as raw:
-                await hear_out(raw, frames)
+                await send_and_wait(raw, frames)
             await settle(server)
             while server._state.served:
                 await anyio.lowlevel.checkpoint()

@@ -52,7 +52,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def short_limit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with a short limit for requests and authentication."""
     limits = ServerLimits(authentication_seconds=0.5)
     with served(EmbeddedServer(tmp_path_factory.mktemp("models"), limits=limits, threads=1)) as place:
@@ -95,14 +95,14 @@ def test_a_socket_above_the_limit_is_answered_with_503(address: str) -> None:
 
 @pytest.mark.parametrize("beginning", [b"", b"GET /lmstudio-greeting HTTP/1.1\r\nHost: "])
 def test_a_request_that_does_not_arrive_in_time_is_answered_with_408(
-    impatient: str, beginning: bytes
+    short_limit: str, beginning: bytes
 ) -> None:
-    with plain_socket(impatient, beginning) as connection:
+    with plain_socket(short_limit, beginning) as connection:
         assert answer(connection).status_code == 408
 
 
-def test_a_second_request_has_to_arrive_in_time_too(impatient: str) -> None:
-    with plain_socket(impatient, greeting(), b"GET") as connection:
+def test_a_second_request_has_to_arrive_in_time_too(short_limit: str) -> None:
+    with plain_socket(short_limit, greeting(), b"GET") as connection:
         said = b""
         while piece := connection.recv(65536):
             said += piece
@@ -110,14 +110,14 @@ def test_a_second_request_has_to_arrive_in_time_too(impatient: str) -> None:
         assert b"HTTP/1.1 408 " in said
 
 
-def test_a_body_has_to_arrive_in_time(impatient: str) -> None:
+def test_a_body_has_to_arrive_in_time(short_limit: str) -> None:
     head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{"
-    with plain_socket(impatient, head) as connection:
+    with plain_socket(short_limit, head) as connection:
         assert answer(connection).status_code == 408
 
 
-def test_a_websocket_has_to_authenticate_in_time(impatient: str) -> None:
-    with plain_socket(impatient, upgrade("llm")) as connection:
+def test_a_websocket_has_to_authenticate_in_time(short_limit: str) -> None:
+    with plain_socket(short_limit, upgrade("llm")) as connection:
         said = b""
         while b'{"success":false,"error":"Authentication timed out"}' not in said:
             said += connection.recv(65536)
@@ -242,11 +242,11 @@ def test_a_body_that_is_too_long_is_refused(address: str) -> None:
         CREDENTIALS,
     ],
 )
-def test_invalid_requests_are_refused(impatient: str, data: bytes) -> None:
+def test_invalid_requests_are_refused(short_limit: str, data: bytes) -> None:
     # Some of the data could begin a request, which the server refuses because it is not complete in time.
-    with contextlib.suppress(ConnectionError), plain_socket(impatient, data) as connection:
+    with contextlib.suppress(ConnectionError), plain_socket(short_limit, data) as connection:
         assert 400 <= answer(connection).status_code < 500
-    assert is_served(impatient)
+    assert is_served(short_limit)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ async def test_a_call_of_an_unknown_tool_fails_and_the_answer_succeeds(
 
 
 async def test_act_passes_a_failed_call_to_its_handler(models: Path) -> None:
-    told: list[tuple[str, object]] = []
+    received: list[tuple[str, object]] = []
 
     def add(a: int, b: int) -> int:
         """Add two numbers."""
@@ -269,9 +269,9 @@ async def test_act_passes_a_failed_call_to_its_handler(models: Path) -> None:
             await model.act(
                 "1+2?",
                 [add],
-                handle_invalid_tool_request=lambda error, request: told.append((str(error), request)),
+                handle_invalid_tool_request=lambda error, request: received.append((str(error), request)),
             )
-    ((message, request),) = told
+    ((message, request),) = received
     assert "none of the tools" in message
     assert request is None
 

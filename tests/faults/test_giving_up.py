@@ -18,7 +18,7 @@ CANCEL = {"type": "cancel"}
 
 
 @pytest.fixture
-async def impatient() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
+async def short_timeout() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
     """A client with a short timeout, and its server."""
     async with ScriptedServer().client(timeout=0.1) as both:
         yield both
@@ -34,25 +34,25 @@ async def given_up(client: AsyncClient, server: ScriptedServer) -> dict[str, Any
 
 
 async def test_load_raises_a_timeout_although_the_server_confirms_the_cancel_at_once(
-    impatient: tuple[AsyncClient, ScriptedServer], monkeypatch: pytest.MonkeyPatch
+    short_timeout: tuple[AsyncClient, ScriptedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, server = impatient
+    client, server = short_timeout
     cancel = ClientChannel.cancel
 
-    async def cancel_and_hear_of_it(channel: ClientChannel) -> None:
+    async def cancel_and_confirm(channel: ClientChannel) -> None:
         await cancel(channel)
         await server.fail(await server.next_message(), "Model load was cancelled.")
         await anyio.wait_all_tasks_blocked()
 
-    monkeypatch.setattr(ClientChannel, "cancel", cancel_and_hear_of_it)
+    monkeypatch.setattr(ClientChannel, "cancel", cancel_and_confirm)
     with anyio.fail_after(10), pytest.raises(LMStudioTimeoutError, match="told to stop"):
         await client.llm.load_new_instance("qwen3-4b")
 
 
 async def test_instance_that_is_loaded_after_the_timeout_is_unloaded(
-    impatient: tuple[AsyncClient, ScriptedServer],
+    short_timeout: tuple[AsyncClient, ScriptedServer],
 ) -> None:
-    client, server = impatient
+    client, server = short_timeout
     with anyio.fail_after(10):
         channel = await given_up(client, server)
         await server.packet(channel, type="success", info=INSTANCE)
@@ -94,9 +94,9 @@ async def test_instance_that_is_loaded_after_its_stream_was_dropped_is_unloaded(
 
 
 async def test_shared_instance_that_is_loaded_after_the_timeout_stays(
-    impatient: tuple[AsyncClient, ScriptedServer],
+    short_timeout: tuple[AsyncClient, ScriptedServer],
 ) -> None:
-    client, server = impatient
+    client, server = short_timeout
     with anyio.fail_after(10):
         with pytest.raises(LMStudioError):
             await client.llm.model("qwen3-4b")

@@ -69,7 +69,7 @@ messages = st.fixed_dictionaries(
 frames = (messages | anything).map(json.dumps) | st.text(max_size=20)
 
 
-async def come_through(lines: list[str]) -> None:
+async def use_all_methods(lines: list[str]) -> None:
     """Make all kinds of requests to a server that sends these lines and then drops the connection."""
     server = FaultyServer("getModelInfo", [*lines, DROP])
     with anyio.fail_after(SECONDS):
@@ -92,9 +92,9 @@ async def come_through(lines: list[str]) -> None:
 @bounded(60)
 def test_requests_end_whatever_frames_the_server_sends(backend: str, lines: list[str]) -> None:
     # No task can be left, because the client's task group waits for all of them.
-    anyio.run(come_through, lines, backend=backend)
+    anyio.run(use_all_methods, lines, backend=backend)
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)

@@ -82,7 +82,7 @@ def saying(data: bytes, moment: str, rudely: bool) -> Callable[[Peer], object]:
     return fault
 
 
-async def come_through(server: SocketServer) -> None:
+async def use_all_methods(server: SocketServer) -> None:
     with anyio.fail_after(SECONDS):
         async with AsyncClient(server.api_host) as client:
             requests: list[Callable[[], Awaitable[object]]] = [
@@ -106,7 +106,7 @@ def test_requests_end_whatever_bytes_the_server_sends(
     before = open_descriptors()
     with SocketServer(saying(data, moment, rudely)) as server:
         # No task can be left, because the client's task group waits for all of them.
-        anyio.run(come_through, server, backend=backend)
+        anyio.run(use_all_methods, server, backend=backend)
     assert open_descriptors() <= before
 
 
@@ -116,7 +116,7 @@ def open_descriptors() -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)
     # Close the descriptors that the garbage of other tests holds.
     gc.collect()

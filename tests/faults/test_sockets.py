@@ -66,7 +66,7 @@ WRONG_ACCEPT = (
     b"Sec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=\r\n\r\n"
 )
 
-NOT_LET_IN: dict[str, tuple[Fault, str]] = {
+NOT_CONNECTED: dict[str, tuple[Fault, str]] = {
     "an upgrade refused": (refusing(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), "403"),
     "a page instead": (refusing(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "200"),
     "a redirection": (refusing(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "302"),
@@ -105,17 +105,17 @@ CONNECT_SECONDS = connection_module.CONNECT_SECONDS
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def short_limits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
     if "never comes" in request.node.name:
         monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
 
 
-@pytest.mark.parametrize("name", NOT_LET_IN)
+@pytest.mark.parametrize("name", NOT_CONNECTED)
 async def test_failed_connect_raises_with_the_reason_and_the_next_one_succeeds(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fault, match = NOT_LET_IN[name]
+    fault, match = NOT_CONNECTED[name]
     with anyio.fail_after(20), SocketServer(fault) as server:
         async with AsyncClient(server.api_host) as client:
             with pytest.raises(LMStudioUnreachableError, match=match):
@@ -143,13 +143,13 @@ async def test_an_unload_whose_connection_is_lost_raises_with_the_reason(name: s
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("name", NOT_LET_IN | LOST)
+@pytest.mark.parametrize("name", NOT_CONNECTED | LOST)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_blocking_client_raises_and_its_next_call_succeeds(
     name: str, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fault, match = (NOT_LET_IN | LOST)[name]
-    error = LMStudioUnreachableError if name in NOT_LET_IN else LMStudioConnectionBrokenError
+    fault, match = (NOT_CONNECTED | LOST)[name]
+    error = LMStudioUnreachableError if name in NOT_CONNECTED else LMStudioConnectionBrokenError
     with SocketServer(fault) as server, lmstudio_sync.Client(server.api_host, backend=backend) as client:
         with pytest.raises(error, match=match):
             client.llm.unload("qwen3-4b")

@@ -26,7 +26,7 @@ Both = tuple[AsyncClient, ScriptedServer]
 UNLOAD = ("unloadModel", {"identifier": "qwen3-4b"})
 
 
-async def sees_unload(server: ScriptedServer) -> None:
+async def expect_unload(server: ScriptedServer) -> None:
     """Expect the request to unload the instance, and answer it."""
     unload = await server.next_message()
     assert (unload["endpoint"], unload["parameter"]) == UNLOAD
@@ -85,7 +85,7 @@ async def test_breaking_out_before_the_last_item_unloads_the_instance(both: Both
         del stream
         gc.collect()
 
-    await sees_unload(server)
+    await expect_unload(server)
 
 
 async def test_dropping_an_unread_load_that_has_succeeded_unloads_the_instance(both: Both) -> None:
@@ -95,7 +95,7 @@ async def test_dropping_an_unread_load_that_has_succeeded_unloads_the_instance(b
         del stream
         gc.collect()
 
-    await sees_unload(server)
+    await expect_unload(server)
 
 
 @pytest.mark.parametrize("way", ["leave", "raise", "aclose", "cancel"])
@@ -103,7 +103,7 @@ async def test_leaving_an_unread_load_that_has_succeeded_unloads_the_instance(bo
     client, server = both
     stream = await unseen(client, server)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sees_unload, server)
+        tasks.start_soon(expect_unload, server)
         await leave(stream, way)
 
     with pytest.raises(LMStudioCancelledError):
@@ -128,7 +128,7 @@ async def test_callback_raising_at_the_end_unloads_the_instance(both: Both) -> N
         channel = await server.next_message()
         await server.packet(channel, type="success", info=INSTANCE)
         await server.close(channel)
-        await sees_unload(server)
+        await expect_unload(server)
 
 
 async def test_next_item_of_a_load_that_another_task_has_cancelled_raises(both: Both) -> None:
@@ -136,7 +136,7 @@ async def test_next_item_of_a_load_that_another_task_has_cancelled_raises(both: 
     stream = await unseen(client, server)
     assert (await anext(stream)).phase == "loading"
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sees_unload, server)
+        tasks.start_soon(expect_unload, server)
         tasks.start_soon(stream.cancel)
 
     with pytest.raises(LMStudioCancelledError):
@@ -168,7 +168,7 @@ async def test_load_cancelled_while_its_request_is_sent_is_unloaded_when_it_succ
     await server.packet(channel, type="success", info=INSTANCE)
     await server.close(channel)
 
-    await sees_unload(server)
+    await expect_unload(server)
 
 
 # -- exits while the server is unreachable
@@ -212,7 +212,7 @@ async def test_load_left_while_the_server_is_unreachable_does_not_warn_when_drop
         gc.collect()
 
     assert warned == []
-    await sees_unload(server)
+    await expect_unload(server)
 
 
 async def test_closing_unloads_an_instance_whose_load_was_left_while_unreachable(
@@ -225,7 +225,7 @@ async def test_closing_unloads_an_instance_whose_load_was_left_while_unreachable
     await loaded_llm(client, server)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.aclose)
-        await sees_unload(server)
+        await expect_unload(server)
 
 
 # -- exits after the end was seen
@@ -268,7 +268,7 @@ async def test_closing_unloads_an_instance_that_is_loaded_despite_the_cancel(bot
         assert (await server.next_message())["message"] == {"type": "cancel"}
         await server.packet(channel, type="success", info=INSTANCE)
         await server.close(channel)
-        await sees_unload(server)
+        await expect_unload(server)
 
     assert await server.nothing_more()
     with pytest.raises(LMStudioConnectionClosedError):
@@ -280,7 +280,7 @@ async def test_closing_unloads_the_instance_of_an_unread_load_that_has_succeeded
     stream = await unseen(client, server)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.aclose)
-        await sees_unload(server)
+        await expect_unload(server)
 
     with pytest.raises(LMStudioConnectionClosedError):
         await stream.wait_for_result()

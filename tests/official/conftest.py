@@ -63,7 +63,7 @@ def server(models: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(autouse=True)
-def peace(server: Served, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_complaints(server: Served, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Check that neither side logs a warning about the messages of the other side."""
     yield
     complaints = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]

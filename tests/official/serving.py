@@ -17,7 +17,7 @@ import pytest
 
 __all__ = ["Served", "served", "wait_for_exit", "watches_processes"]
 
-PATIENCE = 20
+SECONDS = 20
 
 watches_processes = pytest.mark.skipif(
     sys.platform != "linux", reason="the test finds and awaits child processes with /proc and pidfd of Linux"
@@ -53,7 +53,7 @@ class Served:
 
     def wait(self) -> int:
         """Wait until the server has ended; return its exit code."""
-        return self._process.wait(PATIENCE)
+        return self._process.wait(SECONDS)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def wait_for_exit(processes: Iterable[int]) -> None:
         except ProcessLookupError:
             continue
         try:
-            ended, _, _ = select.select([watch], [], [], PATIENCE)
+            ended, _, _ = select.select([watch], [], [], SECONDS)
             assert ended, f"the process {process} still runs"
         finally:
             os.close(watch)

@@ -52,17 +52,17 @@ def test_a_model_responds_to_a_whole_conversation(tiny: LLM) -> None:
 def test_an_answer_comes_in_fragments(tiny: LLM) -> None:
     first: list[int] = []
     progress: list[float] = []
-    told: list[str] = []
+    received: list[str] = []
     with tiny.respond_stream(
         "hi",
         on_first_token=lambda: first.append(1),
         on_prompt_processing_progress=progress.append,
-        on_prediction_fragment=lambda fragment: told.append(fragment.content),
+        on_prediction_fragment=lambda fragment: received.append(fragment.content),
     ) as stream:
         fragments = [fragment.content for fragment in stream]
     assert len(fragments) > 2
     assert "".join(fragments) == stream.result().content == "Hello there, old friend"
-    assert told == fragments
+    assert received == fragments
     assert first == [1]
     assert (progress[0], progress[-1]) == (0.0, 1.0)
 

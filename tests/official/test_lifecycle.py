@@ -106,8 +106,8 @@ def test_a_just_in_time_load_evicts_the_previous_one_but_no_explicit_load(
     assert loaded(client) == ["explicit", "text-embedding-embed"]
     client.llm.model("talker")
     assert loaded(client) == ["explicit", "talker"]
-    told = [vars(record).get("unloaded_model_key") for record in caplog.records]
-    assert [key for key in told if key is not None] == ["other", "text-embedding-embed"]
+    received = [vars(record).get("unloaded_model_key") for record in caplog.records]
+    assert [key for key in received if key is not None] == ["other", "text-embedding-embed"]
 
 
 @watches_processes

@@ -11,9 +11,9 @@ KEY = "qwen3-4b"
 
 
 async def give_up_by_the_timeout_of_the_client(client: AsyncClient, place: Place) -> None:
-    async with AsyncClient(place, timeout=0.1) as impatient:
+    async with AsyncClient(place, timeout=0.1) as hasty:
         with suppress(LMStudioTimeoutError):
-            await impatient.llm.load_new_instance(KEY)
+            await hasty.llm.load_new_instance(KEY)
         # Keep the client open until the instance has come up.
         while await client.llm.list_loaded():
             pass

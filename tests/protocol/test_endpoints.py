@@ -84,8 +84,8 @@ def test_a_namespace_has_the_endpoints_of_the_published_clients(namespace: str) 
         "channel": {name for name, entry in table.items() if isinstance(entry, ChannelEndpoint)},
         "rpc": {name for name, entry in table.items() if isinstance(entry, RpcEndpoint)},
     }
-    for room, old in OLD:
-        if room == namespace:
+    for name, old in OLD:
+        if name == namespace:
             found["channel"].remove(old)
     assert found == {kind: set(names.split()) for kind, names in OFFICIAL[namespace].items()}
 

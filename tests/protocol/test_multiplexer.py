@@ -41,22 +41,22 @@ class Listener:
     """A receiver of a call or of a channel that records its results, packets and errors."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.received: list[Any] = []
 
     def succeed(self, result: Any) -> None:
-        self.told.append(result)
+        self.received.append(result)
 
     def fail(self, error: LMStudioError) -> None:
-        self.told.append(error)
+        self.received.append(error)
 
     def feed(self, packet: Any) -> None:
-        self.told.append(packet)
+        self.received.append(packet)
 
     def give_up(self, error: LMStudioError) -> None:
-        self.told.append(error)
+        self.received.append(error)
 
     def end(self, error: LMStudioError | None) -> None:
-        self.told.append(error or "closed")
+        self.received.append(error or "closed")
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_results_reach_their_calls_in_any_order(multiplexer: Multiplexer) -> Non
     say(multiplexer, type="rpcResult", callId=2, result={"tokenCount": 22})
     say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 11})
 
-    assert first.told == [TokenCount(token_count=11)]
-    assert second.told == [TokenCount(token_count=22)]
+    assert first.received == [TokenCount(token_count=11)]
+    assert second.received == [TokenCount(token_count=22)]
 
 
 def test_calls_and_channels_are_numbered_separately(multiplexer: Multiplexer) -> None:
@@ -102,8 +102,8 @@ def test_calls_and_channels_are_numbered_separately(multiplexer: Multiplexer) ->
     say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
     say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 1})
 
-    assert channel.told == [Progress(progress=0.5)]
-    assert answer.told == [TokenCount(token_count=1)]
+    assert channel.received == [Progress(progress=0.5)]
+    assert answer.received == [TokenCount(token_count=1)]
 
 
 def test_a_model_not_found_error_names_the_operation_and_the_candidates(multiplexer: Multiplexer) -> None:
@@ -116,11 +116,13 @@ def test_a_model_not_found_error_names_the_operation_and_the_candidates(multiple
 
     say(multiplexer, type="channelError", channelId=1, error=error)
 
-    (told,) = channel.told
-    assert isinstance(told, LMStudioModelNotFoundError)
-    assert str(told) == "Model load error: Cannot find a model\nDid you mean 'qwen3-4b'? There are: qwen3-4b"
-    assert told.candidates == ["qwen3-4b"]
-    assert "stack" not in told.server_error
+    (received,) = channel.received
+    assert isinstance(received, LMStudioModelNotFoundError)
+    assert (
+        str(received) == "Model load error: Cannot find a model\nDid you mean 'qwen3-4b'? There are: qwen3-4b"
+    )
+    assert received.candidates == ["qwen3-4b"]
+    assert "stack" not in received.server_error
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_a_model_not_found_error_suggests_a_similar_name(
 
     say(multiplexer, type="channelError", channelId=1, error=error)
 
-    assert str(channel.told[0]) == f"Model load error: Nothing{expected}"
+    assert str(channel.received[0]) == f"Model load error: Nothing{expected}"
 
 
 def test_an_identifier_in_use_is_recognized_by_the_text_of_the_error(multiplexer: Multiplexer) -> None:
@@ -157,7 +159,7 @@ def test_an_identifier_in_use_is_recognized_by_the_text_of_the_error(multiplexer
 
     say(multiplexer, type="channelError", channelId=1, error={"title": 'Identifier "x" already exists'})
 
-    assert isinstance(channel.told[0], LMStudioIdentifierInUseError)
+    assert isinstance(channel.received[0], LMStudioIdentifierInUseError)
 
 
 @pytest.mark.parametrize("error", ["it broke", "", None, 5, [], {}, {"title": 5}])
@@ -166,8 +168,8 @@ def test_an_error_of_any_shape_fails_its_call(multiplexer: Multiplexer, error: A
 
     say(multiplexer, type="rpcError", callId=1, error=error)
 
-    assert isinstance(answer.told[0], LMStudioError)
-    assert str(answer.told[0]).startswith("Token count error: ")
+    assert isinstance(answer.received[0], LMStudioError)
+    assert str(answer.received[0]).startswith("Token count error: ")
 
 
 def test_a_malformed_result_fails_its_call_only(multiplexer: Multiplexer) -> None:
@@ -176,9 +178,9 @@ def test_a_malformed_result_fails_its_call_only(multiplexer: Multiplexer) -> Non
     say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": "many"})
     say(multiplexer, type="rpcResult", callId=2, result={"tokenCount": 2})
 
-    assert isinstance(bad.told[0], LMStudioProtocolError)
-    assert "TokenCount.tokenCount" in str(bad.told[0])
-    assert good.told == [TokenCount(token_count=2)]
+    assert isinstance(bad.received[0], LMStudioProtocolError)
+    assert "TokenCount.tokenCount" in str(bad.received[0])
+    assert good.received == [TokenCount(token_count=2)]
 
 
 def test_a_call_without_a_result_ignores_the_value_that_comes(multiplexer: Multiplexer) -> None:
@@ -187,7 +189,7 @@ def test_a_call_without_a_result_ignores_the_value_that_comes(multiplexer: Multi
 
     say(multiplexer, type="rpcResult", callId=1, result={"surprise": 1})
 
-    assert listener.told == [None]
+    assert listener.received == [None]
 
 
 @pytest.mark.parametrize("answer", [{}, {"result": None}])
@@ -197,7 +199,7 @@ def test_an_optional_result_may_be_absent_or_null(multiplexer: Multiplexer, answ
 
     say(multiplexer, type="rpcResult", callId=1, **answer)
 
-    assert listener.told == [None]
+    assert listener.received == [None]
 
 
 def test_a_malformed_result_fails_its_channel_when_the_channel_closes(multiplexer: Multiplexer) -> None:
@@ -206,9 +208,9 @@ def test_a_malformed_result_fails_its_channel_when_the_channel_closes(multiplexe
     say(multiplexer, type="channelSend", channelId=1, message={"type": "success"})
     say(multiplexer, type="channelClose", channelId=1)
 
-    (told,) = channel.told
-    assert isinstance(told, LMStudioProtocolError)
-    assert "Success has no 'info'" in str(told)
+    (received,) = channel.received
+    assert isinstance(received, LMStudioProtocolError)
+    assert "Success has no 'info'" in str(received)
 
 
 def test_a_closed_channel_receives_no_further_packets(multiplexer: Multiplexer) -> None:
@@ -218,7 +220,7 @@ def test_a_closed_channel_receives_no_further_packets(multiplexer: Multiplexer) 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "progress", "progress": 0.5})
     say(multiplexer, type="channelClose", channelId=1)
 
-    assert channel.told == ["closed"]
+    assert channel.received == ["closed"]
     assert multiplexer.packet(1, Cancel()) is None
 
 
@@ -230,8 +232,8 @@ def test_messages_for_forgotten_calls_and_channels_are_dropped(multiplexer: Mult
     say(multiplexer, type="rpcResult", callId=1, result={"tokenCount": 1})
     say(multiplexer, type="channelClose", channelId=1)
 
-    assert answer.told == []
-    assert channel.told == []
+    assert answer.received == []
+    assert channel.received == []
 
 
 def test_a_lost_connection_fails_every_call_and_channel(multiplexer: Multiplexer) -> None:
@@ -241,14 +243,14 @@ def test_a_lost_connection_fails_every_call_and_channel(multiplexer: Multiplexer
     multiplexer.fail_all(error)
 
     # Each receiver has its own error, because an error raised in many tasks collects the tracebacks of them all.
-    (theirs,), (others,) = answer.told, channel.told
+    (theirs,), (others,) = answer.received, channel.received
     assert type(theirs) is type(others) is LMStudioConnectionBrokenError
     assert theirs is not others
     assert str(theirs) == str(others) == "gone"
 
 
 def test_an_error_with_deeply_nested_data_fails_its_call(multiplexer: Multiplexer) -> None:
-    told = 0
+    received = 0
     for depth in range(700, 1000, 3):
         answer = call(multiplexer)
         query = {"path": "NEST"}
@@ -257,9 +259,9 @@ def test_an_error_with_deeply_nested_data_fails_its_call(multiplexer: Multiplexe
         frame = json.dumps({"type": "rpcError", "callId": number, "error": error})
         multiplexer.receive(frame.replace('"NEST"', "[" * depth + "]" * depth))
         # A frame nested too deeply for Python's decoder is dropped as no JSON.
-        assert not answer.told or isinstance(answer.told[0], LMStudioError)
-        told += len(answer.told)
-    assert told > 10
+        assert not answer.received or isinstance(answer.received[0], LMStudioError)
+        received += len(answer.received)
+    assert received > 10
 
 
 def test_a_warning_ends_the_only_pending_call(multiplexer: Multiplexer) -> None:
@@ -267,9 +269,9 @@ def test_a_warning_ends_the_only_pending_call(multiplexer: Multiplexer) -> None:
 
     say(multiplexer, type="communicationWarning", warning="Received rpcCall for unknown endpoint")
 
-    assert isinstance(answer.told[0], LMStudioProtocolError)
+    assert isinstance(answer.received[0], LMStudioProtocolError)
     # The warning does not name the endpoint, so the next call does not fail at once.
-    assert call(multiplexer).told == []
+    assert call(multiplexer).received == []
 
 
 def test_a_warning_that_names_an_endpoint_ends_the_request_to_it(multiplexer: Multiplexer) -> None:
@@ -277,8 +279,8 @@ def test_a_warning_that_names_an_endpoint_ends_the_request_to_it(multiplexer: Mu
 
     say(multiplexer, type="communicationWarning", warning="Invalid creation parameter for loadModel")
 
-    assert answer.told == []
-    assert isinstance(channel.told[0], LMStudioProtocolError)
+    assert answer.received == []
+    assert isinstance(channel.received[0], LMStudioProtocolError)
 
 
 def test_a_warning_that_could_concern_several_calls_ends_none(multiplexer: Multiplexer) -> None:
@@ -286,7 +288,7 @@ def test_a_warning_that_could_concern_several_calls_ends_none(multiplexer: Multi
 
     say(multiplexer, type="communicationWarning", warning="something was wrong")
 
-    assert [answer.told for answer in answers] == [[], []]
+    assert [answer.received for answer in answers] == [[], []]
 
 
 def test_a_warning_does_not_end_a_load_that_has_reported_progress(multiplexer: Multiplexer) -> None:
@@ -295,7 +297,7 @@ def test_a_warning_does_not_end_a_load_that_has_reported_progress(multiplexer: M
 
     say(multiplexer, type="communicationWarning", warning="a late cancel", kind="channelUnknown")
 
-    assert channel.told == [Progress(progress=0.5)]
+    assert channel.received == [Progress(progress=0.5)]
 
 
 def test_a_packet_of_an_unknown_type_reaches_its_receiver_as_unknown(multiplexer: Multiplexer) -> None:
@@ -303,7 +305,7 @@ def test_a_packet_of_an_unknown_type_reaches_its_receiver_as_unknown(multiplexer
 
     say(multiplexer, type="channelSend", channelId=1, message={"type": "warmingUp", "degrees": 5})
 
-    assert channel.told == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
+    assert channel.received == [Unknown(extra={"type": "warmingUp", "degrees": 5})]
 
 
 def test_requests_to_an_endpoint_known_to_be_missing_fail_without_another_warning(
@@ -321,8 +323,8 @@ def test_requests_to_an_endpoint_known_to_be_missing_fail_without_another_warnin
             )
 
         for listener in (answer, channel):
-            (told,) = listener.told
-            assert isinstance(told, LMStudioProtocolError)
+            (received,) = listener.received
+            assert isinstance(received, LMStudioProtocolError)
         assert multiplexer.packet(number, Cancel()) is None
 
 
@@ -368,5 +370,14 @@ def test_arbitrary_frames_raise_nothing_and_end_each_receiver_once(frames: list[
         multiplexer.receive(frame)
     multiplexer.fail_all(LMStudioConnectionBrokenError("gone"))
 
-    assert len(answer.told) == 1
-    assert len([told for told in channel.told if told == "closed" or isinstance(told, Exception)]) == 1
+    assert len(answer.received) == 1
+    assert (
+        len(
+            [
+                received
+                for received in channel.received
+                if received == "closed" or isinstance(received, Exception)
+            ]
+        )
+        == 1
+    )

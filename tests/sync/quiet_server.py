@@ -6,7 +6,7 @@
     with lms.Client(server) as client:
         for progress in client.llm.load_new_instance_stream("qwen3-4b"):
             break
-    assert server.was_told("cancel")
+    assert server.has_received("cancel")
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ class QuietServer:
     """A server in the event loop of its client.
 
     :param confirms: whether the server confirms a cancel.
-    :param lets_in: whether the server replies to the authentication of a client.
+    :param authenticates: whether the server replies to the authentication of a client.
     :param fragments: number of fragments of an answer; the server sends them all at once.
     """
 
     address = "quiet"
     is_running = True
 
-    def __init__(self, *, confirms: bool = True, lets_in: bool = True, fragments: int = 1) -> None:
+    def __init__(self, *, confirms: bool = True, authenticates: bool = True, fragments: int = 1) -> None:
         self.messages: list[dict[str, Any]] = []
-        self.is_dialled = threading.Event()
+        self.is_connected = threading.Event()
         self._confirms = confirms
-        self._lets_in = lets_in
+        self._authenticates = authenticates
         self._fragments = fragments
         self._heard = threading.Condition()
 
-    def was_told(self, kind: str) -> bool:
+    def has_received(self, kind: str) -> bool:
         """Return whether a client has sent a packet of this kind on a channel."""
         return any(message.get("message") == {"type": kind} for message in self.messages)
 
-    def wait_until_told(self, kind: str) -> bool:
+    def wait_until_received(self, kind: str) -> bool:
         """Wait until a client has sent a packet of this kind on a channel; return whether it came within 20 seconds."""
         with self._heard:
-            return self._heard.wait_for(lambda: self.was_told(kind), timeout=20)
+            return self._heard.wait_for(lambda: self.has_received(kind), timeout=20)
 
     def calls(self) -> list[str]:
         """Return the names of the endpoints that clients have called, and of the channels that they have opened."""
@@ -61,10 +61,10 @@ class QuietServer:
     @asynccontextmanager
     async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
         theirs, ours = memory_pair()
-        self.is_dialled.set()
+        self.is_connected.set()
         try:
             async with anyio.create_task_group() as tasks:
-                if self._lets_in:
+                if self._authenticates:
                     await ours.send(json.dumps({"success": True}))
                 tasks.start_soon(self._serve, ours)
                 yield theirs

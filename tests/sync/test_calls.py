@@ -140,7 +140,7 @@ def test_an_exception_of_a_callback_is_raised_and_cancels_the_load() -> None:
             client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
         assert isinstance(caught.value.__cause__, KeyError)
         assert caught.value.__notes__ == ["Raised by the callback on_progress."]
-        assert server.was_told("cancel")
+        assert server.has_received("cancel")
 
 
 def test_system_exit_in_a_callback_does_not_end_the_client() -> None:
@@ -151,14 +151,14 @@ def test_system_exit_in_a_callback_does_not_end_the_client() -> None:
 
 
 def test_an_async_callback_is_awaited(client: lms.Client) -> None:
-    told: list[float] = []
+    received: list[float] = []
 
     async def on_progress(fraction: float) -> None:
         await anyio.lowlevel.checkpoint()
-        told.append(fraction)
+        received.append(fraction)
 
     client.llm.load_new_instance(KEY, on_progress=on_progress)
-    assert told[-1] == 1.0
+    assert received[-1] == 1.0
 
 
 def test_a_blocking_call_in_an_async_callback_is_an_error_not_a_deadlock(client: lms.Client) -> None:
@@ -172,22 +172,22 @@ def test_a_blocking_call_in_an_async_callback_is_an_error_not_a_deadlock(client:
 
 def test_act_takes_plain_tools_and_runs_callbacks_in_the_callers_thread(client: lms.Client) -> None:
     llm = client.llm.model("tools")
-    told: list[tuple[str, int]] = []
+    received: list[tuple[str, int]] = []
 
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         # A tool runs in a thread of its own, and can use the SDK there as well.
-        told.append((llm.get_info().identifier, a + b))
+        received.append((llm.get_info().identifier, a + b))
         return a + b
 
     def on_message(message: object) -> None:
-        told.append((threading.current_thread().name, threading.get_ident()))
+        received.append((threading.current_thread().name, threading.get_ident()))
 
     result = llm.act("What is 1 + 2?", [add], on_message=on_message)
     here = (threading.current_thread().name, threading.get_ident())
     assert result.rounds == 2
-    assert [each for each in told if each != here] == [("tools", 3)]
-    assert told.count(here) == 3
+    assert [each for each in received if each != here] == [("tools", 3)]
+    assert received.count(here) == 3
 
 
 def test_guard_tool_call_runs_in_the_callers_thread(client: lms.Client) -> None:
@@ -284,14 +284,14 @@ def test_concurrent_calls_have_a_task_each_and_few_idle_tasks_are_kept() -> None
 
 
 def test_a_context_variable_set_by_an_async_callback_is_not_seen_by_the_next_call(client: lms.Client) -> None:
-    told: contextvars.ContextVar[str] = contextvars.ContextVar("told", default="nothing")
+    received: contextvars.ContextVar[str] = contextvars.ContextVar("received", default="nothing")
 
     async def on_progress(fraction: float) -> None:
         await anyio.lowlevel.checkpoint()
-        told.set("a lot")
+        received.set("a lot")
 
     async def look() -> str:
-        return told.get()
+        return received.get()
 
     client.llm.load_new_instance(KEY, on_progress=on_progress)
     assert client._bridge.call(look()) == "nothing"
@@ -323,7 +323,7 @@ def test_a_call_to_a_silent_server_times_out() -> None:
     with client_of(server, timeout=0.05) as client:
         with pytest.raises(lms.LMStudioTimeoutError, match=r"0\.05 seconds"):
             client.llm.load_new_instance("qwen3-4b")
-        assert server.wait_until_told("cancel")
+        assert server.wait_until_received("cancel")
 
 
 def test_the_default_timeout_is_a_minute_and_can_be_set() -> None:
@@ -396,7 +396,7 @@ def test_closing_in_one_thread_ends_the_calls_of_the_others() -> None:
         assert begun.wait(20)
     thread.join(20)
     assert len(outcome) == 1
-    assert server.was_told("cancel")
+    assert server.has_received("cancel")
 
 
 def test_an_exception_in_the_with_block_is_raised_unchanged() -> None:

@@ -33,14 +33,14 @@ def test_ctrl_c_in_a_load_cancels_it_on_the_server(backend: str) -> None:
                 client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
             except KeyboardInterrupt:
                 say("interrupted")
-                say("told" if server.was_told("cancel") else "not told")
+                say("cancelled" if server.has_received("cancel") else "not cancelled")
                 say(client.llm.list_loaded()[0].identifier)
     """
     with program(ENDLESS + dedent(code), backend, warnings="error") as running:
         running.wait_for("0.5")
         running.interrupt()
         running.wait_for("interrupted")
-        assert running.finish() == (0, ["told", "qwen3-4b"]), running.errors()
+        assert running.finish() == (0, ["cancelled", "qwen3-4b"]), running.errors()
 
 
 def test_ctrl_c_while_waiting_for_the_next_item_cancels_the_operation() -> None:
@@ -52,7 +52,7 @@ def test_ctrl_c_while_waiting_for_the_next_item_cancels_the_operation() -> None:
                     if progress.fraction == 0.5:
                         say_when_waiting()
             except KeyboardInterrupt:
-                say("interrupted", server.was_told("cancel"))
+                say("interrupted", server.has_received("cancel"))
     """
     with program(ENDLESS + dedent(code), warnings="error") as running:
         running.wait_for("waiting")
@@ -72,7 +72,7 @@ def test_ctrl_c_in_the_body_of_a_loop_cancels_the_operation() -> None:
                         say("in the body")
                         pause()
             except KeyboardInterrupt:
-                say("interrupted", server.was_told("cancel"))
+                say("interrupted", server.has_received("cancel"))
     """
     with program(ENDLESS + dedent(code), warnings="error") as running:
         running.wait_for("in the body")
@@ -91,7 +91,7 @@ def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
             try:
                 client.llm.load_new_instance("qwen3-4b", on_progress=on_progress)
             except KeyboardInterrupt:
-                say("interrupted", server.was_told("cancel"))
+                say("interrupted", server.has_received("cancel"))
     """
     with program(ENDLESS + dedent(code), warnings="error") as running:
         running.wait_for("in the callback")
@@ -103,8 +103,8 @@ def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
 @BACKENDS
 def test_ctrl_c_while_connecting_raises_keyboard_interrupt(backend: str) -> None:
     code = """
-        server = QuietServer(lets_in=False)
-        threading.Thread(target=lambda: server.is_dialled.wait() and say("dialled"), daemon=True).start()
+        server = QuietServer(authenticates=False)
+        threading.Thread(target=lambda: server.is_connected.wait() and say("connected"), daemon=True).start()
         with client_of(server, backend=sys.argv[1]) as client:
             try:
                 client.llm.list_loaded()
@@ -112,7 +112,7 @@ def test_ctrl_c_while_connecting_raises_keyboard_interrupt(backend: str) -> None
                 say("interrupted")
     """
     with program(ENDLESS + dedent(code), backend, warnings="error") as running:
-        running.wait_for("dialled")
+        running.wait_for("connected")
         running.interrupt()
         running.wait_for("interrupted")
         assert running.finish() == (0, []), running.errors()
@@ -180,14 +180,14 @@ def test_ctrl_c_while_a_client_starts_its_thread_leaves_no_thread() -> None:
 def test_a_second_ctrl_c_does_not_wait_for_the_server(backend: str) -> None:
     code = """
         server = QuietServer(confirms=False)
-        threading.Thread(target=lambda: server.wait_until_told("cancel") and say("told"), daemon=True).start()
+        threading.Thread(target=lambda: server.wait_until_received("cancel") and say("cancelled"), daemon=True).start()
         with client_of(server, backend=sys.argv[1]) as client:
             client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
     """
     with program(ENDLESS + dedent(code), backend) as running:
         running.wait_for("0.5")
         running.interrupt()
-        running.wait_for("told")
+        running.wait_for("cancelled")
         running.interrupt()
         code_of_end, rest = running.finish()
         assert (code_of_end, rest) != (0, [])
@@ -209,7 +209,7 @@ def test_an_exception_injected_into_a_waiting_thread_cancels_its_call() -> None:
                 try:
                     client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: fraction and begun.set())
                 except Stop:
-                    say("stopped", server.was_told("cancel"))
+                    say("stopped", server.has_received("cancel"))
 
             thread = threading.Thread(target=load)
             thread.start()

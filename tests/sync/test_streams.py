@@ -84,7 +84,7 @@ def test_break_in_a_with_block_cancels_the_load() -> None:
         with client.llm.load_new_instance_stream("qwen3-4b") as loading:
             for _ in loading:
                 break
-        assert server.was_told("cancel")
+        assert server.has_received("cancel")
 
 
 def test_an_exception_in_a_with_block_cancels_the_load() -> None:
@@ -93,7 +93,7 @@ def test_an_exception_in_a_with_block_cancels_the_load() -> None:
         with pytest.raises(ZeroDivisionError), client.llm.load_new_instance_stream("qwen3-4b") as loading:
             for _ in loading:
                 raise ZeroDivisionError
-        assert server.was_told("cancel")
+        assert server.has_received("cancel")
 
 
 def test_dropping_a_stream_that_was_not_entered_stops_it_and_warns() -> None:
@@ -101,7 +101,7 @@ def test_dropping_a_stream_that_was_not_entered_stops_it_and_warns() -> None:
     with client_of(server) as client:
         with pytest.warns(ResourceWarning, match="Model load: dropped half-way"):
             next(client.llm.load_new_instance_stream("qwen3-4b"))
-        assert server.wait_until_told("cancel")
+        assert server.wait_until_received("cancel")
 
 
 def test_fragments_that_come_together_are_fetched_in_one_bridge_call() -> None:

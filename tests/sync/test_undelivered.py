@@ -163,7 +163,7 @@ def test_an_operation_is_cancelled_by_an_interrupt_at_any_step_of_its_start(
             stream = make(client)
             done = not is_interrupted(step, lambda: use(stream), {"lmstudio_sync._bridge"})  # noqa: B023
             has_begun = bool({"loadModel", "predict"} & set(server.calls()))
-            assert server.was_told("cancel") == (has_begun and not done)
+            assert server.has_received("cancel") == (has_begun and not done)
     assert step > 10
 
 

@@ -16,17 +16,17 @@ from tests.templates.faults import case
 from tests.templates.reference import rendered
 from tests.templates.scripts import CALLS, TOOLS
 
-Message = dict[str, Any]
+TemplateMessage = dict[str, Any]
 
-SYSTEM: Message = {"role": "system", "content": "Be kind."}
-GO: Message = {"role": "user", "content": "Go"}
-YES: Message = {"role": "assistant", "content": "Yes"}
-MORE: Message = {"role": "user", "content": "More"}
+SYSTEM: TemplateMessage = {"role": "system", "content": "Be kind."}
+GO: TemplateMessage = {"role": "user", "content": "Go"}
+YES: TemplateMessage = {"role": "assistant", "content": "Yes"}
+MORE: TemplateMessage = {"role": "user", "content": "More"}
 
 
-def with_results(*results: str) -> list[Message]:
+def with_results(*results: str) -> list[TemplateMessage]:
     """Return a chat with tool calls and their results."""
-    calls, answers = list[Message](), list[Message]()
+    calls, answers = list[TemplateMessage](), list[TemplateMessage]()
     for number, (result, (name, arguments)) in enumerate(zip(results, CALLS, strict=False)):
         # Mistral requires nine letters or digits, Kimi the name and the number.
         identifier = f"call{number:05}"
@@ -37,7 +37,7 @@ def with_results(*results: str) -> list[Message]:
 
 
 #: Name -> a chat, and whether tools are offered.
-CHATS: Mapping[str, tuple[list[Message], bool]] = {
+CHATS: Mapping[str, tuple[list[TemplateMessage], bool]] = {
     "plain": ([GO], False),
     "system": ([SYSTEM, GO], False),
     "turns": ([GO, YES, MORE], False),
@@ -92,7 +92,7 @@ def chats() -> Iterator[Any]:
                 yield case(name, f"prompt-of-{chat}", chat)
 
 
-def chat_of(messages: list[Message]) -> lms.Chat:
+def chat_of(messages: list[TemplateMessage]) -> lms.Chat:
     chat = lms.Chat()
     for message in messages:
         match message:
@@ -106,14 +106,16 @@ def chat_of(messages: list[Message]) -> lms.Chat:
     return chat
 
 
-def ours(llm: lms.LLM, messages: list[Message], tools: list[Message]) -> str:
+def ours(llm: lms.LLM, messages: list[TemplateMessage], tools: list[TemplateMessage]) -> str:
     try:
         return llm.apply_prompt_template(chat_of(messages), {"tool_definitions": tools})
     except lms.LMStudioServerError as error:
         return str(error).rpartition("The model's chat template refuses this chat: ")[2]
 
 
-def theirs(template: str, messages: list[Message], tools: list[Message], *, text_arguments: bool) -> str:
+def theirs(
+    template: str, messages: list[TemplateMessage], tools: list[TemplateMessage], *, text_arguments: bool
+) -> str:
     if text_arguments:
         messages = json.loads(json.dumps(messages), object_hook=_arguments_as_text)
     try:
@@ -122,7 +124,7 @@ def theirs(template: str, messages: list[Message], tools: list[Message], *, text
         return str(error)
 
 
-def _arguments_as_text(value: Message) -> Message:
+def _arguments_as_text(value: TemplateMessage) -> TemplateMessage:
     return {**value, "arguments": json.dumps(value["arguments"])} if "arguments" in value else value
 
 

@@ -89,10 +89,10 @@ async def test_the_last_round_has_no_tools(llm: AsyncLLM, server: ScriptedServer
 
 
 async def test_a_tool_call_in_the_last_round_is_an_error(llm: AsyncLLM, server: ScriptedServer) -> None:
-    told: list[Any] = []
+    received: list[Any] = []
 
     def told_of(error: LMStudioPredictionError, request: ToolCallRequest | None) -> str:
-        told.append((error, request))
+        received.append((error, request))
         return "not heard by anyone"
 
     async with acting(llm, [add], max_prediction_rounds=1, handle_invalid_tool_request=told_of) as outcome:
@@ -102,14 +102,14 @@ async def test_a_tool_call_in_the_last_round_is_an_error(llm: AsyncLLM, server: 
 
     assert isinstance(outcome.error, LMStudioPredictionError)
     assert "last round" in str(outcome.error)
-    assert told == [(outcome.error, None)]
+    assert received == [(outcome.error, None)]
 
 
 async def test_a_tool_call_that_the_model_could_not_finish_is_an_error(
     llm: AsyncLLM, server: ScriptedServer
 ) -> None:
-    told: list[Any] = []
-    handler: Callable[..., None] = lambda *args: told.append(args)  # noqa: E731
+    received: list[Any] = []
+    handler: Callable[..., None] = lambda *args: received.append(args)  # noqa: E731
     async with acting(llm, [add], handle_invalid_tool_request=handler) as outcome:
         channel = await answer(server)
         await server.packet(channel, type="toolCallGenerationFailed", error={"title": "no such syntax"})
@@ -118,7 +118,7 @@ async def test_a_tool_call_that_the_model_could_not_finish_is_an_error(
 
     assert isinstance(outcome.error, LMStudioPredictionError)
     assert "no such syntax" in str(outcome.error)
-    assert told == [(outcome.error, None)]
+    assert received == [(outcome.error, None)]
 
 
 @pytest.mark.parametrize("name", ["max_prediction_rounds", "max_parallel_tool_calls"])
@@ -169,10 +169,10 @@ async def test_callbacks_receive_all_events_in_order(llm: AsyncLLM, server: Scri
     heard: list[Any] = []
 
     def hear(name: str) -> Callable[..., None]:
-        def told(*args: Any) -> None:
+        def received(*args: Any) -> None:
             heard.append((name, *args))
 
-        return told
+        return received
 
     async def on_message(message: Any) -> None:
         heard.append(("message", type(message).__name__))
@@ -293,7 +293,7 @@ async def test_a_tool_may_return_a_dict_with_numbers_as_keys(llm: AsyncLLM, serv
 
 
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "text"),
     [
         (call("boom"), "\"Unhandled Python exception: ZeroDivisionError('boom')\""),
         (call("nothing"), "There is no tool called 'nothing'. There are: boom, add."),
@@ -301,13 +301,13 @@ async def test_a_tool_may_return_a_dict_with_numbers_as_keys(llm: AsyncLLM, serv
     ],
 )
 async def test_the_failure_of_a_tool_call_is_sent_to_the_model(
-    llm: AsyncLLM, server: ScriptedServer, request_: dict[str, Any], told: str
+    llm: AsyncLLM, server: ScriptedServer, request_: dict[str, Any], text: str
 ) -> None:
     async with acting(llm, [boom, add]) as outcome:
         await answer_and_close(server, request_)
         second = await answer_and_close(server, "Sorry.")
 
-    assert results_of(second) == [told]
+    assert results_of(second) == [text]
     assert outcome.result.rounds == 2
 
 

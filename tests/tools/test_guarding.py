@@ -43,10 +43,10 @@ async def test_an_allowed_call_is_made(llm: AsyncLLM, server: ScriptedServer) ->
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"), [("Not that one.", "Not that one."), (False, "The call of 'delete' was refused.")]
+    ("verdict", "text"), [("Not that one.", "Not that one."), (False, "The call of 'delete' was refused.")]
 )
 async def test_the_reason_of_a_refused_call_is_sent_to_the_model(
-    llm: AsyncLLM, server: ScriptedServer, verdict: Any, told: str
+    llm: AsyncLLM, server: ScriptedServer, verdict: Any, text: str
 ) -> None:
     invalid: list[Any] = []
 
@@ -64,7 +64,7 @@ async def test_the_reason_of_a_refused_call_is_sent_to_the_model(
         second = await answer_and_close(server, "Fine.")
 
     assert outcome.result.rounds == 2
-    assert results_of(second) == [told]
+    assert results_of(second) == [text]
     assert deleted == invalid == []
 
 

@@ -22,7 +22,7 @@ GREETING = b'{"lmstudio": true}'
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_greeting_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise the limit, so that a reply counts even if this process or its machine stands still for a while."""
     monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
 

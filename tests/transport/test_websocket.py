@@ -97,14 +97,14 @@ async def why_broken(transport: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("reason", "told"), [("out of memory", "out of memory"), ("\x1b[2J", r"\x1b[2J")])
+@pytest.mark.parametrize(("reason", "shown"), [("out of memory", "out of memory"), ("\x1b[2J", r"\x1b[2J")])
 async def test_the_error_has_the_code_and_reason_of_the_close_frame(
-    connected: Connected, reason: str, told: str
+    connected: Connected, reason: str, shown: str
 ) -> None:
     with anyio.fail_after(10):
         async with connected() as (transport, server):
             await server.stream.send(bytes(server.connection.send(CloseConnection(1011, reason))))
-            assert f"code 1011: {told}" in await why_broken(transport)
+            assert f"code 1011: {shown}" in await why_broken(transport)
             answer = await server.next_event()
             assert isinstance(answer, CloseConnection)
 
@@ -333,7 +333,7 @@ async def test_closing_does_not_wait_long_for_a_silent_server(connected: Connect
                 await transport.send("x")
 
 
-async def _echo_until_told(websocket: WebSocket) -> None:
+async def _echo_until_close_request(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
         while (text := await websocket.receive_text()) != "leave":
@@ -347,7 +347,7 @@ async def _echo_until_told(websocket: WebSocket) -> None:
 def real_server() -> Iterator[str]:
     """A server like the real ones: Starlette on uvicorn, in a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    app = Starlette(routes=[WebSocketRoute("/llm", _echo_until_told)])
+    app = Starlette(routes=[WebSocketRoute("/llm", _echo_until_close_request)])
     server = uvicorn.Server(uvicorn.Config(app, ws="wsproto", log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

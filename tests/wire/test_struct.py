@@ -49,7 +49,7 @@ def endpoint_kinds(namespace: str) -> list[Any]:
 KINDS = {name: endpoint_kinds(name) for name in NAMESPACES if name != "plugins"}
 KINDS["messages"] = [ClientMessage, ServerMessage, Authentication, AuthenticationResult]
 ALL_KINDS = [kind for kinds in KINDS.values() for kind in kinds]
-every_room = pytest.mark.parametrize("room", KINDS)
+every_group = pytest.mark.parametrize("group", KINDS)
 
 
 def is_union(kind: Any) -> bool:
@@ -177,22 +177,22 @@ def objects_in(value: Json) -> list[dict[str, Any]]:
 # -- values that fit
 
 
-@every_room
+@every_group
 @bounded(60)
 @given(data=st.data())
-def test_nothing_is_lost_between_reading_and_writing(room: str, data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(KINDS[room]))
+def test_nothing_is_lost_between_reading_and_writing(group: str, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS[group]))
     value = data.draw(json_of(kind))
     once = read(kind, value)
     assert keeps(write(once), value)
     assert read(kind, write(once)) == once
 
 
-@every_room
+@every_group
 @bounded(60)
 @given(data=st.data())
-def test_unknown_members_survive_anywhere(room: str, data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(KINDS[room]))
+def test_unknown_members_survive_anywhere(group: str, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS[group]))
     value = data.draw(json_of(kind))
     for item in objects_in(value):
         item["x-new"] = data.draw(ANY_JSON)
@@ -302,11 +302,11 @@ def test_an_extreme_value_is_read_or_malformed(monster: str) -> None:
             read_or_malformed(cls, {**smallest(cls), wire_name(field): value})
 
 
-@every_room
+@every_group
 @bounded(60)
 @given(data=st.data())
-def test_arbitrary_json_is_read_or_malformed(room: str, data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(KINDS[room]))
+def test_arbitrary_json_is_read_or_malformed(group: str, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS[group]))
     value = data.draw(json_of(kind))
     for item in data.draw(
         st.lists(st.sampled_from(objects_in(value)), max_size=3) if objects_in(value) else st.just([])

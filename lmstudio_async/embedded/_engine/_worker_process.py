@@ -163,12 +163,12 @@ class WorkerProcess:
         finally:
             # In `finally`, because asyncio.run() cancels each task at its end, even in a shielded scope.
             self.kill()
-            patience = anyio.CancelScope(deadline=anyio.current_time() + _KILL_SECONDS)
+            scope = anyio.CancelScope(deadline=anyio.current_time() + _KILL_SECONDS)
             try:
-                with patience:
+                with scope:
                     await process.wait()
             finally:
-                if patience.cancelled_caught:
+                if scope.cancelled_caught:
                     await self._leave()
                 else:
                     # It waits for the process, even if it is cancelled meanwhile.
