@@ -124,5 +124,5 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
         if not self._feed.succeeded and not isinstance(self._feed.error, LMStudioCancelledError):
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled by this program."))
 
-    def _last_news(self) -> str:
+    def _latest_progress(self) -> str:
         return f", after {self.latest.downloaded_bytes} bytes"

@@ -50,7 +50,7 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load", "is_sam
 
 HandleT = TypeVar("HandleT")
 
-LOOK_SECONDS = 10.0
+LOOKUP_SECONDS = 10.0
 #: Bytes of memory that the description of a model takes.
 INFO_BYTES = 2048
 
@@ -258,22 +258,22 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         self._progress.is_claimed = False
         await self._undo(f"{self._feed.label}: interrupted before its handle was taken.")
 
-    async def _next_change(self) -> None:
+    async def _wait_for_change(self) -> None:
         if self._progress.lost is None:
-            await super()._next_change()
+            await super()._wait_for_change()
 
-    async def _find_out(self) -> None:
+    async def _look_up_outcome(self) -> None:
         feed = self._progress
         # Only one task must look, and a task that cancels the load may wait beside the consumer.
         lost, feed.lost = feed.lost, None
         if lost is None:
             return
         unknown = "Could not find out whether the instance was loaded"
-        why = f"{unknown}: no answer within {LOOK_SECONDS:g} seconds."
+        why = f"{unknown}: no answer within {LOOKUP_SECONDS:g} seconds."
         try:
-            with anyio.move_on_after(LOOK_SECONDS):
+            with anyio.move_on_after(LOOKUP_SECONDS):
                 await self._session.back_off()
-                found, certain = await self._look_for_it()
+                found, certain = await self._possible_instances()
                 if certain and len(found) == 1:
                     feed.finish(found[0])
                     return
@@ -286,11 +286,11 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         except BaseException:
             feed.lost = lost
             raise
-        failure = LMStudioConnectionBrokenError(f"{feed.label}{self._last_news()}: {lost}\n{why}")
+        failure = LMStudioConnectionBrokenError(f"{feed.label}{self._latest_progress()}: {lost}\n{why}")
         failure.__cause__ = lost
         feed.fail(failure)
 
-    async def _look_for_it(self) -> tuple[list[ModelInstanceInfo], bool]:
+    async def _possible_instances(self) -> tuple[list[ModelInstanceInfo], bool]:
         """Return the instances that may be the result of this load, and whether a single one must be it."""
         wanted, feed, kind = self._wanted, self._progress, self._session.namespace
         if isinstance(wanted, GetOrLoadCreation):
@@ -336,7 +336,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             self._progress.is_claimed = False
         await super()._abandon()
 
-    def _last_news(self) -> str:
+    def _latest_progress(self) -> str:
         return f", at {self.fraction:.0%}"
 
 

@@ -249,7 +249,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
                 f"{feed.label}: a timeout, a cancellation or an error while an item was awaited has ended it. To wait "
                 "with a limit and go on, put the limit around a task that awaits the item: asyncio.wait({task}, timeout=...)."
             )
-        await self._wait_for_news()
+        await self._wait_for_item()
         if feed.items:
             self._taken = feed.take_items()
             return self._taken.popleft()
@@ -282,7 +282,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._taken.clear()
         while not self._feed.done:
             self._feed.take_items()
-            await self._wait_for_news()
+            await self._wait_for_item()
         self._feed.take_items()
         return self.result()
 
@@ -345,7 +345,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             with anyio.CancelScope(shield=True):
                 await self._session.undo(self._feed)
 
-    async def _wait_for_news(self) -> None:
+    async def _wait_for_item(self) -> None:
         """Wait until there is an item or the end."""
         if self._has_consumer:
             raise LMStudioRuntimeError(
@@ -356,10 +356,10 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             while not self._feed.items and not self._feed.done:
                 # Each packet begins the time limit anew, also one without an item.
                 if self._session.timeout is None:
-                    await self._next_change()
-                elif not await within(self._session.timeout, self._next_change):
+                    await self._wait_for_change()
+                elif not await within(self._session.timeout, self._wait_for_change):
                     await self._give_up()
-                await self._find_out()
+                await self._look_up_outcome()
             if self._feed.error is not None:
                 # The same event may have ended the connection and cancelled this task. The cancellation comes first.
                 await checkpoint_if_cancelled()
@@ -372,17 +372,17 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     async def _wait_for_end(self) -> None:
         while not self._feed.done:
-            await self._next_change()
-            await self._find_out()
+            await self._wait_for_change()
+            await self._look_up_outcome()
 
-    async def _next_change(self) -> None:
+    async def _wait_for_change(self) -> None:
         # One event for all, because a task that cancels may wait beside the consumer.
         feed = self._feed
         if feed.changed is None:
             feed.changed = anyio.Event()
         await feed.changed.wait()
 
-    async def _find_out(self) -> None:
+    async def _look_up_outcome(self) -> None:
         """Look for the outcome on the server, if the channel was lost. Called after each change of the feed."""
 
     async def _give_up(self) -> None:
@@ -394,13 +394,13 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         feed.fail(
             LMStudioTimeoutError(
                 f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
-                f"{self._last_news()}. It was told to stop. Raise the client's timeout to wait longer."
+                f"{self._latest_progress()}. It was told to stop. Raise the client's timeout to wait longer."
             )
         )
         if self._channel is not None:
             await self._channel.cancel()
 
-    def _last_news(self) -> str:
+    def _latest_progress(self) -> str:
         """Return the latest progress, to complete the sentence of a message."""
         return ""
 

@@ -196,7 +196,7 @@ class _Host:
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001 - a system task of trio must not raise
-            self._take_note_of(error)
+            self._store_error(error)
         finally:
             self.is_closing = True
             self.opened.set()
@@ -206,7 +206,7 @@ class _Host:
         """Start a task. Not part of `run`, where a variable would keep the last work, and so its client, alive."""
         self.tasks.start_soon(self.event_loop.protect(work), *args)
 
-    def _take_note_of(self, error: BaseException) -> None:
+    def _store_error(self, error: BaseException) -> None:
         """Store the error that has ended the group, or pass a Ctrl-C on to the main task."""
         if isinstance(error, BaseExceptionGroup):
             from lmstudio_async._protocol._errors import unwrap_group

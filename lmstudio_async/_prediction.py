@@ -185,7 +185,7 @@ class AsyncPredictionStream(
         creation: WireObject,
         reader: ResponseReader | None = None,
         callbacks: PredictionCallbacks | None = None,
-        other_way: PredictCreation | None = None,
+        fallback: PredictCreation | None = None,
     ) -> None:
         self._on = callbacks or PredictionCallbacks()
         self._is_silent = self._on == PredictionCallbacks()
@@ -193,7 +193,7 @@ class AsyncPredictionStream(
         self._prediction = PredictionFeed(endpoint.label, watches_prompt=watches)
         super().__init__(session, endpoint, creation, self._prediction)
         self._reader = reader or ResponseReader(None)
-        self._other_way = other_way
+        self._fallback = fallback
         self._has_begun = False
         self._has_reported_message = False
         self._made: PredictionResult[ParsedT] | None = None
@@ -231,8 +231,8 @@ class AsyncPredictionStream(
         :return: the stream itself, so that ``stream = await llm.respond_stream(...)`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
         """
-        if self._other_way is not None and self._session in _without_raw_completion:
-            self._go_the_other_way()
+        if self._fallback is not None and self._session in _without_raw_completion:
+            self._fall_back()
         return await super().start()
 
     async def __anext__(self) -> LlmPredictionFragment:
@@ -280,9 +280,9 @@ class AsyncPredictionStream(
         """
         await preload("_prediction_result")
         if self._is_silent or self._was_left:
-            if self._other_way is not None:
+            if self._fallback is not None:
                 await self.start()
-                await self._wait_for_news()
+                await self._wait_for_item()
             return await super().wait_for_result()
         async for _ in self:
             pass
@@ -298,19 +298,19 @@ class AsyncPredictionStream(
                 )
             )
 
-    async def _wait_for_news(self) -> None:
-        await super()._wait_for_news()
+    async def _wait_for_item(self) -> None:
+        await super()._wait_for_item()
         feed = self._prediction
-        if self._other_way is not None and not self._cancelling and _is_unknown(self._endpoint, feed):
+        if self._fallback is not None and not self._cancelling and _is_unknown(self._endpoint, feed):
             _without_raw_completion.add(self._session)
             feed.done, feed.error = False, None
             self._started = False
             await self.start()
-            await super()._wait_for_news()
+            await super()._wait_for_item()
 
-    def _go_the_other_way(self) -> None:
-        if self._other_way is not None:
-            self._endpoint, self._creation, self._other_way = PREDICT, self._other_way, None
+    def _fall_back(self) -> None:
+        if self._fallback is not None:
+            self._endpoint, self._creation, self._fallback = PREDICT, self._fallback, None
 
     async def _tell_message(self) -> None:
         if not self._feed.succeeded or self._has_reported_message:
@@ -349,7 +349,7 @@ class AsyncPredictionStream(
             )
         return self._made
 
-    def _last_news(self) -> str:
+    def _latest_progress(self) -> str:
         return f", after {len(self.content)} characters"
 
 

@@ -111,7 +111,7 @@ class Bridge:
                 if call.error is None:
                     self._undo(call.delivered, undo)
             except BaseException:
-                self._loop.in_a_hurry = True
+                self._loop.was_interrupted = True
                 raise
             error.__traceback__ = _without_bridge(error)
             raise
@@ -204,7 +204,7 @@ class Bridge:
                 self._warn()
             finally:
                 # The warning raises if warnings are errors.
-                self._loop.close(0 if self._loop.in_a_hurry else CLOSE_AT_EXIT_SECONDS)
+                self._loop.close(0 if self._loop.was_interrupted else CLOSE_AT_EXIT_SECONDS)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared and not self._loop.is_closed:

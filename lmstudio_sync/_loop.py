@@ -39,7 +39,7 @@ class Loop:
     """
 
     def __init__(self, owner: AbstractAsyncContextManager[Any], backend: str) -> None:
-        self.in_a_hurry = False
+        self.was_interrupted = False
         #: Whether the loop cannot be used any more.
         self.is_closed = False
         self._owner = owner
@@ -136,13 +136,13 @@ class Loop:
             # If the thread is started after all, it ends at once.
             return
         self.soon(self._leave)
-        if self.in_a_hurry or (self._thread is not None and self._thread.ident == threading.get_ident()):
+        if self.was_interrupted or (self._thread is not None and self._thread.ident == threading.get_ident()):
             return
         try:
             if self._ended.wait(seconds) and self._thread is not None:
                 self._thread.join()
         except BaseException:
-            self.in_a_hurry = True
+            self.was_interrupted = True
             raise
 
     # -- in the helper thread

@@ -68,7 +68,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(WebSocketTransport, "_read_some", "reads")
     count(WrappedStream, "write", "writes")
     count(AsyncioStream, "_write_gathered", "writes")
-    count(AsyncOperation, "_next_change", "waits")
+    count(AsyncOperation, "_wait_for_change", "waits")
     return counts
 
 

@@ -86,7 +86,7 @@ async def test_a_load_that_is_cancelled_while_connecting_is_cancelled_on_the_ser
 async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lmstudio_async._load.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("lmstudio_async._load.LOOKUP_SECONDS", 0.1)
     async with cancelled_while_connecting() as server:
         await server.next_message()
         await server.drop()

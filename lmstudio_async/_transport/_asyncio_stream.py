@@ -114,9 +114,9 @@ class AsyncioStream(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_deadline = self._deadline
-        self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+        self._timer = self._loop.call_at(self._deadline, self._check_timeout)
 
-    def _look_at_the_clock(self) -> None:
+    def _check_timeout(self) -> None:
         self._timer = None
         if self._reader is None:
             return

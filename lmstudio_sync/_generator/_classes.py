@@ -59,11 +59,11 @@ class Writer:
         """Give an annotation or a default as it is here, and see to the imports of its names."""
         if node is None:
             return ""
-        self.see_to(node)
+        self.use_names(node)
         return blocking(self.module.text(node))
 
-    def see_to(self, node: ast.AST) -> None:
-        """See to the imports of the names in an annotation or a default."""
+    def use_names(self, node: ast.AST) -> None:
+        """Import the names in an annotation or a default."""
         for name in names_in(node):
             if name in self.home:
                 if self.home[name] != self.module.name:
@@ -73,7 +73,7 @@ class Writer:
                 if name not in self.variables:
                     self.variables.append(name)
                     for keyword in self.module.variables[name].keywords:
-                        self.see_to(
+                        self.use_names(
                             ast.parse(
                                 ast.literal_eval(keyword.value)
                                 if isinstance(keyword.value, ast.Constant)

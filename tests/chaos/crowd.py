@@ -114,7 +114,7 @@ class Crowd:
             them = [each for each in self._members if not each.blocking and each.backend == backend]
             works.append((backend, partial(anyio.run, self._live, them, backend=backend)))
         self._threads = [
-            threading.Thread(target=self._noting_its_end, args=(work,), name=name) for name, work in works
+            threading.Thread(target=self._record_end, args=(work,), name=name) for name, work in works
         ]
         for thread in self._threads:
             thread.start()
@@ -129,7 +129,7 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
-    def _noting_its_end(self, work: Callable[[], None]) -> None:
+    def _record_end(self, work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - any error should have ended only one operation

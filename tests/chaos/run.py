@@ -58,15 +58,15 @@ class Run:
         async with self._server:
             async with Proxy(self._server.port, self._seed) as proxy:
                 saboteur = Saboteur(proxy, self._server, self._models)
-                await self._let_them(proxy, min(max(seconds / 6, 3), 30), self._seed + 1)
-                await self._calm_down()
+                await self._run_crowd(proxy, min(max(seconds / 6, 3), 30), self._seed + 1)
+                await self._wait_until_idle()
                 before = await held_by(self._server)
                 planned = faults(self._seed, seconds)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(saboteur.run, planned)
-                    await self._let_them(proxy, seconds, self._seed)
+                    await self._run_crowd(proxy, seconds, self._seed)
                 print(f"Faults: {', '.join(f'{n} {what}' for what, n in saboteur.done.most_common())}")
-                await self._calm_down()
+                await self._wait_until_idle()
                 for each in await more_than(before, self._server):
                     self._record.note(each)
             await self._server.stop()
@@ -75,7 +75,7 @@ class Run:
         print(f"\n{self._record.table()}", flush=True)
         return self._record.amiss
 
-    async def _let_them(self, proxy: Proxy, seconds: float, seed: int) -> None:
+    async def _run_crowd(self, proxy: Proxy, seconds: float, seed: int) -> None:
         """Let a crowd carry out its intents for so many seconds."""
         members = crowd_of(self._clients, proxy.address, self._server.address)
         crowd = Crowd(members, seed, self._models, self._record)
@@ -95,7 +95,7 @@ class Run:
         sys.stderr.flush()
         os._exit(2)
 
-    async def _calm_down(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Unload the instances without a TTL, and wait until the others and all worker processes are gone."""
         async with lms.AsyncClient(self._server.address, timeout=EXPIRY) as client:
             for model in await client.list_loaded_models():

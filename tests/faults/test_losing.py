@@ -151,7 +151,7 @@ async def test_load_whose_task_is_cancelled_during_the_lookup_is_unloaded(both: 
 async def test_lost_load_raises_if_the_server_does_not_list_its_instances_in_time(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading_module, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(loading_module, "LOOKUP_SECONDS", 0.3)
     client, server = both
     async with anyio.create_task_group() as tasks:
 

@@ -245,7 +245,7 @@ class Connection:
                 self._calls += 1
                 self._tasks.start_soon(self._answer, request, handlers)
             case Call():
-                self._have_wait(request, size + _FRAME_BYTES)
+                self._queue_call(request, size + _FRAME_BYTES)
             case ChannelOpened() if len(self._channels) >= self._limits.channels:
                 error = server_error(
                     f"This connection has {len(self._channels)} channels open, and no more are allowed.",
@@ -261,7 +261,7 @@ class Connection:
             case ChannelDropped() if request.channel_id in self._channels:
                 self._channels.pop(request.channel_id).drop()
 
-    def _have_wait(self, call: Call, size: int) -> None:
+    def _queue_call(self, call: Call, size: int) -> None:
         """Queue the call until a slot is free. Keep reading meanwhile, or a disconnect would go unnoticed."""
         if self._waiting_bytes + size > self._limits.waiting_bytes:
             error = server_error(

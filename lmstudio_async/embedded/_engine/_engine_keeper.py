@@ -56,7 +56,7 @@ class EngineKeeper:
         self._changing = anyio.Lock(fast_acquire=True)
         self._change: anyio.CancelScope | None = None
         self._start: tuple[EngineSpec, anyio.CancelScope] | None = None
-        self._over: EngineFailure | None = None
+        self._failure: EngineFailure | None = None
 
     @property
     def engine(self) -> Engine | None:
@@ -101,13 +101,13 @@ class EngineKeeper:
             if self._engine is None:
                 how = "was unloaded"
                 break
-        if self._over is None:
+        if self._failure is None:
             self._finish(EngineFailure(f"the engine {how}"))
         return how
 
     def retire(self) -> None:
         """Begin to unload: fail the requests that wait for the engine, and let the ones that use it finish."""
-        if self._over is None:
+        if self._failure is None:
             self._finish(EngineFailure("the model was unloaded", unloaded=True))
         if self._change is not None:
             self._change.cancel()
@@ -122,10 +122,10 @@ class EngineKeeper:
     # -- turns
 
     async def _wait_for_turn(self, waiter: _Waiter) -> None:
-        if self._over is not None:
-            raise _again(self._over)
+        if self._failure is not None:
+            raise _copy_of(self._failure)
         self._waiting.append(waiter)
-        self._look()
+        self._wake_or_restart()
         if waiter.turn.is_set():
             return
         try:
@@ -134,7 +134,7 @@ class EngineKeeper:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 self._give_up_start()
-                self._look()
+                self._wake_or_restart()
             elif waiter.error is None:
                 self._leave()
             raise
@@ -143,9 +143,9 @@ class EngineKeeper:
 
     def _leave(self) -> None:
         self._users -= 1
-        self._look()
+        self._wake_or_restart()
 
-    def _look(self) -> None:
+    def _wake_or_restart(self) -> None:
         """Wake the waiters that the engine fits, or have it restarted for the one that has waited longest."""
         engine = self._engine
         if engine is None or not self._waiting:
@@ -161,10 +161,10 @@ class EngineKeeper:
 
     def _finish(self, failure: EngineFailure) -> None:
         """Fail all waiting and later requests, because the engine has ended for good."""
-        self._over = failure
+        self._failure = failure
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.error = _again(failure)
+            waiter.error = _copy_of(failure)
             waiter.turn.set()
 
     # -- the engine
@@ -187,18 +187,18 @@ class EngineKeeper:
 
     async def _start_anew(self, engine: Engine) -> None:
         """Replace the engine by one with the settings of the longest waiting request, if it needs other ones."""
-        wanted = self._wanted_instead_of(engine)
+        wanted = self._next_spec(engine)
         if wanted is None:
             return
         # Check the files before the engine is ended: if they are unreadable, it could not be started again.
         unreadable = await anyio.to_thread.run_sync(_unreadable, wanted)
         if unreadable is not None:
             self._refuse(wanted, engine.spec, EngineFailure(unreadable))
-            self._look()
+            self._wake_or_restart()
             return
-        if self._wanted_instead_of(engine) != wanted:
+        if self._next_spec(engine) != wanted:
             # The request was cancelled meanwhile, and the next one may need other files.
-            self._look()
+            self._wake_or_restart()
             return
         async with self._changing:
             self._engine = None
@@ -206,11 +206,11 @@ class EngineKeeper:
                 await engine.aclose()
                 await self._start_as(wanted, engine.spec, engine.pulse)
             self._change = None
-        self._look()
+        self._wake_or_restart()
 
-    def _wanted_instead_of(self, engine: Engine) -> EngineSpec | None:
+    def _next_spec(self, engine: Engine) -> EngineSpec | None:
         """Return the settings of the longest waiting request, if they differ and no request uses the engine."""
-        if self._users or not self._waiting or self._waiting[0].fits(engine) or self._over is not None:
+        if self._users or not self._waiting or self._waiting[0].fits(engine) or self._failure is not None:
             return None
         return self._waiting[0].spec
 
@@ -249,7 +249,7 @@ def _ignore_progress(_: float) -> None:
     """Progress callback of a restart, which has no watcher."""
 
 
-def _again(failure: EngineFailure) -> EngineFailure:
+def _copy_of(failure: EngineFailure) -> EngineFailure:
     """Copy a failure for one request, because a raised exception gets the traceback of that request."""
     return EngineFailure(failure.reason, unloaded=failure.unloaded)
 

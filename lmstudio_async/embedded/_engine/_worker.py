@@ -208,7 +208,7 @@ def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
     if sys.platform == "linux":
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     elif at_once:
-        _leave_at(signal.SIGIO)
+        _exit_on(signal.SIGIO)
     else:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags & ~os.O_ASYNC)
         return
@@ -218,7 +218,7 @@ def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
         os._exit(0)
 
 
-def _leave_at(number: signal.Signals) -> None:
+def _exit_on(number: signal.Signals) -> None:
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -258,7 +258,7 @@ def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float],
         done = 0
         for file in files:
             with open(file, "rb", buffering=0) as source, open(os.devnull, "wb", buffering=0) as nowhere:
-                while count := _read_away(source, nowhere, buffer):
+                while count := _read_next(source, nowhere, buffer):
                     done += count
                     report(min(done / total, 1.0))
     except OSError:
@@ -266,7 +266,7 @@ def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float],
         return
 
 
-def _read_away(source: io.FileIO, nowhere: io.FileIO, buffer: memoryview) -> int:
+def _read_next(source: io.FileIO, nowhere: io.FileIO, buffer: memoryview) -> int:
     """Read the next bytes of a file, at most the size of the buffer, and return their number."""
     if sys.platform == "linux":
         # The kernel discards the bytes without copying them, which would be all the work for a file in the cache.

@@ -199,7 +199,7 @@ class Instances:
     ) -> Instance | None:
         """Return the ready or loading instance of a key or a model, or None. Wait while one is being unloaded."""
         while (found := self._best_match(key, domain, entry)) is not None:
-            if found.state == "ready" or self._will_be_ready(found):
+            if found.state == "ready" or self._is_loading(found):
                 return found
             await found.gone.wait()
         return None
@@ -214,11 +214,11 @@ class Instances:
     async def _wait_until_free(self, identifier: str) -> None:
         """Wait while an instance with this identifier is being unloaded; raise if one is loaded or loading."""
         while (holder := self._by_identifier.get(identifier)) is not None:
-            if holder.state == "ready" or self._will_be_ready(holder):
+            if holder.state == "ready" or self._is_loading(holder):
                 raise identifier_in_use(identifier)
             await holder.gone.wait()
 
-    def _will_be_ready(self, instance: Instance) -> bool:
+    def _is_loading(self, instance: Instance) -> bool:
         return instance.state == "loading" and not self._loads[instance].abandoned
 
     def _best_match(self, key: str, domain: Domain, entry: CatalogEntry | None) -> Instance | None:
@@ -290,7 +290,7 @@ class Instances:
         try:
             with anyio.CancelScope() as scope:
                 load.attach(scope)
-                async with self._room(load):
+                async with self._evicting_others(load):
                     await self._start(load, prepared)
         except LMStudioError as reason:
             error = reason
@@ -337,7 +337,7 @@ class Instances:
                 self._tasks.start_soon(self._watch_idleness, instance)
 
     @asynccontextmanager
-    async def _room(self, load: Load) -> AsyncIterator[None]:
+    async def _evicting_others(self, load: Load) -> AsyncIterator[None]:
         """Make room for a just-in-time load, and keep it while the block runs."""
         if not load.instance.just_in_time or not self._auto_evict:
             yield
@@ -346,7 +346,7 @@ class Instances:
             load.evicting(other)
         # One at a time, because concurrent loads would not see, and not evict, each other's instance.
         async with self._jit_turn:
-            await self._make_room(load)
+            await self._evict_others(load)
             yield
 
     def _other_jit_instances(self, instance: Instance) -> list[Instance]:

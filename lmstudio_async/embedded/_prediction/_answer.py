@@ -107,7 +107,7 @@ class Answer:
         """Number of tokens in the prompt; 0 until the engine reports it."""
         return self._prompt.total_prompt_token_count
 
-    def go_on_after(self, predicted: int) -> None:
+    def continue_after(self, predicted: int) -> None:
         """Treat all later frames as the continuation of the first ``predicted`` tokens of the answer."""
         repeated = self._predicted - predicted
         self._predicted = self._predicted_before = predicted
@@ -270,7 +270,7 @@ class Answer:
         """
         self._broken_call = raw
 
-    def go_on_with(self, calls: CallFinder | None) -> None:
+    def continue_with(self, calls: CallFinder | None) -> None:
         """Treat all later frames as the continuation of :attr:`text`, in which the engine parses no tool calls.
 
         :param calls: finds the tool calls in the continuation.

@@ -44,7 +44,7 @@ class Prediction:
         self._request = request
         self._answer = request.answer
         self._body = request.body
-        self._window = request.window if request.can_go_on else None
+        self._window = request.window if request.can_continue else None
         self._use = use
         self._budget = budget
         self._channel = channel
@@ -66,7 +66,7 @@ class Prediction:
                 body, said = self._body, self._continuation.total
                 if said:
                     body = self._continuation.continued(body)
-                    self._answer.go_on_after(said)
+                    self._answer.continue_after(said)
                 body, is_part = await self._admit(body)
                 try:
                     await self._ask(body, is_part=is_part)
@@ -74,7 +74,7 @@ class Prediction:
                     if not self._recovers_from(error):
                         await self._end_broken(error)
                 if self._is_full:
-                    await self._go_on_in_window()
+                    await self._roll_window()
                 elif is_part and self._continuation.total == said:
                     # The part ended within a character, and another part of the same size would end there again.
                     self._alone = True
@@ -92,7 +92,7 @@ class Prediction:
         limit: int | None = body.get("n_predict")
         whole = capacity if length is None or limit is None else length + limit + margin
         least = most = min(whole, capacity)
-        if least == capacity and length is not None and self._request.can_go_on and not self._alone:
+        if least == capacity and length is not None and self._request.can_continue and not self._alone:
             least, most = length + share // 4 + margin, max(share, length + share // 2) + margin
         self._use.waits = True
         await self._reservation.take(least, most)
@@ -136,7 +136,7 @@ class Prediction:
     @property
     def _can_ask_each_token(self) -> bool:
         # With a draft model the answer must be streamed, because the engine counts drafted tokens only in a stream.
-        return not self._request.is_chat and self._request.can_go_on and not self._draft_length()
+        return not self._request.is_chat and self._request.can_continue and not self._draft_length()
 
     async def _ask(self, body: dict[str, Any], *, is_part: bool) -> None:
         engine = self._engine
@@ -200,7 +200,7 @@ class Prediction:
 
     # -- the end of the context
 
-    async def _go_on_in_window(self) -> None:
+    async def _roll_window(self) -> None:
         """Leave out the oldest tokens of prompt and answer; end the answer if that is not possible."""
         self._is_full = False
         changed = None if self._window is None else await self._continuation.roll(self._window, self._engine)
@@ -217,7 +217,7 @@ class Prediction:
         if not error.context_is_full or self._has_all():
             return False
         self._alone = True
-        return self._request.can_go_on or not self._answer.generating
+        return self._request.can_continue or not self._answer.generating
 
     def _has_all(self) -> bool:
         """Whether no other prediction has a part of the context."""

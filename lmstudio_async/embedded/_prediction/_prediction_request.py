@@ -50,7 +50,7 @@ class PredictionRequest:
     window: Window | None = None
 
     @property
-    def can_go_on(self) -> bool:
+    def can_continue(self) -> bool:
         """Whether the engine can continue an answer after a part of it.
 
         It cannot if it has state beyond the text: its position in a grammar or in a tool call.
@@ -87,7 +87,7 @@ class PredictionRequest:
         said = self.answer.text
         if tag := _opened_thought(self.prompt, self.sampling):
             said = said.removeprefix(tag)
-        self.answer.go_on_with(_call_finder(self.body["tools"], self.sampling, bare=True))
+        self.answer.continue_with(_call_finder(self.body["tools"], self.sampling, bare=True))
         body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
         body |= _visible_tags(self.sampling)
         if self.sampling.limit is not None:
