@@ -134,15 +134,15 @@ def _comments(source: str) -> Iterator[_Text]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
             continue
-        said = token.string.lstrip("#:! ")
+        comment = token.string.lstrip("#:! ")
         # A sentence goes on in the next line's comment, unless code stands before one of them.
         stands_alone = not token.line[: token.start[1]].strip()
         if stands_alone and text is not None and text.line + len(text.lines) == token.start[0]:
-            text.lines.append(said)
+            text.lines.append(comment)
             continue
         if text is not None:
             yield text
-        text = _Text(token.start[0], [said])
+        text = _Text(token.start[0], [comment])
         if not stands_alone:
             yield text
             text = None

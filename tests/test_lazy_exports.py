@@ -62,8 +62,8 @@ def test_name_is_imported_at_its_first_use(package: Path) -> None:
 
 
 def test_name_that_is_not_exported_is_an_attribute_error(package: Path) -> None:
-    said = run("import tiny; tiny.Thign", package.parent)
-    assert "AttributeError: module 'tiny' has no attribute 'Thign'" in said
+    output = run("import tiny; tiny.Thign", package.parent)
+    assert "AttributeError: module 'tiny' has no attribute 'Thign'" in output
 
 
 def test_package_in_an_archive_exports_lazily(package: Path, tmp_path: Path) -> None:

@@ -250,20 +250,20 @@ class Multiplexer:
         text = text if isinstance(text, str) else "no reason given"
         kind = kind if isinstance(kind, str) else ""
         logger.warning("the server warns: %s", printable(text))
-        said = printable_lines(text)
+        shown = printable_lines(text)
         suspects = [Suspect("call", number, call.endpoint.name) for number, call in self._calls.items()]
         for number, channel in self._channels.items():
             if not channel.heard:
                 suspects.append(Suspect("channel", number, channel.endpoint.name))
         for suspect in concerned(text, kind, suspects):
             if is_unknown_endpoint(suspect.endpoint, text, kind):
-                self._unknown[suspect.primitive, suspect.endpoint] = said
+                self._unknown[suspect.primitive, suspect.endpoint] = shown
             if suspect.primitive == "call":
                 call = self._calls.pop(suspect.number)
-                call.receiver.fail(_not_handled(call.endpoint.label, said))
+                call.receiver.fail(_not_handled(call.endpoint.label, shown))
             else:
                 channel = self._channels.pop(suspect.number)
-                channel.receiver.end(_not_handled(channel.endpoint.label, said))
+                channel.receiver.end(_not_handled(channel.endpoint.label, shown))
 
     @staticmethod
     def _find(table: dict[int, Any], message: dict[str, Any], key: str, *, remove: bool = False) -> Any:

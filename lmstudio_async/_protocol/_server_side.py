@@ -152,8 +152,8 @@ class Serving:
                 self._reply(KeepAliveAck())
             case CommunicationWarning():
                 # Logged as an error, because it is the only sign that the client could not read a message.
-                said = printable(f"{message.warning} ({message.kind})")
-                logger.error("%s: the client warns: %s", self._namespace, said)
+                shown = printable(f"{message.warning} ({message.kind})")
+                logger.error("%s: the client warns: %s", self._namespace, shown)
             case WritableSignalSubscribe():
                 self._reply(WritableSignalError(subscribe_id=message.subscribe_id, error=self._no_signals()))
             case SignalSubscribe():

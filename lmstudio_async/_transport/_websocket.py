@@ -187,9 +187,11 @@ class WebSocketTransport:
         """Send this side's close frame, and store the end."""
         if end.by_peer:
             reason = f": {printable(end.reason)}" if end.reason else ""
-            said = f"the server closed it with code {end.code}{reason}"
+            description = f"the server closed it with code {end.code}{reason}"
         else:
-            said = f"the server broke the websocket protocol: {printable(end.reason)} (code {end.code})"
+            description = (
+                f"the server broke the websocket protocol: {printable(end.reason)} (code {end.code})"
+            )
         code = CloseReason.PROTOCOL_ERROR
         if end.by_peer:
             # 1005 stands for "no code was sent" and must not be sent itself.
@@ -198,7 +200,7 @@ class WebSocketTransport:
             code = CloseReason(end.code)
         self._append_event(CloseConnection(code))
         await self._flush()
-        self._set_broken(said)
+        self._set_broken(description)
         if not self._closing:
             await self._drop()
 

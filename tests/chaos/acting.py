@@ -130,8 +130,8 @@ class Actor:
                 _check(may_say(llm.info.model_key, error.content, whole=False), f"{error.content!r} is left")
                 raise
             _check_answer(result)
-            said = "".join(fragment.content for fragment in fragments)
-            _check(said == result.content, f"fragments {said!r} make {result.content!r}")
+            joined = "".join(fragment.content for fragment in fragments)
+            _check(joined == result.content, f"fragments {joined!r} make {result.content!r}")
 
     async def _leave_stream(self, intent: Intent) -> None:
         async with self._some_llm(intent) as llm:

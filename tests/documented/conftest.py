@@ -45,7 +45,7 @@ class Models:
     embedding: str
     seeing: str
 
-    def said(self, text: str) -> None:
+    def check_answer(self, text: str) -> None:
         """Check that the text is the chat model's answer about the meaning of life."""
         assert text.strip()
         assert self.is_real or text.strip() == MEANING

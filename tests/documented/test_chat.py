@@ -18,7 +18,7 @@ def test_an_answer_from_any_model(models: Models, capsys: pytest.CaptureFixture[
     model = lms.llm()
     print(model.respond("What is the meaning of life?"))
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 def test_an_answer_in_a_scope(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,7 @@ def test_an_answer_in_a_scope(models: Models, capsys: pytest.CaptureFixture[str]
         model = client.llm.model()
         print(model.respond("What is the meaning of life?"))
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 async def test_an_answer_in_async_form(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ async def test_an_answer_in_async_form(models: Models, capsys: pytest.CaptureFix
         model = await client.llm.model()
         print(await model.respond("What is the meaning of life?"))
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 # -- streaming
@@ -53,7 +53,7 @@ def test_fragments_are_printed_as_they_come(models: Models, capsys: pytest.Captu
         print(fragment.content, end="", flush=True)
     print()  # Advance to a new line at the end of the response
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 def test_fragments_are_printed_in_a_scope(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_fragments_are_printed_in_a_scope(models: Models, capsys: pytest.Capture
             print(fragment.content, end="", flush=True)
         print()  # Advance to a new line at the end of the response
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 async def test_fragments_are_printed_in_async_form(
@@ -81,7 +81,7 @@ async def test_fragments_are_printed_in_async_form(
             print(fragment.content, end="", flush=True)
         print()  # Advance to a new line at the end of the response
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 async def test_the_async_stream_may_be_awaited_first(
@@ -95,7 +95,7 @@ async def test_the_async_stream_may_be_awaited_first(
         async for fragment in await model.respond_stream("What is the meaning of life?"):
             print(fragment.content, end="", flush=True)
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 # -- cancelling
@@ -173,7 +173,7 @@ def test_an_answer_that_is_not_cancelled_has_a_result(
         pass
     print(prediction_stream.result())
 
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
 
 # -- chats, settings and statistics of an answer
@@ -259,9 +259,9 @@ def test_a_chat_can_be_given_in_each_form(models: Models) -> None:
     assert lms.Chat.from_history(history) == chat
     assert len(lms.Chat.from_history("What is the meaning of life?")) == 1
 
-    models.said(llm.respond(chat, config={"maxTokens": 50}).content)
-    models.said(llm.respond(history, config={"maxTokens": 50}).content)
-    models.said(llm.respond("What is the meaning of life?", config={"maxTokens": 50}).content)
+    models.check_answer(llm.respond(chat, config={"maxTokens": 50}).content)
+    models.check_answer(llm.respond(history, config={"maxTokens": 50}).content)
+    models.check_answer(llm.respond("What is the meaning of life?", config={"maxTokens": 50}).content)
 
 
 # -- a conversation
@@ -298,8 +298,8 @@ def test_a_conversation_with_the_chat_bot(
 
     assert [message.role for message in chat] == ["system", "user", "assistant", "user", "assistant"]
     first, second = capsys.readouterr().out.split("Bot: ")[1:]
-    models.said(first)
-    models.said(second)
+    models.check_answer(first)
+    models.check_answer(second)
 
 
 async def test_a_conversation_in_async_form(models: Models) -> None:
@@ -329,8 +329,8 @@ def test_the_interpreter_session_prints_the_documented_output(
 
     (llm,) = lms.list_loaded_models("llm")
     chat = lms.Chat("You answer questions concisely")
-    said = chat.add_user_message("Tell me three fruits")
-    assert repr(said) == "UserMessage(content=[TextData(text='Tell me three fruits')])"
+    message = chat.add_user_message("Tell me three fruits")
+    assert repr(message) == "UserMessage(content=[TextData(text='Tell me three fruits')])"
     assert isinstance(llm, lms.LLM)
     print(llm.respond(chat, on_message=chat.append))
     chat.add_user_message("Tell me three more fruits")

@@ -16,7 +16,7 @@ def test_a_text_is_completed_and_the_completion_measured(
     result = model.complete("My name is", config={"maxTokens": 100})
 
     print(result)
-    models.said(capsys.readouterr().out)
+    models.check_answer(capsys.readouterr().out)
 
     print("Model used:", result.model_info.display_name)
     print("Predicted tokens:", result.stats.predicted_tokens_count)
@@ -37,7 +37,7 @@ def test_a_text_is_completed_as_a_stream_in_a_scope(
         for fragment in prediction_stream:
             print(fragment.content, end="", flush=True)
         print()  # Advance to a new line at the end of the response
-        models.said(capsys.readouterr().out)
+        models.check_answer(capsys.readouterr().out)
 
         result = prediction_stream.result()
 
@@ -56,12 +56,12 @@ async def test_a_text_is_completed_in_async_form(
     async with lms.AsyncClient() as client:
         model = await client.llm.model(loaded)
         result = await model.complete("My name is", config={"maxTokens": 100})
-        models.said(str(result))
+        models.check_answer(str(result))
 
         prediction_stream = await model.complete_stream("My name is", config={"maxTokens": 100})
         async for fragment in prediction_stream:
             print(fragment.content, end="", flush=True)
-        models.said(capsys.readouterr().out)
+        models.check_answer(capsys.readouterr().out)
 
         result = prediction_stream.result()
         print("Model used:", result.model_info.display_name)

@@ -24,7 +24,7 @@ def test_the_address_of_the_default_client_is_configured(models: Models, server:
     lms.configure_default_client(SERVER_API_HOST)
 
     assert lms.get_default_client().api_host == server
-    models.said(lms.llm().respond("What is the meaning of life?", config={"maxTokens": 50}).content)
+    models.check_answer(lms.llm().respond("What is the meaning of life?", config={"maxTokens": 50}).content)
 
 
 def test_a_client_takes_the_address_of_the_server(server: str) -> None:

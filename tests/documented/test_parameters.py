@@ -23,7 +23,7 @@ def test_settings_of_an_answer_and_of_a_completion(models: Models, loaded: str) 
             "maxTokens": 50,
         },
     )
-    models.said(result.content)
+    models.check_answer(result.content)
 
     result = model.complete(
         "What is the meaning of life?",
@@ -52,7 +52,7 @@ def test_settings_of_an_answer_and_of_a_completion_in_a_scope(models: Models, lo
                 "maxTokens": 50,
             },
         )
-        models.said(result.content)
+        models.check_answer(result.content)
 
         result = model.complete(
             "What is the meaning of life?",
@@ -81,7 +81,7 @@ async def test_settings_of_an_answer_and_of_a_completion_in_async_form(models: M
                 "maxTokens": 50,
             },
         )
-        models.said(result.content)
+        models.check_answer(result.content)
 
         result = await model.complete(
             "What is the meaning of life?",

@@ -13,7 +13,7 @@ import pytest
 from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, EngineSpec
 from tests.processes import workers
 
-__all__ = ["CHAT", "loaded", "nothing_left_behind", "said", "spec", "why_it_fails"]
+__all__ = ["CHAT", "generated", "loaded", "nothing_left_behind", "spec", "why_it_fails"]
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -39,7 +39,7 @@ async def loaded(model: Path, **load: Any) -> AsyncIterator[Engine]:
             await engine.aclose()
 
 
-async def said(engine: Engine, **body: Any) -> str:
+async def generated(engine: Engine, **body: Any) -> str:
     """Return the text of a whole chat answer."""
     async with engine.chat({**CHAT, **body}) as frames:
         return "".join(

@@ -143,11 +143,11 @@ async def test_answer_with_a_brace_stays_whole_where_tools_are_offered(
     sdk: lms.AsyncClient, name: str
 ) -> None:
     llm, calculator = await ready(sdk, name), Calculator()
-    said: list[str] = []
+    received: list[str] = []
     result = await llm.act(
-        "Go", [calculator.add], on_prediction_fragment=lambda piece, _: said.append(piece.content)
+        "Go", [calculator.add], on_prediction_fragment=lambda piece, _: received.append(piece.content)
     )
-    assert "".join(said) == PLAIN[name]
+    assert "".join(received) == PLAIN[name]
     assert (result.rounds, calculator.calls) == (1, [])
 
 
@@ -166,13 +166,13 @@ async def test_act_makes_each_call_that_the_model_has_written(sdk: lms.AsyncClie
 
 async def test_text_after_a_brace_is_streamed_before_the_answer_ends(sdk: lms.AsyncClient) -> None:
     llm = await ready(sdk, "endless")
-    said = ""
+    received = ""
     async with llm.respond_stream("Go", config={"raw_tools": TOOLS["tools"]}) as answer:
         async for fragment in answer:
-            said += fragment.content
-            if said.endswith("} on "):
+            received += fragment.content
+            if received.endswith("} on "):
                 break
-    assert said.startswith("Use {x} on ")
+    assert received.startswith("Use {x} on ")
 
 
 async def test_bare_calls_are_distinguished_from_text_in_answers_about_images(sdk: lms.AsyncClient) -> None:
@@ -249,10 +249,10 @@ async def test_bare_call_that_a_token_limit_cuts_is_reported_as_failed(client: R
 @pytest.mark.parametrize("name", GIVEN_UP)
 async def test_text_that_the_engine_mistakes_for_a_call_stays_text(sdk: lms.AsyncClient, name: str) -> None:
     llm, calculator = await ready(sdk, name), Calculator()
-    said: list[lms.LlmPredictionFragment] = []
-    await llm.act("Go", [calculator.add], on_prediction_fragment=lambda piece, _: said.append(piece))
-    assert "".join(piece.content for piece in said) == "".join(GIVEN_UP[name][1])
-    thought = "".join(piece.content for piece in said if piece.reasoning_type == "reasoning")
+    received: list[lms.LlmPredictionFragment] = []
+    await llm.act("Go", [calculator.add], on_prediction_fragment=lambda piece, _: received.append(piece))
+    assert "".join(piece.content for piece in received) == "".join(GIVEN_UP[name][1])
+    thought = "".join(piece.content for piece in received if piece.reasoning_type == "reasoning")
     assert thought == ("Hm hm" if "thought" in name else "")
 
 

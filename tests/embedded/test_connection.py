@@ -271,8 +271,8 @@ async def test_a_warning_is_not_answered_with_a_warning(client: RawClient) -> No
 async def test_a_warning_from_a_client_cannot_forge_a_log_line(
     client: RawClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = "no\nthe server: all is well\x1b[2J \ud83d, grüße"
-    await client.send({"type": "communicationWarning", "warning": said, "kind": "unknown"})
+    warned = "no\nthe server: all is well\x1b[2J \ud83d, grüße"
+    await client.send({"type": "communicationWarning", "warning": warned, "kind": "unknown"})
     await client.silence()
     assert caplog.messages == [
         r"llm: the client warns: no\nthe server: all is well\x1b[2J \ud83d, grüße (unknown)"

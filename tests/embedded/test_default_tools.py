@@ -149,13 +149,13 @@ def test_calls_are_found_however_the_text_is_split(
     )
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     scanner = RequestScanner()
-    said, names, arguments = "", dict[int, str](), dict[int, str]()
+    plain, names, arguments = "", dict[int, str](), dict[int, str]()
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
         piece, deltas = scanner.feed(text[start:end])
-        said += piece
+        plain += piece
         for delta in deltas:
             function = delta["function"]
             names.setdefault(delta["index"], function.get("name"))
             arguments[delta["index"]] = arguments.get(delta["index"], "") + function["arguments"]
-    assert said + scanner.flush() == before
+    assert plain + scanner.flush() == before
     assert [(names[index], json.loads(arguments[index])) for index in sorted(names)] == calls

@@ -25,7 +25,7 @@ from lmstudio_async.embedded._engine._engine import (
 )
 from lmstudio_async.embedded._engine._worker import Ready, read_event
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
-from tests.embedded.engines import CHAT, loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.embedded.engines import CHAT, generated, loaded, nothing_left_behind, spec, why_it_fails
 from tests.images import png
 from tests.processes import needs_proc, workers
 
@@ -59,7 +59,7 @@ async def test_a_completion_is_streamed_token_by_token(models: ModelsFolder) -> 
 
 async def test_a_chat_answer_is_streamed(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there")) as engine:
-        assert await said(engine) == "Hello there"
+        assert await generated(engine) == "Hello there"
 
 
 async def test_a_tool_call_is_recognised(models: ModelsFolder) -> None:
@@ -78,7 +78,7 @@ async def test_several_answers_at_a_time_do_not_mix(models: ModelsFolder) -> Non
         answers: list[str] = []
 
         async def ask() -> None:
-            answers.append(await said(engine))
+            answers.append(await generated(engine))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
@@ -148,7 +148,7 @@ async def test_a_model_with_a_projector_accepts_images(models: ModelsFolder) -> 
     parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": image}}]
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), projector_path=eye) as engine:
         assert (await engine.properties())["modalities"]["vision"] is True
-        assert await said(engine, messages=[{"role": "user", "content": parts}]) == "Hello there"
+        assert await generated(engine, messages=[{"role": "user", "content": parts}]) == "Hello there"
 
 
 async def test_different_texts_have_different_vectors(models: ModelsFolder) -> None:
@@ -170,7 +170,7 @@ async def test_a_text_longer_than_the_context_is_refused_and_the_engine_keeps_wo
         assert caught.value.status == 400
         assert caught.value.type == "exceed_context_size_error"
         assert caught.value.details["n_prompt_tokens"] == 400
-        assert await said(engine) == "Hello there"
+        assert await generated(engine) == "Hello there"
 
 
 async def test_a_bad_request_is_refused_with_the_message_of_the_engine(models: ModelsFolder) -> None:
@@ -186,7 +186,7 @@ async def test_an_engine_that_logs_much_never_waits_for_a_reader(models: ModelsF
     async with loaded(models.add_llm("a/b/c.gguf", script="Hello there"), verbose=True) as engine:
         # A pipe holds 64 KiB; the log of each answer has more than 1 KiB.
         for _ in range(70):
-            await said(engine)
+            await generated(engine)
         assert len(engine.log) == 200
 
 

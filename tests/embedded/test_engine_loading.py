@@ -12,7 +12,7 @@ import pytest
 
 from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, default_threads
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.engines import loaded, nothing_left_behind, said, spec, why_it_fails
+from tests.embedded.engines import generated, loaded, nothing_left_behind, spec, why_it_fails
 
 pytest.importorskip("xllamacpp")
 
@@ -48,7 +48,9 @@ async def test_a_seed_makes_sampling_repeatable(models: ModelsFolder) -> None:
     model = models.add_llm("a/b/c.gguf", script=None)
     body = {"temperature": 1.0, "max_tokens": 30}
     async with loaded(model, seed=7) as first, loaded(model, seed=7) as same, loaded(model, seed=8) as other:
-        assert await said(first, **body) == await said(same, **body) != await said(other, **body)
+        assert (
+            await generated(first, **body) == await generated(same, **body) != await generated(other, **body)
+        )
 
 
 async def test_a_chat_template_can_be_replaced(models: ModelsFolder) -> None:

@@ -132,8 +132,10 @@ def test_a_model_is_loaded_and_answers_over_a_websocket(address: str, http: http
                 }
             )
         )
-        said = [packet["fragment"]["content"] for packet in packets(session) if packet["type"] == "fragment"]
-        assert "".join(said) == "Hello there"
+        pieces = [
+            packet["fragment"]["content"] for packet in packets(session) if packet["type"] == "fragment"
+        ]
+        assert "".join(pieces) == "Hello there"
 
 
 def open_channel(session: WebSocketSession, endpoint: str, number: int, creation: dict[str, Any]) -> None:

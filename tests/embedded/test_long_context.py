@@ -149,8 +149,8 @@ async def next_tokens(spec: EngineSpec) -> dict[int, float]:
     try:
         body = {"prompt": "ba no mi la " * 8, "n_predict": 1, "n_probs": 5, "temperature": 0}
         async with engine.complete(body) as frames:
-            said = [frame async for frame in frames if frame.get("completion_probabilities")]
+            with_probabilities = [frame async for frame in frames if frame.get("completion_probabilities")]
     finally:
         await engine.aclose()
-    (position,) = said[0]["completion_probabilities"]
+    (position,) = with_probabilities[0]["completion_probabilities"]
     return {each["id"]: each["logprob"] for each in position["top_logprobs"]}

@@ -175,17 +175,17 @@ async def test_an_endless_answer_continues_until_it_is_cancelled(
     client: lms.AsyncClient, asked: Asked
 ) -> None:
     llm = await load(client, "endless")
-    said = 0
+    answered = 0
     async with llm.respond_stream("Go", config=ROLLING) as stream:
         async for fragment in stream:
-            said += fragment.tokens_count
-            if said > 6 * CONTEXT:
+            answered += fragment.tokens_count
+            if answered > 6 * CONTEXT:
                 await stream.cancel()
     assert stream.result().stats.stop_reason == "userStopped"
     prompts = [prompt for _, prompt in asked.prompts[1:]]
     # The server keeps only as much of the answer as fits, and moves the window by a large part of the context.
     assert max(map(len, prompts)) <= CONTEXT
-    assert len(await asked.rolled()) <= said // (CONTEXT // 3)
+    assert len(await asked.rolled()) <= answered // (CONTEXT // 3)
 
 
 async def test_an_answer_under_a_grammar_ends_with_the_context(client: lms.AsyncClient) -> None:
@@ -235,10 +235,10 @@ async def test_a_chat_loses_old_messages_before_it_loses_the_answer(
         assert ("question 0" in text) == (policy == "truncateMiddle")
         assert "question 3" not in text
         # The kept part of the answer ends where the model continues.
-        _, _, said = text.rpartition("assistant\n")
-        assert said.endswith(tuple(SCRIPT))
-        assert said in STORY
-        assert len(said.split()) > CONTEXT // 5
+        _, _, answered = text.rpartition("assistant\n")
+        assert answered.endswith(tuple(SCRIPT))
+        assert answered in STORY
+        assert len(answered.split()) > CONTEXT // 5
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -296,9 +296,9 @@ async def test_reasoning_longer_than_the_context_stays_separated(
     rolled = await asked.rolled()
     assert len(rolled) > 4
     for text in rolled:
-        _, _, said = text.rpartition("assistant\n")
-        thinks = said.rfind("<think>") > said.rfind("</think>")
-        assert thinks == (said.split()[-1].rpartition(">")[2].startswith("t"))
+        _, _, answered = text.rpartition("assistant\n")
+        thinks = answered.rfind("<think>") > answered.rfind("</think>")
+        assert thinks == (answered.split()[-1].rpartition(">")[2].startswith("t"))
 
 
 # -- chats whose answers the engine parses

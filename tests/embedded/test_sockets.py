@@ -103,11 +103,11 @@ def test_a_request_that_does_not_arrive_in_time_is_answered_with_408(
 
 def test_a_second_request_has_to_arrive_in_time_too(short_limit: str) -> None:
     with plain_socket(short_limit, greeting(), b"GET") as connection:
-        said = b""
+        received = b""
         while piece := connection.recv(65536):
-            said += piece
-        assert said.startswith(b"HTTP/1.1 200 ")
-        assert b"HTTP/1.1 408 " in said
+            received += piece
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in received
 
 
 def test_a_body_has_to_arrive_in_time(short_limit: str) -> None:
@@ -118,9 +118,9 @@ def test_a_body_has_to_arrive_in_time(short_limit: str) -> None:
 
 def test_a_websocket_has_to_authenticate_in_time(short_limit: str) -> None:
     with plain_socket(short_limit, upgrade("llm")) as connection:
-        said = b""
-        while b'{"success":false,"error":"Authentication timed out"}' not in said:
-            said += connection.recv(65536)
+        received = b""
+        while b'{"success":false,"error":"Authentication timed out"}' not in received:
+            received += connection.recv(65536)
 
 
 @pytest.mark.parametrize(

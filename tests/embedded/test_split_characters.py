@@ -25,8 +25,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     for key, script in SCRIPTS.items():
         words = [f"word {number}" for number in range(len(script))]
-        said = ["".join(_tiny_models._BYTES[byte] for byte in token) for token in script]
-        vocabulary = [*_tiny_models._BYTES, *_tiny_models._CONTROL, *said]
+        script_tokens = ["".join(_tiny_models._BYTES[byte] for byte in token) for token in script]
+        vocabulary = [*_tiny_models._BYTES, *_tiny_models._CONTROL, *script_tokens]
         folder.add_llm(key, script=words, metadata={"tokenizer.ggml.tokens": vocabulary})
     return folder.folder
 

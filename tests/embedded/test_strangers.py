@@ -107,8 +107,8 @@ shapes = st.dictionaries(
 def test_any_metadata_is_listed_or_explained(
     models: ModelsFolder, changed: dict[str, object], removed: set[str]
 ) -> None:
-    said = {key: value for key, value in METADATA.items() if key not in removed}
-    header, size = gguf_bytes({**said, **changed}, SHAPES)  # type: ignore[dict-item]
+    kept = {key: value for key, value in METADATA.items() if key not in removed}
+    header, size = gguf_bytes({**kept, **changed}, SHAPES)  # type: ignore[dict-item]
     check(models, header.ljust(size, b"\0"))
 
 

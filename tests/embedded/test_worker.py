@@ -64,9 +64,9 @@ def test_a_line_that_is_no_event_is_ignored(line: str) -> None:
     assert read_event(line) is None
 
 
-@pytest.mark.parametrize(("said", "meant"), [("-1", 0.0), ("7", 1.0), ("NaN", 0.0), ("Infinity", 0.0)])
-def test_progress_is_always_between_0_and_1(said: str, meant: float) -> None:
-    assert read_event('{"event": "read", "value": ' + said + "}") == ReadAhead(meant)
+@pytest.mark.parametrize(("written", "meant"), [("-1", 0.0), ("7", 1.0), ("NaN", 0.0), ("Infinity", 0.0)])
+def test_progress_is_always_between_0_and_1(written: str, meant: float) -> None:
+    assert read_event('{"event": "read", "value": ' + written + "}") == ReadAhead(meant)
 
 
 @given(

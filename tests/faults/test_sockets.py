@@ -240,10 +240,10 @@ async def test_a_consumer_that_sleeps_delays_neither_pongs_nor_other_calls() -> 
         peer.answer(peer.next_message())
         number = peer.next_message()["channelId"]
         piece = {"type": "fragment", "fragment": {"content": "Hi"}}
-        said = json.dumps({"type": "channelSend", "channelId": number, "message": piece})
+        frame = json.dumps({"type": "channelSend", "channelId": number, "message": piece})
         # Far more than the buffers of two sockets hold.
         for _ in range(50_000):
-            peer.say(said)
+            peer.say(frame)
         peer.ping(b"there?")
         peer.wait_for_pong(b"there?")
         answered.set()

@@ -69,11 +69,11 @@ def test_an_answer_comes_in_fragments(tiny: LLM) -> None:
 
 def test_reasoning_fragments_have_a_reasoning_type(client: Client) -> None:
     thinker = client.llm.load_new_instance("thinker")
-    said: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for fragment in thinker.respond_stream("hi"):
-        said[fragment.reasoning_type] = said.get(fragment.reasoning_type, "") + fragment.content
-    assert said["reasoning"].strip() == "Hm"
-    assert said["none"].strip() == "Yes"
+        texts[fragment.reasoning_type] = texts.get(fragment.reasoning_type, "") + fragment.content
+    assert texts["reasoning"].strip() == "Hm"
+    assert texts["none"].strip() == "Yes"
 
 
 def test_a_cancelled_answer_keeps_the_content_so_far(client: Client) -> None:

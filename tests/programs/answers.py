@@ -60,8 +60,8 @@ async def raise_in_a_callback(llm: AsyncLLM, place: Place) -> None:
 
 
 async def close_a_generator_around_it(llm: AsyncLLM, place: Place) -> None:
-    async with aclosing(words(llm)) as said:  # type: ignore[type-var]
-        async for _ in said:
+    async with aclosing(words(llm)) as items:  # type: ignore[type-var]
+        async for _ in items:
             break
 
 

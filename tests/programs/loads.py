@@ -72,8 +72,8 @@ async def raise_in_a_callback_of_a_shared_load(client: AsyncClient, place: Place
 
 
 async def close_a_generator_around_it(client: AsyncClient, place: Place) -> None:
-    async with aclosing(fractions(client)) as said:  # type: ignore[type-var]
-        async for _ in said:
+    async with aclosing(fractions(client)) as items:  # type: ignore[type-var]
+        async for _ in items:
             break
 
 

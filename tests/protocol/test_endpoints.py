@@ -133,11 +133,11 @@ def test_a_table_row_names_the_types_of_its_annotation(namespace: str) -> None:
             case ast.AnnAssign(
                 annotation=ast.Subscript(slice=ast.Tuple(elts=annotated)), value=ast.Call(args=[name, *types])
             ):
-                said = [ast.unparse(each).removesuffix(" | None") for each in annotated]
+                declared = [ast.unparse(each).removesuffix(" | None") for each in annotated]
                 named = [str(each.value) for each in types if isinstance(each, ast.Constant)]
                 found = [re.sub(r"\b_\w+\.", "", each) for each in (*named, "None", "None")]
-                assert said[0] == found[0], ast.unparse(name)
-                assert said[1] in (found[1], "Any"), ast.unparse(name)
+                assert declared[0] == found[0], ast.unparse(name)
+                assert declared[1] in (found[1], "Any"), ast.unparse(name)
 
 
 def test_a_table_row_imports_no_wire_class_before_its_types_are_used() -> None:

@@ -60,10 +60,10 @@ def test_the_generator_runs_without_either_package_and_writes_missing_modules(tm
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
-    status, said = run("--check")
+    status, output = run("--check")
     assert status == 1
-    assert "lmstudio_sync/_client.py: missing" in said
-    assert "lmstudio_sync/_orphan.py: an orphan" in said
+    assert "lmstudio_sync/_client.py: missing" in output
+    assert "lmstudio_sync/_orphan.py: an orphan" in output
     assert run()[0] == 0
     assert run("--check") == (0, "")
     assert (script.parent / "_client.py").read_text() == (SCRIPT.parent / "_client.py").read_text()

@@ -74,11 +74,11 @@ def test_a_load_in_flight_at_the_end_is_cancelled_on_the_server() -> None:
         client = client_of(server)
         loading = client.llm.load_new_instance_stream("qwen3-4b")
         next(loading)
-        said = server._hear
+        original = server._hear
         async def hear(transport, message):
             if message.get("message") == {"type": "cancel"}:
                 say("cancelled")
-            await said(transport, message)
+            await original(transport, message)
         server._hear = hear
     """
     with program(code) as running:

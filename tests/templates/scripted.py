@@ -93,19 +93,23 @@ def write_scripted(
     :param context_length: context length, in tokens.
     :param metadata: more metadata, for example a chat template.
     """
-    said = [token for script in scripts.values() for token in script]
+    script_tokens = [token for script in scripts.values() for token in script]
     starts: dict[str, int] = {}
     place = 1  # The token after a prompt of one token is decided at position 0.
     for name, script in scripts.items():
         starts[name] = place
         place += len(script)
     dice = random.Random(0)
-    directions = {token: array("f", (dice.gauss(0, 1) for _ in range(_WIDTH))) for token in sorted({*said})}
+    directions = {
+        token: array("f", (dice.gauss(0, 1) for _ in range(_WIDTH))) for token in sorted({*script_tokens})
+    }
     output = array("f", bytes(4 * _WIDTH * size))
     for token, direction in directions.items():
         output[token * _WIDTH : (token + 1) * _WIDTH] = array("f", (8 * number for number in direction))
-    one_period = b"".join(directions[token].tobytes() for token in said)
-    positions = array("f", (one_period * -(-context_length // len(said)))[: 4 * _WIDTH * context_length])
+    one_period = b"".join(directions[token].tobytes() for token in script_tokens)
+    positions = array(
+        "f", (one_period * -(-context_length // len(script_tokens)))[: 4 * _WIDTH * context_length]
+    )
     ones = array("f", [1.0]) * _WIDTH
     keys: dict[str, Value] = {
         "general.architecture": "gpt2",
@@ -135,4 +139,4 @@ def write_scripted(
         tensors[f"blk.0.{part}.bias"] = ((_WIDTH,), None)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_gguf(path, {**keys, **vocabulary, **(metadata or {})}, tensors)
-    return Scripts(starts, len(said))
+    return Scripts(starts, len(script_tokens))

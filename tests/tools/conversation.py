@@ -45,11 +45,11 @@ def call(name: str, number: int | None = None, /, **arguments: Any) -> dict[str,
     return {"type": "function", "id": f"c{number or name}", "name": name, "arguments": arguments}
 
 
-async def answer(server: ScriptedServer, *said: str | float | dict[str, Any]) -> dict[str, Any]:
+async def answer(server: ScriptedServer, *parts: str | float | dict[str, Any]) -> dict[str, Any]:
     """Send texts, progress and tool calls, in this order, and return the request that they answer."""
     channel = await server.next_message()
     assert channel["endpoint"] == "predict"
-    for each in said:
+    for each in parts:
         if isinstance(each, str):
             fragment = {"content": each, "tokensCount": 1, "containsDrafted": False, "reasoningType": "none"}
             await server.packet(channel, type="fragment", fragment=fragment)
@@ -61,9 +61,9 @@ async def answer(server: ScriptedServer, *said: str | float | dict[str, Any]) ->
     return channel
 
 
-async def answer_and_close(server: ScriptedServer, *said: str | float | dict[str, Any]) -> dict[str, Any]:
+async def answer_and_close(server: ScriptedServer, *parts: str | float | dict[str, Any]) -> dict[str, Any]:
     """Send the same, then the result, and close the channel."""
-    channel = await answer(server, *said)
+    channel = await answer(server, *parts)
     await server.packet(
         channel,
         type="success",

@@ -80,16 +80,16 @@ def calculate(a: int, b: int, operation: Operation) -> int:
 async def test_a_model_calls_a_tool_and_responds_to_its_result(client: AsyncClient) -> None:
     llm = await client.llm.load_new_instance("tools", config={"context_length": 2048})
     messages: list[Any] = []
-    said: list[str] = []
+    received: list[str] = []
     result = await llm.act(
         "What is two times three?",
         [calculate],
         on_message=messages.append,
-        on_prediction_fragment=lambda fragment, index: said.append(fragment.content),
+        on_prediction_fragment=lambda fragment, index: received.append(fragment.content),
     )
 
     assert result.rounds == 2
-    assert "".join(said) == "Let me The product is 6."
+    assert "".join(received) == "Let me The product is 6."
     assert len(messages) == 3
 
 

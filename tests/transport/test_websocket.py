@@ -145,9 +145,9 @@ async def test_a_server_that_violates_the_protocol_breaks_the_connection(
         async with connected() as (transport, server):
             await server.stream.send(data)
             assert expected in await why_broken(transport)
-            goodbye = await server.next_event()
-            assert isinstance(goodbye, CloseConnection)
-            assert goodbye.code == code
+            close_frame = await server.next_event()
+            assert isinstance(close_frame, CloseConnection)
+            assert close_frame.code == code
 
 
 async def test_a_ping_is_answered_between_frames(connected: Connected) -> None:

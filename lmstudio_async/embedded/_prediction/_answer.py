@@ -223,8 +223,8 @@ class Answer:
             if self._stop_string is not None:
                 return
             if isinstance(each, str):
-                said, self._stop_string = self._stops.feed(each)
-                yield from self._say([(said, "none")])
+                visible, self._stop_string = self._stops.feed(each)
+                yield from self._say([(visible, "none")])
             else:
                 yield from self._say_held()
                 yield from self._tool_calls.feed_found(each)

@@ -133,17 +133,17 @@ class RequestScanner:
     def feed(self, text: str) -> tuple[str, list[Delta]]:
         """Return certain text, and the calls as the engine would stream them: a name, then arguments in pieces."""
         self._held += text
-        said, deltas = "", list[Delta]()
+        plain, deltas = "", list[Delta]()
         while True:
             before = (self._state, len(self._held))
             if self._state == "text":
-                said += self._text()
+                plain += self._text()
             elif self._state == "head":
                 deltas += self._head()
             else:
                 deltas += self._arguments()
             if (self._state, len(self._held)) == before:
-                return said, deltas
+                return plain, deltas
 
     def flush(self) -> str:
         """Return the held text that is no call, at the end of the answer."""

@@ -36,8 +36,8 @@ class ReasoningParser:
             pieces.append((self._start, "reasoningStartTag"))
             self._state = "inside"
         if self._state == "before":
-            said, tag, text = self._split(text, self._start)
-            pieces += [(said, "none"), (tag, "reasoningStartTag")]
+            before, tag, text = self._split(text, self._start)
+            pieces += [(before, "none"), (tag, "reasoningStartTag")]
             if tag:
                 self._state = "inside"
         if self._state == "inside":

@@ -63,10 +63,10 @@ class Prediction:
         """
         with self._reservation:
             while not self._answer.finished:
-                body, said = self._body, self._continuation.total
-                if said:
+                body, generated = self._body, self._continuation.total
+                if generated:
                     body = self._continuation.continued(body)
-                    self._answer.continue_after(said)
+                    self._answer.continue_after(generated)
                 body, is_part = await self._admit(body)
                 try:
                     await self._ask(body, is_part=is_part)
@@ -75,7 +75,7 @@ class Prediction:
                         await self._end_broken(error)
                 if self._is_full:
                     await self._roll_window()
-                elif is_part and self._continuation.total == said:
+                elif is_part and self._continuation.total == generated:
                     # The part ended within a character, and another part of the same size would end there again.
                     self._alone = True
 

@@ -84,11 +84,11 @@ class PredictionRequest:
             if found["piece"] is not None or not self.answer.has_called:
                 self.answer.break_call(found["piece"] or "")
             return {}
-        said = self.answer.text
+        answered = self.answer.text
         if tag := _opened_thought(self.prompt, self.sampling):
-            said = said.removeprefix(tag)
+            answered = answered.removeprefix(tag)
         self.answer.continue_with(_call_finder(self.body["tools"], self.sampling, bare=True))
-        body = {**self.sampling.body, "prompt": self.prompt + said, "return_tokens": True}
+        body = {**self.sampling.body, "prompt": self.prompt + answered, "return_tokens": True}
         body |= _visible_tags(self.sampling)
         if self.sampling.limit is not None:
             body["n_predict"] = max(self.sampling.limit - self.answer.predicted, 1)
