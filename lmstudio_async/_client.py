@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from ssl import SSLContext
 
+    from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._embedding import (
         AsyncDownloadedEmbeddingModel,
         AsyncEmbeddingModel,
@@ -74,9 +75,10 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         verify: SSLContext | str | PathLike[str] | None = None,
+        _limits: ClientLimits | None = None,
     ) -> None:
         self._timeout = check_timeout(timeout)
-        self._access = ServerAccess(api_host, Credentials.find(api_token), check_verify(verify))
+        self._access = ServerAccess(api_host, Credentials.find(api_token), check_verify(verify), _limits)
         self._sessions: dict[str, Session] = {}
         self._loads = SharedLoads()
         self._entered = False

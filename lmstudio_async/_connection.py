@@ -25,13 +25,11 @@ from lmstudio_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._transport import Connector, FrameTransport
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["CLEAN_UP_SECONDS", "Connection", "OperationReceiver", "Unclaimed"]
-
-CONNECT_SECONDS = 10.0
-CLEAN_UP_SECONDS = 2.0
+__all__ = ["Connection", "OperationReceiver", "Unclaimed"]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -80,11 +78,18 @@ class Connection:
     :param connector: source of the transport.
     :param credentials: content of the authentication packet.
     :param unclaimed: the operations to undo when the client closes, unless their consumers have taken the results.
+    :param limits: the client's limits.
     """
 
     def __init__(
-        self, namespace: str, connector: Connector, credentials: Credentials, unclaimed: Unclaimed
+        self,
+        namespace: str,
+        connector: Connector,
+        credentials: Credentials,
+        unclaimed: Unclaimed,
+        limits: ClientLimits,
     ) -> None:
+        self.limits: ClientLimits = limits
         self.multiplexer: Multiplexer = Multiplexer()
         self.transport: FrameTransport
         self.scope: anyio.CancelScope = anyio.CancelScope()
@@ -168,7 +173,8 @@ class Connection:
         self.multiplexer.fail_all(self.error)
 
     async def _connect_and_receive(self) -> None:
-        connecting = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_SECONDS)
+        seconds = self.limits.connect_seconds
+        connecting = anyio.CancelScope(deadline=anyio.current_time() + seconds)
         with connecting:
             async with self._connector.connect(self._namespace) as transport:
                 self.transport = transport
@@ -190,7 +196,7 @@ class Connection:
                     await self._clean_up()
         if connecting.cancelled_caught:
             raise LMStudioUnreachableError(
-                f"{self._connector.address} did not complete the handshake within {CONNECT_SECONDS:g} seconds. "
+                f"{self._connector.address} did not complete the handshake within {seconds:g} seconds. "
                 "Is this LM Studio's address?"
             )
 
@@ -215,7 +221,7 @@ class Connection:
         self.multiplexer.give_up_all(self.error)
         for receiver in self._unclaimed:
             receiver.give_up(_closed())
-        with anyio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+        with anyio.move_on_after(self.limits.clean_up_seconds, shield=True):
             try:
                 if cancels:
                     await self.transport.send(*cancels)

@@ -50,7 +50,6 @@ __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load", "is_sam
 
 HandleT = TypeVar("HandleT")
 
-LOOKUP_SECONDS = 10.0
 #: Bytes of memory that the description of a model takes.
 INFO_BYTES = 2048
 
@@ -269,9 +268,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if lost is None:
             return
         unknown = "Could not find out whether the instance was loaded"
-        why = f"{unknown}: no answer within {LOOKUP_SECONDS:g} seconds."
+        seconds = self._session.limits.lookup_seconds
+        why = f"{unknown}: no answer within {seconds:g} seconds."
         try:
-            with anyio.move_on_after(LOOKUP_SECONDS):
+            with anyio.move_on_after(seconds):
                 await self._session.back_off()
                 found, certain = await self._possible_instances()
                 if certain and len(found) == 1:

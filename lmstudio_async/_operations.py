@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from lmstudio_async._client_limits import DEFAULT_LIMITS
 from lmstudio_async._protocol._client_side import closed_without_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._session import ClientChannel, Session
@@ -38,9 +39,6 @@ __all__ = ["AsyncOperation", "OperationFeed"]
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-STOP_SECONDS = 5.0
-#: Bytes of items that may wait for a consumer that does not read: hundreds of thousands of fragments.
-MAX_UNREAD_BYTES = 67_108_864
 #: Bytes of memory that an item takes, beside its text.
 ITEM_BYTES = 256
 
@@ -58,6 +56,7 @@ class OperationFeed(ABC, Generic[ItemT]):
         self.label = label
         self.items: deque[ItemT] = deque()
         self._unread_bytes = 0
+        self._most_unread_bytes = DEFAULT_LIMITS.unread_bytes
         #: Whether a packet has arrived.
         self.heard: bool = False
         self.done: bool = False
@@ -77,6 +76,7 @@ class OperationFeed(ABC, Generic[ItemT]):
     def attach(self, connection: Connection, number: int) -> None:
         """Store the connection and the number of the channel, which is about to be opened."""
         self._connection, self._number = connection, number
+        self._most_unread_bytes = connection.limits.unread_bytes
         self.is_open = True
 
     @abstractmethod
@@ -115,12 +115,12 @@ class OperationFeed(ABC, Generic[ItemT]):
         """
         self.items.append(item)
         self._unread_bytes += ITEM_BYTES + size
-        if self._unread_bytes > MAX_UNREAD_BYTES:
+        if self._unread_bytes > self._most_unread_bytes:
             self.items.clear()
             self.fail(
                 LMStudioBacklogError(
-                    f"{self.label}: cancelled, because more than {MAX_UNREAD_BYTES >> 20} MiB of items were not read. "
-                    "Read them as they come, or await wait_for_result() from the beginning, which keeps no items."
+                    f"{self.label}: cancelled, because more than {self._most_unread_bytes >> 20} MiB of items were not "
+                    "read. Read them as they come, or await wait_for_result() from the beginning, which keeps no items."
                 )
             )
             self._connection.cancel_later(self._number)
@@ -323,10 +323,10 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
     # -- for subclasses
 
     async def _stop(self) -> None:
-        """Cancel the channel, and wait for its end, for `STOP_SECONDS` at most."""
+        """Cancel the channel, and wait for its end, for `stop_seconds` at most."""
         assert self._channel is not None
         await self._channel.cancel()
-        with anyio.move_on_after(STOP_SECONDS):
+        with anyio.move_on_after(self._session.limits.stop_seconds):
             await self._wait_for_end()
         if not self._feed.done:
             self._feed.fail(

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from lmstudio_async._call_site import call_site
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from lmstudio_async._owned_task_group import OwnedTaskGroup
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
@@ -39,14 +40,20 @@ class ServerAccess:
     :param host: the client's ``api_host``.
     :param credentials: the credentials that connections authenticate with.
     :param verify: the client's ``verify``.
+    :param limits: the client's limits; None for the usual ones.
     :raises LMStudioValueError: if the host makes no sense.
     """
 
     tasks: OwnedTaskGroup
 
     def __init__(
-        self, host: str | EmbeddedServer | None, credentials: Credentials, verify: SSLContext | str | None
+        self,
+        host: str | EmbeddedServer | None,
+        credentials: Credentials,
+        verify: SSLContext | str | None,
+        limits: ClientLimits | None = None,
     ) -> None:
+        self.limits: ClientLimits = limits or DEFAULT_LIMITS
         self.credentials = credentials
         #: Whether connections can be made: the client was opened, and not closed since.
         self.is_open: bool = False
@@ -132,13 +139,13 @@ class ServerAccess:
         host = (_host_from_environment() or None) if self._host is None else self._host
         if host is None:
             await preload("_transport._discovery")
-            from lmstudio_async._transport import DEFAULT_API_PORTS, find_default_local_api_host
+            from lmstudio_async._transport import find_default_local_api_host
 
-            host = await find_default_local_api_host()
+            host = await find_default_local_api_host(self.limits)
             if host is None:
                 raise LMStudioUnreachableError(
                     "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
-                    f"{', '.join(map(str, (*DEFAULT_API_PORTS, 1234)))}.\n"
+                    f"{', '.join(map(str, (*self.limits.api_ports, self.limits.app_port)))}.\n"
                     "Start LM Studio and its server, or say where it is: api_host='host:port', or LMSTUDIO_HOST.\n"
                     'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
                 )

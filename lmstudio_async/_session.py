@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lmstudio_async._connection import CLEAN_UP_SECONDS, Connection, OperationReceiver, Unclaimed
+from lmstudio_async._connection import Connection, OperationReceiver, Unclaimed
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._server_access import ServerAccess
@@ -26,18 +26,13 @@ from lmstudio_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["ClientChannel", "Session", "refuse_to_pickle"]
 
 P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
-
-UNDO_SECONDS = 10.0
-BACK_OFF_SECONDS = 0.1
-CALLS_AT_ONCE = 32
-# Far more instances than a server has loaded at a time.
-REFERENCES_KEPT = 1024
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -64,6 +59,7 @@ class Session:
     def __init__(self, namespace: str, access: ServerAccess, timeout: float | None) -> None:
         self.namespace = namespace
         self.timeout = timeout
+        self.limits: ClientLimits = access.limits
         self._access = access
         self._connection: Connection | None = None
         self._unclaimed = Unclaimed()
@@ -79,10 +75,10 @@ class Session:
         refuse_to_pickle()
 
     def see(self, reference: str) -> None:
-        """Remember an instance that this client has a handle of. Only the latest `REFERENCES_KEPT` are remembered."""
+        """Remember an instance that this client has a handle of. Only the latest `references_kept` are remembered."""
         self._seen.pop(reference, None)
         self._seen[reference] = None
-        if len(self._seen) > REFERENCES_KEPT:
+        if len(self._seen) > self.limits.references_kept:
             del self._seen[next(iter(self._seen))]
 
     def has_seen(self, reference: str) -> bool:
@@ -110,12 +106,12 @@ class Session:
         waiting: deque[_PendingCall] = deque()
         results: list[R] = []
         left = iter(parameters)
+        at_once = self.limits.calls_at_once
         try:
             while True:
                 # Send all calls that the limit allows in one write.
                 more = [
-                    _PendingCall(endpoint, parameter)
-                    for parameter in islice(left, CALLS_AT_ONCE - len(waiting))
+                    _PendingCall(endpoint, parameter) for parameter in islice(left, at_once - len(waiting))
                 ]
                 waiting += more
                 await self._send_calls(more)
@@ -168,7 +164,7 @@ class Session:
 
     async def back_off(self) -> None:
         """Wait for a short, random time after a loss, so that not all clients reconnect to the server at once."""
-        await anyio.sleep(BACK_OFF_SECONDS * random.uniform(1, 2))
+        await anyio.sleep(self.limits.back_off_seconds * random.uniform(1, 2))
 
     async def open_channel(
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
@@ -191,12 +187,12 @@ class Session:
         return channel
 
     async def undo(self, receiver: OperationReceiver) -> None:
-        """Undo an operation's work on the server, and wait for it, for `UNDO_SECONDS` at most. No error if it fails."""
+        """Undo an operation's work on the server, and wait for it, for `undo_seconds` at most. No error if it fails."""
         undoing = receiver.undoing()
         if undoing is None:
             return
         try:
-            with anyio.move_on_after(UNDO_SECONDS):
+            with anyio.move_on_after(self.limits.undo_seconds):
                 await self.call(*undoing)
             receiver.settle()
         except LMStudioWebsocketError as error:
@@ -248,7 +244,9 @@ class Session:
         connection = self._connection
         if connection is None or connection.error is not None:
             assert access.connector is not None
-            connection = Connection(self.namespace, access.connector, access.credentials, self._unclaimed)
+            connection = Connection(
+                self.namespace, access.connector, access.credentials, self._unclaimed, self.limits
+            )
             access.tasks.start_soon(connection.run)
             self._connection = connection
         if not connection.ready.is_set():
@@ -271,7 +269,7 @@ class ClientChannel:
         frame = self._connection.cancel_frame(self._number)
         if frame is None or self._connection.ended.is_set():
             return
-        with anyio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+        with anyio.move_on_after(self._session.limits.clean_up_seconds, shield=True):
             try:
                 await self._connection.transport.send(frame)
             except LMStudioClientError:

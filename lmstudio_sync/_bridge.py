@@ -23,6 +23,7 @@ import anyio
 
 from lmstudio_async._call_site import call_site
 from lmstudio_async._callbacks import call_plain
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from lmstudio_async._deliveries import Undo, deliveries
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
@@ -38,12 +39,6 @@ T = TypeVar("T")
 #: Modules whose frames are removed from tracebacks, because they are of no interest to users.
 _BRIDGE = (__name__, "lmstudio_sync._loop")
 
-#: Seconds that the end of the interpreter waits for an unclosed client to close.
-CLOSE_AT_EXIT_SECONDS = 5.0
-
-#: Seconds that an interrupted call waits to take back a result that did not reach its caller.
-UNDO_SECONDS = 10.0
-
 logger = logging.getLogger("lmstudio_async")
 
 _current_call: contextvars.ContextVar[_BlockingCall] = contextvars.ContextVar("lmstudio_call")
@@ -57,12 +52,14 @@ class Bridge:
 
     :param owner: the core's client, which is entered in that loop before the first coroutine, and left at the end.
     :param backend: the kind of event loop.
+    :param limits: the client's limits; None for the usual ones.
     """
 
     def __init__(
         self,
         owner: AbstractAsyncContextManager[Any] | None = None,
         backend: Literal["asyncio", "trio"] = "asyncio",
+        limits: ClientLimits | None = None,
     ) -> None:
         if backend not in ("asyncio", "trio"):
             raise LMStudioValueError(f"backend must be 'asyncio' or 'trio', not {backend!r:.80}")
@@ -70,6 +67,7 @@ class Bridge:
             raise LMStudioRuntimeError('trio is not installed: pip install "lmstudio-async[trio]"')
         #: True for the default client, which is closed when the interpreter ends: no ResourceWarning.
         self.is_shared = False
+        self._limits = limits or DEFAULT_LIMITS
         self._made_at = call_site()
         self._loop = Loop(owner or nullcontext(), backend)
         _bridges.add(self)
@@ -123,12 +121,12 @@ class Bridge:
             del raised, call
 
     def _undo(self, delivered: Sequence[Undo], undo: Undo | None) -> None:
-        """Take back results that do not reach the caller, and wait for it, for `UNDO_SECONDS` at most."""
+        """Take back results that do not reach the caller, and wait for it, for `take_back_seconds` at most."""
         steps = [*delivered]
         if undo is not None:
             steps.append(undo)
         if steps:
-            call = _BlockingCall(_run_all(steps))
+            call = _BlockingCall(_run_all(steps, self._limits.take_back_seconds))
             if not self._loop.start(call.begin):
                 call.abandon()
             call.wait(self._loop)
@@ -198,13 +196,13 @@ class Bridge:
             bridge.close()
 
     def close_at_exit(self) -> None:
-        """Close when the interpreter ends. Wait for the clean-up on the server, for `CLOSE_AT_EXIT_SECONDS` at most."""
+        """Close when the interpreter ends. Wait for the clean-up on the server, for `close_at_exit_seconds` at most."""
         if self._loop.is_alive:
             try:
                 self._warn()
             finally:
                 # The warning raises if warnings are errors.
-                self._loop.close(0 if self._loop.was_interrupted else CLOSE_AT_EXIT_SECONDS)
+                self._loop.close(0 if self._loop.was_interrupted else self._limits.close_at_exit_seconds)
 
     def _warn(self, warn: Any = warnings.warn) -> None:
         if not self.is_shared and not self._loop.is_closed:
@@ -370,9 +368,9 @@ class _Question:
         loop.soon(self.answered.set)
 
 
-async def _run_all(steps: Sequence[Undo]) -> None:
-    """Run all steps within a time limit. A step that fails does not stop the others."""
-    with anyio.move_on_after(UNDO_SECONDS):
+async def _run_all(steps: Sequence[Undo], seconds: float) -> None:
+    """Run all steps within so many seconds. A step that fails does not stop the others."""
+    with anyio.move_on_after(seconds):
         for step in steps:
             try:
                 await step()

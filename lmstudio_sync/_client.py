@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from ssl import SSLContext
 
+    from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._files_namespace import LocalFileInput
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
@@ -66,10 +67,11 @@ class Client(Facade):
         *,
         timeout: float | Literal["default"] | None = "default",
         verify: SSLContext | str | PathLike[str] | None = None,
+        _limits: ClientLimits | None = None,
         backend: Literal["asyncio", "trio"] = "asyncio",
     ) -> None:
-        core = with_timeout(AsyncClient(api_host, api_token, verify=verify), timeout)
-        super().__init__(core, Bridge(core, backend))
+        core = with_timeout(AsyncClient(api_host, api_token, verify=verify, _limits=_limits), timeout)
+        super().__init__(core, Bridge(core, backend, _limits))
 
     def __enter__(self) -> Self:
         """Find the server. Connections are made later, on the first use of each namespace.

@@ -23,7 +23,7 @@ from lmstudio_async import (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-from lmstudio_async import _connection as connection_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.clock import let_pass
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, list_nothing, losing, until
 
@@ -65,11 +65,9 @@ async def test_an_odd_reply_to_the_authentication_raises_protocol_error(answer: 
             await client.llm.list_loaded()
 
 
-async def test_a_missing_reply_to_the_authentication_ends_at_the_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.05)
-    async with ScriptedServer(authentication="never").client() as (client, _):
+async def test_a_missing_reply_to_the_authentication_ends_at_the_deadline() -> None:
+    limits = ClientLimits(connect_seconds=0.05)
+    async with ScriptedServer(authentication="never").client(_limits=limits) as (client, _):
         with pytest.raises(LMStudioUnreachableError, match=r"0\.05 seconds"):
             await client.llm.list_loaded()
 

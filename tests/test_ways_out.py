@@ -16,6 +16,7 @@ from lmstudio_async import (
     LMStudioServerError,
     LMStudioUnreachableError,
 )
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]
@@ -55,10 +56,10 @@ async def test_the_iteration_over_a_load_ends_when_another_task_cancels_it(both:
 
 
 @asynccontextmanager
-async def cancelled_while_connecting() -> AsyncIterator[ScriptedServer]:
+async def cancelled_while_connecting(limits: ClientLimits = DEFAULT_LIMITS) -> AsyncIterator[ScriptedServer]:
     """Cancel a load that another task iterates over while the client connects, and only then authenticate the client."""
     with anyio.fail_after(10):
-        async with ScriptedServer(authentication="never").client() as (client, server):
+        async with ScriptedServer(authentication="never").client(_limits=limits) as (client, server):
             load = client.llm.load_new_instance_stream("qwen3-4b")
             async with anyio.create_task_group() as tasks:
 
@@ -83,19 +84,16 @@ async def test_a_load_that_is_cancelled_while_connecting_is_cancelled_on_the_ser
         await server.fail(channel, "Load was cancelled")
 
 
-async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("lmstudio_async._load.LOOKUP_SECONDS", 0.1)
-    async with cancelled_while_connecting() as server:
+async def test_a_load_whose_connection_is_lost_while_two_tasks_stop_it_ends() -> None:
+    async with cancelled_while_connecting(ClientLimits(lookup_seconds=0.1)) as server:
         await server.next_message()
         await server.drop()
 
 
-async def test_cancelling_a_load_that_cannot_begin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmstudio_async._connection.CONNECT_SECONDS", 0.05)
+async def test_cancelling_a_load_that_cannot_begin_is_no_error() -> None:
+    limits = ClientLimits(connect_seconds=0.05)
     with anyio.fail_after(10):
-        async with ScriptedServer(authentication="never").client() as (client, server):
+        async with ScriptedServer(authentication="never").client(_limits=limits) as (client, server):
             load = client.llm.load_new_instance_stream("qwen3-4b")
             async with anyio.create_task_group() as tasks:
 
@@ -142,15 +140,12 @@ async def test_cancelling_model_stream_does_not_unload_the_shared_instance(both:
     assert await server.nothing_more()
 
 
-async def test_cancel_does_not_wait_for_ever_for_the_confirmation_of_the_server(
-    both: Both, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lmstudio_async._operations.STOP_SECONDS", 0.05)
-    client, _ = both
-    load = client.llm.load_new_instance_stream("qwen3-4b")
-    await load
+async def test_cancel_does_not_wait_for_ever_for_the_confirmation_of_the_server() -> None:
+    async with ScriptedServer().client(_limits=ClientLimits(stop_seconds=0.05)) as (client, _):
+        load = client.llm.load_new_instance_stream("qwen3-4b")
+        await load
 
-    await load.cancel()
+        await load.cancel()
 
     with pytest.raises(LMStudioCancelledError, match="did not confirm"):
         load.result()

@@ -15,7 +15,6 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._transport._base import Connector as Connector
     from lmstudio_async._transport._base import FrameTransport as FrameTransport
     from lmstudio_async._transport._connector import WebSocketConnector as WebSocketConnector
-    from lmstudio_async._transport._discovery import DEFAULT_API_PORTS as DEFAULT_API_PORTS
     from lmstudio_async._transport._discovery import (
         find_default_local_api_host as find_default_local_api_host,
     )

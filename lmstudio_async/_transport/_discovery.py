@@ -7,25 +7,22 @@ import json
 import anyio
 import httpx
 
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from lmstudio_async._transport._address import ServerAddress, parse_api_host
 from lmstudio_async._transport._certificates import no_certificates
 from lmstudio_async._transport._http import RequestSockets, new_http_client
 from lmstudio_async.errors import LMStudioUnreachableError
 
-__all__ = ["DEFAULT_API_PORTS", "find_default_local_api_host", "is_valid_api_host"]
+__all__ = ["find_default_local_api_host", "is_valid_api_host"]
 
-DEFAULT_API_PORTS = (41343, 52993, 16141, 39414, 22931)
-"""The ports that LM Studio opens for SDKs, in the order in which they are tried."""
-
-_APP_PORT = 1234
-_GREETING_LIMIT_SECONDS = 1.0
 _GREETING_LIMIT_BYTES = 65_536
 
 
-async def is_valid_api_host(api_host: str) -> bool:
+async def is_valid_api_host(api_host: str, limits: ClientLimits | None = None) -> bool:
     """Return whether an LM Studio server responds at an address, within a second.
 
     :param api_host: the address of the server, such as ``localhost:1234``.
+    :param limits: sets the seconds; None for the usual ones.
     :return: whether LM Studio sent its greeting. It is no error if the host is down, silent or another program.
     :raises LMStudioValueError: if ``api_host`` is no valid address.
 
@@ -35,7 +32,8 @@ async def is_valid_api_host(api_host: str) -> bool:
             print("LM Studio is not running")
     """
     address = parse_api_host(api_host)
-    with anyio.move_on_after(_GREETING_LIMIT_SECONDS):
+    seconds = (limits or DEFAULT_LIMITS).greeting_seconds
+    with anyio.move_on_after(seconds):
         verify = (
             await anyio.to_thread.run_sync(httpx.create_ssl_context) if address.secure else no_certificates()
         )
@@ -44,31 +42,34 @@ async def is_valid_api_host(api_host: str) -> bool:
         except LMStudioUnreachableError:
             return False
         async with client:
-            return await _greets(client, address)
+            return await _greets(client, address, seconds)
     return False
 
 
-async def find_default_local_api_host() -> str | None:
+async def find_default_local_api_host(limits: ClientLimits | None = None) -> str | None:
     """Find LM Studio on this machine, within a second.
 
     The ports that it opens for SDKs go before 1234, the port that its users see.
 
+    :param limits: sets the ports and the seconds; None for the usual ones.
     :return: its address, such as ``127.0.0.1:41343``, or ``None`` if LM Studio does not run here.
 
     ::
 
         api_host = await find_default_local_api_host() or "embedded"
     """
-    addresses = [ServerAddress(False, "127.0.0.1", port) for port in (*DEFAULT_API_PORTS, _APP_PORT)]
+    limits = limits or DEFAULT_LIMITS
+    seconds = limits.greeting_seconds
+    addresses = [ServerAddress(False, "127.0.0.1", port) for port in (*limits.api_ports, limits.app_port)]
     answers = dict[ServerAddress, bool | None].fromkeys(addresses)
 
     async def ask(address: ServerAddress) -> None:
-        answers[address] = await _greets(client, address)
+        answers[address] = await _greets(client, address, seconds)
         # A silent port must not delay the result: on Windows, every port without a listener is silent.
         if next((answer for answer in answers.values() if answer is not False), False):
             tasks.cancel_scope.cancel()
 
-    with anyio.move_on_after(_GREETING_LIMIT_SECONDS):
+    with anyio.move_on_after(seconds):
         async with (
             httpx.AsyncClient(verify=no_certificates(), trust_env=False) as client,
             anyio.create_task_group() as tasks,
@@ -78,13 +79,13 @@ async def find_default_local_api_host() -> str | None:
     return next((str(address) for address, answer in answers.items() if answer), None)
 
 
-async def _greets(client: httpx.AsyncClient, address: ServerAddress) -> bool:
+async def _greets(client: httpx.AsyncClient, address: ServerAddress, seconds: float) -> bool:
     sockets = RequestSockets()
     try:
         async with client.stream(
             "GET",
             address.http_url("/lmstudio-greeting"),
-            timeout=_GREETING_LIMIT_SECONDS,
+            timeout=seconds,
             extensions=sockets.extensions,
         ) as response:
             if response.status_code != httpx.codes.OK:

@@ -248,7 +248,7 @@ class Writer:
         ]
         statements = [
             f"core = with_timeout({owner.name}({', '.join(arguments)}), timeout)",
-            "super().__init__(core, Bridge(core, backend))",
+            "super().__init__(core, Bridge(core, backend, _limits))",
         ]
         lines = fold(f"def __init__({', '.join(parameters)}) -> None:", 4)
         return lines + [each for statement in statements for each in fold(statement, 8)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async._transport import _discovery as discovery
 from tests.documented.conftest import Models
 
@@ -11,7 +12,7 @@ from tests.documented.conftest import Models
 @pytest.fixture(autouse=True)
 def long_greeting_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A longer limit for the greeting of a server, so that a stall of the machine does not exceed it."""
-    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
+    monkeypatch.setattr(discovery, "DEFAULT_LIMITS", ClientLimits(greeting_seconds=60))
 
 
 def test_the_address_of_the_default_client_is_configured(models: Models, server: str, loaded: str) -> None:

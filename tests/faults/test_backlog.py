@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, LMStudioBacklogError
+from lmstudio_async._client_limits import ClientLimits
 from tests.scripted_server import MODEL, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]
 
 
-@pytest.fixture(autouse=True)
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit that allows only a few unread items."""
-    monkeypatch.setattr("lmstudio_async._operations.MAX_UNREAD_BYTES", 10_000)
+@pytest.fixture
+async def both() -> AsyncIterator[Both]:
+    """A client that keeps only a few unread items, and its scripted server."""
+    async with ScriptedServer().client(_limits=ClientLimits(unread_bytes=10_000)) as both:
+        yield both
 
 
 async def test_unread_answer_fails_at_the_limit_and_is_cancelled(both: Both) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, LMStudioCancelledError, LMStudioError, LMStudioTimeoutError
-from lmstudio_async import _operations as operations_module
+from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async._session import ClientChannel
 from tests.scripted_server import INSTANCE, ScriptedServer
 
@@ -61,12 +61,9 @@ async def test_instance_that_is_loaded_after_the_timeout_is_unloaded(
         await server.answer(unload)
 
 
-async def test_instance_that_is_loaded_after_an_unconfirmed_cancel_is_unloaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(operations_module, "STOP_SECONDS", 0.1)
+async def test_instance_that_is_loaded_after_an_unconfirmed_cancel_is_unloaded() -> None:
     with anyio.fail_after(10):
-        async with ScriptedServer().client() as (client, server):
+        async with ScriptedServer().client(_limits=ClientLimits(stop_seconds=0.1)) as (client, server):
             async with client.llm.load_new_instance_stream("qwen3-4b") as loading:
                 channel = await server.next_message()
             with pytest.raises(LMStudioCancelledError, match="did not confirm"):

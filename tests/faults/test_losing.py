@@ -15,7 +15,7 @@ from lmstudio_async import (
     LMStudioConnectionBrokenError,
     LMStudioUnreachableError,
 )
-from lmstudio_async import _load as loading_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]
@@ -148,12 +148,12 @@ async def test_load_whose_task_is_cancelled_during_the_lookup_is_unloaded(both: 
         await server.answer(unload)
 
 
-async def test_lost_load_raises_if_the_server_does_not_list_its_instances_in_time(
-    both: Both, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading_module, "LOOKUP_SECONDS", 0.3)
-    client, server = both
-    async with anyio.create_task_group() as tasks:
+async def test_lost_load_raises_if_the_server_does_not_list_its_instances_in_time() -> None:
+    limits = ClientLimits(lookup_seconds=0.3)
+    async with (
+        ScriptedServer().client(_limits=limits) as (client, server),
+        anyio.create_task_group() as tasks,
+    ):
 
         async def load() -> None:
             with pytest.raises(LMStudioConnectionBrokenError, match="instance was loaded: no answer"):

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, AsyncLLM, LMStudioInstanceUnloadedError
-from lmstudio_async import _session as session_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.scripted_server import INSTANCE, ScriptedServer, list_nothing, loaded_llm
 
 Both = tuple[AsyncClient, ScriptedServer]
@@ -84,15 +84,12 @@ async def test_unload_raises_if_another_program_unloads_the_instance_first(both:
     await asked(server, unloading(llm), INSTANCE, gone)
 
 
-async def test_session_remembers_a_limited_number_of_instance_references(
-    both: Both, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_module, "REFERENCES_KEPT", 3)
-    client, server = both
-    for number in (1, 2, 3, 1, 4):
-        await asked(server, client.llm.list_loaded, [INSTANCE | {"instanceReference": f"r{number}"}])
-    await list_nothing(client, server)
-    remembered = client.llm._session
+async def test_session_remembers_a_limited_number_of_instance_references() -> None:
+    async with ScriptedServer().client(_limits=ClientLimits(references_kept=3)) as (client, server):
+        for number in (1, 2, 3, 1, 4):
+            await asked(server, client.llm.list_loaded, [INSTANCE | {"instanceReference": f"r{number}"}])
+        await list_nothing(client, server)
+        remembered = client.llm._session
 
     # r1 was seen again, so it is among the latest references; r2 was not, so it was dropped.
     assert [remembered.has_seen(f"r{number}") for number in (1, 2, 3, 4)] == [True, False, True, True]

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async import AsyncClient
+from lmstudio_async._client_limits import ClientLimits
 from tests.faults.attempting import attempt_all
 from tests.faults.faulty_server import DROP, FaultyServer
 from tests.scripted_server import INSTANCE, MODEL
@@ -73,7 +74,11 @@ async def use_all_methods(lines: list[str]) -> None:
     """Make all kinds of requests to a server that sends these lines and then drops the connection."""
     server = FaultyServer("getModelInfo", [*lines, DROP])
     with anyio.fail_after(SECONDS):
-        async with AsyncClient(server, timeout=SECONDS / 2) as client:  # type: ignore[arg-type]
+        async with AsyncClient(
+            server,  # type: ignore[arg-type]
+            timeout=SECONDS / 2,
+            _limits=ClientLimits(back_off_seconds=0.0),
+        ) as client:
             (llm,) = await client.llm.list_loaded()
             server.silence("loadModel", "getOrLoad", "predict", "countTokens")
             requests: list[Callable[[], Awaitable[object]]] = [
@@ -93,8 +98,3 @@ async def use_all_methods(lines: list[str]) -> None:
 def test_requests_end_whatever_frames_the_server_sends(backend: str, lines: list[str]) -> None:
     # No task can be left, because the client's task group waits for all of them.
     anyio.run(use_all_methods, lines, backend=backend)
-
-
-@pytest.fixture(autouse=True)
-def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)

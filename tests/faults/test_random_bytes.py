@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async import AsyncClient
+from lmstudio_async._client_limits import ClientLimits
 from tests.faults.attempting import attempt_all
 from tests.faults.socket_server import Peer, SocketServer
 from tests.scripted_server import INSTANCE
@@ -84,7 +85,7 @@ def saying(data: bytes, moment: str, rudely: bool) -> Callable[[Peer], object]:
 
 async def use_all_methods(server: SocketServer) -> None:
     with anyio.fail_after(SECONDS):
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=ClientLimits(back_off_seconds=0.0)) as client:
             requests: list[Callable[[], Awaitable[object]]] = [
                 lambda: client.llm.get_model_info("qwen3-4b"),
                 lambda: client.llm.load_new_instance("qwen3-4b", "qwen3-4b"),
@@ -116,7 +117,6 @@ def open_descriptors() -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmstudio_async._session.BACK_OFF_SECONDS", 0.0)
-    # Close the descriptors that the garbage of other tests holds.
+def without_garbage() -> None:
+    """Close the descriptors that the garbage of other tests holds."""
     gc.collect()

@@ -18,8 +18,7 @@ from lmstudio_async import (
     LMStudioError,
     LMStudioUnreachableError,
 )
-from lmstudio_async import _connection as connection_module
-from lmstudio_async import _session as session_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.faults.socket_server import Peer, SocketServer, serve_well
 from tests.scripted_server import INSTANCE
 
@@ -100,34 +99,28 @@ LOST: dict[str, tuple[Fault, str]] = {
 }
 
 
-#: The original limit, for the second attempt, which must succeed also on a slow machine.
-CONNECT_SECONDS = connection_module.CONNECT_SECONDS
+LIMITS = ClientLimits(back_off_seconds=0.001)
 
 
-@pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
-    if "never comes" in request.node.name:
-        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
+def limits_of(name: str) -> ClientLimits:
+    """Return limits for a fault. The next connection, which must succeed on a slow machine too, has the same limit."""
+    return LIMITS._replace(connect_seconds=2.0) if "never comes" in name else LIMITS
 
 
 @pytest.mark.parametrize("name", NOT_CONNECTED)
-async def test_failed_connect_raises_with_the_reason_and_the_next_one_succeeds(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_connect_raises_with_the_reason_and_the_next_one_succeeds(name: str) -> None:
     fault, match = NOT_CONNECTED[name]
     with anyio.fail_after(20), SocketServer(fault) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=limits_of(name)) as client:
             with pytest.raises(LMStudioUnreachableError, match=match):
                 await client.llm.list_loaded()
-            monkeypatch.setattr(connection_module, "CONNECT_SECONDS", CONNECT_SECONDS)
             assert len(await client.llm.list_loaded()) == 1
 
 
 @pytest.mark.parametrize("name", LOST)
 async def test_a_call_whose_connection_is_lost_is_repeated(name: str) -> None:
     with anyio.fail_after(20), SocketServer(LOST[name][0]) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             assert len(await client.llm.list_loaded()) == 1
     assert server.connections == 2
 
@@ -136,7 +129,7 @@ async def test_a_call_whose_connection_is_lost_is_repeated(name: str) -> None:
 async def test_an_unload_whose_connection_is_lost_raises_with_the_reason(name: str) -> None:
     fault, match = LOST[name]
     with anyio.fail_after(20), SocketServer(fault) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             with pytest.raises(LMStudioConnectionBrokenError, match=match):
                 await client.llm.unload("qwen3-4b")
             await client.llm.unload("qwen3-4b")
@@ -145,21 +138,22 @@ async def test_an_unload_whose_connection_is_lost_raises_with_the_reason(name: s
 
 @pytest.mark.parametrize("name", NOT_CONNECTED | LOST)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_blocking_client_raises_and_its_next_call_succeeds(
-    name: str, backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blocking_client_raises_and_its_next_call_succeeds(name: str, backend: Any) -> None:
     fault, match = (NOT_CONNECTED | LOST)[name]
     error = LMStudioUnreachableError if name in NOT_CONNECTED else LMStudioConnectionBrokenError
-    with SocketServer(fault) as server, lmstudio_sync.Client(server.api_host, backend=backend) as client:
+    limits = limits_of(name)
+    with (
+        SocketServer(fault) as server,
+        lmstudio_sync.Client(server.api_host, backend=backend, _limits=limits) as client,
+    ):
         with pytest.raises(error, match=match):
             client.llm.unload("qwen3-4b")
-        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", CONNECT_SECONDS)
         client.llm.unload("qwen3-4b")
 
 
 async def test_a_client_reconnects_to_a_server_restarted_on_its_port(closed_port: int) -> None:
     with anyio.fail_after(20), SocketServer(serve_well, closed_port) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             (llm,) = await client.llm.list_loaded()
             server.stop()
             with pytest.raises(LMStudioUnreachableError):
@@ -179,7 +173,7 @@ async def test_an_answer_of_a_hundred_megabytes_arrives() -> None:
             peer.answer(peer.next_message())
 
     with anyio.fail_after(60), SocketServer(fault) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             assert len(await client.call("llm", "anything")) == 100_000_000
             assert len(await client.llm.list_loaded()) == 1
     assert server.connections == 1
@@ -225,7 +219,7 @@ async def test_an_answer_arrives_in_any_split_and_after_any_number_of_pings(
             peer.answer(peer.next_message())
 
     with anyio.fail_after(60), SocketServer(fault) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             for _ in range(2):
                 assert len(await client.llm.list_loaded()) == 1
     assert server.connections == 1
@@ -253,7 +247,7 @@ async def test_a_consumer_that_sleeps_delays_neither_pongs_nor_other_calls() -> 
         peer.wait_until_left()
 
     with anyio.fail_after(60), SocketServer(fault) as server:
-        async with AsyncClient(server.api_host) as client, anyio.create_task_group() as tasks:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client, anyio.create_task_group() as tasks:
             (llm,) = await client.llm.list_loaded()
 
             async def sleep() -> None:
@@ -277,7 +271,7 @@ async def test_a_thousand_calls_and_two_hundred_answers_share_a_socket() -> None
     names: list[str] = []
     texts: list[str] = []
     with anyio.fail_after(60), SocketServer(serve_well) as server:
-        async with AsyncClient(server.api_host) as client:
+        async with AsyncClient(server.api_host, _limits=LIMITS) as client:
             (llm,) = await client.llm.list_loaded()
 
             async def call() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient
-from lmstudio_async import _connection as connection_module
-from lmstudio_async import _session as session_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.faults.faulty_server import FaultyServer
 from tests.faults.table import FAULTS, REQUESTS, Fault
 
@@ -19,10 +18,15 @@ each_fault = pytest.mark.parametrize("fault", FAULTS, ids=str)
 
 
 @pytest.fixture
-def server(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> FaultyServer:
-    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.001)
+def limits(fault: Fault) -> ClientLimits:
+    limits = ClientLimits(back_off_seconds=0.001)
     if fault.endpoint == "authentication" and fault.timeout is not None:
-        monkeypatch.setattr(connection_module, "CONNECT_SECONDS", fault.timeout)
+        limits = limits._replace(connect_seconds=fault.timeout)
+    return limits
+
+
+@pytest.fixture
+def server(fault: Fault) -> FaultyServer:
     return FaultyServer(fault.endpoint, fault.lines, silence=fault.timeout)
 
 
@@ -40,10 +44,12 @@ def check(fault: Fault, server: FaultyServer, raised: Any) -> None:
 
 
 @each_fault
-async def test_fault_has_its_outcome_with_the_async_client(fault: Fault, server: FaultyServer) -> None:
+async def test_fault_has_its_outcome_with_the_async_client(
+    fault: Fault, server: FaultyServer, limits: ClientLimits
+) -> None:
     request, llm = REQUESTS[fault.endpoint], None
     with anyio.fail_after(20):
-        async with AsyncClient(server, timeout=fault.timeout) as client:  # type: ignore[arg-type]
+        async with AsyncClient(server, timeout=fault.timeout, _limits=limits) as client:  # type: ignore[arg-type]
             if fault.endpoint != "authentication":
                 (llm,) = await client.llm.list_loaded()
             with outcome(fault) as raised:
@@ -57,11 +63,16 @@ async def test_fault_has_its_outcome_with_the_async_client(fault: Fault, server:
 @each_fault
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_fault_has_its_outcome_with_the_blocking_client(
-    fault: Fault, server: FaultyServer, backend: Any
+    fault: Fault, server: FaultyServer, limits: ClientLimits, backend: Any
 ) -> None:
     request, llm = REQUESTS[fault.endpoint], None
     timeout = fault.timeout or 20
-    with lmstudio_sync.Client(server, timeout=timeout, backend=backend) as client:  # type: ignore[arg-type]
+    with lmstudio_sync.Client(
+        server,  # type: ignore[arg-type]
+        timeout=timeout,
+        backend=backend,
+        _limits=limits,
+    ) as client:
         if fault.endpoint != "authentication":
             (llm,) = client.llm.list_loaded()
         with outcome(fault) as raised:

@@ -13,7 +13,7 @@ import trustme
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient, LMStudioUnreachableError, LMStudioValueError
-from lmstudio_async import _connection as connection_module
+from lmstudio_async._client_limits import ClientLimits
 from tests.faults.socket_server import SocketServer, serve_well
 
 
@@ -100,13 +100,11 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     assert "Start LM Studio" not in str(caught.value)
 
 
-async def test_a_server_without_tls_gets_no_request_in_the_clear(
-    ca_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_without_tls_gets_no_request_in_the_clear(ca_file: Path) -> None:
     # Without a limit they would wait for each other: the server for a request, the client for a certificate.
-    monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
+    limits = ClientLimits(connect_seconds=0.5)
     with anyio.fail_after(20), SocketServer(serve_well) as server:
-        async with AsyncClient(f"https://{server.api_host}", verify=ca_file) as client:
+        async with AsyncClient(f"https://{server.api_host}", verify=ca_file, _limits=limits) as client:
             with pytest.raises(LMStudioUnreachableError, match="did not complete the handshake"):
                 await client.llm.list_loaded()
     # A socket that was left open would cause a warning, which pytest turns into an error.

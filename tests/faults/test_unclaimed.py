@@ -19,6 +19,7 @@ from lmstudio_async import (
     LMStudioConnectionClosedError,
     LMStudioUnreachableError,
 )
+from lmstudio_async._client_limits import ClientLimits
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 
 Both = tuple[AsyncClient, ScriptedServer]
@@ -286,29 +287,23 @@ async def test_closing_unloads_the_instance_of_an_unread_load_that_has_succeeded
         await stream.wait_for_result()
 
 
-async def test_closing_waits_for_the_end_of_a_load_at_most_for_its_limit(
-    both: Both, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lmstudio_async._connection.CLEAN_UP_SECONDS", 0.05)
-    client, server = both
-    stream, _ = await loading(client, server)
+async def test_closing_waits_for_the_end_of_a_load_at_most_for_its_limit() -> None:
+    async with ScriptedServer().client(_limits=ClientLimits(clean_up_seconds=0.05)) as (client, server):
+        stream, _ = await loading(client, server)
 
-    await client.aclose()
+        await client.aclose()
 
     with pytest.raises(LMStudioConnectionClosedError):
         stream.result()
 
 
-async def test_closing_does_not_wait_for_the_end_of_an_answer(
-    both: Both, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lmstudio_async._connection.CLEAN_UP_SECONDS", 3600)
-    client, server = both
-    llm = await loaded_llm(client, server)
-    stream = await llm.respond_stream("Hello")
-    await server.next_message()
+async def test_closing_does_not_wait_for_the_end_of_an_answer() -> None:
+    async with ScriptedServer().client(_limits=ClientLimits(clean_up_seconds=3600)) as (client, server):
+        llm = await loaded_llm(client, server)
+        stream = await llm.respond_stream("Hello")
+        await server.next_message()
 
-    await client.aclose()
+        await client.aclose()
 
     assert (await server.next_message())["message"] == {"type": "cancel"}
     with pytest.raises(LMStudioConnectionClosedError):

@@ -144,7 +144,7 @@ async def test_an_invalid_host_in_the_environment_is_refused(
 
 
 async def test_error_without_any_server_lists_the_tried_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def find_nothing() -> None:
+    async def find_nothing(_: object) -> None:
         return None
 
     # Hide an LM Studio that may run on this machine.

@@ -11,14 +11,13 @@ from tests.sync.programs import program
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
 
-#: Make the limits of the core so long that `Program` kills a program that waits for the end of one.
+#: Limits so long that `Program` kills a program that waits for the end of one.
 ENDLESS = """
-from lmstudio_async import _connection, _operations, _session
-from lmstudio_sync import _bridge
+from lmstudio_async._client_limits import ClientLimits
 
-_operations.STOP_SECONDS = _connection.CONNECT_SECONDS = 3600.0
-_connection.CLEAN_UP_SECONDS = _session.CLEAN_UP_SECONDS = 3600.0
-_bridge.CLOSE_AT_EXIT_SECONDS = 3600.0
+ENDLESS = ClientLimits(
+    connect_seconds=3600.0, clean_up_seconds=3600.0, stop_seconds=3600.0, close_at_exit_seconds=3600.0
+)
 """
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -28,7 +27,7 @@ BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_ctrl_c_in_a_load_cancels_it_on_the_server(backend: str) -> None:
     code = """
         server = QuietServer()
-        with client_of(server, backend=sys.argv[1]) as client:
+        with client_of(server, backend=sys.argv[1], _limits=ENDLESS) as client:
             try:
                 client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
             except KeyboardInterrupt:
@@ -46,7 +45,7 @@ def test_ctrl_c_in_a_load_cancels_it_on_the_server(backend: str) -> None:
 def test_ctrl_c_while_waiting_for_the_next_item_cancels_the_operation() -> None:
     code = """
         server = QuietServer()
-        with client_of(server) as client:
+        with client_of(server, _limits=ENDLESS) as client:
             try:
                 for progress in client.llm.load_new_instance_stream("qwen3-4b"):
                     if progress.fraction == 0.5:
@@ -64,7 +63,7 @@ def test_ctrl_c_while_waiting_for_the_next_item_cancels_the_operation() -> None:
 def test_ctrl_c_in_the_body_of_a_loop_cancels_the_operation() -> None:
     code = """
         server = QuietServer(fragments=1000)
-        with client_of(server) as client:
+        with client_of(server, _limits=ENDLESS) as client:
             llm = client.llm.list_loaded()[0]
             try:
                 with llm.respond_stream("hi") as answer:
@@ -84,7 +83,7 @@ def test_ctrl_c_in_the_body_of_a_loop_cancels_the_operation() -> None:
 def test_ctrl_c_in_a_callback_cancels_the_call() -> None:
     code = """
         server = QuietServer()
-        with client_of(server) as client:
+        with client_of(server, _limits=ENDLESS) as client:
             def on_progress(fraction):
                 say("in the callback")
                 pause()
@@ -105,7 +104,7 @@ def test_ctrl_c_while_connecting_raises_keyboard_interrupt(backend: str) -> None
     code = """
         server = QuietServer(authenticates=False)
         threading.Thread(target=lambda: server.is_connected.wait() and say("connected"), daemon=True).start()
-        with client_of(server, backend=sys.argv[1]) as client:
+        with client_of(server, backend=sys.argv[1], _limits=ENDLESS) as client:
             try:
                 client.llm.list_loaded()
             except KeyboardInterrupt:
@@ -121,17 +120,15 @@ def test_ctrl_c_while_connecting_raises_keyboard_interrupt(backend: str) -> None
 def test_ctrl_c_while_looking_for_a_server_raises_keyboard_interrupt() -> None:
     code = """
         import socket
-        from lmstudio_async._transport import _discovery
 
         # A server listens at LM Studio's port and never responds.
         silent = socket.create_server(("127.0.0.1", 0))
-        _discovery.DEFAULT_API_PORTS = (silent.getsockname()[1],)
-        _discovery._GREETING_LIMIT_SECONDS = 3600.0
+        limits = ENDLESS._replace(api_ports=(silent.getsockname()[1],), greeting_seconds=3600.0)
         visitors = []
         host = threading.Thread(target=lambda: visitors.append(silent.accept()) or say("asked"), daemon=True)
         host.start()
         try:
-            with lms.Client():
+            with lms.Client(_limits=limits):
                 say("never")
         except KeyboardInterrupt:
             host.join()
@@ -166,7 +163,7 @@ def test_ctrl_c_while_a_client_starts_its_thread_leaves_no_thread() -> None:
 
         _loop.Loop._own = tell_and_stay
         threading.Thread = Thread
-        client = client_of(QuietServer())
+        client = client_of(QuietServer(), _limits=ENDLESS)
         try:
             client.llm.list_loaded()
         except KeyboardInterrupt:
@@ -181,7 +178,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_server(backend: str) -> None:
     code = """
         server = QuietServer(confirms=False)
         threading.Thread(target=lambda: server.wait_until_received("cancel") and say("cancelled"), daemon=True).start()
-        with client_of(server, backend=sys.argv[1]) as client:
+        with client_of(server, backend=sys.argv[1], _limits=ENDLESS) as client:
             client.llm.load_new_instance("qwen3-4b", on_progress=lambda fraction: say(fraction))
     """
     with program(ENDLESS + dedent(code), backend) as running:
@@ -202,7 +199,7 @@ def test_an_exception_injected_into_a_waiting_thread_cancels_its_call() -> None:
             pass
 
         server = QuietServer()
-        with client_of(server) as client:
+        with client_of(server, _limits=ENDLESS) as client:
             begun = threading.Event()
 
             def load():

@@ -10,6 +10,7 @@ import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async import EmbeddedServer
+from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async.testing import served
 from tests.sync.programs import program
 
@@ -284,8 +285,8 @@ class TestDefaultClient:
         self, monkeypatch: pytest.MonkeyPatch, address: str
     ) -> None:
         monkeypatch.delenv("LMSTUDIO_HOST")
-        monkeypatch.setattr("lmstudio_async._transport._discovery.DEFAULT_API_PORTS", (9,))
-        monkeypatch.setattr("lmstudio_async._transport._discovery._APP_PORT", 9)
+        nowhere = ClientLimits(api_ports=(9,), app_port=9)
+        monkeypatch.setattr("lmstudio_async._server_access.DEFAULT_LIMITS", nowhere)
         with pytest.raises(lms.LMStudioUnreachableError):
             lms.llm()
         lms.configure_default_client(address)

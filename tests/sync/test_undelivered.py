@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 import lmstudio_sync as lms
+from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async._deliveries import deliveries
-from lmstudio_sync import _bridge
 from tests.sync.interruption import is_interrupted
 from tests.sync.programs import program
 from tests.sync.quiet_server import QuietServer, client_of
@@ -84,10 +84,9 @@ def test_an_error_in_taking_back_does_not_hide_the_interrupt() -> None:
     assert (first.times_taken_back, second.times_taken_back) == (1, 1)
 
 
-def test_taking_back_takes_no_longer_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bridge, "UNDO_SECONDS", 0)
+def test_taking_back_takes_no_longer_than_its_limit() -> None:
     load = Load(anyio.sleep_forever)
-    with client_of(QuietServer()) as client:
+    with client_of(QuietServer(), _limits=ClientLimits(take_back_seconds=0)) as client:
         with pytest.raises(KeyboardInterrupt):
             client._bridge.call(load.hand_over(), interrupt)
         assert len(client.llm.list_loaded()) == 1
@@ -113,10 +112,8 @@ def interrupt(_: object) -> None:
 def test_a_second_ctrl_c_does_not_wait_for_taking_back() -> None:
     code = """
         import anyio
+        from lmstudio_async._client_limits import ClientLimits
         from lmstudio_async._deliveries import deliveries
-        from lmstudio_sync import _bridge
-
-        _bridge.UNDO_SECONDS = 3600
 
         class Load:
             async def hand_over(self):
@@ -126,7 +123,7 @@ def test_a_second_ctrl_c_does_not_wait_for_taking_back() -> None:
                 say("taking back")
                 await anyio.sleep_forever()
 
-        client = client_of(QuietServer())
+        client = client_of(QuietServer(), _limits=ClientLimits(take_back_seconds=3600))
         try:
             client._bridge.call(Load().hand_over(), lambda _: signal.raise_signal(signal.SIGINT))
         except KeyboardInterrupt:

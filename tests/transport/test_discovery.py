@@ -10,6 +10,7 @@ import anyio
 import anyio.abc
 import pytest
 
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from lmstudio_async._transport import _discovery as discovery
 from lmstudio_async._transport import find_default_local_api_host, is_valid_api_host
 from lmstudio_async.errors import LMStudioValueError
@@ -21,10 +22,12 @@ RawServer = Callable[[Any], AbstractAsyncContextManager[str]]
 GREETING = b'{"lmstudio": true}'
 
 
-@pytest.fixture(autouse=True)
-def long_greeting_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise the limit, so that a reply counts even if this process or its machine stands still for a while."""
-    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 60)
+#: A reply counts even if this process or its machine stands still for a while.
+PATIENT = ClientLimits(greeting_seconds=60)
+
+
+def port_of(api_host: str) -> int:
+    return int(api_host.rpartition(":")[2])
 
 
 def answering(body: bytes, status: bytes = b"200 OK") -> Callable[[anyio.abc.SocketStream], Any]:
@@ -61,7 +64,7 @@ async def a_hang_up(stream: anyio.abc.SocketStream) -> None:
 @pytest.mark.parametrize("body", [GREETING, b'{"lmstudio":true,"version":"0.4"}'])
 async def test_the_greeting_is_recognised(raw_server: RawServer, body: bytes) -> None:
     async with raw_server(answering(body)) as api_host:
-        assert await is_valid_api_host(api_host)
+        assert await is_valid_api_host(api_host, PATIENT)
 
 
 async def test_a_loopback_address_bypasses_every_proxy(
@@ -70,7 +73,7 @@ async def test_a_loopback_address_bypasses_every_proxy(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with raw_server(answering(GREETING)) as api_host:
-        assert await is_valid_api_host(api_host)
+        assert await is_valid_api_host(api_host, PATIENT)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +88,17 @@ async def test_a_loopback_address_bypasses_every_proxy(
 async def test_any_other_reply_is_not_that_of_lm_studio(raw_server: RawServer, handler: Any) -> None:
     with anyio.fail_after(10):
         async with raw_server(handler) as api_host:
-            assert not await is_valid_api_host(api_host)
+            assert not await is_valid_api_host(api_host, PATIENT)
 
 
-async def test_a_silent_server_is_given_up_at_the_limit(
-    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 0.1)
+async def test_a_silent_server_is_given_up_at_the_limit(raw_server: RawServer) -> None:
     with anyio.fail_after(10):
         async with raw_server(silence) as api_host:
-            assert not await is_valid_api_host(api_host)
+            assert not await is_valid_api_host(api_host, ClientLimits(greeting_seconds=0.1))
 
 
 async def test_a_port_without_a_listener_is_no_error(closed_port: int) -> None:
-    assert not await is_valid_api_host(f"127.0.0.1:{closed_port}")
+    assert not await is_valid_api_host(f"127.0.0.1:{closed_port}", PATIENT)
 
 
 async def test_an_invalid_host_is_an_error() -> None:
@@ -109,7 +109,6 @@ async def test_an_invalid_host_is_an_error() -> None:
 async def test_the_first_of_the_ports_that_answers_is_found(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setattr(discovery, "_GREETING_LIMIT_SECONDS", 10)
     heard: list[bool] = []
     greets = discovery._greets
 
@@ -128,42 +127,33 @@ async def test_the_first_of_the_ports_that_answers_is_found(
                 await servers.enter_async_context(raw_server(handler))
                 for handler in (silence, answering(b"{}"), answering(GREETING), answering(GREETING))
             ]
-            ports = tuple(int(host.rpartition(":")[2]) for host in hosts)
-            monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port, *ports))
+            limits = ClientLimits(api_ports=(closed_port, *map(port_of, hosts)), greeting_seconds=10)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait_for_the_silent_one)
-                assert await find_default_local_api_host() == hosts[2]
+                assert await find_default_local_api_host(limits) == hosts[2]
 
 
-async def test_discovery_does_not_wait_for_ports_after_the_one_found(
-    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_discovery_does_not_wait_for_ports_after_the_one_found(raw_server: RawServer) -> None:
     with anyio.fail_after(20):
         async with AsyncExitStack() as servers:
             hosts = [
                 await servers.enter_async_context(raw_server(handler))
                 for handler in (answering(b"{}"), answering(GREETING), silence)
             ]
-            monkeypatch.setattr(
-                discovery, "DEFAULT_API_PORTS", tuple(int(host.rpartition(":")[2]) for host in hosts)
-            )
-            assert await find_default_local_api_host() == hosts[1]
+            limits = PATIENT._replace(api_ports=tuple(map(port_of, hosts)))
+            assert await find_default_local_api_host(limits) == hosts[1]
 
 
-async def test_the_port_of_the_app_is_tried_last(
-    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, closed_port: int
-) -> None:
-    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port,))
+async def test_the_port_of_the_app_is_tried_last(raw_server: RawServer, closed_port: int) -> None:
     async with raw_server(answering(GREETING)) as api_host:
-        monkeypatch.setattr(discovery, "_APP_PORT", int(api_host.rpartition(":")[2]))
-        assert await find_default_local_api_host() == api_host
+        limits = PATIENT._replace(api_ports=(closed_port,), app_port=port_of(api_host))
+        assert await find_default_local_api_host(limits) == api_host
 
 
-async def test_nothing_is_found_where_nothing_runs(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    monkeypatch.setattr(discovery, "DEFAULT_API_PORTS", (closed_port,))
-    monkeypatch.setattr(discovery, "_APP_PORT", closed_port)
-    assert await find_default_local_api_host() is None
+async def test_nothing_is_found_where_nothing_runs(closed_port: int) -> None:
+    limits = PATIENT._replace(api_ports=(closed_port,), app_port=closed_port)
+    assert await find_default_local_api_host(limits) is None
 
 
 def test_the_ports_are_those_that_lm_studio_opens() -> None:
-    assert discovery.DEFAULT_API_PORTS == (41343, 52993, 16141, 39414, 22931)
+    assert DEFAULT_LIMITS.api_ports == (41343, 52993, 16141, 39414, 22931)

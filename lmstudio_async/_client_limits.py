@@ -1,0 +1,44 @@
+"""Time limits and sizes of a client that are not for its users to set. Tests pass other ones as ``_limits``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["DEFAULT_LIMITS", "ClientLimits"]
+
+
+class ClientLimits(NamedTuple):
+    """Limits of one client. An object that is made for a client reads its limits once, or on rare occasions only."""
+
+    connect_seconds: float = 10.0
+    """Seconds from the beginning of a connection to the end of its authentication. Then it fails as unreachable."""
+    clean_up_seconds: float = 2.0
+    """Seconds that a connection which closes waits for the server to cancel operations and to unload instances. Also
+    the seconds that a cancel may take to be sent, because the server may have stopped reading."""
+    stop_seconds: float = 5.0
+    """Seconds that a cancelled operation waits for the server's confirmation."""
+    undo_seconds: float = 10.0
+    """Seconds that an operation waits for its work on the server to be undone, such as the unload of an instance."""
+    lookup_seconds: float = 10.0
+    """Seconds that a load whose connection was lost looks for its instance, over a new connection."""
+    back_off_seconds: float = 0.1
+    """Shortest pause before a client connects again after a loss; the longest is twice that."""
+    calls_at_once: int = 32
+    """Calls of one list of calls that are under way at the same time."""
+    references_kept: int = 1024
+    """Instances that a session remembers having a handle of: far more than a server has loaded at a time."""
+    unread_bytes: int = 67_108_864
+    """Bytes of items that may wait for a consumer that does not read: hundreds of thousands of fragments."""
+    api_ports: tuple[int, ...] = (41343, 52993, 16141, 39414, 22931)
+    """The ports that LM Studio opens for SDKs, in the order in which a client without an address tries them."""
+    app_port: int = 1234
+    """The port that LM Studio's users see. It is tried last."""
+    greeting_seconds: float = 1.0
+    """Seconds to wait for the greeting by which a server is recognized as LM Studio."""
+    take_back_seconds: float = 10.0
+    """Seconds that an interrupted call of a blocking client takes back a result that did not reach its caller."""
+    close_at_exit_seconds: float = 5.0
+    """Seconds that the end of the interpreter waits for a blocking client that was not closed."""
+
+
+DEFAULT_LIMITS = ClientLimits()
