@@ -29,6 +29,7 @@ from lmstudio_async.embedded._connections._clients import Client, Clients
 from lmstudio_async.embedded._connections._logs import Logs
 from lmstudio_async.embedded._connections._origins import Origins
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from lmstudio_async.embedded._instances._registry import Instances
     from lmstudio_async.embedded._machine._hardware import Hardware
 
-__all__ = ["EmbeddedServer", "RunningServer", "clients_of", "origins_of", "state_of"]
+__all__ = ["EmbeddedServer", "RunningServer", "clients_of", "origins_of", "state_of", "timing_of"]
 
 #: The modules with the handlers of a namespace. All endpoints of ``plugins`` are refused.
 _HANDLERS = {
@@ -96,6 +97,7 @@ class EmbeddedServer:
         jit_ttl: float | None = 3600,
         threads: int | None = None,
         limits: ServerLimits | None = None,
+        _timing: ServerTiming | None = None,
     ) -> None:
         if models is not None and not isinstance(models, str | os.PathLike):
             raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
@@ -111,6 +113,7 @@ class EmbeddedServer:
         if limits is not None and not isinstance(limits, ServerLimits):
             raise LMStudioValueError(f"limits is a ServerLimits, not {limits!r:.80}")
         self._limits = ServerLimits() if limits is None else limits
+        self._timing = _timing or DEFAULT_TIMING
         self._models = None if models is None else Path(models).expanduser()
         self._auto_evict = auto_evict
         self._jit_ttl_ms = None if seconds is None else max(round(seconds * 1000), 1)
@@ -231,12 +234,14 @@ class EmbeddedServer:
             new_pulse=lambda: Pulse(
                 load_seconds=self._limits.load_stall_seconds,
                 answer_seconds=self._limits.answer_stall_seconds,
+                kill_seconds=self._timing.kill_seconds,
             ),
+            timing=self._timing,
         )
         try:
             async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:
                 await task_group.start(instances.run)
-                self._running = running = RunningServer(catalog, instances, task_group)
+                self._running = running = RunningServer(catalog, instances, task_group, self._timing)
                 clean_up.push_async_callback(running.aclose)
                 task_status.started()
                 try:
@@ -294,7 +299,9 @@ class EmbeddedServer:
         with anyio.CancelScope() as scope:
             running.served.add(scope)
             try:
-                await Connection(transport, namespace, self._clients, self._handlers, self._limits).run()
+                await Connection(
+                    transport, namespace, self._clients, self._handlers, self._limits, self._timing
+                ).run()
             finally:
                 running.served.discard(scope)
 
@@ -359,6 +366,11 @@ def origins_of(server: EmbeddedServer) -> Origins:
     return server._origins
 
 
+def timing_of(server: EmbeddedServer) -> ServerTiming:
+    """Return the durations of a server."""
+    return server._timing
+
+
 def state_of(server: EmbeddedServer) -> RunningServer:
     """Return the state of a server that runs.
 
@@ -370,7 +382,14 @@ def state_of(server: EmbeddedServer) -> RunningServer:
 class RunningServer:
     """The state that exists only while the server runs."""
 
-    def __init__(self, catalog: Catalog, instances: Instances, task_group: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        instances: Instances,
+        task_group: anyio.abc.TaskGroup,
+        timing: ServerTiming,
+    ) -> None:
+        self.timing = timing
         self.catalog = catalog
         self.instances = instances
         self.task_group = task_group
@@ -389,7 +408,7 @@ class RunningServer:
         """The handlers of ``repository``. All clients have the same ones, because they share downloads."""
         from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
 
-        return RepositoryHandlers(self.catalog, self.hardware, self.task_group)
+        return RepositoryHandlers(self.catalog, self.hardware, self.task_group, self.timing)
 
     async def aclose(self) -> None:
         """Close the resources of the tasks. The tasks have ended."""

@@ -21,6 +21,7 @@ from lmstudio_async import (
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._hub._hub import HubFile, _take_all
 from lmstudio_async.embedded._hub._partial_file import PartialFile, PartialFileInUse
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing._tiny_models import write_llm
 from lmstudio_async.testing._tiny_projector import write_projector
 from tests.embedded.local_hub import LocalHub
@@ -388,13 +389,14 @@ async def test_a_file_that_was_removed_from_the_hub_is_an_error(
 
 
 async def test_a_hub_that_fails_for_long_fails_the_download_and_keeps_the_partial_file(
-    client: AsyncClient, hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LocalHub, folder: Path
 ) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._hub._hub._FIRST_PAUSE", 0.0)
-    option = await option_of(client)
-    hub.cut_after = [100_000] * 8
-    with pytest.raises(LMStudioServerError, match="cannot be reached"):
-        await option.download()
+    timing = ServerTiming(retry_seconds=0.0)
+    async with EmbeddedServer(folder, threads=1, _timing=timing) as server, AsyncClient(server) as client:
+        option = await option_of(client)
+        hub.cut_after = [100_000] * 8
+        with pytest.raises(LMStudioServerError, match="cannot be reached"):
+            await option.download()
     assert [(folder / partial).stat().st_size for partial in files(folder)] == [100_000]
 
 

@@ -12,7 +12,6 @@ import anyio.lowlevel
 import pytest
 
 import lmstudio_async as lms
-import lmstudio_async.embedded._instances._registry as instances_module
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
     GetOrLoadCreation,
@@ -25,6 +24,7 @@ from lmstudio_async._wire._models import (
 )
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
 )
@@ -162,11 +162,9 @@ async def test_an_exception_of_the_report_callback_does_not_end_the_load(models:
         assert names(instances) == [instance.identifier]
 
 
-async def test_a_long_load_repeats_its_progress(
-    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(instances_module, "_SILENCE_SECONDS", 0.01)
-    async with running(models) as instances, anyio.create_task_group() as tasks:
+async def test_a_long_load_repeats_its_progress(models: ModelsFolder) -> None:
+    timing = ServerTiming(progress_seconds=0.01)
+    async with running(models, timing=timing) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances)
         await asking.reports.first(Resolved)
         pid = await halt_worker(asking)

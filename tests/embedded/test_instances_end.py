@@ -12,7 +12,6 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
-import lmstudio_async.embedded._instances._registry as instances_module
 from lmstudio_async._wire._models import (
     LoadModelCreation,
     ModelQuery,
@@ -21,6 +20,7 @@ from lmstudio_async._wire._models import (
 )
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._instances._registry import Instance, Instances
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.errors import (
     LMStudioInstanceUnloadedError,
     LMStudioModelNotFoundError,
@@ -138,12 +138,10 @@ async def test_unloading_an_unknown_identifier_raises_not_found_with_candidates(
         assert caught.value.display_data["query"] == {"identifier": "nothing", "domain": "llm"}
 
 
-async def test_an_unload_lets_running_requests_end_before_the_engine_stops(
-    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unload_lets_running_requests_end_before_the_engine_stops(models: ModelsFolder) -> None:
     # This is longer than a busy machine delays the requests.
-    monkeypatch.setattr(instances_module, "_GRACE_SECONDS", 60)
-    async with running(models) as instances, anyio.create_task_group() as tasks:
+    timing = ServerTiming(grace_seconds=60)
+    async with running(models, timing=timing) as instances, anyio.create_task_group() as tasks:
         instance = await load(instances)
         with instance.use():
             tasks.start_soon(instances.unload, "tiny", "llm")
@@ -155,11 +153,8 @@ async def test_an_unload_lets_running_requests_end_before_the_engine_stops(
         await instance.gone.wait()
 
 
-async def test_a_request_that_does_not_end_does_not_block_an_unload(
-    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(instances_module, "_GRACE_SECONDS", 0.01)
-    async with running(models) as instances:
+async def test_a_request_that_does_not_end_does_not_block_an_unload(models: ModelsFolder) -> None:
+    async with running(models, timing=ServerTiming(grace_seconds=0.01)) as instances:
         instance = await load(instances)
         with instance.use():
             await instances.unload("tiny", "llm")

@@ -15,6 +15,7 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._engine import Engine
 from lmstudio_async.embedded._prediction._template_messages import messages_of
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
@@ -92,11 +93,11 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
 
 
 async def test_the_server_repeats_the_progress_while_the_engine_is_silent(
-    server: EmbeddedServer, client: RawClient, monkeypatch: pytest.MonkeyPatch
+    models: Path,
 ) -> None:
-    monkeypatch.setattr("lmstudio_async.embedded._connections._connection._SILENCE_SECONDS", 0.03)
-    async with connected(server) as raw:
-        await client.load("tiny")
+    timing = ServerTiming(progress_seconds=0.03)
+    async with EmbeddedServer(models, threads=1, _timing=timing) as server, connected(server) as raw:
+        await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
         os.kill(instance.engine.pid, signal.SIGSTOP)
         try:

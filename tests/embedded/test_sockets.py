@@ -17,7 +17,7 @@ from starlette.types import Message
 from wsproto.connection import Connection
 
 from lmstudio_async.embedded import EmbeddedServer, ServerLimits, create_app
-from lmstudio_async.embedded._http import _socket_limits
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing import served
 from tests.embedded.sockets import (
     CREDENTIALS,
@@ -192,7 +192,7 @@ def test_many_frames_without_credentials_end_the_connection(address: str) -> Non
 
 
 def test_a_flood_of_frames_is_parsed_in_many_turns_of_the_event_loop(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn = 0
     parsed: list[tuple[int, int]] = []
@@ -207,8 +207,8 @@ def test_a_flood_of_frames_is_parsed_in_many_turns_of_the_event_loop(
         asyncio.get_running_loop().call_soon(next_turn)
         receive_data(self, data)
 
-    with raw_websocket(address) as connection:
-        monkeypatch.setattr(_socket_limits, "_TURN_SECONDS", 0)
+    server = EmbeddedServer(tmp_path, threads=1, _timing=ServerTiming(turn_seconds=0))
+    with served(server) as address, raw_websocket(address) as connection:
         monkeypatch.setattr(Connection, "receive_data", receive)
         connection.sendall(frame(b"", fin=False) + frame(b"", 0, fin=False) * 20_000 + frame(b"end", 9))
         assert read_frame(connection) == (10, b"end")

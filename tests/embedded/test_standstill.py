@@ -16,6 +16,7 @@ from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer, ServerLimits
 from lmstudio_async.embedded._engine._pulse import Pulse, _Signs
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
+from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
@@ -30,11 +31,12 @@ LONG = stack({"llm.load.contextLength": 20_000})
 LOOK = 5.1
 #: Limits that are short enough to wait for. Only for stopped workers, because a working one may be slower.
 SHORT = ServerLimits(answer_stall_seconds=0.06)
+TIMING = ServerTiming(kill_seconds=math.inf)
 
 
 @pytest.fixture(autouse=True)
 def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at workers in the event loop, and wait for killed ones without a limit.
+    """Look at workers in the event loop. `TIMING` lets killed ones take any time to end.
 
     The clock jumps whenever all tasks wait, also when they wait for a thread or for the system. So it would advance
     during a look, beyond the time that a client may read nothing, and beyond the time that a killed process has to end.
@@ -44,7 +46,6 @@ def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> Non
         return _Signs.of(pid)
 
     monkeypatch.setattr(Pulse, "_look_at", look_at)
-    monkeypatch.setattr("lmstudio_async.embedded._engine._worker_process._KILL_SECONDS", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,10 @@ async def embed(client: AsyncClient) -> object:
     "ask", [respond, complete, count_tokens, apply_prompt_template, respond_in_json, embed]
 )
 async def test_a_request_to_a_stopped_worker_ends_with_an_error(models: Path, ask: Ask) -> None:
-    async with EmbeddedServer(models, threads=1, limits=SHORT) as server, AsyncClient(server) as client:
+    async with (
+        EmbeddedServer(models, threads=1, limits=SHORT, _timing=TIMING) as server,
+        AsyncClient(server) as client,
+    ):
         if ask is embed:
             await client.embedding.load_new_instance("text-embedding-embed", "mine")
         else:
@@ -128,7 +132,7 @@ async def test_a_request_to_a_stopped_worker_ends_with_an_error(models: Path, as
 
 
 async def test_all_answers_of_a_stopped_worker_end_and_another_instance_keeps_working(models: Path) -> None:
-    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+    async with EmbeddedServer(models, threads=1, _timing=TIMING) as server, connected(server) as raw:
         await raw.load("tiny", "bystander")
         await raw.load("tiny", "stopped")
         (instance,) = (each for each in server._state.instances.loaded() if each.identifier == "stopped")
@@ -146,7 +150,10 @@ async def test_a_load_whose_worker_is_stopped_ends_with_an_error(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = ServerLimits(load_stall_seconds=20)
-    async with EmbeddedServer(models, threads=1, limits=limits) as server, AsyncClient(server) as client:
+    async with (
+        EmbeddedServer(models, threads=1, limits=limits, _timing=TIMING) as server,
+        AsyncClient(server) as client,
+    ):
         with monkeypatch.context() as patch:
             hold_loads(patch)
             async with client.llm.load_new_instance_stream("tiny", "mine") as loading:
@@ -164,7 +171,7 @@ async def test_a_load_whose_worker_is_stopped_ends_with_an_error(
 
 @pytest.mark.parametrize("suspended_seconds", [0, 3600])
 async def test_a_worker_that_resumes_in_time_is_kept(models: Path, suspended_seconds: float) -> None:
-    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+    async with EmbeddedServer(models, threads=1, _timing=TIMING) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
         (pid,) = workers()
@@ -180,7 +187,7 @@ async def test_a_worker_that_resumes_in_time_is_kept(models: Path, suspended_sec
 
 
 async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None:
-    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+    async with EmbeddedServer(models, threads=1, _timing=TIMING) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
         await stop(instance.engine.pid)
@@ -194,7 +201,7 @@ async def test_heartbeats_end_when_the_worker_stands_still(models: Path) -> None
 
 
 async def test_a_worker_may_stand_still_while_the_server_reads_nothing_from_it(models: Path) -> None:
-    async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
+    async with EmbeddedServer(models, threads=1, _timing=TIMING) as server, connected(server) as raw:
         await raw.load("endless", loadConfigStack=LONG)
         channel = await begin(raw, "endless")
         await first_fragment(raw, channel)
@@ -216,14 +223,17 @@ async def test_a_worker_may_stand_still_while_the_server_reads_nothing_from_it(m
 async def test_a_worker_that_cannot_be_killed_blocks_nothing(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with EmbeddedServer(models, threads=1, limits=SHORT) as server, AsyncClient(server) as client:
+    async with (
+        EmbeddedServer(models, threads=1, limits=SHORT, _timing=TIMING) as server,
+        AsyncClient(server) as client,
+    ):
         llm = await client.llm.load_new_instance("tiny", "mine")
         (instance,) = server._state.instances.loaded()
         worker = instance.engine._worker
         await stop(worker.pid)
         with monkeypatch.context() as patch:
             # This limit is for these waits only, because a busy machine takes longer to end a killed process.
-            patch.setattr("lmstudio_async.embedded._engine._worker_process._KILL_SECONDS", 0.05)
+            patch.setattr(worker, "_kill_seconds", 0.05)
             patch.setattr(WorkerProcess, "kill", lambda _: None)
             with pytest.raises(LMStudioServerError, match="did not move"):
                 await llm.respond("hi")

@@ -90,8 +90,8 @@ def new_workers(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[int]:
     started: SimpleQueue[int] = SimpleQueue()
     spawn = WorkerProcess.spawn
 
-    async def spawn_one_that_stands_still() -> WorkerProcess:
-        worker = await spawn()
+    async def spawn_one_that_stands_still(kill_seconds: float) -> WorkerProcess:
+        worker = await spawn(kill_seconds)
         os.kill(worker.pid, signal.SIGSTOP)
         started.put(worker.pid)
         return worker

@@ -31,14 +31,13 @@ from lmstudio_async.embedded._connections._clients import Client, Clients
 from lmstudio_async.embedded._connections._refused_endpoints import unsupported_endpoint
 from lmstudio_async.embedded._engine._engine_errors import explain
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioError, LMStudioWebsocketError
 
 __all__ = ["Channel", "Connection", "Handlers"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-#: Seconds without a packet after which a channel repeats one. A published client gives up after 60 silent seconds.
-_SILENCE_SECONDS = 15
 #: Unsent frames up to which the handlers of a slow client go on without waiting.
 _UNSENT = 64
 #: Bytes that a frame takes in memory, besides its text.
@@ -124,8 +123,9 @@ class Channel:
             self.drop()
 
     def break_silence(self) -> None:
-        """Repeat the packet of `repeat_when_silent` if nothing was sent for `_SILENCE_SECONDS`."""
-        if self._repeated is None or anyio.current_time() - self._last_sent <= _SILENCE_SECONDS:
+        """Repeat the packet of `repeat_when_silent` if nothing was sent for `progress_seconds`."""
+        seconds = self._connection.timing.progress_seconds
+        if self._repeated is None or anyio.current_time() - self._last_sent <= seconds:
             return
         if self._is_well is None or self._is_well():
             self.post(self._repeated)
@@ -145,6 +145,7 @@ class Connection:
     """Server side of one transport, from its authentication until the client disconnects or the task is cancelled.
 
     :ivar serving: the state of the protocol.
+    :ivar timing: the durations of the server.
     """
 
     def __init__(
@@ -154,7 +155,9 @@ class Connection:
         clients: Clients,
         handlers: Handlers,
         limits: ServerLimits,
+        timing: ServerTiming = DEFAULT_TIMING,
     ) -> None:
+        self.timing = timing
         self.serving = Serving(namespace)
         self._limits = limits
         self._transport = transport
@@ -356,7 +359,7 @@ class Connection:
 
     async def _break_silence(self) -> None:
         while True:
-            await anyio.sleep(_SILENCE_SECONDS / 3)
+            await anyio.sleep(self.timing.progress_seconds / 3)
             for channel in self._channels.values():
                 channel.break_silence()
 

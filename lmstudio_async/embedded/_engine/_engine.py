@@ -104,8 +104,9 @@ class Engine:
         reason = spec.unsupported_reason()
         if reason is not None:
             raise EngineFailure(reason)
+        pulse = Pulse() if pulse is None else pulse
         try:
-            worker = await WorkerProcess.spawn()
+            worker = await WorkerProcess.spawn(pulse.kill_seconds)
         except OSError as error:
             raise EngineFailure(f"no worker process can be started: {error.strerror or error}") from error
         engine = cls(spec, worker, pulse)

@@ -17,6 +17,8 @@ from typing import Final, NamedTuple, Protocol, Self
 import anyio
 import anyio.to_thread
 
+from lmstudio_async.embedded._timing import DEFAULT_TIMING
+
 __all__ = ["ObservedWorker", "Pulse"]
 
 # Seconds between two observations, and the least number of observations that detect a stall.
@@ -56,12 +58,20 @@ class Pulse:
 
     :param load_seconds: seconds for which a worker may stall during a load, or while only its HTTP server answers.
     :param answer_seconds: seconds for which a worker may stall while a request waits for its answer.
+    :param kill_seconds: seconds that a killed worker may take to end.
     :ivar is_felt: false from an observation without a sign of life to the next one with a sign of life.
     """
 
-    def __init__(self, *, load_seconds: float = 300.0, answer_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        load_seconds: float = 300.0,
+        answer_seconds: float = 30.0,
+        kill_seconds: float = DEFAULT_TIMING.kill_seconds,
+    ) -> None:
         self.load_seconds = load_seconds
         self.answer_seconds = answer_seconds
+        self.kill_seconds = kill_seconds
         self.is_felt = True
         # Use a thread of its own, because all shared threads may be waiting for the same disk as the stalled worker.
         self._thread = anyio.CapacityLimiter(1)

@@ -19,13 +19,11 @@ import anyio.to_thread
 
 from lmstudio_async.embedded._engine import _worker
 from lmstudio_async.embedded._machine._worker_environment import worker_environment
+from lmstudio_async.embedded._timing import DEFAULT_TIMING
 
 __all__ = ["WorkerProcess"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
-
-# A killed process takes milliseconds to end, or seconds if it has to free much memory.
-_KILL_SECONDS: Final = 5.0
 
 _ERROR_LINE: Final = re.compile(r"^[\d.]+ E (?:\w+ +)?\S*: (?P<reason>.+)$")
 
@@ -36,16 +34,18 @@ class WorkerProcess:
     :ivar heard: the number of pieces of output that were received so far.
     """
 
-    def __init__(self, process: anyio.abc.Process, log: _Log) -> None:
+    def __init__(self, process: anyio.abc.Process, log: _Log, kill_seconds: float) -> None:
         self._process = process
+        self._kill_seconds = kill_seconds
         self._log = log
         self._pending = b""
         self.heard = 0
 
     @classmethod
-    async def spawn(cls) -> WorkerProcess:
+    async def spawn(cls, kill_seconds: float = DEFAULT_TIMING.kill_seconds) -> WorkerProcess:
         """Start a worker that waits for its instructions.
 
+        :param kill_seconds: seconds that the process may take to end when it is killed.
         :raises OSError: if no process can be started.
         """
         log = _Log()
@@ -69,7 +69,7 @@ class WorkerProcess:
             raise OSError(errno.EAGAIN, str(error)) from error
         finally:
             os.close(log.write_end)
-        return cls(process, log)
+        return cls(process, log, kill_seconds)
 
     @property
     def pid(self) -> int:
@@ -163,7 +163,7 @@ class WorkerProcess:
         finally:
             # In `finally`, because asyncio.run() cancels each task at its end, even in a shielded scope.
             self.kill()
-            scope = anyio.CancelScope(deadline=anyio.current_time() + _KILL_SECONDS)
+            scope = anyio.CancelScope(deadline=anyio.current_time() + self._kill_seconds)
             try:
                 with scope:
                     await process.wait()

@@ -40,6 +40,7 @@ from lmstudio_async.embedded._hub._downloads import Downloads
 from lmstudio_async.embedded._hub._hub import Hub
 from lmstudio_async.embedded._hub._hub_models import HubModel, download_options, models_of
 from lmstudio_async.embedded._machine._hardware import Hardware
+from lmstudio_async.embedded._timing import ServerTiming
 
 __all__ = ["RepositoryHandlers"]
 
@@ -58,11 +59,14 @@ class RepositoryHandlers:
     :param catalog: the catalog of downloaded models.
     :param hardware: the hardware of this machine, for estimates of which models fit into its memory.
     :param tasks: the task group in which downloads run.
+    :param timing: the durations of the server.
     """
 
-    def __init__(self, catalog: Catalog, hardware: Hardware, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self, catalog: Catalog, hardware: Hardware, tasks: anyio.abc.TaskGroup, timing: ServerTiming
+    ) -> None:
         self._catalog = catalog
-        self._hub = Hub()
+        self._hub = Hub(timing.retry_seconds)
         self._hardware = hardware
         self._downloads = Downloads(catalog, self._hub, tasks)
 

@@ -18,7 +18,7 @@ from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._connections._origins import check_host
 from lmstudio_async.embedded._http._app import create_app
 from lmstudio_async.embedded._http._socket_limits import limited
-from lmstudio_async.embedded._server import EmbeddedServer, clients_of
+from lmstudio_async.embedded._server import EmbeddedServer, clients_of, timing_of
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError
 
 __all__ = ["serve"]
@@ -62,7 +62,7 @@ async def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
-        **limited(server.limits),
+        **limited(server.limits, timing_of(server)),
         # On the same machine, compression takes longer than sending.
         ws_per_message_deflate=False,
         # The timeout is long, because a client may be stopped in a debugger.

@@ -11,6 +11,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import CloseConnection, Ping
 
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._timing import ServerTiming
 
 __all__ = ["limited"]
 
@@ -19,8 +20,6 @@ _CLOSE_SECONDS = 2
 _SHUTDOWN_SECONDS = 1
 #: Bytes that a websocket may send before its client is authenticated: credentials have two keys of 256 characters.
 _UNAUTHENTICATED_BYTES = 1 << 15
-#: Seconds of parsing before other connections get their turn: one read may return 40,000 frames without content.
-_TURN_SECONDS = 0.005
 #: Bytes that are parsed before the first check of the time.
 _FIRST_PIECE_BYTES = 1 << 10
 
@@ -89,6 +88,8 @@ class _WebSocket(WSProtocol):
     """A websocket that is closed at its end, even if its client reads nothing any more."""
 
     limits: ClassVar[ServerLimits]
+    #: Seconds of parsing before other connections get their turn: one read may return 40,000 frames without content.
+    turn_seconds: ClassVar[float]
     _is_upgraded = False
     _is_admitted = False
     _unauthenticated_bytes = 0
@@ -118,7 +119,7 @@ class _WebSocket(WSProtocol):
     def _parse(self) -> None:
         """Parse received bytes for one turn of the event loop; pause reading until all of them are parsed."""
         self._parsing = None
-        turn_ends = self.loop.time() + _TURN_SECONDS
+        turn_ends = self.loop.time() + self.turn_seconds
         size = _FIRST_PIECE_BYTES
         # `read_paused` means that a complete message waits for the app, which authenticates the client first.
         while self._unparsed and not self.read_paused and not self.transport.is_closing():
@@ -200,9 +201,10 @@ class _WebSocket(WSProtocol):
             self.loop.call_later(seconds, self.transport.abort)
 
 
-def limited(limits: ServerLimits) -> dict[str, Any]:
-    """Return the settings of uvicorn for connections with these limits."""
-    http, ws = (type(base.__name__, (base,), {"limits": limits}) for base in (_HttpConnection, _WebSocket))
+def limited(limits: ServerLimits, timing: ServerTiming) -> dict[str, Any]:
+    """Return the settings of uvicorn for connections with these limits and durations."""
+    http = type("_HttpConnection", (_HttpConnection,), {"limits": limits})
+    ws = type("_WebSocket", (_WebSocket,), {"limits": limits, "turn_seconds": timing.turn_seconds})
     return {"http": http, "ws": ws, "ws_max_size": limits.message_bytes}
 
 

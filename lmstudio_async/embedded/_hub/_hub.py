@@ -19,6 +19,7 @@ import anyio.to_thread
 import attrs
 
 from lmstudio_async._protocol._errors import missing_runtime, server_error
+from lmstudio_async.embedded._timing import DEFAULT_TIMING
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
 
 __all__ = ["Hub", "HubFile", "Listing", "Sink", "disk_error", "is_repository"]
@@ -27,9 +28,8 @@ __all__ = ["Hub", "HubFile", "Listing", "Sink", "disk_error", "is_repository"]
 _ANSWER_SECONDS: Final = 30
 #: Seconds that closing the session may take.
 _CLOSE_SECONDS: Final = 2
-#: Attempts without a single new byte before a download fails, and seconds before the second one, doubled each time.
+#: Attempts without a single new byte before a download fails.
 _TRIES: Final = 6
-_FIRST_PAUSE: Final = 0.2
 #: Bytes to collect for one write to the disk, and the seconds after which fewer are written.
 _CHUNK: Final = 1 << 20
 _CHUNK_SECONDS: Final = 0.02
@@ -75,9 +75,13 @@ class Sink(Protocol):
 
 
 class Hub:
-    """Requests of this server to the Hub. All errors are `LMStudioError` with a suggestion. Close it after use."""
+    """Requests of this server to the Hub. All errors are `LMStudioError` with a suggestion. Close it after use.
 
-    def __init__(self) -> None:
+    :param retry_seconds: pause before the second attempt of a download; each further pause is twice as long.
+    """
+
+    def __init__(self, retry_seconds: float = DEFAULT_TIMING.retry_seconds) -> None:
+        self._retry_seconds = retry_seconds
         self._session: Any = None
         self._opening = anyio.Lock()
 
@@ -140,7 +144,7 @@ class Hub:
                 except Exception as error:
                     if tries >= _TRIES or not _is_worth_repeating(error):
                         raise
-                    await anyio.sleep(_FIRST_PAUSE * 2 ** (tries - 1))
+                    await anyio.sleep(self._retry_seconds * 2 ** (tries - 1))
 
     async def _get_json(self, place: str, parameters: Mapping[str, str], kind: type) -> Any:
         library, session = await self._open()

@@ -34,17 +34,13 @@ from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watch
 from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
 from lmstudio_async.embedded._instances._load_request import check_load_request
 from lmstudio_async.embedded._instances._selection import select
+from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
 
 __all__ = ["Domain", "Instance", "Instances"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 
-# Seconds after which progress is repeated. A published client gives a load up after 60 seconds without a packet, and
-# LM Studio's own server sends one at least every 20 seconds.
-_SILENCE_SECONDS: Final = 15.0
-# Seconds that the requests to an instance may take to tell their clients that it is being unloaded.
-_GRACE_SECONDS: Final = 1.0
 _SHUTDOWN_SECONDS: Final = 10.0
 
 
@@ -59,6 +55,7 @@ class Instances:
     :param new_pulse: makes the monitor of the engine of a new instance.
     :param handout_seconds: the seconds that a client has to use an instance that it got just in time, before another
         just-in-time load may evict it.
+    :param timing: the durations of the server.
     """
 
     def __init__(
@@ -71,6 +68,7 @@ class Instances:
         queued_predictions: int = 256,
         new_pulse: Callable[[], Pulse] = Pulse,
         handout_seconds: float = 2.0,
+        timing: ServerTiming = DEFAULT_TIMING,
     ) -> None:
         self._catalog = catalog
         self._auto_evict = auto_evict
@@ -78,6 +76,7 @@ class Instances:
         self._queued_predictions = queued_predictions
         self._new_pulse = new_pulse
         self._handout_seconds = handout_seconds
+        self._timing = timing
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
         self._planner = LoadPlanner(catalog, self._by_identifier, threads=threads)
@@ -261,7 +260,7 @@ class Instances:
         self._by_identifier[identifier] = instance
         self._loads[instance] = load
         self._tasks.start_soon(self._run_load, load, prepared)
-        self._tasks.start_soon(load.break_silence, _SILENCE_SECONDS)
+        self._tasks.start_soon(load.break_silence, self._timing.progress_seconds)
         return load
 
     async def _wait(self, load: Load, watcher: Watcher) -> Instance:
@@ -385,7 +384,7 @@ class Instances:
 
     async def _finish_unload(self, instance: Instance) -> None:
         try:
-            with anyio.move_on_after(_GRACE_SECONDS):
+            with anyio.move_on_after(self._timing.grace_seconds):
                 await instance.wait_idle()
         finally:
             with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
