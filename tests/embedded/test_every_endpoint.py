@@ -18,6 +18,7 @@ from lmstudio_async._wire._struct import Unknown, WireObject, camel
 from lmstudio_async.embedded import EmbeddedServer
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
+from tests.failures import Failures
 
 EVERY = [(namespace, name) for namespace in NAMESPACES for name in endpoints(namespace)]
 #: Endpoints that the server refuses although the client has methods for them.
@@ -66,10 +67,17 @@ async def error_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
     return None
 
 
-@pytest.mark.parametrize(("namespace", "name"), EVERY)
-async def test_an_endpoint_is_answered_or_refused_with_a_reason(
-    server: EmbeddedServer, namespace: str, name: str
-) -> None:
+async def test_an_endpoint_is_answered_or_refused_with_a_reason(tmp_path: Path, hub: LocalHub) -> None:
+    with Failures() as failures:
+        for number, (namespace, name) in enumerate(EVERY):
+            # Each endpoint has a server of its own, because some of them change the state of the server.
+            async with EmbeddedServer(tmp_path / str(number), threads=1) as server:
+                with failures.of(f"{namespace}.{name}"):
+                    await check_endpoint(server, namespace, name)
+
+
+async def check_endpoint(server: EmbeddedServer, namespace: str, name: str) -> None:
+    """Check that the server answers an endpoint, or refuses it with a reason."""
     async with connected(server, namespace) as raw:
         refused = await error_of(raw, endpoints(namespace)[name])
         # There is no warning, because the endpoint is known and the frames are valid.

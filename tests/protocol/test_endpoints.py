@@ -23,6 +23,7 @@ from lmstudio_async._protocol._endpoints import (
 from lmstudio_async._protocol._endpoints._untyped import UNTYPED
 from lmstudio_async._wire._models import Cancel
 from lmstudio_async._wire._struct import MalformedError, Unknown, read, write
+from tests.failures import Failures
 
 MODELS = {
     "channel": "loadModel getOrLoad",
@@ -72,72 +73,80 @@ TABLE: list[tuple[str, Endpoint]] = [
     (name, entry) for name in NAMESPACES for entry in endpoints(name).values()
 ]
 CHANNELS = [entry for _, entry in TABLE if isinstance(entry, ChannelEndpoint) and entry.to_client]
+SIDES = [(channel, side) for channel in CHANNELS for side in (channel.to_client, channel.to_server)]
 TYPED = [name for name in NAMESPACES if name != "plugins"]
-every_namespace = pytest.mark.parametrize("namespace", NAMESPACES)
-every_typed_namespace = pytest.mark.parametrize("namespace", TYPED)
 
 
-@every_namespace
-def test_a_namespace_has_the_endpoints_of_the_published_clients(namespace: str) -> None:
-    table = endpoints(namespace)
-    found = {
-        "channel": {name for name, entry in table.items() if isinstance(entry, ChannelEndpoint)},
-        "rpc": {name for name, entry in table.items() if isinstance(entry, RpcEndpoint)},
-    }
-    for name, old in OLD:
-        if name == namespace:
-            found["channel"].remove(old)
-    assert found == {kind: set(names.split()) for kind, names in OFFICIAL[namespace].items()}
+def test_a_namespace_has_the_endpoints_of_the_published_clients() -> None:
+    with Failures() as failures:
+        for namespace in NAMESPACES:
+            table = endpoints(namespace)
+            found = {
+                "channel": {name for name, entry in table.items() if isinstance(entry, ChannelEndpoint)},
+                "rpc": {name for name, entry in table.items() if isinstance(entry, RpcEndpoint)},
+            }
+            with failures.of(namespace):
+                for name, old in OLD:
+                    if name == namespace:
+                        found["channel"].remove(old)
+                assert found == {kind: set(names.split()) for kind, names in OFFICIAL[namespace].items()}
 
 
 def test_the_table_has_as_many_endpoints_as_the_newest_published_client() -> None:
     assert len(TABLE) - len(OLD) == 93
 
 
-@every_typed_namespace
-def test_no_endpoint_stands_in_the_table_twice(namespace: str) -> None:
-    module = import_module(f"lmstudio_async._protocol._endpoints.{namespace}")
-    entries = [entry for entry in vars(module).values() if isinstance(entry, RpcEndpoint | ChannelEndpoint)]
-    assert len(entries) + len(UNTYPED.get(namespace, ())) == len(endpoints(namespace))
+def test_no_endpoint_stands_in_the_table_twice() -> None:
+    with Failures() as failures:
+        for namespace in TYPED:
+            entries = vars(import_module(f"lmstudio_async._protocol._endpoints.{namespace}")).values()
+            typed = [entry for entry in entries if isinstance(entry, RpcEndpoint | ChannelEndpoint)]
+            with failures.of(namespace):
+                assert len(typed) + len(UNTYPED.get(namespace, ())) == len(endpoints(namespace))
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_a_packet_of_an_unknown_type_is_read_as_unknown(channel: ChannelEndpoint[object, object]) -> None:
-    for side in (channel.to_client, channel.to_server):
-        assert isinstance(read(side, {"type": "fromTheFuture"}), Unknown)
+def test_a_packet_of_an_unknown_type_is_read_as_unknown() -> None:
+    assert CHANNELS
+    with Failures() as failures:
+        for channel, side in SIDES:
+            with failures.of(f"{channel.name}: {side}"):
+                assert isinstance(read(side, {"type": "fromTheFuture"}), Unknown)
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
-def test_no_two_packets_of_a_channel_have_one_name(channel: ChannelEndpoint[object, object]) -> None:
-    for side in (channel.to_client, channel.to_server):
-        tags = [kind.TAG for kind in typing.get_args(side)]
-        assert len(tags) == len(set(tags))
+def test_no_two_packets_of_a_channel_have_one_name() -> None:
+    with Failures() as failures:
+        for channel, side in SIDES:
+            with failures.of(f"{channel.name}: {side}"):
+                tags = [kind.TAG for kind in typing.get_args(side)]
+                assert len(tags) == len(set(tags))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["loadModel", "getOrLoad", "predict", "completeRawText", "downloadModel"],
-)
-def test_a_long_running_channel_accepts_a_cancel_packet(name: str) -> None:
-    channels = [channel for channel in CHANNELS if channel.name == name]
-    assert channels
-    assert all(read(channel.to_server, {"type": "cancel"}) == Cancel() for channel in channels)
+def test_a_long_running_channel_accepts_a_cancel_packet() -> None:
+    with Failures() as failures:
+        for name in ("loadModel", "getOrLoad", "predict", "completeRawText", "downloadModel"):
+            with failures.of(name):
+                channels = [channel for channel in CHANNELS if channel.name == name]
+                assert channels
+                assert all(read(channel.to_server, {"type": "cancel"}) == Cancel() for channel in channels)
 
 
-@every_typed_namespace
-def test_a_table_row_names_the_types_of_its_annotation(namespace: str) -> None:
+def test_a_table_row_names_the_types_of_its_annotation() -> None:
     """Type checkers read the annotation, and the table looks up the names at run time: only this test compares them."""
-    source = (Path(_base.__file__).parent / f"{namespace}.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        match node:
-            case ast.AnnAssign(
-                annotation=ast.Subscript(slice=ast.Tuple(elts=annotated)), value=ast.Call(args=[name, *types])
-            ):
-                declared = [ast.unparse(each).removesuffix(" | None") for each in annotated]
-                named = [str(each.value) for each in types if isinstance(each, ast.Constant)]
-                found = [re.sub(r"\b_\w+\.", "", each) for each in (*named, "None", "None")]
-                assert declared[0] == found[0], ast.unparse(name)
-                assert declared[1] in (found[1], "Any"), ast.unparse(name)
+    with Failures() as failures:
+        for namespace in TYPED:
+            source = (Path(_base.__file__).parent / f"{namespace}.py").read_text(encoding="utf-8")
+            for node in ast.parse(source).body:
+                match node:
+                    case ast.AnnAssign(
+                        annotation=ast.Subscript(slice=ast.Tuple(elts=annotated)),
+                        value=ast.Call(args=[name, *types]),
+                    ):
+                        declared = [ast.unparse(each).removesuffix(" | None") for each in annotated]
+                        named = [str(each.value) for each in types if isinstance(each, ast.Constant)]
+                        found = [re.sub(r"\b_\w+\.", "", each) for each in (*named, "None", "None")]
+                        with failures.of(f"{namespace}.{ast.unparse(name)}"):
+                            assert declared[0] == found[0]
+                            assert declared[1] in (found[1], "Any")
 
 
 def test_a_table_row_imports_no_wire_class_before_its_types_are_used() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import pytest
 
 from lmstudio_async._protocol._endpoints import endpoints
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._wire._messages import ClientMessage
 from lmstudio_async._wire._struct import Unknown, WireObject, read, write
 from lmstudio_async.errors import LMStudioServerError
+from tests.failures import Failures
 from tests.wire.server_message import ServerMessage
 
 EXAMPLES = [
@@ -27,8 +27,8 @@ SIDES = {
     "parameter": "parameter",
     "returns": "result",
 }
-PACKETS = [pytest.param(part, example, id=part) for part, example in EXAMPLES if part != "error"]
-ERRORS = [pytest.param(example, id=example["title"]) for part, example in EXAMPLES if part == "error"]
+PACKETS = [(part, example) for part, example in EXAMPLES if part != "error"]
+ERRORS = [example for part, example in EXAMPLES if part == "error"]
 
 
 def kind_of(part: str) -> Any:
@@ -58,22 +58,29 @@ def test_there_is_an_example_of_everything() -> None:
     assert len(EXAMPLES) == 71
 
 
-@pytest.mark.parametrize(("part", "example"), PACKETS)
-def test_an_example_has_no_unknown_members(part: str, example: Any) -> None:
-    assert strangers(read(kind_of(part), example)) == []
+def test_an_example_has_no_unknown_members() -> None:
+    with Failures() as failures:
+        for part, example in PACKETS:
+            with failures.of(part):
+                assert strangers(read(kind_of(part), example)) == []
 
 
-@pytest.mark.parametrize(("part", "example"), PACKETS)
-def test_an_example_is_written_as_it_was_read(part: str, example: Any) -> None:
-    assert write(read(kind_of(part), example)) == example
+def test_an_example_is_written_as_it_was_read() -> None:
+    with Failures() as failures:
+        for part, example in PACKETS:
+            with failures.of(part):
+                assert write(read(kind_of(part), example)) == example
 
 
-@pytest.mark.parametrize("example", ERRORS)
-def test_an_error_object_becomes_an_exception_that_carries_it(example: dict[str, Any]) -> None:
-    error = error_from_wire(example, "Model load")
-    assert error.server_error == {key: value for key, value in example.items() if key != "stack"}
-    assert example["title"] in str(error)
-    assert (type(error) is LMStudioServerError) is ("displayData" not in example)
+def test_an_error_object_becomes_an_exception_that_carries_it() -> None:
+    assert ERRORS
+    with Failures() as failures:
+        for example in ERRORS:
+            with failures.of(example["title"]):
+                error = error_from_wire(example, "Model load")
+                assert error.server_error == {key: value for key, value in example.items() if key != "stack"}
+                assert example["title"] in str(error)
+                assert (type(error) is LMStudioServerError) is ("displayData" not in example)
 
 
 def test_strangers_finds_unknown_members_and_objects() -> None:

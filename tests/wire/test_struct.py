@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 from typing import Any, TypeAlias
 
 import attrs
@@ -26,6 +27,7 @@ from lmstudio_async._wire._plan import ModelTarget, SelectDownloadOption
 from lmstudio_async._wire._predict import FragmentPacket, LlmPredictionStats, PredictPacket
 from lmstudio_async._wire._runtime import SuperJson
 from lmstudio_async._wire._struct import MalformedError, Unknown, WireObject, camel, read, write
+from tests.failures import Failures
 from tests.soak import bounded
 from tests.wire.server_message import ServerMessage
 
@@ -202,14 +204,17 @@ def test_unknown_members_survive_anywhere(group: str, data: st.DataObject) -> No
         assert written["x-new"] == value["x-new"]
 
 
-@pytest.mark.parametrize("kind", UNIONS, ids=lambda kind: typing.get_args(kind)[0].__name__)
-def test_an_object_of_an_unknown_type_is_kept_whole(kind: Any) -> None:
-    tag_key = next(cls.TAG_KEY for cls in typing.get_args(kind) if cls.TAG)
-    news = {tag_key: "fromTheFuture", "answer": 42, "nothing": None}
-    assert isinstance(read(kind, news), Unknown)
-    assert write(read(kind, news)) == news
-    assert isinstance(read(kind, {"no": "type"}), Unknown)
-    assert isinstance(read(kind, {tag_key: ["not", "a", "text"]}), Unknown)
+def test_an_object_of_an_unknown_type_is_kept_whole() -> None:
+    assert UNIONS
+    with Failures() as failures:
+        for kind in UNIONS:
+            with failures.of(kind):
+                tag_key = next(cls.TAG_KEY for cls in typing.get_args(kind) if cls.TAG)
+                news = {tag_key: "fromTheFuture", "answer": 42, "nothing": None}
+                assert isinstance(read(kind, news), Unknown)
+                assert write(read(kind, news)) == news
+                assert isinstance(read(kind, {"no": "type"}), Unknown)
+                assert isinstance(read(kind, {tag_key: ["not", "a", "text"]}), Unknown)
 
 
 def test_a_model_of_an_unknown_type_is_read_as_model_info() -> None:
@@ -233,34 +238,33 @@ def is_required(field: attrs.Attribute[Any]) -> bool:
     return field.default is attrs.NOTHING
 
 
-def members_by_class(*, required: bool) -> dict[type[WireObject], list[attrs.Attribute[Any]]]:
-    found = {cls: [field for field in members(cls) if is_required(field) is required] for cls in CLASSES}
-    return {cls: fields for cls, fields in found.items() if fields}
+MEMBERS = [(cls, field) for cls in CLASSES for field in members(cls)]
+LENIENT = [(cls, field) for cls, field in MEMBERS if not is_required(field)]
+STRICT = [(cls, field) for cls, field in MEMBERS if is_required(field)]
 
 
-LENIENT = members_by_class(required=False)
-STRICT = members_by_class(required=True)
+def test_a_member_with_a_default_may_be_anything() -> None:
+    assert LENIENT
+    with Failures() as failures:
+        for (cls, field), odd in product(LENIENT, ODD):
+            with failures.of(f"{cls.__name__}.{field.name}: {odd!r}"):
+                value = {**smallest(cls), wire_name(field): odd, "x-new": {"a": None}}
+                made = read(cls, value)
+                assert made.extra["x-new"] == {"a": None}
+                assert keeps(write(made), value)
 
 
-@pytest.mark.parametrize("cls", LENIENT, ids=lambda cls: cls.__name__)
-def test_a_member_with_a_default_may_be_anything(cls: type[WireObject]) -> None:
-    for field in LENIENT[cls]:
-        for odd in ODD:
-            value = {**smallest(cls), wire_name(field): odd, "x-new": {"a": None}}
-            made = read(cls, value)
-            assert made.extra["x-new"] == {"a": None}
-            assert keeps(write(made), value)
-
-
-@pytest.mark.parametrize("cls", STRICT, ids=lambda cls: cls.__name__)
-def test_a_required_member_that_is_absent_or_null_is_named(cls: type[WireObject]) -> None:
-    for field in STRICT[cls]:
-        value = smallest(cls)
-        del value[wire_name(field)]
-        for absent in (value, {**value, wire_name(field): None}):
-            with pytest.raises(MalformedError) as caught:
-                read(cls, absent)
-            assert str(caught.value) == f"{cls.__name__} has no {wire_name(field)!r}"
+def test_a_required_member_that_is_absent_or_null_is_named() -> None:
+    assert STRICT
+    with Failures() as failures:
+        for cls, field in STRICT:
+            value = smallest(cls)
+            del value[wire_name(field)]
+            for absent in (value, {**value, wire_name(field): None}):
+                with failures.of(f"{cls.__name__}.{field.name}: {absent!r}"):
+                    with pytest.raises(MalformedError) as caught:
+                        read(cls, absent)
+                    assert str(caught.value) == f"{cls.__name__} has no {wire_name(field)!r}"
 
 
 def test_a_required_member_deep_inside_is_named_with_its_place() -> None:
@@ -291,15 +295,16 @@ MONSTERS: dict[str, Json] = {
 }
 
 
-@pytest.mark.parametrize("monster", MONSTERS)
-def test_an_extreme_value_is_read_or_malformed(monster: str) -> None:
-    value = MONSTERS[monster]
-    for kind in [*ALL_KINDS, *CLASSES]:
-        read_or_malformed(kind, value)
-        read_or_malformed(kind, [value])
-    for cls in CLASSES:
-        for field in members(cls):
-            read_or_malformed(cls, {**smallest(cls), wire_name(field): value})
+def test_an_extreme_value_is_read_or_malformed() -> None:
+    with Failures() as failures:
+        for name, value in MONSTERS.items():
+            for kind in [*ALL_KINDS, *CLASSES]:
+                with failures.of(f"{kind}: {name}"):
+                    read_or_malformed(kind, value)
+                    read_or_malformed(kind, [value])
+            for cls, field in MEMBERS:
+                with failures.of(f"{cls.__name__}.{field.name}: {name}"):
+                    read_or_malformed(cls, {**smallest(cls), wire_name(field): value})
 
 
 @every_group
