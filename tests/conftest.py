@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from lmstudio_async import AsyncClient
+from tests.processes import HeldLoads, hold_loads
 from tests.scripted_server import ScriptedServer, until
 from tests.soak import register_profiles
 
@@ -61,6 +62,14 @@ async def both() -> AsyncIterator[tuple[AsyncClient, ScriptedServer]]:
     """A client and its scripted server."""
     async with ScriptedServer().client() as both:
         yield both
+
+
+@pytest.fixture
+def held_loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldLoads]:
+    """The loads of the embedded servers of this process. Each stays at its first progress until the test lets it go."""
+    held = hold_loads(monkeypatch)
+    yield held
+    held.let_go()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from lmstudio_async.embedded._engine._worker import Loading, ReadAhead, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
-__all__ = ["hold_loads", "is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
+__all__ = ["HeldLoads", "hold_loads", "is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
@@ -53,25 +54,81 @@ def memory_mb(process: int | str = "self") -> float:
     raise LookupError(process)
 
 
-def hold_loads(
-    monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool] = lambda worker: True
-) -> None:
-    """Stop each worker process as soon as its load reports progress, so that the load never ends.
+class HeldLoads:
+    """Loads of the embedded servers of this process that stay at their first progress until `let_go`.
 
-    :param is_far_enough: called with the worker's process ID at each progress; returns whether to stop the worker.
+    The worker process of a held load is stopped, and the server receives none of its later messages.
+
+    :param receive: `WorkerProcess.receive`.
+    :param is_far_enough: called with the worker's process ID at each progress; returns whether to hold the load there.
     """
-    receive = WorkerProcess.receive
 
-    async def receive_and_stand_still(worker: WorkerProcess) -> list[str] | None:
-        lines = await receive(worker)
-        for event in map(read_event, lines or ()):
-            if isinstance(event, ReadAhead | Loading) and event.fraction and is_far_enough(worker.pid):
-                # It may have been killed after it had said this.
-                with suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGSTOP)
+    def __init__(
+        self,
+        receive: Callable[[WorkerProcess], Awaitable[list[str] | None]],
+        is_far_enough: Callable[[int], bool],
+    ) -> None:
+        self._receive = receive
+        self._is_far_enough = is_far_enough
+        self._holds_new_ones = self._holds_old_ones = True
+        self._new: SimpleQueue[int] = SimpleQueue()
+        #: The messages that a held worker sent after the progress at which it is held, by process ID.
+        self._later: dict[int, list[str]] = {}
+
+    def get(self) -> int:
+        """Wait until one more load is held, and return the process ID of its worker."""
+        return self._new.get(timeout=20)
+
+    async def next(self) -> int:
+        """Wait until one more load is held, and return the process ID of its worker."""
+        with anyio.fail_after(20):
+            # Not an event, because the server may run in another thread.
+            while self._new.empty():  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        return self._new.get()
+
+    def hold_no_more(self) -> None:
+        """Let new loads run. The held ones stay where they are."""
+        self._holds_new_ones = False
+
+    def let_go(self) -> None:
+        """Let all loads go on."""
+        self._holds_new_ones = self._holds_old_ones = False
+        for worker in tuple(self._later):
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+
+    async def receive(self, worker: WorkerProcess) -> list[str] | None:
+        """Receive messages from a worker, as `WorkerProcess.receive` does, up to the progress at which it is held."""
+        if worker.pid in self._later:
+            while self._holds_old_ones and worker.returncode is None:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            later = self._later.pop(worker.pid)
+            if later and worker.returncode is None:
+                return later
+        lines = await self._receive(worker)
+        for index, line in enumerate(lines or ()):
+            event = read_event(line)
+            is_progress = isinstance(event, ReadAhead | Loading) and event.fraction
+            if lines and is_progress and self._holds_new_ones and self._is_far_enough(worker.pid):
+                os.kill(worker.pid, signal.SIGSTOP)
+                self._later[worker.pid] = lines[index + 1 :]
+                self._new.put(worker.pid)
+                return lines[: index + 1]
         return lines
 
-    monkeypatch.setattr(WorkerProcess, "receive", receive_and_stand_still)
+
+def hold_loads(
+    monkeypatch: pytest.MonkeyPatch, is_far_enough: Callable[[int], bool] = lambda worker: True
+) -> HeldLoads:
+    """Hold each load that begins from now on: see `HeldLoads`, and the fixture ``held_loads``."""
+    held = HeldLoads(WorkerProcess.receive, is_far_enough)
+
+    async def receive(worker: WorkerProcess) -> list[str] | None:
+        return await held.receive(worker)
+
+    monkeypatch.setattr(WorkerProcess, "receive", receive)
+    return held
 
 
 async def wait_gone(process: int) -> None:

@@ -10,40 +10,30 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 
 from lmstudio_async import AsyncClient
-from lmstudio_async.embedded._engine._worker_process import WorkerProcess
-from tests.processes import needs_proc, wait_gone, workers
+from tests.processes import HeldLoads, needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
 
 PROGRAM = """
-    import os, signal, sys
+    import sys
     import anyio
+    import pytest
     from lmstudio_async import AsyncClient, EmbeddedServer
-    from lmstudio_async.embedded._engine._worker_process import WorkerProcess
+    from tests.processes import hold_loads
 
     backend, where, what = sys.argv[1:]
 
     def tell(fraction):
-        # The test controls the progress of a server in another process.
-        if ":" in where:
+        if fraction:
             print("loading", flush=True)
 
-    receive = WorkerProcess.receive
-
-    async def receive_and_stand_still(worker):
-        lines = await receive(worker)
-        if what == "load" and any("read" in line for line in lines or ()):
-            # Stop the worker here, or the load could end before the signal to the program.
-            os.kill(worker.pid, signal.SIGSTOP)
-            print("loading", flush=True)
-        return lines
-
-    WorkerProcess.receive = receive_and_stand_still
+    if what == "load":
+        # Also in this process, or the load could end before the signal to the program.
+        hold_loads(pytest.MonkeyPatch())
 
     async def main():
         server = where if ":" in where else EmbeddedServer(where, threads=1)
@@ -65,6 +55,7 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program, and wait until its load or its answer is in progress."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(PROGRAM), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,22 +75,6 @@ def go_on(worker: int) -> None:
         os.kill(worker, signal.SIGCONT)
 
 
-@pytest.fixture
-def new_workers(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[int]:
-    """The IDs of the workers that a server in this process starts. Each worker is stopped at once, and so is its load."""
-    started: SimpleQueue[int] = SimpleQueue()
-    spawn = WorkerProcess.spawn
-
-    async def spawn_one_that_stands_still(kill_seconds: float) -> WorkerProcess:
-        worker = await spawn(kill_seconds)
-        os.kill(worker.pid, signal.SIGSTOP)
-        started.put(worker.pid)
-        return worker
-
-    monkeypatch.setattr(WorkerProcess, "spawn", spawn_one_that_stands_still)
-    return started
-
-
 @pytest.mark.parametrize("where", ["in process", "over a socket"])
 @pytest.mark.parametrize("what", ["load", "answer"])
 async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
@@ -107,9 +82,9 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
 ) -> None:
     in_process = where == "in process"
     place = str(models) if in_process else request.getfixturevalue("address")
-    held = request.getfixturevalue("new_workers") if what == "load" and not in_process else None
+    held = request.getfixturevalue("held_loads") if what == "load" and not in_process else None
     with program(anyio_backend, place, what) as process:
-        (worker,) = workers(process.pid if in_process else None) if held is None else [held.get(timeout=20)]
+        (worker,) = workers(process.pid if in_process else None) if held is None else [held.get()]
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
 
@@ -136,14 +111,14 @@ async def test_ctrl_c_ends_a_program_at_once_and_leaves_nothing(
 
 
 async def test_a_server_cancels_the_load_of_a_client_that_was_killed(
-    anyio_backend: str, address: str, new_workers: SimpleQueue[int], monkeypatch: pytest.MonkeyPatch
+    anyio_backend: str, address: str, held_loads: HeldLoads
 ) -> None:
     with program(anyio_backend, address, "load") as process:
-        worker = new_workers.get(timeout=20)
+        worker = held_loads.get()
         process.kill()
         await wait_gone(worker)
 
-    monkeypatch.undo()
+    held_loads.hold_no_more()
     async with AsyncClient(address) as client:
         assert await client.llm.list_loaded() == []
         assert (await client.llm.load_new_instance("qwen3-4b", "mine")).identifier == "mine"

@@ -1,7 +1,6 @@
 """Every way to abandon a load leaves nothing behind: no instance, no identifier in use, no process, no memory.
 
-Each way starts a load of a big model, and abandons it at its first progress. The worker is stopped from then on, so that
-the load cannot finish before.
+Each way starts a load, and abandons it at its first progress, where the fixture ``held_loads`` keeps it.
 """
 
 from __future__ import annotations
@@ -23,19 +22,13 @@ from lmstudio_async import (
     LMStudioConnectionClosedError,
 )
 from tests.lifecycle.conftest import NewClient, in_process
-from tests.processes import hold_loads, memory_mb, needs_proc, wait_gone, workers
+from tests.processes import HeldLoads, hold_loads, memory_mb, needs_proc, wait_gone, workers
 
 Leave: TypeAlias = Callable[[], None]
 """Callback for the moment before a load is abandoned; it records the worker of the load."""
 WayOut: TypeAlias = Callable[[AsyncClient, Leave], Awaitable[None]]
 
 pytestmark = needs_proc
-
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the worker of every load, so that no load finishes."""
-    hold_loads(monkeypatch)
 
 
 def big(client: AsyncClient) -> AsyncLoadStream[AsyncLLM]:
@@ -162,11 +155,11 @@ async def take(way_out: WayOut, new_client: NewClient) -> int:
 
 @pytest.mark.parametrize("way_out", WAYS, ids=lambda way: way.__name__)
 async def test_an_abandoned_load_leaves_no_instance_identifier_or_worker(
-    way_out: WayOut, new_client: NewClient, held: None, monkeypatch: pytest.MonkeyPatch
+    way_out: WayOut, new_client: NewClient, held_loads: HeldLoads
 ) -> None:
     worker = await take(way_out, new_client)
 
-    monkeypatch.undo()
+    held_loads.hold_no_more()
     async with new_client() as client:
         assert await client.list_loaded_models() == []
         again = await client.llm.load_new_instance("qwen3-4b", "mine")
@@ -175,7 +168,9 @@ async def test_an_abandoned_load_leaves_no_instance_identifier_or_worker(
         assert len(workers()) == 1
 
 
-async def test_leaving_the_block_waits_until_the_worker_is_gone(client: AsyncClient, held: None) -> None:
+async def test_leaving_the_block_waits_until_the_worker_is_gone(
+    client: AsyncClient, held_loads: HeldLoads
+) -> None:
     async with big(client) as loading:
         await moving(loading)
         assert len(workers()) == 1
@@ -206,7 +201,7 @@ async def test_an_abandoned_load_releases_its_memory(
 
 @in_process
 async def test_the_memory_of_the_server_does_not_grow_with_abandoned_loads(
-    new_client: NewClient, held: None
+    new_client: NewClient, held_loads: HeldLoads
 ) -> None:
     for way_out in WAYS[:4]:
         await take(way_out, new_client)
@@ -221,7 +216,9 @@ async def test_the_memory_of_the_server_does_not_grow_with_abandoned_loads(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("how", ["task.cancel()", "asyncio.timeout()"])
-async def test_cancellation_by_asyncio_abandons_a_load(how: str, new_client: NewClient, held: None) -> None:
+async def test_cancellation_by_asyncio_abandons_a_load(
+    how: str, new_client: NewClient, held_loads: HeldLoads
+) -> None:
     async def leave_it(client: AsyncClient, leave: Leave) -> None:
         is_moving = asyncio.Event()
         load = client.llm.load_new_instance(
@@ -253,7 +250,7 @@ async def test_cancellation_by_asyncio_abandons_a_load(how: str, new_client: New
 
 
 async def test_a_shared_load_goes_on_after_one_of_two_callers_left(
-    client: AsyncClient, new_client: NewClient
+    client: AsyncClient, new_client: NewClient, held_loads: HeldLoads
 ) -> None:
     async with new_client() as other, anyio.create_task_group() as tasks:
         handles: list[AsyncLLM] = []
@@ -266,5 +263,6 @@ async def test_a_shared_load_goes_on_after_one_of_two_callers_left(
         await is_moving.wait()
         async with other.llm.model_stream("big") as loading:
             await moving(loading)
+        held_loads.let_go()
 
     assert handles == await client.llm.list_loaded()

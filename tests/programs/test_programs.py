@@ -24,7 +24,7 @@ import lmstudio_sync
 from lmstudio_async import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, served
 from tests.faults.socket_server import Peer, SocketServer
-from tests.processes import hold_loads, needs_proc, wait_gone, workers
+from tests.processes import HeldLoads, needs_proc, wait_gone, workers
 from tests.programs.runners import RUNNERS, interpreter_options, why_not
 from tests.scripted_server import INSTANCE
 
@@ -85,10 +85,9 @@ def play(runner: str, place: object, *parts: str) -> None:
 
 
 def test_work_on_another_server_ends_when_a_program_leaves_it(
-    runner: str, client: lmstudio_sync.Client, monkeypatch: pytest.MonkeyPatch
+    runner: str, client: lmstudio_sync.Client, held_loads: HeldLoads
 ) -> None:
     before = workers()
-    hold_loads(monkeypatch)
 
     play(runner, f"{client.api_host}@{os.getpid()}", *EVERYTHING)
 
@@ -115,10 +114,9 @@ def test_a_client_that_a_program_forgets_to_close_warns_and_leaves_no_work(
     is_own_server: bool,
     models: Path,
     client: lmstudio_sync.Client,
-    monkeypatch: pytest.MonkeyPatch,
+    held_loads: HeldLoads,
 ) -> None:
     before = workers()
-    hold_loads(monkeypatch)
     forgotten = Path(__file__).with_name("forgotten.py")
     place = str(models) if is_own_server else client.api_host
     done = run(["-W", "always::ResourceWarning"], forgotten, runner, place, where)

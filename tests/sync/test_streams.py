@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import lmstudio_sync as lms
-from tests.processes import hold_loads
+from tests.processes import HeldLoads
 from tests.sync.quiet_server import QuietServer, client_of
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
@@ -50,10 +50,7 @@ def test_a_stream_can_be_started_and_waited_for(client: lms.Client) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops a process by SIGSTOP")
-def test_leaving_a_load_stream_half_way_cancels_the_load(
-    client: lms.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hold_loads(monkeypatch)
+def test_leaving_a_load_stream_half_way_cancels_the_load(client: lms.Client, held_loads: HeldLoads) -> None:
     with client.llm.load_new_instance_stream(KEY) as loading:
         for progress in loading:
             if progress.phase == "loading":
