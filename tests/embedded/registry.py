@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,9 +15,6 @@ from lmstudio_async._wire._kv import stack, to_fields
 from lmstudio_async._wire._models import (
     GetOrLoadCreation,
     LoadModelCreation,
-    LoadProgressPacket,
-    Progress,
-    Resolved,
 )
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._catalog._catalog import Catalog
@@ -28,7 +23,6 @@ from lmstudio_async.errors import (
     LMStudioServerError,
 )
 from lmstudio_async.testing import ModelsFolder
-from tests.processes import workers
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 OTHER = "acme/other-GGUF/other-Q8_0.gguf"
@@ -160,14 +154,3 @@ def config(**values: Any) -> dict[str, Any]:
 
 def names(instances: Instances, domain: Domain | None = None) -> list[str]:
     return [instance.identifier for instance in instances.loaded(domain)]
-
-
-async def halt_worker(asking: Asking) -> int:
-    """Wait until the load has begun, then stop its worker process, so that the load cannot finish on its own."""
-    kind = Progress if asking.reports.of(Resolved) else LoadProgressPacket
-    await asking.reports.first(kind)
-    while not (found := workers()):
-        await anyio.lowlevel.checkpoint()
-    (pid,) = found
-    os.kill(pid, signal.SIGSTOP)
-    return pid

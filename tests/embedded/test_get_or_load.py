@@ -37,13 +37,12 @@ from tests.embedded.registry import (
     ask_load,
     config,
     get,
-    halt_worker,
     load,
     names,
     running,
     three_models,
 )
-from tests.processes import is_running, needs_proc, workers
+from tests.processes import HeldLoads, is_running, needs_proc, workers
 
 
 @pytest.fixture
@@ -103,17 +102,17 @@ async def test_an_identifier_of_the_other_namespace_is_a_domain_mismatch(models:
 
 
 @needs_proc
-async def test_two_requests_for_one_model_share_its_load(models: ModelsFolder) -> None:
+async def test_two_requests_for_one_model_share_its_load(models: ModelsFolder, held_loads: HeldLoads) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances, "tiny")
-        pid = await halt_worker(first)
+        pid = await held_loads.next()
         # Another name of the same model.
         second = ask_get(tasks, instances, TINY)
         late = await second.reports.first(LoadProgressPacket)
         assert second.reports.kinds == ["StartLoading", "LoadProgressPacket"]
         assert late.progress == first.reports.of(LoadProgressPacket)[-1].progress
         assert list(workers()) == [pid]
-        os.kill(pid, signal.SIGCONT)
+        held_loads.let_go()
         assert await first.result() is await second.result()
         assert second.reports.of(LoadProgressPacket)[-1].progress == 1
         assert names(instances) == ["tiny"]
@@ -128,22 +127,24 @@ async def test_many_simultaneous_requests_share_one_load(models: ModelsFolder) -
 
 
 @needs_proc
-async def test_get_or_load_shares_an_explicit_load(models: ModelsFolder) -> None:
+async def test_get_or_load_shares_an_explicit_load(models: ModelsFolder, held_loads: HeldLoads) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_load(tasks, instances, identifier="mine")
         await first.reports.first(Resolved)
-        pid = await halt_worker(first)
+        await held_loads.next()
         second = ask_get(tasks, instances, "mine")
         await second.reports.first(StartLoading)
-        os.kill(pid, signal.SIGCONT)
+        held_loads.let_go()
         assert await first.result() is await second.result()
 
 
 @needs_proc
-async def test_a_load_that_fails_fails_for_all_waiting_requests(models: ModelsFolder) -> None:
+async def test_a_load_that_fails_fails_for_all_waiting_requests(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances)
-        pid = await halt_worker(first)
+        pid = await held_loads.next()
         second = ask_get(tasks, instances)
         await second.reports.first(StartLoading)
         os.kill(pid, signal.SIGKILL)
@@ -162,19 +163,19 @@ async def test_an_exception_of_the_report_callback_does_not_end_the_load(models:
         assert names(instances) == [instance.identifier]
 
 
-async def test_a_long_load_repeats_its_progress(models: ModelsFolder) -> None:
+async def test_a_long_load_repeats_its_progress(models: ModelsFolder, held_loads: HeldLoads) -> None:
     timing = ServerTiming(progress_seconds=0.01)
     async with running(models, timing=timing) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances)
         await asking.reports.first(Resolved)
-        pid = await halt_worker(asking)
+        await held_loads.next()
         before = len(asking.reports)
         while len(asking.reports) < before + 3:
             await anyio.lowlevel.checkpoint()
         fractions = [packet.progress for packet in asking.reports.of(Progress)]
         assert fractions == sorted(fractions)
         assert fractions[-1] < 1
-        os.kill(pid, signal.SIGCONT)
+        held_loads.let_go()
         await asking.result()
 
 
@@ -182,13 +183,16 @@ async def test_a_long_load_repeats_its_progress(models: ModelsFolder) -> None:
 
 
 @needs_proc
-async def test_cancelling_a_load_ends_its_worker_and_frees_the_identifier(models: ModelsFolder) -> None:
+async def test_cancelling_a_load_ends_its_worker_and_frees_the_identifier(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances, identifier="mine")
         await asking.reports.first(Resolved)
-        pid = await halt_worker(asking)
+        pid = await held_loads.next()
         await asking.cancel()
         assert not is_running(pid)
+        held_loads.hold_no_more()
         assert asking.instance is None
         assert (await load(instances, "tiny", "mine")).identifier == "mine"
 
@@ -217,35 +221,43 @@ async def test_a_load_cancelled_around_its_end_leaves_an_instance_or_none(
 
 
 @needs_proc
-async def test_cancelling_one_request_does_not_end_a_shared_load(models: ModelsFolder) -> None:
+async def test_cancelling_one_request_does_not_end_a_shared_load(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first, second = ask_get(tasks, instances), ask_get(tasks, instances, TINY)
-        pid = await halt_worker(first)
+        pid = await held_loads.next()
         await second.reports.first(StartLoading)
         await first.cancel()
         assert is_running(pid)
-        os.kill(pid, signal.SIGCONT)
+        held_loads.let_go()
         assert (await second.result()).engine.pid == pid
 
 
 @needs_proc
-async def test_cancelling_the_last_request_ends_a_shared_load(models: ModelsFolder) -> None:
+async def test_cancelling_the_last_request_ends_a_shared_load(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first, second = ask_get(tasks, instances), ask_get(tasks, instances)
-        pid = await halt_worker(first)
+        pid = await held_loads.next()
         await second.reports.first(StartLoading)
         await first.cancel()
         await second.cancel()
         assert not is_running(pid)
+        held_loads.hold_no_more()
         assert names(instances) == []
         assert (await get(instances)).identifier == "tiny"
 
 
 @needs_proc
-async def test_a_request_during_the_cancellation_of_a_load_starts_another_load(models: ModelsFolder) -> None:
+async def test_a_request_during_the_cancellation_of_a_load_starts_another_load(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_get(tasks, instances)
-        pid = await halt_worker(first)
+        pid = await held_loads.next()
+        held_loads.hold_no_more()
         (load,) = instances._loads.values()
         first.leave()
         while not load.abandoned:

@@ -22,14 +22,12 @@ import pytest
 from httpx_ws import HTTPXWSException, WebSocketSession, connect_ws
 
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._engine._engine import Engine, EngineSpec
 from lmstudio_async.embedded._http._serve import serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_async.testing import ModelsFolder, served
 from tests.embedded.raw_client import stack
 from tests.embedded.sockets import plain_socket
-from tests.processes import needs_proc, wait_gone, workers
-from tests.scripted_server import until
+from tests.processes import HeldLoads, needs_proc, wait_gone
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -38,7 +36,6 @@ TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there")
-    folder.add_llm("acme/big-GGUF/big-F16.gguf", padding_mb=300)
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     return folder.folder
 
@@ -56,24 +53,6 @@ def http(address: str) -> Iterator[httpx.Client]:
         for model in client.get("/api/v1/models").json()["models"]:
             for instance in model["loaded_instances"]:
                 client.post("/api/v1/models/unload", json={"instance_id": instance["id"]})
-
-
-@pytest.fixture
-def endless_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep loads of the big model from finishing, so that a test can disconnect at any time."""
-    start = Engine.start
-
-    async def start_and_wait(spec: EngineSpec, *more: Any) -> Engine:
-        engine = await start(spec, *more)
-        if not spec.model_path.name.startswith("big"):
-            return engine
-        try:
-            await anyio.sleep_forever()
-        finally:
-            await engine.aclose()
-        raise AssertionError
-
-    monkeypatch.setattr(Engine, "start", start_and_wait)
 
 
 @contextmanager
@@ -148,17 +127,20 @@ def open_channel(session: WebSocketSession, endpoint: str, number: int, creation
     session.send_text(json.dumps(message))
 
 
-@pytest.mark.usefixtures("endless_load")
-def test_a_load_is_cancelled_when_the_websocket_closes(address: str, http: httpx.Client) -> None:
+@needs_proc
+def test_a_load_is_cancelled_when_the_websocket_closes(
+    address: str, http: httpx.Client, held_loads: HeldLoads
+) -> None:
+    creation = {"modelKey": "tiny", "identifier": "mine", "loadConfigStack": stack()}
     with websocket(address) as session:
-        creation = {"modelKey": "big", "identifier": "mine", "loadConfigStack": stack()}
         open_channel(session, "loadModel", 1, creation)
-        next(packets(session))
+        held_loads.get()
+        held_loads.hold_no_more()
     with websocket(address) as session:
         deadline = time.monotonic() + 20
         for number in itertools.count():
             # The identifier becomes free when the load has ended; a load that goes on would keep it.
-            open_channel(session, "loadModel", number, {**creation, "modelKey": "tiny"})
+            open_channel(session, "loadModel", number, creation)
             while (frame := json.loads(session.receive_text(20)))["type"] == "channelSend":
                 pass
             if frame["type"] == "channelClose":
@@ -264,14 +246,13 @@ def test_a_method_not_allowed_is_answered_with_the_allowed_methods(http: httpx.C
 
 
 @needs_proc
-@pytest.mark.usefixtures("endless_load")
-async def test_a_load_whose_client_disconnects_is_cancelled(address: str, http: httpx.Client) -> None:
-    before = workers()
-    body = b'{"model": "big"}'
+async def test_a_load_whose_client_disconnects_is_cancelled(
+    address: str, http: httpx.Client, held_loads: HeldLoads
+) -> None:
+    body = b'{"model": "tiny"}'
     head = b"POST /api/v1/models/load HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     with plain_socket(address, head, body):
-        await until(lambda: bool(workers() - before))
-        (worker,) = workers() - before
+        worker = await held_loads.next()
     await wait_gone(worker)
     assert all(not model["loaded_instances"] for model in http.get("/api/v1/models").json()["models"])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +40,12 @@ from tests.embedded.registry import (
     ask_load,
     config,
     get,
-    halt_worker,
     load,
     names,
     running,
     three_models,
 )
-from tests.processes import needs_proc
+from tests.processes import HeldLoads, needs_proc
 
 
 @pytest.fixture
@@ -228,17 +225,19 @@ async def test_an_identifier_in_use_is_refused_in_both_namespaces(models: Models
 
 
 @needs_proc
-async def test_an_identifier_is_in_use_while_its_instance_loads(models: ModelsFolder) -> None:
+async def test_an_identifier_is_in_use_while_its_instance_loads(
+    models: ModelsFolder, held_loads: HeldLoads
+) -> None:
     async with running(models) as instances, anyio.create_task_group() as tasks:
         first = ask_load(tasks, instances, identifier="mine")
         await first.reports.first(Resolved)
-        pid = await halt_worker(first)
+        await held_loads.next()
         with pytest.raises(LMStudioIdentifierInUseError):
             await load(instances, "tiny", "mine")
         with pytest.raises(LMStudioModelNotFoundError):
             await instances.unload("mine", "llm")
         assert names(instances) == []
-        os.kill(pid, signal.SIGCONT)
+        held_loads.let_go()
         assert (await first.result()).identifier == "mine"
 
 

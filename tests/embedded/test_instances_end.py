@@ -31,13 +31,12 @@ from tests.embedded.registry import (
     ask_get,
     config,
     get,
-    halt_worker,
     load,
     names,
     running,
     three_models,
 )
-from tests.processes import is_running, needs_proc
+from tests.processes import hold_loads, is_running, needs_proc
 
 
 @pytest.fixture
@@ -214,7 +213,9 @@ async def test_the_end_of_the_registry_unloads_everything(models: ModelsFolder) 
 
 
 @needs_proc
-async def test_the_end_of_the_registry_ends_pending_loads_and_unloads(models: ModelsFolder) -> None:
+async def test_the_end_of_the_registry_ends_pending_loads_and_unloads(
+    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with anyio.create_task_group() as tasks:
         async with running(models) as instances:
             unloading = await load(instances, "other")
@@ -222,8 +223,9 @@ async def test_the_end_of_the_registry_ends_pending_loads_and_unloads(models: Mo
             tasks.start_soon(instances.unload, "other", "llm")
             await unloading.unloaded.wait()
             await unloading.gone.wait()
+            held = hold_loads(monkeypatch)
             asking = ask_get(tasks, instances)
-            pid = await halt_worker(asking)
+            pid = await held.next()
         assert not is_running(pid)
         assert not is_running(kept)
         await asking.over.wait()

@@ -18,7 +18,7 @@ from tests.embedded.raw_client import (
     query,
     stack,
 )
-from tests.processes import is_running
+from tests.processes import HeldLoads, is_running, needs_proc
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Hello there my friend")
     folder.add_llm("acme/other-GGUF/other-Q8_0.gguf", script="Something else")
-    folder.add_llm("acme/big-GGUF/big-F16.gguf", script="Hello", padding_mb=200)
     folder.add_llm("acme/twins-GGUF/twins-Q4_K_M.gguf", script="four bits")
     folder.add_llm("acme/twins-GGUF/twins-Q8_0.gguf", script="eight bits")
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
@@ -187,36 +186,41 @@ async def test_jit_ttl_of_the_server_is_the_ttl_of_just_in_time_loads(models: Pa
             assert packets[-1]["info"]["ttlMs"] == expected
 
 
+@needs_proc
 async def test_a_cancelled_load_ends_with_an_error_and_leaves_no_process(
-    server: EmbeddedServer, client: RawClient
+    server: EmbeddedServer, client: RawClient, held_loads: HeldLoads
 ) -> None:
     channel = await client.open(
-        "loadModel", {"modelKey": "big", "identifier": "big", "loadConfigStack": stack()}
+        "loadModel", {"modelKey": "tiny", "identifier": "mine", "loadConfigStack": stack()}
     )
-    while (await client.packet(channel))["type"] != "progress":  # type: ignore[index]
-        pass
+    await held_loads.next()
+    held_loads.hold_no_more()
     await client.cancel(channel)
     with pytest.raises(Refused, match="cancelled"):
         await client.packets(channel)
     assert await client.call("listLoaded") == []
-    assert (await client.load("tiny", "big"))["identifier"] == "big"
+    assert (await client.load("tiny", "mine"))["identifier"] == "mine"
 
 
-async def test_a_cancel_sent_right_after_the_load_cancels_it(client: RawClient) -> None:
-    channel = await client.open("loadModel", {"modelKey": "big", "loadConfigStack": stack()})
+@needs_proc
+async def test_a_cancel_sent_right_after_the_load_cancels_it(
+    client: RawClient, held_loads: HeldLoads
+) -> None:
+    channel = await client.open("loadModel", {"modelKey": "tiny", "loadConfigStack": stack()})
     await client.cancel(channel)
     with pytest.raises(Refused, match="cancelled"):
         await client.packets(channel)
     assert await client.call("listLoaded") == []
 
 
-async def test_a_load_ends_with_its_connection(server: EmbeddedServer, client: RawClient) -> None:
+@needs_proc
+async def test_a_load_ends_with_its_connection(
+    server: EmbeddedServer, client: RawClient, held_loads: HeldLoads
+) -> None:
     async with connected(server) as other:
-        channel = await other.open(
-            "loadModel", {"modelKey": "big", "identifier": "lost", "loadConfigStack": stack()}
-        )
-        while (await other.packet(channel))["type"] != "progress":  # type: ignore[index]
-            pass
+        await other.open("loadModel", {"modelKey": "tiny", "identifier": "lost", "loadConfigStack": stack()})
+        await held_loads.next()
+        held_loads.hold_no_more()
     # The identifier becomes free when the load has ended; until then an attempt is refused.
     with anyio.fail_after(20):
         while True:

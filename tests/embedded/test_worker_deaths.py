@@ -16,14 +16,14 @@ from typing import Any
 import anyio
 import pytest
 
-from lmstudio_async._wire._models import Progress, Resolved
+from lmstudio_async._wire._models import Resolved
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
-from tests.embedded.registry import ask_load, halt_worker, load, names, running
-from tests.processes import needs_proc, wait_gone, workers
+from tests.embedded.registry import ask_load, load, names, running
+from tests.processes import HeldLoads, hold_loads, needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -134,12 +134,13 @@ async def test_death_of_an_embedding_worker_fails_all_its_requests(
 
 @pytest.mark.parametrize("death", DEATHS)
 async def test_death_of_a_loading_worker_fails_the_load(
-    tmp_path: Path, models: Path, death: signal.Signals
+    models: Path, death: signal.Signals, held_loads: HeldLoads
 ) -> None:
     async with running(ModelsFolder(models)) as instances, anyio.create_task_group() as tasks:
         asking = ask_load(tasks, instances, "big", identifier="mine")
         await asking.reports.first(Resolved)
-        pid = await halt_worker(asking)
+        pid = await held_loads.next()
+        held_loads.hold_no_more()
         die(pid, death)
         await asking.over.wait()
         assert asking.error is not None
@@ -149,16 +150,13 @@ async def test_death_of_a_loading_worker_fails_the_load(
         await load(instances, "tiny", "mine")
 
 
-async def test_load_without_enough_memory_fails(models: Path) -> None:
+async def test_load_without_enough_memory_fails(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(ModelsFolder(models)) as instances, anyio.create_task_group() as tasks:
         good = await load(instances, "tiny")
+        held = hold_loads(monkeypatch)
         asking = ask_load(tasks, instances, "big", identifier="mine")
-        await asking.reports.first(Progress)
-        with anyio.fail_after(20):
-            while not (found := [pid for pid in workers() if pid != good.engine.pid]):
-                await anyio.lowlevel.checkpoint()
-        (pid,) = found
-        resource.prlimit(pid, resource.RLIMIT_AS, (1 << 27, 1 << 27))
+        resource.prlimit(await held.next(), resource.RLIMIT_AS, (1 << 27, 1 << 27))
+        held.let_go()
         await asking.over.wait()
         assert asking.error is not None
         assert "big" in str(asking.error)
