@@ -48,7 +48,7 @@ async def test_fault_has_its_outcome_with_the_async_client(
     fault: Fault, server: FaultyServer, limits: ClientLimits
 ) -> None:
     request, llm = REQUESTS[fault.endpoint], None
-    with anyio.fail_after(20):
+    with anyio.fail_after(20 + (fault.timeout or 0)):
         async with AsyncClient(server, timeout=fault.timeout, _limits=limits) as client:  # type: ignore[arg-type]
             if fault.endpoint != "authentication":
                 (llm,) = await client.llm.list_loaded()
