@@ -1,4 +1,4 @@
-"""Packets of every kind that the published TypeScript package accepts, read and written by the endpoint table."""
+"""Packets that the published TypeScript package accepts, read and written by the endpoints that have wire types."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def strangers(value: Any, place: str = "it") -> list[str]:
     return []
 
 
-def test_there_is_an_example_of_everything() -> None:
-    assert len(EXAMPLES) == 71
+def test_no_example_is_lost() -> None:
+    assert len(EXAMPLES) == 72
 
 
 def test_an_example_has_no_unknown_members() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async._protocol._endpoints import NAMESPACES, RpcEndpoint, endpoints
+from lmstudio_async._wire._hub import IsAuthenticated
 from lmstudio_async._wire._infos import AnyInstanceInfo, AnyModelInfo, LlmInstanceInfo, ModelInfo
 from lmstudio_async._wire._messages import (
     Authentication,
@@ -274,6 +275,9 @@ def test_a_required_member_deep_inside_is_named_with_its_place() -> None:
     with pytest.raises(MalformedError) as caught:
         read(ModelTarget, {"type": "model", "source": "here"})
     assert str(caught.value) == "ModelTarget.source: expected an object for Unknown, got 'here'"
+    with pytest.raises(MalformedError) as caught:
+        read(IsAuthenticated, {"authenticated": "yes"})
+    assert str(caught.value) == "IsAuthenticated.authenticated: expected true or false, got 'yes'"
 
 
 def deep(depth: int) -> Json:
