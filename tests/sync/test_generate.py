@@ -18,8 +18,6 @@ from lmstudio_sync._generator._rules import PROSE, GenerateError, blocking
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "lmstudio_sync" / "_generate.py"
 
-INIT = '__all__ = ["AsyncThing"]\n'
-
 
 def twin(source: str) -> str:
     """Return the facade's module for a core module with one class, without its head."""

@@ -6,7 +6,7 @@ import enum
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 import attrs
 import pytest
@@ -306,9 +306,6 @@ def test_a_tool_can_be_renamed_and_described_anew() -> None:
 
 
 def test_a_tool_can_be_defined_by_hand() -> None:
-    class Params(TypedDict):
-        x: int
-
     tool = ToolFunctionDef(
         name="mul",
         description="Multiply",
