@@ -50,7 +50,7 @@ class Models:
         assert text.strip()
         assert self.is_real or text.strip() == MEANING
 
-    def measured(self, printed: str, *, max_tokens: int) -> None:
+    def check_statistics(self, printed: str, *, max_tokens: int) -> None:
         """Check the printed statistics of an answer."""
         received = dict(line.split(": ") for line in printed.splitlines())
         assert received["Model used"] == (

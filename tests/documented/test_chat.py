@@ -194,7 +194,7 @@ def test_a_chat_is_answered_and_measured(
     print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
     print("Stop reason:", result.stats.stop_reason)
 
-    models.measured(capsys.readouterr().out, max_tokens=50)
+    models.check_statistics(capsys.readouterr().out, max_tokens=50)
 
 
 def test_a_chat_is_answered_and_measured_as_a_stream(
@@ -222,7 +222,7 @@ def test_a_chat_is_answered_and_measured_as_a_stream(
         print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
         print("Stop reason:", result.stats.stop_reason)
 
-    models.measured(capsys.readouterr().out, max_tokens=50)
+    models.check_statistics(capsys.readouterr().out, max_tokens=50)
 
 
 async def test_a_chat_is_answered_and_measured_in_async_form(
@@ -241,7 +241,7 @@ async def test_a_chat_is_answered_and_measured_in_async_form(
         print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
         print("Stop reason:", result.stats.stop_reason)
 
-    models.measured(capsys.readouterr().out, max_tokens=50)
+    models.check_statistics(capsys.readouterr().out, max_tokens=50)
 
 
 def test_a_chat_can_be_given_in_each_form(models: Models) -> None:

@@ -22,7 +22,7 @@ def test_a_text_is_completed_and_the_completion_measured(
     print("Predicted tokens:", result.stats.predicted_tokens_count)
     print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
     print("Stop reason:", result.stats.stop_reason)
-    models.measured(capsys.readouterr().out, max_tokens=100)
+    models.check_statistics(capsys.readouterr().out, max_tokens=100)
 
 
 def test_a_text_is_completed_as_a_stream_in_a_scope(
@@ -45,7 +45,7 @@ def test_a_text_is_completed_as_a_stream_in_a_scope(
         print("Predicted tokens:", result.stats.predicted_tokens_count)
         print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
         print("Stop reason:", result.stats.stop_reason)
-        models.measured(capsys.readouterr().out, max_tokens=100)
+        models.check_statistics(capsys.readouterr().out, max_tokens=100)
 
 
 async def test_a_text_is_completed_in_async_form(
@@ -68,7 +68,7 @@ async def test_a_text_is_completed_in_async_form(
         print("Predicted tokens:", result.stats.predicted_tokens_count)
         print("Time to first token (seconds):", result.stats.time_to_first_token_sec)
         print("Stop reason:", result.stats.stop_reason)
-        models.measured(capsys.readouterr().out, max_tokens=100)
+        models.check_statistics(capsys.readouterr().out, max_tokens=100)
 
 
 @pytest.mark.usefixtures("loaded")

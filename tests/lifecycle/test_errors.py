@@ -87,10 +87,10 @@ async def test_traceback_of_a_failed_connect_shows_no_library_frames(place: str,
             with pytest.raises(LMStudioUnreachableError) as wrong_server:
                 await client.llm.list_loaded()
     async with AsyncClient(f"127.0.0.1:{closed_port}") as client:
-        with pytest.raises(LMStudioUnreachableError) as nobody:
+        with pytest.raises(LMStudioUnreachableError) as no_server:
             await client.llm.list_loaded()
 
-    for caught in (wrong_server, nobody):
+    for caught in (wrong_server, no_server):
         # The cause is kept, but without the traceback inside the HTTP library.
         assert caught.value.__cause__ is not None
         trace = "".join(traceback.format_exception(caught.value))

@@ -118,9 +118,8 @@ def test_a_model_not_found_error_names_the_operation_and_the_candidates(multiple
 
     (received,) = channel.received
     assert isinstance(received, LMStudioModelNotFoundError)
-    assert (
-        str(received) == "Model load error: Cannot find a model\nDid you mean 'qwen3-4b'? There are: qwen3-4b"
-    )
+    text = "Model load error: Cannot find a model\nDid you mean 'qwen3-4b'? There are: qwen3-4b"
+    assert str(received) == text
     assert received.candidates == ["qwen3-4b"]
     assert "stack" not in received.server_error
 
@@ -250,7 +249,7 @@ def test_a_lost_connection_fails_every_call_and_channel(multiplexer: Multiplexer
 
 
 def test_an_error_with_deeply_nested_data_fails_its_call(multiplexer: Multiplexer) -> None:
-    received = 0
+    errors = 0
     for depth in range(700, 1000, 3):
         answer = call(multiplexer)
         query = {"path": "NEST"}
@@ -260,8 +259,8 @@ def test_an_error_with_deeply_nested_data_fails_its_call(multiplexer: Multiplexe
         multiplexer.receive(frame.replace('"NEST"', "[" * depth + "]" * depth))
         # A frame nested too deeply for Python's decoder is dropped as no JSON.
         assert not answer.received or isinstance(answer.received[0], LMStudioError)
-        received += len(answer.received)
-    assert received > 10
+        errors += len(answer.received)
+    assert errors > 10
 
 
 def test_a_warning_ends_the_only_pending_call(multiplexer: Multiplexer) -> None:
@@ -371,13 +370,5 @@ def test_arbitrary_frames_raise_nothing_and_end_each_receiver_once(frames: list[
     multiplexer.fail_all(LMStudioConnectionBrokenError("gone"))
 
     assert len(answer.received) == 1
-    assert (
-        len(
-            [
-                received
-                for received in channel.received
-                if received == "closed" or isinstance(received, Exception)
-            ]
-        )
-        == 1
-    )
+    ends = [each for each in channel.received if each == "closed" or isinstance(each, Exception)]
+    assert len(ends) == 1

@@ -91,11 +91,11 @@ async def test_the_last_round_has_no_tools(llm: AsyncLLM, server: ScriptedServer
 async def test_a_tool_call_in_the_last_round_is_an_error(llm: AsyncLLM, server: ScriptedServer) -> None:
     received: list[Any] = []
 
-    def told_of(error: LMStudioPredictionError, request: ToolCallRequest | None) -> str:
+    def handle(error: LMStudioPredictionError, request: ToolCallRequest | None) -> str:
         received.append((error, request))
-        return "not heard by anyone"
+        return "never sent"
 
-    async with acting(llm, [add], max_prediction_rounds=1, handle_invalid_tool_request=told_of) as outcome:
+    async with acting(llm, [add], max_prediction_rounds=1, handle_invalid_tool_request=handle) as outcome:
         channel = await answer(server, call("add", a=1, b=2))
         assert (await server.next_message())["message"] == {"type": "cancel"}
         await server.close(channel)
@@ -169,10 +169,10 @@ async def test_callbacks_receive_all_events_in_order(llm: AsyncLLM, server: Scri
     heard: list[Any] = []
 
     def hear(name: str) -> Callable[..., None]:
-        def received(*args: Any) -> None:
+        def record(*args: Any) -> None:
             heard.append((name, *args))
 
-        return received
+        return record
 
     async def on_message(message: Any) -> None:
         heard.append(("message", type(message).__name__))
