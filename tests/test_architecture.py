@@ -36,7 +36,7 @@ def layers(heading: str) -> dict[str, int]:
 
 NAMES = {"the package itself": "", "all other modules": "*"}
 
-#: A module imports modules of lower layers only. Modules of the domain import each other, without circles.
+#: A module imports modules of lower layers only. Modules of the domain import each other, without cycles.
 LAYERS = layers("## Client")
 DOMAIN = LAYERS.pop("*")
 
@@ -73,7 +73,7 @@ def height(module: str) -> int:
 
 
 def embedded_top_level(module: str) -> str:
-    """Give the module or sub-package of the embedded server that a module belongs to."""
+    """Return the module or sub-package of the embedded server that a module belongs to; "" for the package."""
     return [*module.split("."), ""][2]
 
 
@@ -395,10 +395,10 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (third_parties_stay_in_their_packages, "_transport/_a.py", "import asyncio"),
     (third_parties_stay_in_their_packages, "embedded/_a.py", "from trio.lowlevel import current_task"),
     (third_parties_stay_in_their_packages, "_session.py", "import httpx_ws"),
-    (third_parties_stay_in_their_packages, "embedded/_engine.py", "import httpx_ws"),
+    (third_parties_stay_in_their_packages, "embedded/_engine/_a.py", "import httpx_ws"),
     (third_parties_stay_in_their_packages, "embedded/_server.py", "import httpx"),
     (third_parties_stay_in_their_packages, "_files.py", "def f():\n    import httpx"),
-    (third_parties_stay_in_their_packages, "embedded/_engine.py", "import xllamacpp as xlc"),
+    (third_parties_stay_in_their_packages, "embedded/_engine/_a.py", "import xllamacpp as xlc"),
     (third_parties_stay_in_their_packages, "_transport/_a.py", "from starlette.routing import Route"),
 ]
 

@@ -5,7 +5,7 @@ The core's examples run on asyncio and on trio, the facade's blocking. An exampl
 - ``client``: an open client of its package;
 - ``llm``: a loaded language model of that client;
 - ``lms``, the package, and all of its public names, as after ``from lmstudio_async import *``;
-- in `lmstudio_async.testing`: ``tmp_path`` as well, as in a test.
+- in `lmstudio_async.testing`: its public names and ``tmp_path`` as well, as in a test.
 
 An example defines or imports everything else that it uses. The names of models and files in it exist, and a host on
 the local network is the embedded server.
@@ -46,7 +46,7 @@ LLAMA = "llama-3.2-1b-instruct"
 REFUSED = {
     "SystemNamespace.start_http_server": "only LM Studio has a separate HTTP server that a client can start"
 }
-#: Answers of ``llm``, in the order of a conversation, for examples that need certain ones. Tools are called.
+#: Scripts of ``llm`` for the examples that need certain answers, in the order of the conversation: example -> answers.
 ANSWERS: Mapping[str, list[str | list[str]]] = {
     "BaseModel": [["{", '"title": ', '"The Hobbit", ', '"author": ', '"Tolkien"', "}"]],
     "GbnfGrammar": ["yes"],
@@ -135,7 +135,7 @@ def documented_members(name: str, cls: type) -> Iterator[tuple[str, str | None]]
 
 
 def examples_of(package: ModuleType) -> list[Example]:
-    """Give the examples of a package."""
+    """Return the examples of a package."""
     return [
         Example(package.__name__, name, source)
         for name, docstring in documented(package)
@@ -271,7 +271,7 @@ def test_an_example_of_the_facade_runs(
 async def test_an_example_of_the_testing_package_runs(
     example: Example, machine: None, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = {**public_names(lmstudio_async), **public_names(lmstudio_async.testing), "tmp_path": tmp_path}
+    names = {**public_names(lmstudio_async.testing), **public_names(lmstudio_async), "tmp_path": tmp_path}
     with anyio.fail_after(30):
         await run(example, host, names)
     check_effects(example, capsys)

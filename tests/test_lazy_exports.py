@@ -1,4 +1,4 @@
-"""A package that exports lazily imports a name when it is used, also from an archive and without its source."""
+"""`export_lazily`: a package imports a name at its first use, also from an archive; without its source, all at once."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def package(tmp_path: Path) -> Path:
 
 def run(code: str, place: Path) -> str:
     """Run a program that finds the package in a folder or an archive."""
-    found = Path(lmstudio_async.__file__).parent.parent
-    code = f"import sys; sys.path[:0] = {[str(place), str(found)]}\n{code}"
+    library = Path(lmstudio_async.__file__).parent.parent
+    code = f"import sys; sys.path[:0] = {[str(place), str(library)]}\n{code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip()
 
