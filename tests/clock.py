@@ -15,9 +15,11 @@ __all__ = ["let_pass"]
 
 
 async def let_pass(seconds: float) -> None:
-    """Move the clock forward by so many seconds, as soon as all other tasks wait for something, if only for a socket.
+    """Move the clock of this event loop forward, as soon as all other tasks wait for something, if only for a socket.
 
-    Timeouts in this event loop that are reached then expire; longer ones have so many seconds less left.
+    Timeouts that end within these seconds expire. Longer ones are shortened by them.
+
+    :param seconds: the distance.
     """
     await anyio.wait_all_tasks_blocked()
     loop: Any = current_token().native_token

@@ -12,7 +12,7 @@ __all__ = ["Failures"]
 
 
 class Failures:
-    """The failures of a test that loops over cases. Leaving the block raises all of them in one group.
+    """The failures of a test that loops over cases. The end of the block raises all of them in one group.
 
     ::
 

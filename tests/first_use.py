@@ -49,7 +49,7 @@ class ImportSpy:
 
 
 def makes_classes(module: str) -> bool:
-    """Whether a module makes attrs classes, which takes a millisecond each."""
+    """Return whether a module makes attrs classes, which takes a millisecond each."""
     members = vars(sys.modules[module]).values() if module in sys.modules else ()
     own = [each for each in members if isinstance(each, type) and each.__module__ == module]
     return any("__attrs_attrs__" in vars(each) for each in own)

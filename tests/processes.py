@@ -1,4 +1,4 @@
-"""The processes of the embedded server: whether they run, and how much memory they have."""
+"""The worker processes of the embedded server: whether they run, their memory, and loads that a test holds."""
 
 from __future__ import annotations
 

@@ -23,5 +23,5 @@ def register_profiles() -> None:
 
 
 def bounded(examples: int) -> settings:
-    """Limit the examples of a test where a hundred would take too long; a soak runs as many as of any other test."""
+    """Return settings for a slow test, which limit its number of examples in the suite, but not in a soak."""
     return settings() if settings.get_current_profile_name() == _SOAK else settings(max_examples=examples)

@@ -105,7 +105,7 @@ class Crowd:
         self._threads: list[threading.Thread] = []
 
     def start(self, seconds: float) -> None:
-        """Start the threads, which end after so many seconds."""
+        """Start the threads, which end after `seconds`."""
         self._until = time.monotonic() + seconds
         works: list[tuple[str, Callable[[], None]]] = [
             (BLOCKING, partial(self._live_blocking, member)) for member in self._members if member.blocking
@@ -221,7 +221,7 @@ class Crowd:
 
 
 class _Interrupted:
-    """Raise `KeyboardInterrupt` in this thread alone after so many seconds, unless the block ended before."""
+    """Raise `KeyboardInterrupt` in this thread alone after a number of seconds, unless the block ended before."""
 
     def __init__(self, seconds: float | None) -> None:
         self._thread = ctypes.c_ulong(threading.get_ident())

@@ -28,7 +28,7 @@ SIDE_BY_SIDE = 2
 
 
 async def flat(folder: Path, cycles: int) -> list[str]:
-    """Load and unload so many times; return the resources that have grown since the warm-up."""
+    """Load and unload `cycles` times; return the resources that have grown since the warm-up."""
     models = make_models(folder / "models")
     async with ServerProcess(models, folder) as server, lms.EmbeddedServer(models, threads=1) as own:
 

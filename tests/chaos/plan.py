@@ -44,7 +44,7 @@ FAULTS: Mapping[str, int] = {
     "restart": 1,
     "kill_server": 1,
 }
-#: One operation of so many is cancelled by its caller before its end.
+#: Operations for each one that its caller cancels before its end, on average.
 CANCELLED_ONE_IN = 5
 #: Seconds from one fault to the next, on average.
 BETWEEN_FAULTS = 0.75
@@ -95,7 +95,7 @@ def intents(seed: int, who: str) -> Iterator[Intent]:
 
 
 def faults(seed: int, seconds: float) -> list[Fault]:
-    """Return the faults that are planned for so many seconds."""
+    """Return the faults of a run of `seconds`, in the order of their times."""
     dice = random.Random(f"{seed} faults")
     at = dice.expovariate(1 / BETWEEN_FAULTS)
     planned = []

@@ -83,7 +83,7 @@ class Record:
             self.amiss.append(what)
 
     def overdue(self, seconds: float) -> list[str]:
-        """Return the operations that have been running for longer than so many seconds."""
+        """Return the operations that have been running for longer than `seconds`."""
         now = time.monotonic()
         with self._lock:
             return [

@@ -52,7 +52,7 @@ class Run:
         self._server = ServerProcess(self._models, folder)
 
     async def run(self, seconds: float) -> list[str]:
-        """Run for so many seconds; return the problems that were found."""
+        """Run for `seconds`; return the problems that were found."""
         _import_everything()
         _record_unhandled_errors(self._record)
         async with self._server:
@@ -76,7 +76,7 @@ class Run:
         return self._record.amiss
 
     async def _run_crowd(self, proxy: Proxy, seconds: float, seed: int) -> None:
-        """Let a crowd carry out its intents for so many seconds."""
+        """Let a crowd carry out its intents for `seconds`."""
         members = crowd_of(self._clients, proxy.address, self._server.address)
         crowd = Crowd(members, seed, self._models, self._record)
         crowd.start(seconds)

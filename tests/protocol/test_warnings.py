@@ -50,7 +50,7 @@ def test_the_kind_of_a_warning_distinguishes_calls_from_channels() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        # About an endpoint that has the name of another one in its own.
+        # About an endpoint whose name contains that of the pending one, `loadModel`.
         ("Received an invalid parameter, endpoint = unloadModel", ""),
         # About requests that are no longer pending.
         ("Received rpcCall for unknown endpoint, endpoint = fooBar", "rpcEndpointUnknown"),

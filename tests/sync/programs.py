@@ -89,7 +89,7 @@ class Program:
         for line in self._process.stdout:
             if line.strip() == milestone:
                 return
-        raise AssertionError(f"it ended before {milestone!r}: {self.errors()}")
+        raise AssertionError(f"the program ended before {milestone!r}: {self.errors()}")
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

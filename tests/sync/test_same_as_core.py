@@ -37,7 +37,7 @@ SPECIAL = {
 
 
 def names(package: ModuleType) -> list[str]:
-    """The public names of a package."""
+    """Return the public names of a package."""
     return list(package.__all__)
 
 

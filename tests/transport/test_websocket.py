@@ -345,7 +345,7 @@ async def _echo_until_close_request(websocket: WebSocket) -> None:
 
 @pytest.fixture(scope="module")
 def real_server() -> Iterator[str]:
-    """A server like the real ones: Starlette on uvicorn, in a thread of its own."""
+    """A server of real libraries, Starlette on uvicorn, in a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=[WebSocketRoute("/llm", _echo_until_close_request)])
     server = uvicorn.Server(uvicorn.Config(app, ws="wsproto", log_level="critical", lifespan="off"))
