@@ -76,11 +76,11 @@ class HeldLoads:
         self._later: dict[int, list[str]] = {}
 
     def get(self) -> int:
-        """Wait until one more load is held, and return the process ID of its worker."""
+        """Block until one more load is held, by a server in another thread; return the process ID of its worker."""
         return self._new.get(timeout=20)
 
     async def next(self) -> int:
-        """Wait until one more load is held, and return the process ID of its worker."""
+        """Wait until one more load is held, by a server in any thread; return the process ID of its worker."""
         with anyio.fail_after(20):
             # Not an event, because the server may run in another thread.
             while self._new.empty():  # noqa: ASYNC110
