@@ -216,18 +216,22 @@ async def test_the_end_of_the_registry_unloads_everything(models: ModelsFolder) 
 async def test_the_end_of_the_registry_ends_pending_loads_and_unloads(
     models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The unload waits for the request that uses the instance, longer than the test runs.
+    timing = ServerTiming(grace_seconds=3600)
     async with anyio.create_task_group() as tasks:
-        async with running(models) as instances:
-            unloading = await load(instances, "other")
-            kept = unloading.engine.pid
-            tasks.start_soon(instances.unload, "other", "llm")
-            await unloading.unloaded.wait()
-            await unloading.gone.wait()
-            held = hold_loads(monkeypatch)
-            asking = ask_get(tasks, instances)
-            pid = await held.next()
-        assert not is_running(pid)
-        assert not is_running(kept)
+        with ExitStack() as uses:
+            async with running(models, timing=timing) as instances:
+                unloading = await load(instances, "other")
+                uses.enter_context(unloading.use())
+                kept = unloading.engine.pid
+                tasks.start_soon(instances.unload, "other", "llm")
+                await unloading.unloaded.wait()
+                held = hold_loads(monkeypatch)
+                asking = ask_get(tasks, instances)
+                pid = await held.next()
+                assert is_running(kept)
+            assert not is_running(pid)
+            assert not is_running(kept)
         await asking.over.wait()
         assert asking.error is not None
     with pytest.raises(LMStudioServerError, match="shutting down"):
