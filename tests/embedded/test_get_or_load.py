@@ -25,9 +25,7 @@ from lmstudio_async._wire._models import (
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._timing import ServerTiming
-from lmstudio_async.errors import (
-    LMStudioDomainMismatchError,
-)
+from lmstudio_async.errors import LMStudioDomainMismatchError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
 from tests.embedded.registry import (
@@ -351,6 +349,8 @@ async def test_an_unused_just_in_time_instance_stays_for_handout_seconds(models:
         handed_out = await get(instances, "other")
         asking = ask_get(tasks, instances)
         await asking.reports.first(UnloadingOtherJITModel)
+        await anyio.wait_all_tasks_blocked()
+        assert not handed_out.unloaded.is_set()
         await let_pass(20)
         await asking.result()
         assert handed_out.gone.is_set()
