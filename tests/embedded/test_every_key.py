@@ -1,4 +1,4 @@
-"""Every key of every config makes a difference or is refused; none is silently ignored."""
+"""Every key of every config makes a difference or is refused; only ``autoFit`` of other engines is ignored."""
 
 from __future__ import annotations
 
@@ -124,8 +124,9 @@ REFUSED_LOAD: dict[str, Any] = {
     "load.gpuStrictVramCap": True,
     "envVars": {"HSA_OVERRIDE_GFX_VERSION": "10"},
 }  # fmt: skip
-# draftSimple repeats draftModel; clients set autoFit of other engines beside the key of the engine that they mean.
-SAYS_NOTHING = {
+#: Keys in none of the tables: draftSimple only switches the use of draftModel, and the server ignores autoFit of other
+#: engines, which clients send beside that of the engine that they mean. `test_load_config` tests them.
+IN_NO_TABLE = {
     "llm.load.llama.speculativeDecoding.draftSimple",
     "llm.load.mlx.autoFit",
     "llm.load.yuzu.autoFit",
@@ -146,7 +147,7 @@ def tiny(catalog: Catalog) -> CatalogEntry:
     return catalog.resolve("tiny", "llm")[0]
 
 
-def asked_of_the_engine(catalog: Catalog, entry: CatalogEntry, values: Mapping[str, Any]) -> list[Any]:
+def effects_of(catalog: Catalog, entry: CatalogEntry, values: Mapping[str, Any]) -> list[Any]:
     """Return everything that a prediction config determines."""
     given = {f"llm.prediction.{name}": value for name, value in values.items()}
     sampling = read_sampling(given, template=THINKING, loaded={})
@@ -158,7 +159,7 @@ def asked_of_the_engine(catalog: Catalog, entry: CatalogEntry, values: Mapping[s
 def test_the_tables_have_every_key() -> None:
     predictions = {f"llm.prediction.{name}" for name in PREDICTION.keys() | REFUSED_PREDICTION.keys()}
     assert predictions == {key for key in KEYS if key.startswith("llm.prediction.")}
-    loads = LOAD.keys() | REFUSED_LOAD.keys() | SAYS_NOTHING
+    loads = LOAD.keys() | REFUSED_LOAD.keys() | IN_NO_TABLE
     # The keys of retrieval are settings of neither a load nor a prediction.
     assert loads | predictions == {key for key in KEYS if not key.startswith("retrieval.")}
 
@@ -171,8 +172,8 @@ def test_a_prediction_setting_makes_a_difference(catalog: Catalog, tiny: Catalog
     beside = {}
     if name.startswith("speculativeDecoding.") and name != "speculativeDecoding.draftModel":
         beside["speculativeDecoding.draftModel"] = "helper"
-    usual = asked_of_the_engine(catalog, tiny, beside)
-    assert asked_of_the_engine(catalog, tiny, {**beside, name: value}) != usual
+    usual = effects_of(catalog, tiny, beside)
+    assert effects_of(catalog, tiny, {**beside, name: value}) != usual
 
 
 @pytest.mark.parametrize("name", REFUSED_PREDICTION)
@@ -182,9 +183,9 @@ def test_a_prediction_setting_that_cannot_be_honoured_is_refused(
     key, value = f"llm.prediction.{name}", REFUSED_PREDICTION[name]
     assert check(key, value) is None
     with pytest.raises(LMStudioUnsupportedFeatureError) as refused:
-        asked_of_the_engine(catalog, tiny, {name: value})
+        effects_of(catalog, tiny, {name: value})
     assert refused.value.display_data["feature"] == key
-    asked_of_the_engine(catalog, tiny, {name: default(key)})
+    effects_of(catalog, tiny, {name: default(key)})
 
 
 @pytest.mark.parametrize("key", LOAD)
