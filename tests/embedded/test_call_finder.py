@@ -116,7 +116,7 @@ INVENTED = [
     "<tool_call>\n<function=sub>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
     '<function=sub>{"a": 1}</function>',
 ]
-BROKEN_OFF = [
+MALFORMED = [
     '{"name": "add"',
     '{"name": "add", "parameters": {"a": 1, "b',
     '{"name": "add", "parameters": [1, 2]}',
@@ -182,8 +182,8 @@ def test_call_of_an_unknown_tool_is_a_broken_call_with_its_text(text: str) -> No
     assert read([text + "\nAnd on."]) == [BrokenCall(text), "And on."]
 
 
-@pytest.mark.parametrize("text", BROKEN_OFF)
-def test_unfinished_call_is_a_broken_call_with_its_text(text: str) -> None:
+@pytest.mark.parametrize("text", MALFORMED)
+def test_malformed_call_is_a_broken_call_with_its_text(text: str) -> None:
     assert read(["Well: " + text]) == ["Well: ", BrokenCall(text)]
 
 
@@ -258,7 +258,7 @@ def test_arguments_are_streamed_while_the_model_writes_them() -> None:
     ]
 
 
-SPOKEN = st.lists(st.sampled_from([*CALLS, *TEXTS, *INVENTED, *BROKEN_OFF, *' \n{}[]<>",;:'])).map("".join)
+SPOKEN = st.lists(st.sampled_from([*CALLS, *TEXTS, *INVENTED, *MALFORMED, *' \n{}[]<>",;:'])).map("".join)
 
 
 @given(SPOKEN | st.text(alphabet='{}[]<>",:; ntame/fuco=_|l'), st.booleans(), st.data())

@@ -35,7 +35,7 @@ TAGS = (
 )
 ONE, TWO = ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})
 # This template lists the tools for the model, but does not render the calls of earlier answers.
-UNTOLD = LLAMA.replace("message.role == 'assistant' and message.tool_calls", "false")
+UNRENDERED = LLAMA.replace("message.role == 'assistant' and message.tool_calls", "false")
 # A template, and two calls as models with this template write them.
 CALLS = {
     "semicolon": (LLAMA, f"{CALL}; {OTHER}"),
@@ -44,7 +44,7 @@ CALLS = {
     "functions": (LLAMA, '<function=add>{"a": 1, "b": 2}</function><function=add>{"a": 3, "b": 4}</function>'),
     "openai": (LLAMA, "\n".join(each.replace("parameters", "arguments") for each in (CALL, OTHER))),
     "tags": (XML, (TAGS % (1, 2) + TAGS % (3, 4))),
-    "untold": (UNTOLD, f"[{CALL}, {OTHER}]"),
+    "unrendered": (UNRENDERED, f"[{CALL}, {OTHER}]"),
     "oneline": (
         HERMES,
         "".join(f"<tool_call>{each}</tool_call>".replace("parameters", "arguments") for each in (CALL, OTHER)),
@@ -215,7 +215,7 @@ async def test_bare_call_is_streamed_in_its_parts(client: RawClient) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_unfinished_call_fails_with_its_text(sdk: lms.AsyncClient, name: str) -> None:
+async def test_broken_call_fails_with_its_text(sdk: lms.AsyncClient, name: str) -> None:
     llm, calculator = await ready(sdk, name), Calculator()
     steps: list[lms.ToolCallProgress] = []
     with pytest.raises(lms.LMStudioPredictionError, match="add|none of the tools"):
