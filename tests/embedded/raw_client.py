@@ -71,7 +71,7 @@ class RawClient:
                 self._frames += [json.loads(text) for text in await self.transport.receive()]
 
     async def silence(self) -> list[Json]:
-        """Return all remaining frames once the server has answered the earlier ones; it answers in order."""
+        """Wait until the server has answered everything sent so far, and return the unread frames; it answers in order."""
         await self.send({"type": "keepAlive"})
         await self.next(type="keepAliveAck")
         frames, self._frames = self._frames, []

@@ -119,7 +119,7 @@ def test_keys_name_publisher_and_quantization_where_both_are_needed(
     assert keys(catalog) == ["acme/tiny@q4_0", "acme/tiny@q8_0", "other/tiny@q4_0", "other/tiny@q8_0"]
 
 
-def test_models_of_one_publisher_and_quantization_have_their_paths_as_keys(
+def test_models_of_one_name_publisher_and_quantization_have_their_paths_as_keys(
     models: ModelsFolder, catalog: Catalog
 ) -> None:
     models.add_llm("acme/one/tiny-Q8_0.gguf")

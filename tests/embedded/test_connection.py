@@ -47,7 +47,7 @@ class LostTransport:
     """A connection that is lost when its second frame is sent, while the last frames of the client are still unread."""
 
     def __init__(self) -> None:
-        self._said = [
+        self._frames = [
             ['{"authVersion":1,"clientIdentifier":"guest:a","clientPasskey":"b"}'],
             ['{"type":"channelCreate","endpoint":"streamLogs","channelId":1}', '{"type":"keepAlive"}'],
         ]
@@ -62,8 +62,8 @@ class LostTransport:
             raise LMStudioConnectionBrokenError("lost")
 
     async def receive(self) -> list[str]:
-        if self._said:
-            return self._said.pop(0)
+        if self._frames:
+            return self._frames.pop(0)
         with anyio.CancelScope(shield=True):
             await self._lost.wait()
             # The tasks that serve the connection end meanwhile.

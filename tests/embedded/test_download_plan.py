@@ -285,7 +285,7 @@ async def test_a_plan_ends_with_its_client(server: EmbeddedServer, hub: LocalHub
                 pass
 
 
-# -- the plan itself
+# -- the selection of a plan, without a server
 
 
 def option(quantization: str, *, recommended: bool = False) -> DownloadOption:

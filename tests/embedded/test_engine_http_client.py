@@ -74,7 +74,7 @@ async def test_an_answer_without_chunks_is_as_long_as_its_content_length() -> No
     ],
     ids=["no last chunk", "half a chunk", "no chunk at all", "too short", "nothing"],
 )
-async def test_an_incomplete_answer_raises_link_broken(answer: bytes) -> None:
+async def test_an_incomplete_answer_raises_engine_connection_lost(answer: bytes) -> None:
     async with answering(answer) as client:
         with pytest.raises(EngineConnectionLost):
             await body(client)

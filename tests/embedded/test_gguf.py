@@ -224,7 +224,7 @@ def test_a_damaged_header_is_a_header_or_an_error(scratch: Path, changes: list[t
         header = read_header(scratch, arrays={"tokenizer.ggml.tokens"})
     except GgufError:
         return
-    # Any header that can be read has a usable quantization.
+    # The quantization of any header that can be read is known, or None, and raises no error.
     assert header.quantization is None or header.quantization[1] >= 0
 
 
