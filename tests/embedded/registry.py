@@ -9,19 +9,13 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 
 from lmstudio_async._wire._kv import stack, to_fields
-from lmstudio_async._wire._models import (
-    GetOrLoadCreation,
-    LoadModelCreation,
-)
+from lmstudio_async._wire._models import GetOrLoadCreation, LoadModelCreation
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.embedded._instances._registry import Domain, Instance, Instances
-from lmstudio_async.errors import (
-    LMStudioServerError,
-)
+from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"

@@ -43,12 +43,12 @@ async def wait_closed(before: set[str]) -> None:
 
 
 @contextmanager
-def no_new_thread(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None]:
-    """Prevent threads of these names from starting, as at the limit of a container; without names, all threads."""
+def no_new_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """Prevent threads of this name from starting, as at the limit of a container."""
     start = threading.Thread.start
 
     def start_or_fail(thread: threading.Thread) -> None:
-        if not names or thread.name in names:
+        if thread.name == name:
             raise RuntimeError("can't start new thread")
         start(thread)
 
