@@ -15,7 +15,7 @@ def budget() -> TokenBudget:
 
 async def taken(budget: TokenBudget, tokens: int) -> Reservation:
     reservation = budget.reservation()
-    with anyio.fail_after(1):
+    with anyio.fail_after(20):
         await reservation.take(tokens, tokens)
     return reservation
 
@@ -64,14 +64,23 @@ async def test_a_reservation_that_takes_again_comes_before_younger_ones(budget: 
 
 async def test_a_waiter_that_is_cancelled_lets_the_next_one_pass(budget: TokenBudget) -> None:
     await taken(budget, 60)
+    scope, order = anyio.CancelScope(), list[int]()
+
+    async def wait_in_vain() -> None:
+        with scope:
+            await budget.reservation().take(50, 50)
+
+    async def take() -> None:
+        order.append((await taken(budget, 20)).tokens)
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(budget.reservation().take, 50, 50)
-        await anyio.wait_all_tasks_blocked()
-        async with anyio.create_task_group() as others:
-            others.start_soon(taken, budget, 20)
+        for waiter in (wait_in_vain, take):
+            tasks.start_soon(waiter)
             await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
-    # Both task groups have ended, so the second reservation got its tokens.
+        assert order == []
+        scope.cancel()
+    assert scope.cancelled_caught
+    assert order == [20]
 
 
 async def test_keep_releases_the_other_tokens_to_the_next_reservation(budget: TokenBudget) -> None:
