@@ -18,7 +18,7 @@ from tests.embedded.raw_client import (
     query,
     stack,
 )
-from tests.processes import HeldLoads, is_running, needs_proc
+from tests.processes import HeldLoads, is_running, needs_proc, workers
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ async def test_an_ambiguous_key_names_the_others(client: RawClient) -> None:
     assert packets[0]["ambiguous"] == ["twins@q4_k_m", "twins@q8_0"]
 
 
-async def test_a_broken_model_is_refused_with_a_reason(client: RawClient, models: Path) -> None:
+async def test_a_broken_model_is_refused_with_a_reason(client: RawClient) -> None:
     with pytest.raises(Refused) as refused:
         await client.load("broken")
     assert refused.value.error["title"]
@@ -188,7 +188,7 @@ async def test_jit_ttl_of_the_server_is_the_ttl_of_just_in_time_loads(models: Pa
 
 @needs_proc
 async def test_a_cancelled_load_ends_with_an_error_and_leaves_no_process(
-    server: EmbeddedServer, client: RawClient, held_loads: HeldLoads
+    client: RawClient, held_loads: HeldLoads
 ) -> None:
     channel = await client.open(
         "loadModel", {"modelKey": "tiny", "identifier": "mine", "loadConfigStack": stack()}
@@ -198,6 +198,7 @@ async def test_a_cancelled_load_ends_with_an_error_and_leaves_no_process(
     await client.cancel(channel)
     with pytest.raises(Refused, match="cancelled"):
         await client.packets(channel)
+    assert workers() == set()
     assert await client.call("listLoaded") == []
     assert (await client.load("tiny", "mine"))["identifier"] == "mine"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import served
+from tests.soak import bounded
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,8 @@ odd_values = st.recursive(
 odd_keys = st.sampled_from(["model", "instance_id", "context_length", "echo_load_config"]) | odd_texts
 
 
-@settings(max_examples=30)
 @given(body=st.dictionaries(odd_keys, odd_values, max_size=4) | odd_values)
+@bounded(30)
 def test_any_json_is_refused_without_an_internal_error(http: httpx.Client, body: Any) -> None:
     for path in ("load", "unload"):
         answer = http.post(f"/api/v1/models/{path}", content=json.dumps(body))
