@@ -63,6 +63,14 @@ def greeting(host: str = "localhost") -> bytes:
     return f"GET /lmstudio-greeting HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
+def received_until(connection: socket.socket, end: bytes) -> bytes:
+    """Return the received bytes up to the first piece with ``end``, or all if the server closes before."""
+    received = b""
+    while end not in received and (piece := connection.recv(65536)):
+        received += piece
+    return received
+
+
 def is_served(address: str) -> bool:
     with plain_socket(address, greeting()) as connection:
         return connection.recv(12) == b"HTTP/1.1 200"
@@ -102,12 +110,12 @@ def test_a_request_that_does_not_arrive_in_time_is_answered_with_408(
 
 
 def test_a_second_request_has_to_arrive_in_time_too(short_limit: str) -> None:
-    with plain_socket(short_limit, greeting(), b"GET") as connection:
-        received = b""
-        while piece := connection.recv(65536):
-            received += piece
-        assert received.startswith(b"HTTP/1.1 200 ")
-        assert b"HTTP/1.1 408 " in received
+    received = b""
+    # Repeat, because a busy machine may exceed the limit with the first request already.
+    while not received.startswith(b"HTTP/1.1 200 "):
+        with plain_socket(short_limit, greeting(), b"GET") as connection:
+            received = received_until(connection, b"HTTP/1.1 408 ")
+    assert b"HTTP/1.1 408 " in received
 
 
 def test_a_body_has_to_arrive_in_time(short_limit: str) -> None:
@@ -117,10 +125,13 @@ def test_a_body_has_to_arrive_in_time(short_limit: str) -> None:
 
 
 def test_a_websocket_has_to_authenticate_in_time(short_limit: str) -> None:
-    with plain_socket(short_limit, upgrade("llm")) as connection:
-        received = b""
-        while b'{"success":false,"error":"Authentication timed out"}' not in received:
-            received += connection.recv(65536)
+    expected = b'{"success":false,"error":"Authentication timed out"}'
+    received = b""
+    # Repeat, because a busy machine may exceed the limit with the upgrade already.
+    while not received.startswith(b"HTTP/1.1 101 "):
+        with plain_socket(short_limit, upgrade("llm")) as connection:
+            received = received_until(connection, expected)
+    assert expected in received
 
 
 @pytest.mark.parametrize(
@@ -246,7 +257,9 @@ def test_invalid_requests_are_refused(short_limit: str, data: bytes) -> None:
     # Some of the data could begin a request, which the server refuses because it is not complete in time.
     with contextlib.suppress(ConnectionError), plain_socket(short_limit, data) as connection:
         assert 400 <= answer(connection).status_code < 500
-    assert is_served(short_limit)
+    # Repeat, because a busy machine may exceed the limit with a valid request, too.
+    while not is_served(short_limit):
+        pass
 
 
 @pytest.mark.parametrize(
