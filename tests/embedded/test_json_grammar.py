@@ -39,7 +39,7 @@ BOOK_SCHEMA: Json = {
     "$defs": {
         "Book": {
             "type": "object",
-            "description": "What is told of a book.",
+            "description": "A book in a library.",
             "properties": {
                 "title": {"type": "string"},
                 "subtitle": {"type": "string"},
@@ -91,7 +91,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lms.Client]:
 
 @pytest.fixture(scope="module")
 def stammering(client: lms.Client) -> lms.LLM:
-    """A model with a seed, so that its output is repeatable; by chance it might never end."""
+    """A model with a seed, because with random sampling its answer might never end."""
     return client.llm.load_new_instance("stammers", "stammering", config={"seed": 2})
 
 

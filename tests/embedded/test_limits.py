@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def served_by(
     handlers: object, namespace: str = "system", *, max_unread: int = 4096, seconds: float = 20, **limits: Any
 ) -> AsyncIterator[RawClient]:
-    """Yield a client whose requests these handlers answer, for at most this many seconds of the event loop's clock."""
+    """Yield a client whose requests these handlers answer. ``seconds`` are of the event loop's clock."""
     theirs, ours = memory_pair(max_unread=max_unread)
     clients = Clients((), ServerLimits(**limits))
 
@@ -98,7 +98,7 @@ async def test_a_long_frame_before_authentication_is_ignored(models: Path) -> No
         raw = RawClient(transport)
         await raw.send(long)
         assert await raw.authenticate() == {"success": True}
-        # The second frame authenticated the client; if the first one had done so, the second one would be an error.
+        # The second frame authenticated the client. Otherwise the server would warn that it is no message.
         assert await raw.silence() == []
 
 

@@ -12,10 +12,10 @@ from lmstudio_async.embedded._machine._control_groups import MemoryGroup, cpu_qu
 from lmstudio_async.embedded._machine._main_memory import available_memory, total_memory
 
 MB = 10**6
-# Control groups of version 1 have this limit if they have none.
+# Control groups of version 1 report this number if they have no limit.
 NO_LIMIT = 2**63 - 4096
 
-needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another interface")
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows has another interface")
 
 
 class Machine:
@@ -60,19 +60,19 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@needs_proc
+@not_on_windows
 def test_memory_without_control_groups_is_that_of_the_machine(machine: Machine) -> None:
     assert machine.memory() == (16384, 8192)
 
 
-@needs_proc
+@not_on_windows
 def test_a_container_with_a_namespace_of_its_own_has_its_limit_at_the_mount(machine: Machine) -> None:
     machine.put("0::/\n", V2)
     machine.limit_v2("/sys/fs/cgroup", 1000 * MB, used=400 * MB)
     assert machine.memory() == (1000, 600)
 
 
-@needs_proc
+@not_on_windows
 def test_the_tightest_limit_of_nested_groups_counts(machine: Machine) -> None:
     machine.put("0::/app.slice/models.service/worker\n", V2)
     machine.limit_v2("/sys/fs/cgroup/app.slice/models.service/worker", 3000 * MB, used=100 * MB)
@@ -82,7 +82,7 @@ def test_the_tightest_limit_of_nested_groups_counts(machine: Machine) -> None:
     assert machine.memory() == (3000, 200)
 
 
-@needs_proc
+@not_on_windows
 def test_limits_of_other_groups_do_not_count(machine: Machine) -> None:
     machine.put("0::/app.slice\n", V2)
     machine.limit_v2("/sys/fs/cgroup/app.slice", "max")
@@ -91,7 +91,7 @@ def test_limits_of_other_groups_do_not_count(machine: Machine) -> None:
     assert machine.memory() == (16384, 8192)
 
 
-@needs_proc
+@not_on_windows
 def test_cached_files_of_a_group_count_as_free(machine: Machine) -> None:
     machine.put("0::/", V2)
     cache = f"active_file {100 * MB}\ninactive_file {500 * MB}\nshmem {50 * MB}"
@@ -99,21 +99,21 @@ def test_cached_files_of_a_group_count_as_free(machine: Machine) -> None:
     assert machine.memory() == (1000, 650)
 
 
-@needs_proc
+@not_on_windows
 def test_a_group_beyond_its_limit_has_nothing_free(machine: Machine) -> None:
     machine.put("0::/", V2)
     machine.limit_v2("/sys/fs/cgroup", 1000 * MB, used=1001 * MB)
     assert machine.memory() == (1000, 0)
 
 
-@needs_proc
+@not_on_windows
 def test_a_limit_above_the_memory_of_the_machine_changes_nothing(machine: Machine) -> None:
     machine.put("0::/", V2)
     machine.limit_v2("/sys/fs/cgroup", 10**6 * MB)
     assert machine.memory() == (16384, 8192)
 
 
-@needs_proc
+@not_on_windows
 def test_version_1_counts_its_groups_with_all_below_them(machine: Machine) -> None:
     machine.put("9:name=systemd:/\n4:cpuset,memory:/a/b\n0::/\n", V2, V1)
     machine.limit_v1("/sys/fs/cgroup/memory/a/b", NO_LIMIT, used=200 * MB)
@@ -127,7 +127,7 @@ def test_version_1_counts_its_groups_with_all_below_them(machine: Machine) -> No
     assert machine.memory() == (1000, 400)
 
 
-@needs_proc
+@not_on_windows
 def test_hierarchical_limit_of_version_1_includes_groups_outside_of_the_container(machine: Machine) -> None:
     machine.put("4:memory:/\n", V1)
     hidden = f"hierarchical_memory_limit {700 * MB}"
@@ -135,7 +135,7 @@ def test_hierarchical_limit_of_version_1_includes_groups_outside_of_the_containe
     assert machine.memory() == (700, 600)
 
 
-@needs_proc
+@not_on_windows
 @pytest.mark.parametrize(
     ("group", "mounted"),
     [
@@ -151,7 +151,7 @@ def test_a_mount_of_only_the_own_group_has_its_limit(machine: Machine, group: st
     assert machine.memory() == (1000, 1000)
 
 
-@needs_proc
+@not_on_windows
 def test_a_mount_with_a_space_in_its_path_is_found(machine: Machine) -> None:
     machine.put("0::/one\n", V2.replace("/sys/fs/cgroup", "/my\\040groups"))
     machine.limit_v2("/my groups/one", 1000 * MB)

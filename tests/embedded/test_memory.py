@@ -43,7 +43,7 @@ def resident(pid: int) -> int:
 
 
 def is_near(estimate: float, taken: int) -> bool:
-    """Return whether an estimate differs by at most a fifth."""
+    """Return whether an estimate differs from the memory taken by at most a fifth of it."""
     return abs(estimate - taken) <= 0.2 * taken
 
 
@@ -164,9 +164,7 @@ def test_a_draft_model_or_a_projector_lowers_the_confidence(models: ModelsFolder
     assert reckoned(seeing).model_bytes > reckoned(entry).model_bytes
 
 
-def test_an_architecture_that_keeps_less_of_its_context_has_low_confidence(
-    models: ModelsFolder,
-) -> None:
+def test_an_architecture_that_keeps_less_of_its_context_has_low_confidence(models: ModelsFolder) -> None:
     assert reckoned(entry_of_llm(models, architecture="gemma3")).confidence == "low"
 
 

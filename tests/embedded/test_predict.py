@@ -92,9 +92,7 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
         assert text_of(await client.packets(channel)) == "Hello there my friend"
 
 
-async def test_the_server_repeats_the_progress_while_the_engine_is_silent(
-    models: Path,
-) -> None:
+async def test_the_server_repeats_the_progress_while_the_engine_is_silent(models: Path) -> None:
     timing = ServerTiming(progress_seconds=0.03)
     async with EmbeddedServer(models, threads=1, _timing=timing) as server, connected(server) as raw:
         await raw.load("tiny")

@@ -13,8 +13,9 @@ import pytest
 from lmstudio_async.embedded._engine._pulse import Pulse
 from tests.processes import needs_proc
 
-#: The id of no process.
-NOBODY = 2**30
+#: A process ID that no process has.
+NO_PROCESS = 2**30
+#: Looks at a worker after which it counts as one that does not stand still.
 LOOKS = 20
 
 
@@ -90,11 +91,11 @@ async def test_a_worker_that_computes_or_reads_does_not_stand_still(program: str
 
 
 async def test_a_worker_that_writes_output_does_not_stand_still() -> None:
-    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(says=True)) is None
+    assert await standstill_of(Pulse(load_seconds=0.06), NO_PROCESS, Awaited(says=True)) is None
 
 
 async def test_a_worker_without_process_statistics_does_not_stand_still_if_it_answers() -> None:
-    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
+    assert await standstill_of(Pulse(load_seconds=0.06), NO_PROCESS, Awaited(answers=True)) is None
 
 
 @needs_proc

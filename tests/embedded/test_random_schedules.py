@@ -154,12 +154,12 @@ class World:
         assert anyio.current_time() >= self.seen[instance] + instance.ttl_ms / 1000
 
 
-async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
+async def run_plans(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
     async with running(models) as instances, anyio.create_task_group() as watching:
         world = World(instances, watching)
-        async with anyio.create_task_group() as people:
+        async with anyio.create_task_group() as following:
             for plan in plans:
-                people.start_soon(world.follow, plan)
+                following.start_soon(world.follow, plan)
         watching.cancel_scope.cancel()
     assert all(instance.gone.is_set() for instance in world.seen)
     assert workers() == set()
@@ -171,4 +171,4 @@ async def live(models: ModelsFolder, plans: Sequence[Sequence[Step]]) -> None:
 def test_any_schedule_keeps_the_rules_of_the_registry(
     models: ModelsFolder, backend: str, plans: list[list[Step]]
 ) -> None:
-    anyio.run(live, models, plans, backend=backend)
+    anyio.run(run_plans, models, plans, backend=backend)

@@ -58,7 +58,7 @@ async def test_an_engine_that_is_slow_gives_the_same_answer_as_a_fast_one(
         llm = await client.llm.load_new_instance("attentive", config=REPRODUCIBLE)
         answers = []
         for longest in (0.0, math.inf):
-            # No engine is faster than no time, and none slower than all time.
+            # With 0 every engine counts as slow, with infinity every engine as fast.
             monkeypatch.setattr(_token_stream, "_LONGEST", longest)
             answers.append({prompt: await complete(llm, prompt) for prompt in PROMPTS})
     assert answers[0] == answers[1]

@@ -136,9 +136,7 @@ async def test_an_answer_continues_beyond_the_end_of_the_context(
     assert completed.stats.prompt_tokens_count == len("Once")
 
 
-async def test_an_answer_ends_with_the_context_under_stop_at_limit(
-    client: lms.AsyncClient,
-) -> None:
+async def test_an_answer_ends_with_the_context_under_stop_at_limit(client: lms.AsyncClient) -> None:
     llm = await load(client, "story")
     result = await llm.respond("Tell", config={"context_overflow_policy": "stopAtLimit"})
     assert result.stats.stop_reason == "contextLengthReached"
@@ -338,9 +336,7 @@ async def test_log_probs_of_a_model_with_channels_have_each_token_once(client: l
     assert texts == SPOKEN_THOUGHTS + SPOKEN_PIECES
 
 
-async def test_a_model_with_channels_ends_with_the_context_by_default(
-    client: lms.AsyncClient,
-) -> None:
+async def test_a_model_with_channels_ends_with_the_context_by_default(client: lms.AsyncClient) -> None:
     llm = await load(client, "gpt-oss")
     result = await llm.respond("Go")
     assert result.stats.stop_reason == "contextLengthReached"

@@ -76,9 +76,7 @@ async def test_embed_string_returns_a_vector_of_length_one(server: EmbeddedServe
         assert "vision" not in info
 
 
-async def test_a_text_that_is_too_long_to_embed_is_refused_with_a_suggestion(
-    server: EmbeddedServer,
-) -> None:
+async def test_a_text_that_is_too_long_to_embed_is_refused_with_a_suggestion(server: EmbeddedServer) -> None:
     async with connected(server, "embedding") as raw:
         await raw.load("text-embedding-embed", "emb")
         long = {"modelSpecifier": query("emb"), "inputString": "a cat " * 200}

@@ -33,7 +33,7 @@ THOUGHTS, ANSWER = [f"t{number}." for number in range(100)], [f"w{number}." for 
 
 ROLLING: LlmPredictionConfigDict = {"context_overflow_policy": "rollingWindow"}
 
-#: A grammar that allows any text. The engine cannot continue a part of an answer under a grammar.
+#: A grammar that allows any text without a tilde. The engine cannot continue a part of an answer under a grammar.
 HELD: LlmPredictionConfigDict = {"structured": {"type": "gbnf", "gbnf_grammar": "root ::= [^~]*"}}
 
 
@@ -179,9 +179,7 @@ async def test_chats_with_a_model_with_channels_take_a_share(
     assert len(limits) > count
 
 
-async def test_a_request_that_does_not_fit_is_queued_and_can_be_cancelled(
-    client: lms.AsyncClient,
-) -> None:
+async def test_a_request_that_does_not_fit_is_queued_and_can_be_cancelled(client: lms.AsyncClient) -> None:
     llm = await load(client, "long", ENDLESS)
     async with llm.complete_stream("x", config=HELD) as running:
         await running.__anext__()

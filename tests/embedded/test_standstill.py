@@ -31,15 +31,16 @@ LONG = stack({"llm.load.contextLength": 20_000})
 LOOK = 5.1
 #: Limits that are short enough to wait for. Only for stopped workers, because a working one may be slower.
 SHORT = ServerLimits(answer_stall_seconds=0.06)
+#: A jump of the clock would exceed any time that a killed process has to end.
 TIMING = ServerTiming(kill_seconds=math.inf)
 
 
 @pytest.fixture(autouse=True)
-def waits_that_a_jump_of_the_clock_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at workers in the event loop. `TIMING` lets killed ones take any time to end.
+def look_at_workers_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at workers in the event loop and not in a thread.
 
-    The clock jumps whenever all tasks wait, also when they wait for a thread or for the system. So it would advance
-    during a look, beyond the time that a client may read nothing, and beyond the time that a killed process has to end.
+    The clock jumps whenever all tasks wait, also when they wait for a thread. So it would advance during a look, beyond
+    the time that a client may read nothing.
     """
 
     async def look_at(_: Pulse, pid: int) -> object:

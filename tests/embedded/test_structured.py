@@ -91,9 +91,7 @@ async def test_reasoning_that_the_template_opens_precedes_the_json(client: RawCl
     assert (thought, answer) == ("Hm", '{"a": 1}')
 
 
-async def test_reasoning_that_the_model_opens_precedes_the_json(
-    client: RawClient,
-) -> None:
+async def test_reasoning_that_the_model_opens_precedes_the_json(client: RawClient) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     packets = await ask(client, "thinks", held_to(schema))
     found = [packet["fragment"] for packet in packets if packet["type"] == "fragment"]

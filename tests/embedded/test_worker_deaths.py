@@ -212,12 +212,12 @@ async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, mode
         await wait_gone(worker)
 
 
-@pytest.mark.parametrize("state", ["idle", "standing still"])
+@pytest.mark.parametrize("state", ["idle", "stopped"])
 async def test_leaving_the_server_ends_idle_and_stopped_workers(models: Path, state: str) -> None:
     async with EmbeddedServer(models, threads=1) as server, connected(server) as raw:
         await raw.load("tiny")
         (pid,) = workers()
-        if state == "standing still":
+        if state == "stopped":
             os.kill(pid, signal.SIGSTOP)
     assert list(workers()) == []
 
