@@ -309,9 +309,9 @@ class AsyncClient:
                 print(engine["name"], engine["version"])
         """
         await preload("_raw_call")
-        from lmstudio_async._raw_call import any_call, check_session
+        from lmstudio_async._raw_call import any_call, check_protocol_namespace
 
-        session = self._session(check_session(namespace))
+        session = self._session(check_protocol_namespace(namespace))
         return await session.call(any_call(namespace, endpoint, parameter), parameter)
 
     @classmethod

@@ -188,9 +188,9 @@ async def test_an_endpoint_that_only_the_server_knows_can_be_called(both: Both) 
         ((["llm"], "version"), "namespace must be one of"),
         (("llm", ""), "the endpoint"),
         (("llm", "predict", {}), "is a channel"),
-        (("system", "notify", {"title": object()}), "is no JSON"),
-        (("system", "notify", {1: 2}), "is no JSON"),
-        (("system", "notify", float("nan")), "is no JSON"),
+        (("system", "notify", {"title": object()}), "is not JSON"),
+        (("system", "notify", {1: 2}), "is not JSON"),
+        (("system", "notify", float("nan")), "is not JSON"),
     ],
 )
 async def test_a_call_with_invalid_arguments_is_not_sent(both: Both, arguments: Any, reason: str) -> None:
