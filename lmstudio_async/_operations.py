@@ -349,7 +349,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         """Wait until there is an item or the end."""
         if self._has_consumer:
             raise LMStudioRuntimeError(
-                f"{self._feed.label}: another task already waits for this. Only one can."
+                f"{self._feed.label}: another task already waits for this operation. Only one can."
             )
         self._has_consumer = True
         try:
@@ -394,7 +394,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         feed.fail(
             LMStudioTimeoutError(
                 f"{feed.label}: no news from {self._session.address} for {self._session.timeout:g} seconds"
-                f"{self._latest_progress()}. It was told to stop. Raise the client's timeout to wait longer."
+                f"{self._latest_progress()}. The operation was cancelled. Raise the client's timeout to wait longer."
             )
         )
         if self._channel is not None:

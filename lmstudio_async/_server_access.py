@@ -146,7 +146,7 @@ class ServerAccess:
                 raise LMStudioUnreachableError(
                     "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
                     f"{', '.join(map(str, (*self.limits.api_ports, self.limits.app_port)))}.\n"
-                    "Start LM Studio and its server, or say where it is: api_host='host:port', or LMSTUDIO_HOST.\n"
+                    "Start LM Studio and its server, or give its address: api_host='host:port', or LMSTUDIO_HOST.\n"
                     'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
                 )
         if host == EMBEDDED:
@@ -156,7 +156,7 @@ class ServerAccess:
             if await anyio.to_thread.run_sync(find_spec, "xllamacpp") is None:
                 raise LMStudioMissingRuntimeError(
                     "The embedded server's engine is not installed.\n"
-                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of an LM Studio.'
+                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of LM Studio.'
                 )
             host = EmbeddedServer()
         if isinstance(host, str):

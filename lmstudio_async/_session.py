@@ -43,7 +43,7 @@ def refuse_to_pickle() -> NoReturn:
     :raises TypeError: always, because pickle and copy expect this type.
     """
     raise TypeError(
-        "A client cannot be pickled or copied, nor can handles, which work by its connections. Make a client in each "
+        "A client cannot be pickled or copied, nor can handles, which use its connections. Make a client in each "
         "process; infos, results, chats and errors can be passed on."
     )
 

@@ -175,7 +175,7 @@ FAULTS = [
     # -- silence
     Fault("getModelInfo", "no answer", [], TIMEOUT, "'getModelInfo' within 60 seconds", SILENCE),
     Fault("unloadModel", "no answer", [], TIMEOUT, "'unloadModel' within 60 seconds", SILENCE),
-    Fault("loadModel", "no more progress", [RESOLVED, progress(0.5)], TIMEOUT, "60 seconds, at 50%. It was told to stop", SILENCE),
+    Fault("loadModel", "no more progress", [RESOLVED, progress(0.5)], TIMEOUT, "60 seconds, at 50%. The operation was cancelled", SILENCE),
     Fault("getOrLoad", "no progress", [], TIMEOUT, "at 0%", SILENCE),
     Fault("predict", "no more fragments", [fragment("Hello")], TIMEOUT, "after 5 characters", SILENCE, "Hello"),
     # -- a connection that is lost
