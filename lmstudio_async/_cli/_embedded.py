@@ -15,10 +15,13 @@ __all__ = ["check_folder", "has_llm", "models_in"]
 
 
 def check_folder(folder: Path) -> Path:
-    """Return the folder if it exists; raise an error otherwise."""
+    """Check that there is this folder, and return it.
+
+    :raises LMStudioValueError: if there is none.
+    """
     if not folder.is_dir():
         raise LMStudioValueError(
-            f"There is no folder {folder}. Make it and put models there as publisher/repository/file.gguf, "
+            f"There is no folder {folder}. Create it and put models there as publisher/repository/file.gguf, "
             "or give another one with --models."
         )
     return folder

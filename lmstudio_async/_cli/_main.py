@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         help="load a model twice, watch it, ask it something, unload it",
         description="Load a model twice, list both instances, stream an answer, and watch them being unloaded. "
         "It uses LM Studio if that answers, and the embedded server otherwise.",
-        epilog="Exit codes: 0, all done; 1, it could not be done, and the last line says why; 130, interrupted.",
+        epilog="Exit codes: 0, success; 1, an error, which a message explains; 130, interrupted.",
     )
     demo.add_argument(
         "--host",
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
 
 

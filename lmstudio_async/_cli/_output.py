@@ -21,7 +21,7 @@ def discard_output(stream: TextIO) -> None:
 
 
 def flush_or_discard(stream: TextIO | None) -> None:
-    """Write the buffered output of a stream, or discard it: unwritable output is no failure of the program.
+    """Write the buffered output of a stream, or discard it: unwritable output is not a failure of the program.
 
     :param stream: standard error; None if there is none.
     """

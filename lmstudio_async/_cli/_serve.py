@@ -83,10 +83,10 @@ def tokens_in(file: str) -> list[str]:
     try:
         lines = [line.strip() for line in Path(file).read_text("utf-8").splitlines()]
     except UnicodeDecodeError:
-        raise LMStudioValueError(f"{file} is no text, and has no API tokens") from None
+        raise LMStudioValueError(f"{file} is not a text file, so it has no API tokens") from None
     tokens = [line for line in lines if line and not line.startswith("#")]
     if not tokens:
-        raise LMStudioValueError(f"There is no API token in {file}: write one in a line of its own")
+        raise LMStudioValueError(f"There is no API token in {file}: write one on a line of its own")
     return tokens
 
 

@@ -91,13 +91,13 @@ class ModelsFolder:
         :param architecture: an architecture with the same tensors as ``llama``, such as ``qwen2`` or ``smollm3``.
         :param chat_template: ``CHATML``, ``HERMES`` (tools), ``THINKING`` (reasoning), your own in Jinja, or None for
             a base model. The scripts of ``then`` need one of the three.
-        :param padding_mb: make the file that many MiB larger, so that loading it takes a while. The padding takes no
-            disk space if the file system has sparse files.
+        :param padding_mb: MiB to add to the file, so that loading it takes a while. The padding takes no disk space if
+            the file system has sparse files.
         :param blocks: number of its layers.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder, or the scripts
-            cannot be split into different pieces.
+        :raises LMStudioValueError: if ``model`` is neither a model key nor the path of a file in the folder, or the
+            scripts cannot be split into different pieces.
         """
         return write_llm(
             self._place(model),
@@ -130,7 +130,7 @@ class ModelsFolder:
         :param context_length: the longest text, in tokens; a token is an ASCII character.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder.
+        :raises LMStudioValueError: if ``model`` is neither a model key nor the path of a file in the folder.
         """
         return write_embedding(
             self._place(model),
@@ -146,7 +146,7 @@ class ModelsFolder:
         :param path: path of the file in the folder; its name begins with ``mmproj``.
         :param metadata: more metadata, or other values for some; see the GGUF specification.
         :return: the file.
-        :raises LMStudioValueError: if ``path`` is no path of a file in the folder.
+        :raises LMStudioValueError: if ``path`` is not the path of a file in the folder.
         """
         return write_projector(self._place(path), metadata=metadata)
 
@@ -158,7 +158,7 @@ class ModelsFolder:
             ``"truncated"`` has a sound header and lacks the end of its tensors, as an unfinished download does;
             ``"cut in header"``, ``"no tensors"``, ``"empty"``, ``"bad magic"`` and ``"absurd counts"``.
         :return: the file.
-        :raises LMStudioValueError: if ``model`` is no model key and no path of a file in the folder.
+        :raises LMStudioValueError: if ``model`` is neither a model key nor the path of a file in the folder.
         """
         return write_broken(self._place(model), kind)
 

@@ -62,8 +62,8 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     [
         ([], "required: COMMAND"),
         (["bake"], "invalid choice: 'bake'"),
-        (["serve", "--port", "65536"], "'65536' is no port from 0 to 65535"),
-        (["serve", "--port", "-1"], "'-1' is no port from 0 to 65535"),
+        (["serve", "--port", "65536"], "'65536' is not a port from 0 to 65535"),
+        (["serve", "--port", "-1"], "'-1' is not a port from 0 to 65535"),
         (["demo", "--frob"], "unrecognized arguments: --frob"),
     ],
 )
@@ -218,7 +218,7 @@ def test_an_invalid_token_is_refused(capsys: pytest.CaptureFixture[str], models:
     [
         (None, "No such file"),
         (b"# nobody yet\n\n", "There is no API token in "),
-        (b"\xff\xfe", "is no text, and has no API tokens"),
+        (b"\xff\xfe", "is not a text file, so it has no API tokens"),
         (b"secret\n", "an API token looks like"),
     ],
 )
