@@ -1,4 +1,4 @@
-"""The event loop that an object belongs to. Only this module distinguishes asyncio from trio.
+"""The event loop that an object belongs to, with the same methods for asyncio and trio.
 
 anyio detects the running event loop from the current task. Finalizers, callbacks of the event loop and other threads
 have no current task, so they must not call anyio. They call `EventLoop.soon`, which needs no task, and wake a task by a

@@ -17,7 +17,7 @@ def export_lazily(package: str) -> bool:
     read too. They stand below ``if TYPE_CHECKING or not export_lazily(__name__):``.
 
     :param package: name of the package that is being imported.
-    :return: False if the source of the package cannot be read, as in a frozen program: the caller imports all names.
+    :return: False if the source of the package cannot be read, as in a frozen program. Then the caller imports all names.
     """
     module = sys.modules[package]
     try:

@@ -46,7 +46,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
 
     _domain: ClassVar[Literal["llm", "embedding"]]
-    # Modules that a handle of this kind needs. They are imported while the server loads the model.
+    # Modules that a handle of this kind needs. They are imported in a worker thread, before the load begins.
     _handle_modules: ClassVar[tuple[str, ...]]
 
     def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
@@ -444,5 +444,5 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
 def downloaded_model(
     namespace: AsyncModelNamespace[Any, Any, DownloadedT, Any], info: ModelInfo
 ) -> DownloadedT:
-    """Return the downloaded model of a namespace that a server has described."""
+    """Make a downloaded model of the namespace's kind from the info that the server sent."""
     return namespace._make_downloaded(info)

@@ -69,7 +69,8 @@ class OwnedTaskGroup:
     def check(self) -> None:
         """Check that the caller can start tasks in the group.
 
-        :raises LMStudioRuntimeError: if this is another event loop, or a task of the group has failed.
+        :raises LMStudioRuntimeError: if the group is not open, this is another event loop, or a task of the group has
+            failed.
         :raises LMStudioConnectionClosedError: if the group was closed.
         """
         host = self._host

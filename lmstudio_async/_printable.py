@@ -14,7 +14,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def printable_lines(text: str, longest: int = LONGEST) -> str:
-    """Do the same for a message of several lines, and keep its line breaks and tabs."""
+    """Escape and cut like `printable`, but keep the line breaks and tabs of a message of several lines."""
     return _shown(text.replace("\r\n", "\n"), longest, "\n\t")
 
 

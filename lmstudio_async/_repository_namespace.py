@@ -1,4 +1,4 @@
-"""The hub: search for models, and download them."""
+"""The namespace ``repository``: search the hub for models, and download them."""
 
 from __future__ import annotations
 

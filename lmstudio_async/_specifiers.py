@@ -21,7 +21,11 @@ _QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", 
 
 
 def to_specifier(specifier: object, device: str | None) -> ModelSpecifier:
-    """Make a specifier out of an identifier, a query or a mapping of either; ``device`` limits it to one device."""
+    """Make a specifier from an identifier, a query, a specifier, or a mapping with the members of one of the last two.
+
+    :param device: the device to which the specifier is limited; None for no limit.
+    :raises LMStudioValueError: if it is none of these.
+    """
     made = _specifier(specifier)
     if device is None:
         return made

@@ -13,7 +13,7 @@ LATE_SECONDS = 1.0
 
 
 async def within(seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:
-    """Wait for so many seconds at most, and return whether the wait ended by itself.
+    """Wait, for ``seconds`` at most, and return whether the wait ended by itself.
 
     While a debugger or a blocking call stops the event loop, or the process is suspended, a limit can pass although
     data has arrived that the event loop could not read yet. So a limit that is noticed late begins anew, once.

@@ -30,7 +30,7 @@
           ├─ LMStudioConnectionClosedError        was closed by you
           └─ LMStudioConnectionBrokenError        was lost
 
-The exception of a failed prediction has the text that had arrived, as ``content``.
+An exception that ends a prediction has the text that had arrived before, as ``content``.
 
 Names that the official ``lmstudio`` package has too mean the same here. Exceptions of httpx, cattrs, json and anyio
 never leave the public API: they are the ``__cause__`` of one of these exceptions.
