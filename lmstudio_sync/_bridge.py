@@ -44,7 +44,7 @@ logger = logging.getLogger("lmstudio_async")
 _current_call: contextvars.ContextVar[_BlockingCall] = contextvars.ContextVar("lmstudio_call")
 
 #: sniffio, and so anyio, detects the running event loop by this variable. A caller's value of it is wrong in the loop.
-_of_the_loop = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+_library_variable = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
 
 
 class Bridge:
@@ -142,7 +142,7 @@ class Bridge:
             raise StopIteration from None
 
     def entered(self, owner: T) -> T:
-        """Enter the owner, if it has not been entered yet, and return the given facade of it."""
+        """Enter the owner, if it has not been entered yet, and return it."""
         try:
             self._loop.open()
         except BaseException as error:
@@ -151,7 +151,7 @@ class Bridge:
         return owner
 
     def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine that closes something. Do nothing once the loop is closed, because nothing is left then."""
+        """Run a coroutine that closes something. Do nothing if the loop is not open: there is nothing to close then."""
         if self.is_open:
             self.call(coroutine)
         else:
@@ -319,7 +319,7 @@ class _BlockingCall:
         tokens: list[contextvars.Token[Any]] = [
             variable.set(value)
             for variable, value in self._context.items()
-            if variable not in own and variable is not _of_the_loop
+            if variable not in own and variable is not _library_variable
         ]
         tokens += [_current_call.set(self), deliveries.set(self.delivered)]
         return tokens
@@ -369,7 +369,7 @@ class _Question:
 
 
 async def _run_all(steps: Sequence[Undo], seconds: float) -> None:
-    """Run all steps within so many seconds. A step that fails does not stop the others."""
+    """Run all steps, for ``seconds`` at most. A step that fails does not stop the others."""
     with anyio.move_on_after(seconds):
         for step in steps:
             try:
@@ -381,7 +381,7 @@ async def _run_all(steps: Sequence[Undo], seconds: float) -> None:
 
 
 def _without_bridge(error: BaseException) -> TracebackType | None:
-    """Return the traceback of an error without the frames of the bridge, between the user's code and the core."""
+    """Return the traceback of an error without the frames of the bridge, which stand between the user's and the core's."""
     kept = []
     traceback = error.__traceback__
     while traceback is not None:

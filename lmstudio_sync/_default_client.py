@@ -44,7 +44,7 @@ _default = _Default()
 
 
 def get_default_client(api_host: str | None = None) -> Client:
-    """Return the client that the module-level functions use. It is made and connected on the first call.
+    """Return the client that the module-level functions use. The first call makes it and finds its server.
 
     It is closed when the interpreter ends. `close_default_client` closes it earlier.
 

@@ -34,7 +34,7 @@ logger = logging.getLogger("lmstudio_async")
 class Loop:
     """The thread and its event loop. It has no reference to its bridge, so that a dropped bridge is garbage-collected.
 
-    Its state is a few flags, each of which is set once. So it needs no lock, which would stay locked if an interrupt
+    Its state is a few flags, each of which is set once. So it needs no lock, which could stay locked if an interrupt
     hit the thread that holds it.
     """
 
@@ -127,7 +127,7 @@ class Loop:
         return self._event_loop is not None and self._event_loop.soon(function, *args)
 
     def close(self, seconds: float = math.inf) -> None:
-        """Leave the owner, end the thread, and wait for the end, for so many seconds at most."""
+        """Leave the owner, end the thread, and wait for the end, for ``seconds`` at most."""
         if self._process != os.getpid():
             return
         self.is_closed = True
@@ -233,7 +233,7 @@ class Workers:
         if self._idle:
             idle = self._idle.pop()
             idle.work = work
-            idle.is_needed.set()
+            idle.woken.set()
         else:
             self._tasks.start_soon(self._live, work)
 
@@ -244,17 +244,17 @@ class Workers:
                 del work
                 idle = _IdleWorker()
                 self._idle.append(idle)
-                await idle.is_needed.wait()
+                await idle.woken.wait()
                 work = idle.work
 
 
 class _IdleWorker:
     """A task that waits for work."""
 
-    __slots__ = ("is_needed", "work")
+    __slots__ = ("woken", "work")
 
     def __init__(self) -> None:
-        self.is_needed = anyio.Event()
+        self.woken = anyio.Event()
         self.work: Work
 
 
