@@ -46,7 +46,7 @@ class AsyncClient:
 
     Use it from any task, and close it from any task. The client connects to each namespace on its first use, and
     reconnects after a loss. Leaving the block, or `aclose`, cancels all running work, on the server too.
-    Enter it, or open it with `open`; one that is used before opens itself.
+    Enter it, or make it with `open`. A client that is used without either opens itself.
 
     :param api_host: address of the server: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
@@ -182,7 +182,7 @@ class AsyncClient:
 
     @property
     def files(self) -> AsyncFilesNamespace:
-        """The files for messages."""
+        """Uploads of files for messages."""
         from lmstudio_async._files_namespace import AsyncFilesNamespace
 
         return AsyncFilesNamespace(self._session("files"))

@@ -65,20 +65,20 @@ class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
         match packet:
             case DownloadProgressPacket():
                 update = packet.update
-                self._tell(
+                self._update(
                     DownloadProgressUpdate(
                         update.downloaded_bytes, update.total_bytes, update.speed_bytes_per_second
                     )
                 )
             case StartFinalizing():
-                self._tell(attrs.evolve(self.latest, speed_bytes_per_second=0.0, phase="finalizing"))
+                self._update(attrs.evolve(self.latest, speed_bytes_per_second=0.0, phase="finalizing"))
             case DownloadModelSuccess():
                 self.identifier = packet.default_identifier
                 self.succeed()
             case _:
                 logger.debug("%s: ignored a packet of an unknown type", self.label)
 
-    def _tell(self, update: DownloadProgressUpdate) -> None:
+    def _update(self, update: DownloadProgressUpdate) -> None:
         self.latest = update
         if self.items and self.items[-1].phase == update.phase:
             self.items[-1] = update
@@ -89,8 +89,8 @@ class DownloadFeed(OperationFeed[DownloadProgressUpdate]):
 class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
     """A download: iterate over its progress, await the model's key.
 
-    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
-    the task, closing the client, and dropping the stream.
+    A download that has not ended is cancelled on the server by each of these: `cancel`, leaving the block, a timeout,
+    cancellation of the task, closing the client, and dropping the stream.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Uploads of files for chat messages."""
+"""The namespace ``files``: uploads of files for chat messages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFilesNamespace", "LocalFileInput"]
 
 LocalFileInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A path, the content itself, or a file that is open for reading bytes."""
+"""A path, the content as bytes, or an open binary file."""
 
 
 class AsyncFilesNamespace:
-    """The files that this client has uploaded to its server: `AsyncClient.files`."""
+    """Uploads of files for messages: `AsyncClient.files`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

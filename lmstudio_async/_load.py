@@ -188,8 +188,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
 class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     """A load: iterate over its progress, await its handle.
 
-    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, cancellation of
-    the task, closing the client, and dropping the stream.
+    A load that has not ended is cancelled on the server by each of these: `cancel`, leaving the block, a timeout,
+    cancellation of the task, closing the client, and dropping the stream.
 
     If the connection is lost during the load, the stream reconnects and looks for the instance. An instance that it
     finds is the result; otherwise an `LMStudioConnectionBrokenError` reports the outcome of the search.
@@ -324,7 +324,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     async def _stop(self) -> None:
         await super()._stop()
         await self._undo(
-            f"{self._feed.label}: the server had just finished when it was cancelled; unloaded again."
+            f"{self._feed.label}: cancelled when the instance had just been loaded, so it was unloaded again."
         )
         if not isinstance(self._feed.error, LMStudioCancelledError):
             # Always the same error, however the server confirms the cancel.

@@ -44,7 +44,7 @@ class Client(Facade):
     :param api_token: an LM Studio API token. None takes the value of ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, if
         one is set.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None waits for
-        ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.
+        ever; ``"default"`` takes the value of `get_sync_api_timeout`. Connecting always has a limit.
     :param backend: the event loop of the background thread.
     :param verify: certificate authorities to trust with ``https`` and ``wss``: the path of a PEM file or of a directory
         with their certificates, or an `ssl.SSLContext`, whose own settings decide. None trusts the authorities in the
@@ -115,14 +115,14 @@ class Client(Facade):
 
     @property
     def files(self) -> FilesNamespace:
-        """The files for messages."""
+        """Uploads of files for messages."""
         return self._wrap(self._bridge.entered(self._core).files)
 
     @property
     def api_host(self) -> str:
         """Address of the server, as given or found.
 
-        :raises LMStudioRuntimeError: before the client is opened.
+        :raises LMStudioUnreachableError: if no server was named and none was found.
         """
         return self._bridge.entered(self._core).api_host
 

@@ -13,8 +13,8 @@ __all__ = ["DownloadStream"]
 class DownloadStream(Operation[DownloadProgressUpdate, str]):
     """A download: iterate over its progress, wait for the model's key.
 
-    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt,
-    closing the client, and dropping the stream.
+    A download that has not ended is cancelled on the server by each of these: `cancel`, leaving the block, a timeout,
+    an interrupt, closing the client, and dropping the stream.
 
     ::
 

@@ -16,7 +16,7 @@ __all__ = ["FilesNamespace"]
 
 
 class FilesNamespace(Facade):
-    """The files that this client has uploaded to its server: `Client.files`."""
+    """Uploads of files for messages: `Client.files`."""
 
     _core: AsyncFilesNamespace
 

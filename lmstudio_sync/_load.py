@@ -17,8 +17,8 @@ HandleT = TypeVar("HandleT")
 class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     """A load: iterate over its progress, wait for its handle.
 
-    Before its end, each of these cancels it on the server: `cancel`, leaving the block, a timeout, an interrupt,
-    closing the client, and dropping the stream.
+    A load that has not ended is cancelled on the server by each of these: `cancel`, leaving the block, a timeout, an
+    interrupt, closing the client, and dropping the stream.
 
     If the connection is lost during the load, the stream reconnects and looks for the instance. An instance that it
     finds is the result; otherwise an `LMStudioConnectionBrokenError` reports the outcome of the search.

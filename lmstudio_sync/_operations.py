@@ -38,7 +38,7 @@ class Operation(Facade, Generic[ItemT, ResultT]):
     def start(self) -> Self:
         """Start the operation, if it has not started.
 
-        :return: the operation itself, so that ``stream = model.respond_stream(...)`` works as well.
+        :return: the operation itself, so that ``stream = model.respond_stream(...).start()`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
         """
         self._bridge.call(self._core.start(), undo=self._core._abandon)

@@ -62,7 +62,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
     def start(self) -> Self:
         """Start the prediction, if it has not started.
 
-        :return: the stream itself, so that ``stream = llm.respond_stream(...)`` works as well.
+        :return: the stream itself, so that ``stream = llm.respond_stream(...).start()`` works as well.
         :raises LMStudioWebsocketError: if the server cannot be reached.
         """
         self._bridge.call(self._core.start(), undo=self._core._abandon)

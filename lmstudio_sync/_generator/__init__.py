@@ -1,1 +1,1 @@
-"""The generator of the blocking facade: it reads the core's text, and imports nothing of it."""
+"""The generator of the blocking facade: it reads the source text of the core, and imports nothing of it."""

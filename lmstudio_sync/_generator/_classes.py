@@ -1,4 +1,4 @@
-"""Twins: the blocking class of each async one."""
+"""The modules of the facade with twins: the blocking class of each async class."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 
 from ._layout import assemble, fold, split
+from ._module import Method, Module, names_in
 from ._prose import Prose
-from ._reading import Method, Module, names_in
 from ._rules import CONSTRUCTOR, CORE, FACADE, GenerateError, blocking
 
 __all__ = ["Writer"]
 
 
 class Writer:
-    """Writes one module of the facade, and gathers what it must import."""
+    """Writes one module of the facade, and gathers its imports."""
 
     def __init__(self, module: Module, home: Mapping[str, str], prose: Prose) -> None:
         self.module = module
@@ -26,7 +26,7 @@ class Writer:
         self.variables: list[str] = []
 
     def write(self) -> str:
-        """Give the whole text."""
+        """Return the text of the module."""
         bodies = ["\n".join(self.twin(node)) for node in self.module.twins]
         public = [blocking(node.name) for node in self.module.twins]
         variables = [self.variable(name) for name in self.module.variables if name in self.variables]
@@ -52,11 +52,11 @@ class Writer:
         self.imports.setdefault(module, set()).update(names)
 
     def kind(self, name: str) -> dict[str, set[str]]:
-        """Give the imports that a name belongs to: what only type checkers need in the core, only they need here."""
+        """Return the imports that a name belongs to: those for type checkers only, if it is one of these in the core."""
         return self.typing_only if name in self.module.typing_only else self.imports
 
     def use(self, node: ast.AST | None) -> str:
-        """Give an annotation or a default as it is here, and see to the imports of its names."""
+        """Return the facade's text of an annotation or a default, and import its names."""
         if node is None:
             return ""
         self.use_names(node)
@@ -131,7 +131,7 @@ class Writer:
         return [each for each in node.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
 
     def member(self, node: Method, owner: ast.ClassDef) -> list[str]:
-        """Write a method; nothing for what is the core's own affair."""
+        """Write a method; return no lines if the facade does not have it."""
         if node.name.startswith("__"):
             return self.special(node, owner)
         if node.name.startswith("_"):
@@ -182,7 +182,7 @@ class Writer:
             case "None":
                 return [value]
             case "Self" if waits:
-                # An interrupt after its end leaves nothing that was started.
+                # If an interrupt comes after its end, the bridge undoes the work that was started.
                 return [f"self._bridge.call({value}, undo={core}._abandon)", "return self"]
             case "Self":
                 return [value, "return self"]
@@ -233,7 +233,7 @@ class Writer:
         return lines + [each for statement in statements for each in fold(statement, 8)]
 
     def constructor(self, node: Method, owner: ast.ClassDef) -> list[str]:
-        """Write how the client is made: its core, and a bridge of its own."""
+        """Write the constructor of the client, which makes the core's client and a bridge for it."""
         parameters = self.parameters(node.args)
         for name, (annotation, default) in CONSTRUCTOR.items():
             self.need("typing", "Literal")
@@ -254,7 +254,7 @@ class Writer:
         return lines + [each for statement in statements for each in fold(statement, 8)]
 
     def parameters(self, arguments: ast.arguments) -> list[str]:
-        """Give the parameters as they are written."""
+        """Return the parameters of a definition, each as text."""
         if arguments.vararg or arguments.kwarg:
             raise GenerateError("no rule for *args and **kwargs")
         positional = [*arguments.posonlyargs, *arguments.args]
@@ -277,7 +277,7 @@ class Writer:
         return text if default is None else f"{text} = {self.use(default)}"
 
     def arguments(self, arguments: ast.arguments) -> str:
-        """Give what is passed on to the core."""
+        """Return the arguments that the facade passes on to the core."""
         positional = [self.argument(each) for each in [*arguments.posonlyargs, *arguments.args][1:]]
         named = [f"{each.arg}={self.argument(each)}" for each in arguments.kwonlyargs]
         return ", ".join([*positional, *named])
@@ -287,7 +287,7 @@ class Writer:
         return f'self._bridge.callback("{argument.arg}", {argument.arg})' if is_callback else argument.arg
 
     def type_comment(self, node: ast.AST) -> str:
-        """Give the comment for type checkers that a definition ends with."""
+        """Return the comment for type checkers at the end of a definition."""
         line = self.module.lines[getattr(node, "end_lineno", 1) - 1]
         found = re.search(r"  # type: ignore\[[\w, -]+\]", line)
         return found[0] if found else ""

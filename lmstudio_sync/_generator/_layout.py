@@ -1,4 +1,4 @@
-"""Lines as the formatter has them."""
+"""Layout of generated code, as ruff formats it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WIDTH = 110
 
 
 def fold(line: str, indent: int) -> list[str]:
-    """Give a logical line as lines that are not too long, cut at brackets."""
+    """Split a logical line at its brackets, so that no line is longer than `WIDTH`."""
     pad = " " * indent
     whole = re.sub(r"  # type: .*", "", line)
     if len(pad + whole) <= WIDTH or not (brackets := outer_brackets(whole)):
         return [pad + line]
-    # Parameters are what a definition is cut at, whatever it returns; else the last bracket.
+    # A definition is split at its parameters, even if its result has brackets; other lines at the last brackets.
     opening, closing = brackets[0] if whole.startswith("def ") else brackets[-1]
     inside = whole[opening + 1 : closing]
     parts = split(inside, ",")
@@ -49,12 +49,12 @@ def outer_brackets(text: str) -> list[tuple[int, int]]:
 
 
 def outside_quotes(text: str) -> str:
-    """Blank out what is quoted, so that brackets and commas in it do not count."""
+    """Replace quoted texts by tildes, so that their brackets and commas do not count."""
     return re.sub(r"\"[^\"]*\"|'[^']*'", lambda match: "~" * len(match[0]), text)
 
 
 def split(text: str, at: str) -> list[str]:
-    """Cut a text at a character, but not within brackets."""
+    """Split a text at a character, but not within brackets or quotes."""
     parts, depth, start = [], 0, 0
     for position, character in enumerate(outside_quotes(text)):
         depth += (character in "([{") - (character in ")]}")
@@ -93,11 +93,11 @@ def assemble(
 
 
 def import_lines(imports: Mapping[str, Iterable[str]]) -> list[str]:
-    """Write imports: ours after the others, and an empty line after each group."""
+    """Write imports: those of both packages after the others, and an empty line after each group."""
     lines = []
-    ours = [module for module in imports if module.startswith("lmstudio_")]
-    others = [module for module in imports if module not in ours]
-    for group in (others, ours):
+    own = [module for module in imports if module.startswith("lmstudio_")]
+    others = [module for module in imports if module not in own]
+    for group in (others, own):
         lines += [line for module in sorted(group) for line in import_line(module, imports[module])]
         lines += [""] if group else []
     return lines

@@ -1,4 +1,4 @@
-"""All of the facade: written, or compared with what is there."""
+"""Writes all generated files, or compares them with the existing ones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ._classes import Writer
+from ._module import Module
 from ._package import convenience, package, twins
 from ._prose import Prose
-from ._reading import Module
 from ._rules import BY_HAND, CORE, FACADE, GenerateError
 
 __all__ = ["complaints", "generate", "main"]
 
 
 def generate(sources: Mapping[str, str], *, prose: Prose | None = None) -> dict[str, str]:
-    """Give the text of every generated file, by name.
+    """Return the text of every generated file, by name.
 
     :param sources: the core's modules: file name -> text.
     """
@@ -35,12 +35,12 @@ def generate(sources: Mapping[str, str], *, prose: Prose | None = None) -> dict[
     made["_twins.py"] = twins(home)
     made["py.typed"] = ""
     if prose.unused:
-        raise GenerateError(f"nothing in the core says {sorted(prose.unused)}")
+        raise GenerateError(f"no docstring of the core has the phrases {sorted(prose.unused)}")
     return made
 
 
 def complaints(made: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Compare what there should be with what there is."""
+    """Compare the generated files with the existing ones, and return a complaint for each that differs."""
     names = sorted({*made, *found} - BY_HAND)
     return [
         f"{name}: missing"

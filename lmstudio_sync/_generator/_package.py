@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from ._classes import Writer
 from ._layout import WIDTH, assemble, do_not_edit, fold, order, split
+from ._module import Method, Module
 from ._prose import Prose
-from ._reading import Method, Module
 from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, blocking
 
 __all__ = ["convenience", "package", "twins"]
@@ -21,12 +21,14 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
     imports: dict[str, set[str]] = {}
     typing_only: dict[str, set[str]] = {}
     heads, bodies = [], []
+    origins: dict[str, None] = {}
     for name, (namespace, owner, method, example) in CONVENIENCE.items():
         (*overloads, node), writer, values = find_method(modules, home, prose, f"Async{owner}", method)
         for gathered, own in ((imports, writer.imports), (typing_only, writer.typing_only)):
             for module, names in own.items():
                 gathered.setdefault(module, set()).update(names)
         writer.imports, writer.typing_only = imports, typing_only
+        origins[f"{writer.module.name}.py"] = None
         for each in overloads:
             writer.need("typing", "overload")
             head = function_head(name, each, writer, values)
@@ -43,7 +45,9 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
             docstring = re.sub(r"::\n\n.*?\n(?=\s*\"\"\")", f"::\n\n{code}\n", docstring, flags=re.DOTALL)
         docstring = docstring.replace(f"client.{method}(", f"lms.{name}(")
         docstring = re.sub("^    ", "", docstring, flags=re.MULTILINE)
-        bodies.append("\n".join([*fold(head, 0), f"    {docstring}", *fold(uncalled(call), 4)]))
+        bodies.append(
+            "\n".join([*fold(head, 0), f"    {docstring}", *fold(without_callback_wrappers(call), 4)])
+        )
     used = set(re.findall(r"\w+", "\n".join(heads)))
     imports, typing_only = (
         {module: names & used for module, names in gathered.items() if names & used}
@@ -52,7 +56,7 @@ def convenience(modules: Mapping[str, Module], home: Mapping[str, str], prose: P
     imports[f"{FACADE}._default_client"] = {"get_default_client"}
     return assemble(
         "The functions that use the default client.",
-        f"{CORE}/_models.py and _client.py",
+        f"{CORE}/{' and '.join(origins)}",
         CONVENIENCE,
         imports,
         typing_only,
@@ -70,15 +74,18 @@ def function_head(name: str, method: Method, writer: Writer, values: Mapping[str
     return head
 
 
-def uncalled(call: str) -> str:
-    """The default client's own methods see to the callbacks."""
+def without_callback_wrappers(call: str) -> str:
+    """Pass callbacks on as they are, because the methods of the default client wrap them."""
     return re.sub(r'self\._bridge\.callback\("\w+", (\w+)\)', r"\1", call)
 
 
 def find_method(
     modules: Mapping[str, Module], home: Mapping[str, str], prose: Prose, owner: str, method: str
 ) -> tuple[list[Method], Writer, dict[str, str]]:
-    """Find a method, after its overloads, in a class or its base; and what the base's type variables stand for."""
+    """Find a method in a class or its base.
+
+    :return: its overloads and itself, a writer for its module, and the types that the base's type variables stand for.
+    """
     module = modules[home[owner]]
     node = next(each for each in module.twins if each.name == owner)
     own = Writer(module, home, prose)
@@ -92,7 +99,7 @@ def find_method(
     variables = next(
         split(writer.module.text(each.slice), ",") for each in parent.bases if isinstance(each, ast.Subscript)
     )
-    # Quotes are for where the names are looked up at once, which they are not in annotations.
+    # A base class needs quotes around names for type checkers only. An annotation does not.
     texts = [blocking(each).strip("\"'") for each in split(module.text(base.slice), ",")]
     values = dict(zip(variables, texts, strict=True))
     writer.imports, writer.typing_only = own.imports, own.typing_only
@@ -101,7 +108,7 @@ def find_method(
 
 
 def package(init: Module, home: Mapping[str, str]) -> str:
-    """Write the package's own module: every name of the core's, and those that only this package has."""
+    """Write the package's own module: every name of the core, and the names that only the facade has."""
     names = {blocking(name): name for name in init.public}
     places: dict[str, list[str]] = {}
     for name, of_the_core in names.items():
@@ -148,7 +155,7 @@ def twins(home: Mapping[str, str]) -> str:
     )
 
 
-PACKAGE = '''"""The blocking SDK for LM Studio: what `lmstudio_async` does, for scripts, notebooks and threads.
+PACKAGE = '''"""The blocking SDK for LM Studio: the features of `lmstudio_async`, for scripts, notebooks and threads.
 
 ::
 
@@ -161,8 +168,8 @@ PACKAGE = '''"""The blocking SDK for LM Studio: what `lmstudio_async` does, for 
         second = client.llm.load_new_instance("llama-3.2-1b-instruct", "second-llama")
         second.unload()
 
-The same names without ``Async``, the same methods without ``await``. Configs, infos, errors and all else that does no
-I/O are `lmstudio_async`'s own. Everything here is loaded when it is first used.
+The classes have the names of `lmstudio_async` without ``Async``, and the same methods without ``await``. Both packages
+share configs, infos, errors and all other names without I/O. Each name is imported when it is first used.
 """
 
 {note}
@@ -185,6 +192,6 @@ def _close_all() -> None:
         bridge.close_all()
 
 
-# Registered now, so that what users register later runs before it and may still use their clients.
+# Registered now, so that functions which users register later run before it, and may still use their clients.
 atexit.register(_close_all)
 '''

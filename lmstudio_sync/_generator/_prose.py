@@ -1,4 +1,4 @@
-"""Docstrings of the core as the facade has them."""
+"""Translation of the core's docstrings for the facade."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BEGINS_A_PARAGRAPH = re.compile(r':\w|- |"""$')
 
 
 class Prose:
-    """Translates docstrings, and remembers which rules of `PROSE` were of use."""
+    """Translates docstrings, and remembers the rules of `PROSE` that were not used."""
 
     def __init__(self) -> None:
         self.unused = set(PROSE)

@@ -9,7 +9,7 @@ __all__ = ["BY_HAND", "CONSTRUCTOR", "CONVENIENCE", "CORE", "FACADE", "PROSE", "
 
 CORE, FACADE = "lmstudio_async", "lmstudio_sync"
 
-#: Written by hand. All else in the package is generated.
+#: Files of the package that are written by hand. All other files are generated.
 BY_HAND = {
     "_bridge.py",
     "_default_client.py",
@@ -28,17 +28,20 @@ PROSE = {
     "await the model's key": "wait for the model's key",
     "entered, iterated over or awaited": "entered, iterated over or waited for",
     "cancellation of the task": "an interrupt",
-    "Enter it, or open it with `open`; one that is used before opens itself.": "It opens itself at first use.",
+    "Enter it, or make it with `open`. A client that is used without either opens itself.": "It opens itself at first use.",
     "from any task": "from any thread",
-    "so that ``stream = await model": "so that ``stream = model",
+    "respond_stream(...)`` works": "respond_stream(...).start()`` works",
     "or a cancellation while waiting": "or an interrupt while waiting",
     "None, the default, waits for ever; connecting always has a limit.": (
-        'None waits for ever; ``"default"`` is what `get_sync_api_timeout` says. Connecting always has a limit.\n'
+        'None waits for ever; ``"default"`` takes the value of `get_sync_api_timeout`. Connecting always has a limit.\n'
         ":param backend: the event loop of the background thread."
+    ),
+    "LMStudioRuntimeError: before the client is opened.": (
+        "LMStudioUnreachableError: if no server was named and none was found."
     ),
 }
 
-#: Parameters that a constructor has here and not in the core, or otherwise.
+#: Parameters of the client's constructor that the core does not have, or has with another type or default.
 CONSTRUCTOR = {
     "timeout": ('float | Literal["default"] | None', '"default"'),
     "backend": ('Literal["asyncio", "trio"]', '"asyncio"'),
@@ -75,7 +78,7 @@ class GenerateError(Exception):
 
 
 def blocking(text: str) -> str:
-    """Give code or a name as it is without async."""
+    """Return code or a name without ``async``, ``await`` and ``Async``."""
     text = re.sub(r"\basync (with|for|def)\b", r"\1", text)
     text = re.sub(r"\bawait ", "", text)
     text = re.sub(r"\((client(?:\.\w+)*\(\))\)\.", r"\1.", text)

@@ -1,4 +1,4 @@
-"""A module of the core: its classes, and where its names come from."""
+"""Modules of the core, and names in annotations."""
 
 from __future__ import annotations
 
@@ -56,33 +56,33 @@ class Module:
                     self.origins[name] = f"{CORE}.{self.name}"
 
     def text(self, node: ast.AST) -> str:
-        """Give a node's own text, on one line."""
+        """Return the source text of a node, on one line."""
         text = re.sub(r"\s*\n\s*", " ", self._segment(node))
         return re.sub(r",? ?([\])])", r"\1", re.sub(r"([\[(]) ", r"\1", text))
 
     def may_be_core(self, node: ast.AST) -> bool:
-        """Tell whether an annotation may stand for objects of the core, which need their twins."""
+        """Return whether an annotation may stand for objects of the core, which need their twins."""
         return any(name.startswith("Async") or self.is_open_variable(name) for name in names_in(node))
 
     def is_open_variable(self, name: str) -> bool:
-        """Tell whether a type variable may stand for a class of the core."""
+        """Return whether a type variable may stand for a class of the core."""
         if name not in self.variables:
             return False
         bounds = [keyword.value for keyword in self.variables[name].keywords if keyword.arg == "bound"]
         return not bounds or any("Async" in ast.unparse(bound) for bound in bounds)
 
     def docstring(self, node: ast.ClassDef | Method) -> str | None:
-        """Give the docstring as it is written, quotes included."""
+        """Return the docstring as it is written, quotes included."""
         if ast.get_docstring(node, clean=False) is None:
             return None
         return self._segment(node.body[0])
 
     def _segment(self, node: ast.AST) -> str:
-        """Give a node's own text. `ast.get_source_segment` splits the whole source each time: all of the time it takes."""
+        """Return the source text of a node. `ast.get_source_segment` would split the whole source each time, which is slow."""
         assert isinstance(node, ast.expr | ast.stmt | ast.arg)
         assert node.end_lineno is not None
         lines = self._encoded[node.lineno - 1 : node.end_lineno]
-        # Columns are counted in bytes. The end first: it may be in the same line.
+        # Columns are counted in bytes. Cut the end first, because it may be in the same line.
         lines[-1] = lines[-1][: node.end_col_offset]
         lines[0] = lines[0][node.col_offset :]
         return b"".join(lines).decode()
@@ -94,11 +94,11 @@ def names_in(node: ast.AST | None) -> Iterator[str]:
         if isinstance(each, ast.Name):
             yield each.id
         elif isinstance(each, ast.Constant) and isinstance(each.value, str):
-            yield from names_in(quoted(each.value))
+            yield from names_in(unquoted(each.value))
 
 
-def quoted(text: str) -> ast.AST | None:
-    """Give the expression that a quoted annotation is; None if it is only a text."""
+def unquoted(text: str) -> ast.AST | None:
+    """Parse a quoted annotation; return None if the text is no expression."""
     try:
         return ast.parse(text, mode="eval")
     except SyntaxError:
