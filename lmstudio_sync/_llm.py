@@ -86,7 +86,8 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if the prediction failed.
+        :raises LMStudioServerError: if the prediction failed.
+        :raises LMStudioPredictionError: if the server could not parse a tool call of the model.
         :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
 
         ::
@@ -185,7 +186,8 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioPresetNotFoundError: if there is no such preset.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if the prediction failed.
+        :raises LMStudioServerError: if the prediction failed.
+        :raises LMStudioPredictionError: if the server could not parse a tool call of the model.
         :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
 
         ::
@@ -352,7 +354,9 @@ class LLM(ModelHandle["LlmInstanceInfo"]):
         :return: the number of rounds, and the duration.
         :raises LMStudioValueError: if an argument is invalid.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
-        :raises LMStudioPredictionError: if a prediction failed, or the model requested a tool in the last round.
+        :raises LMStudioServerError: if a prediction failed.
+        :raises LMStudioPredictionError: if the server could not parse a tool call of the model, or the model requested a
+            tool in the last round.
 
         ::
 
