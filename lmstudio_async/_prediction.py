@@ -67,7 +67,7 @@ PredictionFragmentCallback: TypeAlias = Callable[[LlmPredictionFragment], Awaita
 PromptProcessingCallback: TypeAlias = Callable[[float], Awaitable[object] | object]
 """Callback for the processed share of the prompt, 0 to 1. Plain or async; an exception in it ends the prediction."""
 
-# Sessions whose server is too old to know `completeRawText`, so that it is tried once only.
+# Sessions whose server is too old to know `completeRawText`, so that each session tries it only once.
 _without_raw_completion: WeakSet[Session] = WeakSet()
 
 
@@ -105,12 +105,12 @@ class PredictionFeed(OperationFeed[Any]):
 
     @property
     def content(self) -> str:
-        """All of the text."""
+        """The whole text, reasoning included."""
         return "".join(self.texts)
 
     @property
     def non_reasoning_content(self) -> str:
-        """The answer alone."""
+        """The answer alone, without the reasoning."""
         return "".join(self.answer)
 
     @property
@@ -193,6 +193,7 @@ class AsyncPredictionStream(
         self._prediction = PredictionFeed(endpoint.label, watches_prompt=watches)
         super().__init__(session, endpoint, creation, self._prediction)
         self._reader = reader or ResponseReader(None)
+        # The request to send instead if the server does not know the endpoint.
         self._fallback = fallback
         self._has_begun = False
         self._has_reported_message = False
@@ -245,7 +246,7 @@ class AsyncPredictionStream(
             except StopAsyncIteration:
                 pass
             if item is None:
-                # Outside the except block, so that the callback's exceptions do not have that one as their context.
+                # Outside the except block, so that StopAsyncIteration is not the context of the callback's exceptions.
                 await self._tell_message()
                 raise StopAsyncIteration
             if self._is_silent:
@@ -273,7 +274,7 @@ class AsyncPredictionStream(
         """Wait for the end and return the result.
 
         :return: the result; the same one each time.
-        :raises LMStudioStructuredOutputError: if the answer does not have the form that ``response_format`` requests.
+        :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
         :raises LMStudioCancelledError: if the prediction was left before its end.
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
@@ -329,7 +330,7 @@ class AsyncPredictionStream(
             success = feed.success
             assert success is not None
             content, answer, reasoning = feed.content, feed.non_reasoning_content, feed.reasoning_content
-            # An answer that was cancelled or requests tools first need not have the form yet.
+            # A cancelled answer, and one that requests tools, need not have the requested format.
             stop_reason = success.stats.stop_reason
             is_whole = stop_reason != "userStopped" and not feed.tool_call_requests
             # If the chat template opens the reasoning, LM Studio classifies an answer under a grammar as reasoning.

@@ -27,8 +27,9 @@ class PredictionResult(Generic[ParsedT]):
     :param non_reasoning_content: the answer alone, without the model's reasoning.
     :param reasoning_content: the model's reasoning alone; empty if there was none, or if the tags that the model puts
         around it are unknown.
-    :param parsed: the answer in the form that ``response_format`` requested: an instance of its class, or plain JSON.
-        The same as ``content`` if no form was requested, and if the prediction was cancelled: see `structured`.
+    :param parsed: the answer in the format that ``response_format`` requested: an instance of its class, or plain JSON.
+        The same as ``content`` if no format or a `GbnfGrammar` was requested, and if the prediction was cancelled or
+        requests tools: see `structured`.
     :param tool_call_requests: the tool calls that the model requests, if ``raw_tools`` offered tools.
     :param tokens: the answer's tokens with their probabilities, if ``log_probs`` requested them.
     :param stats: statistics of the prediction, for example its stop reason and its speed.

@@ -75,7 +75,7 @@ class PredictionStream(Operation[LlmPredictionFragment, "PredictionResult[Parsed
         """Wait for the end and return the result.
 
         :return: the result; the same one each time.
-        :raises LMStudioStructuredOutputError: if the answer does not have the form that ``response_format`` requests.
+        :raises LMStudioStructuredOutputError: if the answer does not have the requested format.
         :raises LMStudioCancelledError: if the prediction was left before its end.
         :raises LMStudioTimeoutError: if the server was silent for longer than the client's ``timeout``.
         :raises LMStudioServerError: if the server refused or failed.
