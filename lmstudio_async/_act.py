@@ -65,7 +65,7 @@ class PredictionRoundResult(PredictionResult):
 
 
 RoundResultCallback = Callable[[PredictionRoundResult], Awaitable[object] | object]
-"""Called with the answer of each round, before all the tools that it requests have run."""
+"""Called with the answer of each round when it is complete. Tools that it requests may still be running."""
 
 
 @attrs.frozen

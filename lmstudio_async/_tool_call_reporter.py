@@ -22,6 +22,8 @@ __all__ = ["ToolCallProgress", "ToolCallProgressCallback", "ToolCallReporter", "
 WritingPacket: TypeAlias = (
     ToolCallGenerationStart | ToolCallGenerationNameReceived | ToolCallGenerationArgumentFragmentGenerated
 )
+"""A packet about a request that the model is still generating."""
+
 _Phase: TypeAlias = Literal["started", "named", "arguments", "requested", "running", "finished", "failed"]
 
 
@@ -33,7 +35,7 @@ class ToolCallProgress:
 
     - ``started``: the model begins a request for a tool;
     - ``named``: the name of the tool is known;
-    - ``arguments``: a piece of the arguments has arrived, any number of times, if the model's format has pieces;
+    - ``arguments``: a piece of the arguments has arrived. This phase comes any number of times, or never;
     - ``requested``: the request is complete. The tool waits if the maximum number of tools is running;
     - ``running``: the tool starts, with the arguments in ``request``, which ``guard_tool_call`` may have changed;
     - ``finished``: there is a result for the model, which may be an error message;

@@ -57,7 +57,7 @@ class ToolCalls:
     :param limit: maximum number of tools that run at once; None for no limit.
     :param handler: see `InvalidToolRequestHandler`.
     :param guard: see `GuardToolCallHandler`.
-    :param reporter: reports their steps.
+    :param reporter: reports the steps of each call.
     """
 
     def __init__(
