@@ -1,4 +1,4 @@
-"""Checks of arguments before a request is sent: the server would not answer a request with a bad one."""
+"""Checks of arguments before a request is sent: the server would not respond to a request with an invalid one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lmstudio_async._messages import (
     AnyChatMessage,
     HasContent,
     answer_message,
-    made_message,
+    make_message,
     show_message,
     to_message,
     to_parts,
@@ -45,9 +45,9 @@ ToolResultInput: TypeAlias = ToolCallResultData | Mapping[str, Any]
 class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
     """A conversation: messages of the system, the user, the assistant and of tools.
 
-    Only its own methods change a chat. They copy their arguments, and a method that raises changes nothing.
-    Consecutive messages of the user become one. ``len``, iteration, indexing and ``==`` work as on a list of
-    messages.
+    Change a chat by its methods only, not through its messages. The methods copy their arguments, and a method that
+    raises changes nothing. Consecutive messages of the user become one. ``len``, iteration, indexing and ``==`` work as
+    on a list of messages.
 
     :param initial_prompt: the system prompt, if there is one.
     :raises LMStudioValueError: if the system prompt is not a text.
@@ -228,7 +228,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
         :raises LMStudioValueError: if there is no such role, or its messages cannot have this content.
         :raises LMStudioRuntimeError: if a message of this role cannot follow the last message.
         """
-        return self._add(made_message(role, to_parts(role, content)))
+        return self._add(make_message(role, to_parts(role, content)))
 
     def append(self, message: AnyChatMessage | Mapping[str, Any] | HasContent) -> AnyChatMessage:
         """Add a message. Can be passed as a callback such as ``on_message``.

@@ -33,7 +33,7 @@ __all__ = [
     "AnyChatMessage",
     "HasContent",
     "answer_message",
-    "made_message",
+    "make_message",
     "show_message",
     "to_message",
     "to_parts",
@@ -63,12 +63,12 @@ _ALLOWED: Mapping[str, tuple[type[Any], ...]] = {
 
 
 def to_message(value: Any, where: str = "the message") -> AnyChatMessage:
-    """Make a message out of a message, a dict with a role and a content, or a pair of these.
+    """Make a message out of a message, or of a role and its content as a dict or a pair.
 
     :raises LMStudioValueError: if it is none of these.
     """
     if isinstance(value, AnyChatMessage):
-        return made_message(value.role, to_parts(value.role, value.content, where), value.extra)
+        return make_message(value.role, to_parts(value.role, value.content, where), value.extra)
     if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
         value = {"role": value[0], "content": value[1]}
     if not isinstance(value, Mapping):
@@ -85,10 +85,10 @@ def to_message(value: Any, where: str = "the message") -> AnyChatMessage:
         content, members = [{"type": "toolCallResult", "content": content, **members}], {}
     if members:
         raise LMStudioValueError(f"{where} has {', '.join(map(repr, sorted(members)))}, which no message has")
-    return made_message(role, to_parts(role, content, where))
+    return make_message(role, to_parts(role, content, where))
 
 
-def made_message(
+def make_message(
     role: str, parts: Iterable[MessagePart], extra: Mapping[str, Any] | None = None
 ) -> AnyChatMessage:
     """Make a message out of parts that fit its role."""
@@ -146,10 +146,10 @@ def to_parts(role: Any, content: Any, where: str = "the message") -> list[Messag
             raise LMStudioValueError(
                 f"{where} has the role {role!r} and a part of type '{part.TAG}'; it can have {allowed}"
             )
-    return [_answered(part) for part in parts] if role == "assistant" else parts
+    return [_without_marked_reasoning(part) for part in parts] if role == "assistant" else parts
 
 
-def _answered(part: MessagePart) -> MessagePart:
+def _without_marked_reasoning(part: MessagePart) -> MessagePart:
     return attrs.evolve(part, text=after_marker(part.text)) if isinstance(part, TextData) else part
 
 

@@ -1,4 +1,4 @@
-"""Options for prompts that a chat template makes of chats."""
+"""Options for the prompt that a chat template makes out of a chat."""
 
 from __future__ import annotations
 
