@@ -148,7 +148,7 @@ class _Definitions:
             return {"type": "array", "items": self.schema(arguments[0])}
         if not arguments:
             return {"type": "array"}
-        items = [self.schema(argument) for argument in arguments if argument != ()]
+        items = [self.schema(argument) for argument in arguments]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
 
     def _reference(self, kind: Any) -> JsonSchema:
@@ -316,13 +316,12 @@ def _items(kind: Any, value: Any, where: str) -> list[Any]:
 def _tuple_of(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
         return tuple(_items(arguments[0] if arguments else Any, value, where))
-    kinds = [argument for argument in arguments if argument != ()]
     items = _items(Any, value, where)
-    if len(items) != len(kinds):
-        raise _misfit(f"a list of {len(kinds)}", value, where)
+    if len(items) != len(arguments):
+        raise _misfit(f"a list of {len(arguments)}", value, where)
     return tuple(
         structure(kind, item, f"{where}[{index}]")
-        for index, (kind, item) in enumerate(zip(kinds, items, strict=True))
+        for index, (kind, item) in enumerate(zip(arguments, items, strict=True))
     )
 
 
