@@ -36,13 +36,12 @@ __all__ = [
 DictSchema: TypeAlias = Mapping[str, Any]
 """A JSON schema."""
 
+# Type of a setting -> the spellings of its member, the wire's first.
 _FORMATS = {"json": ("jsonSchema", "json_schema"), "gbnf": ("gbnfGrammar", "gbnf_grammar"), "none": ()}
-
-
-# The server enforces the format, so an answer that does not fit it was cut off. Reasons, by stop reason:
+# Stop reason -> the words for it. The server enforces the format, so an answer that is not JSON was usually cut off.
 _CUT_OFF = {
-    "maxPredictedTokensReached": "was cut off by max_tokens, which must be larger for it",
-    "contextLengthReached": "was cut off where the context is full: load the model with a larger context_length",
+    "maxPredictedTokensReached": "was cut off by max_tokens (give it a larger value)",
+    "contextLengthReached": "was cut off because the context is full (load the model with a larger context_length)",
     "modelUnloaded": "was cut off when the model was unloaded",
 }
 
@@ -150,7 +149,7 @@ class ResponseReader:
             )
         else:
             self.setting = {"type": "json", "jsonSchema": _schema_of(response_format)}
-            self._read = _Structuring(response_format)
+            self._read = _TypeReader(response_format)
 
     def read(self, content: str, answer: str, stop_reason: str) -> Any:
         """Convert an answer to the requested format.
@@ -181,7 +180,9 @@ class ResponseReader:
             ) from error
 
 
-class _Structuring:
+class _TypeReader:
+    """Converts JSON to a type. Its ``str()`` is the name of the type, for error messages."""
+
     def __init__(self, kind: Any) -> None:
         self._kind = kind
 
