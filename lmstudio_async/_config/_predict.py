@@ -35,9 +35,9 @@ class LlmPredictionConfig(Settings):
     :param stop_strings: the answer ends before any of these. Server's default: none.
     :param context_overflow_policy: action when the context is full: ``"stopAtLimit"`` ends the answer,
         ``"truncateMiddle"`` keeps the system prompt and the first user message and drops the tokens after them,
-        ``"rollingWindow"`` drops the oldest tokens. With the latter two an answer continues beyond the end of the
-        context, on the embedded server not with structured output, tools, images, a reasoning budget or mirostat.
-        Server's default: ``"truncateMiddle"``; the embedded server's: ``"stopAtLimit"``.
+        ``"rollingWindow"`` drops the oldest tokens. With the latter two, an answer continues beyond the end of the
+        context. The embedded server ends it there all the same if the prediction uses structured output, tools, images,
+        a reasoning budget or mirostat. Server's default: ``"truncateMiddle"``; the embedded server's: ``"stopAtLimit"``.
     :param structured: format of the answer: ``{"type": "json", "json_schema": {…}}`` or
         ``{"type": "gbnf", "gbnf_grammar": "…"}``. Not together with the parameter ``response_format``, which also
         takes classes.
@@ -70,7 +70,7 @@ class LlmPredictionConfig(Settings):
         not. Server's default: ``"auto"``.
     :param tool_naming: how the server rewrites names of tools for the model: ``"passThrough"``,
         ``"removeSpecial"``, ``"snakeCase"`` or ``"camelCase"``. Server's default: ``"removeSpecial"``.
-    :param tool_call_stop_strings: the answer ends before any of these, as a call of a tool.
+    :param tool_call_stop_strings: the answer ends before any of these, with the stop reason ``toolCalls``.
         Server's default: none.
     :param prompt_template: how the chat becomes a prompt, instead of the model's own way: a dict with ``type``
         ``"jinja"`` or ``"manual"``, ``stop_strings``, and ``jinja_prompt_template`` or ``manual_prompt_template``.

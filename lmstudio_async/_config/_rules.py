@@ -1,7 +1,7 @@
 """Tables that map the settings of configs to wire keys, and the spellings of their names.
 
 A *rule* is the wire keys that a setting's value is written to, and the members that complete a partial value.
-Reading, writing, validation and the typed dicts (by their test) all follow from these tables.
+Reading, writing and validation use these tables, and a test compares them with the config classes and typed dicts.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ _IRREGULAR = {
 
 # Hints for settings that exist, but in another config.
 _ELSEWHERE: tuple[tuple[Iterable[str], str], ...] = (
-    (GPU, "it belongs into 'gpu', in the config that a model is loaded with"),
+    (GPU, "it belongs in 'gpu', in the config that a model is loaded with"),
     (PREDICTION, "it belongs to the config of a prediction"),
     ((*LLM_LOAD, "gpu"), "it belongs to the config that an LLM is loaded with"),
 )
