@@ -49,7 +49,7 @@ class AuthenticationState(WireObject):
 class LmLinkPeer(WireObject):
     """Another machine of the link.
 
-    :param device_identifier: the identifier that a load on this machine must name.
+    :param device_identifier: the identifier that a load on the other machine must name.
     :param device_name: a name for people.
     :param status: ``connected`` or ``disconnected``.
     :param extra: members that the server sent and this SDK does not know.

@@ -14,7 +14,7 @@ __all__ = ["dumps", "loads", "real_number", "whole_number"]
 def whole_number(value: Any) -> int | None:
     """Return the value as an ``int`` if it is a whole number, also of another library; None for anything else.
 
-    Bools are no numbers here.
+    A bool does not count as a number.
     """
     if isinstance(value, bool):
         return None
@@ -47,9 +47,9 @@ _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan
 
 
 def _make_encode() -> Callable[[Any], str]:
-    """Return a faster form of the encoder's method.
+    """Return a faster form of `JSONEncoder.encode`.
 
-    That method makes an inner encoder for each text, which costs more than encoding the text of a call.
+    `JSONEncoder.encode` makes a new C encoder in each call, which costs more than encoding the message of a call.
     """
     make: Any = getattr(json.encoder, "c_make_encoder", None)
     if make is None:

@@ -85,7 +85,7 @@ class TokenInfo(WireObject):
     :param text: its text.
     :param id: its number in the model's vocabulary.
     :param log_prob: natural logarithm of its probability.
-    :param candidates: the likeliest tokens at this place, as many as ``log_probs`` asked for.
+    :param candidates: the likeliest tokens at this place, as many as ``log_probs`` requested.
     :param extra: members that the server sent and this SDK does not know.
     """
 
@@ -104,8 +104,8 @@ class LlmPredictionFragment(WireObject):
     :param contains_drafted: a draft model proposed some of its tokens.
     :param reasoning_type: ``none`` for the answer itself, ``reasoning`` for thoughts, ``reasoningStartTag`` and
         ``reasoningEndTag`` for the tags around them.
-    :param is_structural: it is markup, such as a tag, and not part of the text.
-    :param tokens: its tokens with their probabilities, if ``log_probs`` asked for them.
+    :param is_structural: it is markup, such as a tag, and not part of the answer itself.
+    :param tokens: its tokens with their probabilities, if ``log_probs`` requested them.
     :param extra: members that the server sent and this SDK does not know.
     """
 

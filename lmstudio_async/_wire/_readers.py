@@ -38,7 +38,7 @@ def compile_reader(
 
     :param cls: an attrs class with slots, resolved types and a member ``extra``.
     :param members: attribute names and wire names, without ``extra``.
-    :param ignored: wire names that do not belong into ``extra``.
+    :param ignored: wire names that do not belong in ``extra``.
     :param find_hook: returns the hook of a type that JSON does not have.
     :param read_carefully: reads a value that the reader cannot read, or raises an error that explains why.
     :return: the reader.
