@@ -24,7 +24,7 @@ logger = logging.getLogger("lmstudio_async")
 
 
 class CallReceiver(Protocol):
-    """Receiver of the response to a call. One of its two methods is called, once."""
+    """Receiver of the response to a call. One of its methods is called, once, unless the call is forgotten before."""
 
     def succeed(self, result: Any) -> None:
         """Take the result, as the endpoint's result class."""
@@ -34,7 +34,7 @@ class CallReceiver(Protocol):
 
 
 class ChannelReceiver(Protocol):
-    """Receiver of the packets of a channel. `end` is called once, and no other method after it."""
+    """Receiver of the packets of a channel. `end` is called last, and once, unless the channel is forgotten before."""
 
     def feed(self, packet: Any) -> None:
         """Take a packet, as one of the endpoint's classes."""
@@ -229,7 +229,7 @@ class Multiplexer:
             call.receiver.succeed(endpoint.read_result(result))
         except Exception as error:  # noqa: BLE001 - likewise
             failure = LMStudioProtocolError(
-                f"{endpoint.label}: the server's answer cannot be read: {printable(str(error))}"
+                f"{endpoint.label}: the server's response cannot be read: {printable(str(error))}"
             )
             failure.__cause__ = error
             call.receiver.fail(failure)

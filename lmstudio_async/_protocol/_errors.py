@@ -1,4 +1,4 @@
-"""The protocol's error objects <-> our exceptions: one of the two edges where errors are translated.
+"""Conversion of the protocol's error objects to this SDK's exceptions, and back.
 
 The client makes exceptions out of the error objects that arrive. The embedded server raises the same exceptions, made
 by the functions at the end, and sends the error objects that they carry.

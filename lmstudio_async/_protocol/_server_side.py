@@ -135,7 +135,7 @@ class Serving:
         return replies
 
     def receive(self, frame: str) -> Request | None:
-        """Decode one frame; return its request, or None if only the replies are left to send."""
+        """Decode one frame; return its request, or None if it needs no more than the replies."""
         try:
             message: Any = read(typing.cast("Any", ClientMessage), loads(frame))
         except (ValueError, RecursionError) as error:

@@ -37,7 +37,7 @@ class Suspect:
 
 
 def concerned(text: str, kind: str, suspects: Sequence[Suspect]) -> Sequence[Suspect]:
-    """Return the requests that the warning must be about, because it can mean no others."""
+    """Return the requests that the warning is certainly about; none if in doubt."""
     numbers = [(primitive, int(number)) for primitive, number in _NUMBER.findall(text)]
     if numbers:
         return [each for each in suspects if (each.primitive, each.number) in numbers]

@@ -1,4 +1,4 @@
-"""The endpoint table: one line per endpoint, for the client and for the embedded server alike.
+"""The endpoint table: one row per endpoint, for the client and for the embedded server alike.
 
 A namespace's table is loaded when the namespace is first used, and a row's types when they are first used, because
 making their classes takes time.
@@ -14,6 +14,7 @@ from lmstudio_async._protocol._endpoints._base import ChannelEndpoint, Endpoint,
 
 __all__ = ["NAMESPACES", "ChannelEndpoint", "Endpoint", "RpcEndpoint", "endpoints"]
 
+# The namespaces with a table of their own. All endpoints of ``plugins`` are untyped.
 _TYPED = ("llm", "embedding", "system", "files", "repository", "diagnostics", "runtime")
 NAMESPACES = (*_TYPED, "plugins")
 

@@ -1,6 +1,6 @@
 """Endpoints that only LM Studio implements: their names and kinds, without types.
 
-`AsyncClient.call` sends plain JSON to them, and the embedded server refuses each of them by name.
+`AsyncClient.call` sends plain JSON to the calls among them. The embedded server refuses each of them by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UNTYPED: Mapping[str, tuple[Endpoint, ...]] = {
     "repository": (
         RpcEndpoint("getModelCatalog"),
         RpcEndpoint("fuzzyFindStaffPicks"),
-        # Artifacts; servers of the old dialect plan their downloads separately.
+        # Artifacts. Only older servers have the first endpoint.
         ChannelEndpoint("createArtifactDownloadPlan"),
         ChannelEndpoint("downloadArtifact"),
         ChannelEndpoint("pushArtifact"),
