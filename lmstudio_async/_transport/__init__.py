@@ -1,4 +1,4 @@
-"""Layer 1: text frames in, text frames out. The only importer of httpx and httpx-ws.
+"""Connections to a server: text frames in, text frames out. The only importer of httpx and httpx-ws.
 
 The modules are loaded on first use, so that parsing an address does not import an HTTP client.
 """

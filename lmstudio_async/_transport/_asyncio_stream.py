@@ -36,7 +36,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
         # The future of the task that waits for data, its deadline, and the timer that checks the deadline.
         self._reader: asyncio.Future[None] | None = None
         self._deadline = 0.0
-        # Only cancel() may be used of a timer, because some event loops have no more (qasync's has no `when()`).
+        # Of a timer, only cancel() may be used, because some event loops' timers have no more (qasync's have no `when()`).
         self._timer: asyncio.Handle | None = None
         self._timer_deadline = 0.0
         self._is_answered = True

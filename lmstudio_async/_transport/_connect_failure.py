@@ -38,7 +38,7 @@ def connect_failure(url: str, exc: Exception, timeout: float, proxy: str | None)
     """
     if isinstance(exc, httpx_ws.WebSocketUpgradeError):
         status = exc.response.status_code
-        return f"{url} refused the websocket with HTTP status {status}. {_status_cure(status)}"
+        return f"{url} refused the websocket with HTTP status {status}. {_status_remedy(status)}"
     if isinstance(exc, httpx.ProxyError):
         return f"{url} could not be reached through the proxy that the environment names ({_describe(exc)}). {_CHECK_PROXY}"
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
@@ -76,7 +76,7 @@ def without_traces(exc: Exception) -> Exception:
     return exc
 
 
-def _status_cure(status: int) -> str:
+def _status_remedy(status: int) -> str:
     """Return the remedy for an HTTP status in place of a websocket. A server runs, so starting one is no remedy."""
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:

@@ -74,7 +74,7 @@ class WebSocketConnector:
         self._address = address
         self._verify = verify
         self._connect_timeout = connect_timeout
-        self._link_options: dict[str, Any] = {
+        self._transport_options: dict[str, Any] = {
             "ping_interval": ping_interval,
             "ping_timeout": ping_timeout,
             "write_timeout": write_timeout,
@@ -118,7 +118,7 @@ class WebSocketConnector:
 
             message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
             raise LMStudioUnreachableError(message) from without_traces(exc)
-        transport = WebSocketTransport(session.stream, session.connection, url, **self._link_options)
+        transport = WebSocketTransport(session.stream, session.connection, url, **self._transport_options)
         try:
             _check_accept(url, session.response)
             yield transport

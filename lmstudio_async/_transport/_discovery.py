@@ -49,7 +49,8 @@ async def is_valid_api_host(api_host: str, limits: ClientLimits | None = None) -
 async def find_default_local_api_host(limits: ClientLimits | None = None) -> str | None:
     """Find LM Studio on this machine, within a second.
 
-    The ports that it opens for SDKs go before 1234, the port that its users see.
+    All ports are tried at once. The ports that LM Studio opens for SDKs take precedence over 1234, the port that its
+    users see.
 
     :param limits: sets the ports and the seconds; None for the usual ones.
     :return: its address, such as ``127.0.0.1:41343``, or ``None`` if LM Studio does not run here.

@@ -10,7 +10,7 @@ import httpcore
 
 __all__ = ["ByteStream", "WrappedStream", "stream_under"]
 
-# asyncio reads that much at once; asking for less makes anyio cut and copy it.
+# The number of bytes that asyncio reads at once; anyio would cut and copy them if a read requested fewer.
 _READ_BYTES = 262_144
 
 
@@ -18,7 +18,7 @@ class ByteStream(Protocol):
     """Reading and writing of bytes. It has no method to close it: close the stream that it was found in."""
 
     async def read(self, seconds: float) -> bytes | None:
-        """Return the bytes that have arrived; empty at the end, and None after that many seconds without any."""
+        """Return the bytes that have arrived; empty at the end, None after ``seconds`` of silence."""
         ...
 
     def write_nowait(self, data: bytes) -> bool:
@@ -61,7 +61,7 @@ def stream_under(stream: httpcore.AsyncNetworkStream) -> ByteStream | None:
     inner stream, so a new version may hide it; the caller then keeps using httpcore's stream, which works as well.
 
     :param stream: stream of an upgraded connection, after the data that came with the upgrade was read from it.
-    :return: the inner stream; None if it is not in its place of httpcore 1.0.
+    :return: the inner stream; None if it is not where httpcore 1.0 keeps it.
     """
     inner: Any = stream
     for _ in range(2):

@@ -164,7 +164,7 @@ class WebSocketTransport:
         return frames
 
     async def _read(self, seconds: float) -> bytes | None:
-        """Return the bytes that have arrived; empty at the end, None after that many seconds of silence."""
+        """Return the bytes that have arrived; empty at the end, None after ``seconds`` of silence."""
         data = await self._bytes.read(seconds)
         if not self._is_unwrapped:
             # The inner stream can be used now, because the data that came with the upgrade has been read.
