@@ -138,7 +138,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             async for fragment in llm.respond_stream("What is the meaning of life?"):
                 print(fragment.content, end="")
         """
-        from lmstudio_async._llm_requests import response
+        from lmstudio_async._llm_requests import response_stream
         from lmstudio_async._prediction import PredictionCallbacks
 
         callbacks = PredictionCallbacks(
@@ -147,7 +147,9 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
-        return response(self._session, self._specifier, history, response_format, config, preset, callbacks)
+        return response_stream(
+            self._session, self._specifier, history, response_format, config, preset, callbacks
+        )
 
     async def complete(
         self,
@@ -227,7 +229,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             async for fragment in llm.complete_stream("Once upon a time"):
                 print(fragment.content, end="")
         """
-        from lmstudio_async._llm_requests import completion
+        from lmstudio_async._llm_requests import completion_stream
         from lmstudio_async._prediction import PredictionCallbacks
 
         callbacks = PredictionCallbacks(
@@ -236,7 +238,9 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             on_prediction_fragment=on_prediction_fragment,
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
-        return completion(self._session, self._specifier, prompt, response_format, config, preset, callbacks)
+        return completion_stream(
+            self._session, self._specifier, prompt, response_format, config, preset, callbacks
+        )
 
     async def apply_prompt_template(
         self,

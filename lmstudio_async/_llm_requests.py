@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from lmstudio_async._template_options import ApplyPromptTemplateOptionsDict
     from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter
 
-__all__ = ["completion", "prompt_parameter", "response"]
+__all__ = ["completion_stream", "prompt_parameter", "response_stream"]
 
 
-def response(
+def response_stream(
     session: Session,
     specifier: ModelSpecifier,
     history: ChatInput,
@@ -42,7 +42,7 @@ def response(
     return AsyncPredictionStream(session, PREDICT, creation, reader, callbacks)
 
 
-def completion(
+def completion_stream(
     session: Session,
     specifier: ModelSpecifier,
     prompt: str,
