@@ -104,7 +104,12 @@ class HeldLoads:
             while self._holds_old_ones and worker.returncode is None:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
             later = self._later.pop(worker.pid)
-            if later and worker.returncode is None:
+            if self._holds_old_ones:
+                # The worker has ended while it was held. Drop the messages that it sent before the signal stopped it.
+                while await self._receive(worker) is not None:
+                    pass
+                return None
+            if later:
                 return later
         lines = await self._receive(worker)
         for index, line in enumerate(lines or ()):
