@@ -1,1 +1,5 @@
-"""Benchmarks of the SDK side by side with other clients: ``python -m benchmarks.compare``."""
+"""Benchmarks of the SDK and of the embedded server. ``tox run -e bench`` installs their packages, and runs both.
+
+``python -m benchmarks.compare`` compares the SDK with other clients, and ``python -m benchmarks.embedded`` the embedded
+server with its engine alone.
+"""

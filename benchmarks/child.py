@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.measuring import take_a_core
+from benchmarks.meter import take_a_core
 
 __all__ = ["MODULES"]
 

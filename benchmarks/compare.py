@@ -4,6 +4,8 @@ Each contender runs each hot path in a fresh process, in turn, in several rounds
 results are the processor time of the client, and its ratio to that of another contender in the same round. The client
 runs on the first core and the server on the second, if there are two and the system supports pinning; ``--real-time``
 keeps all other processes off these cores, if that is permitted.
+
+The packages of the dependency group ``bench`` must be installed. Without trio or Node, their contenders are left out.
 """
 
 from __future__ import annotations

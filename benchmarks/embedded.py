@@ -1,10 +1,10 @@
-"""Overhead of the embedded server: ``python -m benchmarks.embedded MODEL.gguf [--threads N] [--socket]``.
+"""Overhead of the embedded server: ``python -m benchmarks.embedded [MODEL.gguf] [--threads N] [--socket]``.
 
 The same model, request and settings go through the whole stack (client, protocol, server, worker), and to the bare
 engine in a separate process, over a plain socket. In each round both sides load the model, then they answer in turn.
 The benchmark compares the rate of a long answer, the time to the first token of short answers, the load and the memory.
-It also measures how late the event loop is, in separate answers without timing, because this measurement takes time
-itself. `model()` and a short answer are measured with two connections to the same server: over a port of `serve`, and
+It also measures how late the event loop is, in separate loads and answers that are not timed, because this measurement
+takes time itself. `model()` and a short answer are measured with two connections to the same server: over a port of `serve`, and
 without a socket.
 """
 
@@ -45,7 +45,7 @@ _WATCHED_LOADS = 3
 _PACKAGES = ("lmstudio-async", "xllamacpp", "anyio", "h11", "attrs", "orjson")
 
 
-class _Ear:
+class _RequestRecorder:
     """Records the requests of the server to its engine, so that the bare engine gets the same requests."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _Ear:
             self.request = (path, {**body, "stream": True})
             return made(engine, path, body)
 
-        Engine._stream = stream  # type: ignore[method-assign]
+        Engine._stream = stream  # type: ignore[assignment, method-assign]
 
 
 class _Lag:
@@ -91,7 +91,7 @@ class _Comparison:
         self._clients = clients
         self._client = clients.over_port if socket else clients.in_process
         self._spec = EngineSpec(model_path=model, kind="llm", context_length=_CONTEXT, threads=threads)
-        self._ear = _Ear()
+        self._recorder = _RequestRecorder()
         self._asked = 0
 
     async def run_round(self) -> None:
@@ -169,9 +169,9 @@ class _Comparison:
             last_question, question = question, self._question(words)
             if number % 2 == 0:
                 ours = await _ask(llm, question, tokens)
-                alone = await asyncio.to_thread(bare.ask, *self._ear.request)
+                alone = await asyncio.to_thread(bare.ask, *self._recorder.request)
             else:
-                path, body = self._ear.request
+                path, body = self._recorder.request
                 body = {**body, "prompt": body["prompt"].replace(last_question, question)}
                 alone = await asyncio.to_thread(bare.ask, path, body)
                 ours = await _ask(llm, question, tokens)
@@ -238,7 +238,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, dict[str, list[floa
         copy = await asyncio.to_thread(shutil.copy, options.model, place)
         async with _serving(folder, options.threads) as clients:
             comparison = _Comparison(clients, Path(copy), options.threads, socket=options.socket)
-            # Modules are imported, and the file is read, in a first round that does not count.
+            # The first round does not count, because it imports modules and reads the file.
             await comparison.run_round()
             comparison.figures.clear()
             for number in range(1, options.rounds + 1):

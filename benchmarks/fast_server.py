@@ -25,7 +25,7 @@ import sys
 from typing import Any
 
 from benchmarks import answers
-from benchmarks.measuring import take_a_core
+from benchmarks.meter import take_a_core
 
 __all__ = ["FastServer"]
 

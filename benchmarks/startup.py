@@ -1,4 +1,4 @@
-"""Measurement of whole processes: the time that a person waits after the start of a script."""
+"""Measurement of whole processes: the processor time and the memory of a script from its start to its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.measuring import take_a_core
+from benchmarks.meter import take_a_core
 
 __all__ = ["CONTENDERS", "measure"]
 
@@ -74,7 +74,7 @@ def measure(contender: str, host: str, *, pin: bool = False, real_time: bool = F
 
 @cache
 def _compile(package: str) -> None:
-    """Compile a package: an installed one has bytecode, but a checkout has none if Python must not write it."""
+    """Compile a package. An installed one has bytecode, but a checkout may have none."""
     spec = find_spec(package)
     assert spec is not None
     for place in spec.submodule_search_locations or ():

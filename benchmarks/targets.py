@@ -66,7 +66,7 @@ class Row:
 _A, _S = "ours", "ours, blocking"
 _OA, _OS = "official", "official, blocking"
 _J = "ours, orjson"
-# Compared with the official client's gap on asyncio.
+# Only in `first_use`, compared with the official client on asyncio.
 _T = "ours, trio"
 _FREE, _OFREE = "ours, blocking, free cores", "official, blocking, free cores"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from benchmarks.measuring import take_a_core
+from benchmarks.meter import take_a_core
 
 __all__ = ["VERSION", "measure", "prepare"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from benchmarks.measuring import Meter
+from benchmarks.meter import Meter
 from benchmarks.plain import PlainLoop
 
 SEQUENTIAL = 1000

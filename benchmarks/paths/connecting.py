@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks.measuring import Meter
+from benchmarks.meter import Meter
 
 TIMES = 5
 

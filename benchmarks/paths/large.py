@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.measuring import Meter
+from benchmarks.meter import Meter
 from benchmarks.plain import PlainLoop
 
 SIZES = {"4MiB": 4 * 2**20, "32MiB": 32 * 2**20}

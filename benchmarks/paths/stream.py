@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.measuring import Meter
+from benchmarks.meter import Meter
 from benchmarks.plain import PlainLoop, predict
 
 FRAGMENTS = 10_000

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.measuring import Meter
+from benchmarks.meter import Meter
 
 STREAMS = 100
 PER_SECOND = 50

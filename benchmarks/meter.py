@@ -40,7 +40,7 @@ class Meter:
 
 
 def take_a_core(number: int, *, real_time: bool = False) -> None:
-    """Pin this process to a core, and keep other processes off it, if the system supports and permits it.
+    """Pin this process to a core, if the system supports and permits it.
 
     :param number: the index of the core.
     :param real_time: whether to keep other processes off the core.
