@@ -1,4 +1,4 @@
-"""A load that fails half-way, for lack of threads or descriptors, leaks nothing and names the missing resource."""
+"""A start that fails half-way, for lack of threads or descriptors, leaks nothing and names the missing resource."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from lmstudio_async import AsyncClient
@@ -54,6 +56,21 @@ def no_new_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start_or_fail)
+        yield
+
+
+@contextmanager
+def no_thread_for(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """Let the function with this name find no thread to run in."""
+    run_sync: Any = anyio.to_thread.run_sync
+
+    async def run_or_fail(function: Any, *args: Any, **options: Any) -> Any:
+        if getattr(function, "__name__", "") == name:
+            raise RuntimeError("can't start new thread")
+        return await run_sync(function, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio.to_thread, "run_sync", run_or_fail)
         yield
 
 
@@ -120,6 +137,36 @@ async def test_a_call_without_a_free_descriptor_raises_and_the_next_call_succeed
         with free_descriptors(0), pytest.raises(LMStudioServerError, match="open no more files"):
             await llm.count_tokens("abc")
         assert await llm.count_tokens("abc") == 3
+
+
+SHOUTING: Any = {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ messages[0].content | upper }}"}}
+
+
+async def test_a_restart_without_a_thread_to_check_the_files_fails_only_its_request(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("tiny")
+        with (
+            no_thread_for(monkeypatch, "_unreadable"),
+            pytest.raises(LMStudioServerError, match="with this prompt template: can't start new thread"),
+        ):
+            await llm.respond("hi", config={"prompt_template": SHOUTING})
+        assert (await llm.respond("hi")).content == "Hello"
+
+
+async def test_a_restart_without_a_thread_for_the_start_unloads_only_the_model(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("tiny")
+        with (
+            no_thread_for(monkeypatch, "worker_instructions"),
+            pytest.raises(LMStudioServerError, match="not be started again: can't start new thread"),
+        ):
+            await llm.respond("hi", config={"prompt_template": SHOUTING})
+        llm = await client.llm.load_new_instance("tiny")
+        assert (await llm.respond("hi")).content == "Hello"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from lmstudio_async.embedded._engine._pulse import Pulse
@@ -24,14 +26,16 @@ class Awaited:
 
     :param says: it writes output between two looks.
     :param answers: its HTTP server answers.
+    :param error: raised by `answers`.
     """
 
-    def __init__(self, *, says: bool = False, answers: bool = False) -> None:
+    def __init__(self, *, says: bool = False, answers: bool = False, error: OSError | None = None) -> None:
         self.heard = 0
         self.looks = 0
         self.enough = anyio.Event()
         self._says = says
         self._answers = answers
+        self._error = error
 
     @property
     def is_awaited(self) -> bool:
@@ -45,6 +49,8 @@ class Awaited:
         pass
 
     async def answers(self) -> bool:
+        if self._error is not None:
+            raise self._error
         return self._answers
 
 
@@ -114,3 +120,19 @@ async def test_a_worker_that_does_nothing_stands_still() -> None:
     with running(SLEEP) as pid:
         assert await standstill_of(pulse, pid, worker) is not None
     assert worker.looks < LOOKS
+
+
+async def test_a_worker_is_not_stalled_if_the_server_has_no_descriptor_to_observe_it() -> None:
+    worker = Awaited(error=OSError(errno.EMFILE, "Too many open files"))
+    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, worker) is None
+
+
+async def test_a_worker_is_not_stalled_if_it_answers_but_the_server_can_start_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run_sync(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio.to_thread, "run_sync", run_sync)
+        assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None

@@ -113,7 +113,10 @@ class EngineHttpClient:
         return answer
 
     async def answers(self) -> bool:
-        """Return whether the worker's HTTP server answers. This request is not counted in ``waiting`` and ``heard``."""
+        """Return whether the worker's HTTP server answers. This request is not counted in ``waiting`` and ``heard``.
+
+        :raises OSError: if this process can open no more connections.
+        """
         apart = EngineHttpClient(self._address, self._api_key)
         try:
             await apart.call("GET", "/health")

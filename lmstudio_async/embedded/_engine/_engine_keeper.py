@@ -191,7 +191,11 @@ class EngineKeeper:
         if wanted is None:
             return
         # Check the files before the engine is ended: if they are unreadable, it could not be started again.
-        unreadable = await anyio.to_thread.run_sync(_unreadable, wanted)
+        try:
+            unreadable = await anyio.to_thread.run_sync(_unreadable, wanted)
+        except RuntimeError as error:
+            # No thread can be started. The engine could not be started without one either.
+            unreadable = str(error)
         if unreadable is not None:
             self._refuse(wanted, engine.spec, EngineFailure(unreadable))
             self._wake_or_restart()
@@ -220,12 +224,12 @@ class EngineKeeper:
             self._start = wanted, scope
             self._give_up_start()
             try:
-                self._engine = await Engine.start(wanted, _ignore_progress, pulse)
+                self._engine = await _start_engine(wanted, pulse)
             except EngineFailure as failure:
                 failed = failure
         self._start = None
         if self._engine is None:
-            self._engine = await Engine.start(usual, _ignore_progress, pulse)
+            self._engine = await _start_engine(usual, pulse)
         if failed is not None:
             self._refuse(wanted, usual, failed)
 
@@ -245,8 +249,15 @@ class EngineKeeper:
             waiter.turn.set()
 
 
-def _ignore_progress(_: float) -> None:
-    """Progress callback of a restart, which has no watcher."""
+async def _start_engine(spec: EngineSpec, pulse: Pulse) -> Engine:
+    """Start an engine, without a watcher of its progress.
+
+    :raises EngineFailure: the engine cannot be started, perhaps because this process lacks threads or file descriptors.
+    """
+    try:
+        return await Engine.start(spec, lambda _: None, pulse)
+    except (OSError, RuntimeError) as error:
+        raise EngineFailure(str(error)) from error
 
 
 def _copy_of(failure: EngineFailure) -> EngineFailure:

@@ -50,7 +50,10 @@ class ObservedWorker(Protocol):
         """Wait until a request to the worker is in progress."""
 
     async def answers(self) -> bool:
-        """Return whether its HTTP server answers; this may wait forever."""
+        """Return whether its HTTP server answers; this may wait forever.
+
+        :raises OSError: this process can open no more connections.
+        """
 
 
 class Pulse:
@@ -108,14 +111,22 @@ class Pulse:
         return signs.standstill()
 
     async def _look_at(self, pid: int) -> _Signs:
-        return await anyio.to_thread.run_sync(_Signs.of, pid, limiter=self._thread)
+        try:
+            return await anyio.to_thread.run_sync(_Signs.of, pid, limiter=self._thread)
+        except RuntimeError:
+            # No thread can be started. A response of the HTTP server is then the only sign of life.
+            return _Signs()
 
 
 async def _answers(worker: ObservedWorker, signs: _Signs, seconds: float) -> bool:
     if signs.is_stopped:
         return False
     with anyio.move_on_after(seconds):
-        return await worker.answers()
+        try:
+            return await worker.answers()
+        except OSError:
+            # This process lacks a file descriptor for the connection, which says nothing about the worker.
+            return True
     return False
 
 
