@@ -78,7 +78,7 @@ async def standstill_of(pulse: Pulse, pid: int, worker: Awaited) -> str | None:
 
     async def watch() -> None:
         nonlocal found
-        found = await pulse.wait_standstill(pid, worker, 0.06)
+        found = await pulse.wait_stall(pid, worker, 0.06)
         tasks.cancel_scope.cancel()
 
     with anyio.fail_after(20):

@@ -87,7 +87,7 @@ class Engine:
         self.thought_form: ThoughtForm | None = None
         self.call_form: CallForm | None = None
         self._pulse = Pulse() if pulse is None else pulse
-        self._standstill: EngineFailure | None = None
+        self._stall: EngineFailure | None = None
         self._closing = False
         self._closed = anyio.Event()
 
@@ -98,8 +98,8 @@ class Engine:
         """Start a worker and load the model. If this is cancelled, the worker process is ended.
 
         :param on_progress: receives fractions from 0 on, and 1 when the engine answers requests.
-        :param pulse: detects a worker that stands still, and has the limits for that; None for the defaults.
-        :raises EngineFailure: the model cannot be loaded (with the engine's reason), or the worker stands still.
+        :param pulse: detects a stalled worker, and has the limits for that; None for the defaults.
+        :raises EngineFailure: the model cannot be loaded (with the engine's reason), or the worker stalls.
         """
         reason = spec.unsupported_reason()
         if reason is not None:
@@ -126,7 +126,7 @@ class Engine:
 
     @property
     def pulse(self) -> Pulse:
-        """The monitor that detects a worker that stands still."""
+        """The monitor that detects a stalled worker."""
         return self._pulse
 
     @property
@@ -145,17 +145,17 @@ class Engine:
         return self._worker.log
 
     async def watch(self) -> str:
-        """Wait until the process has ended, and return how, for a message. End it if it stands still.
+        """Wait until the process has ended, and return how, for a message. Kill it if it stalls.
 
         One task of the registry runs this as long as the engine is used.
         """
         limit = "answer_stall_seconds", self._pulse.answer_seconds
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_standstill, self._started_http_client, *limit, tasks.cancel_scope)
+            tasks.start_soon(self._end_stalled, self._started_http_client, *limit, tasks.cancel_scope)
             await self._worker.wait()
             tasks.cancel_scope.cancel()
-        if self._standstill is not None:
-            return self._standstill.reason.removeprefix("the engine ")
+        if self._stall is not None:
+            return self._stall.reason.removeprefix("the engine ")
         return f"crashed ({self._worker.ending()})"
 
     async def wait_exit(self) -> int:
@@ -167,8 +167,8 @@ class Engine:
         if self._closing:
             await self._closed.wait()
         else:
-            # A worker that stands still does not react, so do not wait for it.
-            await self._end(grace=2 if self._standstill is None else 0)
+            # A stalled worker does not react to the end of its input, so kill it at once.
+            await self._end(grace=2 if self._stall is None else 0)
 
     async def properties(self) -> dict[str, Any]:
         """Return the engine's properties of the model: abilities of its chat template, modalities and more."""
@@ -269,34 +269,34 @@ class Engine:
         return self._stream("/v1/chat/completions", body)
 
     async def _load_watched(self, progress: EngineLoadProgress) -> None:
-        """Load the model, and end the worker if it stands still."""
+        """Load the model, and kill the worker if it stalls."""
         limit = "load_stall_seconds", self._pulse.load_seconds
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_standstill, self._worker, *limit, tasks.cancel_scope)
+            tasks.start_soon(self._end_stalled, self._worker, *limit, tasks.cancel_scope)
             try:
                 await self._load(progress)
             except Exception as error:  # noqa: BLE001 - the task group would wrap it in an exception group
                 failure = error
             tasks.cancel_scope.cancel()
-        failure = self._standstill or failure
+        failure = self._stall or failure
         if failure is not None:
             raise failure
 
-    async def _end_standstill(
+    async def _end_stalled(
         self, worker: ObservedWorker, limit: str, seconds: float, watched: anyio.CancelScope
     ) -> None:
-        """Wait until the worker stands still; then kill it and fail its requests.
+        """Wait until the worker stalls; then kill it and fail its requests.
 
         The requests fail at once, because a process that waits for a disk or a driver may outlive its kill.
 
         :param limit: the name of the server limit with these seconds, for the message.
         :param watched: the scope to cancel at the end.
         """
-        state = await self._pulse.wait_standstill(self.pid, worker, seconds)
-        self._standstill = EngineFailure(
-            f"the engine did not move for {seconds:g} seconds and was ended: {state}. See to that and load the model "
-            f"again; where it is usual, raise {limit} in ServerLimits"
+        state = await self._pulse.wait_stall(self.pid, worker, seconds)
+        self._stall = EngineFailure(
+            f"the engine did not move for {seconds:g} seconds and was killed: {state}. Remove the cause and load the "
+            f"model again; if longer pauses are normal on this machine, raise {limit} in ServerLimits"
         )
         self._worker.kill()
         if self._http_client is not None:
@@ -370,8 +370,8 @@ class Engine:
 
     async def _raise_gone(self, cause: EngineConnectionLost | None = None) -> NoReturn:
         """Raise the reason why a connection ended before its answer was complete."""
-        if self._standstill is not None and not self._closing:
-            raise EngineFailure(self._standstill.reason, None, self._worker.log) from cause
+        if self._stall is not None and not self._closing:
+            raise EngineFailure(self._stall.reason, None, self._worker.log) from cause
         # Wait for the exit code: a dying process closes its sockets first, on a busy machine seconds before its end.
         with anyio.move_on_after(5):
             await self._worker.wait()

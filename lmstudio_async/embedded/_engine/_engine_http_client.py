@@ -161,7 +161,7 @@ class EngineHttpClient:
 
     async def _connect(self) -> anyio.abc.SocketStream:
         try:
-            # No timeout is needed, because the monitor of the worker ends it if it stands still.
+            # No timeout is needed, because the monitor of the worker kills it if it stalls.
             host, _, port = self._address.rpartition("//")[2].partition(":")
             return await anyio.connect_tcp(host, int(port))
         except (OSError, anyio.BrokenResourceError) as error:

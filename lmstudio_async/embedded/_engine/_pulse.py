@@ -1,10 +1,10 @@
 """Detection of a stalled worker process while a task waits for it.
 
-A worker that is stopped, or that waits for a disk or a driver which is gone, is alive but sends nothing, and so does a
-worker that computes for a long time. The CPU time of the process, the bytes that it reads, and the responses of its
-HTTP server tell them apart.
+A worker that is stopped, or that waits for a disk or a driver which is gone, is alive but sends nothing. A worker that
+computes for a long time sends nothing either. The CPU time of the process, the bytes that it reads, and the responses
+of its HTTP server tell the two apart.
 
-The server counts observations and not seconds: while the machine was suspended, or the server itself was stopped, no
+`Pulse` counts observations and not seconds: while the machine was suspended, or the server itself was stopped, no
 observation was made, and the workers had no chance to run either.
 """
 
@@ -21,14 +21,14 @@ from lmstudio_async.embedded._timing import DEFAULT_TIMING
 
 __all__ = ["ObservedWorker", "Pulse"]
 
-# Seconds between two observations, and the least number of observations that detect a stall.
+# Seconds between two observations, and the fewest observations that detect a stall.
 _LOOK_SECONDS: Final = 5.0
 _LEAST_LOOKS: Final = 6
 # Thresholds for a sign of work: idle threads of a worker sometimes use one clock tick (10 ms) and read a few bytes.
 _LEAST_TICKS: Final = 2
 _LEAST_BYTES: Final = 4096
 
-_STANDSTILLS: Final = {
+_STALLED_STATES: Final = {
     "T": "its process is stopped, as by SIGSTOP",
     "t": "its process is stopped by a debugger",
     "D": "its process waits for a disk or a driver that does not answer",
@@ -79,7 +79,7 @@ class Pulse:
         # Use a thread of its own, because all shared threads may be waiting for the same disk as the stalled worker.
         self._thread = anyio.CapacityLimiter(1)
 
-    async def wait_standstill(self, pid: int, worker: ObservedWorker, seconds: float) -> str:
+    async def wait_stall(self, pid: int, worker: ObservedWorker, seconds: float) -> str:
         """Wait until a worker has stalled for a number of seconds while a task waited for it.
 
         Makes no observation as long as the worker is not used.
@@ -108,7 +108,7 @@ class Pulse:
                 idle += signs.is_known
                 silent = 0 if await _answers(worker, signs, interval) else silent + 1
             self.is_felt = not silent
-        return signs.standstill()
+        return signs.stall_reason()
 
     async def _look_at(self, pid: int) -> _Signs:
         try:
@@ -160,7 +160,7 @@ class _Signs(NamedTuple):
         return bool(self.states & {"T", "t"})
 
     def show_work_since(self, before: Self) -> bool:
-        # A runnable thread ("R") waits for a free CPU at most, so that its process is not stalled.
+        # A thread in the state "R" runs, or waits only for a free CPU, so that its process is not stalled.
         return (
             "R" in self.states
             or self.ticks - before.ticks >= _LEAST_TICKS
@@ -168,9 +168,9 @@ class _Signs(NamedTuple):
             or self.read - before.read >= _LEAST_BYTES
         )
 
-    def standstill(self) -> str:
+    def stall_reason(self) -> str:
         """Return a description of the stalled process for a message."""
-        found = (words for state, words in _STANDSTILLS.items() if state in self.states)
+        found = (words for state, words in _STALLED_STATES.items() if state in self.states)
         return next(found, "it neither computes, nor reads, nor sends anything")
 
 
