@@ -251,18 +251,18 @@ async def test_a_crash_in_the_middle_of_an_answer_is_an_error(models: ModelsFold
             await engine.tokenize("x", add_special=False)
 
 
-async def test_wait_exit_returns_the_exit_code_of_a_crash(models: ModelsFolder) -> None:
+async def test_watch_returns_the_signal_of_a_crash_to_every_task(models: ModelsFolder) -> None:
     async with loaded(models.add_llm("a/b/c.gguf")) as engine:
-        codes: list[int] = []
+        endings: list[str] = []
 
         async def watch() -> None:
-            codes.append(await engine.wait_exit())
+            endings.append(await engine.watch())
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             tasks.start_soon(watch)
             os.kill(engine.pid, signal.SIGKILL)
-        assert codes == [-signal.SIGKILL] * 2
+        assert endings == ["crashed (SIGKILL, as when memory runs out)"] * 2
 
 
 @needs_proc

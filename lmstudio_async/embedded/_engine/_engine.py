@@ -46,7 +46,7 @@ _REMEMBERED: Final = 256
 
 
 class EngineFailure(Exception):
-    """The worker could not load the model, or has ended.
+    """The worker could not load the model, has ended, or gave an unusable answer.
 
     :param reason: the reason for a human reader, in the engine's own words if it has logged an error.
     :param exit_code: the exit code of the process, negative for a signal; ``None`` if it did not run or still runs.
@@ -75,7 +75,7 @@ class EngineFailure(Exception):
 class Engine:
     """One worker process with one loaded model. Its methods may be called from any task."""
 
-    def __init__(self, spec: EngineSpec, worker: WorkerProcess, pulse: Pulse | None = None) -> None:
+    def __init__(self, spec: EngineSpec, worker: WorkerProcess, pulse: Pulse) -> None:
         self._spec = spec
         self._worker = worker
         self._http_client: EngineHttpClient | None = None
@@ -86,7 +86,7 @@ class Engine:
         # The forms that the chat template shows, set on first use: see ``_template_form``.
         self.thought_form: ThoughtForm | None = None
         self.call_form: CallForm | None = None
-        self._pulse = Pulse() if pulse is None else pulse
+        self._pulse = pulse
         self._stall: EngineFailure | None = None
         self._closing = False
         self._closed = anyio.Event()
@@ -147,7 +147,7 @@ class Engine:
     async def watch(self) -> str:
         """Wait until the process has ended, and return how, for a message. Kill it if it stalls.
 
-        One task of the registry runs this as long as the engine is used.
+        `EngineKeeper.keep` runs this as long as the engine is used.
         """
         limit = "answer_stall_seconds", self._pulse.answer_seconds
         async with anyio.create_task_group() as tasks:
@@ -157,10 +157,6 @@ class Engine:
         if self._stall is not None:
             return self._stall.reason.removeprefix("the engine ")
         return f"crashed ({self._worker.ending()})"
-
-    async def wait_exit(self) -> int:
-        """Wait until the process has ended, and return its exit code, negative for a signal."""
-        return await self._worker.wait()
 
     async def aclose(self) -> None:
         """Unload the model: end the process and clean up after it. Idempotent, shielded, and bounded in time."""
@@ -187,7 +183,7 @@ class Engine:
         return str(answer["content"])
 
     async def embed(self, text: str) -> list[float]:
-        """Return the vector of a text, of length one.
+        """Return the vector of a text, normalized to the length one.
 
         :raises EngineFailure: the engine returned a vector of a wrong size, or with numbers that are not finite.
         """
@@ -196,14 +192,14 @@ class Engine:
         expected = self._spec.vector_length or len(vector)
         if len(vector) != expected:
             raise EngineFailure(
-                f"the engine gave a vector of {len(vector)} numbers, and those of this model have {expected}: the file "
-                "may be damaged, or of another kind of model"
+                f"the engine returned a vector of {len(vector)} numbers, and those of this model have {expected}: the "
+                "file may be damaged, or of another kind of model"
             )
         # JSON has no infinite numbers: null stands for them.
         if any(value is None or not math.isfinite(value) for value in vector):
             raise EngineFailure(
-                "the engine gave a vector with infinite or undefined numbers in it: the weights in the file may be "
-                "damaged"
+                "the engine returned a vector with infinite or undefined numbers in it: the weights in the file may "
+                "be damaged"
             )
         return [float(value) for value in vector]
 
@@ -345,7 +341,7 @@ class Engine:
         finally:
             self._closed.set()
 
-    # --- requests ---
+    # -- requests
 
     @property
     def _started_http_client(self) -> EngineHttpClient:

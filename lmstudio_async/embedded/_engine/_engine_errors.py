@@ -16,11 +16,10 @@ __all__ = ["explain", "explain_load"]
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)")
 
 # The engine's message for a chat that the template itself refuses, because the model was not trained for such a chat.
-_TEMPLATE_SAYS = re.compile(r"Jinja Exception: (.+)")
+_TEMPLATE_REFUSAL = re.compile(r"Jinja Exception: (.+)")
 
-
-# Line in the engine's log that comes before a failed load.
-_TEMPLATE_FAILS = "chat template parsing error"
+# Headline in the engine's log if it cannot parse the chat template. The load then fails.
+_TEMPLATE_ERROR = "chat template parsing error"
 
 
 def explain_load(key: str, failure: EngineFailure) -> Exception:
@@ -31,9 +30,9 @@ def explain_load(key: str, failure: EngineFailure) -> Exception:
     if failure.missing_engine:
         return explain(failure)
     reason = failure.reason
-    if not any(_TEMPLATE_FAILS in line for line in failure.log):
+    if not any(_TEMPLATE_ERROR in line for line in failure.log):
         return server_error(f'The model "{key}" cannot be loaded: {reason.rstrip(".")}.')
-    # The engine logs the reason of a template error some lines below its headline.
+    # The engine logs the reason some lines below the headline.
     for line in failure.log:
         if line.startswith("Error: "):
             reason = line.removeprefix("Error: ")
@@ -87,7 +86,7 @@ def explain(error: Exception) -> Exception:
                 "A text has half a character in it (a lone surrogate), which no model can read.",
                 'Put another one in its place: text.encode(errors="replace").decode().',
             )
-        case EngineRequestError(message=message) if found := _TEMPLATE_SAYS.search(message):
+        case EngineRequestError(message=message) if found := _TEMPLATE_REFUSAL.search(message):
             return server_error(f"The model's chat template refuses this chat: {found[1].strip()}")
         case EngineRequestError(message=message):
             return server_error(f"The engine refused the request: {message}")

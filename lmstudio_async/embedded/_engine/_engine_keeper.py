@@ -52,7 +52,7 @@ class EngineKeeper:
         self._engine: Engine | None = engine
         self._users = 0
         self._waiting: list[_Waiter] = []
-        self._look_again = anyio.Event()
+        self._restart_due = anyio.Event()
         self._changing = anyio.Lock(fast_acquire=True)
         self._change: anyio.CancelScope | None = None
         self._start: tuple[EngineSpec, anyio.CancelScope] | None = None
@@ -82,7 +82,7 @@ class EngineKeeper:
             self._leave()
 
     async def keep(self) -> str:
-        """Restart the engine whenever a request needs that, until it ends for another reason; return how it ended.
+        """Restart the engine whenever a request needs other settings, until it ends otherwise; return how it ended.
 
         A task of the registry runs this as long as the instance lives.
         """
@@ -106,7 +106,10 @@ class EngineKeeper:
         return how
 
     def retire(self) -> None:
-        """Begin to unload: fail the requests that wait for the engine, and let the ones that use it finish."""
+        """Begin to unload: fail the requests that wait for the engine, and let the ones that use it finish.
+
+        A restart in progress is cancelled.
+        """
         if self._failure is None:
             self._finish(EngineFailure("the model was unloaded", unloaded=True))
         if self._change is not None:
@@ -157,7 +160,7 @@ class EngineKeeper:
             for waiter in fitting:
                 waiter.turn.set()
         elif not self._users:
-            self._look_again.set()
+            self._restart_due.set()
 
     def _finish(self, failure: EngineFailure) -> None:
         """Fail all waiting and later requests, because the engine has ended for good."""
@@ -180,13 +183,13 @@ class EngineKeeper:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
-            await self._look_again.wait()
+            await self._restart_due.wait()
             tasks.cancel_scope.cancel()
-        self._look_again = anyio.Event()
+        self._restart_due = anyio.Event()
         return ending
 
     async def _start_anew(self, engine: Engine) -> None:
-        """Replace the engine by one with the settings of the longest waiting request, if it needs other ones."""
+        """Replace the engine with one that has the settings of the longest waiting request, if it needs other ones."""
         wanted = self._next_spec(engine)
         if wanted is None:
             return

@@ -15,7 +15,7 @@ _ALMOST: Final = 0.99
 
 
 class EngineLoadProgress:
-    """Progress computed from the worker's events. It never decreases, and its events never make it 1."""
+    """Progress computed from the worker's events. It never decreases, and no event of the worker completes it."""
 
     def __init__(self, report: Callable[[float], None]) -> None:
         self._report = report

@@ -32,6 +32,7 @@ class EngineSpec:
     vector_length: int | None = None
     """Expected dimensions of an embedding; ``None`` to accept any."""
     parallel_sessions: int = 4
+    """Requests that the engine computes at once, each in a session (a slot of llama.cpp)."""
     unified_kv_cache: bool = True
     """Whether the sessions share one context; otherwise each has ``context_length`` tokens of its own."""
     threads: int | None = None
@@ -68,7 +69,7 @@ class EngineSpec:
     draft_min_tokens: int = 0
     draft_min_probability: float = 0.0
     verbose: bool = False
-    """Whether the engine logs everything that it does, not only errors."""
+    """Whether the engine logs everything that it does, not only warnings and errors."""
 
     def unsupported_reason(self) -> str | None:
         """Return why the model cannot be loaded with these parameters, as far as that is known without the file."""
@@ -82,9 +83,9 @@ class EngineSpec:
                 return f"the GPU offload ratio must be between 0 and 1, not {self.gpu_ratio}"
             if 0 < self.gpu_ratio < 1 and self.block_count is None:
                 return "the file does not say how many layers it has; use 'max' or 'off' as GPU offload ratio"
-        for types in (self.k_cache_type, self.v_cache_type):
-            if types not in get_args(CacheType):
-                return f"the engine has no KV cache of type {types!r}"
+        for cache_type in (self.k_cache_type, self.v_cache_type):
+            if cache_type not in get_args(CacheType):
+                return f"the engine has no KV cache of type {cache_type!r}"
         if self.kind == "embedding" and (self.draft_model_path or self.projector_path):
             return "an embedding model takes neither a draft model nor a vision projector"
         return None

@@ -23,8 +23,8 @@ async def start_engine(
 
     :param on_progress: receives fractions from 0 on that never decrease, and 1 when the engine answers requests.
     :param pulse: monitors both starts.
-    :return: the engine, the number of tokens of one of its sessions, and the reason why it has no projector: empty if
-        it has one, or if ``spec`` has none.
+    :return: the engine, the number of tokens that one of its sessions can hold, and the reason why it has no projector:
+        empty if it has one, or if ``spec`` has none.
     :raises EngineFailure: the engine does not start without the projector either.
     """
     reached = -1.0
@@ -51,7 +51,7 @@ async def start_engine(
 
 
 async def _context_length(engine: Engine) -> int:
-    """Return the tokens that a session really has, because the engine rounds the requested number."""
+    """Return the number of tokens that a session can hold, because the engine rounds the requested one."""
     if engine.spec.kind == "embedding":
         # Tokens that were added by rounding up are unusable: a text has to fit into a batch, which is not rounded.
         return engine.spec.context_length

@@ -1,8 +1,8 @@
 """The worker process, which holds one loaded model: ``python _worker.py``, with its instructions on standard input.
 
-It is the only user of ``xllamacpp``. The parser of its output (:func:`read_event`) is in this file too, so that a new
-release of the engine changes this file and no other. It imports nothing of the package, so that a worker starts as fast
-as Python and the engine do.
+Only this file loads models with ``xllamacpp``. The parser of the worker's output (:func:`read_event`) is in it too, so
+that a change of the engine's Python interface changes no other file. It imports nothing of the package, so that a
+worker starts as fast as Python and the engine do.
 
 The worker reads one JSON line: the fields of ``EngineSpec``, and others that ``worker_instructions`` adds, such as the
 API key of the engine's server. It writes lines to standard output: its own JSON events, and between them the engine's
@@ -190,7 +190,7 @@ def _take_stdin() -> int:
 
 
 def _leave_when_closed(lifeline: int, *, at_once: bool) -> None:
-    """Set whether the kernel ends this process as soon as the parent closes the pipe, or ends in any way.
+    """Set whether the kernel ends this process as soon as the parent closes the pipe or ends.
 
     On Linux the kernel always kills the process then, because a stopped process cannot run its own code.
 

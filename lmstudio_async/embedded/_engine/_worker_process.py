@@ -118,8 +118,10 @@ class WorkerProcess:
         return await self._process.wait()
 
     async def reason(self) -> str | None:
-        """Wait for the end of the process, and return its reason as the engine logged it, if it did."""
-        # This takes milliseconds, or seconds on a busy machine.
+        """Return the reason for which the process ends, from the engine's log; None if the log has no error.
+
+        Waits for the end of the process first, which takes milliseconds, or seconds on a busy machine.
+        """
         with anyio.move_on_after(10):
             await self._process.wait()
             await self._log.finish()
@@ -184,8 +186,8 @@ class WorkerProcess:
 class _Log:
     """The last lines of a pipe, read by a thread.
 
-    The thread keeps the pipe empty, because a full pipe would block the engine. No task of the server has to run as
-    long as the engine for that.
+    The thread keeps the pipe empty, because a full pipe would block the engine. A task would have to live as long as
+    the engine.
 
     :raises OSError: if no pipe can be created or no thread can be started.
     """
