@@ -42,7 +42,7 @@ class RetrievalSettings:
     size: int
     """Maximum number of characters of a passage."""
     overlap: int
-    """Number of characters that two neighbouring passages have in common."""
+    """Maximum number of characters that two neighbouring passages have in common."""
     limit: int
     """Maximum number of passages to return."""
     model: str
@@ -59,7 +59,7 @@ class RetrievalSettings:
         for key, value in given.items():
             problem = check(key, value) if key.startswith(_PREFIX) and key in KEYS else f"{key} is unknown"
             if problem:
-                raise server_error(f"A retrieval cannot be done like this: {problem}.")
+                raise server_error(f"The retrieval config is invalid: {problem}.")
         values = {key: default(key) for key in KEYS if key.startswith(_PREFIX)} | given
         if values[_PREFIX + "databaseFile"]:
             raise unsupported_feature(
@@ -81,7 +81,10 @@ class RetrievalSettings:
 async def retrieve(
     question: str, texts: Sequence[str], settings: RetrievalSettings, engine: Engine, channel: Channel
 ) -> None:
-    """Find the passages, and send progress and results to the client."""
+    """Find the passages of texts that match a question, and send progress and results to the client.
+
+    :param engine: the engine of the embedding model.
+    """
     wanted = await engine.embed(question)
     channel.post(FileProcessList(indices=list(range(len(texts)))))
     found: list[tuple[float, int, Passage]] = []

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 __all__ = ["PROBES", "CallForm", "read_call_form"]
 
-#: Behind a mark, as a bare JSON object, or unknown because the template does not render calls.
+#: After a mark, as a bare JSON object, or unknown because the template does not render calls.
 CallForm = Literal["marked", "bare", "unknown"]
 
 _TOOL: Final = "probe_of_a_call"
@@ -44,6 +44,7 @@ def read_call_form(before: str, with_call: str) -> CallForm:
     if not named:
         return "unknown"
     begin = _OBJECT.search(head)
-    # `before` ends with the beginning of an answer. The form is bare if nothing else stands before the object.
+    # `before` ends where the answer begins. The form is bare if the text up to the object is a part of `before`: then no
+    # mark precedes the object.
     is_bare = begin is not None and before.startswith(head[: begin.start()].rstrip())
     return "bare" if is_bare else "marked"

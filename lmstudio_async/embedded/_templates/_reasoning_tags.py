@@ -52,7 +52,7 @@ def read_thought_form(prompt: str, answered: str) -> ThoughtForm:
     continues = answered.startswith(prompt)
     head, _, answer_head = (answered.removeprefix(prompt) if continues else answered).partition(_THOUGHT)
     if not answer_head:
-        # The template omits reasoning. A mark before the answer can be found only if the text before it is the prompt.
+        # The template omits reasoning. Any text between the prompt and the answer is a mark.
         marks = head.partition(_ANSWER)[0].strip() if continues else ""
         return ThoughtForm(needs_parser=bool(marks))
     end = answer_head.partition(_ANSWER)[0].strip()
@@ -64,7 +64,9 @@ def read_thought_form(prompt: str, answered: str) -> ThoughtForm:
 
 
 def thought_tags(template: str) -> tuple[str, str]:
-    """Return the reasoning tags in the text of a chat template, for templates that omit reasoning in the sample chat.
+    """Return the reasoning tags in the text of a chat template, by default ``<think>`` and ``</think>``.
+
+    They apply unless the prompt of the sample chat shows other tags.
 
     :param template: the chat template in Jinja.
     """
