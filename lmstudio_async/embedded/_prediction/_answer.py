@@ -35,6 +35,8 @@ class Answer:
     :param limit: the most tokens that the answer may have; None for no limit.
     :param candidates: the number of candidate tokens to report at each position; None to report no tokens at all, not
         even the chosen ones.
+    :param reasoning: separates thoughts from the rest of the text.
+    :param names: the names of the tools at the client.
     :param stop_strings: the strings that end the answer, but not a thought. The engine does not get them, because it
         would also stop within a thought.
     :param requests: finds the tool calls in the form of LM Studio's default tool use.
@@ -94,7 +96,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All generated text, including thoughts and their tags."""
+        """The text of all fragments so far, including thoughts and their tags, but no tool calls."""
         return self._text.getvalue()
 
     @property

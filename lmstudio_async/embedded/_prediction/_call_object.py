@@ -74,7 +74,7 @@ class JsonValue:
 class CallObject:
     """An object with the name of a tool, its arguments, and nothing else but an id and a type.
 
-    The parser only finds the end of the arguments. It leaves invalid JSON within them to the user of the call.
+    The parser only finds the end of the arguments. It leaves invalid JSON within them to the receiver of the call.
 
     :param tools: the names of the tools of the request.
     :param marked: whether the object stands within marks that only calls have.

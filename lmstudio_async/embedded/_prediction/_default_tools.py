@@ -1,4 +1,4 @@
-"""Tool use for models whose chat template has none: a system message lists the tools, and a grammar forms the calls.
+"""Tool use for models whose chat template has none: a system message lists the tools, a grammar constrains the calls.
 
 The form of a call is that of LM Studio's default tool use::
 
@@ -118,7 +118,7 @@ def grammar(tools: Sequence[Mapping[str, Any]], *, required: bool, end: str) -> 
 
 
 class RequestScanner:
-    """Finds the calls in the text of an answer, which arrives in pieces."""
+    """Finds the calls in the form of LM Studio's default tool use in the text of an answer, which arrives in pieces."""
 
     def __init__(self) -> None:
         self._held = ""

@@ -48,7 +48,7 @@ def size_problem(value: Any) -> str | None:
 
 
 def count_problem(schema: Any) -> str | None:
-    """Return the reason if a schema has too many items or properties for the engine, or None."""
+    """Return the reason why a schema has too many items or properties for the engine, or None if it has not."""
     together = properties = 0
     # Check every object in the JSON, because a `$ref` may use any of them as a schema.
     for key, inner, _ in _walk(schema):
@@ -66,7 +66,7 @@ def count_problem(schema: Any) -> str | None:
 
 
 def grammar_problem(grammar: str) -> str | None:
-    """Return the reason if a GBNF grammar is too large for the engine, or None."""
+    """Return the reason why a GBNF grammar is too large for the engine, or None if it is not."""
     if len(grammar) > _LONGEST_GRAMMAR:
         return f"it has {len(grammar)} characters, and {_LONGEST_GRAMMAR} is the most"
     # Replace strings, character classes and comments, because the marks inside them are not operators.

@@ -6,7 +6,7 @@ allows more members in every object than the schema names, and a small model inv
 
 The grammars of this module allow little whitespace, and only in the usual places; they limit the length of a number;
 and they allow only the members that the schema names, unless the schema has ``additionalProperties``. llama.cpp's own
-grammars of schemas have the same restrictions, but our build of it uses another library for grammars.
+grammars of schemas have the same restrictions, but its build in ``xllamacpp`` uses another library, llguidance.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def json_grammar(schema: Mapping[str, Any], thought: tuple[str, str] | None = No
 
 
 class _Rules:
+    """The rules of the grammar of one schema. The methods for parts of the schema return names of rules."""
+
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._root = schema
         self._bodies: dict[str, str] = {}
@@ -116,7 +118,7 @@ class _Rules:
             return self._referred(schema["$ref"])
         if keywords == {"anyOf"}:
             return self._one_of(schema["anyOf"])
-        if keywords in ({"oneOf"}, {"oneOf", "discriminator"}) and self._are_told_apart(schema["oneOf"]):
+        if keywords in ({"oneOf"}, {"oneOf", "discriminator"}) and self._exclude_each_other(schema["oneOf"]):
             return self._one_of(schema["oneOf"])
         if keywords & {"enum", "const"}:
             return self._leaf(schema)
@@ -138,7 +140,7 @@ class _Rules:
             raise _NotCoveredError
         return self._rule(" | ".join(map(self._value, schemas)))
 
-    def _are_told_apart(self, schemas: list[Any]) -> bool:
+    def _exclude_each_other(self, schemas: list[Any]) -> bool:
         """Whether the objects exclude each other, because a required member has a different constant in each."""
         constants: dict[str, list[str]] = {}
         for schema in map(self._without_reference, schemas):

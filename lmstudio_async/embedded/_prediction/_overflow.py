@@ -10,7 +10,7 @@ from lmstudio_async.embedded._instances._instance import Instance
 from lmstudio_async.embedded._prediction._sampling import Sampling
 from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
-__all__ = ["Formatted", "cut_prompt", "fit_messages", "shorten_messages", "shorten_prompt", "unshortenable"]
+__all__ = ["Formatted", "cut_prompt", "fit_messages", "fixed_length", "shorten_messages", "shorten_prompt"]
 
 #: A function that makes the prompt of a chat.
 Formatted: TypeAlias = Callable[[list[TemplateMessage]], Awaitable[str]]
@@ -106,7 +106,7 @@ async def fit_messages(
     return messages, await formatted(messages)
 
 
-async def unshortenable(
+async def fixed_length(
     engine: Engine, messages: list[TemplateMessage], policy: str, formatted: Formatted
 ) -> int:
     """Return the number of tokens that no policy leaves out: system messages, and the template's own tokens."""

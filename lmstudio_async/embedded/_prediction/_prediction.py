@@ -25,13 +25,13 @@ _PIECE: Final = 100_000
 
 
 class Prediction:
-    """One request to the engine, from its place in the queue to the last packet of its answer.
+    """One answer of the engine, from its place in the queue to its last packet.
 
-    A request reserves tokens of the context for its prompt and its limit. A request without a limit reserves a share
-    of the context, and the engine stops at the end of the share. The prediction then reserves more, and the engine
-    continues the answer, which is still in its cache unless another prediction has displaced it meanwhile. The engine
-    cannot continue an answer that it constrains with a grammar or parses for tool calls: such a request reserves all
-    tokens that it may need at once.
+    A prediction reserves tokens of the context for its prompt and its limit. A prediction without a limit reserves a
+    share of the context, and the engine stops at the end of the share. The prediction then reserves more, and the
+    engine continues the answer, which is still in its cache unless another prediction has displaced it meanwhile. The
+    engine cannot continue some answers, such as those under a grammar (see `PredictionRequest.can_continue`): their
+    predictions reserve from the start all tokens that they may need.
 
     An answer that reaches the end of the context ends there, or continues with the tokens that its window keeps. With
     a window it may never end; but predictions in the queue get their turn whenever it makes a new reservation.
@@ -52,6 +52,7 @@ class Prediction:
         self._continuation = ChatContinuation() if request.is_chat else TextContinuation()
         self._prompt_length: int | None = None
         self._asked_length: int | None = None
+        # Whether to reserve the whole context, because a part of it was not enough.
         self._alone = False
         self._is_full = False
         self._needs_each_token = "n_probs" in request.body and self._can_ask_each_token
@@ -72,7 +73,7 @@ class Prediction:
                     await self._ask(body, is_part=is_part)
                 except EngineRequestError as error:
                     if not self._recovers_from(error):
-                        await self._end_broken(error)
+                        await self._end_on_error(error)
                 if self._is_full:
                     await self._roll_window()
                 elif is_part and self._continuation.total == generated:
@@ -213,7 +214,10 @@ class Prediction:
     # -- errors
 
     def _recovers_from(self, error: EngineRequestError) -> bool:
-        """Whether a retry can succeed: with the whole context, if other predictions had a part of it before."""
+        """Return whether a retry can succeed, because other predictions had a part of the context.
+
+        The retry then reserves the whole context.
+        """
         if not error.context_is_full or self._has_all():
             return False
         self._alone = True
@@ -224,7 +228,11 @@ class Prediction:
         capacity = self._budget.capacity
         return capacity is None or self._reservation.tokens >= capacity
 
-    async def _end_broken(self, error: EngineRequestError) -> None:
+    async def _end_on_error(self, error: EngineRequestError) -> None:
+        """End the answer, or continue it in a window or after a broken tool call.
+
+        :raises EngineRequestError: nothing of this is possible.
+        """
         request, answer = self._request, self._answer
         is_full = error.context_is_full or error.type == "exceed_context_size_error"
         if is_full and answer.generating and self._has_all():

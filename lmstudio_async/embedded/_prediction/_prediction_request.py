@@ -53,7 +53,8 @@ class PredictionRequest:
     def can_continue(self) -> bool:
         """Whether the engine can continue an answer after a part of it.
 
-        It cannot if it has state beyond the text: its position in a grammar or in a tool call.
+        It cannot if it has state beyond the text: a position in a grammar or in a tool call, a budget for reasoning, or
+        the state of mirostat. It cannot either if the chat has images, or ends with a beginning of the answer.
         """
         if self.prompt is None or self.body.get("mirostat"):
             return False
@@ -65,10 +66,10 @@ class PredictionRequest:
     def after_broken_call(self, error: EngineRequestError) -> dict[str, Any] | None:
         """Return a request for the rest of an answer that the engine ended because of an invalid tool call.
 
-        The engine's grammar restricts a model to the tools of the request, but it starts only after the beginning of a
-        call. If the token that begins the call also continues it, for example to the name of a tool that does not
-        exist, the engine ends the whole answer with an error. The new request continues the answer from there, without
-        tools, so that the engine parses nothing.
+        The engine's grammar restricts a model to the tools of the request, but it starts only after the mark that
+        begins a call. If one token contains the mark and also text that the grammar forbids, such as the name of an
+        unknown tool, the engine ends the whole answer with an error. The new request continues the answer from there,
+        without tools, so that the engine parses nothing.
 
         :return: the body of the new request; an empty one if no request can help; None if the error has another cause.
         """
@@ -109,8 +110,8 @@ async def raw_request(
     """Make a request that continues a prompt.
 
     :param thinking: whether the prompt ends with the tag that begins reasoning.
-    :param requests: the scanner for tool calls in the answer.
-    :param calls: the same, for a model with its own notation for tool calls.
+    :param requests: the scanner for tool calls in the form of LM Studio's default tool use.
+    :param calls: the finder of tool calls in the model's own form.
     :param window: the window for a prompt that was made of a chat, and fits.
     """
     prompt = await _without_second_bos(instance.engine, prompt)
@@ -137,7 +138,7 @@ async def raw_request(
         body["grammar"] = sampling.schema_grammar
     body |= _visible_tags(sampling)
     if instance.engine.spec.draft_model_path is not None:
-        # The timings have the number of drafted tokens.
+        # Only the timings have the numbers of drafted and accepted tokens.
         body["timings_per_token"] = True
     return PredictionRequest(
         body=body, answer=answer, is_chat=False, prompt=prompt, sampling=sampling, window=window
@@ -283,7 +284,8 @@ def _stop_strings(sampling: Sampling) -> list[str]:
 def _needs_engine(sampling: Sampling, *, thinking: bool) -> bool:
     """Whether the engine must make the prompt itself, and parse the answer.
 
-    Only then can it limit reasoning, and apply a schema only to the answer after reasoning that the prompt begins.
+    Only then can it limit the reasoning, find reasoning without plain tags, and apply a schema to the answer alone if
+    the prompt ends within the reasoning.
     """
     form = sampling.thought_form
     return (

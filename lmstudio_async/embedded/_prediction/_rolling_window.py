@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lmstudio_async.embedded._instances._instance import Instance
 from lmstudio_async.embedded._prediction._mark_scanners import ReasoningParser
-from lmstudio_async.embedded._prediction._overflow import Formatted, cut_prompt, fit_messages, unshortenable
+from lmstudio_async.embedded._prediction._overflow import Formatted, cut_prompt, fit_messages, fixed_length
 from lmstudio_async.embedded._prediction._sampling import Sampling
 
 __all__ = ["ChatWindow", "TextWindow", "Window"]
@@ -34,7 +34,7 @@ class Window(ABC):
         self._left_out = ReasoningParser(sampling.reasoning, thinking=thinking)
 
     async def roll(self, answer: list[int]) -> tuple[list[int], list[int]] | None:
-        """Leave out the oldest tokens; return None if there are none to leave out.
+        """Leave out the oldest tokens; return None if that would free too few tokens.
 
         :param answer: the tokens of the answer that the model sees.
         :return: the tokens of the prompt, and the tokens of the answer that follow them.
@@ -102,7 +102,7 @@ class ChatWindow(Window):
 
     async def shorten(self, answer_length: int) -> tuple[list[int], int] | None:
         engine = self._instance.engine
-        fixed = await unshortenable(engine, self.messages, self._policy, self._formatted)
+        fixed = await fixed_length(engine, self.messages, self._policy, self._formatted)
         free = self._instance.context_length - fixed
         if free // 2 < _LEAST_FREE_TOKENS:
             return None

@@ -135,7 +135,7 @@ class Sampling:
         ):
             if is_set:
                 raise server_error(
-                    f"{_PREFIX}{name} has no meaning for a text that is completed as it is: use a chat."
+                    f"{_PREFIX}{name} cannot be used for the completion of a text: use a chat."
                 )
 
 
@@ -171,7 +171,7 @@ def read_sampling(given: Mapping[str, Any], *, template: str, loaded: Mapping[st
         if reason := check(key, value):
             raise server_error(reason)
         name = key.removeprefix(_PREFIX)
-        if name in _UNSUPPORTED and value != default(key) and not (_is_off(value)):
+        if name in _UNSUPPORTED and value != default(key) and not _is_off(value):
             raise _unsupported(key, _UNSUPPORTED[name])
     own = given.get(_PREFIX + "promptTemplate")
     jinja, manual = _templates(own, template)

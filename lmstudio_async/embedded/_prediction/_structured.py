@@ -96,7 +96,7 @@ def _reason(schema: Mapping[str, Any], log: Iterable[str]) -> str:
 
 def _problem_of_root(schema: Any) -> str | None:
     if not isinstance(schema, dict):
-        return "it is no object"
+        return "it is not an object"
     if isinstance(schema.get("schema"), dict) and schema.keys() <= _OF_WRAPPER:
         return (
             "it is the object that OpenAI's API has around a schema, and not a schema itself: give the object under "

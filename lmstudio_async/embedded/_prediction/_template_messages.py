@@ -91,7 +91,8 @@ def messages_of(
 
     :param files: the files that the client has uploaded, by identifier.
     :param system_prompt: text of a system message to put before them; empty for none.
-    :param no_vision_reason: the reason why the model sees no images; None if it sees them, empty if it was not made to.
+    :param no_vision_reason: the reason why the model sees no images; None if it sees them, empty for a model without
+        vision.
     :raises LMStudioServerError: the history has something that this server or the model cannot read.
     """
     messages: list[TemplateMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -139,18 +140,18 @@ def _image(
         try:
             content = decode(part.identifier.removeprefix("base64:"))
         except ValueError:
-            raise server_error(f'The content of the file "{part.name[:100]}" is no base64.') from None
+            raise server_error(f'The content of the file "{part.name[:100]}" is not valid base64.') from None
         file_type, mime_type = sniff(content)
     else:
         file = files.get(part.identifier.removeprefix("local:"))
         if file is None:
             raise server_error(
-                f'There is no file "{part.identifier[:100]}".', "Upload it in the same client."
+                f'There is no file "{part.identifier[:100]}".', "Upload it with the same client."
             )
         content, file_type, mime_type = file.content, file.file_type, file.mime_type
     if file_type != "image":
         raise server_error(
-            f'The file "{part.name[:100]}" is no image (JPEG or PNG), and only images can be read.'
+            f'The file "{part.name[:100]}" is not an image (JPEG or PNG), and a message can have no other files.'
         )
     if no_vision_reason is not None:
         raise _no_vision_error(no_vision_reason)
@@ -205,7 +206,7 @@ def _assistant(
 
 def _tool_result(part: MessagePart, names: ToolNames) -> TemplateMessage:
     if not isinstance(part, ToolCallResultData):
-        raise server_error("A message of the role tool has a part that is no tool result.")
+        raise server_error("A message of the role tool has a part that is not a tool result.")
     message: TemplateMessage = {"role": "tool", "content": part.content}
     if part.tool_call_id is not None:
         message["tool_call_id"] = part.tool_call_id

@@ -16,11 +16,11 @@ __all__ = ["token_frames"]
 
 Frame = Mapping[str, Any]
 
-#: Maximum seconds and tokens of one request. The tokens of a request are delayed until its end.
+#: Seconds that one request should take at most, and its maximum number of tokens. Its tokens are delayed until its end.
 _LONGEST: Final = 0.1
 _MOST: Final = 16
-#: Number of likeliest tokens to search for the sampled one. It is not among them if the temperature is very high, for
-#: example; then all tokens are searched.
+#: Number of likeliest tokens to search for the sampled one. At a very high temperature it may be none of them; then all
+#: tokens are searched.
 _LIKELIEST: Final = 200
 _ALL: Final = 10_000_000
 _REPLACED: Final = "\ufffd"
@@ -43,7 +43,8 @@ async def token_frames(engine: Engine, body: Mapping[str, Any]) -> AsyncIterator
 
 async def _frames(engine: Engine, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
     limit: int | None = body.get("n_predict")
-    # The engine rounds otherwise when it reads several tokens at once, so their number must not depend on time then.
+    # The engine's rounding depends on the number of tokens that it processes at once. For a reproducible answer this
+    # number must not depend on the time.
     is_reproducible = body.get("cache_prompt") is False
     tokens: list[int] = []
     last: Frame = {}

@@ -63,7 +63,7 @@ class ToolCallPackets:
             case BrokenCall(raw) if self._open is None:
                 yield ToolCallGenerationStart()
                 yield self._failure(
-                    "The model called a tool in a way that fits none of the tools that it was given.", raw
+                    "The model made a tool call that fits none of the tools in the request.", raw
                 )
             case BrokenCall(raw):
                 yield self._broken_off(self._open[2], raw)
@@ -104,7 +104,7 @@ class ToolCallPackets:
 
     def _broken_off(self, name: str, raw: str) -> WireObject:
         return self._failure(
-            f'The call of the tool "{name}" broke off: its arguments are no JSON object.', raw
+            f'The call of the tool "{name}" broke off: its arguments are not a JSON object.', raw
         )
 
     def _failure(self, title: str, raw: str) -> WireObject:
@@ -123,5 +123,5 @@ def _finite(number: str) -> float:
     """
     value = float(number)
     if not math.isfinite(value):
-        raise ValueError(f"{number} is beyond all numbers")
+        raise ValueError(f"{number} is not finite")
     return value

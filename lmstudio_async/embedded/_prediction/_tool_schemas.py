@@ -63,9 +63,9 @@ def tool_fields(tools: list[dict[str, Any]], variables: Mapping[str, Any]) -> di
     if parsed:
         fields["tools"] = parsed
     # The variable `tools` takes precedence over the tools that the engine passes to the template.
-    changed = {**variables, "tools": tools} if parsed != tools else dict(variables)
-    if changed:
-        fields["chat_template_kwargs"] = changed
+    template_kwargs = {**variables, "tools": tools} if parsed != tools else dict(variables)
+    if template_kwargs:
+        fields["chat_template_kwargs"] = template_kwargs
     return fields
 
 
@@ -96,8 +96,8 @@ class _SizeBudget:
         self._nodes = _MOST_NODES
         self._counts = _COUNTS_TOGETHER
 
-    def take_nodes(self, number: int = 1) -> bool:
-        self._nodes -= number
+    def take_node(self) -> bool:
+        self._nodes -= 1
         return self._nodes >= 0
 
     def take_counts(self, number: int) -> bool:
@@ -127,7 +127,7 @@ class _Loosening:
 
     def _schema(self, schema: Any, depth: int) -> dict[str, Any]:
         """Return the converted schema, or ``{}`` if the engine does not support it."""
-        if not isinstance(schema, dict) or depth > _DEEPEST or not self._budget.take_nodes():
+        if not isinstance(schema, dict) or depth > _DEEPEST or not self._budget.take_node():
             return {}
         remarks = {name: schema[name] for name in _REMARKS if isinstance(schema.get(name), str)}
         if "$ref" in schema:

@@ -44,7 +44,7 @@ def read_call_form(before: str, with_call: str) -> CallForm:
     if not named:
         return "unknown"
     begin = _OBJECT.search(head)
-    # `before` ends where the answer begins. The form is bare if the text up to the object is a part of `before`: then no
-    # mark precedes the object.
+    # `before` ends where the answer begins. The form is bare if `before` contains the text up to the object, because then
+    # no mark precedes the object.
     is_bare = begin is not None and before.startswith(head[: begin.start()].rstrip())
     return "bare" if is_bare else "marked"
