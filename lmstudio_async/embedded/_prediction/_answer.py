@@ -185,7 +185,7 @@ class Answer:
             yield from self._end_thought()
             yield from self._read(self._reasoning.flush())
             yield from self._end_calls()
-            yield from self._say_held()
+            yield from self._held_fragments()
             yield from self._tool_calls.feed(delta["tool_calls"])
         if reason := choice.get("finish_reason"):
             self.finished = True
@@ -213,31 +213,31 @@ class Answer:
             if self._stop_string is not None:
                 return
             if kind == "none":
-                yield from self._tell([text] if self._calls is None else self._calls.feed(text))
+                yield from self._answer_packets([text] if self._calls is None else self._calls.feed(text))
             else:
                 yield from self._end_calls()
-                yield from self._say_held()
-                yield from self._say([(text, kind)])
+                yield from self._held_fragments()
+                yield from self._fragments([(text, kind)])
 
-    def _tell(self, found: Sequence[Found]) -> Iterator[WireObject]:
+    def _answer_packets(self, found: Sequence[Found]) -> Iterator[WireObject]:
         """Yield packets for pieces of the answer: text or tool calls."""
         for each in found:
             if self._stop_string is not None:
                 return
             if isinstance(each, str):
                 visible, self._stop_string = self._stops.feed(each)
-                yield from self._say([(visible, "none")])
+                yield from self._fragments([(visible, "none")])
             else:
-                yield from self._say_held()
+                yield from self._held_fragments()
                 yield from self._tool_calls.feed_found(each)
 
     def _end_calls(self) -> Iterator[WireObject]:
         if self._calls is not None:
-            yield from self._tell(self._calls.flush())
+            yield from self._answer_packets(self._calls.flush())
 
-    def _say_held(self) -> Iterator[WireObject]:
+    def _held_fragments(self) -> Iterator[WireObject]:
         """Yield the part of the answer that was held back, because it has no stop string after all."""
-        yield from self._say([(self._stops.flush(), "none")])
+        yield from self._fragments([(self._stops.flush(), "none")])
 
     def _flush(self) -> Iterator[WireObject]:
         """Yield everything that was held back, at the end of the answer."""
@@ -249,7 +249,7 @@ class Answer:
         yield from self._end_calls()
         if self._calls is not None and self._calls.found_any and self.stop_reason == "eosFound":
             self.stop_reason = "toolCalls"
-        yield from self._say_held()
+        yield from self._held_fragments()
         yield from self._tool_calls.finish()
         if self.stop_reason == "failed" and self._tool_calls.any_whole:
             self.stop_reason = "toolCalls"
@@ -314,7 +314,8 @@ class Answer:
         if self._candidates is not None:
             self._unsent_tokens += [_token_info(each, self._candidates) for each in probabilities or ()]
 
-    def _say(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
+    def _fragments(self, pieces: Sequence[tuple[str, str]]) -> Iterator[WireObject]:
+        """Yield a packet for each piece, with all tokens since the packet before."""
         for text, kind in pieces:
             if not text:
                 continue

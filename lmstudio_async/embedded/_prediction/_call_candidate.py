@@ -1,4 +1,4 @@
-"""A place in an answer where a tool call may begin, parsed letter by letter."""
+"""A place in an answer where a tool call may begin, parsed character by character."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from lmstudio_async.embedded._prediction._call_object import CallObject, JsonValue, Letters, Verdict
+from lmstudio_async.embedded._prediction._call_object import CallObject, JsonValue, TextBuffer, Verdict
 
 __all__ = ["CallCandidate"]
 
@@ -41,7 +41,7 @@ class CallCandidate:
         self._bare = bare
         self._stage: Literal["gap", "mark", "marked", "object", "function", "body", "json", "tags"]
         self._stage = "mark" if after is None else "gap"
-        self._held = Letters()
+        self._held = TextBuffer()
         # Where the call begins in the held text, because separators before the call are held too.
         self._begin = 0
         self._mark = ""
@@ -50,7 +50,7 @@ class CallCandidate:
         self._object = CallObject(tools, marked=False)
         self._function = ""
         self._json = JsonValue()
-        self._tags = Letters()
+        self._tags = TextBuffer()
         self._parameters: str | None = None
 
     @property
@@ -65,8 +65,8 @@ class CallCandidate:
 
     @property
     def reread(self) -> int:
-        """Number of letters at the end of the held text that may begin another call, if this is no call."""
-        # Only the tags of a function and the last letter can contain the beginning of another candidate.
+        """Number of characters at the end of the held text that may begin another call, if this is no call."""
+        # Only the tags of a function and the last character can contain the beginning of another candidate.
         return len(self._tags) or 1
 
     @property
@@ -78,36 +78,36 @@ class CallCandidate:
         """Return the JSON of the arguments from ``place`` on, as far as it has arrived."""
         if self._stage == "object":
             return self._object.arguments(place)
-        return self._json.letters.since(place) if self._parameters is None else self._parameters[place:]
+        return self._json.buffer.since(place) if self._parameters is None else self._parameters[place:]
 
     @property
     def is_call(self) -> bool:
         """Whether the text is certainly a call of a known tool, though maybe an incomplete one."""
         if self._stage == "object":
             return self._object.is_call
-        return self._function in self._tools and (bool(self._json.letters) or self._parameters is not None)
+        return self._function in self._tools and (bool(self._json.buffer) or self._parameters is not None)
 
-    def take(self, letter: str) -> Verdict:
-        """Parse one more letter, and return the verdict on the text so far."""
-        if self._stage == "gap" and (verdict := self._take_gap(letter)):
+    def take(self, character: str) -> Verdict:
+        """Parse one more character, and return the verdict on the text so far."""
+        if self._stage == "gap" and (verdict := self._take_gap(character)):
             return verdict
-        self._held.add(letter)
+        self._held.add(character)
         match self._stage:
             case "gap" | "mark":
                 self._stage = "mark"
-                return self._take_mark(letter)
+                return self._take_mark(character)
             case "marked":
-                return "open" if letter.isspace() else self._take_behind_mark(letter)
+                return "open" if character.isspace() else self._take_after_mark(character)
             case "object":
-                return self._object.take(letter)
+                return self._object.take(character)
             case "function":
-                return self._take_name(letter)
+                return self._take_name(character)
             case "body":
-                return "open" if letter.isspace() else self._take_body(letter)
+                return "open" if character.isspace() else self._take_body(character)
             case "json":
-                return self._whole() if self._json.take(letter) else "open"
+                return self._whole() if self._json.take(character) else "open"
             case "tags":
-                return self._take_tags(letter)
+                return self._take_tags(character)
 
     def end(self) -> Verdict:
         """Return the verdict at the end of the answer."""
@@ -117,27 +117,27 @@ class CallCandidate:
 
     # -- before and between calls
 
-    def _take_gap(self, letter: str) -> Verdict | None:
-        """Parse white space or a separator between calls; return None for any other letter."""
-        if letter.isspace() and not self._held:
-            self.swallowed += letter
+    def _take_gap(self, character: str) -> Verdict | None:
+        """Parse white space or a separator between calls; return None for any other character."""
+        if character.isspace() and not self._held:
+            self.swallowed += character
             return "open"
-        if letter.isspace() or (letter in ";," and not self._held):
-            self._held.add(letter)
+        if character.isspace() or (character in ";," and not self._held):
+            self._held.add(character)
             self._begin = len(self._held)
             return "open"
         return None
 
-    def _take_mark(self, letter: str) -> Verdict:
-        self._mark += letter
+    def _take_mark(self, character: str) -> Verdict:
+        self._mark += character
         if self._mark in self.ends:
             self.swallowed += self._mark
             self.ends.remove(self._mark)
-            self._held, self._begin, self._mark = Letters(), 0, ""
+            self._held, self._begin, self._mark = TextBuffer(), 0, ""
             self._stage = "gap"
             return "open"
         if self._mark == "{":
-            return self._begin_object(letter) if self._bare or self.ends else "text"
+            return self._begin_object(character) if self._bare or self.ends else "text"
         if self._mark in _MARKS:
             return self._end_mark()
         if self._mark == _FUNCTION:
@@ -147,7 +147,7 @@ class CallCandidate:
             return "open"
         if self._mark[0] == "[" and len(self._mark) == 2 and self._bare:
             self._begin_list()
-            return "open" if letter.isspace() else self._take_behind_mark(letter)
+            return "open" if character.isspace() else self._take_after_mark(character)
         return "text"
 
     def _end_mark(self) -> Verdict:
@@ -166,48 +166,48 @@ class CallCandidate:
         self.ends.append("]")
         self._stage = "marked"
 
-    def _take_behind_mark(self, letter: str) -> Verdict:
-        if letter == "[" and not self._is_listed:
+    def _take_after_mark(self, character: str) -> Verdict:
+        if character == "[" and not self._is_listed:
             self._begin_list()
             return "open"
-        if letter == "<" and not self._is_listed:
-            self._mark, self._stage = letter, "mark"
+        if character == "<" and not self._is_listed:
+            self._mark, self._stage = character, "mark"
             return "open"
-        return self._begin_object(letter) if letter == "{" else "text"
+        return self._begin_object(character) if character == "{" else "text"
 
     # -- objects
 
-    def _begin_object(self, letter: str) -> Verdict:
+    def _begin_object(self, character: str) -> Verdict:
         marked = self._is_marked or any(end != "]" for end in self.ends)
         self._object, self._stage = CallObject(self._tools, marked=marked), "object"
-        return self._object.take(letter)
+        return self._object.take(character)
 
     # -- functions
 
-    def _take_name(self, letter: str) -> Verdict:
-        if letter == ">" and self._function:
+    def _take_name(self, character: str) -> Verdict:
+        if character == ">" and self._function:
             self._stage = "body"
             return "open"
-        self._function += letter
-        is_name = not letter.isspace() and letter not in "<>={}"
+        self._function += character
+        is_name = not character.isspace() and character not in "<>={}"
         return "open" if is_name and len(self._function) <= _LONGEST_NAME else "text"
 
-    def _take_body(self, letter: str) -> Verdict:
-        if letter == "{":
+    def _take_body(self, character: str) -> Verdict:
+        if character == "{":
             self._stage = "json"
-            self._json.take(letter)
+            self._json.take(character)
             return "open"
         self._stage = "tags"
-        return self._take_tags(letter)
+        return self._take_tags(character)
 
-    def _take_tags(self, letter: str) -> Verdict:
-        self._tags.add(letter)
+    def _take_tags(self, character: str) -> Verdict:
+        self._tags.add(character)
         if len(self._tags) <= len(_PARAMETER):
             begun = self._tags.since(0)
             if not (_PARAMETER.startswith(begun) or _FUNCTION_END.startswith(begun)):
                 return "text"
         ends = (_FUNCTION_END, *self.ends)
-        end = next((end for end in ends if letter == end[-1] and self._tags.since(-len(end)) == end), None)
+        end = next((end for end in ends if character == end[-1] and self._tags.since(-len(end)) == end), None)
         if end is None:
             return "open"
         if end != _FUNCTION_END:

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from lmstudio_async.embedded._prediction._call_candidate import CallCandidate
-from lmstudio_async.embedded._prediction._call_object import Letters, Verdict
+from lmstudio_async.embedded._prediction._call_object import TextBuffer, Verdict
 
 __all__ = ["BrokenCall", "CallArguments", "CallEnd", "CallFinder", "CallName", "Found"]
 
@@ -79,7 +79,7 @@ class CallFinder:
         # Length of the arguments that were returned so far; None until the name was returned.
         self._reported: int | None = None
         # A broken call: its text goes on to one of the end marks, or to the end of the answer.
-        self._broken: Letters | None = None
+        self._broken: TextBuffer | None = None
         self._broken_until: tuple[str, ...] | None = None
         self._found: list[Found] = []
 
@@ -87,7 +87,7 @@ class CallFinder:
         """Parse a piece of text; return certain text and the parts of calls, in their order."""
         self._read(text)
         if self._candidate is not None:
-            self._tell(self._candidate)
+            self._append_call(self._candidate)
         found, self._found = self._found, []
         return found
 
@@ -100,7 +100,7 @@ class CallFinder:
                 continue
             self._candidate = None
             self._end_broken(candidate.swallowed)
-            self._say(candidate.held)
+            self._append_text(candidate.held)
         self._end_broken("")
         found, self._found = self._found, []
         return found
@@ -112,16 +112,16 @@ class CallFinder:
             elif self._candidate is None:
                 start = self._starts.search(text)
                 place = len(text) if start is None else start.start()
-                self._say(text[:place])
+                self._append_text(text[:place])
                 text = text[place:]
                 self._candidate = self._new_candidate() if text else None
             else:
-                text = self._look_at(self._candidate, text)
+                text = self._decide(self._candidate, text)
 
-    def _look_at(self, candidate: CallCandidate, text: str) -> str:
-        """Feed letters to the candidate until it is decided, and return the text that is still to be read."""
-        for place, letter in enumerate(text):
-            verdict = candidate.take(letter)
+    def _decide(self, candidate: CallCandidate, text: str) -> str:
+        """Feed characters to the candidate until it is decided, and return the text that is still to be read."""
+        for place, character in enumerate(text):
+            verdict = candidate.take(character)
             if verdict != "open":
                 return self._settle(
                     verdict, candidate, text[place + (0 if verdict == "whole before" else 1) :]
@@ -135,19 +135,19 @@ class CallFinder:
             self._end_broken(candidate.swallowed)
             held = candidate.held
             place = max(len(held) - candidate.reread, 1)
-            self._say(held[:place])
+            self._append_text(held[:place])
             return held[place:] + rest
         if verdict in ("whole", "whole before"):
-            self._tell(candidate)
+            self._append_call(candidate)
             self._found.append(CallEnd(candidate.raw if verdict == "whole" else candidate.raw[:-1]))
             self._reported, self.found_any = None, True
             self._candidate = self._new_candidate(candidate.ends)
             return rest
-        self._tell(candidate)
+        self._append_call(candidate)
         self._end_broken(candidate.swallowed)
-        self._reported, self._broken = None, Letters()
-        for letter in candidate.raw:
-            self._broken.add(letter)
+        self._reported, self._broken = None, TextBuffer()
+        for character in candidate.raw:
+            self._broken.add(character)
         if verdict == "invented":
             self._candidate = self._new_candidate(candidate.ends)
         else:
@@ -158,15 +158,15 @@ class CallFinder:
     def _new_candidate(self, ends: Sequence[str] | None = None) -> CallCandidate:
         return CallCandidate(self._tools, bare=self._bare, after=ends)
 
-    def _skip(self, broken: Letters, ends: Sequence[str], text: str) -> str:
-        for place, letter in enumerate(text):
-            broken.add(letter)
-            if any(letter == end[-1] and broken.since(-len(end)) == end for end in ends):
+    def _skip(self, broken: TextBuffer, ends: Sequence[str], text: str) -> str:
+        for place, character in enumerate(text):
+            broken.add(character)
+            if any(character == end[-1] and broken.since(-len(end)) == end for end in ends):
                 self._broken_until, self._candidate = None, self._new_candidate([])
                 return text[place + 1 :]
         return ""
 
-    def _tell(self, candidate: CallCandidate) -> None:
+    def _append_call(self, candidate: CallCandidate) -> None:
         """Append the parts of a call that are known and were not returned yet."""
         if not candidate.is_call:
             return
@@ -183,7 +183,7 @@ class CallFinder:
             self._found.append(BrokenCall(self._broken.since(0) + swallowed.rstrip()))
             self._broken = self._broken_until = None
 
-    def _say(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         if not text:
             return
         if self._found and isinstance(last := self._found[-1], str):

@@ -1,4 +1,4 @@
-"""A JSON object that may be a tool call, parsed letter by letter."""
+"""A JSON object that may be a tool call, parsed character by character."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ import json
 from collections.abc import Container
 from typing import Any, Final, Literal
 
-__all__ = ["CallObject", "JsonValue", "Letters", "Verdict"]
+__all__ = ["CallObject", "JsonValue", "TextBuffer", "Verdict"]
 
-#: The text so far may become a call, is no call, is a complete call, was a complete call before the last letter, is an
-#: invalid call, or is a call of an unknown tool.
+#: The text so far may become a call, is no call, is a complete call, was a complete call before the last character, is
+#: an invalid call, or is a call of an unknown tool.
 Verdict = Literal["open", "text", "whole", "whole before", "broken", "invented"]
 
 _NAMES: Final = frozenset({"name", "tool_name", "function"})
 _ARGUMENTS: Final = frozenset({"arguments", "parameters"})
 _KEYS: Final = _NAMES | _ARGUMENTS | {"type", "id", "tool_call_id"}
-# Letters of a name, an identifier or a type.
+# Characters of a name, an identifier or a type.
 _LONGEST_WORD: Final = 200
 
 
-class Letters:
-    """A text that grows letter by letter, at a constant cost per letter."""
+class TextBuffer:
+    """A text that grows character by character, at a constant cost per character."""
 
     def __init__(self) -> None:
-        self._letters: list[str] = []
+        self._characters: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._letters)
+        return len(self._characters)
 
-    def add(self, letter: str) -> None:
-        """Append a letter."""
-        self._letters.append(letter)
+    def add(self, character: str) -> None:
+        """Append a character."""
+        self._characters.append(character)
 
     def since(self, place: int) -> str:
         """Return the text from ``place`` on; a negative place counts from the end."""
-        return "".join(self._letters[place:])
+        return "".join(self._characters[place:])
 
 
 class JsonValue:
     """A JSON object, list or string, parsed up to its end.
 
-    :ivar letters: the text so far.
+    :ivar buffer: the text so far.
     :ivar is_object: whether it begins with a brace.
     """
 
     def __init__(self) -> None:
-        self.letters = Letters()
+        self.buffer = TextBuffer()
         self.is_object = False
         self._depth = 0
         self._in_string = False
         self._escaped = False
 
-    def take(self, letter: str) -> bool:
-        """Append a letter; return whether the value is complete."""
-        self.is_object = self.is_object or (letter == "{" and not self.letters)
-        self.letters.add(letter)
+    def take(self, character: str) -> bool:
+        """Append a character; return whether the value is complete."""
+        self.is_object = self.is_object or (character == "{" and not self.buffer)
+        self.buffer.add(character)
         if self._in_string:
             if self._escaped:
                 self._escaped = False
-            elif letter == "\\":
+            elif character == "\\":
                 self._escaped = True
-            elif letter == '"':
+            elif character == '"':
                 self._in_string = False
-        elif letter == '"':
+        elif character == '"':
             self._in_string = True
-        elif letter in "{[":
+        elif character in "{[":
             self._depth += 1
-        elif letter in "}]":
+        elif character in "}]":
             self._depth -= 1
         return not self._in_string and self._depth <= 0
 
@@ -112,15 +112,15 @@ class CallObject:
         """Return the JSON of the arguments from ``place`` on, as far as it has arrived."""
         if self._arguments is not None:
             return self._arguments[place:]
-        return self._value.letters.since(place) if self._reads_arguments else ""
+        return self._value.buffer.since(place) if self._reads_arguments else ""
 
-    def take(self, letter: str) -> Verdict:
-        """Parse one more letter, and return the verdict on the text so far."""
+    def take(self, character: str) -> Verdict:
+        """Parse one more character, and return the verdict on the text so far."""
         if self._state in ("in key", "in value", "literal"):
-            return self._within(letter)
-        if letter.isspace():
+            return self._within(character)
+        if character.isspace():
             return "open" if self._state != "start" else "text"
-        match self._state, letter:
+        match self._state, character:
             case "start", "{":
                 self._levels, self._state = 1, "key"
             case "key", '"':
@@ -128,7 +128,7 @@ class CallObject:
             case "colon", ":":
                 self._state = "value"
             case "value", _:
-                return self._begin_value(letter)
+                return self._begin_value(character)
             case "comma", ",":
                 self._state = "key"
             case (("comma" | "key"), "}"):
@@ -145,47 +145,47 @@ class CallObject:
         named = self.name is not None and self._has_arguments
         return "broken" if self._marked or self.is_known or named else "text"
 
-    def _within(self, letter: str) -> Verdict:
+    def _within(self, character: str) -> Verdict:
         if self._state == "in value":
-            if self._value.take(letter):
+            if self._value.take(character):
                 self._state = "comma"
                 return self._end_value()
             is_word = self._key not in _ARGUMENTS and not self.is_call
-            return "text" if is_word and len(self._value.letters) > _LONGEST_WORD else "open"
+            return "text" if is_word and len(self._value.buffer) > _LONGEST_WORD else "open"
         if self._state == "literal":
-            if letter.isalnum() or letter in "+-.":
+            if character.isalnum() or character in "+-.":
                 return "open"
             self._state = "comma"
-            return self.take(letter)
-        if letter == '"':
+            return self.take(character)
+        if character == '"':
             self._state = "colon"
             if self._key in _ARGUMENTS:
                 self._has_arguments = True
             return "open" if self._key in _KEYS or self.is_call else self._no_call()
-        self._key += letter
+        self._key += character
         fits = self.is_call or any(key.startswith(self._key) for key in _KEYS)
         return "open" if fits else self._no_call()
 
-    def _begin_value(self, letter: str) -> Verdict:
-        if letter == "{" and self._key == "function" and self._levels == 1 and not self.is_call:
+    def _begin_value(self, character: str) -> Verdict:
+        if character == "{" and self._key == "function" and self._levels == 1 and not self.is_call:
             # In the form of OpenAI the call is an object within another one.
             self._levels, self._state = 2, "key"
             return "open"
-        fits = letter == '"' or (letter == "{" and self._key in _ARGUMENTS)
-        if fits or (letter in "{[" and self.is_call):
+        fits = character == '"' or (character == "{" and self._key in _ARGUMENTS)
+        if fits or (character in "{[" and self.is_call):
             self._value, self._state = JsonValue(), "in value"
-            self._value.take(letter)
+            self._value.take(character)
             return "open"
-        if letter.isalnum() or letter == "-":
+        if character.isalnum() or character == "-":
             self._state = "literal"
-            is_number_or_null = self.is_call or self._key in ("id", "tool_call_id") or letter == "n"
+            is_number_or_null = self.is_call or self._key in ("id", "tool_call_id") or character == "n"
             return "open" if is_number_or_null else self._no_object()
         return self._no_object()
 
     def _end_value(self) -> Verdict:
         if self.is_call and self._arguments is not None:
             return "open"
-        text = self._value.letters.since(0)
+        text = self._value.buffer.since(0)
         if self._key in _ARGUMENTS:
             self._arguments = text if self._value.is_object else _unquoted(text)
         elif self._key in _NAMES:
