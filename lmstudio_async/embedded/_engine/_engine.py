@@ -30,6 +30,7 @@ from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.embedded._machine._main_memory import available_memory
 from lmstudio_async.embedded._templates._call_form import CallForm
 from lmstudio_async.embedded._templates._reasoning_tags import ThoughtForm
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
 __all__ = [
     "Engine",
@@ -205,7 +206,7 @@ class Engine:
 
     async def apply_template(
         self,
-        messages: list[dict[str, Any]],
+        messages: list[TemplateMessage],
         *,
         tools: list[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeAlias
 
 from lmstudio_async._wire._json import loads
 from lmstudio_async.embedded._engine._engine_http_client import EngineConnectionLost, Exchange, request_error
 
-__all__ = ["EngineStream"]
+__all__ = ["EngineStream", "Frame"]
+
+#: One JSON object of an answer of the engine, or a JSON object within one.
+Frame: TypeAlias = Mapping[str, Any]
 
 
 class EngineStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
@@ -18,6 +18,7 @@ from lmstudio_async._wire._predict import (
     TokenInfo,
 )
 from lmstudio_async._wire._struct import WireObject
+from lmstudio_async.embedded._engine._engine_stream import Frame
 from lmstudio_async.embedded._prediction._call_finder import BrokenCall, CallFinder, Found
 from lmstudio_async.embedded._prediction._default_tools import RequestScanner
 from lmstudio_async.embedded._prediction._mark_scanners import ReasoningParser, StopScanner
@@ -25,8 +26,6 @@ from lmstudio_async.embedded._prediction._template_messages import ToolNames
 from lmstudio_async.embedded._prediction._tool_call_packets import ToolCallPackets
 
 __all__ = ["Answer"]
-
-Frame = Mapping[str, Any]
 
 
 class Answer:

@@ -21,6 +21,7 @@ class TextContinuation:
     def __init__(self) -> None:
         self.total = 0
         self.asked_at = 0
+        # The tokens that the window kept when it last left some out, and then the tokens and the text since.
         self._kept: list[int] = []
         self._tokens: list[int] = []
         self._text = ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from lmstudio_async.embedded._connections._connection import Channel
 from lmstudio_async.embedded._engine._engine import Engine, EngineRequestError
+from lmstudio_async.embedded._engine._engine_stream import Frame
 from lmstudio_async.embedded._instances._instance import Use
 from lmstudio_async.embedded._instances._token_budget import TokenBudget
 from lmstudio_async.embedded._prediction._continuation import ChatContinuation, TextContinuation
@@ -15,8 +16,6 @@ from lmstudio_async.embedded._prediction._prediction_request import PredictionRe
 from lmstudio_async.embedded._prediction._token_stream import token_frames
 
 __all__ = ["Prediction"]
-
-Frame: TypeAlias = Mapping[str, Any]
 
 # Tokens beyond prompt and answer: special tokens around a prompt, and the token that the engine is computing.
 _MARGIN: Final = 4

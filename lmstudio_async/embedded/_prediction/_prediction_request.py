@@ -21,6 +21,7 @@ from lmstudio_async.embedded._prediction._template_form import call_form
 from lmstudio_async.embedded._prediction._template_messages import ToolNames, has_images
 from lmstudio_async.embedded._prediction._tool_schemas import loosened, tool_fields
 from lmstudio_async.embedded._templates._reasoning_tags import with_thoughts_apart
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
 __all__ = ["NO_TOOLS", "PredictionRequest", "chat_request", "for_template", "raw_request", "template_prompt"]
 
@@ -162,13 +163,13 @@ async def _without_second_bos(engine: Engine, prompt: str) -> str:
 
 
 async def chat_request(
-    instance: Instance, sampling: Sampling, messages: list[dict[str, Any]], names: ToolNames
+    instance: Instance, sampling: Sampling, messages: list[TemplateMessage], names: ToolNames
 ) -> PredictionRequest:
     """Make a request that answers a chat."""
     engine = instance.engine
     messages, tools, sampling, requests = await for_template(engine, messages, names, sampling)
 
-    async def formatted(some: list[dict[str, Any]]) -> str:
+    async def formatted(some: list[TemplateMessage]) -> str:
         return await template_prompt(engine, some, tools, sampling)
 
     form = await call_form(engine) if tools else "marked"
@@ -231,8 +232,8 @@ async def chat_request(
 
 
 async def for_template(
-    engine: Engine, messages: list[dict[str, Any]], names: ToolNames, sampling: Sampling
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Sampling, RequestScanner | None]:
+    engine: Engine, messages: list[TemplateMessage], names: ToolNames, sampling: Sampling
+) -> tuple[list[TemplateMessage], list[dict[str, Any]], Sampling, RequestScanner | None]:
     """Convert chat, tools and sampling to a form that the model's chat template supports.
 
     :return: the messages, the tools, the sampling, and the scanner for tool calls if the engine does not parse them.
@@ -253,7 +254,7 @@ async def for_template(
 
 
 async def template_prompt(
-    engine: Engine, messages: list[dict[str, Any]], tools: list[dict[str, Any]], sampling: Sampling
+    engine: Engine, messages: list[TemplateMessage], tools: list[dict[str, Any]], sampling: Sampling
 ) -> str:
     """Apply the model's chat template to a chat, and return the prompt."""
     fields = tool_fields(tools, sampling.template_variables)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Final
 
 from lmstudio_async.embedded._instances._instance import Instance
 from lmstudio_async.embedded._prediction._mark_scanners import ReasoningParser
 from lmstudio_async.embedded._prediction._overflow import Formatted, cut_prompt, fit_messages, fixed_length
 from lmstudio_async.embedded._prediction._sampling import Sampling
+from lmstudio_async.embedded._templates._template_message import TemplateMessage
 
 __all__ = ["ChatWindow", "TextWindow", "Window"]
 
@@ -91,7 +92,7 @@ class ChatWindow(Window):
         self,
         instance: Instance,
         sampling: Sampling,
-        messages: list[dict[str, Any]],
+        messages: list[TemplateMessage],
         formatted: Formatted,
         *,
         thinking: bool,

@@ -10,11 +10,10 @@ from typing import Any, Final
 import anyio
 
 from lmstudio_async.embedded._engine._engine import Engine
+from lmstudio_async.embedded._engine._engine_stream import Frame
 from lmstudio_async.embedded._prediction._continuation import after, with_tokens
 
 __all__ = ["token_frames"]
-
-Frame = Mapping[str, Any]
 
 #: Seconds that one request should take at most, and its maximum number of tokens. Its tokens are delayed until its end.
 _LONGEST: Final = 0.1
