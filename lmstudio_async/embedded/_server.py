@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedServer", "RunningServer", "clients_of", "origins_of", "state_of", "timing_of"]
 
-#: The modules with the handlers of a namespace. All endpoints of ``plugins`` are refused.
+#: Namespace -> module with its handlers. ``plugins`` has none, because all its endpoints are refused.
 _HANDLERS = {
     "llm": "embedded._handlers._llm_handlers",
     "embedding": "embedded._handlers._model_handlers",
@@ -411,6 +411,6 @@ class RunningServer:
         return RepositoryHandlers(self.catalog, self.hardware, self.task_group, self.timing)
 
     async def aclose(self) -> None:
-        """Close the resources of the tasks. The tasks have ended."""
+        """Close the client of the Hub, if it was made. Call this after the tasks have ended."""
         if "repository" in vars(self):
             await self.repository.aclose()

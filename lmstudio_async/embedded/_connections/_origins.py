@@ -1,4 +1,4 @@
-"""Clients that may use a server without a token: those of this machine, and web pages by their origin."""
+"""Web pages that may use a server, by their origin, and hosts at which a server without tokens may listen."""
 
 from __future__ import annotations
 

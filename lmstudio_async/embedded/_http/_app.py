@@ -43,8 +43,8 @@ def create_app(server: EmbeddedServer) -> Starlette:
     runs the app limits the length of a message and the number of sockets.
 
     The app refuses requests of web pages, except those of this machine and of ``allowed_origins``, so that an arbitrary
-    page in a browser cannot use the models. Without ``api_tokens`` it also refuses requests from other machines, and
-    requests whose ``Host`` header is not a name of this machine.
+    page in a browser cannot use the models. Without ``api_tokens`` it also refuses requests that arrive at an address
+    of a network, and requests whose ``Host`` header is not a name of this machine.
 
     :param server: the server that handles the requests.
     :return: the app.
@@ -98,7 +98,7 @@ def create_app(server: EmbeddedServer) -> Starlette:
 
 
 class _OriginMiddleware:
-    """Middleware that refuses requests of web pages without permission, and sends CORS headers to the other ones."""
+    """Middleware that refuses requests by their origin, address and host, and sends CORS headers to allowed pages."""
 
     def __init__(self, app: ASGIApp, server: EmbeddedServer) -> None:
         self._app = app
@@ -170,7 +170,7 @@ def _preflight_answer(connection: HTTPConnection) -> Response:
 
 
 def _is_open_to_others(listening: str) -> bool:
-    """Return whether other machines can reach a listening address; not so for a path, which is a Unix socket."""
+    """Return whether an address of the server is one of a network, and not loopback or the path of a Unix socket."""
     address = ip_address(listening)
     return address is not None and not address.is_loopback
 

@@ -85,7 +85,7 @@ class _HttpConnection(H11Protocol):
 
 
 class _WebSocket(WSProtocol):
-    """A websocket that is closed at its end, even if its client reads nothing any more."""
+    """A websocket whose transport is closed soon after its end, even if its client reads nothing any more."""
 
     limits: ClassVar[ServerLimits]
     #: Seconds of parsing before other connections get their turn: one read may return 40,000 frames without content.

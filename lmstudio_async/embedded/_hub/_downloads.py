@@ -273,7 +273,7 @@ class _Job:
                     reported = packet
 
     def begin(self, done: int) -> None:
-        """Set the number of bytes that need no download, so that they do not count for the speed."""
+        """Set the number of bytes that are on the disk, and measure the speed from here on."""
         self._history.clear()
         self.reach(done)
 

@@ -75,9 +75,9 @@ class Sink(Protocol):
 
 
 class Hub:
-    """Requests of this server to the Hub. All errors are `LMStudioError` with a suggestion. Close it after use.
+    """Requests of this server to the Hub. Their errors are `LMStudioError`. Close it after use.
 
-    :param retry_seconds: pause before the second attempt of a download; each further pause is twice as long.
+    :param retry_seconds: pause before a failed download is tried again; it doubles as long as no new bytes arrive.
     """
 
     def __init__(self, retry_seconds: float = DEFAULT_TIMING.retry_seconds) -> None:

@@ -18,7 +18,7 @@ from lmstudio_async.embedded._machine._hardware import Memory
 
 __all__ = ["HubModel", "HubModelName", "download_options", "models_of"]
 
-#: Folders below the repository that the catalog scans.
+#: Folders between a repository and a model of it. Deeper files are ignored.
 _MOST_FOLDERS: Final = 4
 _IDENTIFIER: Final = re.compile(
     r"(?P<repository>[^/@]+/[^/@]+)@(?P<commit>[0-9a-f]{7,64})/(?P<path>.+\.gguf)", re.IGNORECASE
