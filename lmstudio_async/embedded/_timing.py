@@ -11,8 +11,9 @@ class ServerTiming(NamedTuple):
     """Durations of one server."""
 
     progress_seconds: float = 15.0
-    """Seconds of silence after which the progress of a load, a prompt or a download is repeated. A published client gives up a
-    load after 60 seconds without a packet, and LM Studio's own server sends one at least every 20 seconds."""
+    """Seconds of silence after which the progress of a load, a prompt or a download is repeated. A published client
+    gives up a load after 60 seconds without a packet, and LM Studio's own server sends one at least every 20
+    seconds."""
     grace_seconds: float = 1.0
     """Seconds that the requests to an instance may take to end when it is unloaded; then its engine is ended."""
     kill_seconds: float = 5.0

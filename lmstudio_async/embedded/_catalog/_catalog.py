@@ -41,8 +41,8 @@ class Catalog:
 
     The header of a file is cached until the file changes, so a second scan costs one ``stat`` a file.
 
-    :param embedding_names: tells embedding models whose files look like an LLM's by their names; None to know only the
-        usual families of them.
+    :param embedding_names: the names of embedding models whose files look like those of LLMs; None for the names of
+        the usual families.
     """
 
     def __init__(self, folder: Path, embedding_names: EmbeddingNames | None = None) -> None:
@@ -148,7 +148,7 @@ def _header_or_error(file: Path) -> GgufHeader | GgufError:
 
 
 def _with_unique_keys(entries: list[CatalogEntry]) -> list[CatalogEntry]:
-    """Make the keys unique: add a quantization or a publisher to those of models that share a base key."""
+    """Make the keys unique: to a shared base key add the quantization, the publisher or both, or take the path."""
     by_base: dict[str, list[CatalogEntry]] = defaultdict(list)
     for entry in entries:
         by_base[entry.base_key].append(entry)

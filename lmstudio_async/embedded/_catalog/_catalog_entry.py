@@ -130,7 +130,7 @@ def entries_of(
 
     :param found: the files by their paths.
     :param broken: a dict that receives path -> reason for each file that is not part of a model.
-    :param embedding_names: tells embedding models whose files look like an LLM's by their names.
+    :param embedding_names: the names of embedding models whose files look like those of LLMs.
     """
     projectors: dict[str, list[ModelFile]] = defaultdict(list)
     for file in found.values():
@@ -261,8 +261,8 @@ def _embedding_kind(
         architecture in _EMBEDDING_ARCHITECTURES
         or header.metadata.get(f"{architecture}.attention.causal") is False
     ):
-        # Only the name tells an embedding model that was made of an LLM if its file has no pooling type. These models
-        # are trained to put the meaning of the text into the vector of the last token.
+        # An embedding model that was made from an LLM has the architecture of the LLM. If its file has no pooling type,
+        # only its name shows that it embeds. It puts the meaning of a text into the vector of the last token.
         return (True, "last") if has_name else (False, None)
     if pooling == _NONE:
         raise GgufError("it gives a vector for each token and none for a text (its pooling type is none)")

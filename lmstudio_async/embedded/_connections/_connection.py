@@ -227,7 +227,7 @@ class Connection:
             self._tasks.start_soon(self._break_silence)
             self._tasks.start_soon(self._watch_reading)
             try:
-                # Start `_write` first: this imports modules, and the client gets its response meanwhile.
+                # This imports modules. `_write` runs already, so that the client is not kept waiting for its response.
                 handlers = await self._make_handlers(self._namespace, client)
                 while True:
                     for frame in frames:

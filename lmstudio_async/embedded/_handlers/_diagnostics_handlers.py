@@ -1,4 +1,4 @@
-"""Handlers of ``diagnostics``: the log of the server."""
+"""Endpoints of the namespace ``diagnostics``: the log of the server."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ __all__ = ["LlmHandlers"]
 _FORMATTED_BY_CLIENT = "completeModeFormatting"
 #: The engine needs about a second and 40 MB for each million characters, even for a prompt that is then shortened.
 _LONGEST_PROMPT = 16_000_000
-#: Longer chats are converted in a thread: converting so many messages would block the event loop for some 10 ms.
+#: Longer chats are converted in a thread. The conversion of 500 messages blocks the event loop for some 10 ms.
 _MANY_MESSAGES = 500
 _TEMPLATE = "llm.prediction.promptTemplate"
 
@@ -255,7 +255,7 @@ class LlmHandlers(ModelHandlers):
 def _prediction_values(stack: Mapping[str, Any]) -> dict[str, Any]:
     """Return the prediction config by wire key.
 
-    If the client has formatted the prompt itself, the config is without the prompt template that it sends with it.
+    The prompt template is removed if the client has formatted the prompt itself.
     """
     values = collapse(stack)
     if layer(stack, _FORMATTED_BY_CLIENT) is not None:

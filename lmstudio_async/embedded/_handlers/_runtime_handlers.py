@@ -138,7 +138,7 @@ def _engine(processors: Processors) -> EngineInfo:
 
 def _survey(engine: EngineInfo, processors: Processors, main_memory: int) -> EngineSurvey:
     gpus = [_gpu_info(index, gpu) for index, gpu in enumerate(processors.gpus)]
-    # An integrated GPU uses main memory, so that its memory is not added to the total.
+    # Integrated GPUs are not counted, because they use main memory.
     own_memory = sum(gpu.dedicated_memory_capacity_bytes for gpu in gpus)
     architecture = engine.cpu.architecture
     return EngineSurvey(
@@ -146,7 +146,7 @@ def _survey(engine: EngineInfo, processors: Processors, main_memory: int) -> Eng
         version=engine.version,
         engine=engine.engine,
         platform=engine.platform,
-        # The engine has reported its devices, so that it runs on this machine.
+        # The engine has reported its devices, which proves that it runs on this machine.
         compatibility=EngineCompatibility(status="compatible"),
         supported_model_format_names=engine.supported_model_format_names,
         hardware_survey=HardwareSurvey(

@@ -1,4 +1,4 @@
-"""Handlers of ``system``: downloaded models, versions, experiment flags."""
+"""Endpoints of the namespace ``system``: downloaded models, versions, experiment flags."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Instance:
     :ivar unloaded: set when it is being unloaded, or has crashed, so that its requests end at once.
     :ivar failure: the error of its engine, if that has crashed.
     :ivar gone: set when its process has ended and its identifier is free.
-    :ivar pulse: the monitor that detects an engine that stands still.
+    :ivar pulse: the monitor that detects a stall of the engine.
     """
 
     def __init__(
@@ -341,7 +341,7 @@ class Instance:
         return False
 
     async def keep_engine(self) -> str:
-        """Restart the engine whenever a request needs other settings, until it ends; return how it ended."""
+        """Restart the engine whenever a request needs that, until it ends for another reason; return how it ended."""
         assert self._keeper is not None
         return await self._keeper.keep()
 

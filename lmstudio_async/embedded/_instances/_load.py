@@ -146,7 +146,7 @@ class Load:
         self._tell(lambda watcher: watcher.progress(0.0))
 
     def progress(self, fraction: float) -> None:
-        """Report progress. The 1 of the engine is not reported, because the load ends later, when the instance is ready."""
+        """Report progress. The 1 of the engine is left out: the load ends later, when the instance is ready."""
         if self._fraction is not None and self._fraction < fraction < 1:
             self._fraction = fraction
             self._tell(lambda watcher: watcher.progress(fraction))

@@ -196,7 +196,7 @@ class Instances:
     async def _find_usable(
         self, key: str, domain: Domain, entry: CatalogEntry | None = None
     ) -> Instance | None:
-        """Return the ready or loading instance of a key or a model, or None. Wait while one is being unloaded."""
+        """Return the ready or loading instance of a key or a model, or None. Wait until one that is ending is gone."""
         while (found := self._best_match(key, domain, entry)) is not None:
             if found.state == "ready" or self._is_loading(found):
                 return found
@@ -273,7 +273,8 @@ class Instances:
             if not load.is_claimed and not load.is_watched:
                 await self._give_up(load)
         if load.error is not None:
-            raise copy.copy(load.error)  # a copy for each request, because a raised error gets its traceback
+            # A copy for each request, because raising an error changes its traceback.
+            raise copy.copy(load.error)
         return load.instance
 
     async def _give_up(self, load: Load) -> None:
@@ -354,7 +355,7 @@ class Instances:
         ]
 
     async def _evict_others(self, load: Load) -> None:
-        """Unload the other JIT instances: busy ones when they are idle, handed out ones when they were used."""
+        """Unload the other JIT instances, when they are idle and their new clients have had time to use them."""
         latest = anyio.current_time() + self._handout_seconds
         while True:
             victims = [
