@@ -108,7 +108,7 @@ class EmbeddedServer:
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
         if threads is not None and (count is None or count < 1):
             raise LMStudioValueError(
-                "threads is a whole number of at least 1, or None for the physical cores but one"
+                "threads is a whole number of at least 1, or None for one less than the physical cores"
             )
         if limits is not None and not isinstance(limits, ServerLimits):
             raise LMStudioValueError(f"limits is a ServerLimits, not {limits!r:.80}")

@@ -255,7 +255,7 @@ def test_not_found_error_explains_why_the_file_of_the_model_is_skipped(
         catalog.resolve(key, "llm")
 
     suggestion = caught.value.server_error["suggestion"]
-    assert suggestion.startswith("The file acme/big-GGUF/big-Q8_0.gguf is there, and skipped: ")
+    assert suggestion.startswith("The file acme/big-GGUF/big-Q8_0.gguf exists, but is skipped: ")
     assert "unfinished download" in suggestion
 
 

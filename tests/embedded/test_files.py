@@ -71,10 +71,10 @@ async def test_parsing_a_text_file_returns_its_content(files: RawClient) -> None
 
 async def test_parsing_a_binary_file_is_refused(files: RawClient) -> None:
     file = await upload(files, b"%PDF-1.7", "a.pdf")
-    with pytest.raises(Refused, match='"a.pdf" is none') as refused:
+    with pytest.raises(Refused, match='"a.pdf" is not text') as refused:
         await files.call("getDocumentParsingLibrary", {"fileIdentifier": file})
     assert refused.value.code == "generic.engineDoesNotSupportFeature"
-    with pytest.raises(Refused, match='"a.pdf" is none'):
+    with pytest.raises(Refused, match='"a.pdf" is not text'):
         await files.packets(await files.open("parseDocument", {"fileIdentifier": file, "parseOpts": {}}))
 
 

@@ -215,7 +215,7 @@ async def test_uploads_above_a_limit_are_refused(models: Path) -> None:
     limits = ServerLimits(file_bytes=6000, client_bytes=9000, client_files=3, total_bytes=12_000)
     async with EmbeddedServer(models, limits=limits) as server:
         async with connected(server, "files") as raw:
-            with pytest.raises(Refused, match="one may have"):
+            with pytest.raises(Refused, match="the limit for a file is"):
                 await upload(raw, 6003)
             await upload(raw, 6000)
             with pytest.raises(Refused, match="altogether"):

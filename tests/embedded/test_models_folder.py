@@ -106,8 +106,10 @@ def test_broken_link_is_reported(models: ModelsFolder, catalog: Catalog) -> None
     (folder / "loop.gguf").symlink_to("loop.gguf")
     (folder / "ring").symlink_to("ring")
     assert keys(catalog) == ["tiny"]
-    assert catalog.broken["acme/gone-Q8_0.gguf"] == f"it is a link to {folder / 'nowhere'}, where nothing is"
-    assert catalog.broken["unplugged"] == "it is a link to /media/nobody/disk, where nothing is"
+    assert (
+        catalog.broken["acme/gone-Q8_0.gguf"] == f"it is a link to {folder / 'nowhere'}, which does not exist"
+    )
+    assert catalog.broken["unplugged"] == "it is a link to /media/nobody/disk, which does not exist"
     assert sorted(catalog.broken) == ["acme/gone-Q8_0.gguf", "acme/loop.gguf", "acme/ring", "unplugged"]
     assert Catalog(folder / "ring").scan() == []
 

@@ -113,7 +113,7 @@ class Catalog:
         """Return a hint at the cause that a remote user cannot see: a skipped file, or an empty models folder."""
         for path, reason in self.broken.items():
             if folded(key) in (folded(path), _key_of_file(path), EMBEDDING_PREFIX + _key_of_file(path)):
-                return f"The file {path} is there, and skipped: {reason}."
+                return f"The file {path} exists, but is skipped: {reason}."
         if self.broken:
             some = [f"{path} ({reason})" for path, reason in self.broken.items()][:_MOST_SKIPPED]
             return (

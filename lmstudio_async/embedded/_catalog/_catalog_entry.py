@@ -160,7 +160,7 @@ def _all_parts(first: ModelFile, found: dict[str, ModelFile]) -> list[ModelFile]
     parts = [found.get(f"{beginning}{number:05}{ending}") for number in range(1, min(count, len(found)) + 1)]
     present = [part for part in parts if part]
     if not present or len(present) != count:
-        raise GgufError(f"only {len(present)} of its {count} parts are there and sound")
+        raise GgufError(f"only {len(present)} of its {count} parts are present and valid")
     return present
 
 
@@ -172,13 +172,13 @@ def _entry(
     architecture = header.architecture
     kind = header.text("general.type") or "model"
     if kind != "model":
-        raise GgufError(f"it is no model, but says of itself that it is of type {kind[:40]!r}")
+        raise GgufError(f"it is no model: its general.type is {kind[:40]!r}")
     if architecture is None:
-        raise GgufError("it does not say of which architecture it is")
+        raise GgufError("it has no general.architecture")
     if not any(part.header.tensor_count for part in parts):
         raise GgufError("it has no tensors, so it is a vocabulary at best")
     if not re.fullmatch(r"[\w.-]{1,64}", architecture):
-        raise GgufError("the name of its architecture makes no sense")
+        raise GgufError("the name of its architecture is invalid")
     context_length = _size(header, "context_length")
     blocks = _size(header, "block_count")
     width = _size(header, "embedding_length")

@@ -125,5 +125,5 @@ def _problem(item: os.DirEntry[str], path: str) -> str:
 
 def _unreadable(error: OSError, item: os.DirEntry[str] | None = None) -> str:
     if item is not None and item.is_symlink() and isinstance(error, FileNotFoundError):
-        return f"it is a link to {Path(item).readlink()}, where nothing is"
+        return f"it is a link to {Path(item).readlink()}, which does not exist"
     return f"it cannot be read: {error.strerror or error}"

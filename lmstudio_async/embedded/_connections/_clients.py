@@ -120,7 +120,9 @@ class Clients:
         """
         limits = self._limits
         if size > limits.file_bytes:
-            raise server_error(f"The file has {_mib(size)}, and one may have {_mib(limits.file_bytes)}.")
+            raise server_error(
+                f"The file has {_mib(size)}, and the limit for a file is {_mib(limits.file_bytes)}."
+            )
         uploaded = client.uploaded_bytes
         if client.uploads >= limits.client_files or uploaded + size > limits.client_bytes:
             raise server_error(

@@ -111,8 +111,8 @@ def _parser_for(file: UploadedFile) -> ParserId:
         raise unsupported_feature(
             "files.parseDocument",
             engine_version(),
-            f'this server reads text, and "{file.name[:100]}" is none',
-            "Make text of it first, in UTF-8, and upload that.",
+            f'this server reads only text, and "{file.name[:100]}" is not text',
+            "Convert it to UTF-8 text first, and upload that.",
         )
     return ParserId(library="lmstudio-async", version=package_version())
 

@@ -249,7 +249,9 @@ async def _body(request: Request, limits: ServerLimits) -> Any:
     except TimeoutError:
         raise RestError(408, "invalid_request", "The body of the request took too long.") from None
     except ClientDisconnect:
-        raise RestError(400, "invalid_request", "The body of the request has no end.") from None
+        raise RestError(
+            400, "invalid_request", "The client disconnected before the end of the body."
+        ) from None
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

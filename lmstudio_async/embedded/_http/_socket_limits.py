@@ -108,7 +108,9 @@ class _WebSocket(WSProtocol):
                 # Handle the error here: asyncio would close the transport without a call of this protocol's
                 # `connection_lost`, and the server would count the connection forever.
                 self.transport.write(
-                    _http_error_bytes(400, "Bad Request", "A header is no text, or Host is no name.")
+                    _http_error_bytes(
+                        400, "Bad Request", "A header is not ASCII text, or Host is not a valid name."
+                    )
                 )
                 self.transport.close()
             return

@@ -255,7 +255,7 @@ def disk_error(error: OSError, doing: str) -> LMStudioServerError:
             f"{doing} failed: {error.strerror}: {error.filename}",
             "Unload the model if it is loaded, and see whether this user may write to the models folder.",
         )
-    return server_error(f"{doing} failed: {error.strerror or error}", "See to the disk of the models folder.")
+    return server_error(f"{doing} failed: {error.strerror or error}", "Check the disk of the models folder.")
 
 
 async def _library() -> Any:

@@ -27,11 +27,12 @@ def check_load_request(creation: LoadModelCreation | GetOrLoadCreation) -> None:
     if ttl_ms is not None and not 1 <= ttl_ms <= _LONGEST_TTL_MS:
         raise server_error(
             f"The TTL must be a whole number of milliseconds from 1 to {_LONGEST_TTL_MS}, not {ttl_ms!r:.60}.",
-            "Leave it out for a model that is not to be unloaded when idle.",
+            "Leave it out for the default of the server.",
         )
     if creation.device_identifier is not None:
         raise server_error(
-            f"There is no LM Link device {creation.device_identifier!r:.60}.", "This server is alone."
+            f"There is no LM Link device {creation.device_identifier!r:.60}: this server is part of no LM Link.",
+            "Leave the device identifier out.",
         )
     # In the other request, the identifier is the model key or the identifier of a loaded instance.
     identifier = creation.identifier if isinstance(creation, LoadModelCreation) else None
