@@ -13,7 +13,8 @@ import pytest
 
 from lmstudio_async import AsyncClient
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._catalog._catalog import Catalog, default_models_folder
+from lmstudio_async.embedded._catalog._catalog import Catalog
+from lmstudio_async.embedded._catalog._models_folder import default_models_folder
 from lmstudio_async.errors import LMStudioModelNotFoundError
 from lmstudio_async.testing import ModelsFolder
 

@@ -15,7 +15,7 @@ from lmstudio_async._protocol._errors import domain_mismatch, path_not_found
 from lmstudio_async.embedded._catalog._catalog_entry import CatalogEntry, ModelFile, entries_of
 from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._catalog._gguf import GgufError, GgufHeader, read_header
-from lmstudio_async.embedded._catalog._models_folder import default_models_folder, gguf_files
+from lmstudio_async.embedded._catalog._models_folder import gguf_files
 from lmstudio_async.embedded._catalog._naming import (
     EMBEDDING_PREFIX,
     base_key,
@@ -26,7 +26,7 @@ from lmstudio_async.embedded._catalog._naming import (
     without_quantization,
 )
 
-__all__ = ["Catalog", "CatalogEntry", "default_models_folder"]
+__all__ = ["Catalog", "CatalogEntry"]
 
 logger = logging.getLogger("lmstudio_async.embedded")
 

@@ -1,7 +1,8 @@
 """Conversion of a load config of the wire to an `EngineSpec`, and back to the config that is in effect.
 
-The server applies every key or rejects it with a reason, and ignores none. The only keys that are accepted without an
-effect are those in ``_ABOUT_OTHER_ENGINES``, and those in ``_NEEDS_MORE`` with a value that turns the setting off.
+The server applies every key or rejects it with a reason. There are two exceptions. A key in ``_UNSUPPORTED`` is
+accepted with a value that turns the setting off. ``llm.load.mlx.autoFit`` and ``llm.load.yuzu.autoFit`` are accepted
+with any value, because clients send the keys of other engines together with the key of the engine that they mean.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._kv import KEYS, check, checked, default
 from lmstudio_async.embedded._catalog._catalog import CatalogEntry
 from lmstudio_async.embedded._catalog._rope import CannotExtend
-from lmstudio_async.embedded._engine._engine import EngineSpec, default_threads
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec, default_threads
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
@@ -33,13 +34,9 @@ _MOST = 2**31 - 1
 # The engine's own limit.
 MOST_THREADS = 512
 
-# Clients send these keys together with the key of the engine that they mean. They have no effect on a model that
-# llama.cpp runs, neither as true nor as false.
-_ABOUT_OTHER_ENGINES = frozenset({"llm.load.mlx.autoFit", "llm.load.yuzu.autoFit"})
-
 # Settings that this server does not support, with the reason. A value that turns the setting off is accepted (see
-# `_asks`), because clients send whole configs.
-_NEEDS_MORE = {
+# `_has_effect`), because clients send whole configs.
+_UNSUPPORTED = {
     "llm.load.autoFitMinContextLength": "this server does not fit the context to the memory; set contextLength",
     "llm.load.llama.autoFit": "this server applies settings exactly as they are given, and fits none of them to the "
     "memory; set contextLength and the GPU offload ratio instead",
@@ -213,12 +210,12 @@ def _refuse_unsupported(domain: str, key: str, value: Any) -> None:
         raise _unsupported(key, "this server knows no such load setting")
     if key not in _SHARED and not key.startswith(f"{domain}.load."):
         raise _unsupported(key, f"this is no setting for a model of type {domain!r}")
-    if key not in _ABOUT_OTHER_ENGINES and key in _NEEDS_MORE and _asks(key, value):
-        raise _unsupported(key, _NEEDS_MORE[key])
+    if key in _UNSUPPORTED and _has_effect(key, value):
+        raise _unsupported(key, _UNSUPPORTED[key])
 
 
-def _asks(key: str, value: Any) -> bool:
-    """Whether a value requests an effect, and is not the value for "off" or the default."""
+def _has_effect(key: str, value: Any) -> bool:
+    """Whether a value differs from the default and from "off"."""
     if key == "llm.load.llama.autoFit":
         return bool(value)
     if key == "llm.load.numCpuExpertLayersRatio":

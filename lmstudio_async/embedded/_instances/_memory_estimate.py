@@ -9,7 +9,7 @@ from typing import Final
 
 from lmstudio_async._wire._usage import MemoryEstimate, ModelUsage
 from lmstudio_async.embedded._catalog._catalog import CatalogEntry
-from lmstudio_async.embedded._engine._engine import EngineSpec
+from lmstudio_async.embedded._engine._engine_spec import EngineSpec
 
 __all__ = ["estimate"]
 
