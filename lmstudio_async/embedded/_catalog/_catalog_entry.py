@@ -24,11 +24,12 @@ from lmstudio_async.embedded._catalog._naming import (
 )
 from lmstudio_async.embedded._catalog._rope import Rope
 
-__all__ = ["CatalogEntry", "ModelFile", "Pooling", "entries_of"]
+__all__ = ["CatalogEntry", "ModelFile", "Pooling", "entries_of", "projector_rank"]
 
 Pooling: TypeAlias = Literal["mean", "last"]
 
 _LARGEST_SIZE: Final = (1 << 31) - 1
+_PROJECTOR_QUANTIZATIONS: Final = {"F16": 0, "BF16": 1, "Q8_0": 2, "F32": 3}
 # Pooling types, as files number them.
 _NONE: Final = 0
 _RANK: Final = 4
@@ -279,5 +280,9 @@ def _has_tools(header: GgufHeader, template: str | None) -> bool:
 def _projector_order(projector: ModelFile, name: str) -> tuple[bool, int, str]:
     """Return a sort key: first a projector that is named after the model, then the fastest exact quantization."""
     quantization = quantization_of(projector.stem) or projector.header.quantization or ("", 0)
-    exactness = {"F16": 0, "BF16": 1, "Q8_0": 2, "F32": 3}.get(quantization[0], 4)
-    return name.lower() not in projector.stem.lower(), exactness, projector.path
+    return name.lower() not in projector.stem.lower(), projector_rank(quantization[0]), projector.path
+
+
+def projector_rank(quantization: str) -> int:
+    """Return the place of a quantization in the order of preference for projectors: the fastest exact one first."""
+    return _PROJECTOR_QUANTIZATIONS.get(quantization, len(_PROJECTOR_QUANTIZATIONS))

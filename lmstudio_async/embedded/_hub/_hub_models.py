@@ -12,6 +12,7 @@ import attrs
 
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async._wire._repository import DownloadOption
+from lmstudio_async.embedded._catalog._catalog_entry import projector_rank
 from lmstudio_async.embedded._catalog._naming import is_sound_key, quantization_of, split_part
 from lmstudio_async.embedded._hub._hub import HubFile, Listing, is_repository
 from lmstudio_async.embedded._machine._hardware import Memory
@@ -30,7 +31,6 @@ _NO_FILE_NAME: Final = re.compile(
 )
 # GGUF files that are no models: importance matrices of quantizations, and supplements of models.
 _NO_MODEL: Final = re.compile(r"imatrix|mmproj|(?:^|[-_.])lora(?:[-_.]|$)|control[-_]vector", re.IGNORECASE)
-_EXACTNESS: Final = {"F16": 0, "BF16": 1, "Q8_0": 2, "F32": 3}
 # Memory beside the weights: the engine, its vocabulary, and a context of usual length.
 _MORE_MEMORY: Final = 1.1
 _MORE_BYTES: Final = 200_000_000
@@ -166,7 +166,7 @@ def _parts(found: dict[str, HubFile], path: str) -> tuple[HubFile, ...]:
 
 def _projector_order(file: HubFile) -> tuple[int, str]:
     quantization = quantization_of(PurePosixPath(file.path).stem)
-    return _EXACTNESS.get(quantization[0] if quantization else "", len(_EXACTNESS)), file.path
+    return projector_rank(quantization[0] if quantization else ""), file.path
 
 
 def _fit(size: int, memory: Memory) -> str:
