@@ -258,3 +258,14 @@ async def test_the_memory_estimate_of_a_load_depends_on_its_context(client: RawC
     assert two["contextBytes"] == 2 * one["contextBytes"] == 1024 * 2 * 32 * 2
     assert two["totalBytes"] == two["modelBytes"] + two["contextBytes"]
     assert estimates[0]["passesGuardrails"] is True
+
+
+async def test_an_estimate_is_refused_with_the_error_of_the_load(server: EmbeddedServer) -> None:
+    config = stack({"llm.load.llama.speculativeDecoding.draftModel": "tiny"})
+    request = {"modelKey": "text-embedding-embed", "deviceIdentifier": None, "loadConfigStack": config}
+    async with connected(server, "embedding") as raw:
+        with pytest.raises(Refused, match="no setting for a model of type 'embedding'") as load:
+            await raw.load("text-embedding-embed", loadConfigStack=config)
+        with pytest.raises(Refused) as estimate:
+            await raw.call("estimateModelUsage", request)
+    assert estimate.value.error["title"] == load.value.error["title"]

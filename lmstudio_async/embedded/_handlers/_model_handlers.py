@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import anyio.to_thread
-
 from lmstudio_async._protocol._errors import server_error
 from lmstudio_async._wire._infos import AnyInstanceInfo
-from lmstudio_async._wire._kv import collapse, to_fields
+from lmstudio_async._wire._kv import to_fields
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
     GetModelInfoParameter,
@@ -29,9 +27,7 @@ from lmstudio_async._wire._texts import (
 )
 from lmstudio_async._wire._usage import EstimateModelUsageParameter, ModelUsage, ProcessingState
 from lmstudio_async.embedded._connections._connection import Channel
-from lmstudio_async.embedded._instances._draft import find_draft
 from lmstudio_async.embedded._instances._instance import Domain, Instance
-from lmstudio_async.embedded._instances._load_config import draft_model_key, plan_load
 from lmstudio_async.embedded._instances._memory_estimate import estimate
 from lmstudio_async.embedded._instances._registry import Instances
 from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioModelNotFoundError
@@ -96,13 +92,8 @@ class ModelHandlers:
 
     async def estimate_model_usage(self, parameter: EstimateModelUsageParameter) -> ModelUsage:
         _refuse_other_devices(parameter.device_identifier)
-        catalog = self._instances.catalog
-        values = collapse(parameter.load_config_stack)
-        entry, _ = await anyio.to_thread.run_sync(catalog.resolve, parameter.model_key, self.domain)
-        draft_key, draft = draft_model_key(values), None
-        if draft_key is not None:
-            draft = await find_draft(catalog, entry, draft_key)
-        return estimate(entry, plan_load(entry, values, draft=draft).spec)
+        load = await self._instances.prepare(self.domain, parameter.model_key, parameter.load_config_stack)
+        return estimate(load.entry, load.plan.spec)
 
     async def tokenize(self, parameter: InputStringParameter) -> Tokens:
         # The input of an embedding model has special tokens around the text; the input of an LLM has none.

@@ -120,6 +120,13 @@ class Instances:
         """
         return select(specifier, self.loaded(domain), domain)
 
+    async def prepare(self, domain: Domain, key: str, config_stack: Any) -> PreparedLoad:
+        """Prepare a load of a model, without starting it.
+
+        :raises LMStudioServerError: the model cannot be loaded, or not with this config.
+        """
+        return await self._planner.prepare(key, domain, config_stack)
+
     async def load(self, domain: Domain, creation: LoadModelCreation, report: PacketCallback) -> Instance:
         """Load a new instance. If cancelled, cancel the load and wait until its process has ended.
 
