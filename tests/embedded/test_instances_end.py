@@ -184,6 +184,22 @@ async def test_an_unload_continues_after_its_request_is_cancelled(models: Models
 # -- crashes, and the end of the registry
 
 
+async def test_an_error_of_the_watch_over_an_engine_ends_only_its_own_instance(
+    models: ModelsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(instance: Instance) -> str:
+        raise ZeroDivisionError
+
+    async with running(models) as instances:
+        other = await load(instances, "other")
+        with monkeypatch.context() as patch:
+            patch.setattr(Instance, "keep_engine", fail)
+            instance = await load(instances, "tiny")
+            await instance.gone.wait()
+        assert "cannot be watched" in str(instance.failure)
+        assert instances.loaded() == [other]
+
+
 async def test_a_crashed_worker_ends_only_its_own_instance(models: ModelsFolder) -> None:
     async with running(models) as instances:
         crashing = await load(instances, "tiny", "mine")

@@ -124,7 +124,7 @@ async def test_a_worker_that_does_nothing_stands_still() -> None:
 
 async def test_a_worker_is_not_stalled_if_the_server_has_no_descriptor_to_observe_it() -> None:
     worker = Awaited(error=OSError(errno.EMFILE, "Too many open files"))
-    assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, worker) is None
+    assert await standstill_of(Pulse(load_seconds=0.06), NO_PROCESS, worker) is None
 
 
 async def test_a_worker_is_not_stalled_if_it_answers_but_the_server_can_start_no_thread(
@@ -135,4 +135,4 @@ async def test_a_worker_is_not_stalled_if_it_answers_but_the_server_can_start_no
 
     with monkeypatch.context() as patch:
         patch.setattr(anyio.to_thread, "run_sync", run_sync)
-        assert await standstill_of(Pulse(load_seconds=0.06), NOBODY, Awaited(answers=True)) is None
+        assert await standstill_of(Pulse(load_seconds=0.06), NO_PROCESS, Awaited(answers=True)) is None

@@ -414,7 +414,12 @@ class Instances:
 
     async def _watch_engine(self, instance: Instance) -> None:
         """Run the engine until it ends, and unload the instance if the engine has crashed."""
-        how = await instance.keep_engine()
+        try:
+            how = await instance.keep_engine()
+        except Exception:
+            # An error here must end this instance and not the registry, whose task this is.
+            logger.exception("Watching the engine of %r failed", instance.identifier)
+            how = "cannot be watched any more"
         # Without a task group, `_stop_everything` stops this instance.
         if instance.state != "ready" or self._tasks is None:
             return
