@@ -17,7 +17,7 @@
     │  ├─ LMStudioUnsupportedFeatureError         the engine cannot do this
     │  ├─ LMStudioMissingRuntimeError             no engine is installed for this model
     │  ├─ LMStudioPresetNotFoundError             no such preset
-    │  ├─ LMStudioPredictionError                 a prediction failed after it had begun
+    │  ├─ LMStudioPredictionError                 the model generated something unusable
     │  │  └─ LMStudioStructuredOutputError        an answer does not fit `response_format`
     │  ├─ LMStudioChannelClosedError              the server ended an operation without a result
     │  └─ LMStudioProtocolError                   one side does not understand a message
@@ -173,11 +173,11 @@ class LMStudioPresetNotFoundError(LMStudioServerError):
 
 
 class LMStudioPredictionError(LMStudioServerError):
-    """A prediction failed after it had begun."""
+    """The model generated something unusable: a tool call that cannot be parsed or run, or an answer of a wrong format."""
 
 
 class LMStudioStructuredOutputError(LMStudioPredictionError):
-    """An answer is complete, but does not have the form that ``response_format`` requests.
+    """An answer is complete, but does not have the format that ``response_format`` requests.
 
     :param content: all of the answer's text.
     """

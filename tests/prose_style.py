@@ -4,7 +4,7 @@ A sentence such as "What is stopped has a channel" makes its reader look for the
 does not find it.
 The check reads docstrings, comments, messages of exceptions and warnings, test names, and Markdown::
 
-    python -m tests.prose_style
+    python tests/prose_style.py
 
 It prints the place of each such sentence, and ends with 1 if there is any. See CONTRIBUTING.md for the style.
 """

@@ -26,7 +26,7 @@ from lmstudio_async import (
     ToolCallRequest,
 )
 from lmstudio_async._printable import printable, printable_lines
-from tests.chat.asking import Asked, ask, say_and_end
+from tests.chat.scripted_predictions import Asked, ask, say_and_end
 from tests.chat.shapes import Person
 from tests.scripted_server import INSTANCE, ScriptedServer, list_nothing
 

@@ -66,8 +66,8 @@ class LlmLoadModelConfig(Settings):
 
     Every setting is optional; ``None``, the default, leaves it to the server, which uses the user's setting for the
     model, the model's own preference, or the *server's default* given below. A plain dict with the same keys
-    (or their camelCase spellings) is accepted wherever this class is. The server ignores settings that the model's
-    engine does not have.
+    (or their camelCase spellings) is accepted wherever this class is. LM Studio ignores settings that the
+    model's engine does not have; the embedded server refuses them.
 
     :param gpu: how the work is spread over CPU and GPUs.
     :param context_length: how many tokens fit into the context, prompt and answer together; at least 1.

@@ -139,7 +139,7 @@ class Serving:
         try:
             message: Any = read(typing.cast("Any", ClientMessage), loads(frame))
         except (ValueError, RecursionError) as error:
-            self._warn("unknown", f"Received a frame that is no message: {error}")
+            self._warn("unknown", f"Received a frame that is not a message: {error}")
             return None
         match message:
             case RpcCall():

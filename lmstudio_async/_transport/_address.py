@@ -156,7 +156,7 @@ def _split_authority(text: str, authority: str) -> tuple[str, str | None]:
     if not host:
         raise _invalid_address(text, "it has no host")
     if not _NAME.fullmatch(host):
-        raise _invalid_address(text, f"{host!r} is no host name")
+        raise _invalid_address(text, f"{host!r} is not a host name")
     return host.lower(), after if colon else None
 
 
@@ -172,7 +172,7 @@ def _parse_ipv6(text: str, host: str) -> str:
 def _parse_port(text: str, port: str) -> int:
     # int() alone would accept " 1", "+1", "1_0" and other alphabets' digits.
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= _MAX_PORT:
-        raise _invalid_address(text, f"{port!r} is no port from 1 to {_MAX_PORT}")
+        raise _invalid_address(text, f"{port!r} is not a port from 1 to {_MAX_PORT}")
     return int(port)
 
 

@@ -1,4 +1,4 @@
-"""All limits of the server on requests and data of its clients."""
+"""Limits of the server on requests and data of its clients, as far as they can be set."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from lmstudio_async import (
     LMStudioValueError,
     PredictionResult,
 )
-from tests.chat.asking import Asked, Both, ask, hello, say_and_end
+from tests.chat.scripted_predictions import Asked, Both, ask, hello, say_and_end
 from tests.chat.shapes import Person
 from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm
 

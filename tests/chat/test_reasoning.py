@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmstudio_async import AsyncLLM, Chat, LMStudioPredictionError, PredictionResult
-from tests.chat.asking import Asked, Both, ask, say_and_end
+from tests.chat.scripted_predictions import Asked, Both, ask, say_and_end
 from tests.chat.shapes import Person
 
 MARKER = "__LM_STUDIO_INTERNAL_LSEP_SYNTHETIC_REASONING_END_f4e9a8d2c6b14d0c9e5f3a7b8c1d2e6a__"

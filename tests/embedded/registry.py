@@ -72,7 +72,7 @@ class Reports(list[WireObject]):
         return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
 
-class Asking:
+class LoadTask:
     """A load that runs in a task of its own, like a request to the server."""
 
     def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
@@ -112,16 +112,16 @@ class Asking:
         return self.instance
 
 
-def ask_load(tasks: anyio.abc.TaskGroup, instances: Instances, key: str = "tiny", **more: Any) -> Asking:
-    asking = Asking(tasks)
+def ask_load(tasks: anyio.abc.TaskGroup, instances: Instances, key: str = "tiny", **more: Any) -> LoadTask:
+    asking = LoadTask(tasks)
     tasks.start_soon(asking.run, instances, "llm", LoadModelCreation(model_key=key, **more))
     return asking
 
 
 def ask_get(
     tasks: anyio.abc.TaskGroup, instances: Instances, key: str = "tiny", domain: Domain = "llm"
-) -> Asking:
-    asking = Asking(tasks)
+) -> LoadTask:
+    asking = LoadTask(tasks)
     tasks.start_soon(asking.run, instances, domain, GetOrLoadCreation(identifier=key))
     return asking
 

@@ -14,8 +14,8 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import LLAMA, XML
-from tests.embedded.asking import ADD, ask, checked
 from tests.embedded.raw_client import Json, RawClient, text_of
+from tests.embedded.raw_predictions import ADD, ask, checked
 from tests.images import png
 
 TOOLS: Json = {"tools": {"type": "toolArray", "tools": [ADD]}}

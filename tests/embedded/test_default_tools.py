@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lmstudio_async.embedded._prediction._default_tools import RequestScanner, with_tools
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import ADD, ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, query, stack, text_of
+from tests.embedded.raw_predictions import ADD, ask, checked, message, user
 
 # The tiny models follow a grammar byte by byte and cannot choose, so a call of this tool has only one valid form.
 RING = {

@@ -15,9 +15,9 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._engine import Engine
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import ENDLESS, ask, begin, checked, first_fragment
 from tests.embedded.engines import nothing_left_behind
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.raw_predictions import ENDLESS, ask, begin, checked, first_fragment
 
 COUNT = "one two three four five six seven eight nine ten eleven twelve"
 WORDS = "on and on and so "

@@ -16,7 +16,7 @@ from lmstudio_async.embedded._instances._load_config import plan_load
 from lmstudio_async.embedded._prediction._sampling import read_sampling
 from lmstudio_async.errors import LMStudioServerError, LMStudioUnsupportedFeatureError
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import checked
+from tests.embedded.raw_predictions import checked
 
 THINKING = "{% if enable_thinking %}<think>{% endif %}"
 TOOL = {"type": "function", "function": {"name": "add-up"}}

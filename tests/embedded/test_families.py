@@ -9,8 +9,8 @@ import pytest
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import GEMMA, HARMONY, MAGISTRAL
-from tests.embedded.asking import ask, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, text_of
+from tests.embedded.raw_predictions import ask, message, need, user
 
 ORDINARY, STEERING, OWN = 1, 3, 4
 TOOL = {

@@ -24,8 +24,8 @@ from lmstudio_async.embedded._connections._connection import Channel, Connection
 from lmstudio_async.errors import LMStudioValueError, LMStudioWebsocketError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
-from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, stack
+from tests.embedded.raw_predictions import begin, first_fragment
 
 KEEP_ALIVE = '{"type":"keepAlive"}'
 

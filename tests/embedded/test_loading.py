@@ -264,7 +264,7 @@ async def test_an_estimate_is_refused_with_the_error_of_the_load(server: Embedde
     config = stack({"llm.load.llama.speculativeDecoding.draftModel": "tiny"})
     request = {"modelKey": "text-embedding-embed", "deviceIdentifier": None, "loadConfigStack": config}
     async with connected(server, "embedding") as raw:
-        with pytest.raises(Refused, match="no setting for a model of type 'embedding'") as load:
+        with pytest.raises(Refused, match="not a setting for a model of type 'embedding'") as load:
             await raw.load("text-embedding-embed", loadConfigStack=config)
         with pytest.raises(Refused) as estimate:
             await raw.call("estimateModelUsage", request)

@@ -200,7 +200,7 @@ def test_a_named_pipe_does_not_block_the_scan(models: ModelsFolder, catalog: Cat
     models.add_llm(TINY)
     os.mkfifo(models.folder / "acme" / "pipe.gguf")
     assert keys(catalog) == ["tiny"]
-    assert catalog.broken == {"acme/pipe.gguf": "it is no file"}
+    assert catalog.broken == {"acme/pipe.gguf": "it is not a file"}
 
 
 def test_a_folder_with_the_name_of_a_model_file_is_scanned(models: ModelsFolder, catalog: Catalog) -> None:

@@ -17,8 +17,8 @@ from lmstudio_async.embedded._engine._engine import Engine
 from lmstudio_async.embedded._prediction._template_messages import messages_of
 from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.raw_predictions import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
 
 STATS = {
     "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",

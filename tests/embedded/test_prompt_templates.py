@@ -11,8 +11,8 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import CHATML, HERMES, ModelsFolder, tool_call
-from tests.embedded.asking import PREFIX, ask, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.raw_predictions import PREFIX, ask, message, user
 
 SHOUTING = "{% for message in messages %}{{ message.content | upper }}! {% endfor %}>"
 ADD = {

@@ -15,9 +15,9 @@ from lmstudio_async._config._types import ContextOverflowPolicy
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import THINKING, ModelsFolder
-from tests.embedded.asking import PREFIX, checked
 from tests.embedded.channel_model import add_with_channels
 from tests.embedded.raw_client import connected, query, stack
+from tests.embedded.raw_predictions import PREFIX, checked
 
 CONTEXT = 512
 POLICIES: list[ContextOverflowPolicy] = ["truncateMiddle", "rollingWindow"]

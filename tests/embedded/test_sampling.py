@@ -9,8 +9,8 @@ import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
-from tests.embedded.asking import ADD, PREFIX, ask, checked, need
 from tests.embedded.raw_client import Json, RawClient, Refused, query, text_of
+from tests.embedded.raw_predictions import ADD, PREFIX, ask, checked, need
 
 
 @pytest.fixture(scope="module")

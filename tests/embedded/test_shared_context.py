@@ -16,8 +16,8 @@ from lmstudio_async import LlmPredictionConfigDict
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import ENDLESS
 from tests.embedded.channel_model import add_with_channels
+from tests.embedded.raw_predictions import ENDLESS
 from tests.soak import bounded
 
 Question = tuple[str, LlmPredictionConfigDict]

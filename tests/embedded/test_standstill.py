@@ -20,8 +20,8 @@ from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
-from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import Refused, connected, stack, text_of
+from tests.embedded.raw_predictions import begin, first_fragment
 from tests.processes import hold_loads, needs_proc, wait_gone, workers
 
 pytestmark = needs_proc

@@ -11,8 +11,8 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import THINKING, ModelsFolder
-from tests.embedded.asking import ask, begin, checked
 from tests.embedded.raw_client import Json, RawClient, Refused, text_of
+from tests.embedded.raw_predictions import ask, begin, checked
 
 
 @pytest.fixture

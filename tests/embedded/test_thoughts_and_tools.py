@@ -12,8 +12,8 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
-from tests.embedded.asking import ADD, PREFIX, ask, begin, checked, message, need, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
+from tests.embedded.raw_predictions import ADD, PREFIX, ask, begin, checked, message, need, user
 
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 

@@ -11,8 +11,8 @@ from lmstudio_async import AsyncClient, Chat
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.errors import LMStudioServerError
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import ask, checked, message, user
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, text_of
+from tests.embedded.raw_predictions import ask, checked, message, user
 from tests.images import png
 
 RED = base64.b64encode(png(255, 0, 0)).decode()

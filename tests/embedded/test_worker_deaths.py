@@ -20,8 +20,8 @@ from lmstudio_async._wire._models import Resolved
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.asking import begin, first_fragment
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
+from tests.embedded.raw_predictions import begin, first_fragment
 from tests.embedded.registry import ask_load, load, names, running
 from tests.processes import HeldLoads, hold_loads, needs_proc, wait_gone, workers
 

@@ -173,7 +173,7 @@ def _entry(
     architecture = header.architecture
     kind = header.text("general.type") or "model"
     if kind != "model":
-        raise GgufError(f"it is no model: its general.type is {kind[:40]!r}")
+        raise GgufError(f"it is not a model: its general.type is {kind[:40]!r}")
     if architecture is None:
         raise GgufError("it has no general.architecture")
     if not any(part.header.tensor_count for part in parts):

@@ -120,7 +120,7 @@ def _problem(item: os.DirEntry[str], path: str) -> str:
     if not is_sound_key(path):
         return _UNSOUND
     # Opening a pipe or a device could wait for ever.
-    return "" if stat.S_ISREG(item.stat().st_mode) else "it is no file"
+    return "" if stat.S_ISREG(item.stat().st_mode) else "it is not a file"
 
 
 def _unreadable(error: OSError, item: os.DirEntry[str] | None = None) -> str:

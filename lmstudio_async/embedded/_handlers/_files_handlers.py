@@ -52,7 +52,7 @@ class FileHandlers:
             try:
                 content = await anyio.to_thread.run_sync(decode, encoded)
             except ValueError:
-                raise server_error(f'The content of "{name[:100]}" is no base64.') from None
+                raise server_error(f'The content of "{name[:100]}" is not valid base64.') from None
             file_type, mime_type = sniff(content)
             ending = _ENDING.search(name)
             identifier = f"{round(time.time() * 1000)} - {secrets.token_hex(4)}{ending[0] if ending else ''}"

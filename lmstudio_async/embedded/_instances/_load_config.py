@@ -209,7 +209,7 @@ def _refuse_unsupported(domain: str, key: str, value: Any) -> None:
     if key not in KEYS or not (key in _SHARED or key.startswith(("llm.load.", "embedding.load."))):
         raise _unsupported(key, "this server knows no such load setting")
     if key not in _SHARED and not key.startswith(f"{domain}.load."):
-        raise _unsupported(key, f"this is no setting for a model of type {domain!r}")
+        raise _unsupported(key, f"this is not a setting for a model of type {domain!r}")
     if key in _UNSUPPORTED and _has_effect(key, value):
         raise _unsupported(key, _UNSUPPORTED[key])
 
