@@ -18,7 +18,8 @@ from lmstudio_async._config._rules import (
     spell_value,
 )
 from lmstudio_async._config._types import GpuSetting, Settings, settings_of, title_of
-from lmstudio_async._wire._kv import KEYS, check, default, from_fields, misfit, plain, show, to_fields
+from lmstudio_async._printable import short_repr
+from lmstudio_async._wire._kv import KEYS, check, default, from_fields, misfit, plain, to_fields
 from lmstudio_async.errors import LMStudioConfigError
 
 __all__ = [
@@ -97,7 +98,7 @@ def _given(config: object, cls: type[Settings]) -> dict[str, Any]:
         config = cls.from_dict(config)
     if not isinstance(config, cls):
         raise LMStudioConfigError(
-            f"The {title_of(cls)} is a mapping or an instance of {cls.__name__}, not {show(config)}."
+            f"The {title_of(cls)} is a mapping or an instance of {cls.__name__}, not {short_repr(config)}."
         )
     return settings_of(config)
 
@@ -167,7 +168,7 @@ def _passed_through(values: Any, name: str, title: str) -> dict[str, Any]:
     """Check that values by wire key are JSON. Their meaning is not checked."""
     if not isinstance(values, Mapping):
         raise LMStudioConfigError(
-            f"'{name}' in the {title} is a mapping of wire keys to values, not {show(values)}."
+            f"'{name}' in the {title} is a mapping of wire keys to values, not {short_repr(values)}."
         )
     passed: dict[str, Any] = _fitting(("json",), values, name, title)
     return passed
@@ -181,7 +182,7 @@ def _raw(raw: Any, title: str) -> dict[str, Any]:
         ):
             form = '{"fields": [{"key": …, "value": …}]}'
             raise LMStudioConfigError(
-                f"'raw' in the {title} is {form} or a mapping by wire key, not {show(raw)}."
+                f"'raw' in the {title} is {form} or a mapping by wire key, not {short_repr(raw)}."
             )
         raw = from_fields(raw)
     values = _passed_through(raw, "raw", title)

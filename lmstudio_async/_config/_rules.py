@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from lmstudio_async._wire._kv import KEYS, Kind, show
+from lmstudio_async._printable import short_repr
+from lmstudio_async._wire._kv import KEYS, Kind
 from lmstudio_async.errors import LMStudioConfigError
 
 __all__ = [
@@ -195,7 +196,7 @@ def spell(given: Mapping[Any, Any], names: Iterable[str], title: str, place: str
 
 def _unknown(key: Any, known: Mapping[str, str], title: str, place: str) -> str:
     if not isinstance(key, str):
-        return f"The keys of the {title} are strings, not {show(key)}."
+        return f"The keys of the {title} are strings, not {short_repr(key)}."
     message = f"The {title} has no '{place}{key}'"
     wanted = key.replace("_", "").lower()
     plain = {name.replace("_", "").lower(): name for name in known.values()}

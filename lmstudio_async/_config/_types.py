@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 import attrs
 
 from lmstudio_async._config._rules import camel, spell
-from lmstudio_async._wire._kv import show
+from lmstudio_async._printable import short_repr
 from lmstudio_async.errors import LMStudioConfigError
 
 __all__ = [
@@ -57,7 +57,7 @@ class Settings:
         """
         if not isinstance(data, Mapping):
             raise LMStudioConfigError(
-                f"The {cls._title} is a mapping or an instance of {cls.__name__}, not {show(data)}."
+                f"The {cls._title} is a mapping or an instance of {cls.__name__}, not {short_repr(data)}."
             )
         return cls(**spell(data, _names(cls), cls._title, cls._place))
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from lmstudio_async._printable import short_repr
 from lmstudio_async._wire._json import real_number
 from lmstudio_async._wire._kv_keys import KEYS, Kind
 
@@ -26,16 +26,12 @@ __all__ = [
     "layer",
     "misfit",
     "plain",
-    "show",
     "stack",
     "to_fields",
 ]
 
 # Deeper JSON is no config but a structure that contains itself, or an attack.
 _MAX_DEPTH = 100
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
 
 
 def to_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,11 +104,6 @@ def check(key: str, value: object) -> str | None:
     return None if found is None else f"{key}{found[0]} {found[1]}"
 
 
-def show(value: object) -> str:
-    """Return the value for an error message, cut short."""
-    return _short.repr(value)
-
-
 def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str, str] | None:
     """Return the place in the value that does not fit the kind, and the reason; ``None`` if all of it fits."""
     match kind[0]:
@@ -132,7 +123,7 @@ def misfit(kind: Kind, value: Any, place: str = "", depth: int = 0) -> tuple[str
         case "json":
             return _json_misfit(value, place, depth)
         case _ if not _fits(kind, value):
-            return place, f"must be {_expected(kind)}, not {show(value)}"
+            return place, f"must be {_expected(kind)}, not {short_repr(value)}"
     return None
 
 
@@ -198,7 +189,7 @@ def _json_misfit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
     if value is None or isinstance(value, str | bool | int):
         return None
     if isinstance(value, float):
-        return None if math.isfinite(value) else (place, f"must be a finite number, not {show(value)}")
+        return None if math.isfinite(value) else (place, f"must be a finite number, not {short_repr(value)}")
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
             if found := _json_misfit(item, f"{place}[{index}]", depth + 1):
@@ -207,14 +198,14 @@ def _json_misfit(value: Any, place: str, depth: int) -> tuple[str, str] | None:
     if isinstance(value, Mapping):
         for name, item in value.items():
             if not isinstance(name, str):
-                return place, f"must have strings as keys, not {show(name)}"
+                return place, f"must have strings as keys, not {short_repr(name)}"
             if found := _json_misfit(item, f"{place}.{name}", depth + 1):
                 return found
         return None
     number = real_number(value)
     if number is not None:
         return _json_misfit(number, place, depth)
-    return place, f"must be a value that JSON can represent, not {show(value)}"
+    return place, f"must be a value that JSON can represent, not {short_repr(value)}"
 
 
 def plain(kind: Kind, value: Any) -> Any:

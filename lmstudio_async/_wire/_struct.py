@@ -14,7 +14,6 @@ an absent member is left out, and never written as ``null``, unless it is `nulla
 
 from __future__ import annotations
 
-import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 
+from lmstudio_async._printable import short_repr
 from lmstudio_async._wire._readers import Hook, compile_reader
 
 if typing.TYPE_CHECKING:
@@ -237,16 +237,8 @@ def _float(value: Any, _: Any) -> float:
     raise MalformedError(f"expected a number, got {_excerpt(value)}")
 
 
-# Shortens the value while it walks through it, because the value may be megabytes long or nested deeply.
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
-
-
 def _excerpt(value: Any) -> str:
-    try:
-        text = _short.repr(value)
-    except ValueError:  # a number with more digits than Python converts to text
-        return "a huge number"
+    text = short_repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
