@@ -16,7 +16,7 @@ import httpx_ws
 
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
-from lmstudio_async._transport._http import RequestSockets, new_http_client
+from lmstudio_async._transport._http import CLOSE_LIMIT_SECONDS, RequestSockets, new_http_client
 from lmstudio_async._transport._websocket import WebSocketTransport
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
@@ -33,7 +33,6 @@ if "asyncio" in sys.modules:
 
 __all__ = ["WebSocketConnector"]
 
-_CLOSE_LIMIT_SECONDS = 2.0
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -124,7 +123,7 @@ class WebSocketConnector:
             yield transport
         finally:
             await transport.aclose()
-            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
+            with anyio.move_on_after(CLOSE_LIMIT_SECONDS, shield=True):
                 try:
                     await upgrade.__aexit__(None, None, None)
                 except Exception:  # noqa: BLE001, S110 - a socket that cannot be closed properly is closed anyway
@@ -135,7 +134,7 @@ class WebSocketConnector:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
+            with anyio.move_on_after(CLOSE_LIMIT_SECONDS, shield=True):
                 await client.aclose()
 
     async def _get_client(self) -> httpx.AsyncClient:

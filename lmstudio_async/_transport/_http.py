@@ -12,9 +12,10 @@ import httpx
 from lmstudio_async._transport._address import ServerAddress
 from lmstudio_async.errors import LMStudioUnreachableError
 
-__all__ = ["RequestSockets", "new_http_client"]
+__all__ = ["CLOSE_LIMIT_SECONDS", "RequestSockets", "new_http_client"]
 
-_CLOSE_LIMIT_SECONDS = 2.0
+#: Seconds after which a socket that is being closed is abandoned.
+CLOSE_LIMIT_SECONDS = 2.0
 
 
 def new_http_client(address: ServerAddress, verify: ssl.SSLContext, **options: Any) -> httpx.AsyncClient:
@@ -74,7 +75,7 @@ class RequestSockets:
 
     async def aclose(self) -> None:
         """Close the sockets. Idempotent, shielded from cancellation, and bounded in time."""
-        with anyio.move_on_after(_CLOSE_LIMIT_SECONDS, shield=True):
+        with anyio.move_on_after(CLOSE_LIMIT_SECONDS, shield=True):
             for stream in self._streams:
                 try:
                     await stream.aclose()
