@@ -1,13 +1,16 @@
-"""Address of a server: parsing the forms that people write, and making URLs. No I/O."""
+"""Address of a server: parsing the forms that people write, making URLs, and recognising this machine. No I/O."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["ServerAddress", "parse_api_host"]
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+__all__ = ["ServerAddress", "ip_address", "is_loopback", "parse_api_host"]
 
 _APP_PORT = 1234
 _SECURE_PORT = 443
@@ -45,17 +48,7 @@ class ServerAddress(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine, so that a connection must not use a proxy."""
-        name = self.host.rstrip(".")
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        import ipaddress
-
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return (mapped or address).is_loopback
+        return is_loopback(self.host)
 
     def http_url(self, path: str) -> str:
         """Return the URL of a plain HTTP resource.
@@ -139,6 +132,30 @@ def parse_api_host(text: str) -> ServerAddress:
         raise _invalid_address(text, "its path has characters that must be percent-encoded")
     prefix = _REST_PATH.sub("", (slash + path).rstrip("/")).rstrip("/")
     return ServerAddress(secure, host, default_port if port is None else _parse_port(text, port), prefix)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address is this machine's own.
+
+    The embedded server trusts these hosts without a token, and clients use no proxy for them.
+    """
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = ip_address(name)
+    return address is not None and address.is_loopback
+
+
+def ip_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address in a text, or None if the text is a name or a path."""
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # A socket for both IP families reports 127.0.0.1 as an IPv4-mapped IPv6 address.
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _split_authority(text: str, authority: str) -> tuple[str, str | None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from lmstudio_async._transport._address import is_loopback
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["Origins", "check_host", "host_of", "ip_address", "is_loopback"]
+__all__ = ["Origins", "check_host", "host_of"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -76,22 +76,3 @@ def check_host(host: str, *, has_tokens: bool, remedy: str) -> None:
         raise LMStudioValueError(
             f"Without an API token, every client that can reach {host} could use this server. {remedy}"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    address = ip_address(name)
-    return address is not None and address.is_loopback
-
-
-def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address in a text, or None if the text is a name or a path."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # A socket for both IP families reports 127.0.0.1 as an IPv4-mapped IPv6 address.
-    return getattr(address, "ipv4_mapped", None) or address

@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import unwrap_group
-from lmstudio_async.embedded._connections._origins import host_of, ip_address, is_loopback
+from lmstudio_async._transport._address import ip_address, is_loopback
+from lmstudio_async.embedded._connections._origins import host_of
 from lmstudio_async.embedded._http._rest import RestError, list_models, load_model, unload_model
 from lmstudio_async.embedded._limits import ServerLimits
 from lmstudio_async.embedded._server import EmbeddedServer, clients_of, origins_of
