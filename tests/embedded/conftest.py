@@ -1,4 +1,4 @@
-"""Fixtures: an embedded server with a module's own ``models``, their catalog, an authenticated client, a local hub."""
+"""Fixtures: a models folder, its catalog, an embedded server, an authenticated client of it, and a local hub."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ from tests.embedded.raw_client import RawClient, connected
 
 
 @pytest.fixture
+def models(tmp_path: Path) -> ModelsFolder:
+    """An empty models folder. Most modules have their own ``models``, with the models that their tests need."""
+    return ModelsFolder(tmp_path / "models")
+
+
+@pytest.fixture
 def catalog(models: ModelsFolder) -> Catalog:
     return Catalog(models.folder)
 
 
-@pytest.fixture
-async def server(models: Path) -> AsyncIterator[EmbeddedServer]:
-    async with EmbeddedServer(models, threads=1) as running:
+async def new_server(models: Path | ModelsFolder) -> AsyncIterator[EmbeddedServer]:
+    """A server with ``models``. With ``scope="module"``, a model stays loaded from one test to the next."""
+    folder = models.folder if isinstance(models, ModelsFolder) else models
+    async with EmbeddedServer(folder, threads=1) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-async def shared_server(models: Path) -> AsyncIterator[EmbeddedServer]:
-    """One server for all tests of a module, so that a model stays loaded from one test to the next."""
-    async with EmbeddedServer(models, threads=1) as running:
-        yield running
+server = pytest.fixture(new_server)
+shared_server = pytest.fixture(new_server, scope="module")
 
 
 @pytest.fixture

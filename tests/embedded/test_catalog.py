@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +14,6 @@ TINY_Q4 = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 TINY_Q8 = "acme/tiny-GGUF/tiny-Q8_0.gguf"
 LLAMA = "lmstudio-community/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf"
 EMBED = "nomic-ai/nomic-embed-text-v1.5-GGUF/nomic-embed-text-v1.5.Q4_K_M.gguf"
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path / "models")
 
 
 def only(catalog: Catalog) -> CatalogEntry:

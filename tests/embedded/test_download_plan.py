@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -44,13 +43,7 @@ SIZES = {"Q2_K": 20, "Q4_K_M": 45, "Q8_0": 80}
 
 
 @pytest.fixture
-async def server(tmp_path: Path, hub: LocalHub) -> AsyncIterator[EmbeddedServer]:
-    async with EmbeddedServer(tmp_path / "models", threads=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def raw(server: EmbeddedServer) -> AsyncIterator[RawClient]:
+async def raw(hub: LocalHub, server: EmbeddedServer) -> AsyncIterator[RawClient]:
     async with connected(server, "repository") as raw:
         yield raw
 
@@ -273,7 +266,7 @@ async def test_more_than_100_unread_packets_end_the_plan(raw: RawClient, hub: Lo
     await open_plan(raw)
 
 
-async def test_a_plan_ends_with_its_client(server: EmbeddedServer, hub: LocalHub) -> None:
+async def test_a_plan_ends_with_its_client(hub: LocalHub, server: EmbeddedServer) -> None:
     hub.pause_at(10)
     async with connected(server, "repository") as raw:
         channel, _ = await open_plan(raw)

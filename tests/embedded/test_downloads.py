@@ -22,6 +22,7 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._hub._hub import HubFile, _take_all
 from lmstudio_async.embedded._hub._partial_file import PartialFile, PartialFileInUse
 from lmstudio_async.embedded._timing import ServerTiming
+from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._tiny_models import write_llm
 from lmstudio_async.testing._tiny_projector import write_projector
 from tests.embedded.local_hub import LocalHub
@@ -44,14 +45,8 @@ def hub(hub: LocalHub, model: bytes) -> LocalHub:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "models"
-
-
-@pytest.fixture
-async def server(folder: Path) -> AsyncIterator[EmbeddedServer]:
-    async with EmbeddedServer(folder, threads=1) as running:
-        yield running
+def folder(models: ModelsFolder) -> Path:
+    return models.folder
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,6 @@ from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError, LMStudioValueError
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.engines import loaded
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path / "models")
 
 
 async def test_embedding_model_loads_with_a_context_that_is_no_multiple_of_its_sessions(

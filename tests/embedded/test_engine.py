@@ -32,11 +32,6 @@ from tests.processes import needs_proc, workers
 pytest.importorskip("xllamacpp")
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path)
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     with nothing_left_behind():

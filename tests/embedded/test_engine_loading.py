@@ -17,11 +17,6 @@ from tests.embedded.engines import generated, loaded, nothing_left_behind, spec,
 pytest.importorskip("xllamacpp")
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path)
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     with nothing_left_behind():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,15 @@ from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, End
 from lmstudio_async._protocol._endpoints._untyped import UNTYPED
 from lmstudio_async._wire._struct import Unknown, WireObject, camel
 from lmstudio_async.embedded import EmbeddedServer
-from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, Refused, connected
 from tests.failures import Failures
+
+pytestmark = pytest.mark.usefixtures("hub")
 
 EVERY = [(namespace, name) for namespace in NAMESPACES for name in endpoints(namespace)]
 #: Endpoints that the server refuses although the client has methods for them.
 OF_THE_APP = {("system", name) for name in ("startHttpServer", "stopHttpServer", "requestShutdown")}
 REFUSED = OF_THE_APP | {(namespace, row.name) for namespace, rows in UNTYPED.items() for row in rows}
-
-
-@pytest.fixture
-async def server(tmp_path: Path, hub: LocalHub) -> AsyncIterator[EmbeddedServer]:
-    async with EmbeddedServer(tmp_path / "models", threads=1) as running:
-        yield running
 
 
 def least(kind: Any) -> Any:
@@ -67,7 +61,7 @@ async def error_of(raw: RawClient, endpoint: Endpoint) -> Refused | None:
     return None
 
 
-async def test_an_endpoint_is_answered_or_refused_with_a_reason(tmp_path: Path, hub: LocalHub) -> None:
+async def test_an_endpoint_is_answered_or_refused_with_a_reason(tmp_path: Path) -> None:
     with Failures() as failures:
         for number, (namespace, name) in enumerate(EVERY):
             # Each endpoint has a server of its own, because some of them change the state of the server.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,11 +23,6 @@ DRAFT = "llm.load.llama.speculativeDecoding."
 LOAD_KEYS = [key for key in KEYS if not key.startswith(("llm.prediction.", "retrieval."))]
 LLM_KEYS = [key for key in LOAD_KEYS if not key.startswith("embedding.")]
 EMBEDDING_KEYS = [key for key in LOAD_KEYS if not key.startswith("llm.")]
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path / "models")
 
 
 @pytest.fixture

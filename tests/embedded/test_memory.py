@@ -20,11 +20,6 @@ from tests.processes import needs_proc
 from tests.real.minilm import write_minilm
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path)
-
-
 def entry_of(models: ModelsFolder) -> CatalogEntry:
     (entry,) = Catalog(models.folder).scan()
     return entry

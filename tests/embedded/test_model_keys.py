@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from lmstudio_async.embedded._catalog._catalog import Catalog
@@ -11,11 +9,6 @@ from lmstudio_async.testing import ModelsFolder
 
 TINY_Q4 = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 TINY_Q8 = "acme/tiny-GGUF/tiny-Q8_0.gguf"
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path / "models")
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,6 @@ from lmstudio_async.testing import ModelsFolder
 TINY = "acme/tiny-GGUF/tiny-Q4_K_M.gguf"
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return ModelsFolder(tmp_path / "models")
-
-
 def keys(catalog: Catalog) -> list[str]:
     return [entry.model_key for entry in catalog.scan()]
 

@@ -29,12 +29,6 @@ GB = 10**9
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    async with EmbeddedServer(tmp_path / "models", threads=1) as running:
-        yield running
-
-
-@pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(server) as client:
         yield client
