@@ -14,6 +14,7 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import LLAMA, XML
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, text_of
 from tests.embedded.raw_predictions import ADD, ask, checked
 from tests.images import png
@@ -111,9 +112,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import GEMMA, HARMONY, MAGISTRAL
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, query, stack, text_of
 from tests.embedded.raw_predictions import ask, message, need, user
 
@@ -23,9 +23,7 @@ TOOL = {
 TOOLS = {"tools": {"type": "toolArray", "tools": [TOOL]}}
 
 
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 @pytest.fixture(scope="module")

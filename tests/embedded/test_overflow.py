@@ -12,15 +12,14 @@ from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._chat_templates import GEMMA
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.embedded.raw_predictions import PREFIX, ask, checked, message, need, user
 
 POLICIES = ["truncateMiddle", "rollingWindow"]
 
 
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, query, text_of
 from tests.embedded.raw_predictions import ADD, PREFIX, ask, checked, need
 
@@ -27,9 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 # -- settings

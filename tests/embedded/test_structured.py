@@ -11,13 +11,11 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import THINKING, ModelsFolder
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, text_of
 from tests.embedded.raw_predictions import ask, begin, checked
 
-
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 @pytest.fixture(scope="module")

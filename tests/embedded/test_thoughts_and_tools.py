@@ -12,6 +12,7 @@ import lmstudio_async as lms
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
+from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.embedded.raw_predictions import ADD, PREFIX, ask, begin, checked, message, need, user
 
@@ -76,9 +77,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.folder
 
 
-@pytest.fixture
-def server(shared_server: EmbeddedServer) -> EmbeddedServer:
-    return shared_server
+server = pytest.fixture(new_server, scope="module")
 
 
 # -- reasoning
