@@ -25,8 +25,9 @@ EMBED = "acme/embed-GGUF/embed-F32.gguf"
 P = TypeVar("P", bound=WireObject)
 
 
-def three_models(folder: Path) -> ModelsFolder:
-    models = ModelsFolder(folder)
+def three_models(tmp_path: Path) -> ModelsFolder:
+    """Make a models folder with three models, below ``tmp_path``. Modules make their fixture ``models`` of it."""
+    models = ModelsFolder(tmp_path / "models")
     models.add_llm(TINY)
     models.add_llm(OTHER)
     models.add_embedding(EMBED)

@@ -42,10 +42,7 @@ from tests.embedded.registry import (
 )
 from tests.processes import HeldLoads, is_running, needs_proc, workers
 
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return three_models(tmp_path / "models")
+models = pytest.fixture(three_models)
 
 
 # -- get or load

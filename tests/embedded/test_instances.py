@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -47,10 +46,7 @@ from tests.embedded.registry import (
 )
 from tests.processes import HeldLoads, needs_proc
 
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return three_models(tmp_path / "models")
+models = pytest.fixture(three_models)
 
 
 # -- loading

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
-from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -38,10 +37,7 @@ from tests.embedded.registry import (
 )
 from tests.processes import hold_loads, is_running, needs_proc
 
-
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return three_models(tmp_path / "models")
+models = pytest.fixture(three_models)
 
 
 # -- time to live

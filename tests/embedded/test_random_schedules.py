@@ -53,7 +53,7 @@ Step = (
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelsFolder:
-    return three_models(tmp_path_factory.mktemp("models") / "models")
+    return three_models(tmp_path_factory.mktemp("random_schedules"))
 
 
 class World:
