@@ -10,6 +10,7 @@ import pytest
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._catalog._catalog import Catalog
 from lmstudio_async.testing import ModelsFolder
+from tests.embedded.engines import nothing_left_behind
 from tests.embedded.local_hub import LocalHub
 from tests.embedded.raw_client import RawClient, connected
 
@@ -40,6 +41,12 @@ shared_server = pytest.fixture(new_server, scope="module")
 async def client(server: EmbeddedServer) -> AsyncIterator[RawClient]:
     async with connected(server) as raw:
         yield raw
+
+
+@pytest.fixture
+def no_worker_is_left() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,13 @@ from lmstudio_async.embedded._engine._engine import (
 )
 from lmstudio_async.embedded._engine._worker import Ready, read_event
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
-from tests.embedded.engines import CHAT, generated, loaded, nothing_left_behind, spec, why_it_fails
+from tests.embedded.engines import CHAT, generated, loaded, spec, why_it_fails
 from tests.images import png
 from tests.processes import needs_proc, workers
 
 pytest.importorskip("xllamacpp")
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
+pytestmark = pytest.mark.usefixtures("no_worker_is_left")
 
 
 # --- answering ---

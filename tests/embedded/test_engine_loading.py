@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,11 @@ import pytest
 
 from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, default_threads
 from lmstudio_async.testing import ModelsFolder
-from tests.embedded.engines import generated, loaded, nothing_left_behind, spec, why_it_fails
+from tests.embedded.engines import generated, loaded, spec, why_it_fails
 
 pytest.importorskip("xllamacpp")
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
+pytestmark = pytest.mark.usefixtures("no_worker_is_left")
 
 
 # --- load parameters, as the engine shows them ---
