@@ -13,10 +13,20 @@ from queue import SimpleQueue
 import anyio
 import pytest
 
+from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._worker import Loading, ReadAhead, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
-__all__ = ["HeldLoads", "hold_loads", "is_running", "memory_mb", "needs_proc", "wait_gone", "workers"]
+__all__ = [
+    "HeldLoads",
+    "hold_loads",
+    "is_running",
+    "memory_mb",
+    "needs_proc",
+    "wait_gone",
+    "worker_pids",
+    "workers",
+]
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
@@ -35,6 +45,11 @@ def workers(of: int | None = None) -> set[int]:
         if int(rest[1]) == parent and (not command or b"_worker.py" in command):
             found.add(int(folder.name))
     return found
+
+
+def worker_pids(server: EmbeddedServer) -> list[int]:
+    """Return the process IDs of the workers of a server in this process, on any system."""
+    return [instance.engine.pid for instance in server._state.instances.loaded()]
 
 
 def is_running(pid: int) -> bool:

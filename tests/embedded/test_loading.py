@@ -18,7 +18,7 @@ from tests.embedded.raw_client import (
     query,
     stack,
 )
-from tests.processes import HeldLoads, is_running, needs_proc, workers
+from tests.processes import HeldLoads, is_running, needs_proc, worker_pids, workers
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     folder.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "truncated")
     return folder.folder
-
-
-def worker_pids(server: EmbeddedServer) -> list[int]:
-    return [instance.engine.pid for instance in server._state.instances.loaded()]
 
 
 # -- loading

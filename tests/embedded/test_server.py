@@ -17,7 +17,7 @@ from lmstudio_async.errors import (
 )
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import INFO_MEMBERS, RawClient, Refused, connected, query
-from tests.processes import is_running
+from tests.processes import is_running, worker_pids
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.add_llm("acme/twins-GGUF/twins-Q8_0.gguf", script="eight bits")
     folder.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     return folder.folder
-
-
-def worker_pids(server: EmbeddedServer) -> list[int]:
-    return [instance.engine.pid for instance in server._state.instances.loaded()]
 
 
 async def test_repr_contains_the_models_folder_and_is_running(tmp_path: Path) -> None:
