@@ -1,4 +1,4 @@
-"""The worker processes of the embedded server: whether they run, their memory, and loads that a test holds."""
+"""The worker processes of the embedded server: their state and memory, how to stop them, and loads that a test holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from lmstudio_async.embedded import EmbeddedServer
@@ -19,10 +20,13 @@ from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
 __all__ = [
     "HeldLoads",
+    "go_on",
     "hold_loads",
     "is_running",
+    "is_stopped",
     "memory_mb",
     "needs_proc",
+    "stop",
     "wait_gone",
     "worker_pids",
     "workers",
@@ -59,6 +63,28 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether all threads of a process are stopped."""
+    try:
+        stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return False
+    return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
+
+
+async def stop(pid: int) -> None:
+    """Stop a process, and wait until all its threads are stopped, because one could still work for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    while not is_stopped(pid):
+        await anyio.lowlevel.checkpoint()
+
+
+def go_on(pid: int) -> None:
+    """Continue a stopped process, if it still exists."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def memory_mb(process: int | str = "self") -> float:
@@ -110,8 +136,7 @@ class HeldLoads:
         """Let all loads go on."""
         self._holds_new_ones = self._holds_old_ones = False
         for worker in tuple(self._later):
-            with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
+            go_on(worker)
 
     async def receive(self, worker: WorkerProcess) -> list[str] | None:
         """Receive messages from a worker, as `WorkerProcess.receive` does, up to the progress at which it is held."""

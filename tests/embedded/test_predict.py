@@ -19,6 +19,7 @@ from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
 from tests.embedded.raw_predictions import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
+from tests.processes import go_on, needs_proc, stop
 
 STATS = {
     "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
@@ -92,17 +93,18 @@ async def test_many_answers_at_once_are_all_complete(client: RawClient) -> None:
         assert text_of(await client.packets(channel)) == "Hello there my friend"
 
 
+@needs_proc
 async def test_the_server_repeats_the_progress_while_the_engine_is_silent(models: Path) -> None:
     timing = ServerTiming(progress_seconds=0.03)
     async with EmbeddedServer(models, threads=1, _timing=timing) as server, connected(server) as raw:
         await raw.load("tiny")
         (instance,) = server._state.instances.loaded()
-        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await stop(instance.engine.pid)
         try:
             channel = await begin(raw, "tiny")
             packets = [await raw.packet(channel) for _ in range(3)]
         finally:
-            os.kill(instance.engine.pid, signal.SIGCONT)
+            go_on(instance.engine.pid)
         assert [packet and packet["progress"] for packet in packets] == [0, 0, 0]
         assert text_of(await raw.packets(channel)) == "Hello there my friend"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from lmstudio_async.testing import ModelsFolder
 from tests.clock import let_pass
 from tests.embedded.raw_client import Refused, connected, stack, text_of
 from tests.embedded.raw_predictions import begin, first_fragment
-from tests.processes import hold_loads, needs_proc, wait_gone, workers
+from tests.processes import go_on, hold_loads, is_stopped, needs_proc, stop, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -64,22 +62,6 @@ async def pass_until(is_so: Callable[[], bool]) -> None:
         await let_pass(LOOK)
         # Finish the looks of this time before more time passes.
         await anyio.wait_all_tasks_blocked()
-
-
-def is_stopped(pid: int) -> bool:
-    """Return whether all threads of a process are stopped."""
-    try:
-        stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:
-        return False
-    return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
-
-
-async def stop(pid: int) -> None:
-    """Stop a worker, and wait until all its threads are stopped, because one could still answer for a moment."""
-    os.kill(pid, signal.SIGSTOP)
-    while not is_stopped(pid):
-        await anyio.lowlevel.checkpoint()
 
 
 Ask = Callable[[AsyncClient], Awaitable[object]]
@@ -182,7 +164,7 @@ async def test_a_worker_that_resumes_in_time_is_kept(models: Path, suspended_sec
             await let_pass(suspended_seconds)
             await pass_until(lambda: not instance.pulse.is_felt)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            go_on(pid)
         assert text_of(await raw.packets(channel)) == "Hello there my friend"
         assert workers() == {pid}
 
@@ -216,7 +198,7 @@ async def test_a_worker_may_stand_still_while_the_server_reads_nothing_from_it(m
         for _ in range(8):
             await let_pass(LOOK)
             await anyio.wait_all_tasks_blocked()
-        os.kill(instance.engine.pid, signal.SIGCONT)
+        go_on(instance.engine.pid)
         await raw.cancel(channel)
         assert (await raw.packets(channel))[-1]["type"] == "success"
 

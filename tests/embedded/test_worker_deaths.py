@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
 from tests.embedded.raw_predictions import begin, first_fragment
 from tests.embedded.registry import ask_load, load, names, running
-from tests.processes import HeldLoads, hold_loads, needs_proc, wait_gone, workers
+from tests.processes import HeldLoads, go_on, hold_loads, needs_proc, stop, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -44,8 +43,7 @@ def die(pid: int, death: signal.Signals) -> None:
     """End a stopped process."""
     os.kill(pid, death)
     # SIGKILL ends a stopped process without SIGCONT.
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+    go_on(pid)
 
 
 async def all_is_well(server: EmbeddedServer, raw: RawClient, key: str) -> None:
@@ -110,7 +108,7 @@ async def test_death_of_an_embedding_worker_fails_all_its_requests(
         await raw.load("text-embedding-embed", "mine")
         (instance,) = server._state.instances.loaded("embedding")
         # A stopped worker cannot finish before it dies.
-        os.kill(instance.engine.pid, signal.SIGSTOP)
+        await stop(instance.engine.pid)
         for number in range(100, 103):
             message: dict[str, Any] = {
                 "type": "rpcCall",
@@ -205,7 +203,7 @@ async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, mode
             assert len(left) == 2
             if is_stopped:
                 for worker in left:
-                    os.kill(worker, signal.SIGSTOP)
+                    await stop(worker)
         finally:
             process.kill()
     for worker in left:
@@ -218,7 +216,7 @@ async def test_leaving_the_server_ends_idle_and_stopped_workers(models: Path, st
         await raw.load("tiny")
         (pid,) = workers()
         if state == "stopped":
-            os.kill(pid, signal.SIGSTOP)
+            await stop(pid)
     assert list(workers()) == []
 
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lmstudio_async import AsyncClient
-from tests.processes import HeldLoads, needs_proc, wait_gone, workers
+from tests.processes import HeldLoads, go_on, needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -67,12 +67,6 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def go_on(worker: int) -> None:
-    """Continue a stopped worker process, if it still exists."""
-    with suppress(ProcessLookupError):
-        os.kill(worker, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("where", ["in process", "over a socket"])
