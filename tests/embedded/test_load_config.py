@@ -337,6 +337,22 @@ def test_a_setting_of_another_engine_is_ignored(llm: CatalogEntry, fits: bool) -
 
 # -- the effective config
 
+#: Settings that have an effect on every machine.
+SETTINGS: dict[str, Any] = {
+    "llm.load.contextLength": 1024,
+    "llm.load.seed": {"checked": True, "value": 7},
+    "llm.load.numParallelSessions": 2,
+    "llm.load.useUnifiedKvCache": False,
+    LLAMA + "evalBatchSize": 64,
+    LLAMA + "physicalBatchSize": 32,
+    LLAMA + "flashAttention": True,
+    LLAMA + "contextCheckpoints": 5,
+    LLAMA + "cpuThreadPoolSize": 1,
+    LLAMA + "tryMmap": False,
+    LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
+    LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
+}
+
 
 @pytest.mark.parametrize("gpu", [True, False])
 def test_every_value_of_an_effective_config_is_valid_for_its_key(
@@ -359,19 +375,8 @@ def test_an_effective_config_can_be_sent_again(llm: CatalogEntry, embedding: Cat
 
 def test_the_effective_config_contains_the_requested_values(llm: CatalogEntry) -> None:
     values = {
-        "llm.load.contextLength": 1024,
-        "llm.load.seed": {"checked": True, "value": 7},
-        "llm.load.numParallelSessions": 2,
-        "llm.load.useUnifiedKvCache": False,
-        LLAMA + "evalBatchSize": 64,
-        LLAMA + "physicalBatchSize": 32,
-        LLAMA + "flashAttention": True,
-        LLAMA + "contextCheckpoints": 5,
-        LLAMA + "cpuThreadPoolSize": 1,
-        LLAMA + "tryMmap": False,
+        **SETTINGS,
         LLAMA + "tryDirectIO": False,
-        LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
-        LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
         LLAMA + "reasoningBudgetMessage": "Enough.",
         "llm.load.promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "{{ 1 }}"}},
     }
@@ -409,21 +414,10 @@ def test_keep_model_in_memory_is_effective_only_if_the_system_allows_it(
 
 async def test_the_engine_loads_with_every_setting(llm: CatalogEntry) -> None:
     values = {
-        "llm.load.contextLength": 1024,
-        "llm.load.seed": {"checked": True, "value": 7},
-        "llm.load.numParallelSessions": 2,
-        "llm.load.useUnifiedKvCache": False,
-        LLAMA + "evalBatchSize": 64,
-        LLAMA + "physicalBatchSize": 32,
-        LLAMA + "flashAttention": True,
-        LLAMA + "contextCheckpoints": 5,
-        LLAMA + "cpuThreadPoolSize": 1,
+        **SETTINGS,
         LLAMA + "acceleration.offloadRatio": 0.5,
-        LLAMA + "tryMmap": False,
         LLAMA + "keepModelInMemory": True,
-        LLAMA + "kCacheQuantizationType": {"checked": True, "value": "q8_0"},
         LLAMA + "vCacheQuantizationType": {"checked": True, "value": "q8_0"},
-        LLAMA + "ropeFrequencyBase": {"checked": True, "value": 10000.0},
         LLAMA + "ropeFrequencyScale": {"checked": True, "value": 1},
         "llm.load.promptTemplate": {"type": "jinja", "jinjaPromptTemplate": {"template": "always this"}},
         DRAFT + "draftModel": "tiny",
