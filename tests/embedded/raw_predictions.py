@@ -7,7 +7,20 @@ from typing import Any
 
 from tests.embedded.raw_client import Json, RawClient, query, stack
 
-__all__ = ["ADD", "ENDLESS", "PREFIX", "ask", "begin", "checked", "first_fragment", "message", "need", "user"]
+__all__ = [
+    "ADD",
+    "ENDLESS",
+    "PREFIX",
+    "STATS_MEMBERS",
+    "TOOLS",
+    "ask",
+    "begin",
+    "checked",
+    "first_fragment",
+    "message",
+    "need",
+    "user",
+]
 
 PREFIX = "llm.prediction."
 
@@ -27,6 +40,14 @@ ADD: Json = {
         },
     },
 }
+
+#: A prediction config that offers the tool.
+TOOLS: Json = {"tools": {"type": "toolArray", "tools": [ADD]}}
+
+STATS_MEMBERS = {
+    "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
+    "predictedTokensCount", "totalTokensCount",
+}  # fmt: skip
 
 
 def user(text: str) -> Json:

@@ -16,10 +16,8 @@ from lmstudio_async.testing import HERMES, ModelsFolder
 from lmstudio_async.testing._chat_templates import LLAMA, XML
 from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, text_of
-from tests.embedded.raw_predictions import ADD, ask, checked
+from tests.embedded.raw_predictions import ADD, TOOLS, ask, checked
 from tests.images import png
-
-TOOLS: Json = {"tools": {"type": "toolArray", "tools": [ADD]}}
 
 # Answers that are no calls.
 PLAIN = {

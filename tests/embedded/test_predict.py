@@ -18,13 +18,18 @@ from lmstudio_async.embedded._prediction._template_messages import messages_of
 from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
-from tests.embedded.raw_predictions import ENDLESS, PREFIX, ask, begin, checked, first_fragment, message, user
+from tests.embedded.raw_predictions import (
+    ENDLESS,
+    PREFIX,
+    STATS_MEMBERS,
+    ask,
+    begin,
+    checked,
+    first_fragment,
+    message,
+    user,
+)
 from tests.processes import go_on, needs_proc, stop
-
-STATS = {
-    "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
-    "predictedTokensCount", "totalTokensCount",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +53,9 @@ async def test_an_answer_is_streamed_and_ends_with_its_stats_and_configs(client:
     success = packets[-1]
     assert set(success) == {"type", "stats", "modelInfo", "loadModelConfig", "predictionConfig"}
     stats = success["stats"]
-    assert set(stats) == STATS
+    assert set(stats) == STATS_MEMBERS
     assert stats["stopReason"] == "eosFound"
-    assert all(type(stats[name]) is int for name in STATS if name.endswith("Count"))
+    assert all(type(stats[name]) is int for name in STATS_MEMBERS if name.endswith("Count"))
     assert stats["promptTokensCount"] + stats["predictedTokensCount"] == stats["totalTokensCount"]
     assert 0 < stats["timeToFirstTokenSec"] <= stats["totalTimeSec"]
     assert success["modelInfo"]["lastUsedTime"] is None
@@ -143,7 +148,7 @@ async def test_a_cancelled_answer_succeeds_with_its_partial_text(client: RawClie
     assert packets[-1]["type"] == "success"
     assert packets[-1]["stats"]["stopReason"] == "userStopped"
     assert packets[-1]["stats"]["predictedTokensCount"] >= 1
-    assert set(packets[-1]["stats"]) == STATS
+    assert set(packets[-1]["stats"]) == STATS_MEMBERS
     state = await client.call(
         "getInstanceProcessingState", {"specifier": query("endless"), "throwIfNotFound": True}
     )

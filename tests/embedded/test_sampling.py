@@ -10,7 +10,7 @@ import pytest
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, query, text_of
-from tests.embedded.raw_predictions import ADD, PREFIX, ask, checked, need
+from tests.embedded.raw_predictions import PREFIX, TOOLS, ask, checked, need
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ async def test_an_answer_follows_a_grammar(client: RawClient) -> None:
         ({"structured": {"type": "gbnf", "gbnfGrammar": "%llguidance {}\nstart: nothing"}}, "not in GBNF"),
         ({"structured": {"type": "json", "jsonSchema": {"type": "nope"}}}, "nope"),
         ({"structured": {"type": "json", "jsonSchema": {"items": {"$ref": "http://x/y"}}}}, "http://x/y"),
-        ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, "tools": {"type": "toolArray", "tools": [ADD]}}, "tools"),
+        ({"structured": {"type": "json", "jsonSchema": {"type": "object"}}, **TOOLS}, "tools"),
         ({"nonsense": 1}, r"llm\.prediction\.nonsense"),
         ({"temperature": -1}, r"llm\.prediction\.temperature"),
         ({"topKSampling": {"checked": True, "value": 4}}, r"llm\.prediction\.topKSampling"),

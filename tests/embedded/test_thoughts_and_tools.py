@@ -14,7 +14,18 @@ from lmstudio_async.testing import HERMES, THINKING, ModelsFolder, tool_call
 from lmstudio_async.testing._chat_templates import LLAMA, MISTRAL, XML
 from tests.embedded.conftest import new_server
 from tests.embedded.raw_client import Json, RawClient, Refused, connected, query, stack, text_of
-from tests.embedded.raw_predictions import ADD, PREFIX, ask, begin, checked, message, need, user
+from tests.embedded.raw_predictions import (
+    ADD,
+    PREFIX,
+    STATS_MEMBERS,
+    TOOLS,
+    ask,
+    begin,
+    checked,
+    message,
+    need,
+    user,
+)
 
 OPEN_THINKING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}", 1)
 
@@ -28,12 +39,6 @@ INVENTED = {
     "llama": (LLAMA, ['{"name": "sub", "para', 'meters": {"a": 1, ', '"b": 2}}']),
     "mistral": (MISTRAL, ['[TOOL_CALLS][{"name": "sub", ', '"arguments": {"a": 1,', ' "b": 2}}]']),
 }
-TOOLS = {"tools": {"type": "toolArray", "tools": [ADD]}}
-
-STATS = {
-    "stopReason", "tokensPerSecond", "numGpuLayers", "timeToFirstTokenSec", "totalTimeSec", "promptTokensCount",
-    "predictedTokensCount", "totalTokensCount",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +191,7 @@ async def test_the_reasoning_budget_message_is_a_setting_of_the_load(models: Pat
 
 
 async def test_a_tool_call_is_streamed_in_its_parts(client: RawClient) -> None:
-    packets = await ask(client, "tools", {"tools": {"type": "toolArray", "tools": [ADD]}}, user("1+2?"))
+    packets = await ask(client, "tools", TOOLS, user("1+2?"))
     assert text_of(packets).strip() == "Let me"
     kinds = [packet["type"] for packet in packets if packet["type"].startswith("toolCall")]
     assert kinds[:2] == ["toolCallGenerationStart", "toolCallGenerationNameReceived"]
@@ -199,16 +204,14 @@ async def test_a_tool_call_is_streamed_in_its_parts(client: RawClient) -> None:
     assert (request["name"], request["type"]) == ("add", "function")
     assert request["id"] == next(p for p in packets if p["type"] == "toolCallGenerationStart")["toolCallId"]
     assert packets[-1]["stats"]["stopReason"] == "toolCalls"
-    assert set(packets[-1]["stats"]) == STATS
+    assert set(packets[-1]["stats"]) == STATS_MEMBERS
 
 
 async def test_the_result_of_a_tool_goes_back_to_the_model(client: RawClient) -> None:
     call = {"id": "c1", "type": "function", "name": "add", "arguments": {"a": 1, "b": 2}}
     result = {"role": "tool", "content": [{"type": "toolCallResult", "content": "3", "toolCallId": "c1"}]}
     asked = message("assistant", "", {"type": "toolCallRequest", "toolCallRequest": call})
-    packets = await ask(
-        client, "tools", {"tools": {"type": "toolArray", "tools": [ADD]}}, user("1+2?"), asked, result
-    )
+    packets = await ask(client, "tools", TOOLS, user("1+2?"), asked, result)
     assert text_of(packets) == "The sum is 3."
     assert packets[-1]["stats"]["stopReason"] == "eosFound"
     parameter = {
@@ -233,7 +236,7 @@ async def test_a_renamed_tool_is_reported_by_the_name_of_the_client(client: RawC
 
 
 async def test_an_unfinished_tool_call_is_reported_as_failed(client: RawClient) -> None:
-    config = {"tools": {"type": "toolArray", "tools": [ADD]}, "maxPredictedTokens": checked(3)}
+    config = {**TOOLS, "maxPredictedTokens": checked(3)}
     packets = await ask(client, "tools", config)
     failed = next(packet for packet in packets if packet["type"] == "toolCallGenerationFailed")
     assert "add" in failed["error"]["title"]
@@ -292,17 +295,14 @@ async def test_an_answer_can_be_cancelled_during_a_call_that_fails(client: RawCl
 
 
 async def test_no_tool_is_called_if_tool_choice_is_none(client: RawClient) -> None:
-    config = {
-        "tools": {"type": "toolArray", "tools": [ADD]},
-        "toolChoice": {"type": "generic", "mode": "none"},
-    }
+    config = {**TOOLS, "toolChoice": {"type": "generic", "mode": "none"}}
     packets = await ask(client, "tools", config)
     assert not [packet for packet in packets if packet["type"].startswith("toolCall")]
     assert "<tool_call>" in text_of(packets)
 
 
 async def test_a_stop_string_ends_an_answer_with_tools_too(client: RawClient) -> None:
-    config = {"tools": {"type": "toolArray", "tools": [ADD]}, "stopStrings": ["t m"]}
+    config = {**TOOLS, "stopStrings": ["t m"]}
     packets = await ask(client, "tools", config)
     assert text_of(packets) == "Le"
     assert packets[-1]["stats"]["stopReason"] == "stopStringFound"
@@ -312,7 +312,7 @@ async def test_a_stop_string_ends_an_answer_with_tools_too(client: RawClient) ->
 @pytest.mark.parametrize("name", ["systemPrompt", "tools"])
 async def test_raw_text_with_a_setting_of_chats_is_refused(client: RawClient, name: str) -> None:
     await need(client, "tools")
-    values = {"systemPrompt": "Be kind.", "tools": {"type": "toolArray", "tools": [ADD]}}
+    values = {"systemPrompt": "Be kind.", **TOOLS}
     creation = {
         "modelSpecifier": query("tools"),
         "rawPrompt": "Say ",
