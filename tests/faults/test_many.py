@@ -6,6 +6,7 @@ import anyio
 
 from lmstudio_async import AsyncClient, LMStudioConnectionBrokenError
 from tests.faults.faulty_server import DROP, FaultyServer
+from tests.faults.sleeping_consumer import SleepingConsumer
 from tests.scripted_server import ScriptedServer, loaded_llm
 
 
@@ -89,22 +90,13 @@ async def test_a_consumer_that_sleeps_does_not_delay_other_calls(
 ) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
-    asleep, awake = anyio.Event(), anyio.Event()
-    pieces = 0
+    consumer = SleepingConsumer()
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
-
-            async def sleep() -> None:
-                nonlocal pieces
-                async for _ in llm.respond_stream("Hello"):
-                    pieces += 1
-                    asleep.set()
-                    await awake.wait()
-
-            tasks.start_soon(sleep)
+            tasks.start_soon(consumer.read, llm)
             channel = await server.next_message()
             await server.packet(channel, type="fragment", fragment={"content": "Hi"})
-            await asleep.wait()
+            await consumer.asleep.wait()
             # Far more fragments than any buffer between server and client holds.
             for _ in range(5000):
                 await server.packet(channel, type="fragment", fragment={"content": "Hi"})
@@ -114,8 +106,8 @@ async def test_a_consumer_that_sleeps_does_not_delay_other_calls(
 
             tasks.start_soon(answer)
             assert await client.llm.list_loaded() == []
-            assert pieces == 1
+            assert consumer.fragments == 1
             await server.packet(channel, type="success", stats={"stopReason": "eosFound"})
-            awake.set()
+            consumer.awake.set()
 
-    assert pieces == 5001
+    assert consumer.fragments == 5001

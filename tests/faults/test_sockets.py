@@ -19,6 +19,7 @@ from lmstudio_async import (
     LMStudioUnreachableError,
 )
 from lmstudio_async._client_limits import ClientLimits
+from tests.faults.sleeping_consumer import SleepingConsumer
 from tests.faults.socket_server import Peer, SocketServer, serve_well
 from tests.scripted_server import INSTANCE
 
@@ -228,8 +229,7 @@ async def test_an_answer_arrives_in_any_split_and_after_any_number_of_pings(
 
 
 async def test_a_consumer_that_sleeps_delays_neither_pongs_nor_other_calls() -> None:
-    answered, asleep, awake = threading.Event(), anyio.Event(), anyio.Event()
-    pieces = 0
+    answered, consumer = threading.Event(), SleepingConsumer()
 
     def fault(peer: Peer) -> None:
         peer.accept()
@@ -251,21 +251,13 @@ async def test_a_consumer_that_sleeps_delays_neither_pongs_nor_other_calls() -> 
     with anyio.fail_after(60), SocketServer(fault) as server:
         async with AsyncClient(server.api_host, _limits=LIMITS) as client, anyio.create_task_group() as tasks:
             (llm,) = await client.llm.list_loaded()
-
-            async def sleep() -> None:
-                nonlocal pieces
-                async for _ in llm.respond_stream("Hello"):
-                    pieces += 1
-                    asleep.set()
-                    await awake.wait()
-
-            tasks.start_soon(sleep)
-            await asleep.wait()
+            tasks.start_soon(consumer.read, llm)
+            await consumer.asleep.wait()
             await anyio.to_thread.run_sync(answered.wait, 50)
             assert await client.llm.list_loaded() == [llm]
-            assert (answered.is_set(), pieces) == (True, 1)
-            awake.set()
-    assert pieces == 50_000
+            assert (answered.is_set(), consumer.fragments) == (True, 1)
+            consumer.awake.set()
+    assert consumer.fragments == 50_000
     assert server.connections == 1
 
 
