@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 import anyio
 
@@ -38,7 +39,8 @@ async def keep_an_answer_and_wait_for_something_else(place: Place) -> None:
         await anyio.sleep_forever()
 
 
-async def wait_for_a_load(place: Place) -> None:
+def ctrl_c_half_way() -> Callable[[float], None]:
+    """Return a callback for the progress of a load that presses Ctrl-C once, when the load has advanced."""
     pressed: list[float] = []
 
     def look(fraction: float) -> None:
@@ -46,23 +48,20 @@ async def wait_for_a_load(place: Place) -> None:
             pressed.append(fraction)
             press_ctrl_c()
 
+    return look
+
+
+async def wait_for_a_load(place: Place) -> None:
     async with AsyncClient(place) as client:
-        await client.llm.load_new_instance("big", on_progress=look)
+        await client.llm.load_new_instance("big", on_progress=ctrl_c_half_way())
 
 
 async def wait_for_a_load_that_another_task_waits_for_as_well(place: Place) -> None:
-    pressed: list[float] = []
-
-    def look(fraction: float) -> None:
-        if fraction and not pressed:
-            pressed.append(fraction)
-            press_ctrl_c()
-
     async with AsyncClient(place) as client:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.llm.model, "big")
-                await client.llm.model("big", on_progress=look)
+                await client.llm.model("big", on_progress=ctrl_c_half_way())
         except* KeyboardInterrupt:
             # trio raises it in one of the group's tasks, asyncio out of its event loop.
             pass
