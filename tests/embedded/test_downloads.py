@@ -13,6 +13,7 @@ import pytest
 
 from lmstudio_async import (
     AsyncClient,
+    AsyncDownloadStream,
     AsyncModelDownloadOption,
     LlmInfo,
     LMStudioCancelledError,
@@ -65,6 +66,13 @@ async def option_of(client: AsyncClient, quantization: str = "Q4_K_M") -> AsyncM
     (found,) = await client.repository.search_models(TINY)
     options = await found.get_download_options()
     return next(option for option in options if option.info.quantization == quantization)
+
+
+async def first_bytes(download: AsyncDownloadStream) -> None:
+    """Wait until a download has received its first bytes."""
+    async for update in download:
+        if update.downloaded_bytes:
+            return
 
 
 async def begin(raw: RawClient, hub: LocalHub) -> int:
@@ -129,9 +137,7 @@ async def test_a_cancelled_download_is_not_listed_and_the_next_one_resumes_it(
     option = await option_of(client)
     hub.pause_at(100_000)
     async with option.download_stream() as download:
-        async for update in download:
-            if update.downloaded_bytes:
-                break
+        await first_bytes(download)
         assert await keys(client) == []
         # A client waits five seconds for a server that does not stop.
         with anyio.fail_after(4):
@@ -290,9 +296,7 @@ async def test_a_damaged_partial_file_is_detected(client: AsyncClient, hub: Loca
     option = await option_of(client)
     hub.pause_at(1000)
     async with option.download_stream() as download:
-        async for update in download:
-            if update.downloaded_bytes:
-                break
+        await first_bytes(download)
     hub.go_on()
     (partial,) = files(folder)
     (folder / partial).write_bytes(b"\0" * 1000)
@@ -401,9 +405,7 @@ async def test_a_file_that_another_program_is_downloading_is_refused(
     option = await option_of(client)
     hub.pause_at(1000)
     async with option.download_stream() as download:
-        async for update in download:
-            if update.downloaded_bytes:
-                break
+        await first_bytes(download)
     hub.go_on()
     (partial,) = files(folder)
     file = HubFile(FILE, len(model), "a" * 64, None)
