@@ -14,11 +14,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+import lmstudio_async
 from lmstudio_async.embedded import EmbeddedServer
 from lmstudio_async.embedded._engine._worker import Loading, ReadAhead, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 
 __all__ = [
+    "SEARCH_PATH",
     "HeldLoads",
     "go_on",
     "hold_loads",
@@ -31,6 +33,11 @@ __all__ = [
     "worker_pids",
     "workers",
 ]
+
+#: ``PYTHONPATH`` of a subprocess. The installed package comes before the one in the source tree, which has the tests.
+SEARCH_PATH = os.pathsep.join(
+    [str(Path(lmstudio_async.__file__).parent.parent), str(Path(__file__).parent.parent)]
+)
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 
 import anyio
 import pytest
@@ -17,10 +16,7 @@ from tests.chaos.left_over import Held
 from tests.chaos.plan import faults, intents
 from tests.chaos.proxy import Proxy
 from tests.chaos.record import Record, Wrong
-from tests.processes import needs_proc
-
-#: Search path of a subprocess; the installed package comes before the one in the source tree.
-PLACES = [str(Path(lms.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
+from tests.processes import SEARCH_PATH, needs_proc
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def run(module: str, *arguments: str) -> tuple[int, str]:
     """Run a module as a program of its own, so that no resource of other tests is counted."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)},
+        env=os.environ | {"PYTHONPATH": SEARCH_PATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -27,7 +27,7 @@ from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudi
 from lmstudio_async.testing import ModelsFolder, served
 from tests.embedded.raw_client import stack
 from tests.embedded.sockets import plain_socket
-from tests.processes import HeldLoads, needs_proc, wait_gone
+from tests.processes import SEARCH_PATH, HeldLoads, needs_proc, wait_gone
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -321,7 +321,7 @@ async def main():
 
 anyio.run(main)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH}
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:

@@ -61,7 +61,7 @@ async def test_a_damaged_image_is_refused_with_a_reason(client: RawClient) -> No
 
 
 async def test_a_file_that_is_no_image_is_refused(client: RawClient) -> None:
-    with pytest.raises(Refused, match="no image"):
+    with pytest.raises(Refused, match="not an image"):
         await ask(client, "seer", {}, message("user", "What?", part("base64:aGVsbG8=")))
 
 

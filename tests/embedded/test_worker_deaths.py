@@ -22,7 +22,7 @@ from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import RawClient, Refused, connected, query, stack
 from tests.embedded.raw_predictions import begin, first_fragment
 from tests.embedded.registry import ask_load, load, names, running
-from tests.processes import HeldLoads, go_on, hold_loads, needs_proc, stop, wait_gone, workers
+from tests.processes import SEARCH_PATH, HeldLoads, go_on, hold_loads, needs_proc, stop, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -194,7 +194,7 @@ async def test_a_server_that_is_killed_leaves_no_worker(anyio_backend: str, mode
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), anyio_backend, str(models), what],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": SEARCH_PATH},
     ) as process:
         try:
             assert process.stdout is not None

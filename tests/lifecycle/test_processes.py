@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async import AsyncClient
-from tests.processes import HeldLoads, go_on, needs_proc, wait_gone, workers
+from tests.processes import SEARCH_PATH, HeldLoads, go_on, needs_proc, wait_gone, workers
 
 pytestmark = needs_proc
 
@@ -55,7 +55,7 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program, and wait until its load or its answer is in progress."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(PROGRAM), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": SEARCH_PATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

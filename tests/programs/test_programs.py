@@ -19,21 +19,17 @@ from typing import Any
 import anyio.from_thread
 import pytest
 
-import lmstudio_async
 import lmstudio_sync
 from lmstudio_async import EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, served
 from tests.faults.socket_server import Peer, SocketServer
-from tests.processes import HeldLoads, needs_proc, wait_gone, workers
+from tests.processes import SEARCH_PATH, HeldLoads, needs_proc, wait_gone, workers
 from tests.programs.runners import RUNNERS, interpreter_options, why_not
 from tests.scripted_server import INSTANCE
 
 pytestmark = needs_proc
 
 PROGRAM = Path(__file__).with_name("run.py")
-#: The library comes first, because the tests need not test the checkout that they are in.
-PLACES = [Path(lmstudio_async.__file__).parent.parent, Path(__file__).parent.parent.parent]
-
 EVERYTHING = ["answers", "loads", "interrupts"]
 
 
@@ -68,7 +64,7 @@ def run(options: list[str], program: Path, *arguments: str) -> subprocess.Comple
     assert importlib.util.find_spec("sniffio"), "without sniffio, anyio never asks it"
     return subprocess.run(
         [sys.executable, *options, str(program), *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PLACES))},
+        env=os.environ | {"PYTHONPATH": SEARCH_PATH},
         capture_output=True,
         text=True,
         check=False,

@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import lmstudio_sync
+from tests.processes import SEARCH_PATH
 
 __all__ = ["Program", "program"]
-
-PLACES = [str(Path(lmstudio_sync.__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
 #: Beginning of programs that import the SDK themselves, at a later point.
 HEAD_WITHOUT_IMPORTS = '''
@@ -74,7 +72,7 @@ class Program:
                 *what,
                 *map(str, arguments),
             ],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(PLACES)},
+            env=os.environ | {"PYTHONPATH": SEARCH_PATH},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
