@@ -188,6 +188,8 @@ async def test_an_error_of_the_watch_over_an_engine_ends_only_its_own_instance(
 
     async with running(models) as instances:
         other = await load(instances, "other")
+        # The watch over its engine has begun.
+        await anyio.wait_all_tasks_blocked()
         with monkeypatch.context() as patch:
             patch.setattr(Instance, "keep_engine", fail)
             instance = await load(instances, "tiny")
