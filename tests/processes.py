@@ -163,7 +163,9 @@ class HeldLoads:
             event = read_event(line)
             is_progress = isinstance(event, ReadAhead | Loading) and event.fraction
             if lines and is_progress and self._holds_new_ones and self._is_far_enough(worker.pid):
-                os.kill(worker.pid, signal.SIGSTOP)
+                # The worker may have ended after this message.
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGSTOP)
                 self._later[worker.pid] = lines[index + 1 :]
                 self._new.put(worker.pid)
                 return lines[: index + 1]
