@@ -216,6 +216,7 @@ def test_a_forgotten_server_ends_with_its_loop_and_causes_a_warning(models: Path
     server, line = EmbeddedServer(models, threads=1), line_here()
     anyio.run(start_and_use, server, backend=backend)
     assert not server.is_running
+    join_worker_threads()
     with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - the collection causes the warning
         del server
         gc.collect()
