@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -201,22 +201,25 @@ def test_a_server_that_was_closed_is_started_again_in_a_second_loop(
     anyio.run(start_use_and_close, server, backend=second)
 
 
-def join_worker_threads() -> None:
+def join_worker_threads(before: Iterable[threading.Thread]) -> None:
     """Wait until the worker threads of the last event loop have ended.
 
     anyio tells them to stop and does not join them, and a thread may refer to its last job, a method of the server, so long.
+
+    :param before: the threads that ran before that event loop; some of them are of loops that still run.
     """
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()).difference(before):
         if thread.name == "AnyIO worker thread":
             thread.join(20)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_forgotten_server_ends_with_its_loop_and_causes_a_warning(models: Path, backend: str) -> None:
+    threads = threading.enumerate()
     server, line = EmbeddedServer(models, threads=1), line_here()
     anyio.run(start_and_use, server, backend=backend)
     assert not server.is_running
-    join_worker_threads()
+    join_worker_threads(threads)
     with pytest.warns(ResourceWarning, match=f"made at {re.escape(__file__)}:{line}, was not closed"):  # noqa: PT031 - the collection causes the warning
         del server
         gc.collect()
