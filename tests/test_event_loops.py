@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ import lmstudio_async
 from lmstudio_async import AsyncClient, AsyncLLM, EmbeddedServer, LMStudioRuntimeError
 from lmstudio_async.testing import ModelsFolder, served
 from tests.call_site import line_here
+from tests.worker_threads import join_worker_threads
 
 Cell: TypeAlias = Callable[[Awaitable[Any]], Any]
 
@@ -199,18 +200,6 @@ def test_a_server_that_was_closed_is_started_again_in_a_second_loop(
     server = EmbeddedServer(models, threads=1)
     anyio.run(start_use_and_close, server, backend=first)
     anyio.run(start_use_and_close, server, backend=second)
-
-
-def join_worker_threads(before: Iterable[threading.Thread]) -> None:
-    """Wait until the worker threads of the last event loop have ended.
-
-    anyio tells them to stop and does not join them, and a thread may refer to its last job, a method of the server, so long.
-
-    :param before: the threads that ran before that event loop; some of them are of loops that still run.
-    """
-    for thread in set(threading.enumerate()).difference(before):
-        if thread.name == "AnyIO worker thread":
-            thread.join(20)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -19,6 +19,7 @@ import lmstudio_async
 import lmstudio_sync as lms
 from lmstudio_sync._loop import MOST_IDLE_WORKERS
 from tests.sync.quiet_server import QuietServer, client_of
+from tests.worker_threads import join_worker_threads
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
 
@@ -30,6 +31,7 @@ def threads() -> Iterator[None]:
     """Check that the test leaves no thread behind."""
     before = set(threading.enumerate())
     yield
+    join_worker_threads(before)
     # trio keeps its idle worker threads for a while.
     left = {thread for thread in threading.enumerate() if not thread.name.startswith("Trio thread")}
     assert left <= before

@@ -45,7 +45,7 @@ def test_a_client_imports_nothing_of_the_extras() -> None:
 
         lms.Client("127.0.0.1:9").close()
         extras = {"huggingface_hub", "starlette", "uvicorn", "xllamacpp"}
-        say(*sorted(extras & set(sys.modules)), threading.active_count())
+        say(*sorted(extras & set(sys.modules)), threads_left())
     """
     with program(code, warnings="error", imports=False) as running:
         assert running.finish() == (0, ["1"]), running.errors()
