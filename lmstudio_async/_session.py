@@ -36,6 +36,9 @@ R = TypeVar("R")
 
 logger = logging.getLogger("lmstudio_async")
 
+# Not the module's own generator, which programs seed to get the same numbers again, and which a fork copies.
+_random = random.SystemRandom()
+
 
 def refuse_to_pickle() -> NoReturn:
     """Raise the error for pickling or copying a client, or an object that uses the client's connections.
@@ -164,7 +167,7 @@ class Session:
 
     async def back_off(self) -> None:
         """Wait for a short, random time after a loss, so that not all clients reconnect to the server at once."""
-        await anyio.sleep(self.limits.back_off_seconds * random.uniform(1, 2))
+        await anyio.sleep(self.limits.back_off_seconds * _random.uniform(1, 2))
 
     async def open_channel(
         self, endpoint: ChannelEndpoint[P, Any], creation: P, receiver: OperationReceiver
