@@ -23,6 +23,8 @@ class ServerTiming(NamedTuple):
     """Pause before a failed download from the Hub is tried again. It doubles as long as no new bytes arrive."""
     turn_seconds: float = 0.005
     """Seconds for which a socket may parse received bytes before other tasks get a turn of the event loop."""
+    ping_seconds: float = 20.0
+    """Seconds between two pings to the client of a websocket."""
 
 
 DEFAULT_TIMING = ServerTiming()

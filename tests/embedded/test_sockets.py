@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,23 @@ def is_served(address: str) -> bool:
 def test_accepted_sockets_have_tcp_nodelay_set(address: str) -> None:
     with raw_websocket(address) as connection, other_end(connection) as accepted:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# -- pings
+
+
+def test_pings_leave_the_random_numbers_of_the_program_alone(tmp_path: Path) -> None:
+    before = random.getstate()
+    server = EmbeddedServer(tmp_path, threads=1, _timing=ServerTiming(ping_seconds=0.01))
+    with served(server) as address, plain_socket(address, upgrade("system")) as connection:
+        upgraded(connection)
+        pings: set[bytes] = set()
+        while len(pings) < 3:
+            opcode, payload = read_frame(connection)
+            assert opcode == 9
+            pings.add(payload)
+            connection.sendall(frame(payload, 10))
+    assert random.getstate() == before
 
 
 # -- too many

@@ -65,8 +65,6 @@ async def serve(
         **limited(server.limits, timing_of(server)),
         # On the same machine, compression takes longer than sending.
         ws_per_message_deflate=False,
-        # The timeout is long, because a client may be stopped in a debugger.
-        ws_ping_timeout=60,
         timeout_graceful_shutdown=_GRACE_SECONDS + _CLEAN_UP_SECONDS,
     )
     runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)

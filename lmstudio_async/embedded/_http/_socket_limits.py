@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ __all__ = ["limited"]
 #: Seconds for a client to read the remaining data when its connection ends, and when the server shuts down.
 _CLOSE_SECONDS = 2
 _SHUTDOWN_SECONDS = 1
+#: Seconds for a client to answer a ping: long, because it may be stopped in a debugger.
+_PONG_SECONDS = 60
 #: Bytes that a websocket may send before its client is authenticated: credentials have two keys of 256 characters.
 _UNAUTHENTICATED_BYTES = 1 << 15
 #: Bytes that are parsed before the first check of the time.
@@ -185,6 +188,15 @@ class _WebSocket(WSProtocol):
         if self.transport.get_write_buffer_size() > self.limits.unread_bytes:
             self.transport.abort()
 
+    def send_keepalive_ping(self) -> None:
+        """Do the same as uvicorn, but draw no number from the `random` module, which programs seed."""
+        self.ping_timer = None
+        if not self.close_sent and not self.transport.is_closing():
+            self.pending_ping_payload = os.urandom(4)
+            self.ping_sent_at = self.loop.time()
+            self.transport.write(self.conn.send(Ping(payload=self.pending_ping_payload)))
+            self.pong_timer = self.loop.call_later(_PONG_SECONDS, self.keepalive_timeout)
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self._end(_CLOSE_SECONDS)
@@ -207,7 +219,12 @@ def limited(limits: ServerLimits, timing: ServerTiming) -> dict[str, Any]:
     """Return the settings of uvicorn for connections with these limits and durations."""
     http = type("_HttpConnection", (_HttpConnection,), {"limits": limits})
     ws = type("_WebSocket", (_WebSocket,), {"limits": limits, "turn_seconds": timing.turn_seconds})
-    return {"http": http, "ws": ws, "ws_max_size": limits.message_bytes}
+    return {
+        "http": http,
+        "ws": ws,
+        "ws_max_size": limits.message_bytes,
+        "ws_ping_interval": timing.ping_seconds,
+    }
 
 
 def _http_error_bytes(status: int, phrase: str, message: str) -> bytes:
