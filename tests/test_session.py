@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -93,18 +92,6 @@ async def test_an_idempotent_call_is_retried_after_a_lost_connection(both: Both)
         await server.drop()
         await until(lambda: server.connections == 2)
         await server.answer(await server.next_message(), [])
-
-
-async def test_a_retry_leaves_the_random_numbers_of_the_program_alone(both: Both) -> None:
-    client, server = both
-    before = random.getstate()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(client.llm.list_loaded)
-        await server.next_message()
-        await server.drop()
-        await server.answer(await server.next_message(), [])
-
-    assert random.getstate() == before
 
 
 async def test_an_unload_is_not_retried_after_a_lost_connection(both: Both) -> None:
