@@ -40,6 +40,18 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._files_namespace import AsyncFilesNamespace as AsyncFilesNamespace
     from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
     from lmstudio_async._handles import AsyncModelHandle as AsyncModelHandle
+    from lmstudio_async._instance_events import InstanceChanged as InstanceChanged
+    from lmstudio_async._instance_events import InstanceEvent as InstanceEvent
+    from lmstudio_async._instance_events import InstanceLoaded as InstanceLoaded
+    from lmstudio_async._instance_events import InstanceLoadFailed as InstanceLoadFailed
+    from lmstudio_async._instance_events import InstanceLoading as InstanceLoading
+    from lmstudio_async._instance_events import InstancePresent as InstancePresent
+    from lmstudio_async._instance_events import InstanceUnloaded as InstanceUnloaded
+    from lmstudio_async._instance_events import ServerBack as ServerBack
+    from lmstudio_async._instance_events import ServerLost as ServerLost
+    from lmstudio_async._instance_events import UnloadReason as UnloadReason
+    from lmstudio_async._instance_status import InstanceStatus as InstanceStatus
+    from lmstudio_async._instance_watch import AsyncInstanceWatch as AsyncInstanceWatch
     from lmstudio_async._llm import AsyncDownloadedLlm as AsyncDownloadedLlm
     from lmstudio_async._llm import AsyncLLM as AsyncLLM
     from lmstudio_async._llm import AsyncLlmNamespace as AsyncLlmNamespace

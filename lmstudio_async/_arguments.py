@@ -81,6 +81,14 @@ def check_timeout(timeout: object) -> float | None:
     return seconds
 
 
+def check_interval(interval: object) -> float:
+    """Check that ``interval`` is a number of seconds, and return it."""
+    seconds = real_number(interval)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise LMStudioValueError(f"interval must be a positive number of seconds, not {interval!r:.80}")
+    return seconds
+
+
 def check_whole_number(
     value: object, what: str, least: int, most: int | None = None, none: str = ""
 ) -> int | None:

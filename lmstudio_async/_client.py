@@ -8,12 +8,14 @@ import stands at the top if every use of the module needs it, in a function if o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import anyio
 
-from lmstudio_async._arguments import check_namespace, check_timeout, check_verify
+from lmstudio_async._arguments import check_interval, check_namespace, check_timeout, check_verify
+from lmstudio_async._instance_journal import InstanceJournal
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._server_access import ServerAccess
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
         AsyncEmbeddingNamespace,
     )
     from lmstudio_async._files_namespace import AsyncFilesNamespace, LocalFileInput
+    from lmstudio_async._instance_poller import InstancePoller
+    from lmstudio_async._instance_status import InstanceStatus
+    from lmstudio_async._instance_watch import AsyncInstanceWatch
     from lmstudio_async._llm import AsyncDownloadedLlm, AsyncLLM, AsyncLlmNamespace
     from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
     from lmstudio_async._system_namespace import AsyncSystemNamespace
@@ -81,6 +86,8 @@ class AsyncClient:
         self._access = ServerAccess(api_host, Credentials.find(api_token), check_verify(verify), _limits)
         self._sessions: dict[str, Session] = {}
         self._loads = SharedLoads()
+        self._journal = InstanceJournal(self._access.limits.references_kept)
+        self._poller: InstancePoller | None = None
         self._entered = False
 
     # -- life cycle
@@ -262,6 +269,69 @@ class AsyncClient:
         models = await self.system.list_downloaded_models()
         return [model for model in models if namespace is None or model.type == namespace]
 
+    async def list_instances(self) -> list[InstanceStatus[AsyncLLM | AsyncEmbeddingModel]]:
+        """List the loaded instances, what each of them does, and when the server will unload it.
+
+        The requests go out concurrently. An instance that is unloaded meanwhile is left out.
+
+        Times are computed by the server's clock, where the server tells it (to about a second). Otherwise a difference
+        between the two clocks adds to ``idle_seconds``.
+
+        :return: the instances, language models first.
+        :raises LMStudioUnreachableError: if the server cannot be reached.
+
+        ::
+
+            for instance in await client.list_instances():
+                print(instance.identifier, instance.status, instance.unloads_in)
+        """
+        await preload("_instance_survey", "_instance_status", "_wire._usage")
+        from lmstudio_async._instance_status import instance_status
+        from lmstudio_async._instance_survey import survey
+        from lmstudio_async._model_namespace import make_handle
+
+        sessions = self._model_sessions()
+        sightings = await survey(sessions)
+        namespaces = {"llm": self.llm, "embedding": self.embedding}
+        statuses = []
+        for sighting in sightings:
+            namespace: Any = namespaces[sighting.info.type]
+            statuses.append(
+                instance_status(
+                    sighting,
+                    partial(make_handle, namespace),
+                    loaded_at=self._journal.loaded_at(sighting.info.instance_reference),
+                    server_is_ahead=sessions[0].server_is_ahead,
+                )
+            )
+        return statuses
+
+    def watch_instances(self, *, interval: float = 1.0) -> AsyncInstanceWatch:
+        """Watch the instances of the server: loads, unloads, and what each instance does.
+
+        One look serves all watches of the client, and no look is made while there is none.
+
+        :param interval: seconds between two looks at the server. Loads and unloads by this client are reported at once.
+        :return: the watch; it begins when it is entered or iterated over.
+        :raises LMStudioValueError: if the interval is not a positive number.
+
+        ::
+
+            async with client.watch_instances() as events:
+                qwen = await client.llm.load_new_instance("qwen3-4b")
+                await qwen.unload()
+                async for event in events:
+                    print(event.at, type(event).__name__, event.identifier)
+                    if isinstance(event, lms.InstanceUnloaded):
+                        break
+        """
+        from lmstudio_async._instance_poller import InstancePoller
+        from lmstudio_async._instance_watch import AsyncInstanceWatch
+
+        if self._poller is None:
+            self._poller = InstancePoller(self._model_sessions(), self._journal)
+        return AsyncInstanceWatch(self._poller, check_interval(interval), self._access.limits.unread_bytes)
+
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.
 
@@ -338,11 +408,14 @@ class AsyncClient:
 
         return await find_default_local_api_host()
 
+    def _model_sessions(self) -> list[Session]:
+        return [self._session("llm"), self._session("embedding")]
+
     def _session(self, namespace: str) -> Session:
         self._access.check_not_closed()
         session = self._sessions.get(namespace)
         if session is None:
-            session = Session(namespace, self._access, self._timeout)
+            session = Session(namespace, self._access, self._timeout, self._journal)
             # Another thread may create the session at the same time. setdefault keeps the first one.
             session = self._sessions.setdefault(namespace, session)
         return session

@@ -26,7 +26,7 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._client_limits import ClientLimits
-    from lmstudio_async._transport import Connector, FrameTransport
+    from lmstudio_async._transport import ClientTransport, Connector
     from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["Connection", "OperationReceiver", "Unclaimed"]
@@ -91,7 +91,7 @@ class Connection:
     ) -> None:
         self.limits: ClientLimits = limits
         self.multiplexer: Multiplexer = Multiplexer()
-        self.transport: FrameTransport
+        self.transport: ClientTransport
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.ready: anyio.Event = anyio.Event()
         self.ended: anyio.Event = anyio.Event()
@@ -103,6 +103,11 @@ class Connection:
         self._unclaimed = unclaimed
         # Frames of receivers. The receive loop sends them once it has dispatched all frames that have arrived.
         self._replies: list[str] = []
+
+    @property
+    def server_is_ahead(self) -> float:
+        """Seconds that the server's clock is ahead of this machine's; 0.0 if the server has not told its time."""
+        return self.transport.server_is_ahead if self.was_connected else 0.0
 
     async def run(self) -> None:
         try:

@@ -55,6 +55,10 @@ class UnreadInfo:
         """Reference to this one instance, never to another one."""
         return self._text("instanceReference")
 
+    def is_same(self, other: UnreadInfo) -> bool:
+        """Return whether the server sent the same about the instance another time."""
+        return self._json == other._json
+
     def read(self) -> ModelInstanceInfo:
         """Return the full info. Never raises: a malformed member becomes its default."""
         from lmstudio_async._wire._infos import AnyInstanceInfo
@@ -86,7 +90,7 @@ class AsyncModelHandle(Generic[InfoT]):
     def __init__(self, session: Session, info: InfoT | UnreadInfo) -> None:
         self._session = session
         self._info = info
-        session.see(info.instance_reference)
+        session.journal.see(info.instance_reference, info.identifier)
 
     @property
     def identifier(self) -> str:
@@ -169,6 +173,7 @@ class AsyncModelHandle(Generic[InfoT]):
         except LMStudioModelNotFoundError as error:
             # The instance was unloaded after get_info().
             raise _unloaded_error(UNLOAD_MODEL.label) from error
+        self._session.journal.add_unloaded(self._session.namespace, info.identifier, info.instance_reference)
 
     @overload
     async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]

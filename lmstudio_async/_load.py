@@ -11,6 +11,7 @@ import attrs
 
 from lmstudio_async._callbacks import tell
 from lmstudio_async._deliveries import deliveries
+from lmstudio_async._instance_journal import LoadRecord
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
@@ -83,11 +84,15 @@ class LoadFeed(OperationFeed[LoadProgress]):
     """State of a load. Its fraction conflates: of many unread values, only the latest is kept.
 
     :param makes_instance: whether the load creates a new instance, to be unloaded if the consumer does not take it.
+    :param record: the record of the load in the client's journal.
     """
 
-    def __init__(self, label: str, *, makes_instance: bool) -> None:
+    def __init__(self, label: str, *, makes_instance: bool, record: LoadRecord) -> None:
         super().__init__(label)
         self.makes_instance = makes_instance
+        self._record = record
+        #: Whether the instance is a result of this load, and was not loaded before.
+        self.has_loaded = False
         #: Whether the consumer has taken the instance, so that it stays loaded.
         self.is_claimed = False
         self.fraction = 0.0
@@ -108,6 +113,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
         return UNLOAD_MODEL, parameter
 
     def settle(self) -> None:
+        if self.instance is not None:
+            self._record.on_undone(self.instance)
         self.instance = None
 
     def give_up(self, error: LMStudioError) -> None:
@@ -117,6 +124,10 @@ class LoadFeed(OperationFeed[LoadProgress]):
             self.fail(error)
         else:
             super().give_up(error)
+
+    def fail(self, error: LMStudioError) -> None:
+        super().fail(error)
+        self._record.on_failed(error)
 
     def feed(self, packet: Any) -> None:
         if self.done and self.error is not None and isinstance(packet, Success):
@@ -148,12 +159,18 @@ class LoadFeed(OperationFeed[LoadProgress]):
                         printable(str(ambiguous)),
                     )
                 self._enter(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
+                self._record.on_model(packet.info)
             case StartLoading():
                 self.model = packet.info
                 self._enter(LoadProgress("resolved", self.fraction, packet.info))
+                self._record.on_model(packet.info, packet.identifier)
             case UnloadingOtherJITModel():
                 self._enter(LoadProgress("evicting", self.fraction, packet.info))
-            case Success() | LoadSuccess() | AlreadyLoaded():
+                self._record.on_evicting(packet.info)
+            case Success() | LoadSuccess():
+                self.has_loaded = True
+                self.finish(packet.info)
+            case AlreadyLoaded():
                 self.finish(packet.info)
             case _:
                 logger.debug("%s: ignored a packet of an unknown type", self.label)
@@ -166,6 +183,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         if not self.fraction < fraction < 1.0:
             return
         self.fraction = fraction
+        self._record.on_fraction(fraction)
         progress = LoadProgress("loading", fraction, self.model)
         if self.items and self.items[-1].phase == "loading":
             self.items[-1] = progress
@@ -181,6 +199,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
             return
         self.fraction = 1.0
         self.instance = info
+        if self.has_loaded:
+            self._record.on_loaded(info)
         self.items.append(LoadProgress("loaded", 1.0, info))
         self.succeed()
 
@@ -209,7 +229,14 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
     ) -> None:
-        self._progress = LoadFeed(endpoint.label, makes_instance=endpoint.name == LOAD_MODEL.name)
+        if isinstance(creation, LoadModelCreation):
+            name = creation.identifier or creation.model_key
+        else:
+            name = creation.identifier
+        record = session.journal.begin_load(session.namespace, name)
+        self._progress = LoadFeed(
+            endpoint.label, makes_instance=endpoint.name == LOAD_MODEL.name, record=record
+        )
         super().__init__(session, endpoint, creation, self._progress)
         self._wanted = creation
         self._make_handle = make_handle
@@ -275,6 +302,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                 await self._session.back_off()
                 found, certain = await self._possible_instances()
                 if certain and len(found) == 1:
+                    feed.has_loaded = feed.makes_instance
                     feed.finish(found[0])
                     return
                 names = printable(", ".join(repr(info.identifier) for info in found))
@@ -316,7 +344,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
                 for info in found
                 if info.last_used_time is None
                 and info.ttl_ms == wanted.ttl_ms
-                and not self._session.has_seen(info.instance_reference)
+                and not self._session.journal.has_seen(info.instance_reference)
             ]
         # If no packet had arrived before the loss, the server may not have received the load request.
         return found, feed.heard

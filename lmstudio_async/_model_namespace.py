@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
 
-__all__ = ["AsyncDownloadedModel", "AsyncModelNamespace", "ModelLoadingCallback", "downloaded_model"]
+__all__ = [
+    "AsyncDownloadedModel",
+    "AsyncModelNamespace",
+    "ModelLoadingCallback",
+    "downloaded_model",
+    "make_handle",
+]
 
 HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
@@ -238,6 +244,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             device_identifier=optional_name(device, "device"),
         )
         await self._session.call(UNLOAD_MODEL, parameter)
+        self._session.journal.add_unloaded(self._domain, model_identifier, None)
 
     async def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
@@ -439,6 +446,11 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
         names = ("model_key", "display_name", "architecture", "vision")
         shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def make_handle(namespace: AsyncModelNamespace[HandleT, Any, Any, Any], info: ModelInstanceInfo) -> HandleT:
+    """Return a handle of an instance that a server has described."""
+    return namespace._make_handle(info)
 
 
 def downloaded_model(

@@ -7,12 +7,13 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._connection import Connection, OperationReceiver, Unclaimed
+from lmstudio_async._instance_journal import InstanceJournal
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._server_access import ServerAccess
@@ -33,6 +34,7 @@ __all__ = ["ClientChannel", "Session", "refuse_to_pickle"]
 
 P = TypeVar("P", bound="WireObject | None")
 R = TypeVar("R")
+E = TypeVar("E", bound=LMStudioError)
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -57,17 +59,19 @@ class Session:
     :param namespace: name of the namespace, for example ``llm``.
     :param access: source of the connector, and of the task group in which connections run.
     :param timeout: seconds to wait for a response; None waits for ever.
+    :param journal: the client's journal.
     """
 
-    def __init__(self, namespace: str, access: ServerAccess, timeout: float | None) -> None:
+    def __init__(
+        self, namespace: str, access: ServerAccess, timeout: float | None, journal: InstanceJournal
+    ) -> None:
         self.namespace = namespace
         self.timeout = timeout
         self.limits: ClientLimits = access.limits
+        self.journal: InstanceJournal = journal
         self._access = access
         self._connection: Connection | None = None
         self._unclaimed = Unclaimed()
-        # An ordered set of instance references: the latest is last.
-        self._seen: dict[str, None] = {}
 
     @property
     def address(self) -> str:
@@ -77,16 +81,10 @@ class Session:
     def __reduce__(self) -> NoReturn:
         refuse_to_pickle()
 
-    def see(self, reference: str) -> None:
-        """Remember an instance that this client has a handle of. Only the latest `references_kept` are remembered."""
-        self._seen.pop(reference, None)
-        self._seen[reference] = None
-        if len(self._seen) > self.limits.references_kept:
-            del self._seen[next(iter(self._seen))]
-
-    def has_seen(self, reference: str) -> bool:
-        """Return whether this client has, or had, a handle of an instance."""
-        return reference in self._seen
+    @property
+    def server_is_ahead(self) -> float:
+        """Seconds that the server's clock is ahead of this machine's; 0.0 if the server has not told its time."""
+        return 0.0 if self._connection is None else self._connection.server_is_ahead
 
     async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
         """Make a call and wait for its response.
@@ -101,10 +99,22 @@ class Session:
             call.forget()
         return result
 
-    async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]:
+    @overload
+    async def call_each(self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P]) -> list[R]: ...
+
+    @overload
+    async def call_each(
+        self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P], *, returned: type[E]
+    ) -> list[R | E]: ...
+
+    async def call_each(
+        self, endpoint: RpcEndpoint[P, R], parameters: Iterable[P], *, returned: type[E] | None = None
+    ) -> list[R] | list[R | E]:
         """Make many calls, a limited number of them at once. Return the responses in the order of the parameters.
 
         An idempotent call whose connection was lost is retried once.
+
+        :param returned: the kind of errors that are returned in place of a response; None raises the first error.
         """
         waiting: deque[_PendingCall] = deque()
         results: list[R] = []
@@ -120,11 +130,11 @@ class Session:
                 await self._send_calls(more)
                 if not waiting:
                     return results
-                results.append(await self._wait_or_repeat(waiting[0]))
-                waiting.popleft()
-                while waiting and waiting[0].done.is_set():
-                    results.append(await self._wait_or_repeat(waiting[0]))
+                while True:
+                    results.append(await self._response(waiting[0], returned))
                     waiting.popleft()
+                    if not waiting or not waiting[0].done.is_set():
+                        break
         finally:
             for call in waiting:
                 call.forget()
@@ -140,6 +150,14 @@ class Session:
         except LMStudioWebsocketError as error:
             for call in calls:
                 call.fail(error)
+
+    async def _response(self, call: _PendingCall, returned: type[LMStudioError] | None) -> Any:
+        try:
+            return await self._wait_or_repeat(call)
+        except LMStudioError as error:
+            if returned is None or not isinstance(error, returned):
+                raise
+            return error
 
     async def _wait_or_repeat(self, call: _PendingCall) -> Any:
         await self._wait(call)

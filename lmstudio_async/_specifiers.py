@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from lmstudio_async._arguments import check_name, optional_name
 from lmstudio_async._wire._models import (
@@ -15,9 +15,24 @@ from lmstudio_async._wire._models import (
 from lmstudio_async._wire._struct import MalformedError, read
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["to_specifier"]
+__all__ = ["instance_specifier", "to_specifier"]
 
 _QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", "path", "vision"}
+
+
+class _Named(Protocol):
+    @property
+    def identifier(self) -> str: ...
+
+    @property
+    def instance_reference(self) -> str: ...
+
+
+def instance_specifier(info: _Named) -> ModelSpecifier:
+    """Return the specifier of the one instance that an info describes; older servers know only its identifier."""
+    if info.instance_reference:
+        return InstanceReferenceSpecifier(instance_reference=info.instance_reference)
+    return QuerySpecifier(query=ModelQuery(identifier=info.identifier))
 
 
 def to_specifier(specifier: object, device: str | None) -> ModelSpecifier:

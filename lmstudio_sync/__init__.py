@@ -40,6 +40,17 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
     from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
     from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
+    from lmstudio_async._instance_events import InstanceChanged as InstanceChanged
+    from lmstudio_async._instance_events import InstanceEvent as InstanceEvent
+    from lmstudio_async._instance_events import InstanceLoadFailed as InstanceLoadFailed
+    from lmstudio_async._instance_events import InstanceLoaded as InstanceLoaded
+    from lmstudio_async._instance_events import InstanceLoading as InstanceLoading
+    from lmstudio_async._instance_events import InstancePresent as InstancePresent
+    from lmstudio_async._instance_events import InstanceUnloaded as InstanceUnloaded
+    from lmstudio_async._instance_events import ServerBack as ServerBack
+    from lmstudio_async._instance_events import ServerLost as ServerLost
+    from lmstudio_async._instance_events import UnloadReason as UnloadReason
+    from lmstudio_async._instance_status import InstanceStatus as InstanceStatus
     from lmstudio_async._load import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
     from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback
@@ -138,6 +149,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_sync._embedding import EmbeddingNamespace as EmbeddingNamespace
     from lmstudio_sync._files_namespace import FilesNamespace as FilesNamespace
     from lmstudio_sync._handles import ModelHandle as ModelHandle
+    from lmstudio_sync._instance_watch import InstanceWatch as InstanceWatch
     from lmstudio_sync._llm import LLM as LLM
     from lmstudio_sync._llm import DownloadedLlm as DownloadedLlm
     from lmstudio_sync._llm import LlmNamespace as LlmNamespace

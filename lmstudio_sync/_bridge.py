@@ -30,6 +30,8 @@ from lmstudio_sync._loop import Loop, Workers, closed
 from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
 
 if TYPE_CHECKING:
+    from lmstudio_async._instance_events import InstanceEvent
+    from lmstudio_async._instance_watch import AsyncInstanceWatch
     from lmstudio_async._operations import AsyncOperation
 
 __all__ = ["Bridge"]
@@ -131,8 +133,14 @@ class Bridge:
                 call.abandon()
             call.wait(self._loop)
 
-    def next(self, operation: AsyncOperation[T, Any]) -> T:
-        """Return an operation's next item. Items that have arrived together are fetched together."""
+    @overload
+    def next(self, operation: AsyncOperation[T, Any]) -> T: ...
+
+    @overload
+    def next(self, operation: AsyncInstanceWatch) -> InstanceEvent: ...
+
+    def next(self, operation: AsyncOperation[Any, Any] | AsyncInstanceWatch) -> Any:
+        """Return the next item of an operation or a watch. Items that have arrived together are fetched together."""
         item = operation._take_nowait()
         if item is not None:
             return item

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._files_namespace import LocalFileInput
+    from lmstudio_async._instance_status import InstanceStatus
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_async.embedded import EmbeddedServer
     from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel, EmbeddingNamespace
     from lmstudio_sync._files_namespace import FilesNamespace
+    from lmstudio_sync._instance_watch import InstanceWatch
     from lmstudio_sync._llm import LLM, DownloadedLlm, LlmNamespace
     from lmstudio_sync._repository_namespace import RepositoryNamespace
     from lmstudio_sync._system_namespace import SystemNamespace
@@ -177,6 +179,45 @@ class Client(Facade):
                 print(model.model_key)
         """
         return self._bridge.call(self._core.list_downloaded_models(namespace), self._wrap)
+
+    def list_instances(self) -> list[InstanceStatus[LLM | EmbeddingModel]]:
+        """List the loaded instances, what each of them does, and when the server will unload it.
+
+        The requests go out concurrently. An instance that is unloaded meanwhile is left out.
+
+        Times are computed by the server's clock, where the server tells it (to about a second). Otherwise a difference
+        between the two clocks adds to ``idle_seconds``.
+
+        :return: the instances, language models first.
+        :raises LMStudioUnreachableError: if the server cannot be reached.
+
+        ::
+
+            for instance in client.list_instances():
+                print(instance.identifier, instance.status, instance.unloads_in)
+        """
+        return self._bridge.call(self._core.list_instances(), self._wrap)
+
+    def watch_instances(self, *, interval: float = 1.0) -> InstanceWatch:
+        """Watch the instances of the server: loads, unloads, and what each instance does.
+
+        One look serves all watches of the client, and no look is made while there is none.
+
+        :param interval: seconds between two looks at the server. Loads and unloads by this client are reported at once.
+        :return: the watch; it begins when it is entered or iterated over.
+        :raises LMStudioValueError: if the interval is not a positive number.
+
+        ::
+
+            with client.watch_instances() as events:
+                qwen = client.llm.load_new_instance("qwen3-4b")
+                qwen.unload()
+                for event in events:
+                    print(event.at, type(event).__name__, event.identifier)
+                    if isinstance(event, lms.InstanceUnloaded):
+                        break
+        """
+        return self._wrap(self._bridge.entered(self._core).watch_instances(interval=interval))
 
     def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.

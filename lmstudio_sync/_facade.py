@@ -31,6 +31,10 @@ class Facade:
         elif cls.__name__ in TWINS and cls.__module__.startswith("lmstudio_async"):
             # The package imports the twin at its first use.
             made = getattr(lmstudio_sync, TWINS[cls.__name__])(value, self._bridge)
+        elif cls.__name__ == "InstanceStatus":
+            from lmstudio_async._instance_status import with_handles
+
+            made = with_handles(value, self._wrap)
         return made  # type: ignore[no-any-return]
 
 

@@ -16,6 +16,7 @@ TWINS = {
     "AsyncEmbeddingModel": "EmbeddingModel",
     "AsyncEmbeddingNamespace": "EmbeddingNamespace",
     "AsyncFilesNamespace": "FilesNamespace",
+    "AsyncInstanceWatch": "InstanceWatch",
     "AsyncLLM": "LLM",
     "AsyncLlmNamespace": "LlmNamespace",
     "AsyncLoadStream": "LoadStream",

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from lmstudio_async import AsyncClient, AsyncLLM, LMStudioWebsocketError
-from lmstudio_async._transport import FrameTransport, memory_pair
+from lmstudio_async._transport import ClientTransport, FrameTransport, memory_pair
 
 __all__ = ["INSTANCE", "MODEL", "ScriptedServer", "list_nothing", "loaded_llm", "losing", "until"]
 
@@ -65,7 +65,7 @@ class ScriptedServer:
             yield client, self
 
     @asynccontextmanager
-    async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
+    async def connect(self, namespace: str) -> AsyncIterator[ClientTransport]:
         theirs, self._transport = memory_pair()
         self.connections += 1
         self._dropped = False

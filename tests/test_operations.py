@@ -12,6 +12,7 @@ from lmstudio_async import (
     ModelInfo,
     ModelInstanceInfo,
 )
+from lmstudio_async._instance_journal import InstanceJournal
 from lmstudio_async._load import LoadFeed, LoadProgress
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
@@ -30,7 +31,9 @@ INSTANCE = ModelInstanceInfo(type="llm", model_key="qwen3-4b", identifier="qwen3
 
 @pytest.fixture
 def feed() -> LoadFeed:
-    return LoadFeed("Model load", makes_instance=True)
+    return LoadFeed(
+        "Model load", makes_instance=True, record=InstanceJournal(10).begin_load("llm", "qwen3-4b")
+    )
 
 
 def phases(feed: LoadFeed) -> list[tuple[str, float]]:

@@ -12,6 +12,7 @@ from lmstudio_async._lazy_exports import export_lazily
 if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._transport._address import ServerAddress as ServerAddress
     from lmstudio_async._transport._address import parse_api_host as parse_api_host
+    from lmstudio_async._transport._base import ClientTransport as ClientTransport
     from lmstudio_async._transport._base import Connector as Connector
     from lmstudio_async._transport._base import FrameTransport as FrameTransport
     from lmstudio_async._transport._connector import WebSocketConnector as WebSocketConnector

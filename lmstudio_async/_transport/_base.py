@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-__all__ = ["Connector", "FrameTransport"]
+__all__ = ["ClientTransport", "Connector", "FrameTransport"]
 
 
 class FrameTransport(Protocol):
@@ -27,6 +27,15 @@ class FrameTransport(Protocol):
         """Close. Idempotent, legal in any state, shielded from cancellation, and bounded in time."""
 
 
+class ClientTransport(FrameTransport, Protocol):
+    """The client's end of a connection."""
+
+    @property
+    def server_is_ahead(self) -> float:
+        """Seconds that the server's clock is ahead of this machine's; 0.0 if it is not known."""
+        ...
+
+
 class Connector(Protocol):
     """Source of connections: to a server behind a socket, or to one in this process."""
 
@@ -35,7 +44,7 @@ class Connector(Protocol):
         """Address of the server as a person would write it, for error messages."""
         ...
 
-    def connect(self, namespace: str) -> AbstractAsyncContextManager[FrameTransport]:
+    def connect(self, namespace: str) -> AbstractAsyncContextManager[ClientTransport]:
         """Connect to one namespace of the server; leaving the block closes the transport.
 
         :raises LMStudioUnreachableError: if no server responds at the address.

@@ -17,6 +17,7 @@ import httpx_ws
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
 from lmstudio_async._transport._http import CLOSE_LIMIT_SECONDS, RequestSockets, new_http_client
+from lmstudio_async._transport._server_clock import ServerClock
 from lmstudio_async._transport._websocket import WebSocketTransport
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
@@ -25,7 +26,7 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._transport._address import ServerAddress
-    from lmstudio_async._transport._base import FrameTransport
+    from lmstudio_async._transport._base import ClientTransport
 
 if "asyncio" in sys.modules:
     # Loaded here, in a worker thread, and not at the first connection. Programs on trio do not need asyncio.
@@ -90,7 +91,7 @@ class WebSocketConnector:
         return str(self._address)
 
     @asynccontextmanager
-    async def connect(self, namespace: str) -> AsyncGenerator[FrameTransport, None]:
+    async def connect(self, namespace: str) -> AsyncGenerator[ClientTransport, None]:
         """Connect to one namespace; leaving the block closes the connection.
 
         :param namespace: for example ``llm``.
@@ -117,7 +118,10 @@ class WebSocketConnector:
 
             message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
             raise LMStudioUnreachableError(message) from without_traces(exc)
-        transport = WebSocketTransport(session.stream, session.connection, url, **self._transport_options)
+        clock = ServerClock(None if session.response is None else session.response.headers.get("date"))
+        transport = WebSocketTransport(
+            session.stream, session.connection, url, clock, **self._transport_options
+        )
         try:
             _check_accept(url, session.response)
             yield transport

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from lmstudio_async._transport._base import FrameTransport
+from lmstudio_async._transport._base import ClientTransport
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
@@ -19,7 +19,7 @@ __all__ = ["memory_pair"]
 _MAX_UNREAD = 4096
 
 
-def memory_pair(*, max_unread: int = _MAX_UNREAD) -> tuple[FrameTransport, FrameTransport]:
+def memory_pair(*, max_unread: int = _MAX_UNREAD) -> tuple[ClientTransport, ClientTransport]:
     """Make both ends of a connection.
 
     Each end receives the frames that the other end sends. When one end closes, the other end still receives the
@@ -37,6 +37,9 @@ class _MemoryTransport:
     """One end of an in-process connection."""
 
     __slots__ = ("_arrived", "_closed", "_inbox", "_max_unread", "_peer", "_room")
+
+    # Both ends have one clock.
+    server_is_ahead = 0.0
 
     _peer: _MemoryTransport
 

@@ -17,6 +17,7 @@ from wsproto.frame_protocol import CloseReason
 from lmstudio_async._printable import printable
 from lmstudio_async._time_limit import stood_still_since
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
+from lmstudio_async._transport._server_clock import ServerClock
 from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
@@ -39,6 +40,7 @@ class WebSocketTransport:
         stream: httpcore.AsyncNetworkStream,
         connection: Connection,
         url: str,
+        clock: ServerClock,
         *,
         ping_interval: float,
         ping_timeout: float,
@@ -52,6 +54,7 @@ class WebSocketTransport:
         self._is_unwrapped = False
         self._connection = connection
         self._url = url
+        self._clock = clock
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._write_timeout = write_timeout
@@ -70,6 +73,10 @@ class WebSocketTransport:
         self._receiving = False
         # Made by aclose() while a task receives, and set when that task stops using the socket.
         self._released: anyio.Event | None = None
+
+    @property
+    def server_is_ahead(self) -> float:
+        return self._clock.seconds_ahead()
 
     async def send(self, *frames: str) -> None:
         self._raise_if_ended()

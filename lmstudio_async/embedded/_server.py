@@ -20,7 +20,7 @@ from lmstudio_async._owned_task_group import OwnedTaskGroup
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
 from lmstudio_async._protocol._errors import unwrap_group
-from lmstudio_async._transport import FrameTransport, memory_pair
+from lmstudio_async._transport import ClientTransport, FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
@@ -259,7 +259,7 @@ class EmbeddedServer:
             raise LMStudioRuntimeError("this server runs already; make another one, or use the one that runs")
 
     @asynccontextmanager
-    async def connect(self, namespace: str) -> AsyncIterator[FrameTransport]:
+    async def connect(self, namespace: str) -> AsyncIterator[ClientTransport]:
         """Connect to a namespace within this process, without a socket or a port.
 
         :param namespace: the name of the namespace, such as ``llm``.

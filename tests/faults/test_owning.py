@@ -92,4 +92,4 @@ async def test_session_remembers_a_limited_number_of_instance_references() -> No
         remembered = client.llm._session
 
     # r1 was seen again, so it is among the latest references; r2 was not, so it was dropped.
-    assert [remembered.has_seen(f"r{number}") for number in (1, 2, 3, 4)] == [True, False, True, True]
+    assert [remembered.journal.has_seen(f"r{number}") for number in (1, 2, 3, 4)] == [True, False, True, True]

@@ -1,0 +1,104 @@
+"""Watch of instances: an async iterator of what happens to them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from lmstudio_async._instance_backlog import EventBacklog
+from lmstudio_async._instance_poller import InstancePoller
+from lmstudio_async.errors import LMStudioRuntimeError
+
+if TYPE_CHECKING:
+    from lmstudio_async._instance_events import InstanceEvent
+
+__all__ = ["AsyncInstanceWatch"]
+
+#: Bytes of memory that an event takes, with its info.
+_EVENT_BYTES = 4096
+
+
+class AsyncInstanceWatch:
+    """A watch of the instances of a server: iterate over what happens to them.
+
+    The first events are an `InstancePresent` for each loaded instance. The client looks at the server in intervals, for
+    all of its watches together. It reports its own loads, unloads and evictions at once. Each load and unload comes exactly
+    once, in order, also if the connection is lost meanwhile; an instance that another client loads and unloads between two
+    looks may be missed, as well as states between two looks. For a slow consumer several changes of one instance become
+    one, and no load or unload is lost.
+
+    ::
+
+        async with client.watch_instances() as events:
+            await llm.unload()
+            async for event in events:
+                if isinstance(event, lms.InstanceUnloaded):
+                    print(event.identifier, "is gone:", event.reason)
+                    break
+    """
+
+    def __init__(self, poller: InstancePoller, interval: float, unread_bytes: int) -> None:
+        self._poller = poller
+        self._backlog = EventBacklog(interval, unread_bytes // _EVENT_BYTES)
+        self._has_started = False
+        self._has_consumer = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._backlog.is_closed else "under way" if self._has_started else "not begun"
+        return f"{type(self).__name__}({state!r})"
+
+    async def __aenter__(self) -> Self:
+        """Begin the watch: what happens after this is reported.
+
+        :raises LMStudioUnreachableError: if the server cannot be reached.
+        """
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> InstanceEvent:
+        if self._has_consumer:
+            raise LMStudioRuntimeError(
+                "Another task already waits for this watch. Each needs a watch of its own."
+            )
+        self._has_consumer = True
+        try:
+            await self._start()
+            event = await self._backlog.next()
+        finally:
+            self._has_consumer = False
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """End the watch. Idempotent; makes no request."""
+        self._backlog.close()
+
+    async def _start(self) -> None:
+        if not self._has_started and not self._backlog.is_closed:
+            self._has_started = True
+            try:
+                await self._poller.add(self._backlog)
+            except BaseException:
+                self._backlog.close()
+                raise
+
+    def _take_nowait(self) -> InstanceEvent | None:
+        """Return None: each event comes from the event loop. For the blocking facade."""
+        return None
+
+    async def _abandon(self) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # The poller refers to the backlog alone, so a watch that was dropped ends.
+        if backlog := getattr(self, "_backlog", None):
+            backlog.is_closed = True
