@@ -161,8 +161,12 @@ def _error(
     title: str,
     display_data: Mapping[str, Any] | None = None,
     suggestion: str = "",
+    *,
+    cause: str = "",
 ) -> ServerErrorT:
     wire: dict[str, Any] = {"title": title, "rootTitle": title}
+    if cause:
+        wire["cause"] = cause
     if suggestion:
         wire["suggestion"] = suggestion
     if display_data:
@@ -225,11 +229,18 @@ def identifier_in_use(identifier: str) -> LMStudioIdentifierInUseError:
     return _error(LMStudioIdentifierInUseError, f'A model with the identifier "{identifier}" already exists.')
 
 
-def instance_unloaded() -> LMStudioInstanceUnloadedError:
-    """Make the error for a reference to an instance that was unloaded."""
-    return _error(
-        LMStudioInstanceUnloadedError, "Model is unloaded.", {"code": "generic.specificModelUnloaded"}
-    )
+def instance_unloaded(
+    cause: str = "", departure: Mapping[str, Any] | None = None
+) -> LMStudioInstanceUnloadedError:
+    """Make the error for a reference to an instance that was unloaded. Its title is LM Studio's own.
+
+    :param cause: why the instance is gone, as a sentence; empty if it is not known.
+    :param departure: the same for programs; None if it is not known.
+    """
+    display_data: dict[str, Any] = {"code": "generic.specificModelUnloaded"}
+    if departure is not None:
+        display_data["departure"] = departure
+    return _error(LMStudioInstanceUnloadedError, "Model is unloaded.", display_data, cause=cause)
 
 
 def unsupported_feature(

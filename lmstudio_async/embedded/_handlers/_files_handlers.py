@@ -8,7 +8,7 @@ import time
 
 import anyio.to_thread
 
-from lmstudio_async._protocol._errors import instance_unloaded, server_error, unsupported_feature
+from lmstudio_async._protocol._errors import server_error, unsupported_feature
 from lmstudio_async._wire._files import (
     FileHandleInfo,
     FileIdentifierParameter,
@@ -90,7 +90,7 @@ class FileHandlers:
             return
         if channel.cancelled.is_set():
             raise server_error("The retrieval was stopped.")
-        raise instance.failure or instance_unloaded()
+        raise instance.unloaded_error()
 
     def _file(self, identifier: str) -> UploadedFile:
         file = self._client.files.get(identifier)

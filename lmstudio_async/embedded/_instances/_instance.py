@@ -24,10 +24,11 @@ from lmstudio_async._wire._infos import (
 )
 from lmstudio_async._wire._usage import ProcessingState
 from lmstudio_async.embedded._catalog._catalog import CatalogEntry
-from lmstudio_async.embedded._engine._engine import Engine
+from lmstudio_async.embedded._engine._engine import Engine, EngineFailure
 from lmstudio_async.embedded._engine._engine_keeper import EngineKeeper
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec
 from lmstudio_async.embedded._engine._pulse import Pulse
+from lmstudio_async.embedded._instances._departures import Departure
 from lmstudio_async.embedded._instances._token_budget import TokenBudget
 from lmstudio_async.errors import LMStudioServerError
 
@@ -93,7 +94,7 @@ class Instance:
     :ivar config: the load config that really applies, by wire key.
     :ivar no_vision_reason: the reason why the engine runs without the model's vision projector; empty if there is none.
     :ivar unloaded: set when it is being unloaded, or has crashed, so that its requests end at once.
-    :ivar failure: the error of its engine, if that has crashed.
+    :ivar departure: why it is gone, or is being unloaded; None while it is loaded.
     :ivar gone: set when its process has ended and its identifier is free.
     :ivar pulse: the monitor that detects a stall of the engine.
     """
@@ -120,7 +121,7 @@ class Instance:
         self.config: dict[str, Any] = {}
         self.last_used_ms: int | None = None
         self.state: State = "loading"
-        self.failure: LMStudioServerError | None = None
+        self.departure: Departure | None = None
         self.no_vision_reason = ""
         self.unloaded = anyio.Event()
         self.gone = anyio.Event()
@@ -153,7 +154,7 @@ class Instance:
         """
         engine = None if self._keeper is None else self._keeper.engine
         if engine is None:
-            raise instance_unloaded()
+            raise self.unloaded_error()
         return engine
 
     @property
@@ -163,7 +164,7 @@ class Instance:
         :raises LMStudioInstanceUnloadedError: the instance is not loaded.
         """
         if self._spec is None:
-            raise instance_unloaded()
+            raise self.unloaded_error()
         return self._spec
 
     @property
@@ -173,7 +174,7 @@ class Instance:
         :raises LMStudioInstanceUnloadedError: the instance is not loaded.
         """
         if self._budget is None:
-            raise instance_unloaded()
+            raise self.unloaded_error()
         return self._budget
 
     @property
@@ -185,6 +186,18 @@ class Instance:
     def is_busy(self) -> bool:
         """Whether any request uses the instance."""
         return bool(self._uses)
+
+    @property
+    def failure(self) -> LMStudioServerError | None:
+        """The error of its engine for the requests that run, if the engine has crashed; a new one each time."""
+        departure = self.departure
+        if departure is None or departure.reason != "crashed":
+            return None
+        return server_error(departure.cause, "The model is not loaded any more. Load it again.")
+
+    def unloaded_error(self) -> LMStudioServerError:
+        """Return the error for a request that cannot run, because the instance is being unloaded or gone."""
+        return self.failure or (instance_unloaded() if self.departure is None else self.departure.error())
 
     def info(self) -> LlmInstanceInfo | EmbeddingModelInstanceInfo:
         """Return the protocol's description of the instance at this moment."""
@@ -214,7 +227,7 @@ class Instance:
         :raises LMStudioInstanceUnloadedError: the instance is not loaded any more.
         """
         if self.state != "ready":
-            raise self.failure or instance_unloaded()
+            raise self.unloaded_error()
         use = Use(status)
         if self._handouts:
             self._handouts.popleft()
@@ -225,6 +238,10 @@ class Instance:
         self._uses.append(use)
         try:
             yield use
+        except EngineFailure as failure:
+            if self.departure is None and not failure.unloaded:
+                raise
+            raise self.unloaded_error() from failure
         finally:
             self._uses.remove(use)
             self.last_used_ms = time.time_ns() // 1_000_000
@@ -257,7 +274,7 @@ class Instance:
     ) -> AsyncIterator[Engine]:
         """Wait for the engine and lend it to a request; see :meth:`EngineKeeper.lend`."""
         if self._keeper is None:
-            raise instance_unloaded()
+            raise self.unloaded_error()
         use.waits = True
         async with self._keeper.lend(spec, only_template=only_template) as engine:
             use.waits = False
@@ -291,10 +308,9 @@ class Instance:
         self._idle_since = anyio.current_time()
         self._idle.set()
 
-    def become_unloading(self, failure: LMStudioServerError | None = None) -> None:
-        """Refuse new requests, and have the present ones end."""
+    def become_unloading(self) -> None:
+        """Refuse new requests, and have the present ones end. The registry sets the departure before."""
         self.state = "unloading"
-        self.failure = failure
         self.unloaded.set()
         self._handout_used.set()
         if self._keeper is not None:

@@ -29,13 +29,23 @@ from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
 from lmstudio_async.embedded._engine._engine_start import start_engine
 from lmstudio_async.embedded._engine._pulse import Pulse
+from lmstudio_async.embedded._instances._departures import (
+    Departure,
+    Departures,
+    abandoned,
+    crashed,
+    evicted,
+    expired,
+    stopped,
+    unloaded,
+)
 from lmstudio_async.embedded._instances._instance import Domain, Instance
 from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watcher
 from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
 from lmstudio_async.embedded._instances._load_request import check_load_request
 from lmstudio_async.embedded._instances._selection import select
 from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
-from lmstudio_async.errors import LMStudioError, LMStudioServerError
+from lmstudio_async.errors import LMStudioError
 
 __all__ = ["Domain", "Instance", "Instances"]
 
@@ -79,6 +89,7 @@ class Instances:
         self._timing = timing
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
+        self._departures = Departures()
         self._planner = LoadPlanner(catalog, self._by_identifier, threads=threads)
         self._jit_turn = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -118,7 +129,7 @@ class Instances:
         :raises LMStudioModelNotFoundError: no instance matches the query.
         :raises LMStudioInstanceUnloadedError: the instance of the reference is gone.
         """
-        return select(specifier, self.loaded(domain), domain)
+        return select(specifier, self.loaded(domain), domain, self._departures)
 
     async def prepare(self, domain: Domain, key: str, config_stack: Any) -> PreparedLoad:
         """Prepare a load of a model, without starting it.
@@ -182,7 +193,7 @@ class Instances:
         if domain is not None and domain != instance.domain:
             raise domain_mismatch(identifier, instance.domain, domain)
         if instance.state == "ready":
-            self._begin_unload(instance)
+            self._begin_unload(instance, unloaded(identifier))
         await instance.gone.wait()
 
     # -- names and models
@@ -288,7 +299,7 @@ class Instances:
         """Cancel a load that no request waits for any more, and wait until its process has ended."""
         load.abandon()
         if load.instance.state == "ready":
-            self._begin_unload(load.instance)
+            self._begin_unload(load.instance, abandoned(load.instance.identifier))
         with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
             await load.instance.gone.wait()
 
@@ -315,7 +326,7 @@ class Instances:
             else:
                 load.finish()
                 if load.abandoned and load.instance.state == "ready":
-                    self._begin_unload(load.instance)
+                    self._begin_unload(load.instance, abandoned(load.instance.identifier))
 
     async def _start(self, load: Load, prepared: PreparedLoad) -> None:
         load.starting()
@@ -376,7 +387,7 @@ class Instances:
                 load.evicting(victim)
                 await victim.wait_handed_out(latest)
                 if victim.state == "ready" and not victim.is_busy:
-                    self._begin_unload(victim)
+                    self._begin_unload(victim, evicted(victim.identifier, load.instance.entry.model_key))
             if victims[0].state == "ready":
                 await victims[0].wait_idle()
             else:
@@ -384,11 +395,18 @@ class Instances:
 
     # -- the end of an instance
 
-    def _begin_unload(self, instance: Instance, failure: LMStudioServerError | None = None) -> None:
-        instance.become_unloading(failure)
+    def _begin_unload(self, instance: Instance, departure: Departure) -> None:
+        self._depart(instance, departure)
         # Without a task group, `_stop_everything` stops this instance.
         if self._tasks is not None:
             self._tasks.start_soon(self._finish_unload, instance)
+
+    def _depart(self, instance: Instance, departure: Departure) -> None:
+        # The first reason stands.
+        if instance.departure is None:
+            self._departures.add(instance.reference, departure)
+            instance.departure = departure
+        instance.become_unloading()
 
     async def _finish_unload(self, instance: Instance) -> None:
         try:
@@ -424,20 +442,20 @@ class Instances:
         if instance.state != "ready" or self._tasks is None:
             return
         logger.error("The engine of %r %s", instance.identifier, how)
-        failure = server_error(f'The engine of the model "{instance.identifier}" {how}.')
-        self._begin_unload(instance, failure)
+        self._begin_unload(instance, crashed(instance.identifier, how))
         # Free the name now, because a new instance need not wait for the clean-up of the crashed one.
         del self._by_identifier[instance.identifier]
 
     async def _watch_idleness(self, instance: Instance) -> None:
         if await instance.wait_expired():
             logger.info("Unloading %r, which was idle for its TTL", instance.identifier)
-            self._begin_unload(instance)
+            assert instance.ttl_ms is not None
+            self._begin_unload(instance, expired(instance.identifier, instance.ttl_ms))
 
     async def _stop_everything(self) -> None:
         instances = list(self._by_identifier.values())
         for instance in instances:
-            instance.become_unloading()
+            self._depart(instance, stopped(instance.identifier))
         async with anyio.create_task_group() as tasks:
             for instance in instances:
                 tasks.start_soon(self._stop, instance)

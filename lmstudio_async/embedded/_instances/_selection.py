@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmstudio_async._protocol._errors import instance_unloaded, no_model_matching, server_error
+from lmstudio_async._protocol._errors import no_model_matching, server_error
 from lmstudio_async._wire._models import (
     InstanceReferenceSpecifier,
     ModelQuery,
@@ -13,14 +13,18 @@ from lmstudio_async._wire._models import (
 )
 from lmstudio_async._wire._struct import write
 from lmstudio_async.embedded._catalog._naming import folded
+from lmstudio_async.embedded._instances._departures import Departures
 from lmstudio_async.embedded._instances._instance import Domain, Instance
 
 __all__ = ["select"]
 
 
-def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain) -> Instance:
+def select(
+    specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain, departures: Departures
+) -> Instance:
     """Return the instance that a specifier means, among the loaded ones of a namespace.
 
+    :param departures: the reasons why other instances are gone.
     :raises LMStudioModelNotFoundError: no loaded instance matches the query.
     :raises LMStudioInstanceUnloadedError: the referenced instance is not loaded.
     """
@@ -28,7 +32,7 @@ def select(specifier: ModelSpecifier, loaded: Sequence[Instance], domain: Domain
         for instance in loaded:
             if instance.reference == specifier.instance_reference:
                 return instance
-        raise instance_unloaded()
+        raise departures.error(specifier.instance_reference)
     if not isinstance(specifier, QuerySpecifier):
         raise server_error(f"The server knows no model specifier of type {specifier.extra.get('type')!r}.")
     query = specifier.query
