@@ -28,7 +28,8 @@ class InstanceStatus(Generic[HandleT]):
     :param instance_reference: reference of this one instance.
     :param status: ``idle``, ``processingPrompt``, ``generating`` or ``computingEmbedding``; None if the server does not
         tell, as older ones.
-    :param prompt_progress: how much of the prompt is processed, from 0.0 to 1.0; None if the server does not tell.
+    :param prompt_progress: how much of the prompt is processed, from 0.0 to 1.0; None if it processes none, or the server
+        does not tell. The embedded server tells.
     :param queued: number of requests that wait for the instance.
     :param ttl: idle time in seconds after which the server unloads it; None for never.
     :param idle_seconds: seconds since its last request ended, or since it was loaded, if it had none yet and this client
@@ -105,14 +106,13 @@ def instance_status(
         idle = max(0.0, time.time() + server_is_ahead - info.last_used_time / 1000)
     elif loaded_at is not None:
         idle = max(0.0, time.time() - loaded_at)
-    progress = None if state is None else state.extra.get("promptProgress")
     return InstanceStatus(
         kind=info.type,
         identifier=info.identifier,
         model_key=info.model_key,
         instance_reference=info.instance_reference,
         status=None if state is None else state.status,
-        prompt_progress=float(progress) if isinstance(progress, (int, float)) else None,
+        prompt_progress=None if state is None else state.prompt_progress,
         queued=0 if state is None else state.queued,
         ttl=info.ttl,
         idle_seconds=idle,

@@ -17,11 +17,14 @@ class ProcessingState(WireObject):
 
     :param status: ``idle``, ``processingPrompt``, ``generating`` or ``computingEmbedding``.
     :param queued: number of requests that wait for it.
+    :param prompt_progress: how much of the prompt is processed, from 0.0 to 1.0; None if it processes none, or the server
+        does not tell. The embedded server tells.
     :param extra: members that the server sent and this SDK does not know.
     """
 
     status: str = "idle"
     queued: int = 0
+    prompt_progress: float | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -75,13 +75,16 @@ class Use:
 
     :ivar status: the state of the request: ``processingPrompt``, ``generating`` or ``computingEmbedding``.
     :ivar waits: whether the request is queued, for an engine with the settings it needs or for space in the context.
+    :ivar prompt_progress: how much of its prompt is processed, from 0.0 to 1.0; None for a request without a prompt, and
+        before the engine has told it.
     """
 
-    __slots__ = ("status", "waits")
+    __slots__ = ("prompt_progress", "status", "waits")
 
     def __init__(self, status: str) -> None:
         self.status = status
         self.waits = False
+        self.prompt_progress: float | None = None
 
 
 class Instance:
@@ -218,7 +221,9 @@ class Instance:
             return ProcessingState()
         running = [use for use in self._uses if not use.waits]
         waiting = len(self._uses) - min(len(running), self._parallel_sessions)
-        return ProcessingState(status=(running or self._uses)[0].status, queued=waiting)
+        first = (running or self._uses)[0]
+        progress = first.prompt_progress if first.status == "processingPrompt" else None
+        return ProcessingState(status=first.status, queued=waiting, prompt_progress=progress)
 
     @contextmanager
     def use(self, status: str = "processingPrompt") -> Iterator[Use]:

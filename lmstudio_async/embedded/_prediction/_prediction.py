@@ -175,6 +175,7 @@ class Prediction:
                     has_begun = True
                     self._learn_length(body)
                 if was_reading:
+                    self._use.prompt_progress = answer.latest_progress.progress
                     self._channel.repeat_when_silent(answer.latest_progress)
                     if answer.generating:
                         self._use.status = "generating"
