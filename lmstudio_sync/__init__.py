@@ -42,8 +42,8 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
     from lmstudio_async._instance_events import InstanceChanged as InstanceChanged
     from lmstudio_async._instance_events import InstanceEvent as InstanceEvent
-    from lmstudio_async._instance_events import InstanceLoadFailed as InstanceLoadFailed
     from lmstudio_async._instance_events import InstanceLoaded as InstanceLoaded
+    from lmstudio_async._instance_events import InstanceLoadFailed as InstanceLoadFailed
     from lmstudio_async._instance_events import InstanceLoading as InstanceLoading
     from lmstudio_async._instance_events import InstancePresent as InstancePresent
     from lmstudio_async._instance_events import InstanceUnloaded as InstanceUnloaded

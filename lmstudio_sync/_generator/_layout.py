@@ -64,9 +64,10 @@ def split(text: str, at: str) -> list[str]:
     return [part for part in [*parts, text[start:].strip()] if part]
 
 
-def order(name: str) -> tuple[int, str]:
-    """Sort as ruff does: CONSTANTS, Classes, functions."""
-    return (0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2, name)
+def order(name: str) -> tuple[int, str, str]:
+    """Sort as ruff does: CONSTANTS, Classes, functions, each without regard to case."""
+    kind = 0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2
+    return (kind, name.lower(), name)
 
 
 def assemble(
