@@ -26,6 +26,7 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._client_limits import ClientLimits
+    from lmstudio_async._protocol._client_side import InstanceObserver
     from lmstudio_async._transport import ClientTransport, Connector
     from lmstudio_async._wire._struct import WireObject
 
@@ -79,6 +80,7 @@ class Connection:
     :param credentials: content of the authentication packet.
     :param unclaimed: the operations to undo when the client closes, unless their consumers have taken the results.
     :param limits: the client's limits.
+    :param observer: hears of the responses that requests to instances get.
     """
 
     def __init__(
@@ -88,9 +90,10 @@ class Connection:
         credentials: Credentials,
         unclaimed: Unclaimed,
         limits: ClientLimits,
+        observer: InstanceObserver,
     ) -> None:
         self.limits: ClientLimits = limits
-        self.multiplexer: Multiplexer = Multiplexer()
+        self.multiplexer: Multiplexer = Multiplexer(observer)
         self.transport: ClientTransport
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.ready: anyio.Event = anyio.Event()

@@ -55,6 +55,12 @@ class UnreadInfo:
         """Reference to this one instance, never to another one."""
         return self._text("instanceReference")
 
+    @property
+    def ttl_ms(self) -> float | None:
+        """Idle time in milliseconds after which the instance is unloaded, or None for never."""
+        value = self._json.get("ttlMs")
+        return cast("float", value) if type(value) in (int, float) else None
+
     def is_same(self, other: UnreadInfo) -> bool:
         """Return whether the server sent the same about the instance another time."""
         return self._json == other._json
@@ -82,7 +88,8 @@ class AsyncModelHandle(Generic[InfoT]):
     """A loaded instance of a model.
 
     A handle refers to exactly one instance. After that instance is unloaded, every call raises an
-    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier.
+    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier. The error says why the instance is
+    gone, if that is known.
 
     Handles are equal, with equal hashes, if they refer to the same instance of the same server.
     """
@@ -91,6 +98,7 @@ class AsyncModelHandle(Generic[InfoT]):
         self._session = session
         self._info = info
         session.journal.see(info.instance_reference, info.identifier)
+        session.records.see(info.instance_reference, info.ttl_ms)
 
     @property
     def identifier(self) -> str:
@@ -123,7 +131,7 @@ class AsyncModelHandle(Generic[InfoT]):
         info = await self._session.call(GET_MODEL_INFO, parameter)
         mine = self._info.instance_reference
         if info is None or (mine and info.instance_reference not in (mine, "")):
-            raise _unloaded_error(GET_MODEL_INFO.label)
+            raise self._unloaded_error(GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
     async def get_context_length(self) -> int:
@@ -172,7 +180,7 @@ class AsyncModelHandle(Generic[InfoT]):
             await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
             # The instance was unloaded after get_info().
-            raise _unloaded_error(UNLOAD_MODEL.label) from error
+            raise self._unloaded_error(UNLOAD_MODEL.label) from error
         self._session.journal.add_unloaded(self._session.namespace, info.identifier, info.instance_reference)
 
     @overload
@@ -231,6 +239,13 @@ class AsyncModelHandle(Generic[InfoT]):
             return InstanceReferenceSpecifier(instance_reference=self._info.instance_reference)
         return QuerySpecifier(query=ModelQuery(identifier=self._info.identifier))
 
+    def _unloaded_error(self, label: str) -> LMStudioError:
+        """Make the server's error for an unloaded instance, where the server has not sent it."""
+        from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
+
+        known = self._session.records.departure(self._info.instance_reference)
+        return error_from_wire(instance_unloaded().server_error, label, known=known)
+
     @property
     def _key(self) -> tuple[str, str, str]:
         return (
@@ -247,13 +262,6 @@ class AsyncModelHandle(Generic[InfoT]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identifier={self.identifier!r})"
-
-
-def _unloaded_error(label: str) -> LMStudioError:
-    """Make the server's error for an unloaded instance, where the server has not sent it."""
-    from lmstudio_async._protocol._errors import error_from_wire, instance_unloaded
-
-    return error_from_wire(instance_unloaded().server_error, label)
 
 
 def to_texts(value: str | Iterable[str]) -> list[str]:

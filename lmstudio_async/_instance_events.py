@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
 
 import attrs
 
+from lmstudio_async._protocol._departure import UnloadReason
 from lmstudio_async._wire._infos import ModelInfo
 from lmstudio_async.errors import LMStudioError
 
@@ -22,12 +22,6 @@ __all__ = [
     "ServerLost",
     "UnloadReason",
 ]
-
-UnloadReason: TypeAlias = Literal[
-    "unloaded_by_this_client", "unloaded", "ttl", "evicted", "crashed", "server_gone", "unknown"
-]
-"""Why an instance is gone: this client unloaded it; another client did; it was idle for its TTL; the server evicted it for
-another model; its engine crashed; the server was restarted; or no one can tell."""
 
 
 @attrs.frozen(kw_only=True)

@@ -8,41 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lmstudio_async._printable import printable
+from lmstudio_async._protocol._departure import Departure, departure_of
 
 if TYPE_CHECKING:
-    from lmstudio_async._instance_events import UnloadReason
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
-    from lmstudio_async.errors import LMStudioError, LMStudioServerError
+    from lmstudio_async.errors import LMStudioError
 
 __all__ = ["Departure", "InstanceJournal", "InstanceListener", "LoadRecord", "departure_of"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("lmstudio_async")
-
-
-class Departure(NamedTuple):
-    """The reason why an instance is gone.
-
-    :param reason: see `UnloadReason`.
-    :param evicted_for: key of the model that the instance was evicted for; None for another reason.
-    """
-
-    reason: UnloadReason
-    evicted_for: str | None = None
-
-
-def departure_of(error: LMStudioServerError) -> Departure | None:
-    """Return why an instance is gone, if the server's error tells, as the embedded server's does."""
-    told = error.display_data.get("departure")
-    if not isinstance(told, Mapping) or told.get("reason") not in ("unloaded", "ttl", "evicted", "crashed"):
-        return None
-    evicted_for = told.get("evictedFor")
-    return Departure(told["reason"], evicted_for if isinstance(evicted_for, str) else None)
 
 
 class InstanceListener(Protocol):

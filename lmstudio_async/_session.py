@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._connection import Connection, OperationReceiver, Unclaimed
 from lmstudio_async._instance_journal import InstanceJournal
+from lmstudio_async._instance_records import InstanceRecords
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._server_access import ServerAccess
@@ -69,6 +70,7 @@ class Session:
         self.timeout = timeout
         self.limits: ClientLimits = access.limits
         self.journal: InstanceJournal = journal
+        self.records: InstanceRecords = InstanceRecords(access.limits.references_kept, journal.departure)
         self._access = access
         self._connection: Connection | None = None
         self._unclaimed = Unclaimed()
@@ -266,7 +268,12 @@ class Session:
         if connection is None or connection.error is not None:
             assert access.connector is not None
             connection = Connection(
-                self.namespace, access.connector, access.credentials, self._unclaimed, self.limits
+                self.namespace,
+                access.connector,
+                access.credentials,
+                self._unclaimed,
+                self.limits,
+                self.records,
             )
             access.tasks.start_soon(connection.run)
             self._connection = connection

@@ -157,7 +157,10 @@ class LMStudioDomainMismatchError(LMStudioServerError):
 
 
 class LMStudioInstanceUnloadedError(LMStudioModelNotFoundError):
-    """The instance of this handle was unloaded. Its identifier may belong to another instance by now."""
+    """The instance of this handle was unloaded. Its identifier may belong to another instance by now.
+
+    The message says why, if the server or this client knows, and what to do.
+    """
 
 
 class LMStudioUnsupportedFeatureError(LMStudioServerError):

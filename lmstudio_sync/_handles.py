@@ -23,7 +23,8 @@ class ModelHandle(Facade, Generic[InfoT]):
     """A loaded instance of a model.
 
     A handle refers to exactly one instance. After that instance is unloaded, every call raises an
-    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier.
+    `LMStudioInstanceUnloadedError`, even if another instance has taken its identifier. The error says why the instance is
+    gone, if that is known.
 
     Handles are equal, with equal hashes, if they refer to the same instance of the same server.
     """

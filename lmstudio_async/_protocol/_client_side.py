@@ -13,12 +13,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lmstudio_async._printable import printable, printable_lines
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._wire._json import dumps, loads
-from lmstudio_async.errors import LMStudioChannelClosedError, LMStudioError, LMStudioProtocolError
+from lmstudio_async.errors import (
+    LMStudioChannelClosedError,
+    LMStudioError,
+    LMStudioInstanceUnloadedError,
+    LMStudioProtocolError,
+)
 
 if TYPE_CHECKING:
+    from lmstudio_async._protocol._departure import Departure
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["CallReceiver", "ChannelReceiver", "Multiplexer", "closed_without_result", "copy_of"]
+__all__ = [
+    "CallReceiver",
+    "ChannelReceiver",
+    "InstanceObserver",
+    "Multiplexer",
+    "closed_without_result",
+    "copy_of",
+]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -46,29 +59,47 @@ class ChannelReceiver(Protocol):
         """Take the end of the channel, with an error unless the server closed it in order. An earlier result stands."""
 
 
-class _OpenCall:
-    __slots__ = ("endpoint", "receiver")
+class InstanceObserver(Protocol):
+    """Receiver of the responses that requests to instances get, which knows why instances are gone."""
 
-    def __init__(self, endpoint: RpcEndpoint[Any, Any], receiver: CallReceiver) -> None:
+    def on_response(self, reference: str) -> None:
+        """Handle the response to a request with the reference of an instance."""
+
+    def departure(self, reference: str) -> Departure | None:
+        """Return why the instance of a reference is gone; None if it is not known."""
+
+
+class _OpenCall:
+    __slots__ = ("endpoint", "receiver", "reference")
+
+    def __init__(self, endpoint: RpcEndpoint[Any, Any], receiver: CallReceiver, reference: str) -> None:
         self.endpoint = endpoint
         self.receiver = receiver
+        self.reference = reference
 
 
 class _OpenChannel:
-    __slots__ = ("endpoint", "heard", "misread", "read", "receiver")
+    __slots__ = ("endpoint", "heard", "misread", "read", "receiver", "reference")
 
-    def __init__(self, endpoint: ChannelEndpoint[Any, Any], receiver: ChannelReceiver) -> None:
+    def __init__(
+        self, endpoint: ChannelEndpoint[Any, Any], receiver: ChannelReceiver, reference: str
+    ) -> None:
         self.endpoint = endpoint
         self.receiver = receiver
+        self.reference = reference
         self.read = endpoint.read_packet
         self.heard = False
         self.misread: LMStudioProtocolError | None = None
 
 
 class Multiplexer:
-    """Numbers calls and channels, and finds the receiver of each frame."""
+    """Numbers calls and channels, and finds the receiver of each frame.
 
-    def __init__(self) -> None:
+    :param observer: hears of the responses that requests to instances get; None for no one.
+    """
+
+    def __init__(self, observer: InstanceObserver | None = None) -> None:
+        self._observer = observer
         self._calls: dict[int, _OpenCall] = {}
         self._channels: dict[int, _OpenChannel] = {}
         self._last_call = 0
@@ -108,12 +139,13 @@ class Multiplexer:
         }
         if parameter is not None:
             message["parameter"] = _plain(parameter)
+        reference = _reference(message.get("parameter"))
         frame = dumps(message)
         self._last_call += 1
         if ("call", endpoint.name) in self._unknown:
             receiver.fail(_not_handled(endpoint.label, self._unknown["call", endpoint.name]))
             return self._last_call, ""
-        self._calls[self._last_call] = _OpenCall(endpoint, receiver)
+        self._calls[self._last_call] = _OpenCall(endpoint, receiver, reference)
         return self._last_call, frame
 
     def forget_call(self, number: int) -> None:
@@ -131,12 +163,13 @@ class Multiplexer:
         }
         if creation is not None:
             message["creationParameter"] = _plain(creation)
+        reference = _reference(message.get("creationParameter"))
         frame = dumps(message)
         self._last_channel += 1
         if ("channel", endpoint.name) in self._unknown:
             receiver.end(_not_handled(endpoint.label, self._unknown["channel", endpoint.name]))
             return self._last_channel, ""
-        self._channels[self._last_channel] = _OpenChannel(endpoint, receiver)
+        self._channels[self._last_channel] = _OpenChannel(endpoint, receiver, reference)
         return self._last_channel, frame
 
     def packet(self, number: int, packet: WireObject) -> str | None:
@@ -210,17 +243,19 @@ class Multiplexer:
     def _channel_close(self, message: dict[str, Any]) -> None:
         channel = self._find(self._channels, message, "channelId", remove=True)
         if channel is not None:
+            self._report_response(channel)
             channel.receiver.end(channel.misread)
 
     def _channel_error(self, message: dict[str, Any]) -> None:
         channel = self._find(self._channels, message, "channelId", remove=True)
         if channel is not None:
-            channel.receiver.end(_error(message, channel.endpoint.label))
+            channel.receiver.end(self._error(message, channel))
 
     def _rpc_result(self, message: dict[str, Any]) -> None:
         call = self._find(self._calls, message, "callId", remove=True)
         if call is None:
             return
+        self._report_response(call)
         endpoint, result = call.endpoint, message.get("result")
         if not endpoint.has_result or (result is None and endpoint.optional_result):
             call.receiver.succeed(None)
@@ -237,7 +272,7 @@ class Multiplexer:
     def _rpc_error(self, message: dict[str, Any]) -> None:
         call = self._find(self._calls, message, "callId", remove=True)
         if call is not None:
-            call.receiver.fail(_error(message, call.endpoint.label))
+            call.receiver.fail(self._error(message, call))
 
     def _communication_warning(self, message: dict[str, Any]) -> None:
         """Fail the requests that the server could not understand.
@@ -265,6 +300,30 @@ class Multiplexer:
                 channel = self._channels.pop(suspect.number)
                 channel.receiver.end(_not_handled(channel.endpoint.label, shown))
 
+    def _report_response(self, ended: _OpenCall | _OpenChannel) -> None:
+        if self._observer is not None and ended.reference:
+            self._observer.on_response(ended.reference)
+
+    def _error(self, message: dict[str, Any], failed: _OpenCall | _OpenChannel) -> LMStudioError:
+        """Make the error of a request, with what the client knows about the end of its instance."""
+        from lmstudio_async._protocol._errors import error_from_wire
+
+        label = failed.endpoint.label
+        known = None
+        if self._observer is not None and failed.reference:
+            known = self._observer.departure(failed.reference)
+        try:
+            made = error_from_wire(message.get("error"), label, known=known)
+        except Exception as error:  # noqa: BLE001 - also for a RecursionError, the caller must get an error
+            failure = LMStudioProtocolError(
+                f"{label}: the server's error cannot be read: {type(error).__name__}"
+            )
+            failure.__cause__ = error
+            return failure
+        if not isinstance(made, LMStudioInstanceUnloadedError):
+            self._report_response(failed)
+        return made
+
     @staticmethod
     def _find(table: dict[int, Any], message: dict[str, Any], key: str, *, remove: bool = False) -> Any:
         number = message.get(key)
@@ -281,15 +340,13 @@ def _plain(value: WireObject) -> Any:
     return write(value)
 
 
-def _error(message: dict[str, Any], label: str) -> LMStudioError:
-    from lmstudio_async._protocol._errors import error_from_wire
-
-    try:
-        return error_from_wire(message.get("error"), label)
-    except Exception as error:  # noqa: BLE001 - also for a RecursionError, the caller must get an error
-        failure = LMStudioProtocolError(f"{label}: the server's error cannot be read: {type(error).__name__}")
-        failure.__cause__ = error
-        return failure
+def _reference(parameter: Any) -> str:
+    """Return the reference of the instance that a request is for; empty if it names none."""
+    if not isinstance(parameter, dict):
+        return ""
+    specifier = parameter.get("specifier") or parameter.get("modelSpecifier")
+    reference = specifier.get("instanceReference") if isinstance(specifier, dict) else None
+    return reference if isinstance(reference, str) else ""
 
 
 def _not_handled(label: str, text: str) -> LMStudioProtocolError:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from lmstudio_async._printable import printable, printable_lines
+from lmstudio_async._protocol._departure import Departure, advice, departure_of, explanation, more_precise
 from lmstudio_async.errors import (
     LMStudioAuthenticationError,
     LMStudioDomainMismatchError,
@@ -59,7 +60,11 @@ _MOST_NAMES = 200
 
 
 def error_from_wire(
-    error: Any, label: str, default: type[LMStudioServerError] = LMStudioServerError
+    error: Any,
+    label: str,
+    default: type[LMStudioServerError] = LMStudioServerError,
+    *,
+    known: Departure | None = None,
 ) -> LMStudioServerError:
     """Make an exception out of an error object, or of any value in its place.
 
@@ -68,6 +73,7 @@ def error_from_wire(
     :param error: the value that the server sent; a bare text is taken as its title.
     :param label: the failed operation, for the message: ``Model load``.
     :param default: class for errors without a known code.
+    :param known: why the instance of the request is gone, as far as the client knows.
     """
     if isinstance(error, Mapping):
         wire = {key: value for key, value in error.items() if key != "stack"}
@@ -81,13 +87,14 @@ def error_from_wire(
         # The server gives no code to a load under an identifier that is in use, only this text.
         kind = LMStudioIdentifierInUseError
     exception = (kind or default)(f"{label} error: {title}", wire)
-    lines = [title, _text(wire.get("cause")), _text(wire.get("suggestion"))]
+    cause = _text(wire.get("cause"))
+    lines = [title, cause, _text(wire.get("suggestion"))]
     if isinstance(exception, LMStudioInstanceUnloadedError):
-        lines.append(
-            "The instance of this handle was unloaded by a program, idle for its TTL, or evicted by another model that "
-            "was loaded on demand, as model() does. Get a new handle with model(). An instance of load_new_instance() is "
-            "never evicted."
-        )
+        told = departure_of(exception)
+        departure = more_precise(told, known)
+        if departure is not None and (departure is not told or not cause):
+            lines[1] = explanation(departure) or cause
+        lines.append(advice(departure))
     elif isinstance(exception, LMStudioModelNotFoundError):
         lines += _model_hints(exception)
     exception.args = (f"{label} error: " + "\n".join(line for line in lines if line),)

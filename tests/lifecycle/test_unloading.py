@@ -54,17 +54,6 @@ async def test_unloading_twice_raises(client: AsyncClient) -> None:
         await client.llm.unload(LLAMA)
 
 
-async def test_the_error_of_an_evicted_instance_tells_how_to_keep_it(client: AsyncClient) -> None:
-    llm = await client.llm.model(LLAMA)
-    await client.embedding.model(NOMIC)
-
-    with pytest.raises(
-        LMStudioInstanceUnloadedError, match=r"evicted by another model that was loaded on demand"
-    ) as caught:
-        await llm.respond("Why?")
-    assert "load_new_instance() is never evicted" in str(caught.value)
-
-
 async def test_error_for_an_unknown_identifier_lists_the_loaded_ones(client: AsyncClient) -> None:
     await client.llm.load_new_instance(LLAMA, "second-llama")
 
