@@ -13,7 +13,7 @@ import pytest
 from lmstudio_async._wire._models import InstanceReferenceSpecifier, LoadModelCreation, Progress
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._instances._departures import Departures, unloaded
+from lmstudio_async.embedded._instances._departures import Departure, Departures
 from lmstudio_async.embedded._instances._registry import Instance, Instances
 from lmstudio_async.embedded._timing import ServerTiming
 from lmstudio_async.errors import LMStudioInstanceUnloadedError, LMStudioServerError
@@ -141,10 +141,14 @@ async def test_the_first_reason_stands_when_the_server_stops_during_an_unload(mo
     assert departure_of(error_of(instances, instance)) == {"reason": "unloaded"}
 
 
+def test_a_long_ttl_is_written_in_full() -> None:
+    assert "its TTL of 2592000 seconds" in Departure.expired("mine", 2_592_000_000).cause
+
+
 def test_the_oldest_departures_are_forgotten() -> None:
     departures = Departures(kept=2)
     for reference in ("first", "second", "third"):
-        departures.add(reference, unloaded(reference))
+        departures.add(reference, Departure.unloaded(reference))
 
     causes = [
         departures.error(reference).server_error.get("cause") for reference in ("first", "second", "third")
@@ -186,3 +190,14 @@ async def test_a_request_that_runs_during_a_crash_gets_the_reason_as_its_title(m
                 await instance.unloaded.wait()
                 await engine.tokenize("a", add_special=False)
         assert caught.value.server_error["title"] == error_of(instances, instance)["cause"]
+
+
+async def test_a_request_that_notices_a_crash_first_gets_the_same_title(models: ModelsFolder) -> None:
+    async with running(models) as instances:
+        instance = await load(instances)
+        with pytest.raises(LMStudioServerError) as caught, instance.use() as use:
+            async with instance.lend(use) as engine:
+                os.kill(engine.pid, signal.SIGKILL)
+                await engine.tokenize("a", add_special=False)
+        assert caught.value.server_error["title"] == error_of(instances, instance)["cause"]
+        assert caught.value.server_error["suggestion"].endswith("Load it again.")

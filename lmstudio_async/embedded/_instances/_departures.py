@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import attrs
 
 from lmstudio_async._protocol._errors import instance_unloaded
 from lmstudio_async.errors import LMStudioInstanceUnloadedError
 
-__all__ = ["Departure", "Departures", "abandoned", "crashed", "evicted", "expired", "stopped", "unloaded"]
+__all__ = ["Departure", "Departures"]
 
 Reason: TypeAlias = Literal["unloaded", "ttl", "evicted", "crashed", "serverStopped"]
 
@@ -31,6 +31,48 @@ class Departure:
     evicted_for: str | None = None
     ttl_seconds: float | None = None
 
+    @classmethod
+    def unloaded(cls, identifier: str) -> Self:
+        """Return the departure of an instance that a client unloads."""
+        return cls("unloaded", f'A client unloaded "{identifier}".')
+
+    @classmethod
+    def abandoned(cls, identifier: str) -> Self:
+        """Return the departure of an instance whose load all clients gave up when it was nearly done."""
+        return cls("unloaded", f'"{identifier}" was unloaded, because its load was cancelled at the end.')
+
+    @classmethod
+    def expired(cls, identifier: str, ttl_ms: int) -> Self:
+        """Return the departure of an instance that was idle for its TTL."""
+        seconds = ttl_ms / 1000
+        return cls(
+            "ttl",
+            f'"{identifier}" was unloaded, because it was idle for its TTL of {seconds:.15g} seconds.',
+            None,
+            seconds,
+        )
+
+    @classmethod
+    def evicted(cls, identifier: str, model_key: str) -> Self:
+        """Return the departure of an instance that makes room for a just-in-time load.
+
+        :param model_key: key of the model that is being loaded.
+        """
+        return cls("evicted", f'"{identifier}" was evicted to make room for "{model_key}".', model_key)
+
+    @classmethod
+    def crashed(cls, identifier: str, how: str) -> Self:
+        """Return the departure of an instance whose engine has ended.
+
+        :param how: a verb phrase: how the engine ended.
+        """
+        return cls("crashed", f'The engine of the model "{identifier}" {how}.')
+
+    @classmethod
+    def stopped(cls, identifier: str) -> Self:
+        """Return the departure of an instance that is unloaded at the end of the server."""
+        return cls("serverStopped", f'"{identifier}" was unloaded, because the server was stopped.')
+
     def error(self) -> LMStudioInstanceUnloadedError:
         """Return the error for a request to the instance."""
         departure: dict[str, Any] = {"reason": self.reason}
@@ -39,48 +81,6 @@ class Departure:
         if self.ttl_seconds is not None:
             departure["ttlSeconds"] = self.ttl_seconds
         return instance_unloaded(self.cause, departure)
-
-
-def unloaded(identifier: str) -> Departure:
-    """Return the departure of an instance that a client unloads."""
-    return Departure("unloaded", f'A client unloaded "{identifier}".')
-
-
-def abandoned(identifier: str) -> Departure:
-    """Return the departure of an instance whose load all clients gave up when it was nearly done."""
-    return Departure("unloaded", f'"{identifier}" was unloaded, because its load was cancelled at the end.')
-
-
-def expired(identifier: str, ttl_ms: int) -> Departure:
-    """Return the departure of an instance that was idle for its TTL."""
-    seconds = ttl_ms / 1000
-    return Departure(
-        "ttl",
-        f'"{identifier}" was unloaded, because it was idle for its TTL of {seconds:g} seconds.',
-        None,
-        seconds,
-    )
-
-
-def evicted(identifier: str, model_key: str) -> Departure:
-    """Return the departure of an instance that makes room for a just-in-time load.
-
-    :param model_key: key of the model that is being loaded.
-    """
-    return Departure("evicted", f'"{identifier}" was evicted to make room for "{model_key}".', model_key)
-
-
-def crashed(identifier: str, how: str) -> Departure:
-    """Return the departure of an instance whose engine has ended.
-
-    :param how: a verb phrase: how the engine ended.
-    """
-    return Departure("crashed", f'The engine of the model "{identifier}" {how}.')
-
-
-def stopped(identifier: str) -> Departure:
-    """Return the departure of an instance that is unloaded at the end of the server."""
-    return Departure("serverStopped", f'"{identifier}" was unloaded, because the server was stopped.')
 
 
 class Departures:

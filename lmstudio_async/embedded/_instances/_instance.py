@@ -40,6 +40,8 @@ Domain: TypeAlias = Literal["llm", "embedding"]
 State: TypeAlias = Literal["loading", "ready", "unloading", "gone"]
 
 _MOST_HANDOUTS: Final = 1024
+# Seconds in which the registry learns that a worker process has ended, also on a busy machine.
+_MOST_CRASH_SECONDS: Final = 5.0
 
 
 def model_info(entry: CatalogEntry) -> LlmInfo | EmbeddingModelInfo:
@@ -283,7 +285,14 @@ class Instance:
         use.waits = True
         async with self._keeper.lend(spec, only_template=only_template) as engine:
             use.waits = False
-            yield engine
+            try:
+                yield engine
+            except EngineFailure as failure:
+                if failure.exit_code is not None and not failure.unloaded:
+                    # The registry learns of the crash at the same time. Then the error names the instance.
+                    with anyio.move_on_after(_MOST_CRASH_SECONDS):
+                        await self.unloaded.wait()
+                raise
 
     # -- for the registry
 

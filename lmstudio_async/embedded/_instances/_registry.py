@@ -29,16 +29,7 @@ from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
 from lmstudio_async.embedded._engine._engine_start import start_engine
 from lmstudio_async.embedded._engine._pulse import Pulse
-from lmstudio_async.embedded._instances._departures import (
-    Departure,
-    Departures,
-    abandoned,
-    crashed,
-    evicted,
-    expired,
-    stopped,
-    unloaded,
-)
+from lmstudio_async.embedded._instances._departures import Departure, Departures
 from lmstudio_async.embedded._instances._instance import Domain, Instance
 from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watcher
 from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
@@ -193,7 +184,7 @@ class Instances:
         if domain is not None and domain != instance.domain:
             raise domain_mismatch(identifier, instance.domain, domain)
         if instance.state == "ready":
-            self._begin_unload(instance, unloaded(identifier))
+            self._begin_unload(instance, Departure.unloaded(identifier))
         await instance.gone.wait()
 
     # -- names and models
@@ -299,7 +290,7 @@ class Instances:
         """Cancel a load that no request waits for any more, and wait until its process has ended."""
         load.abandon()
         if load.instance.state == "ready":
-            self._begin_unload(load.instance, abandoned(load.instance.identifier))
+            self._begin_unload(load.instance, Departure.abandoned(load.instance.identifier))
         with anyio.move_on_after(_SHUTDOWN_SECONDS, shield=True):
             await load.instance.gone.wait()
 
@@ -326,7 +317,7 @@ class Instances:
             else:
                 load.finish()
                 if load.abandoned and load.instance.state == "ready":
-                    self._begin_unload(load.instance, abandoned(load.instance.identifier))
+                    self._begin_unload(load.instance, Departure.abandoned(load.instance.identifier))
 
     async def _start(self, load: Load, prepared: PreparedLoad) -> None:
         load.starting()
@@ -387,7 +378,9 @@ class Instances:
                 load.evicting(victim)
                 await victim.wait_handed_out(latest)
                 if victim.state == "ready" and not victim.is_busy:
-                    self._begin_unload(victim, evicted(victim.identifier, load.instance.entry.model_key))
+                    self._begin_unload(
+                        victim, Departure.evicted(victim.identifier, load.instance.entry.model_key)
+                    )
             if victims[0].state == "ready":
                 await victims[0].wait_idle()
             else:
@@ -442,7 +435,7 @@ class Instances:
         if instance.state != "ready" or self._tasks is None:
             return
         logger.error("The engine of %r %s", instance.identifier, how)
-        self._begin_unload(instance, crashed(instance.identifier, how))
+        self._begin_unload(instance, Departure.crashed(instance.identifier, how))
         # Free the name now, because a new instance need not wait for the clean-up of the crashed one.
         del self._by_identifier[instance.identifier]
 
@@ -450,12 +443,12 @@ class Instances:
         if await instance.wait_expired():
             logger.info("Unloading %r, which was idle for its TTL", instance.identifier)
             assert instance.ttl_ms is not None
-            self._begin_unload(instance, expired(instance.identifier, instance.ttl_ms))
+            self._begin_unload(instance, Departure.expired(instance.identifier, instance.ttl_ms))
 
     async def _stop_everything(self) -> None:
         instances = list(self._by_identifier.values())
         for instance in instances:
-            self._depart(instance, stopped(instance.identifier))
+            self._depart(instance, Departure.stopped(instance.identifier))
         async with anyio.create_task_group() as tasks:
             for instance in instances:
                 tasks.start_soon(self._stop, instance)
