@@ -129,7 +129,7 @@ async def test_error_tells_that_the_server_was_stopped(models: ModelsFolder) -> 
     assert departure_of(error_of(instances, gone)) == {"reason": "unloaded"}
 
 
-async def test_the_first_reason_stands_when_the_server_stops_during_an_unload(models: ModelsFolder) -> None:
+async def test_reason_of_an_unload_stands_when_the_server_stops_during_it(models: ModelsFolder) -> None:
     async with anyio.create_task_group() as tasks:
         async with running(models, timing=ServerTiming(grace_seconds=3600)) as instances:
             instance = await load(instances)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,10 +14,12 @@ from lmstudio_async import (
     AsyncClient,
     AsyncLLM,
     LMStudioInstanceUnloadedError,
+    _instance_records,
 )
+from lmstudio_async._client_limits import DEFAULT_LIMITS
 from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import needs_proc, wait_gone, workers
-from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
+from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"
@@ -138,6 +139,22 @@ async def test_message_of_the_error_has_each_reason_once(client: AsyncClient) ->
 # -- a server that tells no reason, as LM Studio
 
 
+class Clock:
+    """The clock by which a client measures how long it has not used an instance."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(_instance_records, "time", clock)
+    return clock
+
+
 async def refused(
     server: ScriptedServer, ask: Callable[[], Awaitable[object]], error: object = UNLOADED
 ) -> LMStudioInstanceUnloadedError:
@@ -231,44 +248,65 @@ async def test_client_knows_why_an_instance_is_gone_whose_identifier_another_one
         assert "This client has unloaded the instance." in str(errors[0])
 
 
-async def test_client_concludes_that_an_instance_is_gone_that_it_did_not_use_for_its_ttl() -> None:
+async def test_client_concludes_that_an_instance_is_gone_that_it_did_not_use_for_its_ttl(
+    clock: Clock,
+) -> None:
     async with ScriptedServer().client() as (client, server):
-        llm = await listed_llm(client, server, ttlMs=1)
-        listed = time.monotonic()
-        await until(lambda: time.monotonic() > listed + 0.001)
+        llm = await listed_llm(client, server, ttlMs=1500)
+        clock.now += 1.4
+        assert "probably" not in str(await refused(server, lambda: llm.respond("Why?")))
+        clock.now += 1.4
 
         error = await refused(server, lambda: llm.respond("Why?"))
-
-        assert "longer than its TTL of 0.001 seconds, so that the server has probably unloaded it" in str(
-            error
-        )
+        assert "not used the instance for 2.8 seconds, longer than its TTL of 1.5 seconds" in str(error)
+        assert "so that the server has probably unloaded it" in str(error)
         assert tells_what_to_do(error)
 
 
-async def test_use_of_an_instance_begins_its_ttl_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("lmstudio_async._instance_records.time.monotonic", lambda: now[0])
+async def test_use_of_an_instance_begins_its_ttl_anew(clock: Clock) -> None:
     async with ScriptedServer().client() as (client, server):
         llm = await listed_llm(client, server, ttlMs=3_600_000)
-        now[0] += 3000
+        clock.now += 3000
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(llm.tokenize, "Hello")
             await server.answer(await server.next_message(), {"tokens": [1]})
-        now[0] += 3000
+        clock.now += 3000
         assert "probably" not in str(await refused(server, lambda: llm.tokenize("Why?")))
 
-        now[0] += 1000
+        clock.now += 1000
         error = await refused(server, lambda: llm.tokenize("Why?"))
         assert "not used the instance for 4000 seconds, longer than its TTL of 3600 seconds" in str(error)
 
 
-async def test_an_instance_without_a_ttl_is_not_taken_for_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("lmstudio_async._instance_records.time.monotonic", lambda: now[0])
+async def test_a_new_handle_of_an_instance_is_no_use_of_it(clock: Clock) -> None:
+    async with ScriptedServer().client() as (client, server):
+        await listed_llm(client, server, ttlMs=60_000)
+        clock.now += 50
+        llm = await listed_llm(client, server, ttlMs=60_000)
+        clock.now += 50
+
+        error = await refused(server, lambda: llm.respond("Why?"))
+        assert "not used the instance for 100 seconds" in str(error)
+
+
+async def test_client_remembers_a_limited_number_of_ttls(clock: Clock) -> None:
+    limits = DEFAULT_LIMITS._replace(references_kept=2)
+    async with ScriptedServer().client(_limits=limits) as (client, server):
+        llms = [
+            await listed_llm(client, server, ttlMs=1, instanceReference=reference)
+            for reference in ("r1", "r2", "r3")
+        ]
+        clock.now += 50
+        errors = [await refused(server, lambda llm=llm: llm.respond("Why?")) for llm in llms]  # type: ignore[misc]
+
+    assert ["probably" in str(error) for error in errors] == [False, True, True]
+
+
+async def test_an_instance_without_a_ttl_is_not_taken_for_expired(clock: Clock) -> None:
     async with ScriptedServer().client() as (client, server):
         for ttl_ms in (None, -1, 0, "60", True, 10**400):
             llm = await listed_llm(client, server, ttlMs=ttl_ms, instanceReference=f"r-{ttl_ms!s:.5}")
-            now[0] += 100_000
+            clock.now += 100_000
             error = await refused(server, lambda llm=llm: llm.respond("Why?"))  # type: ignore[misc]
             assert "probably" not in str(error), ttl_ms
 

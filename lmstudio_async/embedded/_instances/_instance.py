@@ -322,9 +322,13 @@ class Instance:
         self._idle_since = anyio.current_time()
         self._idle.set()
 
-    def become_unloading(self) -> None:
-        """Refuse new requests, and have the present ones end. The registry sets the departure before."""
+    def become_unloading(self, departure: Departure) -> None:
+        """Refuse new requests, and have the present ones end.
+
+        :param departure: why the instance goes.
+        """
         self.state = "unloading"
+        self.departure = departure
         self.unloaded.set()
         self._handout_used.set()
         if self._keeper is not None:

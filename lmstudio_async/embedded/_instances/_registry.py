@@ -395,11 +395,8 @@ class Instances:
             self._tasks.start_soon(self._finish_unload, instance)
 
     def _depart(self, instance: Instance, departure: Departure) -> None:
-        # The first reason stands.
-        if instance.departure is None:
-            self._departures.add(instance.reference, departure)
-            instance.departure = departure
-        instance.become_unloading()
+        self._departures.add(instance.reference, departure)
+        instance.become_unloading(departure)
 
     async def _finish_unload(self, instance: Instance) -> None:
         try:
