@@ -30,9 +30,20 @@ if TYPE_CHECKING:
     from lmstudio_async._transport import ClientTransport, Connector
     from lmstudio_async._wire._struct import WireObject
 
-__all__ = ["Connection", "OperationReceiver", "Unclaimed"]
+__all__ = ["Connection", "OperationReceiver", "OperationReport", "Unclaimed"]
 
 logger = logging.getLogger("lmstudio_async")
+
+
+class OperationReport(Protocol):
+    """A record of an operation that ends with it: a line of the log, or a span."""
+
+    def end(self, error: LMStudioError | None, *, was_cancelled: bool) -> None:
+        """Record the end.
+
+        :param error: the error that ended it; None for a result.
+        :param was_cancelled: whether this program has given the operation up.
+        """
 
 
 class OperationReceiver(ChannelReceiver, Protocol):
@@ -50,6 +61,9 @@ class OperationReceiver(ChannelReceiver, Protocol):
 
     def attach(self, connection: Connection, number: int) -> None:
         """Store the connection and the number of a channel that is about to be opened."""
+
+    def report_to(self, report: OperationReport) -> None:
+        """Report the end of the operation, also if it has ended already."""
 
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
         """Return the call that undoes the operation's work on the server; None if there is nothing to undo."""
@@ -100,7 +114,7 @@ class Connection:
         self.ended: anyio.Event = anyio.Event()
         self.error: LMStudioError | None = None
         self.was_connected: bool = False
-        self._namespace = namespace
+        self.namespace: str = namespace
         self._connector = connector
         self._credentials = credentials
         self._unclaimed = unclaimed
@@ -184,7 +198,7 @@ class Connection:
         seconds = self.limits.connect_seconds
         connecting = anyio.CancelScope(deadline=anyio.current_time() + seconds)
         with connecting:
-            async with self._connector.connect(self._namespace) as transport:
+            async with self._connector.connect(self.namespace) as transport:
                 self.transport = transport
                 await transport.send(dumps(self._credentials.packet()))
                 first, *rest = await transport.receive()

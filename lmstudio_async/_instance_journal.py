@@ -94,7 +94,11 @@ class InstanceJournal:
             )
         if reference is not None:
             self.add_departure(reference, Departure("unloaded_by_this_client"))
-        logger.info("%s was unloaded", printable(identifier), extra={"kind": kind, "identifier": identifier})
+        logger.info(
+            "%s was unloaded",
+            printable(identifier),
+            extra={"event": "unloaded", "kind": kind, "identifier": identifier},
+        )
         if self.listener is not None:
             self.listener.on_unloaded(kind, identifier)
 
@@ -116,7 +120,7 @@ class InstanceJournal:
 class LoadRecord:
     """One load of the client. Its feed reports each packet here."""
 
-    __slots__ = ("_fraction", "_is_reported", "_journal", "_kind", "_model", "identifier")
+    __slots__ = ("_began", "_fraction", "_is_reported", "_journal", "_kind", "_model", "identifier")
 
     def __init__(self, journal: InstanceJournal, kind: str, identifier: str) -> None:
         self.identifier = identifier
@@ -125,6 +129,11 @@ class LoadRecord:
         self._model: ModelInfo | None = None
         self._fraction = 0.0
         self._is_reported = False
+        self._began = time.perf_counter()
+
+    def on_sent(self) -> None:
+        """Record that the request for the load is about to be sent."""
+        self._began = time.perf_counter()
 
     def on_model(self, model: ModelInfo, identifier: str = "") -> None:
         """Record the model that the server has found, and the instance's name if the server has chosen it."""
@@ -145,10 +154,16 @@ class LoadRecord:
         self._journal.add_departure(victim.instance_reference, Departure("evicted", key))
         logger.info(
             "%s is being evicted to make room for %s. To keep both, load them with load_new_instance(), or switch off "
-            "auto-evict on the server.",
+            "auto-evict: in LM Studio's server settings; with serve --no-auto-evict or "
+            "EmbeddedServer(auto_evict=False) on the embedded server.",
             printable(victim.identifier),
             printable(key),
-            extra={"kind": victim.type, "identifier": victim.identifier, "evicted_for": key},
+            extra={
+                "event": "evicting",
+                "kind": victim.type,
+                "identifier": victim.identifier,
+                "evicted_for": key,
+            },
         )
         if self._journal.listener is not None:
             self._journal.listener.look_soon()
@@ -157,10 +172,19 @@ class LoadRecord:
         """Record the instance that this load has made."""
         self._is_reported = False
         self._journal.add_loaded(info.instance_reference)
+        seconds = round(time.perf_counter() - self._began, 3)
         logger.info(
-            "%s was loaded",
+            "%s was loaded as %s in %.1f s",
+            printable(info.model_key),
             printable(info.identifier),
-            extra={"kind": self._kind, "identifier": info.identifier, "model_key": info.model_key},
+            seconds,
+            extra={
+                "event": "loaded",
+                "kind": self._kind,
+                "identifier": info.identifier,
+                "model_key": info.model_key,
+                "seconds": seconds,
+            },
         )
         if self._journal.listener is not None:
             self._journal.listener.on_loaded(info)
@@ -168,6 +192,11 @@ class LoadRecord:
     def on_undone(self, info: ModelInstanceInfo) -> None:
         """Record that the server has been told to unload the instance of this load."""
         self._journal.add_departure(info.instance_reference, Departure("unloaded_by_this_client"))
+        logger.info(
+            "%s is unloaded again, because its load was given up",
+            printable(info.identifier),
+            extra={"event": "unloaded", "kind": self._kind, "identifier": info.identifier},
+        )
         if self._journal.listener is not None:
             self._journal.listener.look_soon()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import anyio
 import attrs
@@ -46,6 +46,9 @@ from lmstudio_async.errors import (
     LMStudioModelNotFoundError,
     LMStudioProtocolError,
 )
+
+if TYPE_CHECKING:
+    from lmstudio_async._connection import Connection
 
 __all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load", "is_same_request"]
 
@@ -104,6 +107,10 @@ class LoadFeed(OperationFeed[LoadProgress]):
     def may_need_undoing(self) -> bool:
         is_over = self.done and not self.is_open
         return self.makes_instance and not self.is_claimed and not (is_over and self.instance is None)
+
+    def attach(self, connection: Connection, number: int) -> None:
+        super().attach(connection, number)
+        self._record.on_sent()
 
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], UnloadModelParameter] | None:
         info = self.instance

@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -32,7 +33,7 @@ from lmstudio_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from lmstudio_async._connection import Connection
+    from lmstudio_async._connection import Connection, OperationReport
 
 __all__ = ["AsyncOperation", "OperationFeed"]
 
@@ -65,8 +66,11 @@ class OperationFeed(ABC, Generic[ItemT]):
         self.succeeded: bool = False
         self.error: LMStudioError | None = None
         self.changed: anyio.Event | None = None
+        #: Whether the consumer has cancelled the operation, or left it.
+        self.is_cancelled: bool = False
         self._connection: Connection
         self._number = 0
+        self.reports: tuple[OperationReport, ...] = ()
 
     @property
     def may_need_undoing(self) -> bool:
@@ -78,6 +82,12 @@ class OperationFeed(ABC, Generic[ItemT]):
         self._connection, self._number = connection, number
         self._most_unread_bytes = connection.limits.unread_bytes
         self.is_open = True
+
+    def report_to(self, report: OperationReport) -> None:
+        """Report the end of the operation, also if it has ended already."""
+        self.reports += (report,)
+        if self.done:
+            self._report_end(self.error)
 
     @abstractmethod
     def take(self, packet: Any) -> None:
@@ -134,13 +144,21 @@ class OperationFeed(ABC, Generic[ItemT]):
     def succeed(self) -> None:
         """End the operation with a result."""
         self.done = self.succeeded = True
+        self._report_end(None)
         self._wake()
 
     def fail(self, error: LMStudioError) -> None:
         """End the operation without a result."""
         self.done = True
         self.error = error
+        self._report_end(error)
         self._wake()
+
+    def _report_end(self, error: LMStudioError | None) -> None:
+        """Report the end. Later ends, such as that of a result which is taken back, are not reported."""
+        reports, self.reports = self.reports, ()
+        for report in reports:
+            report.end(error, was_cancelled=self.is_cancelled)
 
     def _wake(self) -> None:
         if self.changed is not None:
@@ -308,7 +326,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if self._feed.done:
             await self._undo(f"{self._feed.label}: cancelled by this program.")
             return
-        self._cancelling = True
+        self._cancelling = self._feed.is_cancelled = True
         if self._channel is not None:
             with anyio.CancelScope(shield=True):
                 await self._stop()
@@ -413,7 +431,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         was_cancelled = feed.error is not None
         # No task waits for the operation any more, and a finalizer must not set an anyio event.
         feed.changed = None
+        # A finalizer may run where the program holds a lock of its logs or exporters, so the event loop reports the end.
+        reports, feed.reports = feed.reports, ()
         feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
+        for report in reports:
+            self._session.soon(partial(report.end, feed.error, was_cancelled=True))
         # Before the warning, because the warning raises if warnings are errors.
         channel.drop_soon(feed)
         if was_cancelled:

@@ -109,6 +109,13 @@ class OwnedTaskGroup:
         host.work.append((work, args))
         return host.event_loop.soon(host.wake)
 
+    def soon(self, function: Callable[[], object]) -> bool:
+        """Call a plain function in the event loop. Legal from any thread; see `EventLoop.soon`.
+
+        :return: whether the function will be called; if not, the loop has ended.
+        """
+        return self._host is not None and self._host.event_loop.soon(function)
+
     def close_soon(self) -> None:
         """Cancel all tasks, which then clean up. Legal from any thread."""
         self._closed = True

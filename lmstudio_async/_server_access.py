@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ __all__ = ["ServerAccess"]
 HOST_VARIABLE = "LMSTUDIO_HOST"
 EMBEDDED = "embedded"
 
+logger = logging.getLogger("lmstudio_async")
+
 
 class ServerAccess:
     """The server of one client, and the task group in which the client's connections live.
@@ -53,6 +56,10 @@ class ServerAccess:
         verify: SSLContext | str | None,
         limits: ClientLimits | None = None,
     ) -> None:
+        if os.environ.get("LMSTUDIO_LOG"):
+            from lmstudio_async._log_setup import set_up_log
+
+            set_up_log()
         self.limits: ClientLimits = limits or DEFAULT_LIMITS
         self.credentials = credentials
         #: Whether connections can be made: the client was opened, and not closed since.
@@ -100,6 +107,8 @@ class ServerAccess:
             attempt.set()
 
     async def _find_and_open(self) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            await preload("_request_log")
         tasks = OwnedTaskGroup("client", f"AsyncClient({self.address!r})", self._made_at)
         await tasks.open()
         try:

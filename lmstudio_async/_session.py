@@ -29,6 +29,7 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._client_limits import ClientLimits
+    from lmstudio_async._request_log import RequestLog
     from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["ClientChannel", "Session", "refuse_to_pickle"]
@@ -73,6 +74,8 @@ class Session:
         self.records: InstanceRecords = InstanceRecords(access.limits.references_kept, journal.departure)
         self._access = access
         self._connection: Connection | None = None
+        #: Whether a connection was lost, and no other one has been made since.
+        self._was_lost = False
         self._unclaimed = Unclaimed()
 
     @property
@@ -179,11 +182,12 @@ class Session:
             await call.done.wait()
             return
         if not await within(self.timeout, call.done.wait) and not call.done.is_set():
-            call.forget()
-            raise LMStudioTimeoutError(
+            error = LMStudioTimeoutError(
                 f"{call.endpoint.label}: {self.address} gave no answer to {call.endpoint.name!r} within "
                 f"{self.timeout:g} seconds. It may still be at work; raise the client's timeout to wait longer."
             )
+            call.forget(error)
+            raise error
 
     async def back_off(self) -> None:
         """Wait for a short, random time after a loss, so that not all clients reconnect to the server at once."""
@@ -196,6 +200,8 @@ class Session:
         connection = await self._connected()
         number, frame = connection.open_channel(endpoint, creation, receiver)
         channel = ClientChannel(self, connection, number)
+        if logger.isEnabledFor(logging.DEBUG):
+            receiver.report_to(_request_log(connection, endpoint.name, number))
         try:
             if frame:
                 await connection.send(frame)
@@ -239,6 +245,11 @@ class Session:
         if not self._access.tasks.run_soon(work, *args):
             logger.debug("an event loop ended before an abandoned operation could be cancelled")
 
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call a plain function in the client's event loop; here and now if that has ended. Legal from any thread."""
+        if not self._access.tasks.soon(function):
+            function()
+
     def close_soon(self) -> None:
         """Start to close the connection, which then cancels its operations on the server."""
         if self._connection is not None:
@@ -266,6 +277,8 @@ class Session:
         access.tasks.check()
         connection = self._connection
         if connection is None or connection.error is not None:
+            if connection is not None and connection.was_connected:
+                self._was_lost = True
             assert access.connector is not None
             connection = Connection(
                 self.namespace,
@@ -279,6 +292,14 @@ class Session:
             self._connection = connection
         if not connection.ready.is_set():
             await connection.ready.wait()
+        if self._was_lost and connection.error is None:
+            self._was_lost = False
+            logger.info(
+                "reconnected to %s (%s) after a loss",
+                self.address,
+                self.namespace,
+                extra={"event": "reconnected", "server": self.address, "namespace": self.namespace},
+            )
         return connection
 
 
@@ -315,7 +336,7 @@ class ClientChannel:
 class _PendingCall:
     """A call that waits for its response. It may be sent again, over another connection."""
 
-    __slots__ = ("_number", "connection", "done", "endpoint", "error", "frame", "parameter", "result")
+    __slots__ = ("_log", "_number", "connection", "done", "endpoint", "error", "frame", "parameter", "result")
 
     def __init__(self, endpoint: RpcEndpoint[Any, Any], parameter: WireObject | None) -> None:
         self.endpoint = endpoint
@@ -327,16 +348,40 @@ class _PendingCall:
         self.done = anyio.Event()
         self.result: Any = None
         self.error: LMStudioError | None = None
+        self._log: RequestLog | None = None
         self._number, self.frame = connection.multiplexer.call(self.endpoint, self.parameter, self)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log = _request_log(connection, self.endpoint.name, self._number)
+            if self.done.is_set():
+                self._end_log(self.error)
 
     def succeed(self, result: Any) -> None:
         self.result = result
         self.done.set()
+        self._end_log(None)
 
     def fail(self, error: LMStudioError) -> None:
         self.error = error
         self.done.set()
+        self._end_log(error)
 
-    def forget(self) -> None:
+    def forget(self, error: LMStudioError | None = None) -> None:
+        """Drop the call, which may have ended.
+
+        :param error: the error that the caller gets in place of a response; None if the caller has gone.
+        """
         if self.connection is not None:
             self.connection.multiplexer.forget_call(self._number)
+            self._end_log(error, was_cancelled=error is None)
+
+    def _end_log(self, error: LMStudioError | None, *, was_cancelled: bool = False) -> None:
+        log = self._log
+        if log is not None:
+            self._log = None
+            log.end(error, was_cancelled=was_cancelled)
+
+
+def _request_log(connection: Connection, endpoint: str, number: int) -> RequestLog:
+    from lmstudio_async._request_log import RequestLog
+
+    return RequestLog(connection.namespace, endpoint, number)

@@ -12,6 +12,7 @@ import anyio
 
 from lmstudio_async._cli._interrupts import INTERRUPTED, patient_interrupts
 from lmstudio_async._cli._output import discard_output, flush_or_discard
+from lmstudio_async._log_setup import set_up_log
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import LMStudioError
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A model's answer may have characters that the terminal cannot show.
             stream.reconfigure(errors="replace")
+    set_up_log()
     try:
         return _run(given)
     except LMStudioError as error:

@@ -318,6 +318,7 @@ class Instance:
         self._budget = TokenBudget(self.context_length if shared else None, self._parallel_sessions)
         self._spec = engine.spec
         self.config = config
+        logger.info("%s was loaded as %s", printable(self.entry.model_key), printable(self.identifier))
         self.state = "ready"
         self._idle_since = anyio.current_time()
         self._idle.set()
@@ -336,6 +337,8 @@ class Instance:
 
     def become_gone(self) -> None:
         """Mark the instance as gone, after its process has ended."""
+        if self._keeper is not None and self.state != "gone":
+            logger.info("%s was unloaded", printable(self.identifier))
         self.state = "gone"
         self.unloaded.set()
         self.gone.set()
