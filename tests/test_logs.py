@@ -325,6 +325,21 @@ async def test_no_record_of_a_busy_run_has_a_secret(
     assert not leaks, leaks
 
 
+async def test_a_packet_that_cannot_be_read_is_not_quoted(
+    both: tuple[AsyncClient, ScriptedServer], log: pytest.LogCaptureFixture
+) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    async with llm.respond_stream("Hello") as stream:
+        channel = await server.next_message()
+        await server.packet(channel, type="fragment", fragment="SECRET-ANSWER")
+        await server.close(channel)
+        with pytest.raises(LMStudioError, match="SECRET-ANSWER"):
+            await stream.wait_for_result()
+    assert "cannot be read (MalformedError)" in log.text
+    assert "SECRET" not in log.text
+
+
 def test_a_blocking_client_leaves_the_same_lines(models: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = lmstudio_sync.EmbeddedServer(models, threads=1)
     with caplog.at_level(logging.DEBUG, "lmstudio_async"), lmstudio_sync.Client(server) as client:

@@ -232,7 +232,8 @@ class Multiplexer:
         except Exception as error:  # noqa: BLE001 - no error may leave the consumer waiting for ever
             # The packet may not be essential. If it was the result, the server will close the channel without one.
             label = channel.endpoint.label
-            logger.warning("%s: dropped a packet: %s", label, printable(str(error)))
+            # Not the error itself, which quotes the packet, and so the answer of a model.
+            logger.warning("%s: dropped a packet that cannot be read (%s)", label, type(error).__name__)
             channel.misread = LMStudioProtocolError(
                 f"{label}: a packet of the server cannot be read: {printable(str(error))}"
             )
