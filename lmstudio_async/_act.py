@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
@@ -35,6 +35,9 @@ from lmstudio_async._wire._predict import (
 )
 from lmstudio_async._wire._struct import write
 from lmstudio_async.errors import LMStudioPredictionError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async._tracing import NamedInstance
 
 __all__ = ["Act", "ActCallbacks", "ActResult", "PredictionRoundResult"]
 
@@ -102,6 +105,7 @@ class ActCallbacks:
 class Act:
     """One call of ``act``. The constructor checks all arguments, before a request is sent.
 
+    :param instance: the instance, for spans.
     :param limit: maximum number of tools that run at once; None for no limit.
     :param rounds: maximum number of rounds; None for no limit.
     """
@@ -113,6 +117,7 @@ class Act:
         chat: ChatInput,
         tools: Iterable[ToolDefinition],
         *,
+        instance: NamedInstance,
         config: object,
         preset: str | None,
         limit: int | None,
@@ -121,6 +126,7 @@ class Act:
     ) -> None:
         self._session = session
         self._specifier = specifier
+        self._instance = instance
         self._messages: list[dict[str, Any]] = list(chat_to_wire(chat)["messages"])
         self._tools = prepare_tools(tools)
         self._preset = optional_name(preset, "preset")
@@ -198,7 +204,7 @@ class Act:
             prediction_config_stack=stack(self._without_tools if is_last else self._with_tools),
             fuzzy_preset_identifier=self._preset,
         )
-        async with RoundStream(self._session, creation) as stream:
+        async with RoundStream(self._session, creation, self._instance) as stream:
             callbacks = _AnswerCallbacks(self._on, index)
             async for event in stream:
                 await callbacks.on_event(event)
@@ -255,8 +261,8 @@ class RoundFeed(PredictionFeed):
 class RoundStream(AsyncPredictionStream):
     """Stream of a round's answer. Iteration returns every queued item, tool call packets included."""
 
-    def __init__(self, session: Session, creation: PredictCreation) -> None:
-        super().__init__(session, PREDICT, creation)
+    def __init__(self, session: Session, creation: PredictCreation, instance: NamedInstance) -> None:
+        super().__init__(session, PREDICT, creation, instance=instance)
         self._feed = self._prediction = RoundFeed(PREDICT.label, watches_prompt=True)
 
     async def __anext__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, overload
 
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, to_texts
@@ -66,8 +67,11 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
             EmbedStringParameter(model_specifier=self._specifier, input_string=text)
             for text in to_texts(input)
         ]
-        answers = await self._session.call_each(EMBED_STRING, parameters)
-        vectors = [answer.embedding for answer in answers]
+        tracing = self._session.tracing()
+        with nullcontext(list[int]()) if tracing is None else tracing.embedding(self._info) as dimensions:
+            answers = await self._session.call_each(EMBED_STRING, parameters)
+            vectors = [answer.embedding for answer in answers]
+            dimensions.extend(map(len, vectors[:1]))
         return vectors[0] if isinstance(input, str) else vectors
 
 

@@ -51,6 +51,11 @@ class UnreadInfo:
         return self._text("identifier")
 
     @property
+    def model_key(self) -> str:
+        """Key of the model."""
+        return self._text("modelKey")
+
+    @property
     def instance_reference(self) -> str:
         """Reference to this one instance, never to another one."""
         return self._text("instanceReference")
@@ -170,6 +175,14 @@ class AsyncModelHandle(Generic[InfoT]):
             await llm.unload()
         """
         await preload("_wire._infos", "_wire._models")
+        tracing = self._session.tracing()
+        if tracing is None:
+            await self._unload()
+            return
+        with tracing.unload(self._session.namespace, self.identifier, self._info.model_key):
+            await self._unload()
+
+    async def _unload(self) -> None:
         from lmstudio_async._wire._models import UnloadModelParameter
 
         # Check first: the server unloads by identifier, which another instance may have by now, here or on another

@@ -148,7 +148,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
         return response_stream(
-            self._session, self._specifier, history, response_format, config, preset, callbacks
+            self._session, self._specifier, history, response_format, config, preset, callbacks, self._info
         )
 
     async def complete(
@@ -239,7 +239,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             on_prompt_processing_progress=on_prompt_processing_progress,
         )
         return completion_stream(
-            self._session, self._specifier, prompt, response_format, config, preset, callbacks
+            self._session, self._specifier, prompt, response_format, config, preset, callbacks, self._info
         )
 
     async def apply_prompt_template(
@@ -386,6 +386,7 @@ class AsyncLLM(AsyncModelHandle["LlmInstanceInfo"]):
             self._specifier,
             chat,
             tools,
+            instance=self._info,
             config=config,
             preset=preset,
             limit=max_parallel_tool_calls,

@@ -17,6 +17,7 @@ from lmstudio_async._wire._predict import CompleteRawTextCreation, PredictCreati
 if TYPE_CHECKING:
     from lmstudio_async._config import LlmPredictionConfig, LlmPredictionConfigDict
     from lmstudio_async._template_options import ApplyPromptTemplateOptionsDict
+    from lmstudio_async._tracing import NamedInstance
     from lmstudio_async._wire._prompts import ApplyPromptTemplateParameter
 
 __all__ = ["completion_stream", "prompt_parameter", "response_stream"]
@@ -30,6 +31,7 @@ def response_stream(
     config: LlmPredictionConfig | LlmPredictionConfigDict | None,
     preset: str | None,
     callbacks: PredictionCallbacks,
+    instance: NamedInstance,
 ) -> AsyncPredictionStream[ParsedT]:
     """Make the stream that answers the last message of a chat."""
     reader, fields = _settings(response_format, config)
@@ -39,7 +41,7 @@ def response_stream(
         prediction_config_stack=stack(fields),
         fuzzy_preset_identifier=optional_name(preset, "preset"),
     )
-    return AsyncPredictionStream(session, PREDICT, creation, reader, callbacks)
+    return AsyncPredictionStream(session, PREDICT, creation, reader, callbacks, None, instance)
 
 
 def completion_stream(
@@ -50,6 +52,7 @@ def completion_stream(
     config: LlmPredictionConfig | LlmPredictionConfigDict | None,
     preset: str | None,
     callbacks: PredictionCallbacks,
+    instance: NamedInstance,
 ) -> AsyncPredictionStream[ParsedT]:
     """Make the stream that continues a text, without a chat template."""
     from lmstudio_async._template_options import unformatted
@@ -68,7 +71,9 @@ def completion_stream(
         prediction_config_stack=unformatted(stack(fields)),
         fuzzy_preset_identifier=preset,
     )
-    return AsyncPredictionStream(session, COMPLETE_RAW_TEXT, creation, reader, callbacks, for_older_servers)
+    return AsyncPredictionStream(
+        session, COMPLETE_RAW_TEXT, creation, reader, callbacks, for_older_servers, instance
+    )
 
 
 def prompt_parameter(

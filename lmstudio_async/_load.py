@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import anyio
 import attrs
@@ -49,8 +49,17 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._connection import Connection
+    from lmstudio_async._tracing import LoadSpan
 
-__all__ = ["AsyncLoadStream", "LoadFeed", "LoadProgress", "follow_load", "is_same_request"]
+__all__ = [
+    "AsyncLoadStream",
+    "LoadFeed",
+    "LoadProgress",
+    "begin_span",
+    "follow_load",
+    "is_same_request",
+    "span_of",
+]
 
 HandleT = TypeVar("HandleT")
 
@@ -94,6 +103,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         super().__init__(label)
         self.makes_instance = makes_instance
         self._record = record
+        self.span: LoadSpan | None = None
         #: Whether the instance is a result of this load, and was not loaded before.
         self.has_loaded = False
         #: Whether the consumer has taken the instance, so that it stays loaded.
@@ -174,6 +184,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
             case UnloadingOtherJITModel():
                 self._enter(LoadProgress("evicting", self.fraction, packet.info))
                 self._record.on_evicting(packet.info)
+                if self.span is not None:
+                    self.span.on_evicting(packet.info)
             case Success() | LoadSuccess():
                 self.has_loaded = True
                 self.finish(packet.info)
@@ -191,6 +203,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
             return
         self.fraction = fraction
         self._record.on_fraction(fraction)
+        if self.span is not None:
+            self.span.on_fraction(fraction)
         progress = LoadProgress("loading", fraction, self.model)
         if self.items and self.items[-1].phase == "loading":
             self.items[-1] = progress
@@ -208,6 +222,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.instance = info
         if self.has_loaded:
             self._record.on_loaded(info)
+        if self.span is not None:
+            self.span.on_instance(info, has_loaded=self.has_loaded)
         self.items.append(LoadProgress("loaded", 1.0, info))
         self.succeed()
 
@@ -253,6 +269,24 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     def fraction(self) -> float:
         """Progress of the load, from 0.0 to 1.0."""
         return self._progress.fraction
+
+    async def start(self) -> Self:
+        """Start the load, if it has not started.
+
+        :return: the stream itself, so that ``loading = await client.llm.model_stream(...)`` works as well.
+        :raises LMStudioWebsocketError: if the server cannot be reached.
+        """
+        self._begin_span()
+        return await super().start()
+
+    def _begin_span(self) -> None:
+        if self._started or self._feed.done or self._progress.span is not None:
+            return
+        tracing = self._session.tracing()
+        span = None if tracing is None else tracing.load(self._session.namespace, self._wanted)
+        if span is not None:
+            self._progress.span = span
+            self._progress.report_to(span)
 
     async def __anext__(self) -> LoadProgress:
         return self._delivered(await super().__anext__())
@@ -387,6 +421,16 @@ async def follow_load(load: AsyncLoadStream[HandleT], on_progress: Callable[[flo
                 latest = progress.fraction
                 await tell("on_progress", on_progress, latest)
         return load.result()
+
+
+def begin_span(load: AsyncLoadStream[Any]) -> None:
+    """Begin the span of a load in the context of the caller, if another task is going to run the load."""
+    load._begin_span()
+
+
+def span_of(load: AsyncLoadStream[Any]) -> LoadSpan | None:
+    """Return the span of a load; None if there is none."""
+    return load._progress.span
 
 
 def is_same_request(load: AsyncLoadStream[Any], other: AsyncLoadStream[Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
@@ -243,7 +244,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
-        await self._session.call(UNLOAD_MODEL, parameter)
+        tracing = self._session.tracing()
+        with nullcontext() if tracing is None else tracing.unload(self._domain, model_identifier):
+            await self._session.call(UNLOAD_MODEL, parameter)
         self._session.journal.add_unloaded(self._domain, model_identifier, None)
 
     async def list_loaded(self) -> Sequence[HandleT]:

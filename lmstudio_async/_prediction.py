@@ -21,6 +21,7 @@ from lmstudio_async._session import Session
 from lmstudio_async._wire._history import AssistantResponse
 from lmstudio_async._wire._infos import LlmInstanceInfo
 from lmstudio_async._wire._predict import (
+    CompleteRawTextCreation,
     FragmentPacket,
     LlmPredictionFragment,
     LlmPredictionStats,
@@ -43,6 +44,7 @@ from lmstudio_async.errors import (
 
 if TYPE_CHECKING:
     from lmstudio_async._prediction_result import PredictionResult
+    from lmstudio_async._tracing import NamedInstance, PredictionSpan
 
 __all__ = [
     "AsyncPredictionStream",
@@ -99,6 +101,9 @@ class PredictionFeed(OperationFeed[Any]):
         self.tool_call_requests: list[ToolCallRequest] = []
         self.prompt_progress = 0.0
         self.success: PredictSuccess | None = None
+        self.span: PredictionSpan | None = None
+        #: The endpoint of the request, if the stream sends another request to a server that does not know it.
+        self.replaceable: ChannelEndpoint[Any, Any] | None = None
         self._watches_prompt = watches_prompt
         if watches_prompt:
             self.items.append(0.0)
@@ -135,6 +140,8 @@ class PredictionFeed(OperationFeed[Any]):
                 self.tool_call_requests.append(packet.tool_call_request)
             case PredictSuccess():
                 self.success = packet
+                if self.span is not None:
+                    self.span.on_success(packet)
                 self.succeed()
             case ToolCallGenerationFailed():
                 self.fail(error_from_wire(packet.error, "Tool call", LMStudioPredictionError))
@@ -145,6 +152,8 @@ class PredictionFeed(OperationFeed[Any]):
         if has_marker(fragment.content):
             # Keep the fragment, even without text, because its type marks the end of the reasoning.
             fragment = attrs.evolve(fragment, content=without_marker(fragment.content))
+        if self.span is not None and not self.texts:
+            self.span.on_first_chunk()
         self.texts.append(fragment.content)
         if fragment.reasoning_type == "reasoning":
             self.reasoning.append(fragment.content)
@@ -153,6 +162,17 @@ class PredictionFeed(OperationFeed[Any]):
         if fragment.tokens:
             self.tokens += fragment.tokens
         self.queue(fragment, len(fragment.content))
+
+    def _report_end(self, error: LMStudioError | None) -> None:
+        span = self.span
+        is_last = self.replaceable is None or self.is_cancelled or not _is_unknown(self.replaceable, self)
+        if span is None or is_last:
+            super()._report_end(error)
+            return
+        # The stream sends another request, and the span covers both.
+        self.reports = tuple(report for report in self.reports if report is not span)
+        super()._report_end(error)
+        self.reports = (span,)
 
     def _advance(self, progress: float) -> None:
         if self.prompt_progress < progress <= 1.0:
@@ -186,15 +206,18 @@ class AsyncPredictionStream(
         reader: ResponseReader | None = None,
         callbacks: PredictionCallbacks | None = None,
         fallback: PredictCreation | None = None,
+        instance: NamedInstance | None = None,
     ) -> None:
         self._on = callbacks or PredictionCallbacks()
         self._is_silent = self._on == PredictionCallbacks()
         watches = self._on.on_prompt_processing_progress is not None
         self._prediction = PredictionFeed(endpoint.label, watches_prompt=watches)
         super().__init__(session, endpoint, creation, self._prediction)
+        self._operation = "chat" if isinstance(creation, PredictCreation) else "text_completion"
         self._reader = reader or ResponseReader(None)
         # The request to send instead if the server does not know the endpoint.
         self._fallback = fallback
+        self._instance = instance
         self._has_begun = False
         self._has_reported_message = False
         self._made: PredictionResult[ParsedT] | None = None
@@ -234,7 +257,20 @@ class AsyncPredictionStream(
         """
         if self._fallback is not None and self._session in _without_raw_completion:
             self._fall_back()
+        if not self._started:
+            self._begin_span()
         return await super().start()
+
+    def _begin_span(self) -> None:
+        feed, creation, tracing = self._prediction, self._creation, self._session.tracing()
+        if tracing is None or self._instance is None or feed.done or feed.span is not None:
+            return
+        assert isinstance(creation, PredictCreation | CompleteRawTextCreation)
+        span = tracing.prediction(self._operation, self._instance, creation.prediction_config_stack)
+        if span is not None:
+            feed.span = span
+            feed.replaceable = None if self._fallback is None else self._endpoint
+            feed.report_to(span)
 
     async def __anext__(self) -> LlmPredictionFragment:
         if self._taken and self._is_silent:
@@ -312,6 +348,7 @@ class AsyncPredictionStream(
     def _fall_back(self) -> None:
         if self._fallback is not None:
             self._endpoint, self._creation, self._fallback = PREDICT, self._fallback, None
+            self._prediction.replaceable = None
 
     async def _tell_message(self) -> None:
         if not self._feed.succeeded or self._has_reported_message:

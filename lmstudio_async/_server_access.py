@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,8 @@ class ServerAccess:
     async def _find_and_open(self) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             await preload("_request_log")
+        if "opentelemetry.trace" in sys.modules:
+            await preload("_tracing")
         tasks = OwnedTaskGroup("client", f"AsyncClient({self.address!r})", self._made_at)
         await tasks.open()
         try:

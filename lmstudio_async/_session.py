@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import islice
@@ -30,6 +31,7 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async._client_limits import ClientLimits
     from lmstudio_async._request_log import RequestLog
+    from lmstudio_async._tracing import Tracing
     from lmstudio_async._wire._struct import WireObject
 
 __all__ = ["ClientChannel", "Session", "refuse_to_pickle"]
@@ -90,6 +92,15 @@ class Session:
     def server_is_ahead(self) -> float:
         """Seconds that the server's clock is ahead of this machine's; 0.0 if the server has not told its time."""
         return 0.0 if self._connection is None else self._connection.server_is_ahead
+
+    def tracing(self) -> Tracing | None:
+        """Return the source of spans; None unless the program has set up OpenTelemetry."""
+        if "opentelemetry.trace" not in sys.modules:
+            return None
+        from lmstudio_async._tracing import Tracing, find_tracer
+
+        tracer = find_tracer()
+        return None if tracer is None else Tracing(tracer, self.address)
 
     async def call(self, endpoint: RpcEndpoint[P, R], parameter: P = None) -> R:  # type: ignore[assignment]
         """Make a call and wait for its response.

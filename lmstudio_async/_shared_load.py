@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -39,6 +40,8 @@ class SharedLoads:
 
         :param session: the session of the load.
         """
+        from lmstudio_async._load import begin_span, span_of
+
         check_callback(on_progress, "on_progress")
         await session.open()
         shared: _SharedLoad[HandleT] | None = next(
@@ -46,9 +49,13 @@ class SharedLoads:
         )
         if shared is None:
             shared = _SharedLoad(load)
+            begin_span(load)
             session.start_soon(self._run, shared)
             self._running.append(shared)
-        return await shared.wait(on_progress)
+            return await shared.wait(on_progress)
+        span, tracing = span_of(shared.load), session.tracing()
+        with nullcontext() if span is None or tracing is None else tracing.wait(span):
+            return await shared.wait(on_progress)
 
     async def _run(self, shared: _SharedLoad[Any]) -> None:
         try:
@@ -64,7 +71,7 @@ class _SharedLoad(Generic[HandleT]):
     """
 
     def __init__(self, load: AsyncLoadStream[HandleT]) -> None:
-        self._load = load
+        self.load = load
         self._scope = anyio.CancelScope()
         self._waiting = 0
         # In increasing order. There are only few, because the feed of the load conflates them.
@@ -79,7 +86,7 @@ class _SharedLoad(Generic[HandleT]):
         from lmstudio_async._load import is_same_request
 
         is_over = self._ended.is_set() or self._scope.cancel_called
-        return not is_over and is_same_request(self._load, load)
+        return not is_over and is_same_request(self.load, load)
 
     async def run(self) -> None:
         """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
@@ -87,7 +94,7 @@ class _SharedLoad(Generic[HandleT]):
 
         try:
             with self._scope:
-                self._handle = await follow_load(self._load, self._advance)
+                self._handle = await follow_load(self.load, self._advance)
         except LMStudioError as error:
             self._error = error
         finally:

@@ -59,6 +59,7 @@ CONFINED = {
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
     "rich": ("_cli/",),
+    "opentelemetry": ("_tracing.py",),
     "pytest": ("testing/plugin.py",),
 }
 

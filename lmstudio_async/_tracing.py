@@ -1,0 +1,324 @@
+"""Spans of OpenTelemetry for loads, unloads and predictions.
+
+Imported only by programs that have imported `opentelemetry.trace` themselves: the others have set up no tracing. Spans of
+predictions have the names of OpenTelemetry's conventions for generative AI, and never prompts or answers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
+
+from lmstudio_async._printable import printable
+from lmstudio_async._transport import parse_api_host
+from lmstudio_async._wire._kv import checked, collapse
+from lmstudio_async.errors import (
+    LMStudioCancelledError,
+    LMStudioConnectionClosedError,
+    LMStudioPredictionError,
+)
+
+if TYPE_CHECKING:
+    from lmstudio_async._wire._infos import ModelInstanceInfo
+    from lmstudio_async._wire._models import GetOrLoadCreation, LoadModelCreation
+    from lmstudio_async._wire._predict import PredictSuccess
+
+__all__ = ["LoadSpan", "NamedInstance", "OperationSpan", "PredictionSpan", "Tracing", "find_tracer"]
+
+#: A load reports one event for each of these steps of its fraction.
+STEPS = 4
+#: Characters of a text in a load config that a span shows, because a chat template has thousands.
+LONGEST_TEXT = 200
+LONGEST_MESSAGE = 1000
+
+#: Key of the prediction config -> attribute. The values of checkboxes are recorded if they are ticked.
+_SETTINGS = {
+    "llm.prediction.temperature": "gen_ai.request.temperature",
+    "llm.prediction.topPSampling": "gen_ai.request.top_p",
+    "llm.prediction.topKSampling": "gen_ai.request.top_k",
+    "llm.prediction.maxPredictedTokens": "gen_ai.request.max_tokens",
+    "llm.prediction.llama.frequencyPenalty": "gen_ai.request.frequency_penalty",
+    "llm.prediction.llama.presencePenalty": "gen_ai.request.presence_penalty",
+    "llm.prediction.seed": "gen_ai.request.seed",
+    "llm.prediction.stopStrings": "gen_ai.request.stop_sequences",
+}
+
+#: LM Studio's stop reason -> the name that other providers have for it. All others mean that the answer is not whole.
+_FINISH_REASONS = {
+    "eosFound": "stop",
+    "stopStringFound": "stop",
+    "maxPredictedTokensReached": "length",
+    "contextLengthReached": "length",
+    "toolCalls": "tool_calls",
+}
+
+
+class NamedInstance(Protocol):
+    """An instance, or what is known of it."""
+
+    @property
+    def identifier(self) -> str:
+        """Name of the instance."""
+
+    @property
+    def model_key(self) -> str:
+        """Key of its model."""
+
+
+def find_tracer() -> Tracer | None:
+    """Return the tracer of this SDK; None while the program has set up no tracing."""
+    global _latest  # noqa: PLW0603 - a cache, because making a tracer takes longer than making a span
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+        return None
+    if _latest is None or _latest[0] is not provider:
+        _latest = (provider, provider.get_tracer("lmstudio_async"))
+    return _latest[1]
+
+
+_latest: tuple[trace.TracerProvider, Tracer] | None = None
+
+
+class OperationSpan:
+    """The span of an operation, which ends with it."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def link(self) -> Link:
+        """Return a link to this span."""
+        return Link(self._span.get_span_context())
+
+    def end(self, error: BaseException | None, *, was_cancelled: bool = False) -> None:
+        """End the span.
+
+        :param error: the error that ended the operation; None for a result.
+        :param was_cancelled: whether this program has given the operation up.
+        """
+        span = self._span
+        if was_cancelled or isinstance(error, LMStudioCancelledError | LMStudioConnectionClosedError):
+            span.set_attribute("lmstudio.cancelled", True)
+        elif error is not None:
+            _record_error(span, error)
+        span.end()
+
+    def __del__(self) -> None:
+        # Only if the operation was dropped before it began, or before it sent its request a second time.
+        span = getattr(self, "_span", None)
+        if span is not None and span.is_recording():
+            span.set_attribute("lmstudio.cancelled", True)
+            span.end()
+
+
+class LoadSpan(OperationSpan):
+    """The span of a load."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self._steps = 0
+        self._result = ""
+
+    def on_evicting(self, victim: ModelInstanceInfo) -> None:
+        """Record that the server unloads another instance first."""
+        names = {"lmstudio.identifier": victim.identifier, "lmstudio.model_key": victim.model_key}
+        self._span.add_event("evicting", names)
+
+    def on_fraction(self, fraction: float) -> None:
+        """Record the progress of the load, in coarse steps."""
+        steps = 1 + int(fraction * STEPS)
+        if steps > self._steps:
+            self._steps = steps
+            self._span.add_event("loading", {"lmstudio.fraction": fraction})
+
+    def on_instance(self, info: ModelInstanceInfo, *, has_loaded: bool) -> None:
+        """Record the instance in which the load has ended."""
+        self._result = "loaded" if has_loaded else "already_loaded"
+        self._span.set_attributes(
+            {
+                "lmstudio.identifier": info.identifier,
+                "lmstudio.model_key": info.model_key,
+                "lmstudio.instance_reference": info.instance_reference,
+                "lmstudio.context_length": info.context_length,
+            }
+        )
+
+    def end(self, error: BaseException | None, *, was_cancelled: bool = False) -> None:
+        if was_cancelled or isinstance(error, LMStudioCancelledError | LMStudioConnectionClosedError):
+            self._result = "cancelled"
+        elif error is not None:
+            self._result = "failed"
+        self._span.set_attribute("lmstudio.result", self._result)
+        super().end(error, was_cancelled=was_cancelled)
+
+
+class PredictionSpan(OperationSpan):
+    """The span of a prediction."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self._began = time.perf_counter()
+        self._finish_reason = "error"
+        self._was_stopped = False
+
+    def on_first_chunk(self) -> None:
+        """Record that the first fragment has arrived."""
+        seconds = time.perf_counter() - self._began
+        self._span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
+
+    def on_success(self, success: PredictSuccess) -> None:
+        """Record the statistics of the answer."""
+        stats, model = success.stats, success.model_info
+        self._finish_reason = _FINISH_REASONS.get(stats.stop_reason, "error")
+        self._was_stopped = stats.stop_reason == "userStopped"
+        attributes: dict[str, Any] = {
+            "lmstudio.stop_reason": stats.stop_reason,
+            "gen_ai.usage.input_tokens": stats.prompt_tokens_count,
+            "gen_ai.usage.output_tokens": stats.predicted_tokens_count,
+            "gen_ai.response.model": model and model.model_key,
+        }
+        self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
+
+    def end(self, error: BaseException | None, *, was_cancelled: bool = False) -> None:
+        self._span.set_attribute("gen_ai.response.finish_reasons", [self._finish_reason])
+        # A stop that came too late has not cancelled anything.
+        super().end(error, was_cancelled=was_cancelled if error is not None else self._was_stopped)
+
+
+class Tracing:
+    """Begins the spans of a namespace, each as a child of the caller's span.
+
+    :param tracer: see `find_tracer`.
+    :param address: address of the server.
+    """
+
+    def __init__(self, tracer: Tracer, address: str) -> None:
+        self._tracer = tracer
+        self._server: dict[str, Any] = {"server.address": address}
+        if ":" in address:
+            parsed = parse_api_host(address)
+            self._server = {"server.address": parsed.host, "server.port": parsed.port}
+
+    def load(self, kind: str, wanted: LoadModelCreation | GetOrLoadCreation) -> LoadSpan | None:
+        """Begin the span of a load; None if the span would not be recorded."""
+        key = getattr(wanted, "model_key", wanted.identifier)
+        ttl = getattr(wanted, "ttl_ms", None) or getattr(wanted, "load_ttl_ms", None)
+        attributes = {
+            "lmstudio.kind": kind,
+            "lmstudio.model_key": key,
+            "lmstudio.identifier": None if wanted.identifier == key else wanted.identifier,
+            "lmstudio.ttl": None if ttl is None else ttl / 1000,
+        }
+        span = self._begin("lmstudio.load", attributes)
+        if span is None:
+            return None
+        config = collapse(wanted.load_config_stack)
+        span.set_attribute("lmstudio.config", json.dumps(_shortened(config), ensure_ascii=False))
+        return LoadSpan(span)
+
+    @contextmanager
+    def wait(self, load: LoadSpan) -> Iterator[None]:
+        """Record the block as a wait for a load that another caller has begun."""
+        with _ending(self._begin("lmstudio.load.wait", {}, [load.link()])):
+            yield
+
+    @contextmanager
+    def unload(self, kind: str, identifier: str, model_key: str | None = None) -> Iterator[None]:
+        """Record the block as an unload."""
+        attributes = {
+            "lmstudio.kind": kind,
+            "lmstudio.identifier": identifier,
+            "lmstudio.model_key": model_key,
+        }
+        with _ending(self._begin("lmstudio.unload", attributes)):
+            yield
+
+    def prediction(self, operation: str, instance: NamedInstance, config_stack: Any) -> PredictionSpan | None:
+        """Begin the span of a prediction; None if it would not be recorded.
+
+        :param operation: ``chat`` or ``text_completion``.
+        :param instance: the instance that predicts.
+        :param config_stack: the prediction config of the request.
+        """
+        span = self._begin_generative(operation, instance)
+        if span is None:
+            return None
+        span.set_attribute("gen_ai.request.stream", True)
+        config = collapse(config_stack)
+        for key, attribute in _SETTINGS.items():
+            value = config.get(key)
+            value = checked(value) if isinstance(value, Mapping) else value
+            if value is not None:
+                span.set_attribute(attribute, value)
+        structured = config.get("llm.prediction.structured")
+        if isinstance(structured, Mapping) and structured.get("type") == "json":
+            span.set_attribute("gen_ai.output.type", "json")
+        return PredictionSpan(span)
+
+    @contextmanager
+    def embedding(self, instance: NamedInstance) -> Iterator[list[int]]:
+        """Record the block as the computation of vectors. The block appends their number of dimensions to the list."""
+        span = self._begin_generative("embeddings", instance)
+        dimensions: list[int] = []
+        with _ending(span):
+            yield dimensions
+            if span is not None and dimensions:
+                span.set_attribute("gen_ai.embeddings.dimension.count", dimensions[0])
+
+    def _begin_generative(self, operation: str, instance: NamedInstance) -> Span | None:
+        model = instance.model_key or instance.identifier
+        attributes = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": "lmstudio",
+            "gen_ai.request.model": model,
+            "lmstudio.identifier": instance.identifier,
+        }
+        return self._begin(f"{operation} {model}", attributes)
+
+    def _begin(
+        self, name: str, attributes: Mapping[str, Any], links: list[Link] | None = None
+    ) -> Span | None:
+        given = {key: value for key, value in attributes.items() if value is not None}
+        span = self._tracer.start_span(
+            name, kind=SpanKind.CLIENT, attributes=given | self._server, links=links
+        )
+        return span if span.is_recording() else None
+
+
+@contextmanager
+def _ending(span: Span | None) -> Iterator[None]:
+    """End a span with the block."""
+    try:
+        yield
+    except BaseException as error:
+        if span is not None:
+            # Cancellations of asyncio and trio are no exceptions in this sense.
+            OperationSpan(span).end(error, was_cancelled=not isinstance(error, Exception))
+        raise
+    if span is not None:
+        span.end()
+
+
+def _record_error(span: Span, error: BaseException) -> None:
+    kind = type(error).__name__
+    # The texts of these errors quote the model.
+    message = None if isinstance(error, LMStudioPredictionError) else printable(str(error), LONGEST_MESSAGE)
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR, message)
+    attributes = {"exception.type": f"{type(error).__module__}.{kind}"}
+    span.add_event(
+        "exception", attributes if message is None else attributes | {"exception.message": message}
+    )
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(item) for item in value]
+    return printable(value, LONGEST_TEXT) if isinstance(value, str) else value
