@@ -34,6 +34,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
     from lmstudio_async._download import AsyncDownloadStream as AsyncDownloadStream
     from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
+    from lmstudio_async._downloaded_model import AsyncDownloadedModel as AsyncDownloadedModel
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingModel as AsyncEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingNamespace as AsyncEmbeddingNamespace
@@ -58,7 +59,6 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._load import AsyncLoadStream as AsyncLoadStream
     from lmstudio_async._load import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
-    from lmstudio_async._model_namespace import AsyncDownloadedModel as AsyncDownloadedModel
     from lmstudio_async._model_namespace import AsyncModelNamespace as AsyncModelNamespace
     from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback
     from lmstudio_async._operations import AsyncOperation as AsyncOperation

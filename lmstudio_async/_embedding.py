@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, ClassVar, Literal, cast, overload
 
+from lmstudio_async._downloaded_model import AsyncDownloadedModel
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, to_texts
-from lmstudio_async._model_namespace import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._model_namespace import AsyncModelNamespace
 from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:
@@ -100,4 +101,4 @@ class AsyncEmbeddingNamespace(
         return AsyncEmbeddingModel(self._session, cast("EmbeddingModelInstanceInfo | UnreadInfo", info))
 
     def _make_downloaded(self, info: ModelInfo) -> AsyncDownloadedEmbeddingModel:
-        return AsyncDownloadedEmbeddingModel(self, cast("EmbeddingModelInfo", info))
+        return AsyncDownloadedEmbeddingModel(self, self._session, cast("EmbeddingModelInfo", info))

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from lmstudio_async._arguments import check_name
+from lmstudio_async._downloaded_model import AsyncDownloadedModel
 from lmstudio_async._handles import AsyncModelHandle, UnreadInfo
-from lmstudio_async._model_namespace import AsyncDownloadedModel, AsyncModelNamespace
+from lmstudio_async._model_namespace import AsyncModelNamespace
 from lmstudio_async._preload import preload
 
 if TYPE_CHECKING:
@@ -416,4 +417,4 @@ class AsyncLlmNamespace(
         return AsyncLLM(self._session, cast("LlmInstanceInfo | UnreadInfo", info))
 
     def _make_downloaded(self, info: ModelInfo) -> AsyncDownloadedLlm:
-        return AsyncDownloadedLlm(self, cast("LlmInfo", info))
+        return AsyncDownloadedLlm(self, self._session, cast("LlmInfo", info))

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._usage import ModelUsage
 
 __all__ = [
-    "AsyncDownloadedModel",
     "AsyncModelNamespace",
     "ModelLoadingCallback",
     "downloaded_model",
@@ -39,8 +38,7 @@ __all__ = [
 
 HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
-ModelT = TypeVar("ModelT", bound="ModelInfo")
-DownloadedT = TypeVar("DownloadedT", bound="AsyncDownloadedModel[Any, Any, Any]")
+DownloadedT = TypeVar("DownloadedT")
 ConfigT = TypeVar("ConfigT")
 
 ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
@@ -360,95 +358,6 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                 error.server_error,
             ) from error
         return self._make_handle(info)
-
-
-class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
-    """A downloaded model, as returned by `AsyncModelNamespace.list_downloaded`."""
-
-    def __init__(self, namespace: AsyncModelNamespace[HandleT, Any, Any, ConfigT], info: ModelT) -> None:
-        self._namespace = namespace
-        self._info = info
-
-    @property
-    def info(self) -> ModelT:
-        """Info that the server sent about the model."""
-        return self._info
-
-    @property
-    def model_key(self) -> str:
-        """Key to load the model by."""
-        return self._info.model_key
-
-    @property
-    def path(self) -> str:
-        """Path of the model below the models folder."""
-        return self._info.path
-
-    @property
-    def type(self) -> str:
-        """``llm`` or ``embedding``."""
-        return self._info.type
-
-    async def model(
-        self,
-        *,
-        ttl: float | None = DEFAULT_TTL,
-        config: ConfigT | None = None,
-        device: str | None = None,
-        on_progress: ModelLoadingCallback | None = None,
-    ) -> HandleT:
-        """Return a handle of an instance of this model, see `AsyncModelNamespace.model`.
-
-        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
-        :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
-        :return: the handle.
-        """
-        return await self._namespace.model(
-            self.model_key, ttl=ttl, config=config, device=device, on_progress=on_progress
-        )
-
-    async def load_new_instance(
-        self,
-        *,
-        instance_identifier: str | None = None,
-        ttl: float | None = DEFAULT_TTL,
-        config: ConfigT | None = None,
-        device: str | None = None,
-        on_progress: ModelLoadingCallback | None = None,
-    ) -> HandleT:
-        """Load a new instance of this model, see `AsyncModelNamespace.load_new_instance`.
-
-        :param instance_identifier: the new instance's name; None lets the server choose one.
-        :param ttl: idle seconds after which the instance is unloaded; None for never.
-        :param config: load config, a config object or a dict.
-        :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
-        :return: a handle of the new instance.
-        """
-        return await self._namespace.load_new_instance(
-            self.model_key,
-            instance_identifier,
-            ttl=ttl,
-            config=config,
-            device=device,
-            on_progress=on_progress,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, AsyncDownloadedModel):
-            return NotImplemented
-        return self._namespace._session is other._namespace._session and bool(self._info == other._info)
-
-    def __hash__(self) -> int:
-        return hash((self._namespace._session, self._info))
-
-    def __repr__(self) -> str:
-        names = ("model_key", "display_name", "architecture", "vision")
-        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def make_handle(namespace: AsyncModelNamespace[HandleT, Any, Any, Any], info: ModelInstanceInfo) -> HandleT:

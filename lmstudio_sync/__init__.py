@@ -144,6 +144,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_sync._default_client import configure_default_client as configure_default_client
     from lmstudio_sync._default_client import get_default_client as get_default_client
     from lmstudio_sync._download import DownloadStream as DownloadStream
+    from lmstudio_sync._downloaded_model import DownloadedModel as DownloadedModel
     from lmstudio_sync._embedding import DownloadedEmbeddingModel as DownloadedEmbeddingModel
     from lmstudio_sync._embedding import EmbeddingModel as EmbeddingModel
     from lmstudio_sync._embedding import EmbeddingNamespace as EmbeddingNamespace
@@ -154,7 +155,6 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_sync._llm import DownloadedLlm as DownloadedLlm
     from lmstudio_sync._llm import LlmNamespace as LlmNamespace
     from lmstudio_sync._load import LoadStream as LoadStream
-    from lmstudio_sync._model_namespace import DownloadedModel as DownloadedModel
     from lmstudio_sync._model_namespace import ModelNamespace as ModelNamespace
     from lmstudio_sync._operations import Operation as Operation
     from lmstudio_sync._prediction import PredictionStream as PredictionStream

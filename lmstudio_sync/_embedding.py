@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
 from lmstudio_async._embedding import AsyncEmbeddingModel
+from lmstudio_sync._downloaded_model import DownloadedModel
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._model_namespace import DownloadedModel, ModelNamespace
+from lmstudio_sync._model_namespace import ModelNamespace
 
 if TYPE_CHECKING:
     from lmstudio_async._config import EmbeddingLoadModelConfig, EmbeddingLoadModelConfigDict

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lmstudio_async._llm import AsyncLLM
+from lmstudio_sync._downloaded_model import DownloadedModel
 from lmstudio_sync._handles import ModelHandle
-from lmstudio_sync._model_namespace import DownloadedModel, ModelNamespace
+from lmstudio_sync._model_namespace import ModelNamespace
 
 if TYPE_CHECKING:
     from lmstudio_async._act import (

@@ -8,22 +8,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmstudio_async._arguments import DEFAULT_TTL
-from lmstudio_async._model_namespace import AsyncDownloadedModel, AsyncModelNamespace, ModelLoadingCallback
+from lmstudio_async._model_namespace import AsyncModelNamespace, ModelLoadingCallback
 from lmstudio_sync._facade import Facade
 from lmstudio_sync._handles import ModelHandle
 
 if TYPE_CHECKING:
-    from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
+    from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
     from lmstudio_sync._load import LoadStream
 
-__all__ = ["DownloadedModel", "ModelNamespace"]
+__all__ = ["ModelNamespace"]
 
 HandleT = TypeVar("HandleT", bound="ModelHandle[Any]")
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
-ModelT = TypeVar("ModelT", bound="ModelInfo")
-DownloadedT = TypeVar("DownloadedT", bound="DownloadedModel[Any, Any, Any]")
+DownloadedT = TypeVar("DownloadedT")
 ConfigT = TypeVar("ConfigT")
 
 
@@ -251,94 +250,3 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             print(f"{usage.memory.total_bytes / 2**30:.1f} GiB", usage.passes_guardrails)
         """
         return self._bridge.call(self._core.estimate_resources(model_key, config, device=device))
-
-
-class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
-    """A downloaded model, as returned by `ModelNamespace.list_downloaded`."""
-
-    _core: AsyncDownloadedModel[Any, ModelT, ConfigT]
-
-    @property
-    def info(self) -> ModelT:
-        """Info that the server sent about the model."""
-        return self._core.info
-
-    @property
-    def model_key(self) -> str:
-        """Key to load the model by."""
-        return self._core.model_key
-
-    @property
-    def path(self) -> str:
-        """Path of the model below the models folder."""
-        return self._core.path
-
-    @property
-    def type(self) -> str:
-        """``llm`` or ``embedding``."""
-        return self._core.type
-
-    def model(
-        self,
-        *,
-        ttl: float | None = DEFAULT_TTL,
-        config: ConfigT | None = None,
-        device: str | None = None,
-        on_progress: ModelLoadingCallback | None = None,
-    ) -> HandleT:
-        """Return a handle of an instance of this model, see `ModelNamespace.model`.
-
-        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
-        :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
-        :return: the handle.
-        """
-        return self._bridge.call(
-            self._core.model(
-                ttl=ttl,
-                config=config,
-                device=device,
-                on_progress=self._bridge.callback("on_progress", on_progress),
-            ),
-            self._wrap,
-        )
-
-    def load_new_instance(
-        self,
-        *,
-        instance_identifier: str | None = None,
-        ttl: float | None = DEFAULT_TTL,
-        config: ConfigT | None = None,
-        device: str | None = None,
-        on_progress: ModelLoadingCallback | None = None,
-    ) -> HandleT:
-        """Load a new instance of this model, see `ModelNamespace.load_new_instance`.
-
-        :param instance_identifier: the new instance's name; None lets the server choose one.
-        :param ttl: idle seconds after which the instance is unloaded; None for never.
-        :param config: load config, a config object or a dict.
-        :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
-        :return: a handle of the new instance.
-        """
-        return self._bridge.call(
-            self._core.load_new_instance(
-                instance_identifier=instance_identifier,
-                ttl=ttl,
-                config=config,
-                device=device,
-                on_progress=self._bridge.callback("on_progress", on_progress),
-            ),
-            self._wrap,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return self._core == other._core if isinstance(other, DownloadedModel) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._core)
-
-    def __repr__(self) -> str:
-        return repr(self._core).removeprefix("Async")
