@@ -38,6 +38,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingModel as AsyncEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingNamespace as AsyncEmbeddingNamespace
+    from lmstudio_async._ensure_stream import AsyncEnsureStream as AsyncEnsureStream
     from lmstudio_async._files_namespace import AsyncFilesNamespace as AsyncFilesNamespace
     from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
     from lmstudio_async._handles import AsyncModelHandle as AsyncModelHandle
@@ -126,6 +127,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async.errors import LMStudioChannelClosedError as LMStudioChannelClosedError
     from lmstudio_async.errors import LMStudioClientError as LMStudioClientError
     from lmstudio_async.errors import LMStudioConfigError as LMStudioConfigError
+    from lmstudio_async.errors import LMStudioConfigMismatchError as LMStudioConfigMismatchError
     from lmstudio_async.errors import LMStudioConnectionBrokenError as LMStudioConnectionBrokenError
     from lmstudio_async.errors import LMStudioConnectionClosedError as LMStudioConnectionClosedError
     from lmstudio_async.errors import LMStudioDomainMismatchError as LMStudioDomainMismatchError

@@ -164,14 +164,16 @@ class AsyncClient:
         """The language models."""
         from lmstudio_async._llm import AsyncLlmNamespace
 
-        return AsyncLlmNamespace(self._session("llm"), self._session("system"), self._loads)
+        llm, embedding = self._model_sessions()
+        return AsyncLlmNamespace(llm, embedding, self._session("system"), self._loads)
 
     @property
     def embedding(self) -> AsyncEmbeddingNamespace:
         """The embedding models."""
         from lmstudio_async._embedding import AsyncEmbeddingNamespace
 
-        return AsyncEmbeddingNamespace(self._session("embedding"), self._session("system"), self._loads)
+        llm, embedding = self._model_sessions()
+        return AsyncEmbeddingNamespace(embedding, llm, self._session("system"), self._loads)
 
     @property
     def system(self) -> AsyncSystemNamespace:

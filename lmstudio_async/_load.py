@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 import anyio
 import attrs
@@ -55,9 +55,11 @@ __all__ = [
     "AsyncLoadStream",
     "LoadFeed",
     "LoadProgress",
+    "LoadRequest",
     "begin_span",
     "follow_load",
     "is_same_request",
+    "loading_identifier",
     "span_of",
 ]
 
@@ -112,6 +114,11 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.model: ModelInfo | None = None
         self.instance: ModelInstanceInfo | None = None
         self.lost: LMStudioConnectionBrokenError | None = None
+
+    @property
+    def identifier(self) -> str:
+        """Name of the instance, as far as it is known."""
+        return self._record.identifier
 
     @property
     def may_need_undoing(self) -> bool:
@@ -251,6 +258,8 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         endpoint: ChannelEndpoint[Any, Any],
         creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
+        *,
+        is_for_all: bool = False,
     ) -> None:
         if isinstance(creation, LoadModelCreation):
             name = creation.identifier or creation.model_key
@@ -258,7 +267,10 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
             name = creation.identifier
         record = session.journal.begin_load(session.namespace, name)
         self._progress = LoadFeed(
-            endpoint.label, makes_instance=endpoint.name == LOAD_MODEL.name, record=record
+            endpoint.label,
+            # Other callers may have found an instance for all, so it is not taken back once it is loaded.
+            makes_instance=endpoint.name == LOAD_MODEL.name and not is_for_all,
+            record=record,
         )
         super().__init__(session, endpoint, creation, self._progress)
         self._wanted = creation
@@ -409,7 +421,9 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         return f", at {self.fraction:.0%}"
 
 
-async def follow_load(load: AsyncLoadStream[HandleT], on_progress: Callable[[float], Any] | None) -> HandleT:
+async def follow_load(
+    load: AsyncOperation[LoadProgress, HandleT], on_progress: Callable[[float], Any] | None
+) -> HandleT:
     """Run a load to its end, and return its handle.
 
     :param on_progress: called with each fraction that is above the last one; 1.0 is the last.
@@ -423,16 +437,29 @@ async def follow_load(load: AsyncLoadStream[HandleT], on_progress: Callable[[flo
         return load.result()
 
 
-def begin_span(load: AsyncLoadStream[Any]) -> None:
+def begin_span(load: AsyncOperation[Any, Any]) -> None:
     """Begin the span of a load in the context of the caller, if another task is going to run the load."""
-    load._begin_span()
+    if isinstance(load, AsyncLoadStream):
+        load._begin_span()
 
 
-def span_of(load: AsyncLoadStream[Any]) -> LoadSpan | None:
+def span_of(load: AsyncOperation[Any, Any]) -> LoadSpan | None:
     """Return the span of a load; None if there is none."""
-    return load._progress.span
+    return load._progress.span if isinstance(load, AsyncLoadStream) else None
 
 
-def is_same_request(load: AsyncLoadStream[Any], other: AsyncLoadStream[Any]) -> bool:
+class LoadRequest(Protocol):
+    """A load that may be shared: an `AsyncOperation` that knows its request."""
+
+    _session: Session
+    _wanted: Any
+
+
+def is_same_request(load: LoadRequest, other: LoadRequest) -> bool:
     """Return whether two loads would end in the same handle."""
-    return load._session is other._session and load._wanted == other._wanted
+    return load._session is other._session and bool(load._wanted == other._wanted)
+
+
+def loading_identifier(load: AsyncLoadStream[Any]) -> str:
+    """Return the name of the instance that is being loaded, as far as the server has told it."""
+    return load._progress.identifier

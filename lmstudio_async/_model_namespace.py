@@ -23,6 +23,7 @@ from lmstudio_async._session import Session
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
 if TYPE_CHECKING:
+    from lmstudio_async._ensure_stream import AsyncEnsureStream
     from lmstudio_async._load import AsyncLoadStream
     from lmstudio_async._shared_load import SharedLoads
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
@@ -51,11 +52,12 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     """The models of one kind: `AsyncClient.llm` for language models, `AsyncClient.embedding` for embedding models."""
 
     _domain: ClassVar[Literal["llm", "embedding"]]
-    # Modules that a handle of this kind needs. They are imported in a worker thread, before the load begins.
+    # Modules that a handle of this kind needs, imported in a worker thread before the load begins.
     _handle_modules: ClassVar[tuple[str, ...]]
 
-    def __init__(self, session: Session, system: Session, loads: SharedLoads) -> None:
+    def __init__(self, session: Session, other_session: Session, system: Session, loads: SharedLoads) -> None:
         self._session = session
+        self._other_session = other_session
         self._system = system
         self._loads = loads
 
@@ -221,6 +223,88 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         )
         return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
 
+    async def ensure_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        config: ConfigT | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        device: str | None = None,
+        on_mismatch: Literal["error", "use", "replace"] = "error",
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Return a handle of the instance of a name, with the settings that are asked for; load it if there is none.
+
+        Any number of callers, in any processes and on any machines, may do this at once: one loads, and the others wait for
+        that load, with its progress. Leaving early cancels only a load of its own that no other call waits for. No load
+        evicts the instance, unless `model` has loaded it. A setting is fulfilled if the server reports it, or a context
+        length rounded up by less than 256; one that the server or its machine does not have is a mismatch. A TTL is none.
+
+        :param model_key: the model key.
+        :param instance_identifier: the instance's name; None for the model key.
+        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
+            ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: the handle.
+        :raises LMStudioConfigMismatchError: if the instance is not as asked. Its ``mismatches`` has each setting.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            qwen = await client.llm.ensure_instance("qwen3-4b", "my-qwen", config={"context_length": 8192})
+        """
+        await self._preload_loading(config, "_ensure_stream")
+        stream = self.ensure_instance_stream(
+            model_key, instance_identifier, config=config, ttl=ttl, device=device, on_mismatch=on_mismatch
+        )
+        return await self._loads.wait_for(self._session, stream, on_progress)
+
+    def ensure_instance_stream(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        config: ConfigT | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        device: str | None = None,
+        on_mismatch: Literal["error", "use", "replace"] = "error",
+    ) -> AsyncEnsureStream[HandleT]:
+        """Find or load an instance like `ensure_instance`, as a stream.
+
+        :param model_key: the model key.
+        :param instance_identifier: the instance's name; None for the model key.
+        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_mismatch: see `ensure_instance`.
+        :return: the stream; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            async for progress in client.llm.ensure_instance_stream("qwen3-4b", "my-qwen"):
+                print(progress.phase, progress.fraction)
+        """
+        from lmstudio_async._ensure_stream import ensure_stream
+
+        return ensure_stream(
+            self._session,
+            self._other_session,
+            self._make_handle,
+            model_key,
+            instance_identifier,
+            config=config,
+            load_config_stack=self._config_stack(config),
+            ttl=ttl,
+            device=device,
+            on_mismatch=on_mismatch,
+        )
+
     async def unload(self, model_identifier: str, *, device: str | None = None) -> None:
         """Unload an instance by its identifier, without a handle.
 
@@ -291,7 +375,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             info = await client.llm.get_model_info("second-llama")
         """
         await preload("_specifiers", "_wire._infos", "_wire._models")
-        from lmstudio_async._specifiers import to_specifier
+        from lmstudio_async._specifiers import no_such_instance, to_specifier
         from lmstudio_async._wire._models import GetModelInfoParameter
 
         specifier = to_specifier(model_specifier, device)
@@ -299,9 +383,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             GET_MODEL_INFO, GetModelInfoParameter(specifier=specifier, throw_if_not_found=True)
         )
         if info is None:
-            from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
-
-            raise error_from_wire(no_model_matching({}, ()).server_error, GET_MODEL_INFO.label)
+            raise no_such_instance(GET_MODEL_INFO.label)
         return cast("InfoT", info)
 
     async def estimate_resources(
@@ -331,8 +413,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         )
         return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
 
-    async def _preload_loading(self, config: ConfigT | None) -> None:
-        await preload("_load", "_wire._kv", *self._handle_modules)
+    async def _preload_loading(self, config: ConfigT | None, *modules: str) -> None:
+        await preload("_load", "_wire._kv", *self._handle_modules, *modules)
         if config is not None:
             await preload("_config")
 
@@ -352,11 +434,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         try:
             info = await self.get_model_info(query)
         except LMStudioModelNotFoundError as error:
-            raise LMStudioModelNotFoundError(
-                f"No model of type {self._domain!r} is loaded, and model() without a key loads none.\n"
-                f"Give it the key of a model to load; client.{self._domain}.list_downloaded() lists them.",
-                error.server_error,
-            ) from error
+            from lmstudio_async._specifiers import nothing_loaded
+
+            raise nothing_loaded(self._domain, error) from error
         return self._make_handle(info)
 
 

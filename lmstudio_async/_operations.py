@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from lmstudio_async._client_limits import DEFAULT_LIMITS
 from lmstudio_async._protocol._client_side import closed_without_result
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
-from lmstudio_async._session import ClientChannel, Session
+from lmstudio_async._session import Session
 from lmstudio_async._time_limit import within
 from lmstudio_async._wire._struct import WireObject
 from lmstudio_async.errors import (
@@ -35,7 +35,7 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async._connection import Connection, OperationReport
 
-__all__ = ["AsyncOperation", "OperationFeed"]
+__all__ = ["AsyncOperation", "OperationChannel", "OperationFeed"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -45,6 +45,16 @@ ITEM_BYTES = 256
 
 # Shared by all operations without items, because an empty deque takes as much memory as one of sixty items.
 _NOTHING: deque[Any] = deque(maxlen=0)
+
+
+class OperationChannel(Protocol):
+    """The work of an operation, while it is under way."""
+
+    async def cancel(self) -> None:
+        """Cancel the work. The feed then ends."""
+
+    def drop_soon(self, receiver: OperationFeed[Any]) -> None:
+        """Cancel the work, and undo it, from code that cannot await, such as a finalizer in any thread."""
 
 
 class OperationFeed(ABC, Generic[ItemT]):
@@ -194,7 +204,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._feed = feed
         # Items that were taken from the feed all at once.
         self._taken: deque[ItemT] = _NOTHING
-        self._channel: ClientChannel | None = None
+        self._channel: OperationChannel | None = None
         self._started = False
         self._cancelling = False
         self._was_left = False
@@ -227,7 +237,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             try:
                 # Do not keep the request after it is sent, because it may hold a long chat.
                 creation, self._creation = self._creation, None
-                self._channel = await self._session.open_channel(self._endpoint, creation, self._feed)
+                self._channel = await self._open_channel(creation)
             except LMStudioError as error:
                 self._feed.fail(error)
                 raise
@@ -340,6 +350,15 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
 
     # -- for subclasses
 
+    async def _open_channel(self, creation: Any) -> OperationChannel:
+        """Begin the work."""
+        return await self._session.open_channel(self._endpoint, creation, self._feed)
+
+    @property
+    def _silence_seconds(self) -> float | None:
+        """Seconds without news from the server after which the operation fails; None for no limit."""
+        return self._session.timeout
+
     async def _stop(self) -> None:
         """Cancel the channel, and wait for its end, for `stop_seconds` at most."""
         assert self._channel is not None
@@ -373,9 +392,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         try:
             while not self._feed.items and not self._feed.done:
                 # Each packet begins the time limit anew, also one without an item.
-                if self._session.timeout is None:
+                if self._silence_seconds is None:
                     await self._wait_for_change()
-                elif not await within(self._session.timeout, self._wait_for_change):
+                elif not await within(self._silence_seconds, self._wait_for_change):
                     await self._give_up()
                 await self._look_up_outcome()
             if self._feed.error is not None:

@@ -13,7 +13,8 @@ from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
 if TYPE_CHECKING:
-    from lmstudio_async._load import AsyncLoadStream
+    from lmstudio_async._ensure_stream import AsyncEnsureStream
+    from lmstudio_async._load import AsyncLoadStream, LoadRequest
     from lmstudio_async._session import Session
 
 __all__ = ["SharedLoads"]
@@ -30,7 +31,7 @@ class SharedLoads:
     async def wait_for(
         self,
         session: Session,
-        load: AsyncLoadStream[HandleT],
+        load: AsyncLoadStream[HandleT] | AsyncEnsureStream[HandleT],
         on_progress: Callable[[float], Any] | None,
     ) -> HandleT:
         """Run a load and wait for it, or wait for a running load with the same request in its place.
@@ -70,7 +71,7 @@ class _SharedLoad(Generic[HandleT]):
     The load runs in the client's task group and not in one of these tasks, because any of them may leave.
     """
 
-    def __init__(self, load: AsyncLoadStream[HandleT]) -> None:
+    def __init__(self, load: AsyncLoadStream[HandleT] | AsyncEnsureStream[HandleT]) -> None:
         self.load = load
         self._scope = anyio.CancelScope()
         self._waiting = 0
@@ -81,7 +82,7 @@ class _SharedLoad(Generic[HandleT]):
         self._changed = anyio.Event()
         self._ended = anyio.Event()
 
-    def can_serve(self, load: AsyncLoadStream[Any]) -> bool:
+    def can_serve(self, load: LoadRequest) -> bool:
         """Return whether this load can take the place of another one, which has not begun."""
         from lmstudio_async._load import is_same_request
 

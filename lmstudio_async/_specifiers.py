@@ -13,9 +13,9 @@ from lmstudio_async._wire._models import (
     QuerySpecifier,
 )
 from lmstudio_async._wire._struct import MalformedError, read
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError, LMStudioValueError
 
-__all__ = ["instance_specifier", "to_specifier"]
+__all__ = ["instance_specifier", "no_such_instance", "nothing_loaded", "to_specifier"]
 
 _QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", "path", "vision"}
 
@@ -101,3 +101,25 @@ def _of_query(query: ModelQuery) -> QuerySpecifier:
     if query.vision not in (None, True, False):
         raise LMStudioValueError(f"vision of a model query must be True or False, not {query.vision!r:.80}")
     return QuerySpecifier(query=query)
+
+
+def no_such_instance(label: str) -> LMStudioServerError:
+    """Make the server's error for a specifier that no instance fits, where the server has not sent it.
+
+    :param label: the failed operation, for the message.
+    """
+    from lmstudio_async._protocol._errors import error_from_wire, no_model_matching
+
+    return error_from_wire(no_model_matching({}, ()).server_error, label)
+
+
+def nothing_loaded(kind: str, error: LMStudioModelNotFoundError) -> LMStudioModelNotFoundError:
+    """Make the error for a request of any loaded model of a kind, if there is none.
+
+    :param error: the server's error.
+    """
+    return LMStudioModelNotFoundError(
+        f"No model of type {kind!r} is loaded, and model() without a key loads none.\n"
+        f"Give it the key of a model to load; client.{kind}.list_downloaded() lists them.",
+        error.server_error,
+    )

@@ -8,6 +8,7 @@
     ├─ LMStudioRuntimeError (RuntimeError)        a call came at the wrong moment
     ├─ LMStudioOSError (OSError)                  a local file could not be read
     ├─ LMStudioTimeoutError (TimeoutError)        no news from the server for `timeout` seconds
+    ├─ LMStudioConfigMismatchError                an instance is not what `ensure_instance` asks for
     ├─ LMStudioServerError                        the server refused or failed
     │  ├─ LMStudioAuthenticationError             it does not accept this client or its token
     │  ├─ LMStudioModelNotFoundError              no such model key, identifier or match
@@ -47,6 +48,7 @@ __all__ = [
     "LMStudioChannelClosedError",
     "LMStudioClientError",
     "LMStudioConfigError",
+    "LMStudioConfigMismatchError",
     "LMStudioConnectionBrokenError",
     "LMStudioConnectionClosedError",
     "LMStudioDomainMismatchError",
@@ -102,6 +104,33 @@ class LMStudioOSError(LMStudioError, OSError):
 
 class LMStudioTimeoutError(LMStudioError, TimeoutError):
     """The server was silent for longer than the client's ``timeout``."""
+
+
+class LMStudioConfigMismatchError(LMStudioError):
+    """An instance is not what ``ensure_instance`` asks for: it has other settings, or is of another model or kind.
+
+    The instance stays loaded.
+
+    :param message: message for people.
+    :param identifier: name of the instance.
+    :param instance_reference: reference of the instance.
+    :param mismatches: for each setting that differs, by its name in the load config (such as ``context_length`` or
+        ``gpu.ratio``), the value that was asked for and the value that is; None for a setting that the server does not
+        report. ``model_key``, ``kind`` and ``device`` name the instance's model, its kind, and its LM Link device.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        identifier: str = "",
+        instance_reference: str = "",
+        mismatches: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.identifier = identifier
+        self.instance_reference = instance_reference
+        self.mismatches: Mapping[str, tuple[Any, Any]] = dict(mismatches or {})
 
 
 class LMStudioServerError(LMStudioError):

@@ -113,6 +113,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async.errors import LMStudioChannelClosedError as LMStudioChannelClosedError
     from lmstudio_async.errors import LMStudioClientError as LMStudioClientError
     from lmstudio_async.errors import LMStudioConfigError as LMStudioConfigError
+    from lmstudio_async.errors import LMStudioConfigMismatchError as LMStudioConfigMismatchError
     from lmstudio_async.errors import LMStudioConnectionBrokenError as LMStudioConnectionBrokenError
     from lmstudio_async.errors import LMStudioConnectionClosedError as LMStudioConnectionClosedError
     from lmstudio_async.errors import LMStudioDomainMismatchError as LMStudioDomainMismatchError
@@ -148,6 +149,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_sync._embedding import DownloadedEmbeddingModel as DownloadedEmbeddingModel
     from lmstudio_sync._embedding import EmbeddingModel as EmbeddingModel
     from lmstudio_sync._embedding import EmbeddingNamespace as EmbeddingNamespace
+    from lmstudio_sync._ensure_stream import EnsureStream as EnsureStream
     from lmstudio_sync._files_namespace import FilesNamespace as FilesNamespace
     from lmstudio_sync._handles import ModelHandle as ModelHandle
     from lmstudio_sync._instance_watch import InstanceWatch as InstanceWatch

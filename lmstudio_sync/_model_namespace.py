@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from lmstudio_async._arguments import DEFAULT_TTL
 from lmstudio_async._model_namespace import AsyncModelNamespace, ModelLoadingCallback
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
+    from lmstudio_sync._ensure_stream import EnsureStream
     from lmstudio_sync._load import LoadStream
 
 __all__ = ["ModelNamespace"]
@@ -175,6 +176,86 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         return self._wrap(
             self._core.load_new_instance_stream(
                 model_key, instance_identifier, ttl=ttl, config=config, device=device
+            )
+        )
+
+    def ensure_instance(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        config: ConfigT | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        device: str | None = None,
+        on_mismatch: Literal["error", "use", "replace"] = "error",
+        on_progress: ModelLoadingCallback | None = None,
+    ) -> HandleT:
+        """Return a handle of the instance of a name, with the settings that are asked for; load it if there is none.
+
+        Any number of callers, in any processes and on any machines, may do this at once: one loads, and the others wait for
+        that load, with its progress. Leaving early cancels only a load of its own that no other call waits for. No load
+        evicts the instance, unless `model` has loaded it. A setting is fulfilled if the server reports it, or a context
+        length rounded up by less than 256; one that the server or its machine does not have is a mismatch. A TTL is none.
+
+        :param model_key: the model key.
+        :param instance_identifier: the instance's name; None for the model key.
+        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
+            ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :return: the handle.
+        :raises LMStudioConfigMismatchError: if the instance is not as asked. Its ``mismatches`` has each setting.
+        :raises LMStudioModelNotFoundError: if there is no such model.
+        :raises LMStudioDomainMismatchError: if the model is of another kind.
+        :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
+
+        ::
+
+            qwen = client.llm.ensure_instance("qwen3-4b", "my-qwen", config={"context_length": 8192})
+        """
+        return self._bridge.call(
+            self._core.ensure_instance(
+                model_key,
+                instance_identifier,
+                config=config,
+                ttl=ttl,
+                device=device,
+                on_mismatch=on_mismatch,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+            ),
+            self._wrap,
+        )
+
+    def ensure_instance_stream(
+        self,
+        model_key: str,
+        instance_identifier: str | None = None,
+        *,
+        config: ConfigT | None = None,
+        ttl: float | None = DEFAULT_TTL,
+        device: str | None = None,
+        on_mismatch: Literal["error", "use", "replace"] = "error",
+    ) -> EnsureStream[HandleT]:
+        """Find or load an instance like `ensure_instance`, as a stream.
+
+        :param model_key: the model key.
+        :param instance_identifier: the instance's name; None for the model key.
+        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
+        :param device: identifier of the LM Link device to use; None leaves it to the server.
+        :param on_mismatch: see `ensure_instance`.
+        :return: the stream; nothing is sent before it is entered, iterated over or waited for.
+
+        ::
+
+            for progress in client.llm.ensure_instance_stream("qwen3-4b", "my-qwen"):
+                print(progress.phase, progress.fraction)
+        """
+        return self._wrap(
+            self._core.ensure_instance_stream(
+                model_key, instance_identifier, config=config, ttl=ttl, device=device, on_mismatch=on_mismatch
             )
         )
 

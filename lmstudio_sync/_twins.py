@@ -15,6 +15,7 @@ TWINS = {
     "AsyncDownloadedModel": "DownloadedModel",
     "AsyncEmbeddingModel": "EmbeddingModel",
     "AsyncEmbeddingNamespace": "EmbeddingNamespace",
+    "AsyncEnsureStream": "EnsureStream",
     "AsyncFilesNamespace": "FilesNamespace",
     "AsyncInstanceWatch": "InstanceWatch",
     "AsyncLLM": "LLM",

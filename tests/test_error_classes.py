@@ -11,7 +11,16 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async import errors
 
-CARRIED = ("content", "server_error", "title", "display_data", "candidates")
+CARRIED = (
+    "content",
+    "server_error",
+    "title",
+    "display_data",
+    "candidates",
+    "identifier",
+    "instance_reference",
+    "mismatches",
+)
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
@@ -20,6 +29,13 @@ def carrying(kind: type[lms.LMStudioError]) -> lms.LMStudioError:
     if issubclass(kind, lms.LMStudioServerError):
         data = {"code": "generic.pathNotFound", "availablePathsSample": ["qwen3-4b"]}
         error: lms.LMStudioError = kind("half-way", {"title": "Not found", "displayData": data})
+    elif issubclass(kind, lms.LMStudioConfigMismatchError):
+        error = kind(
+            "half-way",
+            identifier="mine",
+            instance_reference="r1",
+            mismatches={"context_length": (8192, 4096)},
+        )
     else:
         error = kind("half-way")
     error.content = "Half of an ans"

@@ -6,9 +6,11 @@ key, and never responds to an invalid value.
 
 from __future__ import annotations
 
+from lmstudio_async._config._comparison import mismatched_settings
 from lmstudio_async._config._convert import (
     load_config_fields,
     load_config_from_fields,
+    load_settings,
     prediction_config_fields,
     prediction_config_from_fields,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "LlmPredictionConfigDict",
     "load_config_fields",
     "load_config_from_fields",
+    "load_settings",
+    "mismatched_settings",
     "prediction_config_fields",
     "prediction_config_from_fields",
 ]

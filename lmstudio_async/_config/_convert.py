@@ -25,8 +25,10 @@ from lmstudio_async.errors import LMStudioConfigError
 __all__ = [
     "load_config_fields",
     "load_config_from_fields",
+    "load_settings",
     "prediction_config_fields",
     "prediction_config_from_fields",
+    "setting_from_wire",
 ]
 
 # Sent with any setting that chooses a drafter: these other drafters are turned off explicitly, because one that is
@@ -69,6 +71,33 @@ def _load_values(config: object, domain: Literal["llm", "embedding"]) -> dict[st
             f"'gpu.num_cpu_expert_layers_ratio' is for LLMs only: the {title} has none."
         )
     return implied | values | _written(settings, rules, title) | _gpu_written(gpu, domain, title)
+
+
+def load_settings(
+    config: object, domain: Literal["llm", "embedding"]
+) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Return each setting of a load config: its value, and its values by wire key. Implied settings are left out.
+
+    The settings of ``gpu`` are called ``gpu.ratio`` and so on, and those of ``extra`` by their wire keys.
+
+    :raises LMStudioConfigError: as `load_config_fields`.
+    """
+    _load_values(config, domain)
+    cls, rules = _load_types(domain)
+    settings = _given(config, cls)
+    title = title_of(cls)
+    extra = _passed_through(settings.pop("extra", {}), "extra", title)
+    gpu = settings.pop("gpu", {})
+    gpu = settings_of(gpu) if isinstance(gpu, GpuSetting) else _given(gpu, GpuSetting)
+    found = {key: (value, {key: value}) for key, value in extra.items() if value is not None}
+    found |= {name: (value, _written({name: value}, rules, title)) for name, value in settings.items()}
+    for name, value in gpu.items():
+        by_key = _gpu_written({name: value}, domain, title)
+        if GPU_SPLIT in by_key:
+            # Only this member was asked for. The others came with it, because the split is sent as a whole.
+            by_key[GPU_SPLIT] = {GPU[name]: by_key[GPU_SPLIT][GPU[name]]}
+        found[f"gpu.{name}"] = (value, by_key)
+    return found
 
 
 def _load_types(
@@ -227,7 +256,7 @@ def _read(values: Mapping[str, Any], rules: Rules, title: str) -> tuple[dict[str
     settings: dict[str, Any] = {}
     for name, (keys, completion) in rules.items():
         for key in keys:
-            value = _from_wire(key, values.get(key))
+            value = setting_from_wire(key, values.get(key))
             if (
                 value is not None
                 and name not in settings
@@ -237,7 +266,8 @@ def _read(values: Mapping[str, Any], rules: Rules, title: str) -> tuple[dict[str
     return settings, _written(settings, rules, title)
 
 
-def _from_wire(key: str, value: Any) -> Any:
+def setting_from_wire(key: str, value: Any) -> Any:
+    """Return the value of a key in the form in which users give it."""
     kind = KEYS[key][0]
     if isinstance(value, Mapping):
         if kind[0] == "checkbox":

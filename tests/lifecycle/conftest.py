@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
 from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
+from lmstudio_async.embedded._engine import _engine_start
 from lmstudio_async.testing import ModelsFolder, served
 
 #: For tests that need no socket, because they do not depend on the transport.
@@ -72,3 +73,17 @@ async def client(new_client: NewClient) -> AsyncIterator[AsyncClient]:
     """A client of the embedded server, which has no loaded instance."""
     async with new_client() as client:
         yield client
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The model files that the embedded servers of this process have begun to load."""
+    begun: list[str] = []
+    start_engine = _engine_start.start_engine
+
+    async def counting(spec: Any, *args: Any) -> Any:
+        begun.append(str(spec.model_path))
+        return await start_engine(spec, *args)
+
+    monkeypatch.setattr("lmstudio_async.embedded._instances._registry.start_engine", counting)
+    return begun
