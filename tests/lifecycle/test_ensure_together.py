@@ -14,9 +14,11 @@ import pytest
 import lmstudio_sync
 from lmstudio_async import (
     AsyncClient,
+    LlmLoadModelConfigDict,
     LMStudioCancelledError,
     LMStudioConfigMismatchError,
     LMStudioConnectionClosedError,
+    LMStudioServerError,
 )
 from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import HeldLoads, needs_proc, wait_gone, workers
@@ -220,6 +222,48 @@ async def test_a_dropped_stream_cancels_its_load(client: AsyncClient, held_loads
     await wait_gone(worker)
 
     assert await client.llm.list_loaded() == []
+
+
+@in_process
+async def test_the_request_that_joins_a_load_never_begins_one(client: AsyncClient) -> None:
+    """If the load has just ended without an instance, a just-in-time load would evict others, and could be evicted."""
+    join: LlmLoadModelConfigDict = {"extra": {"llm.load.contextLength": "join a load, or fail"}}
+    with pytest.raises(LMStudioServerError, match="contextLength"):
+        await client.llm.model(QWEN, config=join)
+    assert await client.llm.list_loaded() == []
+
+    mine = await client.llm.load_new_instance(QWEN)
+    assert await client.llm.model(QWEN, config=join) == mine
+
+
+LOADER = """
+import sys
+from lmstudio_sync import Client
+
+with Client(sys.argv[1]) as client:
+    client.llm.ensure_instance("big", "shared")
+"""
+
+
+@pytest.mark.parametrize("place", ["over a socket"])
+async def test_a_load_goes_on_if_the_process_that_began_it_dies(
+    client: AsyncClient, address: str, held_loads: HeldLoads, loads: list[str]
+) -> None:
+    loader = subprocess.Popen([sys.executable, "-c", LOADER, address], cwd=ROOT)
+    try:
+        await held_loads.next()
+        async with client.llm.ensure_instance_stream("big", "shared") as ensuring:
+            await anext(ensuring)
+            loader.kill()
+            loader.wait(20)
+            held_loads.let_go()
+            shared = await ensuring.wait_for_result()
+    finally:
+        loader.kill()
+        loader.wait(20)
+
+    assert await client.llm.list_loaded() == [shared]
+    assert len(loads) == 1
 
 
 PROCESS = """
