@@ -94,7 +94,7 @@ class EnsureRun(Generic[HandleT]):
 
 
 class AsyncEnsureStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
-    """An instance that is found, or loaded: iterate over the progress of its load, await its handle.
+    """An instance that is found, or loaded: iterate over the progress of its load; `wait_for_result` has the handle.
 
     An instance that is loaded already has a single progress, ``loaded``. The progress of a load is the same whether this
     stream loads or waits for another caller's load.
