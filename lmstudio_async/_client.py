@@ -144,7 +144,14 @@ class AsyncClient:
 
         Idempotent, and legal in any state and from any task.
         """
-        self._access.refuse()
+        try:
+            if self._journal.scoped and self._access.is_in_this_loop():
+                from lmstudio_async._scoped_instance import close_scopes
+
+                with anyio.CancelScope(shield=True):
+                    await close_scopes(self._journal.scoped, self._access.limits.clean_up_seconds)
+        finally:
+            self._access.refuse()
         try:
             with anyio.CancelScope(shield=True):
                 # Close the sessions concurrently, because each waits for the server within a time limit of its own.

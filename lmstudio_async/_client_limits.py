@@ -14,11 +14,13 @@ class ClientLimits(NamedTuple):
     """Seconds from the beginning of a connection to the end of its authentication. After that, the connection fails."""
     clean_up_seconds: float = 2.0
     """Seconds that a connection which closes waits for the server to cancel operations and to unload instances. Also
-    the seconds that a cancel may take to be sent, because the server may have stopped reading."""
+    the seconds that a cancel may take to be sent, because the server may have stopped reading, and the seconds that a
+    client which closes waits for the unload of instances whose blocks have not ended."""
     stop_seconds: float = 5.0
     """Seconds that a cancelled operation waits for the server's confirmation."""
     undo_seconds: float = 10.0
-    """Seconds that an operation waits for its work on the server to be undone, such as the unload of an instance."""
+    """Seconds that an operation waits for its work on the server to be undone, such as the unload of an instance. Also
+    the seconds that the end of a block waits for the unload of the block's instance."""
     lookup_seconds: float = 10.0
     """Seconds that a load whose connection was lost looks for its instance, over a new connection."""
     back_off_seconds: float = 0.1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._preload import preload
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints.models import (
     COUNT_TOKENS,
     GET_INSTANCE_PROCESSING_STATE,
@@ -17,16 +22,26 @@ from lmstudio_async._protocol._endpoints.models import (
     UNLOAD_MODEL,
 )
 from lmstudio_async._session import Session
-from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioValueError
+from lmstudio_async.errors import (
+    LMStudioConnectionBrokenError,
+    LMStudioConnectionClosedError,
+    LMStudioError,
+    LMStudioModelNotFoundError,
+    LMStudioValueError,
+    LMStudioWebsocketError,
+)
 
 if TYPE_CHECKING:
+    from lmstudio_async._scoped_instance import ScopedInstance
     from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async._wire._models import ModelSpecifier
     from lmstudio_async._wire._usage import ProcessingState
 
-__all__ = ["AsyncModelHandle", "UnreadInfo", "to_texts", "unread_infos"]
+__all__ = ["AsyncModelHandle", "UnreadInfo", "expect_scopes", "mark_loaded_here", "to_texts", "unread_infos"]
 
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+
+logger = logging.getLogger("lmstudio_async")
 
 
 class UnreadInfo:
@@ -97,13 +112,73 @@ class AsyncModelHandle(Generic[InfoT]):
     gone, if that is known.
 
     Handles are equal, with equal hashes, if they refer to the same instance of the same server.
+
+    A block with the handle of a load unloads the instance at its end. If several blocks with one instance are open in
+    the client, the last one that ends unloads it. A handle of an instance that was loaded before, as from `list_loaded`
+    or from a `model` that found one, unloads nothing.
+
+    ::
+
+        async with await client.llm.load_new_instance("qwen3-4b") as llm:
+            print(await llm.respond("Hello"))
     """
 
     def __init__(self, session: Session, info: InfoT | UnreadInfo) -> None:
         self._session = session
         self._info = info
+        self._is_loaded_here = False
+        self._was_left = False
         session.journal.see(info.instance_reference, info.identifier)
         session.records.see(info.instance_reference, info.ttl_ms)
+
+    async def __aenter__(self) -> Self:
+        """Begin a block whose end unloads the instance, if this handle is that of a load.
+
+        Makes a request only if the instance may be gone, as after an earlier block.
+
+        :return: the handle itself.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        """
+        # No checkpoint before this line: another task that leaves its block must see that this one has begun.
+        scoped = _scoped_instance(self)
+        scoped.open(self._unload_at_end if self._is_loaded_here else None)
+        is_doubtful = (
+            self._was_left or self._session.journal.departure(self._info.instance_reference) is not None
+        )
+        if is_doubtful or scoped.is_unloading:
+            try:
+                await scoped.wait_unloaded()
+                await self.get_info()
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End a block. The last one with an instance of a load unloads it, also after an exception.
+
+        Takes ten seconds at most. No error if the instance is gone, the connection is lost or the client is closed.
+
+        :raises LMStudioTimeoutError: if the server did not confirm the unload, unless the block has raised.
+        :raises LMStudioServerError: if the server refused the unload, unless the block has raised.
+        """
+        scoped = _scoped_instance(self)
+        self._was_left = scoped.is_last
+        error = await scoped.close()
+        if error is None:
+            return
+        if exc is None:
+            await checkpoint_if_cancelled()
+            raise error
+        logger.warning(
+            "%s could not be unloaded at the end of its block: %s", printable(self.identifier), error
+        )
+
+    async def _abandon(self) -> None:
+        """End a block that an interrupt has kept from its beginning, in the blocking facade."""
+        await self.__aexit__(None, None, None)
 
     @property
     def identifier(self) -> str:
@@ -196,6 +271,27 @@ class AsyncModelHandle(Generic[InfoT]):
             raise self._unloaded_error(UNLOAD_MODEL.label) from error
         self._session.journal.add_unloaded(self._session.namespace, info.identifier, info.instance_reference)
 
+    async def _unload_at_end(self) -> None:
+        """Unload the instance, unless it is gone or cannot be reached."""
+        try:
+            try:
+                await self.unload()
+            except LMStudioConnectionBrokenError:
+                # Safe to repeat, because unload() checks that the identifier still belongs to this instance.
+                await self.unload()
+        except LMStudioModelNotFoundError:
+            logger.debug("%s was unloaded before the end of its block", printable(self.identifier))
+        except LMStudioConnectionClosedError:
+            logger.debug(
+                "the client of %s was closed before the end of its block", printable(self.identifier)
+            )
+        except LMStudioWebsocketError as error:
+            logger.warning(
+                "%s could not be unloaded at the end of its block, and stays loaded until its TTL expires: %s",
+                printable(self.identifier),
+                error,
+            )
+
     @overload
     async def tokenize(self, input: str) -> Sequence[int]: ...  # type: ignore[overload-overlap]
 
@@ -275,6 +371,36 @@ class AsyncModelHandle(Generic[InfoT]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(identifier={self.identifier!r})"
+
+
+def mark_loaded_here(handle: object) -> None:
+    """Mark a handle as that of a load of this client, so that the end of its block unloads the instance."""
+    assert isinstance(handle, AsyncModelHandle)
+    handle._is_loaded_here = True
+
+
+def expect_scopes(handle: object, tasks: int) -> ScopedInstance | None:
+    """Keep the instance of a handle for tasks that are about to receive the handle. Each calls ``arrive`` of the result.
+
+    :return: None if no other task can unload the instance meanwhile.
+    """
+    assert isinstance(handle, AsyncModelHandle)
+    if tasks == 1 and handle._key not in handle._session.journal.scoped:
+        return None
+    scoped = _scoped_instance(handle)
+    scoped.expect(tasks)
+    return scoped
+
+
+def _scoped_instance(handle: AsyncModelHandle[Any]) -> ScopedInstance:
+    """Return the instance of a handle, with the scopes of it that are open in the client."""
+    from lmstudio_async._scoped_instance import ScopedInstance
+
+    session, key = handle._session, handle._key
+    registry = session.journal.scoped
+    return registry.get(key) or ScopedInstance(
+        registry, key, handle.identifier, session.start_soon, session.limits.undo_seconds
+    )
 
 
 def to_texts(value: str | Iterable[str]) -> list[str]:

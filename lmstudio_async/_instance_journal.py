@@ -14,6 +14,7 @@ from lmstudio_async._printable import printable
 from lmstudio_async._protocol._departure import Departure, departure_of
 
 if TYPE_CHECKING:
+    from lmstudio_async._scoped_instance import ScopedInstance
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
     from lmstudio_async.errors import LMStudioError
 
@@ -53,6 +54,8 @@ class InstanceJournal:
 
     def __init__(self, kept: int) -> None:
         self.listener: InstanceListener | None = None
+        #: Instances with an open block of a handle, by the handle's key.
+        self.scoped: dict[object, ScopedInstance] = {}
         self._kept = kept
         # By instance reference. The latest is last.
         self._identifiers: dict[str, str] = {}

@@ -11,6 +11,7 @@ import attrs
 
 from lmstudio_async._callbacks import tell
 from lmstudio_async._deliveries import deliveries
+from lmstudio_async._handles import mark_loaded_here
 from lmstudio_async._instance_journal import LoadRecord
 from lmstudio_async._operations import AsyncOperation, OperationFeed
 from lmstudio_async._printable import printable
@@ -322,6 +323,8 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if self._handle is None:
             assert self._progress.instance is not None
             self._handle = self._make_handle(self._progress.instance)
+            if self._progress.has_loaded:
+                mark_loaded_here(self._handle)
         self._claim()
         return self._handle
 

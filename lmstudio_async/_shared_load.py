@@ -15,6 +15,7 @@ from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 if TYPE_CHECKING:
     from lmstudio_async._ensure_stream import AsyncEnsureStream
     from lmstudio_async._load import AsyncLoadStream, LoadRequest
+    from lmstudio_async._scoped_instance import ScopedInstance
     from lmstudio_async._session import Session
 
 __all__ = ["SharedLoads"]
@@ -79,6 +80,7 @@ class _SharedLoad(Generic[HandleT]):
         self._fractions: list[float] = []
         self._handle: HandleT | None = None
         self._error: LMStudioError | None = None
+        self._scoped: ScopedInstance | None = None
         self._changed = anyio.Event()
         self._ended = anyio.Event()
 
@@ -91,11 +93,14 @@ class _SharedLoad(Generic[HandleT]):
 
     async def run(self) -> None:
         """Run the load to its end, and wake the waiting tasks. Never raises an `LMStudioError`."""
+        from lmstudio_async._handles import expect_scopes
         from lmstudio_async._load import follow_load
 
         try:
             with self._scope:
                 self._handle = await follow_load(self.load, self._advance)
+                # The first task may leave its block before the others have begun theirs.
+                self._scoped = expect_scopes(self._handle, self._waiting)
         except LMStudioError as error:
             self._error = error
         finally:
@@ -121,6 +126,8 @@ class _SharedLoad(Generic[HandleT]):
                     await changed.wait()
         finally:
             self._waiting -= 1
+            if self._scoped is not None:
+                self._scoped.arrive()
             if not self._waiting and not self._ended.is_set():
                 self._scope.cancel()
                 with anyio.CancelScope(shield=True):

@@ -75,7 +75,9 @@ class Bridge:
         _bridges.add(self)
 
     @overload
-    def call(self, coroutine: Coroutine[Any, Any, T], *, undo: Undo | None = None) -> T: ...
+    def call(
+        self, coroutine: Coroutine[Any, Any, T], *, undo: Undo | None = None, surely: bool = False
+    ) -> T: ...
     @overload
     def call(self, coroutine: Coroutine[Any, Any, Any], wrap: Callable[[Any], T]) -> T: ...
     def call(
@@ -84,6 +86,7 @@ class Bridge:
         wrap: Callable[[Any], Any] | None = None,
         *,
         undo: Undo | None = None,
+        surely: bool = False,
     ) -> Any:
         """Run a coroutine, wait for it, and return its result or raise its exception.
 
@@ -93,6 +96,7 @@ class Bridge:
 
         :param wrap: converts the coroutine's result to the one that is returned.
         :param undo: undoes the coroutine's work, besides taking back the results that operations have handed over.
+        :param surely: run the coroutine also if an interrupt comes before it has begun; it begins as cancelled then.
         """
         call = _BlockingCall(coroutine)
         try:
@@ -107,6 +111,8 @@ class Bridge:
                 return call.result if wrap is None else wrap(call.result)
         except BaseException as error:
             try:
+                if surely:
+                    self._loop.start(call.begin)
                 call.interrupt(self._loop)
                 if call.error is None:
                     self._undo(call.delivered, undo)
@@ -158,12 +164,19 @@ class Bridge:
             raise
         return owner
 
-    def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def finish(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine that closes something. Do nothing if the loop is not open: there is nothing to close then."""
         if self.is_open:
-            self.call(coroutine)
+            self.call(coroutine, surely=True)
         else:
             coroutine.close()
+
+    def catch_up(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
+        """Run a coroutine that closes something if an interrupt has kept it from beginning. Return whether it had."""
+        if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+            return False
+        self.finish(coroutine)
+        return True
 
     def callback(self, name: str, function: Callable[..., Any] | None) -> Any:
         """Wrap a callback for the core, so that it runs in the thread that waits for the current blocking call.
@@ -293,7 +306,7 @@ class _BlockingCall:
     def begin(self, workers: Workers | None) -> None:
         if workers is None:
             self.abandon()
-        elif not self._ended:
+        elif not self._begun and not self._ended:
             self._begun = True
             workers.start(self._run)
 

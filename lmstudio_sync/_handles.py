@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
 
 from lmstudio_async._handles import AsyncModelHandle
 from lmstudio_sync._facade import Facade
@@ -27,9 +28,52 @@ class ModelHandle(Facade, Generic[InfoT]):
     gone, if that is known.
 
     Handles are equal, with equal hashes, if they refer to the same instance of the same server.
+
+    A block with the handle of a load unloads the instance at its end. If several blocks with one instance are open in
+    the client, the last one that ends unloads it. A handle of an instance that was loaded before, as from `list_loaded`
+    or from a `model` that found one, unloads nothing.
+
+    ::
+
+        with client.llm.load_new_instance("qwen3-4b") as llm:
+            print(llm.respond("Hello"))
     """
 
     _core: AsyncModelHandle[InfoT]
+
+    def __enter__(self) -> Self:
+        """Begin a block whose end unloads the instance, if this handle is that of a load.
+
+        Makes a request only if the instance may be gone, as after an earlier block.
+
+        :return: the handle itself.
+        :raises LMStudioInstanceUnloadedError: if the instance is gone.
+        """
+        entering = self._core.__aenter__()
+        try:
+            self._bridge.call(entering, undo=self._core._abandon, surely=True)
+        except BaseException:
+            if self._bridge.catch_up(entering):
+                self._bridge.finish(self._core._abandon())
+            raise
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End a block. The last one with an instance of a load unloads it, also after an exception.
+
+        Takes ten seconds at most. No error if the instance is gone, the connection is lost or the client is closed.
+
+        :raises LMStudioTimeoutError: if the server did not confirm the unload, unless the block has raised.
+        :raises LMStudioServerError: if the server refused the unload, unless the block has raised.
+        """
+        leaving = self._core.__aexit__(exc_type, exc, traceback)
+        try:
+            self._bridge.finish(leaving)
+        except BaseException:
+            self._bridge.catch_up(leaving)
+            raise
 
     @property
     def identifier(self) -> str:

@@ -73,6 +73,9 @@ async def handles_have_the_type_of_their_namespace(client: lms.AsyncClient) -> N
         async for progress in loading:
             assert_type(progress, lms.LoadProgress)
         assert_type(await loading.wait_for_result(), lms.AsyncLLM)
+    async with await client.llm.load_new_instance("key") as llm, await client.embedding.model("key") as model:
+        assert_type(llm, lms.AsyncLLM)
+        assert_type(model, lms.AsyncEmbeddingModel)
 
 
 def handles_have_the_type_of_their_namespace_without_await(client: lm.Client) -> None:
@@ -85,6 +88,14 @@ def handles_have_the_type_of_their_namespace_without_await(client: lm.Client) ->
     assert_type(lm.list_downloaded_models(), list[lm.DownloadedLlm | lm.DownloadedEmbeddingModel])
     for progress in client.llm.model_stream("key"):
         assert_type(progress, lm.LoadProgress)
+    with (
+        client.llm.load_new_instance("key") as llm,
+        lm.embedding_model("key") as model,
+        lm.llm("key") as same,
+    ):
+        assert_type(llm, lm.LLM)
+        assert_type(model, lm.EmbeddingModel)
+        assert_type(same, lm.LLM)
 
 
 async def one_text_and_a_list_of_texts_have_different_types(

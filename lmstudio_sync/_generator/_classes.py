@@ -194,18 +194,40 @@ class Writer:
     def special(self, node: Method, owner: ast.ClassDef) -> list[str]:
         """Write a method that Python calls."""
         is_client = owner.name == "AsyncClient"
+        is_handle = owner.name == "AsyncModelHandle"
         match node.name:
             case "__init__" if is_client:
                 return self.constructor(node, owner)
             case "__init__" | "__await__" | "__del__" | "__reduce__":
                 return []
+            case "__aenter__" if is_client:
+                statements = ["self._bridge.entered(self._core)", "return self"]
+            case "__aenter__" if is_handle:
+                # The instance is there already, so that also a `with` whose beginning is interrupted must unload it.
+                statements = [
+                    "entering = self._core.__aenter__()",
+                    "try:",
+                    "    self._bridge.call(entering, undo=self._core._abandon, surely=True)",
+                    "except BaseException:",
+                    "    if self._bridge.catch_up(entering):",
+                    "        self._bridge.finish(self._core._abandon())",
+                    "    raise",
+                    "return self",
+                ]
             case "__aenter__":
-                enter = (
-                    "self._bridge.entered(self._core)"
-                    if is_client
-                    else "self._bridge.call(self._core.__aenter__(), undo=self._core._abandon)"
-                )
-                statements = [enter, "return self"]
+                statements = [
+                    "self._bridge.call(self._core.__aenter__(), undo=self._core._abandon)",
+                    "return self",
+                ]
+            case "__aexit__" if is_handle:
+                statements = [
+                    f"leaving = self._core.__aexit__({self.arguments(node.args)})",
+                    "try:",
+                    "    self._bridge.finish(leaving)",
+                    "except BaseException:",
+                    "    self._bridge.catch_up(leaving)",
+                    "    raise",
+                ]
             case "__aexit__":
                 statements = [
                     "self._bridge.close()"

@@ -1,0 +1,364 @@
+"""Blocks with a handle on a server that is slow, refuses, or loses the connection; and tasks whose order a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+
+from lmstudio_async import (
+    AsyncClient,
+    AsyncLLM,
+    LMStudioInstanceUnloadedError,
+    LMStudioServerError,
+    LMStudioTimeoutError,
+    LMStudioUnreachableError,
+)
+from lmstudio_async._client_limits import DEFAULT_LIMITS
+from tests.clock import let_pass
+from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
+
+Both = tuple[AsyncClient, ScriptedServer]
+
+
+async def succeed(server: ScriptedServer, channel: dict[str, Any], kind: str = "success") -> None:
+    await server.packet(channel, type=kind, info=INSTANCE)
+    await server.close(channel)
+
+
+async def load(tasks: TaskGroup, client: AsyncClient, server: ScriptedServer) -> AsyncLLM:
+    """Return the handle of a new instance."""
+    handles: list[AsyncLLM] = []
+
+    async def run() -> None:
+        handles.append(await client.llm.load_new_instance("qwen3-4b"))
+
+    tasks.start_soon(run)
+    await succeed(server, await server.next_message())
+    await until(lambda: bool(handles))
+    return handles[0]
+
+
+async def stay_until(llm: AsyncLLM, leave: anyio.Event) -> None:
+    async with llm:
+        await leave.wait()
+
+
+async def confirm_unload(server: ScriptedServer) -> None:
+    """Let the server find the instance by its reference, and unload it."""
+    look = await server.next_message()
+    assert look["endpoint"] == "getModelInfo"
+    assert look["parameter"]["specifier"] == {"type": "instanceReference", "instanceReference": "r1"}
+    await server.answer(look, INSTANCE)
+    unload = await server.next_message()
+    assert unload["endpoint"] == "unloadModel"
+    assert unload["parameter"]["identifier"] == "qwen3-4b"
+    await server.answer(unload)
+
+
+async def refuse_as_gone(server: ScriptedServer, call: dict[str, Any]) -> None:
+    gone = {"title": "The instance was unloaded.", "displayData": {"code": "generic.specificModelUnloaded"}}
+    await server.say(type="rpcError", callId=call["callId"], error=gone)
+
+
+async def server_hears_nothing(client: AsyncClient, server: ScriptedServer) -> bool:
+    """Return whether the client has sent no request besides the one that this sends."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.list_loaded)
+        message = await server.next_message()
+        await server.answer(message, [])
+    return bool(message["endpoint"] == "listLoaded")
+
+
+@asynccontextmanager
+async def leaving(
+    both: Both, *, error: Exception | None = None, scope: anyio.CancelScope | None = None
+) -> AsyncIterator[list[BaseException]]:
+    """Load an instance, and leave its block in another task; yield the list in which its exception will be."""
+    client, server = both
+    raised: list[BaseException] = []
+
+    async with anyio.create_task_group() as tasks:
+        llm = await load(tasks, client, server)
+
+        async def leave() -> None:
+            with scope or anyio.CancelScope():
+                try:
+                    async with llm:
+                        if error is not None:
+                            raise error
+                except Exception as caught:  # noqa: BLE001 - the test looks at it
+                    raised.append(caught)
+
+        with anyio.fail_after(30):
+            tasks.start_soon(leave)
+            yield raised
+
+
+# -- several tasks
+
+
+async def test_a_task_may_leave_its_block_before_the_others_of_the_load_begin_theirs(both: Both) -> None:
+    client, server = both
+    left: list[str] = []
+    go_on = anyio.Event()
+
+    async def leave_at_once() -> None:
+        async with await client.llm.model("qwen3-4b"):
+            pass
+        left.append("first")
+
+    async def stay() -> None:
+        async with await client.llm.model("qwen3-4b"):
+            await go_on.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leave_at_once)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(stay)
+        await anyio.wait_all_tasks_blocked()
+        await succeed(server, await server.next_message(), "loadSuccess")
+        await until(lambda: left == ["first"])
+        # No request came before the second block ended.
+        tasks.start_soon(client.llm.list_loaded)
+        look = await server.next_message()
+        assert look["endpoint"] == "listLoaded"
+        await server.answer(look, [INSTANCE])
+        go_on.set()
+        await confirm_unload(server)
+
+
+async def test_a_load_is_unloaded_if_only_one_of_its_tasks_has_a_block(both: Both) -> None:
+    client, server = both
+
+    async def leave_at_once() -> None:
+        async with await client.llm.model("qwen3-4b"):
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leave_at_once)
+        tasks.start_soon(client.llm.model, "qwen3-4b")
+        await anyio.wait_all_tasks_blocked()
+        await succeed(server, await server.next_message(), "loadSuccess")
+        await confirm_unload(server)
+
+
+async def test_a_block_that_begins_during_the_unload_reports_that_the_instance_is_gone(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        found = await loaded_llm(client, server)
+        mine = await load(tasks, client, server)
+        leave = anyio.Event()
+        tasks.start_soon(stay_until, mine, leave)
+        await anyio.wait_all_tasks_blocked()
+        leave.set()
+        await server.answer(await server.next_message(), INSTANCE)
+        unload = await server.next_message()
+
+        async def enter() -> None:
+            with pytest.raises(LMStudioInstanceUnloadedError):
+                async with found:
+                    pytest.fail("the block began")
+
+        tasks.start_soon(enter)
+        await anyio.wait_all_tasks_blocked()
+        await server.answer(unload)
+        await refuse_as_gone(server, await server.next_message())
+    assert await server_hears_nothing(client, server)
+
+
+# -- the unload
+
+
+async def test_the_end_of_a_block_reconnects_after_a_loss(both: Both) -> None:
+    _, server = both
+    async with leaving(both) as raised:
+        await server.next_message()
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        await confirm_unload(server)
+    assert raised == []
+
+
+async def test_an_unload_whose_connection_was_lost_is_sent_again_if_the_instance_is_there(
+    both: Both,
+) -> None:
+    _, server = both
+    async with leaving(both) as raised:
+        await server.answer(await server.next_message(), INSTANCE)
+        assert (await server.next_message())["endpoint"] == "unloadModel"
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        await confirm_unload(server)
+    assert raised == []
+
+
+async def test_an_unload_whose_connection_was_lost_is_not_sent_again_if_the_instance_is_gone(
+    both: Both,
+) -> None:
+    client, server = both
+    async with leaving(both) as raised:
+        await server.answer(await server.next_message(), INSTANCE)
+        assert (await server.next_message())["endpoint"] == "unloadModel"
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        await refuse_as_gone(server, await server.next_message())
+    assert raised == []
+    assert await server_hears_nothing(client, server)
+
+
+async def test_the_end_of_a_block_logs_that_the_server_cannot_be_reached(
+    both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, server = both
+
+    @asynccontextmanager
+    async def gone(_: str) -> AsyncIterator[Any]:
+        raise LMStudioUnreachableError("no server answers")
+        yield
+
+    async with leaving(both) as raised:
+        await server.next_message()
+        monkeypatch.setattr(server, "connect", gone)
+        await server.drop()
+    assert raised == []
+    [record] = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "qwen3-4b could not be unloaded at the end of its block" in record.getMessage()
+
+
+async def test_the_end_of_a_block_raises_if_the_unload_is_not_confirmed_in_time(both: Both) -> None:
+    _, server = both
+    async with leaving(both) as raised:
+        await server.answer(await server.next_message(), INSTANCE)
+        await server.next_message()
+        await let_pass(DEFAULT_LIMITS.undo_seconds)
+    assert [type(each) for each in raised] == [LMStudioTimeoutError]
+    assert "did not confirm the unload of qwen3-4b within 10 seconds" in str(raised[0])
+
+
+async def test_an_unload_that_is_not_confirmed_does_not_replace_the_exception_of_the_block(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, server = both
+    error = ZeroDivisionError()
+    async with leaving(both, error=error) as raised:
+        await server.next_message()
+        await let_pass(DEFAULT_LIMITS.undo_seconds)
+    assert raised == [error]
+    assert "did not confirm the unload" in caplog.text
+
+
+async def test_the_end_of_a_block_raises_if_the_server_refuses_the_unload(both: Both) -> None:
+    _, server = both
+    async with leaving(both) as raised:
+        await server.answer(await server.next_message(), INSTANCE)
+        call = await server.next_message()
+        await server.say(type="rpcError", callId=call["callId"], error={"title": "The engine is stuck"})
+    assert [type(each) for each in raised] == [LMStudioServerError]
+    assert "The engine is stuck" in str(raised[0])
+
+
+async def test_a_refused_unload_does_not_replace_the_exception_of_the_block(both: Both) -> None:
+    _, server = both
+    error = ZeroDivisionError()
+    async with leaving(both, error=error) as raised:
+        await server.answer(await server.next_message(), INSTANCE)
+        call = await server.next_message()
+        await server.say(type="rpcError", callId=call["callId"], error={"title": "The engine is stuck"})
+    assert raised == [error]
+
+
+async def test_a_cancellation_at_the_end_of_a_block_waits_for_the_unload(both: Both) -> None:
+    _, server = both
+    scope = anyio.CancelScope()
+    async with leaving(both, scope=scope) as raised:
+        look = await server.next_message()
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        await server.answer(look, INSTANCE)
+        unload = await server.next_message()
+        assert unload["endpoint"] == "unloadModel"
+        await server.answer(unload)
+    assert raised == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelling_an_asyncio_task_at_the_end_of_its_block_does_not_stop_the_unload(
+    both: Both,
+) -> None:
+    client, server = both
+
+    async def work(llm: AsyncLLM) -> None:
+        async with llm:
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        task = asyncio.create_task(work(await load(tasks, client, server)))
+        look = await server.next_message()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await server.answer(look, INSTANCE)
+        unload = await server.next_message()
+        assert unload["endpoint"] == "unloadModel"
+        await server.answer(unload)
+
+
+async def test_closing_the_client_does_not_wait_for_ever_for_the_unload(both: Both) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        llm = await load(tasks, client, server)
+        leave = anyio.Event()
+        tasks.start_soon(stay_until, llm, leave)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(client.aclose)
+        assert (await server.next_message())["endpoint"] == "getModelInfo"
+        await let_pass(DEFAULT_LIMITS.clean_up_seconds)
+        assert await server.nothing_more()
+        leave.set()
+
+
+async def test_a_load_that_is_found_again_after_a_loss_is_unloaded_at_the_end(both: Both) -> None:
+    client, server = both
+
+    async def work() -> None:
+        async with await client.llm.load_new_instance("qwen3-4b"):
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        channel = await server.next_message()
+        await server.packet(channel, type="resolved", info=MODEL)
+        await server.packet(channel, type="progress", progress=0.5)
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        look = await server.next_message()
+        assert look["endpoint"] == "listLoaded"
+        await server.answer(look, [INSTANCE])
+        await confirm_unload(server)
+
+
+async def test_a_get_or_load_that_is_found_again_after_a_loss_stays_loaded(both: Both) -> None:
+    """Another program may have loaded it meanwhile."""
+    client, server = both
+
+    async def work() -> None:
+        async with await client.llm.model("qwen3-4b"):
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        channel = await server.next_message()
+        await server.packet(channel, type="startLoading", identifier="qwen3-4b", info=MODEL)
+        await server.drop()
+        await until(lambda: server.connections == 2)
+        look = await server.next_message()
+        assert look["endpoint"] == "getModelInfo"
+        await server.answer(look, INSTANCE)
+    assert await server_hears_nothing(client, server)
