@@ -20,7 +20,7 @@ from lmstudio_async import (
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
-from lmstudio_async._client_limits import DEFAULT_LIMITS
+from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from tests.clock import let_pass
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
 
@@ -104,26 +104,36 @@ async def leaving(
 # -- several tasks
 
 
+async def wait_for_both(server: ScriptedServer, heard: list[str]) -> dict[str, Any]:
+    """Send a progress of the load that two tasks share until both have heard of it; return the channel."""
+    channel = await server.next_message()
+    fraction = 0.0
+    while len(set(heard)) < 2:
+        fraction += 0.001
+        await server.packet(channel, type="loadProgress", progress=fraction)
+        await anyio.lowlevel.checkpoint()
+    return channel
+
+
 async def test_a_task_may_leave_its_block_before_the_others_of_the_load_begin_theirs(both: Both) -> None:
     client, server = both
+    heard: list[str] = []
     left: list[str] = []
     go_on = anyio.Event()
 
     async def leave_at_once() -> None:
-        async with await client.llm.model("qwen3-4b"):
+        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("first")):
             pass
         left.append("first")
 
     async def stay() -> None:
-        async with await client.llm.model("qwen3-4b"):
+        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("second")):
             await go_on.wait()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leave_at_once)
-        await anyio.wait_all_tasks_blocked()
         tasks.start_soon(stay)
-        await anyio.wait_all_tasks_blocked()
-        await succeed(server, await server.next_message(), "loadSuccess")
+        await succeed(server, await wait_for_both(server, heard), "loadSuccess")
         await until(lambda: left == ["first"])
         # No request came before the second block ended.
         tasks.start_soon(client.llm.list_loaded)
@@ -136,16 +146,19 @@ async def test_a_task_may_leave_its_block_before_the_others_of_the_load_begin_th
 
 async def test_a_load_is_unloaded_if_only_one_of_its_tasks_has_a_block(both: Both) -> None:
     client, server = both
+    heard: list[str] = []
 
     async def leave_at_once() -> None:
-        async with await client.llm.model("qwen3-4b"):
+        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("first")):
             pass
+
+    async def use() -> None:
+        await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("second"))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leave_at_once)
-        tasks.start_soon(client.llm.model, "qwen3-4b")
-        await anyio.wait_all_tasks_blocked()
-        await succeed(server, await server.next_message(), "loadSuccess")
+        tasks.start_soon(use)
+        await succeed(server, await wait_for_both(server, heard), "loadSuccess")
         await confirm_unload(server)
 
 
@@ -168,6 +181,8 @@ async def test_a_block_that_begins_during_the_unload_reports_that_the_instance_i
 
         tasks.start_soon(enter)
         await anyio.wait_all_tasks_blocked()
+        # It asks only once the unload is over.
+        assert await server_hears_nothing(client, server)
         await server.answer(unload)
         await refuse_as_gone(server, await server.next_message())
     assert await server_hears_nothing(client, server)
@@ -310,18 +325,46 @@ async def test_cancelling_an_asyncio_task_at_the_end_of_its_block_does_not_stop_
         await server.answer(unload)
 
 
-async def test_closing_the_client_does_not_wait_for_ever_for_the_unload(both: Both) -> None:
-    client, server = both
-    async with anyio.create_task_group() as tasks:
+async def test_closing_the_client_does_not_wait_for_ever_for_the_unload() -> None:
+    limits = ClientLimits(undo_seconds=3600)
+    async with (
+        ScriptedServer().client(_limits=limits) as (client, server),
+        anyio.create_task_group() as tasks,
+    ):
         llm = await load(tasks, client, server)
         leave = anyio.Event()
         tasks.start_soon(stay_until, llm, leave)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(client.aclose)
         assert (await server.next_message())["endpoint"] == "getModelInfo"
-        await let_pass(DEFAULT_LIMITS.clean_up_seconds)
+        await let_pass(limits.clean_up_seconds)
         assert await server.nothing_more()
         leave.set()
+
+
+async def test_closing_the_client_waits_for_the_unload_of_a_block_that_has_ended(both: Both) -> None:
+    client, server = both
+    async with leaving(both) as raised, anyio.create_task_group() as tasks:
+        look = await server.next_message()
+        tasks.start_soon(client.aclose)
+        await anyio.wait_all_tasks_blocked()
+        await server.answer(look, INSTANCE)
+        unload = await server.next_message()
+        assert unload["endpoint"] == "unloadModel"
+        await server.answer(unload)
+    assert raised == []
+
+
+async def test_a_client_that_is_closed_during_the_unload_makes_the_block_end_without_an_error(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, server = both
+    async with leaving(both) as raised, anyio.create_task_group() as tasks:
+        await server.next_message()
+        tasks.start_soon(client.aclose)
+        await let_pass(DEFAULT_LIMITS.clean_up_seconds)
+    assert raised == []
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_a_load_that_is_found_again_after_a_loss_is_unloaded_at_the_end(both: Both) -> None:
