@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from lmstudio_async import (
 )
 from tests.lifecycle.conftest import ROOM, NewClient, in_process
 from tests.processes import HeldLoads, workers
+from tests.sync.programs import program
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"
@@ -257,6 +259,33 @@ async def test_a_client_that_closes_keeps_instances_that_it_has_not_loaded(new_c
             await client.aclose()
 
         assert await loaded(other) == [LLAMA]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_in_the_block_unloads(backend: str) -> None:
+    code = """
+        import anyio
+        from lmstudio_async import AsyncClient
+
+        server = QuietServer(finishes_loads=True)
+
+        async def main():
+            async with AsyncClient(server) as client:
+                async with await client.llm.load_new_instance("qwen3-4b"):
+                    say("in the block")
+                    await anyio.sleep_forever()
+
+        try:
+            anyio.run(main, backend=sys.argv[1])
+        except KeyboardInterrupt:
+            say("interrupted", *server.calls())
+    """
+    with program(code, backend, warnings="error") as running:
+        running.wait_for("in the block")
+        running.interrupt()
+        running.wait_for("interrupted loadModel getModelInfo unloadModel")
+        assert running.finish() == (0, []), running.errors()
 
 
 @in_process

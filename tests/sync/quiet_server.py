@@ -32,17 +32,28 @@ class QuietServer:
     :param confirms: whether the server confirms a cancel.
     :param authenticates: whether the server replies to the authentication of a client.
     :param fragments: number of fragments of an answer; the server sends them all at once.
+    :param finishes_loads: whether a new instance is loaded at once.
     """
 
     address = "quiet"
     is_running = True
 
-    def __init__(self, *, confirms: bool = True, authenticates: bool = True, fragments: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        confirms: bool = True,
+        authenticates: bool = True,
+        fragments: int = 1,
+        finishes_loads: bool = False,
+    ) -> None:
         self.messages: list[dict[str, Any]] = []
+        #: Number of the instances that were loaded.
+        self.loads = 0
         self.is_connected = threading.Event()
         self._confirms = confirms
         self._authenticates = authenticates
         self._fragments = fragments
+        self._finishes_loads = finishes_loads
         self._heard = threading.Condition()
 
     def has_received(self, kind: str) -> bool:
@@ -98,6 +109,15 @@ class QuietServer:
             case {"type": "channelCreate", "endpoint": "predict", "channelId": number}:
                 packet = {"type": "fragment", "fragment": _fragment("on and on ")}
                 return [{"type": "channelSend", "channelId": number, "message": packet}] * self._fragments
+            case {"type": "channelCreate", "endpoint": "loadModel", "channelId": number} if (
+                self._finishes_loads
+            ):
+                self.loads += 1
+                packet = {"type": "success", "info": INSTANCE}
+                return [
+                    {"type": "channelSend", "channelId": number, "message": packet},
+                    {"type": "channelClose", "channelId": number},
+                ]
             case {"type": "channelCreate", "channelId": number}:
                 packets = [{"type": "resolved", "info": MODEL}, {"type": "progress", "progress": 0.5}]
                 return [{"type": "channelSend", "channelId": number, "message": packet} for packet in packets]

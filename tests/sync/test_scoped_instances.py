@@ -6,12 +6,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from textwrap import dedent
 from threading import Barrier
-from typing import Any
 
 import pytest
 
 import lmstudio_sync as lms
-from tests.scripted_server import INSTANCE
 from tests.sync.interruption import is_interrupted
 from tests.sync.programs import program
 from tests.sync.quiet_server import QuietServer, client_of
@@ -21,25 +19,6 @@ ROOM: lms.LlmLoadModelConfigDict = {"context_length": 65536}
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a single process")
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-class LoadingServer(QuietServer):
-    """A server whose loads succeed at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads = 0
-
-    def _answers(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        match message:
-            case {"type": "channelCreate", "endpoint": "loadModel", "channelId": number}:
-                self.loads += 1
-                success = {"type": "success", "info": INSTANCE}
-                return [
-                    {"type": "channelSend", "channelId": number, "message": success},
-                    {"type": "channelClose", "channelId": number},
-                ]
-        return super()._answers(message)
 
 
 @pytest.mark.usefixtures("nothing_loaded")
@@ -108,7 +87,7 @@ def test_the_end_of_a_block_ends_a_running_prediction_with_the_text_so_far(clien
 
 
 def test_closing_the_client_in_a_block_unloads_once() -> None:
-    server = LoadingServer()
+    server = QuietServer(finishes_loads=True)
     with client_of(server) as client, client.llm.load_new_instance("qwen3-4b"):
         client.close()
         assert server.calls().count("unloadModel") == 1
@@ -137,7 +116,7 @@ def test_an_interrupt_at_any_step_of_a_block_leaves_nothing_loaded(backend: str)
     step, done = 0, False
     while not done:
         step += 1
-        server = LoadingServer()
+        server = QuietServer(finishes_loads=True)
         with client_of(server, backend=backend) as client:
             # The client is open then, so that no step of opening it is counted.
             client.llm.list_loaded()
@@ -156,12 +135,11 @@ def test_an_interrupt_at_any_step_of_a_block_leaves_nothing_loaded(backend: str)
 #: A server that shows when it unloads, and takes its time for that until `go_on` is set.
 SLOW = """
 import anyio
-from tests.sync.test_scoped_instances import LoadingServer
 from lmstudio_async._client_limits import ClientLimits
 
 go_on = threading.Event()
 
-class SlowServer(LoadingServer):
+class SlowServer(QuietServer):
     async def _hear(self, transport, message):
         if message.get("endpoint") == "getModelInfo":
             say("unloading")
@@ -172,7 +150,7 @@ class SlowServer(LoadingServer):
 def unloads():
     return server.calls().count("unloadModel")
 
-server = SlowServer()
+server = SlowServer(finishes_loads=True)
 client = client_of(server, backend=sys.argv[1], _limits=ClientLimits(undo_seconds=3600, clean_up_seconds=3600))
 """
 
@@ -278,13 +256,13 @@ def test_a_second_ctrl_c_at_the_end_of_the_block_does_not_wait(backend: str) -> 
 @needs_signals
 def test_the_end_of_a_program_in_the_block_unloads() -> None:
     code = """
-        class TellingServer(LoadingServer):
+        class TellingServer(QuietServer):
             async def _hear(self, transport, message):
                 await super()._hear(transport, message)
                 if message.get("endpoint") == "unloadModel":
                     say("unloaded")
 
-        client = client_of(TellingServer())
+        client = client_of(TellingServer(finishes_loads=True))
         client.llm.load_new_instance("qwen3-4b").__enter__()
         sys.exit()
     """
