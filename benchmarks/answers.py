@@ -15,6 +15,7 @@ __all__ = [
     "fragments",
     "frame",
     "instance",
+    "instances",
     "progress_block",
     "results",
 ]
@@ -88,6 +89,13 @@ def instance(key: str, kind: str = "llm") -> dict[str, Any]:
     }
 
 
+def instances(count: int, kind: str) -> bytes:
+    """Make the result of a call that lists loaded models."""
+    return compact(
+        [instance(f"{kind}-{n}", kind) | {"instanceReference": f"{kind}-r{n}"} for n in range(count)]
+    )
+
+
 def results(namespace: str) -> dict[str, bytes]:
     """Make the results of all calls, by endpoint."""
     kind = "embedding" if namespace == "embedding" else "llm"
@@ -104,6 +112,7 @@ def results(namespace: str) -> dict[str, bytes]:
         "applyPromptTemplate": b'{"formatted":"<|user|>hi"}',
         "version": b'{"version":"0.3.30","build":1}',
         "unloadModel": b"",
+        "getInstanceProcessingState": b'{"status":"idle","queued":0}',
     }
 
 

@@ -43,6 +43,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "streams": _BOTH,
     "embedding": (*_BOTH, *_BLOCKING, "ours, orjson", "node"),
     "listing": (*_BOTH, *_BLOCKING, "ours, orjson", "node"),
+    "watching": ("ours", "ours, orjson"),
     "memory": _BOTH,
     "channels": _BOTH,
     "large": ("ours", *_PLAIN),

@@ -11,7 +11,8 @@ predictions. The text of the message controls the prediction:
 ``n=1 mode=hold``
     one fragment, and then nothing until the prediction is cancelled.
 
-The result of a call of ``big:33554432`` is a text of that many bytes.
+The result of a call of ``big:33554432`` is a text of that many bytes. After a call of ``many:64``, that many instances are
+loaded for this connection.
 """
 
 from __future__ import annotations
@@ -134,6 +135,9 @@ class FastServer(asyncio.Protocol):
     def _answer(self, call: int, endpoint: str) -> None:
         if endpoint.startswith("big:"):
             result = b'"%s"' % (b"x" * int(endpoint[4:]))
+        elif endpoint.startswith("many:"):
+            loaded = answers.instances(int(endpoint[5:]), self._kind)
+            self._results, result = {**self._results, "listLoaded": loaded}, b""
         else:
             result = self._results[endpoint]
         body = b',"result":' + result if result else b""

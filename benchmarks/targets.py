@@ -120,6 +120,10 @@ TARGETS = (
     Target("embedding of 100 x 768, orjson", "embedding", "hundred.cpu", _J, _OA, 0.20),
     Target("list of 200 downloaded models", "listing", "list.cpu", _A, _OA, 1.15),
     Target("list of 200 downloaded models, orjson", "listing", "list.cpu", _J, _OA, 1.0),
+    Target(
+        "watch of 64 instances, each second, as part of a core", "watching", "core.part", _A, None, 0.01, ""
+    ),
+    Target("the same, orjson", "watching", "core.part", _J, None, 0.01, ""),
     Target("memory of an open channel", "memory", "channel.KiB", _A, None, 2.5, "KiB"),
     Target("open a channel", "channels", "open.cpu", _A, _OA, 0.45),
     Target("call beside 1000 open channels, to one alone", "channels", "call.beside", _A, None, 1.1),

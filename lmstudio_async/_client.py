@@ -7,7 +7,7 @@ import stands at the top if every use of the module needs it, in a function if o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import anyio
 
 from lmstudio_async._arguments import check_interval, check_namespace, check_timeout, check_verify
-from lmstudio_async._instance_journal import InstanceJournal
+from lmstudio_async._instance_journal import InstanceJournal, instance_key
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._server_access import ServerAccess
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
     from lmstudio_async._system_namespace import AsyncSystemNamespace
     from lmstudio_async._wire._history import FileHandle
+    from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async.embedded import EmbeddedServer
 
 __all__ = ["AsyncClient"]
@@ -87,7 +88,8 @@ class AsyncClient:
         self._sessions: dict[str, Session] = {}
         self._loads = SharedLoads()
         self._journal = InstanceJournal(self._access.limits.references_kept)
-        self._poller: InstancePoller | None = None
+        # One at most.
+        self._pollers: dict[str, InstancePoller] = {}
         self._entered = False
 
     # -- life cycle
@@ -283,8 +285,8 @@ class AsyncClient:
 
         The requests go out concurrently. An instance that is unloaded meanwhile is left out.
 
-        Times are computed by the server's clock, where the server tells it (to about a second). Otherwise a difference
-        between the two clocks adds to ``idle_seconds``.
+        Times are computed by the server's clock, if it told its time when the connection was made (in the header ``Date``,
+        to about two seconds). Otherwise ``idle_seconds`` and ``unloads_in`` are wrong by the difference of the two clocks.
 
         :return: the instances, language models first.
         :raises LMStudioUnreachableError: if the server cannot be reached.
@@ -294,35 +296,37 @@ class AsyncClient:
             for instance in await client.list_instances():
                 print(instance.identifier, instance.status, instance.unloads_in)
         """
-        await preload("_instance_survey", "_instance_status", "_wire._usage")
+        await preload("_instance_survey", "_instance_status", "_wire._usage", "_llm", "_embedding")
+        from lmstudio_async._embedding import AsyncEmbeddingModel
         from lmstudio_async._instance_status import instance_status
         from lmstudio_async._instance_survey import survey
-        from lmstudio_async._model_namespace import make_handle
+        from lmstudio_async._llm import AsyncLLM
 
         sessions = self._model_sessions()
-        sightings = await survey(sessions)
-        namespaces = {"llm": self.llm, "embedding": self.embedding}
-        statuses = []
-        for sighting in sightings:
-            namespace: Any = namespaces[sighting.info.type]
-            statuses.append(
-                instance_status(
-                    sighting,
-                    partial(make_handle, namespace),
-                    loaded_at=self._journal.loaded_at(sighting.info.instance_reference),
-                    server_is_ahead=sessions[0].server_is_ahead,
-                )
+        handles: dict[str, Callable[[ModelInstanceInfo], AsyncLLM | AsyncEmbeddingModel]] = {
+            "llm": partial(AsyncLLM, sessions[0]),
+            "embedding": partial(AsyncEmbeddingModel, sessions[1]),
+        }
+        return [
+            instance_status(
+                sighting,
+                handles[sighting.info.type],
+                loaded_at=self._journal.loaded_at(instance_key(sighting.info)),
+                server_is_ahead=sessions[0].server_is_ahead,
             )
-        return statuses
+            for sighting in await survey(sessions)
+        ]
 
     def watch_instances(self, *, interval: float = 1.0) -> AsyncInstanceWatch:
         """Watch the instances of the server: loads, unloads, and what each instance does.
 
-        One look serves all watches of the client, and no look is made while there is none.
+        The first events are an `InstancePresent` for each loaded instance. See `AsyncInstanceWatch` for what follows, and
+        for what may be missed. One look serves all watches of the client, and no look is made while there is none.
 
         :param interval: seconds between two looks at the server. Loads and unloads by this client are reported at once.
         :return: the watch; it begins when it is entered or iterated over.
         :raises LMStudioValueError: if the interval is not a positive number.
+        :raises LMStudioConnectionClosedError: if the client is closed.
 
         ::
 
@@ -337,9 +341,10 @@ class AsyncClient:
         from lmstudio_async._instance_poller import InstancePoller
         from lmstudio_async._instance_watch import AsyncInstanceWatch
 
-        if self._poller is None:
-            self._poller = InstancePoller(self._model_sessions(), self._journal)
-        return AsyncInstanceWatch(self._poller, check_interval(interval), self._access.limits.unread_bytes)
+        seconds = check_interval(interval)
+        # Another thread may create the poller at the same time. setdefault keeps the first one.
+        poller = self._pollers.setdefault("", InstancePoller(self._model_sessions(), self._journal))
+        return AsyncInstanceWatch(poller, seconds, self._access.limits.unread_bytes)
 
     async def prepare_image(self, src: LocalFileInput, name: str | None = None) -> FileHandle:
         """Upload an image for a message to a vision model: JPEG or PNG; LM Studio also accepts WebP.

@@ -23,6 +23,8 @@ class ClientLimits(NamedTuple):
     the seconds that the end of a block waits for the unload of the block's instance."""
     lookup_seconds: float = 10.0
     """Seconds that a load whose connection was lost looks for its instance, over a new connection."""
+    look_seconds: float = 30.0
+    """Seconds that a look at the instances for the watches of a client may take, before the server counts as lost."""
     back_off_seconds: float = 0.1
     """Shortest pause before a client connects again after a loss; the longest is twice that."""
     calls_at_once: int = 32

@@ -264,12 +264,13 @@ class AsyncModelHandle(Generic[InfoT]):
         # device.
         info = await self.get_info()
         parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
+        journal, kind = self._session.journal, self._session.namespace
         try:
-            await self._session.call(UNLOAD_MODEL, parameter)
+            with journal.unloading(kind, info.identifier, info.instance_reference, info.device_identifier):
+                await self._session.call(UNLOAD_MODEL, parameter)
         except LMStudioModelNotFoundError as error:
             # The instance was unloaded after get_info().
             raise self._unloaded_error(UNLOAD_MODEL.label) from error
-        self._session.journal.add_unloaded(self._session.namespace, info.identifier, info.instance_reference)
 
     async def _unload_at_end(self) -> None:
         """Unload the instance, unless it is gone or cannot be reached."""

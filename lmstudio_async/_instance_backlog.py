@@ -19,8 +19,8 @@ __all__ = ["EventBacklog"]
 class EventBacklog:
     """The unread events of one watch.
 
-    Changes conflate: of several unread changes of an instance, or of the progress of a load, only the latest is kept. All
-    other events are kept, in order.
+    Changes conflate: of several unread changes of an instance, or of the progress of a load, only the latest is kept, at
+    the place of the first. All other events are kept, in order.
 
     :param interval: the seconds that the watch wants between two looks.
     :param most: the number of events that may be unread.
@@ -37,7 +37,8 @@ class EventBacklog:
         self._replaceable: dict[tuple[object, ...], int] = {}
         self._count = 0
         self._error: LMStudioError | None = None
-        self._changed = anyio.Event()
+        # Made by the consumer, because a watch may be made outside of the event loop.
+        self._changed: anyio.Event | None = None
 
     def begin(self, events: Iterable[InstanceEvent]) -> None:
         """Begin with these events. Events before this call are ignored, because these describe their outcome."""
@@ -50,13 +51,13 @@ class EventBacklog:
         """Add an event."""
         if not self.has_begun or self.is_closed:
             return
-        if isinstance(event, InstanceChanged | InstanceLoading):
-            topic = (type(event), event.kind, event.identifier, event.instance_reference)
-            number = self._replaceable.setdefault(topic, self._count)
-        else:
+        number = self._count
+        topic = _topic(event)
+        if topic is None:
             # A change after this event must not replace one before it.
             self._replaceable.clear()
-            number = self._count
+        else:
+            number = self._replaceable.setdefault(topic, number)
         self._events[number] = event
         self._count += 1
         if len(self._events) > self._most:
@@ -69,20 +70,31 @@ class EventBacklog:
             )
         self._wake()
 
+    def put_back(self, event: InstanceEvent) -> None:
+        """Put back the event that was read last, before all others."""
+        self._events = {self._count: event, **self._events}
+        self._count += 1
+        self._wake()
+
     def close(self, error: LMStudioError | None = None) -> None:
-        """End the watch. Its consumer gets the unread events, and then this error."""
+        """End the watch.
+
+        :param error: raised for the consumer after the unread events; None drops these, and ends the iteration.
+        """
         if not self.is_closed:
             self.is_closed = True
             self._error = error
+            if error is None:
+                self._events.clear()
             self._wake()
 
     async def wait_begun(self) -> None:
-        """Wait for `begin`.
+        """Wait for `begin`, or for the end of the watch.
 
-        :raises LMStudioError: if the watch has ended before.
+        :raises LMStudioError: if the watch has failed before it began.
         """
         while not self.has_begun and not self.is_closed:
-            await self._changed.wait()
+            await self._wait()
         if not self.has_begun and self._error is not None:
             raise self._error
 
@@ -96,12 +108,28 @@ class EventBacklog:
                 raise self._error
             if self.is_closed:
                 return None
-            await self._changed.wait()
+            await self._wait()
         number = next(iter(self._events))
-        # An event that was read is not replaced, or the replacement would come before events that are older.
-        self._replaceable = {topic: each for topic, each in self._replaceable.items() if each != number}
-        return self._events.pop(number)
+        event = self._events.pop(number)
+        topic = _topic(event)
+        if topic is not None and self._replaceable.get(topic) == number:
+            # A later change is an event of its own now.
+            del self._replaceable[topic]
+        return event
+
+    async def _wait(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+def _topic(event: InstanceEvent) -> tuple[object, ...] | None:
+    """Return a key that is the same for events of which only the latest counts; None for all others."""
+    if isinstance(event, InstanceChanged | InstanceLoading):
+        return type(event), event.kind, event.identifier, event.instance_reference
+    return None

@@ -57,7 +57,7 @@ class _WithState(InstanceEvent):
 
 @attrs.frozen(kw_only=True)
 class InstancePresent(_WithState):
-    """The instance was loaded before the watch began, or before the server came back.
+    """The instance was loaded before the watch began.
 
     :param at: time of this machine at which the client learned of it.
     :param identifier: name of the instance.
@@ -163,7 +163,7 @@ class ServerLost(InstanceEvent):
 
 @attrs.frozen(kw_only=True)
 class ServerBack(InstanceEvent):
-    """The server answers again. The events that follow tell what differs.
+    """The server answers again. The events that follow tell what differs from the time before the loss.
 
     :param at: time of this machine at which the client learned of it.
     :param identifier: empty.

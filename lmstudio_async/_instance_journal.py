@@ -8,42 +8,63 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._departure import Departure, departure_of
+from lmstudio_async.errors import LMStudioServerError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from lmstudio_async._scoped_instance import ScopedInstance
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
     from lmstudio_async.errors import LMStudioError
 
-__all__ = ["Departure", "InstanceJournal", "InstanceListener", "LoadRecord", "departure_of"]
+    class _Named(Protocol):
+        @property
+        def identifier(self) -> str: ...
+
+        @property
+        def instance_reference(self) -> str: ...
+
+    class InstanceListener(Protocol):
+        """Receiver of the loads and unloads of this client, at the moment they happen. Its methods never raise."""
+
+        def on_loading(self, kind: str, identifier: str, model: ModelInfo | None, fraction: float) -> None:
+            """Handle the progress of a load."""
+
+        def on_loaded(self, info: ModelInstanceInfo) -> None:
+            """Handle the end of a load that has made an instance."""
+
+        def on_load_failed(
+            self, kind: str, identifier: str, model: ModelInfo | None, error: LMStudioError
+        ) -> None:
+            """Handle the end of a load that has made no instance."""
+
+        def on_unloaded(self, kind: str, identifier: str, key: str | None) -> None:
+            """Handle the end of an instance, the reason for which the journal knows.
+
+            :param key: the `instance_key`; None if the journal does not know which instance it was.
+            """
+
+        def find_key(self, kind: str, identifier: str, device: str | None) -> str | None:
+            """Return the `instance_key` of the instance with a name; None if there is none, or more than one."""
+
+        def look_soon(self) -> None:
+            """Look at the server now, because this client has caused a change whose end the server does not confirm."""
+
+
+__all__ = ["Departure", "InstanceJournal", "LoadRecord", "departure_of", "instance_key"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("lmstudio_async")
 
 
-class InstanceListener(Protocol):
-    """Receiver of the loads and unloads of this client, at the moment they happen. Its methods never wait or raise."""
-
-    def on_loading(self, kind: str, identifier: str, model: ModelInfo | None, fraction: float) -> None:
-        """Handle the progress of a load."""
-
-    def on_loaded(self, info: ModelInstanceInfo) -> None:
-        """Handle the end of a load that has made an instance."""
-
-    def on_load_failed(
-        self, kind: str, identifier: str, model: ModelInfo | None, error: LMStudioError
-    ) -> None:
-        """Handle the end of a load that has made no instance."""
-
-    def look_soon(self) -> None:
-        """Handle an eviction or an unload that this client has caused, and whose end the server does not confirm."""
-
-    def on_unloaded(self, kind: str, identifier: str) -> None:
-        """Handle an unload that the server has confirmed."""
+_BY_THIS_CLIENT = Departure("unloaded_by_this_client")
 
 
 class InstanceJournal:
@@ -57,14 +78,21 @@ class InstanceJournal:
         #: Instances with an open block of a handle, by the handle's key.
         self.scoped: dict[object, ScopedInstance] = {}
         self._kept = kept
-        # By instance reference. The latest is last.
+        # By `instance_key`. The latest is last.
         self._identifiers: dict[str, str] = {}
         self._departures: dict[str, Departure] = {}
         self._loaded_at: dict[str, float] = {}
+        # The instances that the server is about to unload for this client, and the ones of these whose request has failed
+        # since, so that they may have stayed.
+        self._expected: dict[str, Departure] = {}
+        # Kind, identifier and device of the unloads that the server has not confirmed yet.
+        self._unloading: list[tuple[str, str, str | None]] = []
+        self._doubtful: dict[str, bool] = {}
 
     def see(self, reference: str, identifier: str) -> None:
         """Remember an instance that this client has a handle of."""
-        self._remember(self._identifiers, reference, identifier)
+        if reference:
+            self._remember(self._identifiers, reference, identifier)
 
     def has_seen(self, reference: str) -> bool:
         """Return whether this client has, or had, a handle of an instance."""
@@ -78,52 +106,136 @@ class InstanceJournal:
         """
         return LoadRecord(self, kind, identifier)
 
-    def add_loaded(self, reference: str) -> None:
+    def add_loaded(self, key: str) -> None:
         """Record that an instance has just been loaded, by any client."""
-        self._remember(self._loaded_at, reference, time.time())
+        self._remember(self._loaded_at, key, time.time())
+        # Without references, it may be the next one of its name.
+        self._departures.pop(key, None)
 
-    def loaded_at(self, reference: str) -> float | None:
+    def loaded_at(self, key: str) -> float | None:
         """Return when an instance was loaded, in seconds since 1970; None if this client did not notice it."""
-        return self._loaded_at.get(reference)
+        return self._loaded_at.get(key)
 
-    def add_unloaded(self, kind: str, identifier: str, reference: str | None) -> None:
-        """Record that the server has confirmed an unload of this client.
+    @contextmanager
+    def unloading(
+        self, kind: str, identifier: str, reference: str | None = None, device: str | None = None
+    ) -> Iterator[None]:
+        """Record an unload of this client. The block makes the request, and raises if the server does not confirm it.
 
-        :param reference: reference of the instance; None if the unload named only the identifier.
+        :param reference: reference of the instance; None if the request names only the identifier. It then is the
+            instance that had the identifier when this client looked last.
+        :param device: identifier of the device, if the request names one.
         """
-        if reference is None:
-            reference = next(
-                (each for each in reversed(self._identifiers) if self._identifiers[each] == identifier), None
-            )
-        if reference is not None:
-            self.add_departure(reference, Departure("unloaded_by_this_client"))
+        name = (kind, identifier, device)
+        key = (reference or identifier) if reference is not None else self._find(*name)
+        # A look may find that the instance is gone before the server confirms it.
+        if key is not None:
+            self.expect(key, _BY_THIS_CLIENT)
+        self._unloading.append(name)
+        try:
+            yield
+        except LMStudioServerError:
+            if key is not None:
+                self.deny(key)
+            raise
+        except BaseException:
+            if key is not None:
+                self.doubt([key])
+            raise
+        finally:
+            self._unloading.remove(name)
+        if key is None:
+            # A look may have found the instance meanwhile.
+            key = self._find(*name)
+        if key is not None:
+            self.add_departure(key, _BY_THIS_CLIENT)
         logger.info(
             "%s was unloaded",
             printable(identifier),
             extra={"event": "unloaded", "kind": kind, "identifier": identifier},
         )
         if self.listener is not None:
-            self.listener.on_unloaded(kind, identifier)
+            self.listener.on_unloaded(kind, identifier, key)
 
-    def add_departure(self, reference: str, departure: Departure) -> None:
-        """Record why an instance is gone, or is about to go."""
-        self._remember(self._departures, reference, departure)
+    def add_departure(self, key: str, departure: Departure) -> None:
+        """Record why an instance is gone."""
+        self.deny(key)
+        self._remember(self._departures, key, departure)
 
-    def departure(self, reference: str) -> Departure | None:
-        """Return why an instance is gone; None if this client does not know."""
-        return self._departures.get(reference)
+    def departure(self, key: str) -> Departure | None:
+        """Return why an instance is gone, or is about to go; None if this client does not know.
 
-    def _remember(self, memory: dict[str, T], reference: str, value: T) -> None:
-        memory.pop(reference, None)
-        memory[reference] = value
+        :param key: the `instance_key`.
+        """
+        return self._departures.get(key) or self._expected.get(key)
+
+    def explain(self, info: ModelInstanceInfo) -> Departure | None:
+        """Return the same as `departure`; an unload that runs, and that named only the identifier, counts as well."""
+        known = self.departure(instance_key(info))
+        if known is None and any(
+            (info.type, info.identifier) == (kind, identifier) and device in (None, info.device_identifier)
+            for kind, identifier, device in self._unloading
+        ):
+            return _BY_THIS_CLIENT
+        return known
+
+    # -- departures that are expected
+
+    def expect(self, key: str, departure: Departure) -> None:
+        """Record that the server is about to unload an instance, for this client."""
+        self._doubtful.pop(key, None)
+        self._remember(self._expected, key, departure)
+
+    def confirm(self, key: str, departure: Departure) -> None:
+        """Record that an instance is gone as expected, unless another reason is known."""
+        if key not in self._departures:
+            self.add_departure(key, departure)
+
+    def doubt(self, keys: Iterable[str]) -> None:
+        """Record that the requests have failed for which instances were to be unloaded, so that these may stay."""
+        for key in keys:
+            if key in self._expected:
+                self._remember(self._doubtful, key, True)
+
+    def doubted(self) -> frozenset[str]:
+        """Return the keys of the instances that `doubt` has named, and that may stay or be gone."""
+        return frozenset(self._doubtful)
+
+    def deny(self, key: str) -> None:
+        """Forget that an instance was about to be unloaded."""
+        self._expected.pop(key, None)
+        self._doubtful.pop(key, None)
+
+    def _find(self, kind: str, identifier: str, device: str | None) -> str | None:
+        """Return the key of the instance that has a name, as far as this client knows."""
+        if self.listener is not None:
+            return self.listener.find_key(kind, identifier, device)
+        for key, name in reversed(list(self._identifiers.items())):
+            if name == identifier and key not in self._departures:
+                return key
+        return None
+
+    def _remember(self, memory: dict[str, T], key: str, value: T) -> None:
+        memory.pop(key, None)
+        memory[key] = value
         if len(memory) > self._kept:
-            del memory[next(iter(memory))]
+            # Of a copy, because another thread may make a handle at the same time.
+            memory.pop(next(iter([*memory])), None)
 
 
 class LoadRecord:
     """One load of the client. Its feed reports each packet here."""
 
-    __slots__ = ("_began", "_fraction", "_is_reported", "_journal", "_kind", "_model", "identifier")
+    __slots__ = (
+        "_began",
+        "_fraction",
+        "_is_reported",
+        "_journal",
+        "_kind",
+        "_model",
+        "_victims",
+        "identifier",
+    )
 
     def __init__(self, journal: InstanceJournal, kind: str, identifier: str) -> None:
         self.identifier = identifier
@@ -132,6 +244,8 @@ class LoadRecord:
         self._model: ModelInfo | None = None
         self._fraction = 0.0
         self._is_reported = False
+        # Instances that the server unloads for this load.
+        self._victims: list[ModelInstanceInfo] = []
         self._began = time.perf_counter()
 
     def on_sent(self) -> None:
@@ -142,19 +256,29 @@ class LoadRecord:
         """Record the model that the server has found, and the instance's name if the server has chosen it."""
         self._model = model
         self.identifier = identifier or self.identifier
+        for victim in self._victims:
+            self._journal.expect(instance_key(victim), Departure("evicted", model.model_key))
         self.on_fraction(self._fraction)
 
     def on_fraction(self, fraction: float) -> None:
         """Record the progress of the load."""
         self._fraction = fraction
-        if self._journal.listener is not None:
-            self._is_reported = True
-            self._journal.listener.on_loading(self._kind, self.identifier, self._model, fraction)
+        listener = self._journal.listener
+        if listener is None:
+            return
+        if not self._is_reported:
+            # The former holder of the name, and the victims, may have gone just now. Events of them come first then.
+            listener.look_soon()
+        self._is_reported = True
+        listener.on_loading(self._kind, self.identifier, self._model, fraction)
 
     def on_evicting(self, victim: ModelInstanceInfo) -> None:
         """Record that the server unloads another instance to make room for this load."""
+        if any(victim.instance_reference == each.instance_reference for each in self._victims):
+            return
+        self._victims.append(victim)
         key = self._model.model_key if self._model is not None else self.identifier
-        self._journal.add_departure(victim.instance_reference, Departure("evicted", key))
+        self._journal.expect(instance_key(victim), Departure("evicted", key))
         logger.info(
             "%s is being evicted to make room for %s. To keep both, load them with load_new_instance(), or switch off "
             "auto-evict: in LM Studio's server settings; with serve --no-auto-evict or "
@@ -174,7 +298,14 @@ class LoadRecord:
     def on_loaded(self, info: ModelInstanceInfo) -> None:
         """Record the instance that this load has made."""
         self._is_reported = False
-        self._journal.add_loaded(info.instance_reference)
+        journal, listener = self._journal, self._journal.listener
+        # The server has unloaded these before the load.
+        for victim in self._victims:
+            journal.confirm(instance_key(victim), Departure("evicted", info.model_key))
+            if listener is not None:
+                listener.on_unloaded(victim.type, victim.identifier, instance_key(victim))
+        self._victims = []
+        journal.add_loaded(instance_key(info))
         seconds = round(time.perf_counter() - self._began, 3)
         logger.info(
             "%s was loaded as %s in %.1f s",
@@ -189,12 +320,12 @@ class LoadRecord:
                 "seconds": seconds,
             },
         )
-        if self._journal.listener is not None:
-            self._journal.listener.on_loaded(info)
+        if listener is not None:
+            listener.on_loaded(info)
 
     def on_undone(self, info: ModelInstanceInfo) -> None:
         """Record that the server has been told to unload the instance of this load."""
-        self._journal.add_departure(info.instance_reference, Departure("unloaded_by_this_client"))
+        self._journal.add_departure(instance_key(info), _BY_THIS_CLIENT)
         logger.info(
             "%s is unloaded again, because its load was given up",
             printable(info.identifier),
@@ -205,6 +336,17 @@ class LoadRecord:
 
     def on_failed(self, error: LMStudioError) -> None:
         """Record that this load has made no instance."""
-        if self._is_reported and self._journal.listener is not None:
-            self._journal.listener.on_load_failed(self._kind, self.identifier, self._model, error)
+        journal, listener = self._journal, self._journal.listener
+        if self._victims:
+            journal.doubt(instance_key(victim) for victim in self._victims)
+            self._victims = []
+            if listener is not None:
+                listener.look_soon()
+        if self._is_reported and listener is not None:
+            listener.on_load_failed(self._kind, self.identifier, self._model, error)
         self._is_reported = False
+
+
+def instance_key(info: _Named) -> str:
+    """Return the reference of an instance; its identifier if the server sends no references, as older ones."""
+    return info.instance_reference or info.identifier

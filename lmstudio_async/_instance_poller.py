@@ -9,27 +9,36 @@ from typing import TYPE_CHECKING
 import anyio
 
 from lmstudio_async._instance_backlog import EventBacklog
-from lmstudio_async._instance_events import InstanceEvent, ServerBack, ServerLost, UnloadReason
-from lmstudio_async._instance_journal import Departure, InstanceJournal, departure_of
+from lmstudio_async._instance_events import InstanceEvent, ServerBack, ServerLost
+from lmstudio_async._instance_journal import Departure, InstanceJournal, departure_of, instance_key
 from lmstudio_async._instance_survey import Sighting, survey
 from lmstudio_async._instance_table import InstanceTable, KnownInstance
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async._protocol._endpoints.models import GET_MODEL_INFO
 from lmstudio_async._specifiers import instance_specifier
 from lmstudio_async._wire._models import GetModelInfoParameter
-from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError, LMStudioServerError
+from lmstudio_async.errors import (
+    LMStudioConnectionClosedError,
+    LMStudioError,
+    LMStudioServerError,
+    LMStudioTimeoutError,
+)
 
 if TYPE_CHECKING:
     from lmstudio_async._session import Session
 
 __all__ = ["InstancePoller"]
 
-# An instance is taken for expired if it was idle for nearly its TTL in the last look, because looks have some time between.
+# The server's clock is known to about a second, so its idea of an idle time may be longer by this part of the TTL, and at
+# most by these seconds.
+_TTL_SLACK = 0.1
 _TTL_SLACK_SECONDS = 2.0
 
 
 class InstancePoller:
     """The poller of one client.
+
+    Its task runs while there are watches. All methods but `remove_soon` are for the event loop of the client.
 
     :param sessions: the sessions of the namespaces of models.
     :param journal: the client's journal.
@@ -39,92 +48,132 @@ class InstancePoller:
         self._sessions = sessions
         self._journal = journal
         self._backlogs: list[EventBacklog] = []
-        self._table: InstanceTable | None = None
+        self._is_running = False
         self._is_lost = False
-        self._wake = anyio.Event()
+        self._wake: anyio.Event | None = None
+
+    def check(self) -> None:
+        """Check that the caller runs in the event loop of the client, which is open.
+
+        :raises LMStudioError: if not.
+        """
+        self._sessions[0].check()
 
     async def add(self, backlog: EventBacklog) -> None:
-        """Put events into a backlog from now on. Begin with the instances that are loaded, and wait until these are there.
+        """Put events into a backlog from the next look on. It begins with the instances that are loaded then.
 
-        :raises LMStudioError: if the server cannot be reached.
+        :raises LMStudioError: if the client cannot be opened, or is closed.
         """
         await self._sessions[0].open()
+        if not self._is_running:
+            self._sessions[0].start_soon(self._run)
+            self._is_running = True
         self._backlogs.append(backlog)
-        if self._table is None:
-            self._table = InstanceTable(self._journal, self._put, self._look_soon)
-            self._sessions[0].start_soon(self._run, self._table)
-        self._look_soon()
-        await backlog.wait_begun()
+        self.look_soon()
 
-    def _look_soon(self) -> None:
-        self._wake.set()
+    def remove(self, backlog: EventBacklog) -> None:
+        """Put no more events into a backlog. Without backlogs the task ends."""
+        if backlog in self._backlogs:
+            self._backlogs.remove(backlog)
+            if not self._backlogs:
+                self.look_soon()
+
+    def remove_soon(self, backlog: EventBacklog) -> None:
+        """Remove a backlog; legal from any thread, also in a finalizer."""
+        self._sessions[0].run_soon(self._remove, backlog)
+
+    async def _remove(self, backlog: EventBacklog) -> None:
+        self.remove(backlog)
+
+    def look_soon(self) -> None:
+        """Make the next look now. While one is made, make another one after it."""
+        if self._wake is not None:
+            self._wake.set()
 
     def _put(self, event: InstanceEvent) -> None:
         for backlog in self._backlogs:
             backlog.put(event)
 
-    async def _run(self, table: InstanceTable) -> None:
+    async def _run(self) -> None:
         error: LMStudioError = LMStudioConnectionClosedError("The client was closed.")
-        self._journal.listener = table
+        self._is_lost = False
+        table = self._journal.listener = InstanceTable(self._journal, self._put, self.look_soon)
         try:
-            while self._drop_closed():
+            while self._backlogs:
                 self._wake = wake = anyio.Event()
                 await self._look(table)
-                with anyio.move_on_after(min((each.interval for each in self._drop_closed()), default=0)):
-                    await wake.wait()
+                if self._backlogs:
+                    with anyio.move_on_after(min(backlog.interval for backlog in self._backlogs)):
+                        await wake.wait()
         except LMStudioConnectionClosedError as reason:
             error = reason
         finally:
-            self._journal.listener = self._table = None
-            self._is_lost = False
+            self._journal.listener = self._wake = None
+            self._is_running = False
             backlogs, self._backlogs = self._backlogs, []
             for backlog in backlogs:
                 backlog.close(copy_of(error))
 
-    def _drop_closed(self) -> list[EventBacklog]:
-        self._backlogs = [each for each in self._backlogs if not each.is_closed]
-        return self._backlogs
-
     async def _look(self, table: InstanceTable) -> None:
-        began = table.begin_look()
+        mark = table.begin_look()
+        # A watch that is added during this look begins with the next one, which finds all that was there before.
+        new = [backlog for backlog in self._backlogs if not backlog.has_begun]
+        seconds = self._sessions[0].limits.look_seconds
         try:
-            sightings = await survey(self._sessions)
-            departures = await self._departures(table, sightings)
+            with anyio.move_on_after(seconds) as limit:
+                sightings = await survey(self._sessions)
+                departures = await self._departures(table, sightings)
+            if limit.cancelled_caught:
+                raise LMStudioTimeoutError(
+                    f"{self._sessions[0].address} did not list its instances within {seconds:g} seconds."
+                )
         except LMStudioConnectionClosedError:
             raise
         except LMStudioError as error:
-            self._lose(error)
+            self._lose(error, new)
             return
         if self._is_lost:
             self._is_lost = False
             self._put(ServerBack(at=datetime.now(UTC)))
-        table.end_look(began, sightings, departures)
-        for backlog in self._backlogs:
-            if not backlog.has_begun:
-                backlog.begin(table.present())
+        table.end_look(mark, sightings, departures)
+        for backlog in new:
+            backlog.begin(table.present())
+        self._remove_closed()
 
     async def _departures(self, table: InstanceTable, sightings: Sequence[Sighting]) -> dict[str, Departure]:
-        """Find out why instances are gone. An instance that is there nevertheless is left to the next look."""
+        """Find out why instances are gone. Leave an instance that is there nevertheless to the next look."""
         departures: dict[str, Departure] = {}
         missing = table.missing(sightings)
+        if not missing:
+            return departures
         server_is_new = self._is_lost and len(missing) == len(table)
         for session in self._sessions:
             rows = {key: row for key, row in missing.items() if row.info.type == session.namespace}
             parameters = [
-                GetModelInfoParameter(specifier=instance_specifier(row.info)) for row in rows.values()
+                GetModelInfoParameter(specifier=instance_specifier(row.info), throw_if_not_found=True)
+                for row in rows.values()
             ]
             responses = await session.call_each(GET_MODEL_INFO, parameters, returned=LMStudioServerError)
             for (key, row), response in zip(rows.items(), responses, strict=True):
-                if response is None or isinstance(response, LMStudioServerError):
-                    known = self._journal.departure(key)
-                    told = None if response is None else departure_of(response)
-                    if known is not None and known.reason == "unloaded_by_this_client":
-                        told = known
-                    guess: UnloadReason = "server_gone" if server_is_new else "unknown"
-                    if self._has_expired(row, session):
-                        guess = "ttl"
-                    departures[key] = told or known or Departure(guess)
+                told: Departure | None = None
+                if isinstance(response, LMStudioServerError):
+                    told = departure_of(response)
+                elif response is not None and instance_key(response) == key:
+                    continue
+                departures[key] = self._reason(row, told) or self._guess(row, session, server_is_new)
         return departures
+
+    def _reason(self, row: KnownInstance, told: Departure | None) -> Departure | None:
+        known = self._journal.explain(row.info)
+        if told is None or (known is not None and (told.reason, known.reason) == _SAME_UNLOAD):
+            return known
+        return told
+
+    def _guess(self, row: KnownInstance, session: Session, server_is_new: bool) -> Departure:
+        """Conclude from what this client knows why an instance is gone."""
+        if self._has_expired(row, session):
+            return Departure("ttl")
+        return Departure("server_gone" if server_is_new else "unknown")
 
     def _has_expired(self, row: KnownInstance, session: Session) -> bool:
         """Return whether an instance was idle for its TTL, as far as this client knows."""
@@ -135,14 +184,21 @@ class InstancePoller:
         if info.last_used_time is not None:
             idle = now + session.server_is_ahead - info.last_used_time / 1000
         else:
-            loaded_at = self._journal.loaded_at(info.instance_reference)
+            loaded_at = self._journal.loaded_at(instance_key(info))
             idle = 0 if loaded_at is None else now - loaded_at
-        return idle >= info.ttl - _TTL_SLACK_SECONDS
+        return idle >= info.ttl - min(info.ttl * _TTL_SLACK, _TTL_SLACK_SECONDS)
 
-    def _lose(self, error: LMStudioError) -> None:
-        for backlog in self._backlogs:
-            if not backlog.has_begun:
-                backlog.close(copy_of(error))
-        if not self._is_lost and self._drop_closed():
+    def _lose(self, error: LMStudioError, new: Sequence[EventBacklog]) -> None:
+        for backlog in new:
+            backlog.close(copy_of(error))
+        self._remove_closed()
+        if not self._is_lost and any(backlog.has_begun for backlog in self._backlogs):
             self._is_lost = True
             self._put(ServerLost(at=datetime.now(UTC), error=error))
+
+    def _remove_closed(self) -> None:
+        self._backlogs = [each for each in self._backlogs if not each.is_closed]
+
+
+# The server tells of an unload by any client, and the journal knows whether it was this one.
+_SAME_UNLOAD = ("unloaded", "unloaded_by_this_client")

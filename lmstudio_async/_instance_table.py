@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -21,7 +21,7 @@ from lmstudio_async._instance_events import (
     InstancePresent,
     InstanceUnloaded,
 )
-from lmstudio_async._instance_journal import Departure, InstanceJournal
+from lmstudio_async._instance_journal import Departure, InstanceJournal, instance_key
 
 if TYPE_CHECKING:
     from lmstudio_async._handles import UnreadInfo
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
     from lmstudio_async.errors import LMStudioError
 
-__all__ = ["InstanceTable", "KnownInstance"]
+__all__ = ["InstanceTable", "KnownInstance", "LookMark"]
 
 
 @attrs.define
@@ -45,12 +45,23 @@ class KnownInstance:
     source: UnreadInfo | None
 
 
+class LookMark(NamedTuple):
+    """The moment at which a look began.
+
+    :param reports: number of the journal's reports before it.
+    :param doubtful: keys of the instances that may have stayed, though this client wanted them to go.
+    """
+
+    reports: int
+    doubtful: frozenset[str]
+
+
 class InstanceTable:
-    """The instances of one server.
+    """The instances of one server. It is the listener of the journal.
 
     :param journal: the client's journal.
     :param put: receives each event.
-    :param look_soon: called when the next look should not wait.
+    :param look_soon: makes the next look now.
     """
 
     def __init__(
@@ -61,8 +72,8 @@ class InstanceTable:
         self._put = put
         self._rows: dict[str, KnownInstance] = {}
         self._has_looked = False
-        # Number of the journal's reports, and the number of the last report about an instance, by its reference and by its
-        # kind and identifier.
+        # Number of the journal's reports, and the number of the last report about an instance, by its key and by its kind
+        # and identifier.
         self._reports = 0
         self._latest: dict[str | tuple[str, str], int] = {}
 
@@ -71,31 +82,33 @@ class InstanceTable:
 
     # -- looks
 
-    def begin_look(self) -> int:
+    def begin_look(self) -> LookMark:
         """Return a mark of the present, for `end_look`."""
-        return self._reports
+        return LookMark(self._reports, self._journal.doubted())
 
     def missing(self, sightings: Iterable[Sighting]) -> dict[str, KnownInstance]:
         """Return the instances that a look has not found, by their keys."""
-        found = {_key(sighting.info) for sighting in sightings}
+        found = {instance_key(sighting.info) for sighting in sightings}
         return {key: row for key, row in self._rows.items() if key not in found}
 
     def end_look(
-        self, began: int, sightings: Iterable[Sighting], departures: Mapping[str, Departure]
+        self, began: LookMark, sightings: Iterable[Sighting], departures: Mapping[str, Departure]
     ) -> None:
         """Take over what a look has found, and put events for the differences; none for what the first look finds.
 
-        :param began: the mark of `begin_look`.
         :param departures: the instances that are gone, by their keys.
         """
         for key, departure in departures.items():
-            if key in self._rows and self._latest.get(key, 0) <= began:
+            if key in self._rows and self._is_news(key, began):
                 self._remove(key, departure)
         for sighting in sightings:
-            key, name = _key(sighting.info), (sighting.info.type, sighting.info.identifier)
+            info = sighting.info
+            key = instance_key(info)
+            if key in began.doubtful:
+                self._journal.deny(key)
             if key in self._rows:
                 self._change(self._rows[key], sighting)
-            elif self._latest.get(key, 0) <= began and self._latest.get(name, 0) <= began:
+            elif self._is_news(key, began) and self._is_news((info.type, info.identifier), began):
                 if self._has_looked:
                     self._journal.add_loaded(key)
                     self._add(key, _row(sighting))
@@ -103,7 +116,7 @@ class InstanceTable:
                     self._rows[key] = _row(sighting)
         self._has_looked = True
         # Later looks begin after these reports.
-        self._latest = {key: report for key, report in self._latest.items() if report > began}
+        self._latest = {key: report for key, report in self._latest.items() if report > began.reports}
 
     def present(self) -> list[InstanceEvent]:
         """Return an event for each instance, for a watch that begins."""
@@ -112,38 +125,53 @@ class InstanceTable:
     # -- reports of the journal
 
     def on_loading(self, kind: str, identifier: str, model: ModelInfo | None, fraction: float) -> None:
-        self._put(
-            InstanceLoading(
-                at=datetime.now(UTC), identifier=identifier, kind=kind, info=model, fraction=fraction
-            )
-        )
+        at = datetime.now(UTC)
+        self._put(InstanceLoading(at=at, identifier=identifier, kind=kind, info=model, fraction=fraction))
 
     def on_load_failed(
         self, kind: str, identifier: str, model: ModelInfo | None, error: LMStudioError
     ) -> None:
-        self._put(
-            InstanceLoadFailed(
-                at=datetime.now(UTC), identifier=identifier, kind=kind, info=model, error=error
-            )
-        )
+        at = datetime.now(UTC)
+        self._put(InstanceLoadFailed(at=at, identifier=identifier, kind=kind, info=model, error=error))
 
     def on_loaded(self, info: ModelInstanceInfo) -> None:
-        key = info.instance_reference or info.identifier
+        key = instance_key(info)
+        if key in self._rows:
+            return
+        holder = self.find_key(info.type, info.identifier, info.device_identifier)
+        if holder is not None:
+            # The identifier was free again, though no look has found that out yet.
+            self._remove(holder, self._journal.explain(self._rows[holder].info) or Departure("unknown"))
         self._report(key)
-        if key not in self._rows:
-            self._add(key, KnownInstance(info, "idle", 0, None))
+        self._add(key, KnownInstance(info, "idle", 0, None))
 
-    def on_unloaded(self, kind: str, identifier: str) -> None:
-        self._report((kind, identifier))
-        for key, row in self._rows.items():
-            if (row.info.type, row.info.identifier) == (kind, identifier):
-                self._report(key)
-                self._remove(key, Departure("unloaded_by_this_client"))
-                return
+    def on_unloaded(self, kind: str, identifier: str, key: str | None) -> None:
+        self._report((kind, identifier) if key is None else key)
+        if key is None:
+            self.look_soon()
+        elif key in self._rows:
+            self._remove(key, self._journal.explain(self._rows[key].info) or Departure("unknown"))
+
+    def find_key(self, kind: str, identifier: str, device: str | None) -> str | None:
+        """Return the key of the instance with a name; None if there is none, or more than one.
+
+        :param device: the device of the instance; None for any.
+        """
+        keys = [
+            key
+            for key, row in self._rows.items()
+            if (row.info.type, row.info.identifier) == (kind, identifier)
+            and device in (None, row.info.device_identifier)
+        ]
+        return keys[0] if len(keys) == 1 else None
 
     def _report(self, key: str | tuple[str, str]) -> None:
         self._reports += 1
         self._latest[key] = self._reports
+
+    def _is_news(self, key: str | tuple[str, str], began: LookMark) -> bool:
+        """Return whether a look can know better than the journal's reports."""
+        return self._latest.get(key, 0) <= began.reports
 
     # -- rows
 
@@ -154,6 +182,9 @@ class InstanceTable:
     def _change(self, row: KnownInstance, sighting: Sighting) -> None:
         status, queued = _state(sighting)
         has_changed = (status, queued) != (row.status, row.queued)
+        if row.source is None and status is None:
+            # A new instance is taken for idle, until the server turns out not to tell.
+            has_changed = False
         row.status, row.queued = status, queued
         # Most infos are the same as before, and need not be read.
         if row.source is None or not row.source.is_same(sighting.info):
@@ -167,11 +198,6 @@ class InstanceTable:
         row = self._rows.pop(key)
         self._journal.add_departure(key, departure)
         self._put(_event(InstanceUnloaded, row, reason=departure.reason, evicted_for=departure.evicted_for))
-
-
-def _key(info: UnreadInfo | ModelInstanceInfo) -> str:
-    # Older servers send no reference.
-    return info.instance_reference or info.identifier
 
 
 def _row(sighting: Sighting) -> KnownInstance:

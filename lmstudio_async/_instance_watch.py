@@ -22,10 +22,16 @@ class AsyncInstanceWatch:
     """A watch of the instances of a server: iterate over what happens to them.
 
     The first events are an `InstancePresent` for each loaded instance. The client looks at the server in intervals, for
-    all of its watches together. It reports its own loads, unloads and evictions at once. Each load and unload comes exactly
-    once, in order, also if the connection is lost meanwhile; an instance that another client loads and unloads between two
-    looks may be missed, as well as states between two looks. For a slow consumer several changes of one instance become
-    one, and no load or unload is lost.
+    all of its watches together. It reports its own loads, unloads and evictions at once.
+
+    Each load and unload comes exactly once, also if the connection is lost meanwhile, and in order for each identifier.
+    An instance that another client loads and unloads between two looks may be missed, as well as states between two
+    looks. The order of different instances between two looks of the client is not known: unloads come first.
+
+    For a slow consumer several changes of one instance become one, and no load or unload is lost. If thousands of events
+    are unread, the watch ends with an `LMStudioBacklogError`.
+
+    A timeout while the next event is not there yet loses nothing, and the watch can be continued.
 
     ::
 
@@ -42,6 +48,8 @@ class AsyncInstanceWatch:
         self._backlog = EventBacklog(interval, unread_bytes // _EVENT_BYTES)
         self._has_started = False
         self._has_consumer = False
+        # The event that the last call has returned.
+        self._latest: InstanceEvent | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._backlog.is_closed else "under way" if self._has_started else "not begun"
@@ -52,7 +60,11 @@ class AsyncInstanceWatch:
 
         :raises LMStudioUnreachableError: if the server cannot be reached.
         """
-        await self._start()
+        try:
+            await self._begin()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(
@@ -69,9 +81,10 @@ class AsyncInstanceWatch:
                 "Another task already waits for this watch. Each needs a watch of its own."
             )
         self._has_consumer = True
+        self._latest = None
         try:
-            await self._start()
-            event = await self._backlog.next()
+            await self._begin()
+            event = self._latest = await self._backlog.next()
         finally:
             self._has_consumer = False
         if event is None:
@@ -81,24 +94,32 @@ class AsyncInstanceWatch:
     async def aclose(self) -> None:
         """End the watch. Idempotent; makes no request."""
         self._backlog.close()
+        self._poller.remove(self._backlog)
 
-    async def _start(self) -> None:
-        if not self._has_started and not self._backlog.is_closed:
+    async def _begin(self) -> None:
+        """Begin the watch, if it has not begun, and wait until it has."""
+        if self._backlog.is_closed:
+            return
+        if self._has_started:
+            self._poller.check()
+        else:
+            await self._poller.add(self._backlog)
             self._has_started = True
-            try:
-                await self._poller.add(self._backlog)
-            except BaseException:
-                self._backlog.close()
-                raise
+        await self._backlog.wait_begun()
 
     def _take_nowait(self) -> InstanceEvent | None:
         """Return None: each event comes from the event loop. For the blocking facade."""
         return None
 
     async def _abandon(self) -> None:
-        await self.aclose()
+        """Put back the event of a call whose result did not reach its caller. End the watch if it was the first call."""
+        if self._latest is None:
+            await self.aclose()
+        else:
+            self._backlog.put_back(self._latest)
+            self._latest = None
 
     def __del__(self) -> None:
-        # The poller refers to the backlog alone, so a watch that was dropped ends.
-        if backlog := getattr(self, "_backlog", None):
-            backlog.is_closed = True
+        # The attributes are missing if the constructor has failed.
+        if getattr(self, "_has_started", False) and not self._backlog.is_closed:
+            self._poller.remove_soon(self._backlog)

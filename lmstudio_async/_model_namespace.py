@@ -30,12 +30,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
 
-__all__ = [
-    "AsyncModelNamespace",
-    "ModelLoadingCallback",
-    "downloaded_model",
-    "make_handle",
-]
+__all__ = ["AsyncModelNamespace", "ModelLoadingCallback", "downloaded_model"]
 
 HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
@@ -327,9 +322,11 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             device_identifier=optional_name(device, "device"),
         )
         tracing = self._session.tracing()
-        with nullcontext() if tracing is None else tracing.unload(self._domain, model_identifier):
+        with (
+            nullcontext() if tracing is None else tracing.unload(self._domain, model_identifier),
+            self._session.journal.unloading(self._domain, model_identifier, device=device),
+        ):
             await self._session.call(UNLOAD_MODEL, parameter)
-        self._session.journal.add_unloaded(self._domain, model_identifier, None)
 
     async def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
@@ -438,11 +435,6 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             raise nothing_loaded(self._domain, error) from error
         return self._make_handle(info)
-
-
-def make_handle(namespace: AsyncModelNamespace[HandleT, Any, Any, Any], info: ModelInstanceInfo) -> HandleT:
-    """Return a handle of an instance that a server has described."""
-    return namespace._make_handle(info)
 
 
 def downloaded_model(

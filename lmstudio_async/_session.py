@@ -243,9 +243,20 @@ class Session:
             receiver.settle()
 
     async def open(self) -> None:
-        """Open the client, if it is not open yet."""
+        """Open the client, if it is not open yet.
+
+        :raises LMStudioRuntimeError: if it was opened in another event loop.
+        """
         if not self._access.is_open:
             await self._access.open()
+        self._access.tasks.check()
+
+    def check(self) -> None:
+        """Check that the caller runs in the event loop of the client, which is open.
+
+        :raises LMStudioRuntimeError: if it is another event loop.
+        """
+        self._access.tasks.check()
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
         """Start work that more than one task waits for, in the client's task group. The client must be open."""
@@ -285,7 +296,6 @@ class Session:
         """Return the latest connection, once it is connected or has failed. Start a new one if there is none."""
         access = self._access
         await self.open()
-        access.tasks.check()
         connection = self._connection
         if connection is None or connection.error is not None:
             if connection is not None and connection.was_connected:

@@ -185,8 +185,8 @@ class Client(Facade):
 
         The requests go out concurrently. An instance that is unloaded meanwhile is left out.
 
-        Times are computed by the server's clock, where the server tells it (to about a second). Otherwise a difference
-        between the two clocks adds to ``idle_seconds``.
+        Times are computed by the server's clock, if it told its time when the connection was made (in the header ``Date``,
+        to about two seconds). Otherwise ``idle_seconds`` and ``unloads_in`` are wrong by the difference of the two clocks.
 
         :return: the instances, language models first.
         :raises LMStudioUnreachableError: if the server cannot be reached.
@@ -201,11 +201,13 @@ class Client(Facade):
     def watch_instances(self, *, interval: float = 1.0) -> InstanceWatch:
         """Watch the instances of the server: loads, unloads, and what each instance does.
 
-        One look serves all watches of the client, and no look is made while there is none.
+        The first events are an `InstancePresent` for each loaded instance. See `InstanceWatch` for what follows, and
+        for what may be missed. One look serves all watches of the client, and no look is made while there is none.
 
         :param interval: seconds between two looks at the server. Loads and unloads by this client are reported at once.
         :return: the watch; it begins when it is entered or iterated over.
         :raises LMStudioValueError: if the interval is not a positive number.
+        :raises LMStudioConnectionClosedError: if the client is closed.
 
         ::
 

@@ -20,10 +20,16 @@ class InstanceWatch(Facade):
     """A watch of the instances of a server: iterate over what happens to them.
 
     The first events are an `InstancePresent` for each loaded instance. The client looks at the server in intervals, for
-    all of its watches together. It reports its own loads, unloads and evictions at once. Each load and unload comes exactly
-    once, in order, also if the connection is lost meanwhile; an instance that another client loads and unloads between two
-    looks may be missed, as well as states between two looks. For a slow consumer several changes of one instance become
-    one, and no load or unload is lost.
+    all of its watches together. It reports its own loads, unloads and evictions at once.
+
+    Each load and unload comes exactly once, also if the connection is lost meanwhile, and in order for each identifier.
+    An instance that another client loads and unloads between two looks may be missed, as well as states between two
+    looks. The order of different instances between two looks of the client is not known: unloads come first.
+
+    For a slow consumer several changes of one instance become one, and no load or unload is lost. If thousands of events
+    are unread, the watch ends with an `LMStudioBacklogError`.
+
+    A timeout while the next event is not there yet loses nothing, and the watch can be continued.
 
     ::
 

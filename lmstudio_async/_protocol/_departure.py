@@ -15,8 +15,19 @@ __all__ = ["Departure", "UnloadReason", "advice", "departure_of", "explanation",
 UnloadReason: TypeAlias = Literal[
     "unloaded_by_this_client", "unloaded", "ttl", "evicted", "crashed", "server_gone", "unknown"
 ]
-"""Why an instance is gone: this client unloaded it; another client did; it was idle for its TTL; the server evicted it for
-another model; its engine crashed; the server was restarted; or no one can tell."""
+"""Why an instance is gone.
+
+- ``unloaded_by_this_client``: this client unloaded it, or its identifier.
+- ``unloaded``: another client unloaded it.
+- ``ttl``: it was idle for its TTL.
+- ``evicted``: the server made room for another model.
+- ``crashed``: its engine has ended.
+- ``server_gone``: the server was stopped or restarted.
+- ``unknown``: neither this client nor the server knows.
+
+The embedded server tells the reason. LM Studio does not; then ``ttl`` is concluded from the idle time, ``server_gone`` from
+a new connection over which no instance is there any more, and the unload by another client is ``unknown``.
+"""
 
 # The reasons that the embedded server tells.
 _TOLD: dict[str, UnloadReason] = {

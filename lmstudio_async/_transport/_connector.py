@@ -17,7 +17,6 @@ import httpx_ws
 from lmstudio_async._transport._certificates import no_certificates, read_certificates
 from lmstudio_async._transport._frames import DEFAULT_MAX_MESSAGE_BYTES
 from lmstudio_async._transport._http import CLOSE_LIMIT_SECONDS, RequestSockets, new_http_client
-from lmstudio_async._transport._server_clock import ServerClock
 from lmstudio_async._transport._websocket import WebSocketTransport
 from lmstudio_async.errors import (
     LMStudioConnectionClosedError,
@@ -118,9 +117,9 @@ class WebSocketConnector:
 
             message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
             raise LMStudioUnreachableError(message) from without_traces(exc)
-        clock = ServerClock(None if session.response is None else session.response.headers.get("date"))
+        date = None if session.response is None else session.response.headers.get("date")
         transport = WebSocketTransport(
-            session.stream, session.connection, url, clock, **self._transport_options
+            session.stream, session.connection, url, date, **self._transport_options
         )
         try:
             _check_accept(url, session.response)

@@ -6,6 +6,7 @@ and the frames of concurrent senders go out in one write.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import anyio
@@ -17,7 +18,6 @@ from wsproto.frame_protocol import CloseReason
 from lmstudio_async._printable import printable
 from lmstudio_async._time_limit import stood_still_since
 from lmstudio_async._transport._frames import FrameEnd, FrameReader, masked_text_frame
-from lmstudio_async._transport._server_clock import ServerClock
 from lmstudio_async._transport._stream import ByteStream, WrappedStream, stream_under
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
@@ -33,14 +33,17 @@ _MAX_UNSENT_BYTES = 1_048_576
 
 
 class WebSocketTransport:
-    """The client's end of one websocket. See ``FrameTransport`` for the contract."""
+    """The client's end of one websocket. See ``ClientTransport`` for the contract.
+
+    :param date: the header ``Date`` of the server's response to the handshake; None if there is none.
+    """
 
     def __init__(
         self,
         stream: httpcore.AsyncNetworkStream,
         connection: Connection,
         url: str,
-        clock: ServerClock,
+        date: str | None,
         *,
         ping_interval: float,
         ping_timeout: float,
@@ -54,7 +57,8 @@ class WebSocketTransport:
         self._is_unwrapped = False
         self._connection = connection
         self._url = url
-        self._clock = clock
+        self._date = date
+        self._connected_at = time.time()
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._write_timeout = write_timeout
@@ -76,7 +80,12 @@ class WebSocketTransport:
 
     @property
     def server_is_ahead(self) -> float:
-        return self._clock.seconds_ahead()
+        if self._date is None:
+            return 0.0
+        # Most clients never ask.
+        from lmstudio_async._transport._server_clock import seconds_ahead
+
+        return seconds_ahead(self._date, self._connected_at)
 
     async def send(self, *frames: str) -> None:
         self._raise_if_ended()
