@@ -17,6 +17,7 @@ from lmstudio_async._messages import HasContent, answer_message
 from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._prediction import AsyncPredictionStream, PredictionFeed
 from lmstudio_async._prediction_result import PredictionResult
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._protocol._endpoints.llm import PREDICT
 from lmstudio_async._protocol._errors import error_from_wire
 from lmstudio_async._session import Session
@@ -57,7 +58,7 @@ ActMessageCallback = Callable[[AssistantResponse | ToolResultMessage], Awaitable
 """Called with each new message of the chat: answers with their tool call requests, and tool results."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class PredictionRoundResult(PredictionResult):
     """The answer of one round of ``act``.
 
@@ -71,8 +72,8 @@ RoundResultCallback = Callable[[PredictionRoundResult], Awaitable[object] | obje
 """Called with the answer of each round when it is complete. Tools that it requests may still be running."""
 
 
-@attrs.frozen
-class ActResult:
+@attrs.frozen(repr=False)
+class ActResult(ShortRepr):
     """Result of ``act``.
 
     :param rounds: number of answers that the model generated.

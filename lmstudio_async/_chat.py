@@ -47,7 +47,7 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
 
     Change a chat by its methods only, not through its messages. The methods copy their arguments, and a method that
     raises changes nothing. Consecutive messages of the user become one. ``len``, iteration, indexing and ``==`` work as
-    on a list of messages.
+    on a list of messages. ``print`` shows a line for each message, and the repr is one line.
 
     :param initial_prompt: the system prompt, if there is one.
     :raises LMStudioValueError: if the system prompt is not a text.
@@ -114,6 +114,17 @@ class Chat:  # noqa: PLW1641 - mutable, so it has no hash, like a list
         return self._messages == other._messages if isinstance(other, Chat) else NotImplemented
 
     def __repr__(self) -> str:
+        count = len(self._messages)
+        # The first message and the last two tell chats apart.
+        ends = [*self._messages[:1], *self._messages[max(1, count - 2) :]]
+        shown = [_excerpt(show_message(message, 24), 48) for message in ends]
+        if count > len(ends):
+            shown.insert(1, "…")
+        if count:
+            shown.insert(0, "1 message" if count == 1 else f"{count} messages")
+        return f"{type(self).__name__}({'; '.join(shown)})"
+
+    def __str__(self) -> str:
         lines = [f"  {show_message(message)}\n" for message in self._messages]
         return "".join([f"{type(self).__name__}(", "\n" if lines else "", *lines, ")"])
 
@@ -273,6 +284,10 @@ def chat_to_wire(chat: ChatInput) -> dict[str, Any]:
     if not len(chat):
         raise LMStudioValueError("a chat needs at least one message")
     return {"messages": [write(message) for message in chat]}
+
+
+def _excerpt(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _messages_in(history: Any) -> Iterable[Any]:

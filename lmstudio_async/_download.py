@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._session import Session
 from lmstudio_async._wire._repository import (
     DownloadModelCreation,
@@ -22,8 +23,8 @@ __all__ = ["AsyncDownloadStream", "DownloadFeed", "DownloadProgressUpdate"]
 logger = logging.getLogger("lmstudio_async")
 
 
-@attrs.frozen
-class DownloadProgressUpdate:
+@attrs.frozen(repr=False)
+class DownloadProgressUpdate(ShortRepr):
     """Progress of a download.
 
     :param downloaded_bytes: number of bytes received so far.
@@ -39,6 +40,8 @@ class DownloadProgressUpdate:
         async for update in option.download_stream():
             print(f"{update.phase}: {update.downloaded_bytes} of {update.total_bytes} bytes")
     """
+
+    _shown = "phase downloaded_bytes total_bytes speed_bytes_per_second"
 
     downloaded_bytes: int
     total_bytes: int

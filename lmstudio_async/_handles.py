@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from lmstudio_async._arguments import check_text
 from lmstudio_async._preload import preload
-from lmstudio_async._printable import printable
+from lmstudio_async._printable import printable, short_members
 from lmstudio_async._protocol._endpoints.models import (
     COUNT_TOKENS,
     GET_INSTANCE_PROCESSING_STATE,
@@ -371,7 +371,7 @@ class AsyncModelHandle(Generic[InfoT]):
         return hash(self._key)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(identifier={self.identifier!r})"
+        return short_members(type(self).__name__, [("identifier", self.identifier)])
 
 
 def mark_loaded_here(handle: object) -> None:

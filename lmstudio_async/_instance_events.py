@@ -6,6 +6,7 @@ from datetime import datetime
 
 import attrs
 
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._protocol._departure import UnloadReason
 from lmstudio_async._wire._infos import ModelInfo
 from lmstudio_async.errors import LMStudioError
@@ -24,8 +25,8 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
-class InstanceEvent:
+@attrs.frozen(kw_only=True, repr=False)
+class InstanceEvent(ShortRepr):
     """Base of all events: what happened to which instance, and when.
 
     :param at: time of this machine at which the client learned of it.
@@ -42,6 +43,8 @@ class InstanceEvent:
             break
     """
 
+    _shown = "identifier kind at"
+
     at: datetime
     identifier: str = ""
     instance_reference: str = ""
@@ -49,13 +52,14 @@ class InstanceEvent:
     info: ModelInfo | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class _WithState(InstanceEvent):
+    _shown = "identifier kind status queued at"
     status: str | None = None
     queued: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstancePresent(_WithState):
     """The instance was loaded before the watch began.
 
@@ -70,7 +74,7 @@ class InstancePresent(_WithState):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstanceLoading(InstanceEvent):
     """A load of this client has made progress.
 
@@ -82,10 +86,12 @@ class InstanceLoading(InstanceEvent):
     :param fraction: progress from 0.0 to below 1.0.
     """
 
+    _shown = "identifier kind fraction at"
+
     fraction: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstanceLoadFailed(InstanceEvent):
     """A load of this client has ended without an instance, after an `InstanceLoading`.
 
@@ -97,10 +103,12 @@ class InstanceLoadFailed(InstanceEvent):
     :param error: the error that ended the load.
     """
 
+    _shown = "identifier kind error at"
+
     error: LMStudioError
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstanceLoaded(_WithState):
     """The instance has been loaded, by any client.
 
@@ -114,7 +122,7 @@ class InstanceLoaded(_WithState):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstanceChanged(_WithState):
     """The status, the queue, the TTL, the last use or the context length of the instance has changed.
 
@@ -129,7 +137,7 @@ class InstanceChanged(_WithState):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class InstanceUnloaded(InstanceEvent):
     """The instance is gone.
 
@@ -142,11 +150,13 @@ class InstanceUnloaded(InstanceEvent):
     :param evicted_for: key of the model that it was evicted for; None for another reason.
     """
 
+    _shown = "identifier kind reason evicted_for at"
+
     reason: UnloadReason = "unknown"
     evicted_for: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ServerLost(InstanceEvent):
     """The server does not answer any more. The watch goes on trying.
 
@@ -158,10 +168,12 @@ class ServerLost(InstanceEvent):
     :param error: the error of the last attempt.
     """
 
+    _shown = "error at"
+
     error: LMStudioError
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ServerBack(InstanceEvent):
     """The server answers again. The events that follow tell what differs from the time before the loss.
 
@@ -171,3 +183,5 @@ class ServerBack(InstanceEvent):
     :param kind: empty.
     :param info: None.
     """
+
+    _shown = "at"

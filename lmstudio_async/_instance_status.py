@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._wire._infos import ModelInstanceInfo
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ __all__ = ["InstanceStatus", "instance_status", "with_handles"]
 HandleT = TypeVar("HandleT")
 
 
-@attrs.frozen(kw_only=True)
-class InstanceStatus(Generic[HandleT]):
+@attrs.frozen(kw_only=True, repr=False)
+class InstanceStatus(ShortRepr, Generic[HandleT]):
     """A loaded instance and what it does.
 
     :param kind: ``llm`` or ``embedding``.
@@ -47,6 +48,8 @@ class InstanceStatus(Generic[HandleT]):
         for instance in await client.list_instances():
             print(instance.identifier, instance.status, instance.unloads_in)
     """
+
+    _shown = "identifier kind model_key status queued prompt_progress ttl idle_seconds unloads_in context_length device"
 
     kind: str
     identifier: str

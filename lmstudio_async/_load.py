@@ -14,7 +14,7 @@ from lmstudio_async._deliveries import deliveries
 from lmstudio_async._handles import mark_loaded_here
 from lmstudio_async._instance_journal import LoadRecord
 from lmstudio_async._operations import AsyncOperation, OperationFeed
-from lmstudio_async._printable import printable
+from lmstudio_async._printable import ShortRepr, printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint, RpcEndpoint
 from lmstudio_async._protocol._endpoints.models import (
     GET_MODEL_INFO,
@@ -72,8 +72,8 @@ INFO_BYTES = 2048
 logger = logging.getLogger("lmstudio_async")
 
 
-@attrs.frozen
-class LoadProgress:
+@attrs.frozen(repr=False)
+class LoadProgress(ShortRepr):
     """Progress of a load.
 
     :param phase: ``resolved``: the server has found the model. ``evicting``: it unloads another instance first, see
@@ -88,6 +88,8 @@ class LoadProgress:
         async for progress in client.llm.load_new_instance_stream("qwen3-4b"):
             print(f"{progress.phase}: {progress.fraction:.0%}")
     """
+
+    _shown = "phase fraction info:info.model_key ambiguous"
 
     phase: Literal["resolved", "evicting", "loading", "loaded"]
     fraction: float

@@ -8,6 +8,7 @@ from typing import Generic
 import attrs
 
 from lmstudio_async._config import LlmLoadModelConfig, LlmPredictionConfig
+from lmstudio_async._printable import short_members
 from lmstudio_async._response_format import ParsedT
 from lmstudio_async._schema import jsonable
 from lmstudio_async._wire._infos import LlmInstanceInfo
@@ -16,7 +17,7 @@ from lmstudio_async._wire._predict import LlmPredictionStats, TokenInfo, ToolCal
 __all__ = ["PredictionResult"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class PredictionResult(Generic[ParsedT]):
     """Result of a prediction: the text, with its statistics and settings.
 
@@ -46,22 +47,39 @@ class PredictionResult(Generic[ParsedT]):
     content: str
     stats: LlmPredictionStats
     model_info: LlmInstanceInfo
-    load_config: LlmLoadModelConfig = attrs.field(repr=False)
-    prediction_config: LlmPredictionConfig = attrs.field(repr=False)
-    non_reasoning_content: str = attrs.field(
-        default=attrs.Factory(lambda self: self.content, takes_self=True), repr=False
-    )
-    reasoning_content: str = attrs.field(default="", repr=False)
+    load_config: LlmLoadModelConfig
+    prediction_config: LlmPredictionConfig
+    non_reasoning_content: str = attrs.Factory(lambda self: self.content, takes_self=True)
+    reasoning_content: str = ""
     parsed: ParsedT = attrs.field(
         default=attrs.Factory(lambda self: self.content, takes_self=True), hash=False
     )
     tool_call_requests: tuple[ToolCallRequest, ...] = ()
-    tokens: tuple[TokenInfo, ...] = attrs.field(default=(), repr=False)
+    tokens: tuple[TokenInfo, ...] = ()
 
     @property
     def structured(self) -> bool:
         """Whether `parsed` is something other than the text."""
         return self.parsed is not self.content
+
+    def __repr__(self) -> str:
+        return short_members(
+            type(self).__name__,
+            [
+                ("round_index", getattr(self, "round_index", None)),
+                # The answer, in the form in which the user wants it.
+                ("parsed", self.parsed if self.structured else None),
+                (
+                    "non_reasoning_content" if self.reasoning_content else "content",
+                    None if self.structured else self.non_reasoning_content,
+                ),
+                ("tool_call_requests", [request.name for request in self.tool_call_requests]),
+                ("stop_reason", self.stats.stop_reason),
+                ("predicted_tokens_count", self.stats.predicted_tokens_count),
+                ("tokens_per_second", self.stats.tokens_per_second),
+                ("identifier", self.model_info.identifier),
+            ],
+        )
 
     def __str__(self) -> str:
         if not self.structured:

@@ -1,17 +1,34 @@
-"""Texts and values for messages, logs and terminals: printable, and of limited length."""
+"""Texts from the peer, and values with such texts, made safe for messages, logs and terminals: printable and short."""
 
 from __future__ import annotations
 
+import itertools
 import reprlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, ClassVar
 
-__all__ = ["printable", "printable_lines", "short_repr"]
+__all__ = ["ShortRepr", "printable", "printable_lines", "repr_within", "short_members", "short_repr"]
 
 LONGEST = 2000
 """Default limit for the number of characters that are shown of a text."""
 
 # Shortens a value while it walks through it, because the value may be megabytes long or nested deeply.
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
+_message_repr = reprlib.Repr()
+_message_repr.maxstring = _message_repr.maxother = 60
+
+LONGEST_REPR = 200
+"""Limit for the number of characters of the repr of a result, an info or an event."""
+
+#: Limit for the number of characters of one member, so that a long one does not hide the others.
+_LONGEST_MEMBER = 80
+
+#: A member that would be cut below this number of characters is left out.
+_SHORTEST_MEMBER = 20
+
+
+# -- texts
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
@@ -27,7 +44,7 @@ def printable_lines(text: str, longest: int = LONGEST) -> str:
 def short_repr(value: object) -> str:
     """Return the ``repr()`` of a value for an error message; long texts, and containers of many items, are cut short."""
     try:
-        return _short.repr(value)
+        return _message_repr.repr(value)
     except ValueError:  # a number with more digits than Python converts to text
         return "a huge number"
 
@@ -47,3 +64,138 @@ def _shown(text: str, longest: int, kept: str) -> str:
 def _is_harmless(letter: str) -> bool:
     # `str.isprintable` rejects blanks such as the no-break space, which are harmless.
     return letter.isprintable() or (letter.isspace() and letter > "\x9f" and letter not in "\u2028\u2029")
+
+
+# -- values
+
+
+class ShortRepr:
+    """Base of the values that people look at: their repr is one line of at most `LONGEST_REPR` characters.
+
+    A subclass made by attrs has ``repr=False``, and names the members in ``_shown``. A member without a value, and a
+    flag that is not set, is left out. A name may be a path with a label before it: ``model:info.model_key``.
+    """
+
+    __slots__ = ()
+
+    #: The members of the repr, separated by blanks, the most important one first. Empty for all fields.
+    _shown: ClassVar[str] = ""
+
+    def __repr__(self) -> str:
+        return _short_object(self, LONGEST_REPR)
+
+
+def short_members(name: str, members: Iterable[tuple[str, Any]], longest: int = LONGEST_REPR) -> str:
+    """Return the repr of an object by its class and its members, on one line of at most ``longest`` characters.
+
+    :param members: labels and values, the most important one first. Members without a value are left out.
+    """
+    given = [(label, value) for label, value in members if not _is_empty(value)]
+    shown = f"{name}("
+    for number, (label, value) in enumerate(given):
+        is_last = number + 1 == len(given)
+        start = f"{', ' if number else ''}{label}="
+        # If members follow, leave room for the mark that some are left out.
+        room = longest - len(shown) - len(start) - len(")" if is_last else ", …)")
+        text = repr_within(value, room if is_last else min(room, _LONGEST_MEMBER))
+        if len(text) > room or (room < _SHORTEST_MEMBER and "…" in text):
+            return f"{shown}{', …' if number else '…'})"
+        shown += start + text
+    return f"{shown})"
+
+
+def repr_within(value: Any, longest: int) -> str:
+    """Return the repr of a value on one line, shortened to about ``longest`` characters. Never raises."""
+    try:
+        return _short(value, longest)
+    except Exception:  # noqa: BLE001 - a class of the user, or a number with more digits than Python converts
+        return f"<{type(value).__name__}>"
+
+
+def _short(value: Any, longest: int) -> str:
+    match value:
+        case str():
+            return _short_text(value, longest)
+        case float():
+            return _short_number(value)
+        case datetime():
+            return value.isoformat(timespec="seconds")
+        case ShortRepr() if type(value).__repr__ is ShortRepr.__repr__:
+            return _short_object(value, longest)
+        case BaseException():
+            name = type(value).__name__
+            return f"{name}({_short_text(str(value), longest - len(name) - 2)})"
+        case dict() | Mapping():
+            return _short_items("{}", value.items(), len(value), longest)
+        case list():
+            return _short_items("[]", value, len(value), longest)
+        case tuple():
+            return _short_items("()", value, len(value), longest)
+    text = repr(value)
+    shown = _shown(text[: longest + 1], longest, "")
+    return shown if len(text) <= longest and len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def _short_object(value: ShortRepr, longest: int) -> str:
+    fields = {field.name: field for field in getattr(value, "__attrs_attrs__", ())}
+    members = []
+    for name in value._shown.split() or [name for name, field in fields.items() if field.repr]:
+        label, _, path = name.rpartition(":")
+        member = _member(value, path)
+        # A flag that is usually set is shown when it is not.
+        if member is not False or (path in fields and fields[path].default is True):
+            members.append((label or path, member))
+    return short_members(type(value).__name__, members, longest)
+
+
+def _member(value: Any, path: str) -> Any:
+    try:
+        return attrgetter(path)(value)
+    except Exception:  # noqa: BLE001 - a part of the path is None, or a number is too large for a property
+        return None
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value)
+
+
+def _short_text(text: str, longest: int) -> str:
+    shown = repr(text) if len(text) <= longest else ""
+    if shown and len(shown) <= longest:
+        return shown
+    end = f"… ({len(text)} characters)"
+    head = text[: max(longest - len(end) - 2, 1)]
+    # An escape takes up to ten characters.
+    while len(head) > 1 and len(repr(head)) + len(end) > longest:
+        head = head[:-1]
+    return repr(head) + end
+
+
+def _short_number(value: float) -> str:
+    shown = repr(value)
+    if len(shown) <= 6:
+        return shown
+    return f"{value:.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _short_items(brackets: str, items: Iterable[Any], count: int, longest: int) -> str:
+    start, end = brackets[0], brackets[1]
+    end_of_cut = f"…{end} ({count} item{'s'[: count != 1]})"
+    shown = start
+    for number, item in enumerate(itertools.islice(items, max(longest, 0))):
+        is_last = number + 1 == count
+        separator = ", " if number else ""
+        room = longest - len(shown) - len(separator) - len(end if is_last else f", {end_of_cut}")
+        text = ""
+        # Each level takes some of the room, so that a value within itself has an end.
+        if room > 0:
+            text = _short_pair(item, room) if brackets == "{}" else repr_within(item, room)
+        if not text or len(text) > room:
+            return f"{shown}{separator}{end_of_cut}"
+        shown += separator + text
+    return shown + end if shown != start or not count else start + end_of_cut
+
+
+def _short_pair(pair: tuple[Any, Any], longest: int) -> str:
+    key = repr_within(pair[0], longest // 2)
+    return f"{key}: {repr_within(pair[1], longest - len(key) - 2)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmstudio_async._arguments import check_text, check_whole_number
 from lmstudio_async._callbacks import check_callback, tell
 from lmstudio_async._preload import preload
+from lmstudio_async._printable import short_members
 from lmstudio_async._session import Session
 from lmstudio_async.errors import LMStudioValueError
 
@@ -106,7 +107,7 @@ class AsyncAvailableModel:
         return [AsyncModelDownloadOption(self._session, info) for info in found.results]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self._search_result.name!r})"
+        return short_members(type(self).__name__, [("name", self._search_result.name)])
 
 
 class AsyncModelDownloadOption:
@@ -169,7 +170,8 @@ class AsyncModelDownloadOption:
         return AsyncDownloadStream(self._session, self._info.download_identifier)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self._info.name!r}, quantization={self._info.quantization!r})"
+        members = [("name", self._info.name), ("quantization", self._info.quantization)]
+        return short_members(type(self).__name__, members)
 
 
 def _check_formats(formats: Iterable[str] | None) -> list[str] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, dataclass_transform,
 import attrs
 
 from lmstudio_async._arguments import check_text
-from lmstudio_async._printable import printable, printable_lines
+from lmstudio_async._printable import ShortRepr, printable, printable_lines
 from lmstudio_async._wire._json import loads
 from lmstudio_async.errors import LMStudioStructuredOutputError, LMStudioValueError
 
@@ -46,8 +46,8 @@ _CUT_OFF = {
 }
 
 
-@attrs.frozen
-class GbnfGrammar:
+@attrs.frozen(repr=False)
+class GbnfGrammar(ShortRepr):
     """A grammar in GBNF, llama.cpp's notation, for an answer. ``result.parsed`` is the plain text.
 
     :param grammar: the grammar; its start rule is called ``root``.

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from lmstudio_async._callbacks import tell
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._wire._predict import (
     ToolCallGenerationArgumentFragmentGenerated,
     ToolCallGenerationEnd,
@@ -27,8 +28,8 @@ WritingPacket: TypeAlias = (
 _Phase: TypeAlias = Literal["started", "named", "arguments", "requested", "running", "finished", "failed"]
 
 
-@attrs.frozen(kw_only=True)
-class ToolCallProgress:
+@attrs.frozen(kw_only=True, repr=False)
+class ToolCallProgress(ShortRepr):
     """One step of a tool call.
 
     The phases come in this order:
@@ -61,6 +62,8 @@ class ToolCallProgress:
 
         await llm.act("What is 1 + 2?", [add], on_tool_call=lambda call: print(call.phase, call.name, call.result))
     """
+
+    _shown = "phase call_id round_index name fragment request result error"
 
     phase: _Phase
     call_id: int

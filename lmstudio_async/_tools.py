@@ -14,6 +14,7 @@ import attrs
 from lmstudio_async._arguments import check_name, check_text
 from lmstudio_async._docstrings import docstring_of, parameter_docs
 from lmstudio_async._json_types import REQUIRED, Member, jsonable
+from lmstudio_async._printable import ShortRepr
 from lmstudio_async._schema import members_schema, structure_members
 from lmstudio_async._wire._kv import misfit
 from lmstudio_async.errors import LMStudioValueError
@@ -49,8 +50,8 @@ class ToolFunctionDefDict(TypedDict):
     implementation: Callable[..., Any]
 
 
-@attrs.frozen
-class ToolFunctionDef:
+@attrs.frozen(repr=False)
+class ToolFunctionDef(ShortRepr):
     """A tool: a function that a model may call, and its description for the model.
 
     A function with annotations and a docstring is a tool by itself; this class is for any other function.

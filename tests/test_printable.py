@@ -253,7 +253,8 @@ def test_a_chat_shown_to_people_is_printable_and_bounded() -> None:
     )
     chat.add_assistant_response("", [request])
 
-    assert_fit(repr(chat), 2000)
+    assert_fit(str(chat), 2000)
+    assert_fit(repr(chat), 200)
 
 
 # -- the functions

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 import attrs
 
 from lmstudio_async._config._rules import camel, spell
-from lmstudio_async._printable import short_repr
+from lmstudio_async._printable import short_members, short_repr
 from lmstudio_async.errors import LMStudioConfigError
 
 __all__ = [
@@ -32,6 +32,10 @@ Ratio: TypeAlias = float | Literal["max", "off"]
 SplitStrategy: TypeAlias = Literal["evenly", "favorMainGpu", "tensor"]
 ToolChoiceMode: TypeAlias = Literal["none", "auto", "required"]
 ToolNaming: TypeAlias = Literal["passThrough", "removeSpecial", "snakeCase", "camelCase"]
+
+
+#: A config may have thirty settings, and all of them matter.
+_LONGEST_REPR = 600
 
 
 class Settings:
@@ -76,8 +80,7 @@ class Settings:
         }
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in settings_of(self).items())
-        return f"{type(self).__name__}({settings})"
+        return short_members(type(self).__name__, settings_of(self).items(), _LONGEST_REPR)
 
 
 def _names(cls: type[Settings]) -> list[str]:

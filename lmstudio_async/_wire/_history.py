@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TextData(WireObject):
     """A text in a message.
 
@@ -39,7 +39,7 @@ class TextData(WireObject):
     text: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class FileHandle(WireObject):
     """A file on the server, as part of a message. `AsyncClient.prepare_image` returns it.
 
@@ -51,6 +51,8 @@ class FileHandle(WireObject):
     :param extra: members that the server sent and this SDK does not know.
     """
 
+    _shown = "name file_type size_bytes identifier"
+
     TAG: ClassVar[str] = "file"
     name: str = ""
     identifier: str
@@ -58,7 +60,7 @@ class FileHandle(WireObject):
     file_type: str = "unknown"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToolCallRequestData(WireObject):
     """A tool call in a message of the assistant.
 
@@ -70,7 +72,7 @@ class ToolCallRequestData(WireObject):
     tool_call_request: ToolCallRequest
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToolCallResultData(WireObject):
     """Result of a tool call.
 
@@ -89,7 +91,7 @@ class ToolCallResultData(WireObject):
 MessagePart = TextData | FileHandle | ToolCallRequestData | ToolCallResultData | Unknown
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class _Message(WireObject):
     TAG_KEY: ClassVar[str] = "role"
     content: list[MessagePart] = attrs.field(hash=False)
@@ -111,7 +113,7 @@ class _Message(WireObject):
         return "".join(texts)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class SystemPrompt(_Message):
     """Instructions to the model.
 
@@ -122,7 +124,7 @@ class SystemPrompt(_Message):
     TAG: ClassVar[str] = "system"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class UserMessage(_Message):
     """A message of the user.
 
@@ -133,7 +135,7 @@ class UserMessage(_Message):
     TAG: ClassVar[str] = "user"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class AssistantResponse(_Message):
     """A message of the model: its answer, and the tool calls that it requests.
 
@@ -144,7 +146,7 @@ class AssistantResponse(_Message):
     TAG: ClassVar[str] = "assistant"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToolResultMessage(_Message):
     """A message with the results of tool calls.
 

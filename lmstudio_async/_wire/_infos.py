@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Quantization(WireObject):
     """Quantization of a model's weights.
 
@@ -35,7 +35,7 @@ class Quantization(WireObject):
     bits: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ModelInfo(WireObject):
     """A downloaded model, of any kind.
 
@@ -57,6 +57,11 @@ class ModelInfo(WireObject):
     :param extra: members that the server sent and this SDK does not know.
     """
 
+    _shown = (
+        "model_key params_string quantization:quantization.name architecture size_bytes max_context_length "
+        "vision trained_for_tool_use device_identifier type"
+    )
+
     type: str = ""
     model_key: str = ""
     format: str = ""
@@ -74,7 +79,7 @@ class ModelInfo(WireObject):
     max_context_length: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LlmInfo(ModelInfo):
     """A downloaded language model: a `ModelInfo` with the members that only language models have.
 
@@ -90,7 +95,7 @@ class LlmInfo(ModelInfo):
     trained_for_tool_use: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class EmbeddingModelInfo(ModelInfo):
     """A downloaded embedding model: a `ModelInfo` of type ``embedding``."""
 
@@ -99,7 +104,7 @@ class EmbeddingModelInfo(ModelInfo):
     type: str = "embedding"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ModelInstanceInfo(ModelInfo):
     """A loaded instance of a model: its `ModelInfo` with the members that only instances have.
 
@@ -111,6 +116,11 @@ class ModelInstanceInfo(ModelInfo):
     :param context_length: size of its context, in tokens.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = (
+        "identifier model_key context_length ttl last_used quantization:quantization.name size_bytes "
+        "vision trained_for_tool_use device_identifier type"
+    )
 
     identifier: str = ""
     instance_reference: str = ""
@@ -134,7 +144,7 @@ class ModelInstanceInfo(ModelInfo):
             return None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LlmInstanceInfo(ModelInstanceInfo):
     """A loaded instance of a language model: a `ModelInstanceInfo` with the members that only language models have.
 
@@ -150,7 +160,7 @@ class LlmInstanceInfo(ModelInstanceInfo):
     trained_for_tool_use: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class EmbeddingModelInstanceInfo(ModelInstanceInfo):
     """A loaded instance of an embedding model: a `ModelInstanceInfo` of type ``embedding``."""
 

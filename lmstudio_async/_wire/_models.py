@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ModelQuery(WireObject):
     """Query for loaded instances: an instance matches if it has *all* given members.
 

@@ -63,7 +63,7 @@ class CompleteRawTextCreation(WireObject):
     ignore_server_session_config: bool | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TokenCandidate(WireObject):
     """A token that the model considered.
 
@@ -78,7 +78,7 @@ class TokenCandidate(WireObject):
     log_prob: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TokenInfo(WireObject):
     """A token of an answer, with the tokens that the model considered at its place.
 
@@ -95,7 +95,7 @@ class TokenInfo(WireObject):
     candidates: list[TokenCandidate] | None = attrs.field(default=None, hash=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LlmPredictionFragment(WireObject):
     """A piece of an answer.
 
@@ -109,6 +109,8 @@ class LlmPredictionFragment(WireObject):
     :param extra: members that the server sent and this SDK does not know.
     """
 
+    _shown = "content reasoning_type tokens_count contains_drafted is_structural tokens"
+
     content: str = ""
     tokens_count: int = 0
     contains_drafted: bool = False
@@ -117,7 +119,7 @@ class LlmPredictionFragment(WireObject):
     tokens: list[TokenInfo] | None = attrs.field(default=None, hash=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class LlmPredictionStats(WireObject):
     """Statistics of a prediction.
 
@@ -138,6 +140,11 @@ class LlmPredictionStats(WireObject):
     :param ignored_draft_tokens_count: proposed tokens that were not checked.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = (
+        "stop_reason stop_string predicted_tokens_count tokens_per_second time_to_first_token_sec total_time_sec "
+        "prompt_tokens_count used_draft_model_key accepted_draft_tokens_count"
+    )
 
     stop_reason: str = "failed"
     stop_string: str | None = None
@@ -176,7 +183,7 @@ class PromptProcessingProgressPacket(WireObject):
     details: PromptProcessingDetails | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ToolCallRequest(WireObject):
     """A tool call that the model requests.
 
@@ -186,6 +193,8 @@ class ToolCallRequest(WireObject):
     :param type: always ``function``.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = "name arguments id"
 
     id: str | None = None
     type: str = "function"

@@ -42,7 +42,7 @@ class SearchModelsParameter(WireObject):
     opts: SearchModelsOptions = attrs.field(factory=SearchModelsOptions)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ModelSearchResultIdentifier(WireObject):
     """The place where a search found a model.
 
@@ -51,11 +51,13 @@ class ModelSearchResultIdentifier(WireObject):
     :param extra: members that the server sent and this SDK does not know.
     """
 
+    _shown = "identifier type"
+
     type: str = ""
     identifier: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class SearchResult(WireObject):
     """A model that a search found.
 
@@ -65,6 +67,8 @@ class SearchResult(WireObject):
     :param staff_pick: the staff of LM Studio recommends it.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = "name identifier:identifier.identifier type:identifier.type exact staff_pick"
 
     name: str = ""
     identifier: ModelSearchResultIdentifier = attrs.field(factory=ModelSearchResultIdentifier)
@@ -85,7 +89,7 @@ class DownloadOptionsParameter(WireObject):
     model_search_result_identifier: ModelSearchResultIdentifier
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DownloadOption(WireObject):
     """One of the files of a model that can be downloaded.
 
@@ -100,6 +104,8 @@ class DownloadOption(WireObject):
     :param compatibility_type: its format, such as ``gguf``.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = "name quantization size_bytes fit_estimation recommended compatibility_type"
 
     quantization: str | None = None
     name: str = ""

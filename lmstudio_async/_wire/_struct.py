@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 
-from lmstudio_async._printable import short_repr
+from lmstudio_async._printable import ShortRepr, short_repr
 from lmstudio_async._wire._readers import Hook, compile_reader
 
 if typing.TYPE_CHECKING:
@@ -37,8 +37,8 @@ class MalformedError(ValueError):
     """A JSON value does not fit the class it should become."""
 
 
-@attrs.frozen(kw_only=True)
-class WireObject:
+@attrs.frozen(kw_only=True, repr=False)
+class WireObject(ShortRepr):
     """Base of all wire classes.
 
     ``TAG`` is the value of the JSON member ``TAG_KEY``, by which the classes of a union are told apart.

@@ -28,7 +28,7 @@ class NotifyParameter(WireObject):
     no_auto_dismiss: bool | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ServerVersion(WireObject):
     """Version of the server.
 
@@ -54,7 +54,7 @@ class StartHttpServerParameter(WireObject):
     network_interface: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ServerInfo(WireObject):
     """Process of the server.
 
@@ -63,6 +63,8 @@ class ServerInfo(WireObject):
     :param version: for example ``0.4.5``.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = "pid version is_daemon"
 
     pid: int = 0
     is_daemon: bool = False

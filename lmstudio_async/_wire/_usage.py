@@ -11,7 +11,7 @@ from lmstudio_async._wire._struct import WireObject, nullable
 __all__ = ["EstimateModelUsageParameter", "MemoryEstimate", "ModelUsage", "ProcessingState"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ProcessingState(WireObject):
     """Processing state of an instance.
 
@@ -34,7 +34,7 @@ class EstimateModelUsageParameter(WireObject):
     device_identifier: str | None = nullable()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class MemoryEstimate(WireObject):
     """Estimated memory of a load, in bytes.
 
@@ -48,6 +48,8 @@ class MemoryEstimate(WireObject):
     :param extra: members that the server sent and this SDK does not know.
     """
 
+    _shown = "total_bytes total_vram_bytes model_bytes context_bytes confidence"
+
     confidence: str = "low"
     model_vram_bytes: float = 0
     context_vram_bytes: float = 0
@@ -57,7 +59,7 @@ class MemoryEstimate(WireObject):
     total_bytes: float = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ModelUsage(WireObject):
     """Estimated resources of a load.
 
@@ -65,6 +67,11 @@ class ModelUsage(WireObject):
     :param passes_guardrails: the server would load it; False if its settings forbid loads of this size.
     :param extra: members that the server sent and this SDK does not know.
     """
+
+    _shown = (
+        "total_bytes:memory.total_bytes total_vram_bytes:memory.total_vram_bytes "
+        "confidence:memory.confidence passes_guardrails"
+    )
 
     memory: MemoryEstimate
     passes_guardrails: bool = True

@@ -327,11 +327,11 @@ def test_a_chat_is_unhashable_and_not_equal_to_a_list() -> None:
     assert Chat() != []
 
 
-def test_repr_of_a_chat_shows_each_message_shortened() -> None:
+def test_str_of_a_chat_shows_each_message_shortened() -> None:
     chat = full_chat()
     chat.add_user_message("very " * 100)
 
-    assert repr(chat).splitlines()[:6] == [
+    assert str(chat).splitlines()[:6] == [
         "Chat(",
         "  system: 'Be brief.'",
         "  user: 'What is this?' [image cat.png]",
@@ -339,4 +339,4 @@ def test_repr_of_a_chat_shows_each_message_shortened() -> None:
         "  tool: <- 3",
         "  assistant: 'Three.'",
     ]
-    assert len(repr(chat)) < 300
+    assert len(str(chat)) < 300
