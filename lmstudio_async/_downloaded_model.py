@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from lmstudio_async._arguments import DEFAULT_TTL
 from lmstudio_async._handles import AsyncModelHandle
 from lmstudio_async._model_namespace import AsyncModelNamespace, ModelLoadingCallback
+from lmstudio_async._printable import short_members
 from lmstudio_async._session import Session
 
 if TYPE_CHECKING:
@@ -107,5 +108,4 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
 
     def __repr__(self) -> str:
         names = ("model_key", "display_name", "architecture", "vision")
-        shown = [f"{name}={getattr(self._info, name)!r}" for name in names if hasattr(self._info, name)]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return short_members(type(self).__name__, [(name, getattr(self._info, name, None)) for name in names])
