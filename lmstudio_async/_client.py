@@ -242,8 +242,10 @@ class AsyncClient:
             for model in await client.list_loaded_models():
                 print(model.identifier)
         """
+        from lmstudio_async._handles import ModelList
+
         check_namespace(namespace)
-        handles: list[AsyncLLM | AsyncEmbeddingModel] = []
+        handles: list[AsyncLLM | AsyncEmbeddingModel] = ModelList()
         if namespace != "embedding":
             handles += await self.llm.list_loaded()
         if namespace != "llm":
@@ -276,9 +278,11 @@ class AsyncClient:
             for model in await client.list_downloaded_models("llm"):
                 print(model.model_key)
         """
+        from lmstudio_async._handles import ModelList
+
         check_namespace(namespace)
         models = await self.system.list_downloaded_models()
-        return [model for model in models if namespace is None or model.type == namespace]
+        return ModelList(model for model in models if namespace is None or model.type == namespace)
 
     async def list_instances(self) -> list[InstanceStatus[AsyncLLM | AsyncEmbeddingModel]]:
         """List the loaded instances, what each of them does, and when the server will unload it.
@@ -298,6 +302,7 @@ class AsyncClient:
         """
         await preload("_instance_survey", "_instance_status", "_wire._usage", "_llm", "_embedding")
         from lmstudio_async._embedding import AsyncEmbeddingModel
+        from lmstudio_async._handles import ModelList
         from lmstudio_async._instance_status import instance_status
         from lmstudio_async._instance_survey import survey
         from lmstudio_async._llm import AsyncLLM
@@ -307,7 +312,7 @@ class AsyncClient:
             "llm": partial(AsyncLLM, sessions[0]),
             "embedding": partial(AsyncEmbeddingModel, sessions[1]),
         }
-        return [
+        return ModelList(
             instance_status(
                 sighting,
                 handles[sighting.info.type],
@@ -315,7 +320,7 @@ class AsyncClient:
                 server_is_ahead=sessions[0].server_is_ahead,
             )
             for sighting in await survey(sessions)
-        ]
+        )
 
     def watch_instances(self, *, interval: float = 1.0) -> AsyncInstanceWatch:
         """Watch the instances of the server: loads, unloads, and what each instance does.

@@ -1,4 +1,4 @@
-"""Base class of the model handles."""
+"""Base class of the model handles, and lists of handles."""
 
 from __future__ import annotations
 
@@ -37,9 +37,28 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._models import ModelSpecifier
     from lmstudio_async._wire._usage import ProcessingState
 
-__all__ = ["AsyncModelHandle", "UnreadInfo", "expect_scopes", "mark_loaded_here", "to_texts", "unread_infos"]
+__all__ = [
+    "AsyncModelHandle",
+    "ModelList",
+    "UnreadInfo",
+    "expect_scopes",
+    "mark_loaded_here",
+    "to_texts",
+    "unread_infos",
+]
 
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
+ItemT = TypeVar("ItemT")
+
+
+class ModelList(list[ItemT]):
+    """A list of instances or models, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str | None:
+        from lmstudio_async._model_table import model_table
+
+        return model_table(self)
+
 
 logger = logging.getLogger("lmstudio_async")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
 from lmstudio_async._callbacks import check_callback
-from lmstudio_async._handles import AsyncModelHandle, UnreadInfo, unread_infos
+from lmstudio_async._handles import AsyncModelHandle, ModelList, UnreadInfo, unread_infos
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
@@ -339,7 +339,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                 print(llm.identifier, llm.info.ttl)
         """
         infos = await self._session.call(_LIST_LOADED)
-        return [self._make_handle(info) for info in infos if info.type == self._domain]
+        return ModelList(self._make_handle(info) for info in infos if info.type == self._domain)
 
     async def list_downloaded(self) -> Sequence[DownloadedT]:
         """List the downloaded models.
@@ -355,7 +355,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         from lmstudio_async._protocol._endpoints.system import LIST_DOWNLOADED_MODELS
 
         infos = await self._system.call(LIST_DOWNLOADED_MODELS)
-        return [self._make_downloaded(info) for info in infos if info.type == self._domain]
+        return ModelList(self._make_downloaded(info) for info in infos if info.type == self._domain)
 
     async def get_model_info(
         self, model_specifier: str | ModelQuery | dict[str, Any], *, device: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_name, check_text, check_whole_number
+from lmstudio_async._handles import ModelList
 from lmstudio_async._model_namespace import downloaded_model
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.system import (
@@ -183,7 +184,7 @@ class AsyncSystemNamespace:
     def _downloaded(
         self, infos: Sequence[ModelInfo]
     ) -> list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel]:
-        models: list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel] = []
+        models: list[AsyncDownloadedLlm | AsyncDownloadedEmbeddingModel] = ModelList()
         for info in infos:
             if info.type == "llm":
                 models.append(downloaded_model(self._llm, info))

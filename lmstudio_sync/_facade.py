@@ -27,7 +27,8 @@ class Facade:
         made: Any = value
         cls = type(value)
         if isinstance(value, list):
-            made = [self._wrap(each) for each in value]
+            # A list that notebooks show as a table stays one.
+            made = cls(map(self._wrap, value))
         elif cls.__name__ in TWINS and cls.__module__.startswith("lmstudio_async"):
             # The package imports the twin at its first use.
             made = getattr(lmstudio_sync, TWINS[cls.__name__])(value, self._bridge)
