@@ -69,6 +69,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._prediction import PredictionMessageCallback as PredictionMessageCallback
     from lmstudio_async._prediction import PromptProcessingCallback as PromptProcessingCallback
     from lmstudio_async._prediction_result import PredictionResult as PredictionResult
+    from lmstudio_async._progress_bar import progress_bar as progress_bar
     from lmstudio_async._repository_namespace import AsyncAvailableModel as AsyncAvailableModel
     from lmstudio_async._repository_namespace import AsyncModelDownloadOption as AsyncModelDownloadOption
     from lmstudio_async._repository_namespace import AsyncRepositoryNamespace as AsyncRepositoryNamespace

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from lmstudio_async.errors import LMStudioValueError
@@ -11,7 +13,47 @@ from lmstudio_async.errors import LMStudioValueError
 if TYPE_CHECKING:
     import attrs
 
-__all__ = ["call_plain", "check_callback", "check_callbacks", "note_origin", "tell"]
+__all__ = [
+    "ScopedCallback",
+    "call_plain",
+    "check_callback",
+    "check_callbacks",
+    "note_origin",
+    "tell",
+    "used_once",
+]
+
+
+class ScopedCallback(ABC):
+    """A callback that wants to know when the operation it is passed to ends, such as a progress bar."""
+
+    @property
+    @abstractmethod
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has nothing to do."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Import what the callback needs. Called in a worker thread; must not raise."""
+
+    @abstractmethod
+    def used_once(self) -> AbstractContextManager[Callable[..., object]]:
+        """Return a context with the callback for one operation. An exception in the context means that it failed."""
+
+
+@asynccontextmanager
+async def used_once(callback: Callable[..., Any] | None) -> AsyncIterator[Callable[..., Any] | None]:
+    """Provide the callback for one operation, and tell a `ScopedCallback` how the operation ends."""
+    if not isinstance(callback, ScopedCallback):
+        yield callback
+        return
+    if not callback.is_prepared:
+        import anyio.to_thread
+
+        # With a limiter of its own, because all threads of the default limiter may be waiting for this task.
+        await anyio.to_thread.run_sync(callback.prepare, limiter=anyio.CapacityLimiter(1))
+    with callback.used_once() as once:
+        yield once
 
 
 def check_callback(callback: object, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 import anyio
 import attrs
 
-from lmstudio_async._callbacks import tell
+from lmstudio_async._callbacks import tell, used_once
 from lmstudio_async._deliveries import deliveries
 from lmstudio_async._handles import mark_loaded_here
 from lmstudio_async._instance_journal import LoadRecord
@@ -434,11 +434,11 @@ async def follow_load(
     :param on_progress: called with each fraction that is above the last one; 1.0 is the last.
     """
     latest = -1.0
-    async with load:
+    async with load, used_once(on_progress) as callback:
         async for progress in load:
             if progress.fraction > latest:
                 latest = progress.fraction
-                await tell("on_progress", on_progress, latest)
+                await tell("on_progress", callback, latest)
         return load.result()
 
 

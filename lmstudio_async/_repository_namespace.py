@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_text, check_whole_number
-from lmstudio_async._callbacks import check_callback, tell
+from lmstudio_async._callbacks import check_callback, tell, used_once
 from lmstudio_async._preload import preload
 from lmstudio_async._printable import short_members
 from lmstudio_async._session import Session
@@ -143,12 +143,12 @@ class AsyncModelDownloadOption:
         """
         check_callback(on_progress, "on_progress")
         check_callback(on_finalize, "on_finalize")
-        async with self.download_stream() as download:
+        async with self.download_stream() as download, used_once(on_progress) as callback:
             async for update in download:
                 if update.phase == "finalizing":
                     await tell("on_finalize", on_finalize)
                 else:
-                    await tell("on_progress", on_progress, update)
+                    await tell("on_progress", callback, update)
             return await download.wait_for_result()
 
     def download_stream(self) -> AsyncDownloadStream:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from lmstudio_async._callbacks import check_callback, tell
+from lmstudio_async._callbacks import check_callback, tell, used_once
 from lmstudio_async._protocol._client_side import copy_of
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
@@ -113,17 +113,20 @@ class _SharedLoad(Generic[HandleT]):
         unseen = max(0, len(self._fractions) - 1)
         self._waiting += 1
         try:
-            while True:
-                changed = self._changed
-                if unseen < len(self._fractions):
-                    fraction, unseen = self._fractions[unseen], unseen + 1
-                    await tell("on_progress", on_progress, fraction)
-                    # Of the fractions that arrived during the callback, report only the latest.
-                    unseen = max(unseen, len(self._fractions) - 1)
-                elif self._ended.is_set():
-                    break
-                else:
-                    await changed.wait()
+            async with used_once(on_progress) as callback:
+                while True:
+                    changed = self._changed
+                    if unseen < len(self._fractions):
+                        fraction, unseen = self._fractions[unseen], unseen + 1
+                        await tell("on_progress", callback, fraction)
+                        # Of the fractions that arrived during the callback, report only the latest.
+                        unseen = max(unseen, len(self._fractions) - 1)
+                    elif self._ended.is_set():
+                        # If the load has failed, the callback is to know.
+                        self._outcome()
+                        break
+                    else:
+                        await changed.wait()
         finally:
             self._waiting -= 1
             if self._scoped is not None:
@@ -133,6 +136,10 @@ class _SharedLoad(Generic[HandleT]):
                 with anyio.CancelScope(shield=True):
                     # Bounded, because a cancelled load has a time limit of its own to clean up.
                     await self._ended.wait()
+        return self._outcome()
+
+    def _outcome(self) -> HandleT:
+        """Return the handle, or raise the error of the load."""
         if self._handle is None:
             raise copy_of(self._error or LMStudioConnectionClosedError("The client was closed."))
         return self._handle

@@ -59,6 +59,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._prediction import PredictionMessageCallback as PredictionMessageCallback
     from lmstudio_async._prediction import PromptProcessingCallback as PromptProcessingCallback
     from lmstudio_async._prediction_result import PredictionResult as PredictionResult
+    from lmstudio_async._progress_bar import progress_bar as progress_bar
     from lmstudio_async._repository_namespace import DownloadFinalizedCallback as DownloadFinalizedCallback
     from lmstudio_async._repository_namespace import DownloadProgressCallback as DownloadProgressCallback
     from lmstudio_async._response_format import BaseModel as BaseModel

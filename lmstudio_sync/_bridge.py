@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import anyio
 
 from lmstudio_async._call_site import call_site
-from lmstudio_async._callbacks import call_plain
+from lmstudio_async._callbacks import ScopedCallback, call_plain
 from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from lmstudio_async._deliveries import Undo, deliveries
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
@@ -104,6 +104,8 @@ class Bridge:
             if not self._loop.start(call.begin):
                 call.abandon()
             call.wait(self._loop)
+            if call.scopes is not None:
+                call.leave_scopes(call.error)
             if call.error is None:
                 # Wrap inside this block, because an interrupt may come meanwhile. Python checks for signals where a
                 # function begins, after each call of a C function, and in loops: not from here to the caller's
@@ -111,6 +113,8 @@ class Bridge:
                 return call.result if wrap is None else wrap(call.result)
         except BaseException as error:
             try:
+                if call.scopes is not None:
+                    call.leave_scopes(error)
                 if surely:
                     self._loop.start(call.begin)
                 call.interrupt(self._loop)
@@ -182,13 +186,15 @@ class Bridge:
         """Wrap a callback for the core, so that it runs in the thread that waits for the current blocking call.
 
         An exception of the callback ends that call and is raised by it, with a note of the name. An awaitable that the
-        callback returns is awaited in the loop.
+        callback returns is awaited in the loop. A `ScopedCallback` learns in that thread how the blocking call ends.
         """
         if not callable(function):
             return function
 
         async def forward(*args: Any) -> Any:
-            outcome = await _current_call.get().ask(call_plain, (name, function, *args))
+            call = _current_call.get()
+            once = call.used_once(function) if isinstance(function, ScopedCallback) else function
+            outcome = await call.ask(call_plain, (name, once, *args))
             return await outcome if inspect.isawaitable(outcome) else outcome
 
         return forward
@@ -263,10 +269,12 @@ class _BlockingCall:
         "_ended",
         "_interrupted",
         "_news",
+        "_once",
         "_scope",
         "delivered",
         "error",
         "result",
+        "scopes",
     )
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -274,6 +282,9 @@ class _BlockingCall:
         self.error: BaseException | None = None
         #: Functions that take back the results which operations have handed over during this call.
         self.delivered: list[Undo] = []
+        #: The contexts of the scoped callbacks that have been called, if there are any.
+        self.scopes: ExitStack | None = None
+        self._once: dict[ScopedCallback, Callable[..., object]] = {}
         self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._news: SimpleQueue[_Question | None] = SimpleQueue()
@@ -293,6 +304,15 @@ class _BlockingCall:
             else:
                 if question is not None and not self._interrupted:
                     question.answer(loop)
+
+    def leave_scopes(self, error: BaseException | None) -> None:
+        """Tell the scoped callbacks how the call ends."""
+        scopes, self.scopes = self.scopes, None
+        if scopes is not None:
+            if error is None:
+                scopes.close()
+            else:
+                scopes.__exit__(type(error), error, error.__traceback__)
 
     def interrupt(self, loop: Loop) -> None:
         """Cancel the coroutine, and wait until it has cleaned up."""
@@ -352,6 +372,13 @@ class _BlockingCall:
         self._news.put(question)
         await question.answered.wait()
         return question.outcome
+
+    def used_once(self, callback: ScopedCallback) -> Callable[..., object]:
+        """Return the callback for this call."""
+        if callback not in self._once:
+            self.scopes = self.scopes or ExitStack()
+            self._once[callback] = self.scopes.enter_context(callback.used_once())
+        return self._once[callback]
 
     def _cancel(self) -> None:
         if self._scope is not None:

@@ -6,6 +6,8 @@ blocking calls, found by blockbuster (asyncio only), and imports of modules that
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -15,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioServerError
+from lmstudio_async import AsyncClient, EmbeddedServer, LMStudioServerError, progress_bar
 
 __all__ = ["STEPS"]
 
@@ -83,6 +85,14 @@ async def list_downloaded(client: AsyncClient) -> None:
 
 async def load(client: AsyncClient) -> None:
     await client.llm.load_new_instance("tiny", config={"context_length": 2048}, on_progress=print)
+
+
+async def load_with_a_bar(client: AsyncClient) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    with contextlib.redirect_stderr(terminal):
+        await client.llm.load_new_instance("tiny", on_progress=progress_bar("tiny"))
+    assert "100%" in terminal.getvalue()
 
 
 async def respond(client: AsyncClient) -> None:
@@ -158,7 +168,8 @@ async def system(client: AsyncClient) -> None:
 STEPS: dict[str, Callable[[AsyncClient], Awaitable[None]]] = {
     step.__name__: step
     for step in (
-        list_loaded, list_downloaded, load, respond, stream, structured, complete, act, ask, embed, upload, search, system
+        list_loaded, list_downloaded, load, load_with_a_bar, respond, stream, structured, complete, act, ask, embed, upload,
+        search, system,
     )
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ CONFINED = {
     "xllamacpp": ("embedded/_engine/_worker.py",),
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
-    "rich": ("_cli/",),
+    "rich": ("_cli/", "_progress_display.py"),
     "opentelemetry": ("_tracing.py",),
     "pytest": ("testing/plugin.py",),
 }
