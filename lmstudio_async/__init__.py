@@ -58,7 +58,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._llm import AsyncLLM as AsyncLLM
     from lmstudio_async._llm import AsyncLlmNamespace as AsyncLlmNamespace
     from lmstudio_async._load import AsyncLoadStream as AsyncLoadStream
-    from lmstudio_async._load import LoadProgress as LoadProgress
+    from lmstudio_async._load_feed import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
     from lmstudio_async._model_namespace import AsyncModelNamespace as AsyncModelNamespace
     from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback

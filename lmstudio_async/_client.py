@@ -7,15 +7,14 @@ import stands at the top if every use of the module needs it, in a function if o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import anyio
 
 from lmstudio_async._arguments import check_interval, check_namespace, check_timeout, check_verify
-from lmstudio_async._instance_journal import InstanceJournal, instance_key
+from lmstudio_async._instance_journal import InstanceJournal
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async._server_access import ServerAccess
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
     from lmstudio_async._system_namespace import AsyncSystemNamespace
     from lmstudio_async._wire._history import FileHandle
-    from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async.embedded import EmbeddedServer
 
 __all__ = ["AsyncClient"]
@@ -301,26 +299,10 @@ class AsyncClient:
                 print(instance.identifier, instance.status, instance.unloads_in)
         """
         await preload("_instance_survey", "_instance_status", "_wire._usage", "_llm", "_embedding")
-        from lmstudio_async._embedding import AsyncEmbeddingModel
-        from lmstudio_async._handles import ModelList
-        from lmstudio_async._instance_status import instance_status
-        from lmstudio_async._instance_survey import survey
-        from lmstudio_async._llm import AsyncLLM
+        from lmstudio_async._instance_status import list_statuses
 
-        sessions = self._model_sessions()
-        handles: dict[str, Callable[[ModelInstanceInfo], AsyncLLM | AsyncEmbeddingModel]] = {
-            "llm": partial(AsyncLLM, sessions[0]),
-            "embedding": partial(AsyncEmbeddingModel, sessions[1]),
-        }
-        return ModelList(
-            instance_status(
-                sighting,
-                handles[sighting.info.type],
-                loaded_at=self._journal.loaded_at(instance_key(sighting.info)),
-                server_is_ahead=sessions[0].server_is_ahead,
-            )
-            for sighting in await survey(sessions)
-        )
+        llm, embedding = self._model_sessions()
+        return await list_statuses(llm, embedding, self._journal)
 
     def watch_instances(self, *, interval: float = 1.0) -> AsyncInstanceWatch:
         """Watch the instances of the server: loads, unloads, and what each instance does.

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import attrs
 
-from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._operation_feed import OperationFeed
+from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._printable import ShortRepr
 from lmstudio_async._session import Session
 from lmstudio_async._wire._repository import (

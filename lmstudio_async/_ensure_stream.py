@@ -9,8 +9,9 @@ import anyio
 
 from lmstudio_async._arguments import check_name, optional_name, ttl_to_ms
 from lmstudio_async._instance_ensurer import EnsureRequest, InstanceEnsurer
-from lmstudio_async._load import LoadProgress
-from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._load_feed import LoadProgress
+from lmstudio_async._operation_feed import OperationFeed
+from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._protocol._endpoints.models import LOAD_MODEL
 from lmstudio_async._session import Session
 from lmstudio_async._wire._infos import ModelInstanceInfo

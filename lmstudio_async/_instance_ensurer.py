@@ -15,7 +15,8 @@ import anyio
 import attrs
 
 from lmstudio_async._handles import AsyncModelHandle, unread_infos
-from lmstudio_async._load import AsyncLoadStream, LoadProgress, loading_identifier
+from lmstudio_async._load import AsyncLoadStream, loading_identifier
+from lmstudio_async._load_feed import LoadProgress
 from lmstudio_async._model_keys import is_key_of
 from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints.models import (

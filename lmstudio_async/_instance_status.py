@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
+from lmstudio_async._handles import ModelList
+from lmstudio_async._instance_journal import instance_key
 from lmstudio_async._printable import ShortRepr
 from lmstudio_async._wire._infos import ModelInstanceInfo
 
 if TYPE_CHECKING:
+    from lmstudio_async._embedding import AsyncEmbeddingModel
+    from lmstudio_async._instance_journal import InstanceJournal
     from lmstudio_async._instance_survey import Sighting
+    from lmstudio_async._llm import AsyncLLM
+    from lmstudio_async._session import Session
 
-__all__ = ["InstanceStatus", "instance_status", "with_handles"]
+__all__ = ["InstanceStatus", "instance_status", "list_statuses", "with_handles"]
 
 HandleT = TypeVar("HandleT")
 
@@ -125,4 +132,32 @@ def instance_status(
         device=info.device_identifier,
         info=info,
         make_handle=lambda: make_handle(info),
+    )
+
+
+async def list_statuses(
+    llm: Session, embedding: Session, journal: InstanceJournal
+) -> ModelList[InstanceStatus[AsyncLLM | AsyncEmbeddingModel]]:
+    """Request the status of each instance of a server.
+
+    :param llm: the session of the language models.
+    :param embedding: the session of the embedding models.
+    :param journal: the client's journal.
+    """
+    from lmstudio_async._embedding import AsyncEmbeddingModel
+    from lmstudio_async._instance_survey import survey
+    from lmstudio_async._llm import AsyncLLM
+
+    handles: dict[str, Callable[[ModelInstanceInfo], AsyncLLM | AsyncEmbeddingModel]] = {
+        "llm": partial(AsyncLLM, llm),
+        "embedding": partial(AsyncEmbeddingModel, embedding),
+    }
+    return ModelList(
+        instance_status(
+            sighting,
+            handles[sighting.info.type],
+            loaded_at=journal.loaded_at(instance_key(sighting.info)),
+            server_is_ahead=llm.server_is_ahead,
+        )
+        for sighting in await survey([llm, embedding])
     )

@@ -11,7 +11,8 @@ import attrs
 
 from lmstudio_async._callbacks import check_callbacks, tell
 from lmstudio_async._messages import answer_message
-from lmstudio_async._operations import AsyncOperation, OperationFeed
+from lmstudio_async._operation_feed import OperationFeed
+from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.llm import PREDICT

@@ -19,7 +19,7 @@ from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._download import DownloadProgressUpdate
-    from lmstudio_async._load import LoadProgress
+    from lmstudio_async._load_feed import LoadProgress
     from lmstudio_async._progress_display import Display
 
 __all__ = ["ProgressBar", "progress_bar"]

@@ -51,7 +51,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._instance_events import ServerLost as ServerLost
     from lmstudio_async._instance_events import UnloadReason as UnloadReason
     from lmstudio_async._instance_status import InstanceStatus as InstanceStatus
-    from lmstudio_async._load import LoadProgress as LoadProgress
+    from lmstudio_async._load_feed import LoadProgress as LoadProgress
     from lmstudio_async._messages import AnyChatMessage as AnyChatMessage
     from lmstudio_async._model_namespace import ModelLoadingCallback as ModelLoadingCallback
     from lmstudio_async._prediction import PredictionFirstTokenCallback as PredictionFirstTokenCallback

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from lmstudio_async._ensure_stream import AsyncEnsureStream
-from lmstudio_async._load import LoadProgress
+from lmstudio_async._load_feed import LoadProgress
 from lmstudio_sync._operations import Operation
 
 __all__ = ["EnsureStream"]

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Generic, Self, TypeVar
 
-from lmstudio_async._load import AsyncLoadStream, LoadProgress
+from lmstudio_async._load import AsyncLoadStream
+from lmstudio_async._load_feed import LoadProgress
 from lmstudio_sync._operations import Operation
 
 __all__ = ["LoadStream"]

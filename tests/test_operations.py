@@ -13,7 +13,7 @@ from lmstudio_async import (
     ModelInstanceInfo,
 )
 from lmstudio_async._instance_journal import InstanceJournal
-from lmstudio_async._load import LoadFeed, LoadProgress
+from lmstudio_async._load_feed import LoadFeed, LoadProgress
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
     LoadProgressPacket,

@@ -424,8 +424,7 @@ class Instances:
         """Run the engine until it ends, and unload the instance if the engine has crashed."""
         try:
             how = await instance.keep_engine()
-        except Exception:
-            # An error here must end this instance and not the registry, whose task this is.
+        except Exception:  # must end this instance, and not the registry, whose task this is
             logger.exception("Watching the engine of %r failed", instance.identifier)
             how = "cannot be watched any more"
         # Without a task group, `_stop_everything` stops this instance.
