@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import anyio
 
 from lmstudio_async._arguments import check_name, optional_name, ttl_to_ms
-from lmstudio_async._instance_ensurer import EnsureRequest, InstanceEnsurer
+from lmstudio_async._instance_check import EnsureRequest
+from lmstudio_async._instance_ensurer import InstanceEnsurer
+from lmstudio_async._load import begin_span
 from lmstudio_async._load_feed import LoadProgress
 from lmstudio_async._operation_feed import OperationFeed
 from lmstudio_async._operations import AsyncOperation
 from lmstudio_async._protocol._endpoints.models import LOAD_MODEL
 from lmstudio_async._session import Session
 from lmstudio_async._wire._infos import ModelInstanceInfo
-from lmstudio_async._wire._struct import WireObject
+from lmstudio_async._wire._models import LoadModelCreation
 from lmstudio_async.errors import (
     LMStudioCancelledError,
     LMStudioConnectionClosedError,
@@ -23,11 +26,12 @@ from lmstudio_async.errors import (
     LMStudioValueError,
 )
 
+if TYPE_CHECKING:
+    from lmstudio_async._tracing import LoadSpan
+
 __all__ = ["AsyncEnsureStream", "ensure_stream"]
 
 HandleT = TypeVar("HandleT")
-
-_LABEL = "Model ensure"
 
 
 class EnsureFeed(OperationFeed[LoadProgress]):
@@ -37,9 +41,10 @@ class EnsureFeed(OperationFeed[LoadProgress]):
     """
 
     def __init__(self) -> None:
-        super().__init__(_LABEL)
+        super().__init__(LOAD_MODEL.label)
         self.fraction = 0.0
-        self.handle: Any = None
+        self.instance: ModelInstanceInfo | None = None
+        self.span: LoadSpan | None = None
         self._latest: LoadProgress | None = None
 
     def take(self, packet: LoadProgress) -> None:
@@ -51,23 +56,30 @@ class EnsureFeed(OperationFeed[LoadProgress]):
         if item == self._latest:
             return
         self._latest = item
+        if self.span is not None:
+            if item.phase == "loading":
+                self.span.on_fraction(item.fraction)
+            elif isinstance(item.info, ModelInstanceInfo):
+                self.span.on_evicting(item.info)
         if self.items and self.items[-1].phase == item.phase:
             self.items[-1] = item
         else:
             self.items.append(item)
 
-    def finish(self, info: ModelInstanceInfo, handle: Any) -> None:
-        """End the operation with its handle."""
+    def finish(self, info: ModelInstanceInfo, *, has_loaded: bool) -> None:
+        """End the operation with its instance."""
         if not self.done:
-            self.handle, self.fraction = handle, 1.0
+            self.instance, self.fraction = info, 1.0
+            if self.span is not None:
+                self.span.on_instance(info, has_loaded=has_loaded)
             self.items.append(LoadProgress("loaded", 1.0, info))
             self.succeed()
 
 
-class EnsureRun(Generic[HandleT]):
+class EnsureRun:
     """The work of one stream, in a task of the client. It does not refer to the stream, which may be dropped."""
 
-    def __init__(self, session: Session, feed: EnsureFeed, ensurer: InstanceEnsurer[HandleT]) -> None:
+    def __init__(self, session: Session, feed: EnsureFeed, ensurer: InstanceEnsurer) -> None:
         self._session = session
         self._feed = feed
         self._ensurer = ensurer
@@ -75,11 +87,13 @@ class EnsureRun(Generic[HandleT]):
 
     async def run(self) -> None:
         """Run to the end. Never raises an `LMStudioError`: the feed has it."""
-        feed = self._feed
+        feed, ensurer = self._feed, self._ensurer
         error: LMStudioError = LMStudioConnectionClosedError("The client was closed.")
         try:
-            with self._scope:
-                feed.finish(*await self._ensurer.run(feed.feed))
+            # The task has no context of its caller.
+            with self._scope, nullcontext() if feed.span is None else feed.span.as_current():
+                info = await ensurer.run(feed.feed)
+                feed.finish(info, has_loaded=ensurer.has_loaded)
             if self._scope.cancelled_caught:
                 error = LMStudioCancelledError(f"{feed.label}: cancelled by this program.")
         except LMStudioError as reason:
@@ -101,8 +115,8 @@ class AsyncEnsureStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT])
     stream loads or waits for another caller's load.
 
     Each of these ends the stream early: `cancel`, leaving the block, a timeout, cancellation of the task, closing the
-    client, and dropping the stream. That cancels a load of its own on the server, and leaves the loads of other callers
-    alone. An instance whose load is complete stays, because other callers may have found it by then.
+    client, and dropping the stream. The server then cancels the load, unless other callers wait for it. An instance whose
+    load is complete stays, because other callers may have found it by then.
 
     ::
 
@@ -112,22 +126,35 @@ class AsyncEnsureStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT])
             qwen = await ensuring.wait_for_result()
     """
 
-    def __init__(self, session: Session, request: EnsureRequest, ensurer: InstanceEnsurer[HandleT]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        request: EnsureRequest,
+        ensurer: InstanceEnsurer,
+        make_handle: Callable[[ModelInstanceInfo], HandleT],
+    ) -> None:
         self._progress = EnsureFeed()
-        super().__init__(session, LOAD_MODEL, WireObject(), self._progress)
+        super().__init__(session, LOAD_MODEL, request.creation, self._progress)
         self._wanted = request
         self._ensurer = ensurer
+        self._make_handle = make_handle
+        self._handle: HandleT | None = None
 
     @property
     def fraction(self) -> float:
         """Progress of the load, from 0.0 to 1.0."""
         return self._progress.fraction
 
-    def _result(self) -> HandleT:
-        handle: HandleT = self._progress.handle
-        return handle
+    def _begin_span(self) -> None:
+        begin_span(self)
 
-    async def _open_channel(self, creation: Any) -> EnsureRun[HandleT]:  # noqa: ARG002 - the ensurer has it
+    def _result(self) -> HandleT:
+        if self._handle is None:
+            assert self._progress.instance is not None
+            self._handle = self._make_handle(self._progress.instance)
+        return self._handle
+
+    async def _open_channel(self, creation: LoadModelCreation) -> EnsureRun:  # noqa: ARG002 - the ensurer has it
         await self._session.open()
         run = EnsureRun(self._session, self._progress, self._ensurer)
         self._session.start_soon(run.run)
@@ -142,6 +169,7 @@ class AsyncEnsureStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT])
 def ensure_stream(
     session: Session,
     other_session: Session,
+    system: Session,
     make_handle: Callable[[ModelInstanceInfo], HandleT],
     model_key: str,
     instance_identifier: str | None,
@@ -156,6 +184,7 @@ def ensure_stream(
 
     :param session: the session of the namespace that the instance should be in.
     :param other_session: the session of the other kind of models.
+    :param system: the session that lists the downloaded models.
     :param make_handle: makes the handle of an instance.
     :param load_config_stack: the config as it is sent.
     :raises LMStudioConfigError: the config has an unknown key or an impossible value.
@@ -164,18 +193,19 @@ def ensure_stream(
     if on_mismatch not in ("error", "use", "replace"):
         raise LMStudioValueError(f"on_mismatch must be 'error', 'use' or 'replace', not {on_mismatch!r:.80}")
     key = check_name(model_key, "the model key")
+    name = optional_name(instance_identifier, "the instance identifier") or key
     settings: Mapping[str, Any] = {}
     if config is not None:
         from lmstudio_async._config import load_settings
 
         settings = load_settings(config, "embedding" if session.namespace == "embedding" else "llm")
-    request = EnsureRequest(
+    creation = LoadModelCreation(
         model_key=key,
-        identifier=optional_name(instance_identifier, "the instance identifier") or key,
-        device=optional_name(device, "device"),
+        identifier=name,
+        device_identifier=optional_name(device, "device"),
         ttl_ms=ttl_to_ms(ttl),
-        settings=settings,
         load_config_stack=load_config_stack,
-        on_mismatch=on_mismatch,
     )
-    return AsyncEnsureStream(session, request, InstanceEnsurer(session, other_session, request, make_handle))
+    request = EnsureRequest(identifier=name, creation=creation, settings=settings, on_mismatch=on_mismatch)
+    ensurer = InstanceEnsurer(session, other_session, system, request)
+    return AsyncEnsureStream(session, request, ensurer, make_handle)

@@ -134,7 +134,8 @@ class AsyncModelHandle(Generic[InfoT]):
 
     A block with the handle of a load unloads the instance at its end. If several blocks with one instance are open in
     the client, the last one that ends unloads it. A handle of an instance that was loaded before, as from `list_loaded`
-    or from a `model` that found one, unloads nothing.
+    or from a `model` that found one, unloads nothing. Nor does a handle of `ensure_instance`, whose callers share the
+    instance by its name.
 
     ::
 

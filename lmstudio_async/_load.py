@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -17,6 +16,7 @@ from lmstudio_async._printable import printable
 from lmstudio_async._protocol._endpoints import ChannelEndpoint
 from lmstudio_async._protocol._endpoints.models import (
     GET_MODEL_INFO,
+    GET_OR_LOAD,
     LIST_LOADED,
     LOAD_MODEL,
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncLoadStream",
-    "LoadRequest",
+    "TracedLoad",
     "begin_span",
     "follow_load",
     "is_same_request",
@@ -50,8 +50,6 @@ __all__ = [
 ]
 
 HandleT = TypeVar("HandleT")
-
-logger = logging.getLogger("lmstudio_async")
 
 
 class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
@@ -74,26 +72,25 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
     def __init__(
         self,
         session: Session,
-        endpoint: ChannelEndpoint[Any, Any],
         creation: LoadModelCreation | GetOrLoadCreation,
         make_handle: Callable[[ModelInstanceInfo], HandleT],
         *,
-        is_for_all: bool = False,
+        is_step: bool = False,
     ) -> None:
+        endpoint: ChannelEndpoint[Any, Any]
         if isinstance(creation, LoadModelCreation):
-            name = creation.identifier or creation.model_key
+            endpoint, name = LOAD_MODEL, creation.identifier or creation.model_key
         else:
-            name = creation.identifier
+            endpoint, name = GET_OR_LOAD, creation.identifier
+        # A step of `ensure_instance` has the span of the whole call. Its instance is for all callers, who may have found it
+        # already: it is not taken back once it is loaded, and no block unloads it.
+        makes_instance = endpoint is LOAD_MODEL and not is_step
         record = session.journal.begin_load(session.namespace, name)
-        self._progress = LoadFeed(
-            endpoint.label,
-            # Other callers may have found an instance for all, so it is not taken back once it is loaded.
-            makes_instance=endpoint.name == LOAD_MODEL.name and not is_for_all,
-            record=record,
-        )
+        self._progress = LoadFeed(endpoint.label, makes_instance=makes_instance, record=record)
         super().__init__(session, endpoint, creation, self._progress)
         self._wanted = creation
         self._make_handle = make_handle
+        self._is_step = is_step
         self._handle: HandleT | None = None
 
     @property
@@ -101,23 +98,9 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         """Progress of the load, from 0.0 to 1.0."""
         return self._progress.fraction
 
-    async def start(self) -> Self:
-        """Start the load, if it has not started.
-
-        :return: the stream itself, so that ``loading = await client.llm.model_stream(...)`` works as well.
-        :raises LMStudioWebsocketError: if the server cannot be reached.
-        """
-        self._begin_span()
-        return await super().start()
-
     def _begin_span(self) -> None:
-        if self._started or self._feed.done or self._progress.span is not None:
-            return
-        tracing = self._session.tracing()
-        span = None if tracing is None else tracing.load(self._session.namespace, self._wanted)
-        if span is not None:
-            self._progress.span = span
-            self._progress.report_to(span)
+        if not self._is_step:
+            begin_span(self)
 
     async def __anext__(self) -> LoadProgress:
         return self._delivered(await super().__anext__())
@@ -141,7 +124,7 @@ class AsyncLoadStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT]):
         if self._handle is None:
             assert self._progress.instance is not None
             self._handle = self._make_handle(self._progress.instance)
-            if self._progress.has_loaded:
+            if self._progress.has_loaded and not self._is_step:
                 mark_loaded_here(self._handle)
         self._claim()
         return self._handle
@@ -258,25 +241,30 @@ async def follow_load(
         return load.result()
 
 
-def begin_span(load: AsyncOperation[Any, Any]) -> None:
-    """Begin the span of a load in the context of the caller, if another task is going to run the load."""
-    if isinstance(load, AsyncLoadStream):
-        load._begin_span()
-
-
-def span_of(load: AsyncOperation[Any, Any]) -> LoadSpan | None:
-    """Return the span of a load; None if there is none."""
-    return load._progress.span if isinstance(load, AsyncLoadStream) else None
-
-
-class LoadRequest(Protocol):
-    """A load that may be shared: an `AsyncOperation` that knows its request."""
+class TracedLoad(Protocol):
+    """A load that has a span, and that other tasks may share: an `AsyncLoadStream` or `AsyncEnsureStream`."""
 
     _session: Session
+    _creation: Any
     _wanted: Any
+    _progress: Any
 
 
-def is_same_request(load: LoadRequest, other: LoadRequest) -> bool:
+def begin_span(load: TracedLoad) -> None:
+    """Begin the span of a load, which has not started, in the context of the caller; if it has none yet."""
+    feed, tracing = load._progress, load._session.tracing()
+    if tracing is not None and feed.span is None:
+        feed.span = tracing.load(load._session.namespace, load._creation)
+        feed.report_to(feed.span)
+
+
+def span_of(load: TracedLoad) -> LoadSpan | None:
+    """Return the span of a load; None if there is none."""
+    span: LoadSpan | None = load._progress.span
+    return span
+
+
+def is_same_request(load: TracedLoad, other: TracedLoad) -> bool:
     """Return whether two loads would end in the same handle."""
     return load._session is other._session and bool(load._wanted == other._wanted)
 

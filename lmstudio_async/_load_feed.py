@@ -11,9 +11,7 @@ from lmstudio_async._instance_journal import LoadRecord
 from lmstudio_async._operation_feed import OperationFeed
 from lmstudio_async._printable import ShortRepr, printable
 from lmstudio_async._protocol._endpoints import RpcEndpoint
-from lmstudio_async._protocol._endpoints.models import (
-    UNLOAD_MODEL,
-)
+from lmstudio_async._protocol._endpoints.models import UNLOAD_MODEL
 from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
 from lmstudio_async._wire._models import (
     AlreadyLoaded,
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadFeed", "LoadProgress"]
 
-#: Bytes of memory that the description of a model takes.
+#: Bytes of memory that the info of a model takes.
 INFO_BYTES = 2048
 
 logger = logging.getLogger("lmstudio_async")
@@ -65,7 +63,7 @@ class LoadProgress(ShortRepr):
 
     phase: Literal["resolved", "evicting", "loading", "loaded"]
     fraction: float
-    info: ModelInfo | None = attrs.field(default=None, repr=lambda info: repr(info and info.model_key))
+    info: ModelInfo | None = None
     ambiguous: tuple[str, ...] = ()
 
 

@@ -14,9 +14,7 @@ from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
     GET_MODEL_INFO,
-    GET_OR_LOAD,
     LIST_LOADED,
-    LOAD_MODEL,
     UNLOAD_MODEL,
 )
 from lmstudio_async._session import Session
@@ -141,7 +139,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             load_ttl_ms=ttl_to_ms(ttl),
             load_config_stack=self._config_stack(config),
         )
-        return AsyncLoadStream(self._session, GET_OR_LOAD, creation, self._make_handle)
+        return AsyncLoadStream(self._session, creation, self._make_handle)
 
     async def load_new_instance(
         self,
@@ -216,7 +214,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             ttl_ms=ttl_to_ms(ttl),
             load_config_stack=self._config_stack(config),
         )
-        return AsyncLoadStream(self._session, LOAD_MODEL, creation, self._make_handle)
+        return AsyncLoadStream(self._session, creation, self._make_handle)
 
     async def ensure_instance(
         self,
@@ -232,20 +230,23 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """Return a handle of the instance of a name, with the settings that are asked for; load it if there is none.
 
         Any number of callers, in any processes and on any machines, may do this at once: one loads, and the others wait for
-        that load, with its progress. Leaving early cancels only a load of its own that no other call waits for. No load
-        evicts the instance, unless `model` has loaded it. A setting is fulfilled if the server reports it, or a context
-        length rounded up by less than 256; one that the server or its machine does not have is a mismatch. A TTL is none.
+        that load, with its progress. A call that ends early leaves the load to the others, and the last one cancels it. All
+        of them use the instance by its name, so a block with the handle does not unload it, even after a load of this
+        call. Nor does auto-evict, unless `model` has loaded it.
 
         :param model_key: the model key.
         :param instance_identifier: the instance's name; None for the model key.
-        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param config: settings that the instance must have, a config object or a dict. Other settings and the TTL may
+            differ, and a context length may be rounded up by less than 256.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
         :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
         :return: the handle.
-        :raises LMStudioConfigMismatchError: if the instance is not as asked. Its ``mismatches`` has each setting.
+        :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
+            its machine did not apply. Its ``mismatches`` has each setting.
+        :raises LMStudioInstanceUnloadedError: if instances of the name are unloaded before their check, five in a row.
         :raises LMStudioModelNotFoundError: if there is no such model.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
         :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
@@ -274,7 +275,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
         :param model_key: the model key.
         :param instance_identifier: the instance's name; None for the model key.
-        :param config: settings that the instance must have, a config object or a dict. Others do not matter.
+        :param config: settings that the instance must have, a config object or a dict; see `ensure_instance`.
         :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None for never.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_mismatch: see `ensure_instance`.
@@ -290,6 +291,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         return ensure_stream(
             self._session,
             self._other_session,
+            self._system,
             self._make_handle,
             model_key,
             instance_identifier,

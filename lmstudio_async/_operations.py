@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -28,9 +28,6 @@ from lmstudio_async.errors import (
     LMStudioRuntimeError,
     LMStudioTimeoutError,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["AsyncOperation", "OperationChannel"]
 
@@ -80,7 +77,6 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         self._taken: deque[ItemT] = _NOTHING
         self._channel: OperationChannel | None = None
         self._started = False
-        self._cancelling = False
         self._was_left = False
         self._has_consumer = False
 
@@ -107,6 +103,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if not self._started:
             if self._feed.done:
                 raise self._feed.error or LMStudioRuntimeError(f"{self._feed.label}: already closed.")
+            self._begin_span()
             self._started = True
             try:
                 # Do not keep the request after it is sent, because it may hold a long chat.
@@ -118,7 +115,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
             except BaseException:
                 self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
                 raise
-            if self._cancelling:
+            if self._feed.is_cancelled:
                 # Another task has called `cancel`, when there was no channel to cancel yet.
                 with anyio.CancelScope(shield=True):
                     await self._stop()
@@ -155,7 +152,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if feed.items:
             self._taken = feed.take_items()
             return self._taken.popleft()
-        if feed.error is not None and not self._cancelling:
+        if feed.error is not None and not feed.is_cancelled:
             raise feed.error
         raise StopAsyncIteration
 
@@ -210,7 +207,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if self._feed.done:
             await self._undo(f"{self._feed.label}: cancelled by this program.")
             return
-        self._cancelling = self._feed.is_cancelled = True
+        self._feed.is_cancelled = True
         if self._channel is not None:
             with anyio.CancelScope(shield=True):
                 await self._stop()
@@ -223,6 +220,9 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         await self.cancel()
 
     # -- for subclasses
+
+    def _begin_span(self) -> None:
+        """Begin the span of the operation in the context of the caller, if it has none yet."""
 
     async def _open_channel(self, creation: Any) -> OperationChannel:
         """Begin the work."""

@@ -258,8 +258,6 @@ class AsyncPredictionStream(
         """
         if self._fallback is not None and self._session in _without_raw_completion:
             self._fall_back()
-        if not self._started:
-            self._begin_span()
         return await super().start()
 
     def _begin_span(self) -> None:
@@ -339,7 +337,7 @@ class AsyncPredictionStream(
     async def _wait_for_item(self) -> None:
         await super()._wait_for_item()
         feed = self._prediction
-        if self._fallback is not None and not self._cancelling and _is_unknown(self._endpoint, feed):
+        if self._fallback is not None and not feed.is_cancelled and _is_unknown(self._endpoint, feed):
             _without_raw_completion.add(self._session)
             feed.done, feed.error = False, None
             self._started = False

@@ -14,7 +14,7 @@ from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
 if TYPE_CHECKING:
     from lmstudio_async._ensure_stream import AsyncEnsureStream
-    from lmstudio_async._load import AsyncLoadStream, LoadRequest
+    from lmstudio_async._load import AsyncLoadStream, TracedLoad
     from lmstudio_async._scoped_instance import ScopedInstance
     from lmstudio_async._session import Session
 
@@ -84,7 +84,7 @@ class _SharedLoad(Generic[HandleT]):
         self._changed = anyio.Event()
         self._ended = anyio.Event()
 
-    def can_serve(self, load: LoadRequest) -> bool:
+    def can_serve(self, load: TracedLoad) -> bool:
         """Return whether this load can take the place of another one, which has not begun."""
         from lmstudio_async._load import is_same_request
 

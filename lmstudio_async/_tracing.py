@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
@@ -124,6 +124,10 @@ class LoadSpan(OperationSpan):
         self._steps = 0
         self._result = ""
 
+    def as_current(self) -> AbstractContextManager[Span]:
+        """Return a context in which new spans are children of this one."""
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+
     def on_evicting(self, victim: ModelInstanceInfo) -> None:
         """Record that the server unloads another instance first."""
         names = {"lmstudio.identifier": victim.identifier, "lmstudio.model_key": victim.model_key}
@@ -204,8 +208,8 @@ class Tracing:
             parsed = parse_api_host(address)
             self._server = {"server.address": parsed.host, "server.port": parsed.port}
 
-    def load(self, kind: str, wanted: LoadModelCreation | GetOrLoadCreation) -> LoadSpan | None:
-        """Begin the span of a load; None if the span would not be recorded."""
+    def load(self, kind: str, wanted: LoadModelCreation | GetOrLoadCreation) -> LoadSpan:
+        """Begin the span of a load. It need not be recorded, and is then the parent of spans that are not either."""
         key = getattr(wanted, "model_key", wanted.identifier)
         ttl = getattr(wanted, "ttl_ms", None) or getattr(wanted, "load_ttl_ms", None)
         attributes = {
@@ -214,11 +218,10 @@ class Tracing:
             "lmstudio.identifier": None if wanted.identifier == key else wanted.identifier,
             "lmstudio.ttl": None if ttl is None else ttl / 1000,
         }
-        span = self._begin("lmstudio.load", attributes)
-        if span is None:
-            return None
-        config = collapse(wanted.load_config_stack)
-        span.set_attribute("lmstudio.config", json.dumps(_shortened(config), ensure_ascii=False))
+        span = self._start("lmstudio.load", attributes)
+        if span.is_recording():
+            config = collapse(wanted.load_config_stack)
+            span.set_attribute("lmstudio.config", json.dumps(_shortened(config), ensure_ascii=False))
         return LoadSpan(span)
 
     @contextmanager
@@ -283,11 +286,14 @@ class Tracing:
     def _begin(
         self, name: str, attributes: Mapping[str, Any], links: list[Link] | None = None
     ) -> Span | None:
+        span = self._start(name, attributes, links)
+        return span if span.is_recording() else None
+
+    def _start(self, name: str, attributes: Mapping[str, Any], links: list[Link] | None = None) -> Span:
         given = {key: value for key, value in attributes.items() if value is not None}
-        span = self._tracer.start_span(
+        return self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes=given | self._server, links=links
         )
-        return span if span.is_recording() else None
 
 
 @contextmanager

@@ -22,8 +22,8 @@ class EnsureStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     stream loads or waits for another caller's load.
 
     Each of these ends the stream early: `cancel`, leaving the block, a timeout, an interrupt, closing the client, and
-    dropping the stream. That cancels a load of its own on the server, and leaves the loads of other callers alone. An
-    instance whose load is complete stays, because other callers may have found it by then.
+    dropping the stream. The server then cancels the load, unless other callers wait for it. An instance whose load is
+    complete stays, because other callers may have found it by then.
 
     ::
 

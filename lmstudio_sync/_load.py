@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from lmstudio_async._load import AsyncLoadStream
 from lmstudio_async._load_feed import LoadProgress
@@ -38,15 +38,6 @@ class LoadStream(Operation[LoadProgress, HandleT], Generic[HandleT]):
     def fraction(self) -> float:
         """Progress of the load, from 0.0 to 1.0."""
         return self._core.fraction
-
-    def start(self) -> Self:
-        """Start the load, if it has not started.
-
-        :return: the stream itself, so that ``loading = client.llm.model_stream(...)`` works as well.
-        :raises LMStudioWebsocketError: if the server cannot be reached.
-        """
-        self._bridge.call(self._core.start(), undo=self._core._abandon)
-        return self
 
     def __next__(self) -> LoadProgress:
         return self._bridge.next(self._core)

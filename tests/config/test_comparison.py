@@ -9,7 +9,7 @@ import pytest
 
 from lmstudio_async import LlmInfo
 from lmstudio_async._config import load_config_fields, load_settings, mismatched_settings
-from lmstudio_async._model_keys import is_key_of
+from lmstudio_async._model_keys import is_beginning_of, is_key_of, is_only_beginning
 from lmstudio_async._wire._kv import collapse, stack, to_fields
 from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._instances._instance import model_info
@@ -24,7 +24,9 @@ TEMPLATE = {"type": "jinja", "jinja_prompt_template": {"template": "{{ messages 
 def catalog(tmp_path: Path) -> Catalog:
     models = ModelsFolder(tmp_path / "models")
     models.add_llm("acme/tiny-GGUF/tiny-Q8_0.gguf", blocks=4)
+    models.add_llm("acme/tiny-large-GGUF/tiny-large-Q8_0.gguf")
     models.add_llm("acme/helper-GGUF/helper-Q8_0.gguf")
+    models.add_llm("solo/deep-GGUF/sub/deep-Q8_0.gguf")
     models.add_llm("acme/Two-GGUF/Two-Q4_K_M.gguf")
     models.add_llm("acme/Two-GGUF/Two-Q8_0.gguf")
     models.add_embedding("nomic/Nomic-Embed-GGUF/nomic-embed-F32.gguf")
@@ -177,8 +179,22 @@ KEYS = [
     "acme/tiny-GGUF",
     "acme/tiny-GGUF/tiny-Q8_0.gguf",
     "acme\\tiny-GGUF\\tiny-Q8_0.gguf",
+    "tiny-large",
+    "acme/tiny-large",
     "acme/ti",
+    "acme/tiny-l",
+    "acme/tiny-l@q8_0",
+    "acme/tiny-l@q4_0",
+    "acme/h",
+    "acme",
+    "a",
     "other/tiny",
+    "solo",
+    "solo/deep",
+    "solo/deep-gguf",
+    "solo/deep-gguf/su",
+    "solo/deep-gguf/sub",
+    "/",
     "two",
     "two@q4_k_m",
     "two@q8_0",
@@ -196,9 +212,12 @@ KEYS = [
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_means_the_models_that_the_server_would_load_by_it(catalog: Catalog, key: str) -> None:
     kind: Any = "embedding" if "embed" in key.lower() else "llm"
-    entries = catalog.scan()
-    infos = {entry.model_key: model_info(entry) for entry in entries}
-    named = {model_key for model_key, info in infos.items() if is_key_of(key, info)}
+    infos = [model_info(entry) for entry in catalog.scan()]
+    named = {
+        info.model_key
+        for info in infos
+        if is_key_of(key, info) or (is_beginning_of(key, info) and is_only_beginning(key, info, infos))
+    }
     try:
         found, others = catalog.resolve(key, kind)
     except LMStudioModelNotFoundError:
@@ -208,7 +227,6 @@ def test_a_key_means_the_models_that_the_server_would_load_by_it(catalog: Catalo
 
 
 def test_a_key_of_a_variant_means_the_selected_one_only() -> None:
-
     info = LlmInfo(
         model_key="qwen/qwen3-4b",
         variants=["qwen/qwen3-4b@q4_k_m", "qwen/qwen3-4b@q8_0"],

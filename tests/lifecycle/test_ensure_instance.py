@@ -24,7 +24,9 @@ from lmstudio_async import (
     LMStudioValueError,
 )
 from lmstudio_async.embedded._instances._instance import Instance
+from lmstudio_async.testing import ModelsFolder
 from tests.lifecycle.conftest import ROOM, NewClient, in_process
+from tests.processes import HeldLoads, go_on, needs_proc, stop, workers
 
 LLAMA = "llama-3.2-1b-instruct"
 QWEN = "qwen3-4b"
@@ -105,10 +107,24 @@ async def test_a_key_of_any_form_means_the_same_instance(client: AsyncClient, lo
         "lmstudio-community/qwen3-4b",
         "lmstudio-community/Qwen3-4B-GGUF",
         "lmstudio-community/Qwen3-4B-GGUF/Qwen3-4B-Q4_K_M.gguf",
+        "lmstudio-community/Qwen3-4",
     ):
         assert await client.llm.ensure_instance(key, "mine") == mine, key
 
     assert len(loads) == 1
+
+
+async def test_a_key_does_not_mean_a_model_whose_path_only_begins_with_it(tmp_path: Path) -> None:
+    models = ModelsFolder(tmp_path)
+    models.add_llm("acme/Tiny-GGUF/Tiny-Q8_0.gguf")
+    models.add_llm("acme/Tiny-Thinking-GGUF/Tiny-Thinking-Q8_0.gguf")
+    async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
+        thinking = await client.llm.ensure_instance("acme/tiny-t", "mine")
+        assert thinking.info.model_key == "tiny-thinking"
+        with pytest.raises(LMStudioConfigMismatchError) as caught:
+            await client.llm.ensure_instance("acme/tiny", "mine")
+
+    assert caught.value.mismatches == {"model_key": ("acme/tiny", "tiny-thinking")}
 
 
 @in_process
@@ -246,6 +262,7 @@ async def test_replace_loads_an_instance_with_other_settings_anew(client: AsyncC
 
 
 @in_process
+@needs_proc
 async def test_replace_waits_until_the_instance_is_idle(
     new_client: NewClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,13 +280,17 @@ async def test_replace_waits_until_the_instance_is_idle(
     monkeypatch.setattr(Instance, "processing_state", counting)
     async with new_client() as client, new_client() as other:
         talker = await client.llm.load_new_instance("talker", "mine", config=ROOM)
+        (worker,) = workers()
         async with anyio.create_task_group() as tasks, talker.respond_stream("Go on") as answer:
             await anext(answer)
-            tasks.start_soon(_replace, other, "talker")
-            await looked_twice.wait()
-            # It still answers.
-            await anext(answer)
-            assert await client.llm.list_loaded() == [talker]
+            # The answer cannot end meanwhile.
+            await stop(worker)
+            try:
+                tasks.start_soon(_replace, other, "talker")
+                await looked_twice.wait()
+                assert await client.llm.list_loaded() == [talker]
+            finally:
+                go_on(worker)
 
         (new,) = await client.llm.list_loaded()
         assert new != talker
@@ -320,6 +341,38 @@ async def test_many_callers_that_replace_load_once(new_client: NewClient, loads:
         assert len(loads) == 1
 
 
+# -- blocks
+
+
+@in_process
+@pytest.mark.parametrize("way", ["loads", "finds", "waits for another load"])
+async def test_a_block_with_the_handle_does_not_unload_the_instance(
+    new_client: NewClient, held_loads: HeldLoads, way: str
+) -> None:
+    async with new_client() as client, new_client() as other, anyio.create_task_group() as tasks:
+        if way == "finds":
+            held_loads.let_go()
+            await other.llm.load_new_instance(QWEN)
+        elif way == "waits for another load":
+            tasks.start_soon(other.llm.load_new_instance, QWEN)
+            await held_loads.next()
+        async with await client.llm.ensure_instance(QWEN, on_progress=lambda _: held_loads.let_go()) as qwen:
+            assert str(await qwen.respond("Hello")) == "Hello there"
+
+        assert await client.llm.list_loaded() == [qwen]
+
+
+@in_process
+async def test_a_block_keeps_an_instance_that_this_client_has_loaded(client: AsyncClient) -> None:
+    mine = await client.llm.load_new_instance(QWEN)
+    async with await client.llm.ensure_instance(QWEN) as qwen:
+        async with mine:
+            pass
+        assert await client.llm.list_loaded() == [qwen]
+
+    assert await client.llm.list_loaded() == []
+
+
 # -- the blocking facade
 
 
@@ -331,6 +384,8 @@ def test_the_facade_ensures_an_instance(models: Path, backend: Any) -> None:
             mine = ensuring.wait_for_result()
         assert phases[-1] == "loaded"
         assert isinstance(mine, lmstudio_sync.LLM)
+        with mine:
+            pass
         fractions: list[float] = []
         assert client.llm.ensure_instance(QWEN, "mine", on_progress=fractions.append) == mine
         assert fractions == [1.0]

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import pytest
 
 from lmstudio_async import (
     AsyncClient,
     LMStudioConnectionBrokenError,
-    LMStudioServerError,
+    LMStudioError,
+    LMStudioInstanceUnloadedError,
     LMStudioTimeoutError,
 )
 from lmstudio_async._transport import ClientTransport, FrameTransport, memory_pair
@@ -54,6 +56,11 @@ class ScriptedLlms(ScriptedServer):
         assert message.get("endpoint") == endpoint, message
         return message
 
+    async def say_gone(self, call: dict[str, Any]) -> None:
+        """Answer that the instance is unloaded."""
+        gone = {"title": "Model is unloaded.", "displayData": {"code": "generic.specificModelUnloaded"}}
+        await self.say(type="rpcError", callId=call["callId"], error=gone)
+
     async def refuse_name(self) -> None:
         """Have nothing loaded, and refuse to load because the name is in use."""
         await self.answer(await self.expect("listLoaded"), [])
@@ -71,6 +78,9 @@ class ScriptedLlms(ScriptedServer):
 
 MINE = INSTANCE | {"identifier": "mine", "ttlMs": 3_600_000}
 CONFIG = {"fields": [{"key": "llm.load.contextLength", "value": 4096}]}
+SMALL = {"fields": [{"key": "llm.load.contextLength", "value": 512}]}
+USAGE = {"memory": {"totalVramBytes": 0, "totalBytes": 0}, "passesGuardrails": True}
+IDLE = {"status": "idle", "queued": 0}
 
 
 class Ensuring:
@@ -86,7 +96,7 @@ class Ensuring:
     async def run(self) -> None:
         try:
             self.handle = await self._client.llm.ensure_instance(QWEN, "mine", **self._arguments)
-        except (LMStudioServerError, LMStudioConnectionBrokenError, LMStudioTimeoutError) as error:
+        except LMStudioError as error:
             self.error = error
 
 
@@ -99,7 +109,8 @@ async def ensuring(
     :param patience: timeout of the client.
     """
     server = ScriptedLlms()
-    with anyio.fail_after(20):
+    # Longer than all times that a test lets pass.
+    with anyio.fail_after(600):
         async with server.client(timeout=patience) as (client, _):
             task = Ensuring(client, **arguments)
             async with anyio.create_task_group() as tasks:
@@ -175,9 +186,7 @@ async def test_an_instance_that_the_server_loaded_just_in_time_for_the_join_is_u
         await server.packet(channel, type="startLoading", identifier="mine", info=MODEL)
         await server.packet(channel, type="loadSuccess", info=accident)
         await server.close(channel)
-        await server.answer(
-            await server.expect("getInstanceProcessingState"), {"status": "idle", "queued": 0}
-        )
+        await server.answer(await server.expect("getInstanceProcessingState"), IDLE)
         await server.answer(await server.expect("getModelInfo"), accident)
         unload = await server.expect("unloadModel")
         assert unload["parameter"]["identifier"] == "mine"
@@ -199,12 +208,87 @@ async def test_a_server_that_does_not_answer_the_join_is_asked_again() -> None:
     assert task.handle.identifier == "mine"
 
 
+async def test_a_name_that_nothing_visible_uses_ends_the_call_by_the_timeout() -> None:
+    async with ensuring(patience=30) as (task, server):
+        for _ in range(3):
+            await server.refuse_name()
+            await server.fail(await join(server), "No such model")
+            await let_pass(20)
+
+    assert isinstance(task.error, LMStudioTimeoutError)
+    assert "'mine' is in use" in str(task.error)
+
+
+async def test_a_load_that_others_try_again_and_again_is_waited_for_beyond_the_timeout() -> None:
+    async with ensuring(patience=30) as (task, server):
+        for percent in range(1, 6):
+            await server.refuse_name()
+            channel = await join(server)
+            await server.packet(channel, type="startLoading", identifier="mine", info=MODEL)
+            await server.packet(channel, type="loadProgress", progress=percent / 100)
+            await until(lambda: task.fractions[-1:] == [percent / 100])  # noqa: B023
+            await server.fail(channel, "Out of memory")
+            await let_pass(20)
+        await server.load()
+
+    assert task.handle.identifier == "mine"
+
+
 async def test_an_instance_that_is_unloaded_before_its_check_is_loaded_anew() -> None:
     async with ensuring(config={"context_length": 4096}) as (task, server):
         await server.answer(await server.expect("listLoaded"), [MINE])
-        check = await server.expect("getLoadConfig")
-        gone = {"title": "Model is unloaded.", "displayData": {"code": "generic.specificModelUnloaded"}}
-        await server.say(type="rpcError", callId=check["callId"], error=gone)
+        await server.say_gone(await server.expect("getLoadConfig"))
+        await server.load(instanceReference="r2")
+        await server.answer(await server.expect("getLoadConfig"), CONFIG)
+
+    assert task.handle.info.instance_reference == "r2"
+
+
+async def test_an_instance_that_is_unloaded_before_each_check_ends_the_call() -> None:
+    """Its TTL may be too short, and an endless loop of loads would be of no use."""
+    async with ensuring(config={"context_length": 4096}) as (task, server):
+        for _ in range(5):
+            await server.load()
+            await server.say_gone(await server.expect("getLoadConfig"))
+            await let_pass(1)
+
+    assert isinstance(task.error, LMStudioInstanceUnloadedError)
+
+
+@pytest.mark.parametrize(
+    "busy", [{"status": "generating", "queued": 0}, {"status": "idle", "queued": 1}], ids=str
+)
+async def test_replace_looks_again_until_the_instance_is_idle(busy: dict[str, Any]) -> None:
+    async with ensuring(config={"context_length": 4096}, on_mismatch="replace") as (task, server):
+        await server.answer(await server.expect("listLoaded"), [MINE])
+        await server.answer(await server.expect("getLoadConfig"), SMALL)
+        await server.answer(await server.expect("estimateModelUsage"), USAGE)
+        for _ in range(10):
+            await server.answer(await server.expect("getInstanceProcessingState"), busy)
+            await let_pass(1)
+        await server.answer(await server.expect("getInstanceProcessingState"), IDLE)
+        await server.answer(await server.expect("getModelInfo"), MINE)
+        await server.answer(await server.expect("unloadModel"))
+        await server.load(instanceReference="r2")
+        await server.answer(await server.expect("getLoadConfig"), CONFIG)
+
+    assert task.handle.info.instance_reference == "r2"
+
+
+async def test_an_instance_on_another_device_is_a_mismatch() -> None:
+    async with ensuring(device="laptop") as (task, server):
+        await server.answer(await server.expect("listLoaded"), [MINE])
+
+    assert task.error.mismatches == {"device": ("laptop", None)}
+    assert "device should be 'laptop', and is the server's own machine" in str(task.error)
+
+
+async def test_replace_loads_if_the_instance_goes_while_it_is_busy() -> None:
+    async with ensuring(config={"context_length": 4096}, on_mismatch="replace") as (task, server):
+        await server.answer(await server.expect("listLoaded"), [MINE])
+        await server.answer(await server.expect("getLoadConfig"), SMALL)
+        await server.answer(await server.expect("estimateModelUsage"), USAGE)
+        await server.say_gone(await server.expect("getInstanceProcessingState"))
         await server.load(instanceReference="r2")
         await server.answer(await server.expect("getLoadConfig"), CONFIG)
 
@@ -215,15 +299,9 @@ async def test_replace_unloads_nothing_if_another_caller_has_replaced_the_instan
     wanted = {"context_length": 4096}
     async with ensuring(config=wanted, on_mismatch="replace") as (task, server):
         await server.answer(await server.expect("listLoaded"), [MINE])
-        other = {"fields": [{"key": "llm.load.contextLength", "value": 512}]}
-        await server.answer(await server.expect("getLoadConfig"), other)
-        usage = dict.fromkeys(("totalVramBytes", "totalBytes"), 0)
-        await server.answer(
-            await server.expect("estimateModelUsage"), {"memory": usage, "passesGuardrails": True}
-        )
-        await server.answer(
-            await server.expect("getInstanceProcessingState"), {"status": "idle", "queued": 0}
-        )
+        await server.answer(await server.expect("getLoadConfig"), SMALL)
+        await server.answer(await server.expect("estimateModelUsage"), USAGE)
+        await server.answer(await server.expect("getInstanceProcessingState"), IDLE)
         await server.answer(await server.expect("getModelInfo"), MINE | {"instanceReference": "r2"})
         await server.answer(await server.expect("listLoaded"), [MINE | {"instanceReference": "r2"}])
         await server.answer(await server.expect("getLoadConfig"), CONFIG)
@@ -234,8 +312,7 @@ async def test_replace_unloads_nothing_if_another_caller_has_replaced_the_instan
 async def test_replace_works_on_a_server_without_estimates_and_states() -> None:
     async with ensuring(config={"context_length": 4096}, on_mismatch="replace") as (task, server):
         await server.answer(await server.expect("listLoaded"), [MINE])
-        other = {"fields": [{"key": "llm.load.contextLength", "value": 512}]}
-        await server.answer(await server.expect("getLoadConfig"), other)
+        await server.answer(await server.expect("getLoadConfig"), SMALL)
         for endpoint in ("estimateModelUsage", "getInstanceProcessingState"):
             await server.expect(endpoint)
             warning = f"Received rpcCall for unknown endpoint, endpoint = {endpoint}"
@@ -314,6 +391,5 @@ async def test_equal_calls_of_one_client_share_a_request_and_others_do_not() -> 
             looks = [await server.expect("listLoaded") for _ in range(2)]
             for look in looks:
                 await server.answer(look, [MINE])
-            small = {"fields": [{"key": "llm.load.contextLength", "value": 512}]}
-            await server.answer(await server.expect("getLoadConfig"), small)
+            await server.answer(await server.expect("getLoadConfig"), SMALL)
         assert await server.nothing_more()
