@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from lmstudio_async import (
     LMStudioConnectionClosedError,
     LMStudioServerError,
 )
+from tests.cli.running import command, interrupt, read_until
 from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import HeldLoads, needs_proc, wait_gone, workers
 
@@ -236,34 +241,85 @@ async def test_the_request_that_joins_a_load_never_begins_one(client: AsyncClien
     assert await client.llm.model(QWEN, config=join) == mine
 
 
+# -- processes
+
 LOADER = """
 import sys
 from lmstudio_sync import Client
 
 with Client(sys.argv[1]) as client:
-    client.llm.ensure_instance("big", "shared")
+    print(client.llm.ensure_instance("big", "shared").info.instance_reference)
 """
 
 
+@contextmanager
+def loader(address: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that ensures an instance, and prints its reference."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LOADER, address],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+ENDS = pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
+
+
 @pytest.mark.parametrize("place", ["over a socket"])
-async def test_a_load_goes_on_if_the_process_that_began_it_dies(
-    client: AsyncClient, address: str, held_loads: HeldLoads, loads: list[str]
+@ENDS
+async def test_a_load_goes_on_if_the_process_that_began_it_ends(
+    client: AsyncClient, address: str, held_loads: HeldLoads, loads: list[str], end: str
 ) -> None:
-    loader = subprocess.Popen([sys.executable, "-c", LOADER, address], cwd=ROOT)
-    try:
+    with loader(address) as program:
         await held_loads.next()
         async with client.llm.ensure_instance_stream("big", "shared") as ensuring:
             await anext(ensuring)
-            loader.kill()
-            loader.wait(20)
+            program.send_signal(signal.Signals[end])
+            assert program.wait(20) != 0
             held_loads.let_go()
             shared = await ensuring.wait_for_result()
-    finally:
-        loader.kill()
-        loader.wait(20)
 
     assert await client.llm.list_loaded() == [shared]
     assert len(loads) == 1
+
+
+@pytest.mark.parametrize("place", ["over a socket"])
+@ENDS
+async def test_a_load_ends_with_the_only_process_that_waits_for_it(
+    client: AsyncClient, address: str, held_loads: HeldLoads, end: str
+) -> None:
+    with loader(address) as program:
+        worker = await held_loads.next()
+        program.send_signal(signal.Signals[end])
+        assert program.wait(20) != 0
+        await wait_gone(worker)
+
+    assert await client.llm.list_loaded() == []
+
+
+def test_programs_share_an_instance_of_the_serve_command(models: Path) -> None:
+    with command("serve", "--models", str(models), "--port", "0") as server:
+        found = re.search(r"http://(\S+)", read_until(server, "Serving at"))
+        assert found
+        with loader(found[1]) as first, loader(found[1]) as second:
+            references = {first.communicate(timeout=50)[0], second.communicate(timeout=50)[0]}
+        assert (first.returncode, second.returncode) == (0, 0)
+        with lmstudio_sync.Client(found[1]) as client:
+            (shared,) = client.llm.list_loaded()
+            assert references == {f"{shared.info.instance_reference}\n"}
+            with pytest.raises(LMStudioConfigMismatchError):
+                client.llm.ensure_instance("big", "shared", config={"context_length": 64})
+            wanted: Any = {"config": {"context_length": 64}, "on_mismatch": "replace"}
+            new = client.llm.ensure_instance("big", "shared", **wanted)
+            assert client.llm.list_loaded() == [new] != [shared]
+        interrupt(server)
+        assert server.returncode == 0
 
 
 PROCESS = """

@@ -84,7 +84,18 @@ async def test_bars_at_the_same_time_share_the_screen(terminal: Terminal, librar
         assert "100%" in frame.split("second")[1]
 
 
-@pytest.mark.parametrize("name", ["load_new_instance", "model"])
+async def test_an_ensured_instance_draws_a_bar_to_its_end(
+    client: AsyncClient, terminal: Terminal, no_library: None
+) -> None:
+    for description in ("loaded", "found"):
+        llm = await client.llm.ensure_instance("tiny", on_progress=lms.progress_bar(description))
+    await llm.unload()
+
+    assert full_bars(terminal, "loaded") == 1
+    assert full_bars(terminal, "found") == 1
+
+
+@pytest.mark.parametrize("name", ["load_new_instance", "model", "ensure_instance"])
 async def test_a_failed_load_leaves_its_bar_and_goes_to_the_next_line(
     name: str, terminal: Terminal, library: str
 ) -> None:
@@ -95,8 +106,7 @@ async def test_a_failed_load_leaves_its_bar_and_goes_to_the_next_line(
                 await getattr(client.llm, name)("qwen3-4b", on_progress=lms.progress_bar("broken"))
 
         tasks.start_soon(load)
-        channel = await server.next_message()
-        await begin(server, channel, name)
+        channel = await begin(server, name)
         await wait_for(lambda: "40" in terminal.getvalue())
         await server.fail(channel, "The weights are damaged")
 
@@ -106,7 +116,7 @@ async def test_a_failed_load_leaves_its_bar_and_goes_to_the_next_line(
     assert_nothing_is_left(terminal)
 
 
-@pytest.mark.parametrize("name", ["load_new_instance", "model"])
+@pytest.mark.parametrize("name", ["load_new_instance", "model", "ensure_instance"])
 async def test_a_cancelled_load_ends_its_bar(name: str, terminal: Terminal, library: str) -> None:
     async with ScriptedServer().client() as (client, server), anyio.create_task_group() as tasks:
         scope = anyio.CancelScope()
@@ -116,8 +126,7 @@ async def test_a_cancelled_load_ends_its_bar(name: str, terminal: Terminal, libr
                 await getattr(client.llm, name)("qwen3-4b", on_progress=lms.progress_bar("left"))
 
         tasks.start_soon(load)
-        channel = await server.next_message()
-        await begin(server, channel, name)
+        channel = await begin(server, name)
         await wait_for(lambda: "40" in terminal.getvalue())
         scope.cancel()
         assert (await server.next_message())["message"] == {"type": "cancel"}
@@ -127,14 +136,18 @@ async def test_a_cancelled_load_ends_its_bar(name: str, terminal: Terminal, libr
     assert_nothing_is_left(terminal)
 
 
-async def begin(server: ScriptedServer, channel: dict[str, Any], name: str) -> None:
-    """Let a load begin, up to 40 %."""
+async def begin(server: ScriptedServer, name: str) -> dict[str, Any]:
+    """Let a load begin, up to 40 %, and return its channel."""
+    if name == "ensure_instance":
+        await server.answer(await server.next_message(), [])
+    channel = await server.next_message()
     if name == "model":
         await server.packet(channel, type="startLoading", identifier="qwen3-4b", info=MODEL)
         await server.packet(channel, type="loadProgress", progress=0.4)
     else:
         await server.packet(channel, type="resolved", info=MODEL)
         await server.packet(channel, type="progress", progress=0.4)
+    return channel
 
 
 def test_a_failed_load_of_the_facade_ends_its_bar_and_keeps_its_traceback(
