@@ -70,11 +70,6 @@ def order(name: str) -> tuple[int, str, str]:
     return (kind, name.lower(), name)
 
 
-def import_order(name: str) -> tuple[int, str]:
-    """Sort imported names as ruff does, which ignores upper and lower case there."""
-    return order(name)[0], name.lower()
-
-
 def assemble(
     docstring: str,
     origin: str,
@@ -115,7 +110,7 @@ def do_not_edit(origin: str) -> list[str]:
 
 def import_line(module: str, names: Iterable[str]) -> list[str]:
     """Write an import, as ruff would sort and fold it."""
-    ordered = sorted(names, key=import_order)
+    ordered = sorted(names, key=order)
     line = f"from {module} import {', '.join(ordered)}"
     if len(line) <= WIDTH:
         return [line]

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 
 from ._classes import Writer
-from ._layout import WIDTH, assemble, do_not_edit, fold, import_order, split
+from ._layout import WIDTH, assemble, do_not_edit, fold, order, split
 from ._module import Method, Module
 from ._prose import Prose
 from ._rules import CONVENIENCE, CORE, FACADE, GenerateError, blocking
@@ -119,7 +119,7 @@ def package(init: Module, home: Mapping[str, str]) -> str:
     places["_timeouts"] = ["get_sync_api_timeout", "set_sync_api_timeout"]
     own = {name: f"{FACADE}.{module}" for module, found in places.items() for name in found}
     origins = {name: own.get(name) or init.origins[names[name]] for name in [*names, *own]}
-    typed = sorted(origins, key=lambda name: (origins[name], import_order(name)))
+    typed = sorted(origins, key=lambda name: (origins[name], order(name)))
     lines = [line for name in typed for line in export(origins[name], name)]
     return PACKAGE.format(note="\n".join(do_not_edit(f"{CORE}/__init__.py")), imports="\n".join(lines))
 
