@@ -8,9 +8,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
-from anyio.lowlevel import checkpoint_if_cancelled
-
 from lmstudio_async._arguments import check_text
+from lmstudio_async._instance_journal import instance_key
 from lmstudio_async._preload import preload
 from lmstudio_async._printable import printable, short_members
 from lmstudio_async._protocol._endpoints.models import (
@@ -147,7 +146,6 @@ class AsyncModelHandle(Generic[InfoT]):
         self._session = session
         self._info = info
         self._is_loaded_here = False
-        self._was_left = False
         session.journal.see(info.instance_reference, info.identifier)
         session.records.see(info.instance_reference, info.ttl_ms)
 
@@ -159,18 +157,16 @@ class AsyncModelHandle(Generic[InfoT]):
         :return: the handle itself.
         :raises LMStudioInstanceUnloadedError: if the instance is gone.
         """
+        self._session.check()
         # No checkpoint before this line: another task that leaves its block must see that this one has begun.
         scoped = _scoped_instance(self)
         scoped.open(self._unload_at_end if self._is_loaded_here else None)
-        is_doubtful = (
-            self._was_left or self._session.journal.departure(self._info.instance_reference) is not None
-        )
-        if is_doubtful or scoped.is_unloading:
+        if scoped.is_unloading or self._session.journal.departure(instance_key(self._info)) is not None:
             try:
                 await scoped.wait_unloaded()
                 await self.get_info()
-            except BaseException as error:
-                await self.__aexit__(type(error), error, error.__traceback__)
+            except BaseException:
+                await scoped.close(can_raise=False)
                 raise
         return self
 
@@ -184,21 +180,11 @@ class AsyncModelHandle(Generic[InfoT]):
         :raises LMStudioTimeoutError: if the server did not confirm the unload, unless the block has raised.
         :raises LMStudioServerError: if the server refused the unload, unless the block has raised.
         """
-        scoped = _scoped_instance(self)
-        self._was_left = scoped.is_last
-        error = await scoped.close()
-        if error is None:
-            return
-        if exc is None:
-            await checkpoint_if_cancelled()
-            raise error
-        logger.warning(
-            "%s could not be unloaded at the end of its block: %s", printable(self.identifier), error
-        )
+        await _scoped_instance(self).close(can_raise=exc is None)
 
     async def _abandon(self) -> None:
         """End a block that an interrupt has kept from its beginning, in the blocking facade."""
-        await self.__aexit__(None, None, None)
+        await _scoped_instance(self).close(can_raise=False)
 
     @property
     def identifier(self) -> str:
@@ -378,11 +364,7 @@ class AsyncModelHandle(Generic[InfoT]):
 
     @property
     def _key(self) -> tuple[str, str, str]:
-        return (
-            self._session.address,
-            self._session.namespace,
-            self._info.instance_reference or self.identifier,
-        )
+        return self._session.address, self._session.namespace, instance_key(self._info)
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, AsyncModelHandle) else NotImplemented
@@ -406,7 +388,7 @@ def expect_scopes(handle: object, tasks: int) -> ScopedInstance | None:
     :return: None if no other task can unload the instance meanwhile.
     """
     assert isinstance(handle, AsyncModelHandle)
-    if tasks == 1 and handle._key not in handle._session.journal.scoped:
+    if tasks <= 1 and handle._key not in handle._session.journal.scoped:
         return None
     scoped = _scoped_instance(handle)
     scoped.expect(tasks)

@@ -85,12 +85,15 @@ class OwnedTaskGroup:
                 ) from host.crash
             raise LMStudioConnectionClosedError(f"{self._owner} is closed. Make a new one.")
 
-    def start_soon(self, work: Work, *args: Any) -> None:
-        """Start a task. Legal in a task of the same event loop."""
+    def start_soon(self, work: Work, *args: Any, context: Context | None = None) -> None:
+        """Start a task. Legal in a task of the same event loop.
+
+        :param context: the context to run in. None for an empty one, because a task that outlives this call would keep
+            the values of the caller's variables alive.
+        """
         self.check()
         assert self._host is not None
-        # In an empty context: the task outlives this call, and would keep the values of the caller's variables alive.
-        Context().run(self._host.tasks.start_soon, self._host.event_loop.protect(work), *args)
+        (context or Context()).run(self._host.tasks.start_soon, self._host.event_loop.protect(work), *args)
 
     async def start(self, work: Work) -> Any:
         """Start a task, and wait until it reports that it has started. See `anyio.abc.TaskGroup.start`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, TypeAlias
 
 import anyio
@@ -28,7 +29,7 @@ class ScopedInstance:
     :param registry: the scoped instances of the client. This one is in it while it is used.
     :param key: its key in the registry.
     :param name: name of the instance, for messages.
-    :param start_soon: starts a task in the client's task group.
+    :param start_soon: `Session.start_soon`, which starts a task in the client's task group.
     :param seconds: longest time that the unload may take.
     """
 
@@ -57,11 +58,6 @@ class ScopedInstance:
         """Whether the instance is being unloaded, because its last scope was closed."""
         return self._unloading is not None
 
-    @property
-    def is_last(self) -> bool:
-        """Whether the next scope to be closed is the last one."""
-        return self._open <= 1 and not self._arriving
-
     def open(self, unload: Unload | None) -> None:
         """Count one more open scope.
 
@@ -70,21 +66,31 @@ class ScopedInstance:
         self._open += 1
         self._unload = unload or self._unload
 
-    async def close(self) -> LMStudioError | None:
+    async def close(self, *, can_raise: bool) -> None:
         """Close a scope. If it was the last one, unload the instance, and wait for that for a limited time.
 
-        :return: the error of the unload, or None.
+        :param can_raise: whether to raise an error of the unload. If not, or if the task is cancelled, it is logged.
+        :raises LMStudioTimeoutError: if the server did not confirm the unload.
+        :raises LMStudioServerError: if the server refused it.
         """
         if self._open:
             self._open -= 1
-        if self._unload is None or self._open or self._arriving:
+        if self._unload is None or self._is_used:
             self._forget_if_unused()
-            return None
-        ending = _Ending()
-        with anyio.CancelScope(shield=True):
-            # Bounded, because the unload has a time limit, and ends with the client's task group at the latest.
-            await self._end(ending)
-        return ending.error
+            return
+        ending = _Ending(is_awaited=True)
+        self._start(ending)
+        try:
+            with anyio.CancelScope(shield=True):
+                # Bounded, because the unload has a time limit, and ends with the client's task group at the latest.
+                await ending.done.wait()
+        finally:
+            # Ctrl-C and `asyncio.Task.cancel` end the wait, but not the unload.
+            ending.is_awaited = False
+        if ending.error is not None:
+            if can_raise and not anyio.get_current_task().has_pending_cancellation():
+                raise ending.error
+            self._log(ending.error)
 
     async def wait_unloaded(self) -> None:
         """Wait for the end of an unload that has begun."""
@@ -98,68 +104,79 @@ class ScopedInstance:
     def arrive(self) -> None:
         """Note that an expected task has received its handle. It may open a scope before its next checkpoint."""
         self._arriving -= 1
-        if self._unload is not None and not self._open and not self._arriving:
-            try:
-                self._start_soon(self._run, _Ending())
-            except LMStudioError as error:
-                logger.debug("%s could not be unloaded: %s", self._name, error)
-        self._forget_if_unused()
+        if self._unload is None or self._is_used:
+            self._forget_if_unused()
+        else:
+            self._start(_Ending())
 
     async def close_all(self) -> None:
         """Unload the instance now, although scopes may be open, because the client is being closed."""
         if self._unload is not None:
             ending = _Ending(is_forced=True)
-            await self._end(ending)
-            if ending.error is not None:
-                logger.warning(
-                    "%s could not be unloaded when its client was closed: %s", self._name, ending.error
-                )
+            self._start(ending)
+            await ending.done.wait()
         await self.wait_unloaded()
 
-    async def _end(self, ending: _Ending) -> None:
+    @property
+    def _is_used(self) -> bool:
+        return self._open > 0 or self._arriving > 0
+
+    def _start(self, ending: _Ending) -> None:
         try:
-            self._start_soon(self._run, ending)
+            # In the context of the caller, because its span is the parent of the span of the unload.
+            self._start_soon(self._run, ending, context=copy_context())
         except LMStudioConnectionClosedError:
-            self._unload = None
-            self._forget_if_unused()
-        else:
-            await ending.done.wait()
+            self._end(ending, None)
+        except LMStudioError as error:
+            self._end(ending, error)
 
     async def _run(self, ending: _Ending) -> None:
         unload = self._unload
-        if unload is None or (self._open and not ending.is_forced):
-            # Another task has opened a scope meanwhile, or has begun the unload.
+        if unload is None or (self._is_used and not ending.is_forced):
+            # Another task has begun the unload, or has opened a scope or is about to, since this task was started.
             ending.done.set()
             return
         self._unload = None
         self._unloading = ending.done
+        error: LMStudioError | None = None
         try:
             with anyio.move_on_after(self._seconds) as limit:
                 await unload()
             if limit.cancelled_caught:
-                ending.error = LMStudioTimeoutError(
+                error = LMStudioTimeoutError(
                     f"The server did not confirm the unload of {self._name} within {self._seconds:g} seconds. It may be "
                     "loaded still."
                 )
-        except LMStudioError as error:
-            ending.error = error
+        except LMStudioError as reason:
+            error = reason
         finally:
             self._unloading = None
-            ending.done.set()
-            self._forget_if_unused()
+            self._end(ending, error)
+
+    def _end(self, ending: _Ending, error: LMStudioError | None) -> None:
+        ending.error = error
+        ending.done.set()
+        if error is not None and not ending.is_awaited:
+            self._log(error)
+        self._forget_if_unused()
+
+    def _log(self, error: LMStudioError) -> None:
+        logger.warning("%s could not be unloaded at the end of its block: %s", self._name, error)
 
     def _forget_if_unused(self) -> None:
-        if not self._open and not self._arriving and self._unload is None and self._unloading is None:
+        if not self._is_used and self._unload is None and self._unloading is None:
             self._registry.pop(self._key, None)
 
 
 class _Ending:
-    """The end of a scope, for the task that waits for it.
+    """The end of the last scope.
 
+    :param is_awaited: whether a task waits for it, and handles its error.
     :param is_forced: whether to unload the instance also if scopes are open.
     """
 
-    def __init__(self, *, is_forced: bool = False) -> None:
+    def __init__(self, *, is_awaited: bool = False, is_forced: bool = False) -> None:
+        self.is_awaited = is_awaited
         self.is_forced = is_forced
         self.done = anyio.Event()
         self.error: LMStudioError | None = None

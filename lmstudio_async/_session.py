@@ -7,6 +7,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -258,9 +259,14 @@ class Session:
         """
         self._access.tasks.check()
 
-    def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
-        """Start work that more than one task waits for, in the client's task group. The client must be open."""
-        self._access.tasks.start_soon(work, *args)
+    def start_soon(
+        self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any, context: Context | None = None
+    ) -> None:
+        """Start work that more than one task waits for, in the client's task group. The client must be open.
+
+        :param context: the context to run in; None for an empty one.
+        """
+        self._access.tasks.start_soon(work, *args, context=context)
 
     def run_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
         """Start work that no task waits for. Legal from any thread, also in code that cannot await."""

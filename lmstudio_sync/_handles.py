@@ -55,7 +55,7 @@ class ModelHandle(Facade, Generic[InfoT]):
             self._bridge.call(entering, undo=self._core._abandon, surely=True)
         except BaseException:
             if self._bridge.catch_up(entering):
-                self._bridge.finish(self._core._abandon())
+                self._bridge.catch_up(self._core._abandon())
             raise
         return self
 

@@ -1,4 +1,4 @@
-"""Blocks with a handle on a server that is slow, refuses, or loses the connection; and tasks whose order a test chooses."""
+"""Blocks with a handle on a server that is slow, refuses, or loses the connection."""
 
 from __future__ import annotations
 
@@ -10,185 +10,33 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup
 
 from lmstudio_async import (
-    AsyncClient,
     AsyncLLM,
-    LMStudioInstanceUnloadedError,
+    LMStudioConnectionClosedError,
     LMStudioServerError,
     LMStudioTimeoutError,
     LMStudioUnreachableError,
 )
 from lmstudio_async._client_limits import DEFAULT_LIMITS, ClientLimits
 from tests.clock import let_pass
+from tests.faults.scoped_blocks import (
+    Both,
+    confirm_unload,
+    leaving,
+    load,
+    refuse,
+    refuse_as_gone,
+    refuse_unload,
+    server_hears_nothing,
+    stay_until,
+)
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, loaded_llm, until
 
-Both = tuple[AsyncClient, ScriptedServer]
 
-
-async def succeed(server: ScriptedServer, channel: dict[str, Any], kind: str = "success") -> None:
-    await server.packet(channel, type=kind, info=INSTANCE)
-    await server.close(channel)
-
-
-async def load(tasks: TaskGroup, client: AsyncClient, server: ScriptedServer) -> AsyncLLM:
-    """Return the handle of a new instance."""
-    handles: list[AsyncLLM] = []
-
-    async def run() -> None:
-        handles.append(await client.llm.load_new_instance("qwen3-4b"))
-
-    tasks.start_soon(run)
-    await succeed(server, await server.next_message())
-    await until(lambda: bool(handles))
-    return handles[0]
-
-
-async def stay_until(llm: AsyncLLM, leave: anyio.Event) -> None:
+async def enter_and_leave(llm: AsyncLLM) -> None:
     async with llm:
-        await leave.wait()
-
-
-async def confirm_unload(server: ScriptedServer) -> None:
-    """Let the server find the instance by its reference, and unload it."""
-    look = await server.next_message()
-    assert look["endpoint"] == "getModelInfo"
-    assert look["parameter"]["specifier"] == {"type": "instanceReference", "instanceReference": "r1"}
-    await server.answer(look, INSTANCE)
-    unload = await server.next_message()
-    assert unload["endpoint"] == "unloadModel"
-    assert unload["parameter"]["identifier"] == "qwen3-4b"
-    await server.answer(unload)
-
-
-async def refuse_as_gone(server: ScriptedServer, call: dict[str, Any]) -> None:
-    gone = {"title": "The instance was unloaded.", "displayData": {"code": "generic.specificModelUnloaded"}}
-    await server.say(type="rpcError", callId=call["callId"], error=gone)
-
-
-async def server_hears_nothing(client: AsyncClient, server: ScriptedServer) -> bool:
-    """Return whether the client has sent no request besides the one that this sends."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(client.llm.list_loaded)
-        message = await server.next_message()
-        await server.answer(message, [])
-    return bool(message["endpoint"] == "listLoaded")
-
-
-@asynccontextmanager
-async def leaving(
-    both: Both, *, error: Exception | None = None, scope: anyio.CancelScope | None = None
-) -> AsyncIterator[list[BaseException]]:
-    """Load an instance, and leave its block in another task; yield the list in which its exception will be."""
-    client, server = both
-    raised: list[BaseException] = []
-
-    async with anyio.create_task_group() as tasks:
-        llm = await load(tasks, client, server)
-
-        async def leave() -> None:
-            with scope or anyio.CancelScope():
-                try:
-                    async with llm:
-                        if error is not None:
-                            raise error
-                except Exception as caught:  # noqa: BLE001 - the test looks at it
-                    raised.append(caught)
-
-        with anyio.fail_after(30):
-            tasks.start_soon(leave)
-            yield raised
-
-
-# -- several tasks
-
-
-async def wait_for_both(server: ScriptedServer, heard: list[str]) -> dict[str, Any]:
-    """Send a progress of the load that two tasks share until both have heard of it; return the channel."""
-    channel = await server.next_message()
-    fraction = 0.0
-    while len(set(heard)) < 2:
-        fraction += 0.001
-        await server.packet(channel, type="loadProgress", progress=fraction)
-        await anyio.lowlevel.checkpoint()
-    return channel
-
-
-async def test_a_task_may_leave_its_block_before_the_others_of_the_load_begin_theirs(both: Both) -> None:
-    client, server = both
-    heard: list[str] = []
-    left: list[str] = []
-    go_on = anyio.Event()
-
-    async def leave_at_once() -> None:
-        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("first")):
-            pass
-        left.append("first")
-
-    async def stay() -> None:
-        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("second")):
-            await go_on.wait()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(leave_at_once)
-        tasks.start_soon(stay)
-        await succeed(server, await wait_for_both(server, heard), "loadSuccess")
-        await until(lambda: left == ["first"])
-        # No request came before the second block ended.
-        tasks.start_soon(client.llm.list_loaded)
-        look = await server.next_message()
-        assert look["endpoint"] == "listLoaded"
-        await server.answer(look, [INSTANCE])
-        go_on.set()
-        await confirm_unload(server)
-
-
-async def test_a_load_is_unloaded_if_only_one_of_its_tasks_has_a_block(both: Both) -> None:
-    client, server = both
-    heard: list[str] = []
-
-    async def leave_at_once() -> None:
-        async with await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("first")):
-            pass
-
-    async def use() -> None:
-        await client.llm.model("qwen3-4b", on_progress=lambda _: heard.append("second"))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(leave_at_once)
-        tasks.start_soon(use)
-        await succeed(server, await wait_for_both(server, heard), "loadSuccess")
-        await confirm_unload(server)
-
-
-async def test_a_block_that_begins_during_the_unload_reports_that_the_instance_is_gone(both: Both) -> None:
-    client, server = both
-    async with anyio.create_task_group() as tasks:
-        found = await loaded_llm(client, server)
-        mine = await load(tasks, client, server)
-        leave = anyio.Event()
-        tasks.start_soon(stay_until, mine, leave)
-        await anyio.wait_all_tasks_blocked()
-        leave.set()
-        await server.answer(await server.next_message(), INSTANCE)
-        unload = await server.next_message()
-
-        async def enter() -> None:
-            with pytest.raises(LMStudioInstanceUnloadedError):
-                async with found:
-                    pytest.fail("the block began")
-
-        tasks.start_soon(enter)
-        await anyio.wait_all_tasks_blocked()
-        # It asks only once the unload is over.
-        assert await server_hears_nothing(client, server)
-        await server.answer(unload)
-        await refuse_as_gone(server, await server.next_message())
-    assert await server_hears_nothing(client, server)
-
-
-# -- the unload
+        pass
 
 
 async def test_the_end_of_a_block_reconnects_after_a_loss(both: Both) -> None:
@@ -272,21 +120,52 @@ async def test_an_unload_that_is_not_confirmed_does_not_replace_the_exception_of
 async def test_the_end_of_a_block_raises_if_the_server_refuses_the_unload(both: Both) -> None:
     _, server = both
     async with leaving(both) as raised:
-        await server.answer(await server.next_message(), INSTANCE)
-        call = await server.next_message()
-        await server.say(type="rpcError", callId=call["callId"], error={"title": "The engine is stuck"})
+        await refuse_unload(server)
     assert [type(each) for each in raised] == [LMStudioServerError]
     assert "The engine is stuck" in str(raised[0])
 
 
-async def test_a_refused_unload_does_not_replace_the_exception_of_the_block(both: Both) -> None:
+async def test_a_refused_unload_does_not_replace_the_exception_of_the_block_and_is_logged(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
     _, server = both
     error = ZeroDivisionError()
     async with leaving(both, error=error) as raised:
-        await server.answer(await server.next_message(), INSTANCE)
-        call = await server.next_message()
-        await server.say(type="rpcError", callId=call["callId"], error={"title": "The engine is stuck"})
+        await refuse_unload(server)
     assert raised == [error]
+    assert "The engine is stuck" in caplog.text
+
+
+async def test_a_refused_unload_does_not_replace_a_cancellation_and_is_logged(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, server = both
+    scope = anyio.CancelScope()
+    async with leaving(both, scope=scope) as raised:
+        look = await server.next_message()
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        await server.answer(look, INSTANCE)
+        await refuse(server, await server.next_message())
+    assert raised == []
+    assert "qwen3-4b could not be unloaded at the end of its block" in caplog.text
+    assert "The engine is stuck" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_refused_unload_is_logged_if_asyncio_has_cancelled_the_task_of_the_block(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        task = asyncio.create_task(enter_and_leave(await load(tasks, client, server)))
+        look = await server.next_message()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await server.answer(look, INSTANCE)
+        await refuse(server, await server.next_message())
+        await until(lambda: "The engine is stuck" in caplog.text)
 
 
 async def test_a_cancellation_at_the_end_of_a_block_waits_for_the_unload(both: Both) -> None:
@@ -308,13 +187,8 @@ async def test_cancelling_an_asyncio_task_at_the_end_of_its_block_does_not_stop_
     both: Both,
 ) -> None:
     client, server = both
-
-    async def work(llm: AsyncLLM) -> None:
-        async with llm:
-            pass
-
     async with anyio.create_task_group() as tasks:
-        task = asyncio.create_task(work(await load(tasks, client, server)))
+        task = asyncio.create_task(enter_and_leave(await load(tasks, client, server)))
         look = await server.next_message()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -405,3 +279,13 @@ async def test_a_get_or_load_that_is_found_again_after_a_loss_stays_loaded(both:
         assert look["endpoint"] == "getModelInfo"
         await server.answer(look, INSTANCE)
     assert await server_hears_nothing(client, server)
+
+
+async def test_a_block_cannot_begin_after_the_client_is_closed(both: Both) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    await client.aclose()
+
+    with pytest.raises(LMStudioConnectionClosedError):
+        async with llm:
+            pytest.fail("the block began")

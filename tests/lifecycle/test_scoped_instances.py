@@ -16,6 +16,7 @@ from lmstudio_async import (
 )
 from tests.lifecycle.conftest import ROOM, NewClient, in_process
 from tests.processes import HeldLoads, workers
+from tests.spans import collected
 from tests.sync.programs import program
 
 LLAMA = "llama-3.2-1b-instruct"
@@ -96,13 +97,17 @@ async def get_by_identifier(client: AsyncClient) -> Any:
     return await client.llm.model(LLAMA)
 
 
+async def get_by_ensuring(client: AsyncClient) -> Any:
+    return await client.llm.ensure_instance(LLAMA)
+
+
 async def get_any(client: AsyncClient) -> Any:
     return await client.llm.model()
 
 
 @in_process
 @pytest.mark.parametrize(
-    "get", [get_by_listing, get_by_listing_all, get_by_instance, get_by_identifier, get_any]
+    "get", [get_by_listing, get_by_listing_all, get_by_instance, get_by_identifier, get_by_ensuring, get_any]
 )
 async def test_only_the_handle_of_the_load_unloads(
     client: AsyncClient, get: Callable[[AsyncClient], Awaitable[Any]]
@@ -210,6 +215,18 @@ async def test_a_timeout_around_the_block_unloads(client: AsyncClient) -> None:
             await anyio.sleep_forever()
 
     assert await loaded(client) == []
+
+
+@in_process
+async def test_the_span_of_the_unload_is_below_the_span_of_the_task(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = collected(monkeypatch)
+    with spans.own("request"):
+        async with await client.llm.load_new_instance(LLAMA):
+            pass
+
+    assert spans.parent_of(spans.one("lmstudio.unload")) == "request"
 
 
 async def test_an_unload_in_the_block_makes_its_end_do_nothing(client: AsyncClient) -> None:

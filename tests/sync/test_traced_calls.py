@@ -41,6 +41,14 @@ def test_each_call_is_a_span_below_the_span_of_its_caller(client: lms.Client, sp
     ]
 
 
+def test_the_unload_at_the_end_of_a_block_is_a_span_below_that_of_the_caller(
+    client: lms.Client, spans: Spans
+) -> None:
+    with spans.own("request"), client.llm.load_new_instance(LLAMA):
+        pass
+    assert spans.parent_of(spans.one("lmstudio.unload")) == "request"
+
+
 def test_each_thread_has_its_own_parent(client: lms.Client, spans: Spans) -> None:
     llm = client.llm.load_new_instance(LLAMA)
     together = threading.Barrier(2)
