@@ -104,8 +104,7 @@ class Bridge:
             if not self._loop.start(call.begin):
                 call.abandon()
             call.wait(self._loop)
-            if call.scopes is not None:
-                call.leave_scopes(call.error)
+            call.leave_scopes(call.error)
             if call.error is None:
                 # Wrap inside this block, because an interrupt may come meanwhile. Python checks for signals where a
                 # function begins, after each call of a C function, and in loops: not from here to the caller's
@@ -113,11 +112,9 @@ class Bridge:
                 return call.result if wrap is None else wrap(call.result)
         except BaseException as error:
             try:
-                if call.scopes is not None:
-                    call.leave_scopes(error)
                 if surely:
                     self._loop.start(call.begin)
-                call.interrupt(self._loop)
+                call.interrupt(self._loop, error)
                 if call.error is None:
                     self._undo(call.delivered, undo)
             except BaseException:
@@ -150,7 +147,7 @@ class Bridge:
     def next(self, operation: AsyncInstanceWatch) -> InstanceEvent: ...
 
     def next(self, operation: AsyncOperation[Any, Any] | AsyncInstanceWatch) -> Any:
-        """Return the next item of an operation or a watch. Items that have arrived together are fetched together."""
+        """Return the next item. Items of an operation that have arrived together are fetched together."""
         item = operation._take_nowait()
         if item is not None:
             return item
@@ -176,10 +173,17 @@ class Bridge:
             coroutine.close()
 
     def catch_up(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
-        """Run a coroutine that closes something if an interrupt has kept it from beginning. Return whether it had."""
+        """Run a coroutine if it has not begun, because the interrupt that is being raised came before. Log its error.
+
+        :return: whether it has run now, without an error.
+        """
         if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
             return False
-        self.finish(coroutine)
+        try:
+            self.finish(coroutine)
+        except LMStudioError as error:
+            logger.debug("the clean-up after an interrupt failed", exc_info=error)
+            return False
         return True
 
     def callback(self, name: str, function: Callable[..., Any] | None) -> Any:
@@ -314,11 +318,12 @@ class _BlockingCall:
             else:
                 scopes.__exit__(type(error), error, error.__traceback__)
 
-    def interrupt(self, loop: Loop) -> None:
-        """Cancel the coroutine, and wait until it has cleaned up."""
+    def interrupt(self, loop: Loop, error: BaseException) -> None:
+        """Cancel the coroutine because of an exception, and wait until it has cleaned up."""
         self._interrupted = True
         if not loop.soon(self._cancel):
             self.abandon()
+        self.leave_scopes(error)
         self.wait(loop)
 
     # -- in the loop's thread

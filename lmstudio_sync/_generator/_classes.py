@@ -203,14 +203,14 @@ class Writer:
             case "__aenter__" if is_client:
                 statements = ["self._bridge.entered(self._core)", "return self"]
             case "__aenter__" if is_handle:
-                # The instance is there already, so that also a `with` whose beginning is interrupted must unload it.
+                # The instance is there already, so a block that an interrupt keeps from its beginning is begun and ended.
                 statements = [
                     "entering = self._core.__aenter__()",
                     "try:",
                     "    self._bridge.call(entering, undo=self._core._abandon, surely=True)",
                     "except BaseException:",
                     "    if self._bridge.catch_up(entering):",
-                    "        self._bridge.finish(self._core._abandon())",
+                    "        self._bridge.catch_up(self._core._abandon())",
                     "    raise",
                     "return self",
                 ]
@@ -220,6 +220,7 @@ class Writer:
                     "return self",
                 ]
             case "__aexit__" if is_handle:
+                # A stream that is left open is cancelled when it is dropped, but an instance would stay loaded.
                 statements = [
                     f"leaving = self._core.__aexit__({self.arguments(node.args)})",
                     "try:",

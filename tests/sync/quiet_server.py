@@ -33,6 +33,7 @@ class QuietServer:
     :param authenticates: whether the server replies to the authentication of a client.
     :param fragments: number of fragments of an answer; the server sends them all at once.
     :param finishes_loads: whether a new instance is loaded at once.
+    :param unloads: whether the server agrees to unload instances.
     """
 
     address = "quiet"
@@ -45,6 +46,7 @@ class QuietServer:
         authenticates: bool = True,
         fragments: int = 1,
         finishes_loads: bool = False,
+        unloads: bool = True,
     ) -> None:
         self.messages: list[dict[str, Any]] = []
         #: Number of the instances that were loaded.
@@ -54,6 +56,7 @@ class QuietServer:
         self._authenticates = authenticates
         self._fragments = fragments
         self._finishes_loads = finishes_loads
+        self._unloads = unloads
         self._heard = threading.Condition()
 
     def has_received(self, kind: str) -> bool:
@@ -103,6 +106,8 @@ class QuietServer:
 
     def _answers(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         match message:
+            case {"type": "rpcCall", "endpoint": "unloadModel", "callId": number} if not self._unloads:
+                return [{"type": "rpcError", "callId": number, "error": {"title": "The engine is stuck"}}]
             case {"type": "rpcCall", "endpoint": endpoint, "callId": number}:
                 results = {"listLoaded": [INSTANCE], "getModelInfo": INSTANCE}
                 return [{"type": "rpcResult", "callId": number, "result": results.get(endpoint)}]

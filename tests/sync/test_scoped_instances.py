@@ -132,6 +132,31 @@ def test_an_interrupt_at_any_step_of_a_block_leaves_nothing_loaded(backend: str)
     assert step > 100
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_an_interrupt_at_any_step_of_a_block_is_raised_although_the_unload_fails() -> None:
+    step, done = 0, False
+    while not done:
+        step += 1
+        server = QuietServer(finishes_loads=True, unloads=False)
+        raised: list[BaseException] = []
+        with client_of(server) as client:
+            client.llm.list_loaded()
+
+            def use() -> None:
+                try:
+                    with client.llm.load_new_instance("qwen3-4b"):
+                        pass
+                except BaseException as error:
+                    raised.append(error)  # noqa: B023
+                    raise
+
+            done = not is_interrupted(step, use, {"lmstudio_sync._bridge"})
+            assert [type(error) for error in raised] == [
+                lms.LMStudioServerError if done else KeyboardInterrupt
+            ], step
+    assert step > 100
+
+
 #: A server that shows when it unloads, and takes its time for that until `go_on` is set.
 SLOW = """
 import anyio

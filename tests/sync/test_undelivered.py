@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
 import pytest
 
 import lmstudio_sync as lms
+from lmstudio_async._callbacks import ScopedCallback
 from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async._deliveries import deliveries
 from tests.sync.interruption import is_interrupted
@@ -106,6 +108,33 @@ def test_a_call_that_fails_hands_over_nothing() -> None:
 
 def interrupt(_: object) -> None:
     raise KeyboardInterrupt
+
+
+class Bar(ScopedCallback):
+    """A callback that fails, and a second interrupt comes while it is being told so."""
+
+    is_prepared = True
+
+    def __call__(self, fraction: float) -> None:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def used_once(self) -> Iterator[Callable[..., object]]:
+        try:
+            yield interrupt
+        finally:
+            raise KeyboardInterrupt("the second one")
+
+
+def test_a_second_interrupt_while_a_callback_ends_cancels_the_load() -> None:
+    server = QuietServer()
+    with client_of(server) as client:
+        with pytest.raises(KeyboardInterrupt, match="the second one"):
+            client.llm.load_new_instance("qwen3-4b", on_progress=Bar())
+        assert server.wait_until_received("cancel")
 
 
 @needs_signals
