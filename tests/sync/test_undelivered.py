@@ -110,6 +110,20 @@ def interrupt(_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_a_clean_up_that_fails_after_an_interrupt_does_not_count_as_run() -> None:
+    async def fail() -> None:
+        raise lms.LMStudioServerError("gone")
+
+    async def succeed() -> None:
+        pass
+
+    with client_of(QuietServer()) as client:
+        client.llm.list_loaded()
+        # Otherwise `__enter__` would close the scope of another block.
+        assert not client._bridge.catch_up(fail())
+        assert client._bridge.catch_up(succeed())
+
+
 class Bar(ScopedCallback):
     """A callback that fails, and a second interrupt comes while it is being told so."""
 
