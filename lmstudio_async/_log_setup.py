@@ -1,6 +1,6 @@
 """The log on stderr that the environment variable ``LMSTUDIO_LOG`` turns on, for programs without a log of their own.
 
-Imported only if the variable is set.
+Imported by clients only if the variable is set.
 """
 
 from __future__ import annotations
@@ -37,17 +37,24 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return not _has_own_handler() and super().filter(record)
 
 
+_handler = _StderrHandler()
+
+#: The value of the variable that was applied or refused last, and the level that it has set.
+_latest, _level = "", logging.NOTSET
+
+
 def set_up_log() -> None:
     """Turn the log on as ``LMSTUDIO_LOG`` says: ``info`` or ``debug``. Safe to repeat.
 
-    The level is set unless the program has set one for the logger ``lmstudio_async``. A handler is added unless this
-    logger or the root logger has one. A value that is neither causes a warning, once.
+    The level is set unless the program has set one for the logger ``lmstudio_async``. Lines are written to stderr while
+    neither this logger nor the root logger has another handler. A value that is neither causes a warning.
     """
+    global _latest, _level  # noqa: PLW0603 - like the logger, these belong to the process
     value = os.environ.get(LOG_VARIABLE, "").strip()
-    level = _LEVELS.get(value.lower())
-    if not value or value in _seen:
+    if value in ("", _latest):
         return
-    _seen.add(value)
+    _latest = value
+    level = _LEVELS.get(value.lower())
     if level is None:
         logger.warning(
             "%s must be 'info' or 'debug', not %s: the log stays as it is.",
@@ -55,17 +62,13 @@ def set_up_log() -> None:
             printable(repr(value), 80),
         )
         return
-    if logger.level == logging.NOTSET:
+    if logger.level in (logging.NOTSET, _level):
         logger.setLevel(level)
-    if not _has_own_handler() and not logger.handlers:
-        logger.addHandler(_StderrHandler())
+        _level = level
+    logger.addHandler(_handler)
 
 
 def _has_own_handler() -> bool:
-    """Return whether the program has a handler of its own for the records of this SDK."""
-    handlers = [*logger.handlers, *logging.getLogger().handlers]
-    return any(not isinstance(each, _StderrHandler) for each in handlers)
-
-
-#: Values that have been applied or refused. Only a program that changes its own environment has more than one.
-_seen: set[str] = set()
+    """Return whether a handler of the program writes the records of this SDK."""
+    handlers = [*logger.handlers, *(logging.getLogger().handlers if logger.propagate else ())]
+    return any(each is not _handler and not isinstance(each, logging.NullHandler) for each in handlers)

@@ -81,6 +81,13 @@ def test_a_wrong_value_causes_one_warning() -> None:
     ]
 
 
+def test_a_changed_value_counts_for_the_next_client() -> None:
+    client = f"import os\n{CLIENTS['lmstudio_async']}\n{LOG}"
+    program = f"{client}\nos.environ['LMSTUDIO_LOG'] = 'debug'\n{client}"
+    assert parsed(lines(program, LMSTUDIO_LOG="info")) == [*INFO, *DEBUG]
+    assert parsed(lines(program, LMSTUDIO_LOG="verbose")[1:]) == DEBUG
+
+
 def test_a_wrong_value_is_no_error_where_warnings_are_errors() -> None:
     program = f"import warnings; warnings.simplefilter('error')\n{CLIENTS['lmstudio_async']}\n{LOG}"
     assert len(lines(program, LMSTUDIO_LOG="1")) == 1
@@ -100,6 +107,18 @@ def test_a_program_with_handlers_gets_the_lines_only_there(own: str, before: boo
     client = CLIENTS["lmstudio_async"]
     program = f"{own}\n{client}\n{LOG}" if before else f"{client}\n{own}\n{LOG}"
     assert lines(program, LMSTUDIO_LOG="info") == ["mine: an info", "mine: an info of the server"]
+
+
+SILENT = {
+    "null handler": "logging.getLogger('lmstudio_async').addHandler(logging.NullHandler())",
+    "no propagation": f"{OWN_ROOT}\nlogging.getLogger('lmstudio_async').propagate = False",
+}
+
+
+@pytest.mark.parametrize("own", SILENT)
+def test_a_handler_that_writes_nothing_does_not_count(own: str) -> None:
+    program = f"{SILENT[own]}\n{CLIENTS['lmstudio_async']}\n{LOG}"
+    assert parsed(lines(program, LMSTUDIO_LOG="info")) == INFO
 
 
 def test_a_level_of_the_program_stays() -> None:
@@ -138,7 +157,10 @@ def test_serve_logs_loads_and_unloads(tmp_path: Path) -> None:
             client.llm.model("qwen3-4b")
     finally:
         server.send_signal(signal.SIGINT)
-        _, written = server.communicate(timeout=30)
+        try:
+            _, written = server.communicate(timeout=30)
+        finally:
+            server.kill()
     found = [line for line in parsed(written.splitlines()) if line[1] == "lmstudio_async.embedded"]
     assert found == [
         ("INFO", "lmstudio_async.embedded", text)
