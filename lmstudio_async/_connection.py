@@ -68,7 +68,7 @@ class OperationReceiver(ChannelReceiver, Protocol):
     def undoing(self) -> tuple[RpcEndpoint[Any, Any], WireObject] | None:
         """Return the call that undoes the operation's work on the server; None if there is nothing to undo."""
 
-    def settle(self) -> None:
+    def settle(self, *, is_undone: bool = True) -> None:
         """Record that the work is undone, or cannot be undone."""
 
 

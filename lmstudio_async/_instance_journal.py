@@ -88,6 +88,8 @@ class InstanceJournal:
         # Kind, identifier and device of the unloads that the server has not confirmed yet.
         self._unloading: list[tuple[str, str, str | None]] = []
         self._doubtful: dict[str, bool] = {}
+        # References of the instances whose load is in the log.
+        self._logged: dict[str, bool] = {}
 
     def see(self, reference: str, identifier: str) -> None:
         """Remember an instance that this client has a handle of."""
@@ -206,6 +208,32 @@ class InstanceJournal:
         self._expected.pop(key, None)
         self._doubtful.pop(key, None)
 
+    def is_being_evicted(self, key: str) -> bool:
+        """Return whether the server is unloading an instance to make room for a load of this client."""
+        expected = self._expected.get(key)
+        return expected is not None and expected.reason == "evicted" and key not in self._doubtful
+
+    def log_load(self, kind: str, info: ModelInstanceInfo, seconds: float) -> None:
+        """Log that an instance was loaded, once, although several requests of this client may have waited for it."""
+        reference = info.instance_reference
+        if reference in self._logged:
+            return
+        if reference:
+            self._remember(self._logged, reference, True)
+        logger.info(
+            "%s was loaded as %s in %.1f s",
+            printable(info.model_key),
+            printable(info.identifier),
+            seconds,
+            extra={
+                "event": "loaded",
+                "kind": kind,
+                "identifier": info.identifier,
+                "model_key": info.model_key,
+                "seconds": round(seconds, 3),
+            },
+        )
+
     def _find(self, kind: str, identifier: str, device: str | None) -> str | None:
         """Return the key of the instance that has a name, as far as this client knows."""
         if self.listener is not None:
@@ -274,26 +302,33 @@ class LoadRecord:
 
     def on_evicting(self, victim: ModelInstanceInfo) -> None:
         """Record that the server unloads another instance to make room for this load."""
-        if any(victim.instance_reference == each.instance_reference for each in self._victims):
+        journal, key = self._journal, instance_key(victim)
+        if key in map(instance_key, self._victims):
             return
         self._victims.append(victim)
-        key = self._model.model_key if self._model is not None else self.identifier
-        self._journal.expect(instance_key(victim), Departure("evicted", key))
+        model_key = self._model.model_key if self._model is not None else self.identifier
+        # Another request of this client may wait for the same load.
+        if not journal.is_being_evicted(key):
+            self._log_eviction(victim, model_key)
+        journal.expect(key, Departure("evicted", model_key))
+        if journal.listener is not None:
+            journal.listener.look_soon()
+
+    @staticmethod
+    def _log_eviction(victim: ModelInstanceInfo, model_key: str) -> None:
         logger.info(
             "%s is being evicted to make room for %s. To keep both, load them with load_new_instance(), or switch off "
             "auto-evict: in LM Studio's server settings; with serve --no-auto-evict or "
             "EmbeddedServer(auto_evict=False) on the embedded server.",
             printable(victim.identifier),
-            printable(key),
+            printable(model_key),
             extra={
                 "event": "evicting",
                 "kind": victim.type,
                 "identifier": victim.identifier,
-                "evicted_for": key,
+                "evicted_for": model_key,
             },
         )
-        if self._journal.listener is not None:
-            self._journal.listener.look_soon()
 
     def on_loaded(self, info: ModelInstanceInfo) -> None:
         """Record the instance that this load has made."""
@@ -306,20 +341,7 @@ class LoadRecord:
                 listener.on_unloaded(victim.type, victim.identifier, instance_key(victim))
         self._victims = []
         journal.add_loaded(instance_key(info))
-        seconds = round(time.perf_counter() - self._began, 3)
-        logger.info(
-            "%s was loaded as %s in %.1f s",
-            printable(info.model_key),
-            printable(info.identifier),
-            seconds,
-            extra={
-                "event": "loaded",
-                "kind": self._kind,
-                "identifier": info.identifier,
-                "model_key": info.model_key,
-                "seconds": seconds,
-            },
-        )
+        journal.log_load(self._kind, info, time.perf_counter() - self._began)
         if listener is not None:
             listener.on_loaded(info)
 

@@ -109,8 +109,8 @@ class LoadFeed(OperationFeed[LoadProgress]):
         parameter = UnloadModelParameter(identifier=info.identifier, device_identifier=info.device_identifier)
         return UNLOAD_MODEL, parameter
 
-    def settle(self) -> None:
-        if self.instance is not None:
+    def settle(self, *, is_undone: bool = True) -> None:
+        if self.instance is not None and is_undone:
             self._record.on_undone(self.instance)
         self.instance = None
 

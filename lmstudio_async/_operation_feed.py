@@ -97,7 +97,7 @@ class OperationFeed(ABC, Generic[ItemT]):
         """Return the call that undoes the operation's work on the server; None if there is nothing to undo."""
         return None
 
-    def settle(self) -> None:
+    def settle(self, *, is_undone: bool = True) -> None:
         """Record that the work is undone, or cannot be undone."""
 
     def queue(self, item: ItemT, size: int) -> None:

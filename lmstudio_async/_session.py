@@ -241,7 +241,7 @@ class Session:
             logger.debug("could not undo an operation on the server: %s", error)
         except LMStudioError as error:
             logger.debug("could not undo an operation on the server: %s", error)
-            receiver.settle()
+            receiver.settle(is_undone=False)
 
     async def open(self) -> None:
         """Open the client, if it is not open yet.

@@ -17,6 +17,7 @@ import lmstudio_sync
 from lmstudio_async import AsyncClient, Chat, EmbeddedServer, LMStudioError, LMStudioTimeoutError
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.clock import let_pass
+from tests.processes import hold_loads
 from tests.scripted_server import INSTANCE, ScriptedServer, list_nothing, loaded_llm, until
 
 QWEN = "qwen3-4b"
@@ -27,6 +28,7 @@ NOMIC = "text-embedding-nomic"
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm(QWEN, script="The answer is SECRET-ANSWER.")
+    folder.add_llm("endless", script="SECRET-ANSWER ", endless=True, context_length=65536)
     folder.add_llm(
         "tools",
         script=tool_call("look_up", word="SECRET-ARGUMENT"),
@@ -86,6 +88,44 @@ async def test_a_load_an_eviction_and_an_unload_leave_one_line_each(
     ]
 
 
+async def test_requests_that_share_a_load_leave_its_lines_once(
+    models: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        await client.embedding.model(NOMIC)
+        held_loads = hold_loads(monkeypatch)
+        # Different arguments, so that the server shares the load and not the client.
+        streams = [client.llm.model_stream(QWEN, ttl=ttl) for ttl in (60, 90)]
+        for stream in streams:
+            await stream.start()
+            await anext(stream)
+        held_loads.let_go()
+        first, second = [await stream.wait_for_result() for stream in streams]
+    assert first == second
+    assert [fields(each, "event", "identifier") for each in events(log, "loaded", "evicting")] == [
+        ("loaded", NOMIC),
+        ("evicting", NOMIC),
+        ("loaded", QWEN),
+    ]
+
+
+@pytest.mark.parametrize("reference", ["r2", ""])
+async def test_each_evicted_instance_leaves_one_line(
+    both: tuple[AsyncClient, ScriptedServer], log: pytest.LogCaptureFixture, reference: str
+) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.llm.model, QWEN)
+        channel = await server.next_message()
+        for name in ("one", "two", "one"):
+            # Older servers send no references.
+            victim = INSTANCE | {"identifier": name, "instanceReference": reference and f"{reference}-{name}"}
+            await server.packet(channel, type="unloadingOtherJITModel", info=victim)
+        await server.packet(channel, type="loadSuccess", info=INSTANCE)
+        await server.close(channel)
+    assert [each["identifier"] for each in events(log, "evicting")] == ["one", "two"]
+
+
 async def test_seconds_of_a_load_begin_with_its_request(models: Path, log: pytest.LogCaptureFixture) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         stream = client.llm.load_new_instance_stream(QWEN)
@@ -117,6 +157,23 @@ async def test_a_load_that_is_given_up_leaves_a_line_for_its_unload(
     assert fields(loaded, "event", "identifier") == ("loaded", QWEN)
     assert fields(unloaded, "event", "kind", "identifier") == ("unloaded", "llm", QWEN)
     assert "given up" in unloaded["message"]
+
+
+async def test_an_unload_that_the_server_refuses_leaves_no_line(
+    both: tuple[AsyncClient, ScriptedServer], log: pytest.LogCaptureFixture
+) -> None:
+    client, server = both
+    stream = await client.llm.load_new_instance_stream(QWEN)
+    channel = await server.next_message()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.cancel)
+        await server.next_message()
+        await server.packet(channel, type="success", info=INSTANCE)
+        await server.close(channel)
+        call = await server.next_message()
+        assert call["endpoint"] == "unloadModel"
+        await server.say(type="rpcError", callId=call["callId"], error={"title": "No"})
+    assert [each["event"] for each in events(log, "loaded", "unloaded")] == ["loaded"]
 
 
 async def test_a_reconnection_after_a_loss_leaves_one_line(
@@ -291,7 +348,8 @@ async def busy(client: AsyncClient, tmp_path: Path) -> None:
     chat.add_user_message("SECRET-QUESTION")
     await llm.respond(chat, on_message=chat.append)
     await llm.complete("SECRET-PROMPT", config={"stop_strings": ["SECRET-STOP"]})
-    async with llm.respond_stream("SECRET-QUESTION") as stream:
+    endless = await client.llm.load_new_instance("endless")
+    async with endless.respond_stream("SECRET-QUESTION") as stream:
         async for _ in stream:
             break
     with pytest.raises(LMStudioError):
