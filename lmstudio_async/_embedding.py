@@ -69,10 +69,11 @@ class AsyncEmbeddingModel(AsyncModelHandle["EmbeddingModelInstanceInfo"]):
             for text in to_texts(input)
         ]
         tracing = self._session.tracing()
-        with nullcontext(list[int]()) if tracing is None else tracing.embedding(self._info) as dimensions:
+        with nullcontext() if tracing is None else tracing.embedding(self._info) as span:
             answers = await self._session.call_each(EMBED_STRING, parameters)
             vectors = [answer.embedding for answer in answers]
-            dimensions.extend(map(len, vectors[:1]))
+            if span is not None:
+                span.on_vectors(vectors)
         return vectors[0] if isinstance(input, str) else vectors
 
 

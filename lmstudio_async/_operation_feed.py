@@ -117,6 +117,11 @@ class OperationFeed(ABC, Generic[ItemT]):
             )
             self._connection.cancel_later(self._number)
 
+    def drop(self) -> None:
+        """Report the end of an operation that has ended, if it was still to be continued by another request."""
+        self.is_cancelled = True
+        self._report_end(self.error)
+
     def take_items(self) -> deque[ItemT]:
         """Return all unread items, and remove them from the feed."""
         items, self.items = self.items, deque()

@@ -205,6 +205,7 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if not self._started and not self._feed.done:
             self._feed.fail(LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun."))
         if self._feed.done:
+            self._feed.drop()
             await self._undo(f"{self._feed.label}: cancelled by this program.")
             return
         self._feed.is_cancelled = True
@@ -316,19 +317,22 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         return ""
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        # Only work that is left on the server matters. The attributes are missing if the constructor has failed.
+        # The attributes are missing if the constructor has failed.
         channel, feed = getattr(self, "_channel", None), getattr(self, "_feed", None)
-        if channel is None or feed is None or (feed.done and feed.undoing() is None):
+        if feed is None:
+            return
+        # A finalizer may run where the program holds a lock of its logs or exporters, so the event loop reports the end.
+        reports, feed.reports = feed.reports, ()
+        for report in reports:
+            self._session.soon(partial(report.end, None, was_cancelled=True))
+        # Only work that is left on the server matters.
+        if channel is None or (feed.done and feed.undoing() is None):
             return
         # The consumer has cancelled it, but the server was not reachable then. Undo it now, without a warning.
         was_cancelled = feed.error is not None
         # No task waits for the operation any more, and a finalizer must not set an anyio event.
         feed.changed = None
-        # A finalizer may run where the program holds a lock of its logs or exporters, so the event loop reports the end.
-        reports, feed.reports = feed.reports, ()
         feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
-        for report in reports:
-            self._session.soon(partial(report.end, feed.error, was_cancelled=True))
         # Before the warning, because the warning raises if warnings are errors.
         channel.drop_soon(feed)
         if was_cancelled:

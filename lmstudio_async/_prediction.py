@@ -326,8 +326,9 @@ class AsyncPredictionStream(
 
     async def aclose(self) -> None:
         """Close the stream; if the prediction is not complete, stop it. Idempotent."""
-        if not self._feed.done:
-            await self.cancel()
+        was_done = self._feed.done
+        await self.cancel()
+        if not was_done:
             self._feed.fail(
                 LMStudioCancelledError(
                     f"{self._feed.label}: left before its end. To keep the text so far, use cancel() instead."

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
@@ -20,8 +20,10 @@ from lmstudio_async._transport import parse_api_host
 from lmstudio_async._wire._kv import checked, collapse
 from lmstudio_async.errors import (
     LMStudioCancelledError,
+    LMStudioClientError,
     LMStudioConnectionClosedError,
-    LMStudioPredictionError,
+    LMStudioModelNotFoundError,
+    LMStudioTimeoutError,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +31,17 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._models import GetOrLoadCreation, LoadModelCreation
     from lmstudio_async._wire._predict import PredictSuccess
 
-__all__ = ["LoadSpan", "NamedInstance", "OperationSpan", "PredictionSpan", "Tracing", "find_tracer"]
+__all__ = [
+    "EmbeddingSpan",
+    "LoadSpan",
+    "NamedInstance",
+    "OperationSpan",
+    "PredictionSpan",
+    "Tracing",
+    "find_tracer",
+]
+
+SpanT = TypeVar("SpanT", bound="OperationSpan")
 
 #: A load reports one event for each of these steps of its fraction.
 STEPS = 4
@@ -37,16 +49,16 @@ STEPS = 4
 LONGEST_TEXT = 200
 LONGEST_MESSAGE = 1000
 
-#: Key of the prediction config -> attribute. The values of checkboxes are recorded if they are ticked.
-_SETTINGS = {
-    "llm.prediction.temperature": "gen_ai.request.temperature",
-    "llm.prediction.topPSampling": "gen_ai.request.top_p",
-    "llm.prediction.topKSampling": "gen_ai.request.top_k",
-    "llm.prediction.maxPredictedTokens": "gen_ai.request.max_tokens",
-    "llm.prediction.llama.frequencyPenalty": "gen_ai.request.frequency_penalty",
-    "llm.prediction.llama.presencePenalty": "gen_ai.request.presence_penalty",
-    "llm.prediction.seed": "gen_ai.request.seed",
-    "llm.prediction.stopStrings": "gen_ai.request.stop_sequences",
+#: Key of the prediction config -> attribute and its type. The values of checkboxes are recorded if they are ticked.
+_SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "llm.prediction.temperature": ("gen_ai.request.temperature", float),
+    "llm.prediction.topPSampling": ("gen_ai.request.top_p", float),
+    "llm.prediction.topKSampling": ("gen_ai.request.top_k", int),
+    "llm.prediction.maxPredictedTokens": ("gen_ai.request.max_tokens", int),
+    "llm.prediction.llama.frequencyPenalty": ("gen_ai.request.frequency_penalty", float),
+    "llm.prediction.llama.presencePenalty": ("gen_ai.request.presence_penalty", float),
+    "llm.prediction.seed": ("gen_ai.request.seed", int),
+    "llm.prediction.stopStrings": ("gen_ai.request.stop_sequences", list),
 }
 
 #: LM Studio's stop reason -> the name that other providers have for it. All others mean that the answer is not whole.
@@ -88,6 +100,9 @@ _latest: tuple[trace.TracerProvider, Tracer] | None = None
 class OperationSpan:
     """The span of an operation, which ends with it."""
 
+    #: Errors whose text is recorded. Of all others only the class is.
+    _quotable: ClassVar[tuple[type[Exception], ...]] = (Exception,)
+
     def __init__(self, span: Span) -> None:
         self._span = span
 
@@ -103,17 +118,22 @@ class OperationSpan:
         """
         span = self._span
         if was_cancelled or isinstance(error, LMStudioCancelledError | LMStudioConnectionClosedError):
+            self._complete("cancelled")
             span.set_attribute("lmstudio.cancelled", True)
         elif error is not None:
-            _record_error(span, error)
+            self._complete("failed")
+            span.set_attribute("error.type", type(error).__name__)
+            text = printable(str(error), LONGEST_MESSAGE) if isinstance(error, self._quotable) else None
+            span.set_status(StatusCode.ERROR, text)
+        else:
+            self._complete(None)
         span.end()
 
-    def __del__(self) -> None:
-        # Only if the operation was dropped before it began, or before it sent its request a second time.
-        span = getattr(self, "_span", None)
-        if span is not None and span.is_recording():
-            span.set_attribute("lmstudio.cancelled", True)
-            span.end()
+    def _complete(self, failure: Literal["cancelled", "failed"] | None) -> None:
+        """Record the last attributes.
+
+        :param failure: how the operation has ended without a result; None if it has a result.
+        """
 
 
 class LoadSpan(OperationSpan):
@@ -152,23 +172,24 @@ class LoadSpan(OperationSpan):
             }
         )
 
-    def end(self, error: BaseException | None, *, was_cancelled: bool = False) -> None:
-        if was_cancelled or isinstance(error, LMStudioCancelledError | LMStudioConnectionClosedError):
-            self._result = "cancelled"
-        elif error is not None:
-            self._result = "failed"
-        self._span.set_attribute("lmstudio.result", self._result)
-        super().end(error, was_cancelled=was_cancelled)
+    def _complete(self, failure: Literal["cancelled", "failed"] | None) -> None:
+        self._span.set_attribute("lmstudio.result", failure or self._result)
 
 
-class PredictionSpan(OperationSpan):
+class _ContentSpan(OperationSpan):
+    """The span of a request with a prompt or a text."""
+
+    # The client has made these texts, or they name an instance. Other errors may quote the prompt or the answer.
+    _quotable = (LMStudioClientError, LMStudioTimeoutError, LMStudioModelNotFoundError)
+
+
+class PredictionSpan(_ContentSpan):
     """The span of a prediction."""
 
     def __init__(self, span: Span) -> None:
         super().__init__(span)
         self._began = time.perf_counter()
-        self._finish_reason = "error"
-        self._was_stopped = False
+        self._stop_reason: str | None = None
 
     def on_first_chunk(self) -> None:
         """Record that the first fragment has arrived."""
@@ -178,8 +199,7 @@ class PredictionSpan(OperationSpan):
     def on_success(self, success: PredictSuccess) -> None:
         """Record the statistics of the answer."""
         stats, model = success.stats, success.model_info
-        self._finish_reason = _FINISH_REASONS.get(stats.stop_reason, "error")
-        self._was_stopped = stats.stop_reason == "userStopped"
+        self._stop_reason = stats.stop_reason
         attributes: dict[str, Any] = {
             "lmstudio.stop_reason": stats.stop_reason,
             "gen_ai.usage.input_tokens": stats.prompt_tokens_count,
@@ -189,9 +209,23 @@ class PredictionSpan(OperationSpan):
         self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
 
     def end(self, error: BaseException | None, *, was_cancelled: bool = False) -> None:
-        self._span.set_attribute("gen_ai.response.finish_reasons", [self._finish_reason])
-        # A stop that came too late has not cancelled anything.
-        super().end(error, was_cancelled=was_cancelled if error is not None else self._was_stopped)
+        if self._stop_reason is not None:
+            # A stop that came too late has not cancelled anything.
+            was_cancelled = self._stop_reason == "userStopped"
+        super().end(error, was_cancelled=was_cancelled)
+
+    def _complete(self, failure: Literal["cancelled", "failed"] | None) -> None:
+        reason = "error" if failure else _FINISH_REASONS.get(self._stop_reason or "", "error")
+        self._span.set_attribute("gen_ai.response.finish_reasons", [reason])
+
+
+class EmbeddingSpan(_ContentSpan):
+    """The span of a computation of vectors."""
+
+    def on_vectors(self, vectors: Sequence[Sequence[float]]) -> None:
+        """Record the number of dimensions."""
+        if vectors:
+            self._span.set_attribute("gen_ai.embeddings.dimension.count", len(vectors[0]))
 
 
 class Tracing:
@@ -227,7 +261,8 @@ class Tracing:
     @contextmanager
     def wait(self, load: LoadSpan) -> Iterator[None]:
         """Record the block as a wait for a load that another caller has begun."""
-        with _ending(self._begin("lmstudio.load.wait", {}, [load.link()])):
+        span = self._begin("lmstudio.load.wait", {}, [load.link()])
+        with _ending(None if span is None else OperationSpan(span)):
             yield
 
     @contextmanager
@@ -238,7 +273,8 @@ class Tracing:
             "lmstudio.identifier": identifier,
             "lmstudio.model_key": model_key,
         }
-        with _ending(self._begin("lmstudio.unload", attributes)):
+        span = self._begin("lmstudio.unload", attributes)
+        with _ending(None if span is None else OperationSpan(span)):
             yield
 
     def prediction(self, operation: str, instance: NamedInstance, config_stack: Any) -> PredictionSpan | None:
@@ -253,25 +289,22 @@ class Tracing:
             return None
         span.set_attribute("gen_ai.request.stream", True)
         config = collapse(config_stack)
-        for key, attribute in _SETTINGS.items():
+        for key, (attribute, convert) in _SETTINGS.items():
             value = config.get(key)
             value = checked(value) if isinstance(value, Mapping) else value
             if value is not None:
-                span.set_attribute(attribute, value)
+                span.set_attribute(attribute, convert(value))
         structured = config.get("llm.prediction.structured")
         if isinstance(structured, Mapping) and structured.get("type") == "json":
             span.set_attribute("gen_ai.output.type", "json")
         return PredictionSpan(span)
 
     @contextmanager
-    def embedding(self, instance: NamedInstance) -> Iterator[list[int]]:
-        """Record the block as the computation of vectors. The block appends their number of dimensions to the list."""
+    def embedding(self, instance: NamedInstance) -> Iterator[EmbeddingSpan | None]:
+        """Record the block as the computation of vectors."""
         span = self._begin_generative("embeddings", instance)
-        dimensions: list[int] = []
-        with _ending(span):
-            yield dimensions
-            if span is not None and dimensions:
-                span.set_attribute("gen_ai.embeddings.dimension.count", dimensions[0])
+        with _ending(None if span is None else EmbeddingSpan(span)) as recorded:
+            yield recorded
 
     def _begin_generative(self, operation: str, instance: NamedInstance) -> Span | None:
         model = instance.model_key or instance.identifier
@@ -297,29 +330,17 @@ class Tracing:
 
 
 @contextmanager
-def _ending(span: Span | None) -> Iterator[None]:
+def _ending(span: SpanT | None) -> Iterator[SpanT | None]:
     """End a span with the block."""
     try:
-        yield
+        yield span
     except BaseException as error:
         if span is not None:
             # Cancellations of asyncio and trio are no exceptions in this sense.
-            OperationSpan(span).end(error, was_cancelled=not isinstance(error, Exception))
+            span.end(error, was_cancelled=not isinstance(error, Exception))
         raise
     if span is not None:
-        span.end()
-
-
-def _record_error(span: Span, error: BaseException) -> None:
-    kind = type(error).__name__
-    # The texts of these errors quote the model.
-    message = None if isinstance(error, LMStudioPredictionError) else printable(str(error), LONGEST_MESSAGE)
-    span.set_attribute("error.type", kind)
-    span.set_status(StatusCode.ERROR, message)
-    attributes = {"exception.type": f"{type(error).__module__}.{kind}"}
-    span.add_event(
-        "exception", attributes if message is None else attributes | {"exception.message": message}
-    )
+        span.end(None)
 
 
 def _shortened(value: Any) -> Any:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-__all__ = ["Spans", "collected"]
+__all__ = ["Spans", "attributes", "collected", "texts"]
 
 
 class Spans:

@@ -24,7 +24,7 @@ from lmstudio_async import (
 )
 from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
 from tests.clock import let_pass
-from tests.scripted_server import ScriptedServer, loaded_llm, until
+from tests.scripted_server import INSTANCE, ScriptedServer, loaded_llm, until
 from tests.spans import Spans, attributes, collected, texts
 
 QWEN = "qwen3-4b"
@@ -58,7 +58,7 @@ async def test_an_answer_is_a_span_with_the_names_of_the_conventions(
     llm = await client.llm.load_new_instance(QWEN, "mine")
     with spans.own("request"):
         result = await llm.respond(
-            "Hello", config={"temperature": 0.5, "max_tokens": 2, "top_k_sampling": 9, "stop_strings": ["#"]}
+            "Hello", config={"temperature": 0, "max_tokens": 2, "top_k_sampling": 9, "stop_strings": ["#"]}
         )
     chat = spans.one("chat")
     assert chat.name == f"chat {QWEN}"
@@ -66,12 +66,14 @@ async def test_an_answer_is_a_span_with_the_names_of_the_conventions(
     assert chat.kind is SpanKind.CLIENT
     found = attributes(chat)
     assert 0 < found.pop("gen_ai.response.time_to_first_chunk") < 60
+    # As the conventions say, so that storages with fixed types accept it.
+    assert type(found["gen_ai.request.temperature"]) is float
     assert found == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "lmstudio",
         "gen_ai.request.model": QWEN,
         "gen_ai.request.stream": True,
-        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.temperature": 0.0,
         "gen_ai.request.max_tokens": 2,
         "gen_ai.request.top_k": 9,
         "gen_ai.request.stop_sequences": ("#",),
@@ -115,7 +117,9 @@ async def test_completions_rounds_and_vectors_are_spans(client: AsyncClient, spa
     await nomic.unload()
     with pytest.raises(LMStudioError):
         await nomic.embed("one")
-    assert attributes(spans.named("embeddings")[1])["error.type"] == "LMStudioInstanceUnloadedError"
+    failed = spans.named("embeddings")[1]
+    assert attributes(failed)["error.type"] == "LMStudioInstanceUnloadedError"
+    assert failed.status.description and "unloaded" in failed.status.description
 
 
 async def test_no_span_has_a_prompt_or_an_answer(client: AsyncClient, spans: Spans) -> None:
@@ -136,20 +140,50 @@ async def test_no_span_has_a_prompt_or_an_answer(client: AsyncClient, spans: Spa
     assert "SECRET" not in "".join(map(texts, spans.all()))
 
 
-async def test_a_tool_call_that_cannot_be_read_is_not_quoted(
-    both: tuple[AsyncClient, ScriptedServer], spans: Spans
+@pytest.mark.parametrize("problem", ["tool call", "packet", "template"])
+async def test_an_error_that_quotes_the_model_or_the_prompt_has_no_text(
+    both: tuple[AsyncClient, ScriptedServer], spans: Spans, problem: str
 ) -> None:
     client, server = both
     llm = await loaded_llm(client, server)
     stream = await llm.respond_stream("Hello")
     channel = await server.next_message()
-    await server.packet(channel, type="toolCallGenerationFailed", error={"title": "no JSON: SECRET-ANSWER"})
-    with pytest.raises(LMStudioError, match="SECRET-ANSWER"):
+    if problem == "tool call":
+        await server.packet(channel, type="toolCallGenerationFailed", error={"title": "no JSON: SECRET"})
+    elif problem == "packet":
+        await server.packet(channel, type="fragment", fragment="SECRET")
+        await server.close(channel)
+    else:
+        await server.fail(channel, "Cannot render SECRET")
+    with pytest.raises(LMStudioError, match="SECRET") as caught:
         await stream.wait_for_result()
     chat = spans.one("chat")
-    assert attributes(chat)["error.type"] == "LMStudioPredictionError"
+    assert attributes(chat)["error.type"] == type(caught.value).__name__
+    assert chat.status.status_code is StatusCode.ERROR
     assert "SECRET" not in texts(chat)
-    await server.close(channel)
+    if problem == "tool call":
+        await server.close(channel)
+
+
+async def test_the_error_of_a_vector_that_quotes_the_text_has_no_text(
+    both: tuple[AsyncClient, ScriptedServer], spans: Spans
+) -> None:
+    client, server = both
+    async with anyio.create_task_group() as tasks:
+
+        async def embed() -> None:
+            nomic = await client.embedding.model()
+            with pytest.raises(LMStudioError, match="SECRET"):
+                await nomic.embed("Hello")
+
+        tasks.start_soon(embed)
+        info = INSTANCE | {"type": "embedding"}
+        await server.answer(await server.next_message(), info)
+        call = await server.next_message()
+        await server.say(type="rpcError", callId=call["callId"], error={"title": "too long: SECRET"})
+    failed = spans.one("embeddings")
+    assert attributes(failed)["error.type"] == "LMStudioServerError"
+    assert "SECRET" not in texts(failed)
 
 
 @pytest.mark.parametrize("way", ["cancel", "leave", "drop", "close"])
@@ -244,6 +278,31 @@ async def test_a_completion_by_an_older_server_is_one_span(
     found = attributes(spans.one("text_completion"))
     assert found["gen_ai.response.finish_reasons"] == ("stop" if answered else "error",)
     assert found.get("lmstudio.cancelled") is (None if answered else True)
+
+
+@pytest.mark.parametrize("way", ["cancel", "leave", "drop"])
+async def test_a_completion_that_is_left_between_its_two_requests_ends_its_span(
+    both: tuple[AsyncClient, ScriptedServer], spans: Spans, way: str
+) -> None:
+    client, server = both
+    llm = await loaded_llm(client, server)
+    stream = await llm.complete_stream("Once")
+    await server.next_message()
+    refusal = "Received channelCreate for unknown endpoint, endpoint = completeRawText"
+    await server.say(type="communicationWarning", warning=refusal, kind="unknown")
+    await until(lambda: "failed" in repr(stream))
+    assert not spans.all()
+    if way == "cancel":
+        await stream.cancel()
+    elif way == "leave":
+        await stream.aclose()
+    else:
+        del stream
+        gc.collect()
+    await until(lambda: bool(spans.all()))
+    found = attributes(spans.one("text_completion"))
+    assert found["lmstudio.cancelled"] is True
+    assert found["gen_ai.response.finish_reasons"] == ("error",)
 
 
 async def test_a_sampler_that_drops_all_spans_costs_no_attributes(
