@@ -155,7 +155,6 @@ class AsyncEnsureStream(AsyncOperation[LoadProgress, HandleT], Generic[HandleT])
         return self._handle
 
     async def _open_channel(self, creation: LoadModelCreation) -> EnsureRun:  # noqa: ARG002 - the ensurer has it
-        await self._session.open()
         run = EnsureRun(self._session, self._progress, self._ensurer)
         self._session.start_soon(run.run)
         return run

@@ -323,6 +323,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             identifier=check_name(model_identifier, "the identifier"),
             device_identifier=optional_name(device, "device"),
         )
+        # Before that, the address of the server may not be known, which the span shows.
+        await self._session.open()
         tracing = self._session.tracing()
         with (
             nullcontext() if tracing is None else tracing.unload(self._domain, model_identifier),

@@ -103,9 +103,11 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         if not self._started:
             if self._feed.done:
                 raise self._feed.error or LMStudioRuntimeError(f"{self._feed.label}: already closed.")
-            self._begin_span()
             self._started = True
             try:
+                # Before that, the address of the server may not be known, which the span names.
+                await self._session.open()
+                self._begin_span()
                 # Do not keep the request after it is sent, because it may hold a long chat.
                 creation, self._creation = self._creation, None
                 self._channel = await self._open_channel(creation)

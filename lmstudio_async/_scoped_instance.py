@@ -123,7 +123,7 @@ class ScopedInstance:
 
     def _start(self, ending: _Ending) -> None:
         try:
-            # In the context of the caller, because its span is the parent of the span of the unload.
+            # In the context of the caller, who waits for the end: the span of the unload is part of the caller's span.
             self._start_soon(self._run, ending, context=copy_context())
         except LMStudioConnectionClosedError:
             self._end(ending, None)

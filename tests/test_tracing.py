@@ -15,8 +15,9 @@ from lmstudio_async import (
     EmbeddedServer,
     LMStudioError,
     LMStudioModelNotFoundError,
+    LMStudioUnreachableError,
 )
-from lmstudio_async.testing import HERMES, ModelsFolder, tool_call
+from lmstudio_async.testing import ModelsFolder
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer, until
 from tests.spans import Spans, attributes, collected
 
@@ -27,9 +28,7 @@ NOMIC = "text-embedding-nomic"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
-    folder.add_llm(QWEN, script="SECRET-ANSWER, as they say.")
-    script = tool_call("look_up", word="SECRET-ARGUMENT")
-    folder.add_llm("tools", script=script, then=["SECRET-CONCLUSION."], chat_template=HERMES)
+    folder.add_llm(QWEN)
     folder.add_embedding(NOMIC)
     return folder.folder
 
@@ -121,6 +120,21 @@ async def test_a_failed_load_is_a_span_with_the_error(client: AsyncClient, spans
     assert found["error.type"] == "LMStudioModelNotFoundError"
     # OpenTelemetry recommends no event for it.
     assert not load.events
+
+
+async def test_a_client_that_finds_its_server_on_first_use_names_it(
+    closed_port: int, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_HOST", f"127.0.0.1:{closed_port}")
+    for request in ("load_new_instance", "unload"):
+        client = AsyncClient()
+        with pytest.raises(LMStudioUnreachableError):
+            await getattr(client.llm, request)(QWEN)
+        await client.aclose()
+    for span in spans.all():
+        found = attributes(span)
+        assert (found["server.address"], found["server.port"]) == ("127.0.0.1", closed_port)
+    assert [span.name for span in spans.all()] == ["lmstudio.load", "lmstudio.unload"]
 
 
 async def test_an_unreachable_server_ends_the_span(closed_port: int, spans: Spans) -> None:
@@ -224,3 +238,14 @@ async def test_an_unload_is_a_span(client: AsyncClient, spans: Spans) -> None:
     assert attributes(second)["error.type"] == "LMStudioInstanceUnloadedError"
     assert attributes(third)["error.type"] == "LMStudioModelNotFoundError"
     assert attributes(third)["lmstudio.identifier"] == "gone"
+
+
+async def test_the_unload_at_the_end_of_a_block_is_a_span_below_that_of_the_caller(
+    client: AsyncClient, spans: Spans
+) -> None:
+    with spans.own("request"):
+        async with await client.llm.load_new_instance(QWEN, "mine"):
+            pass
+    unload = spans.one("lmstudio.unload")
+    assert spans.parent_of(unload) == "request"
+    assert attributes(unload)["lmstudio.identifier"] == "mine"
