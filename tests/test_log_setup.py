@@ -138,7 +138,7 @@ assert "an info" in new.getvalue(), new.getvalue()
     assert lines(program, LMSTUDIO_LOG="info") == []
 
 
-def test_serve_logs_loads_and_unloads(tmp_path: Path) -> None:
+def test_serve_logs_loads_and_the_reasons_of_unloads(tmp_path: Path) -> None:
     ModelsFolder(tmp_path).add_llm("qwen3-4b")
     arguments = ["serve", "--models", str(tmp_path), "--port", "0"]
     server = subprocess.Popen(
@@ -166,8 +166,8 @@ def test_serve_logs_loads_and_unloads(tmp_path: Path) -> None:
         ("INFO", "lmstudio_async.embedded", text)
         for text in (
             "qwen3-4b was loaded as mine",
-            "mine was unloaded",
+            'A client unloaded "mine".',
             "qwen3-4b was loaded as qwen3-4b",
-            "qwen3-4b was unloaded",
+            '"qwen3-4b" was unloaded, because the server was stopped.',
         )
     ]

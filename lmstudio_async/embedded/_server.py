@@ -35,6 +35,7 @@ from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError
 if TYPE_CHECKING:
     from lmstudio_async.embedded._catalog._catalog import Catalog
     from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
+    from lmstudio_async.embedded._instances._departures import Departures
     from lmstudio_async.embedded._instances._registry import Instances
     from lmstudio_async.embedded._machine._hardware import Hardware
 
@@ -122,6 +123,8 @@ class EmbeddedServer:
         self._origins = Origins(allowed_origins)
         self._embedding_names = EmbeddingNames(embedding_models)
         self._logs = Logs()
+        #: Kept when the server is started again, because clients may still have handles of the instances.
+        self._departures: Departures | None = None
         self._running: RunningServer | None = None
         self._tasks: OwnedTaskGroup | None = None
         self._made_at = call_site()
@@ -222,8 +225,11 @@ class EmbeddedServer:
         models_folder = await anyio.to_thread.run_sync(self._prepare)
         from lmstudio_async.embedded._catalog._catalog import Catalog
         from lmstudio_async.embedded._engine._pulse import Pulse
+        from lmstudio_async.embedded._instances._departures import Departures
         from lmstudio_async.embedded._instances._registry import Instances
 
+        if self._departures is None:
+            self._departures = Departures()
         catalog = Catalog(models_folder, self._embedding_names)
         instances = Instances(
             catalog,
@@ -237,6 +243,7 @@ class EmbeddedServer:
                 kill_seconds=self._timing.kill_seconds,
             ),
             timing=self._timing,
+            departures=self._departures,
         )
         try:
             async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -25,9 +25,7 @@ from tests.embedded.registry import get, load, names, running, three_models
 AT_ONCE = ServerTiming(grace_seconds=0.01)
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> ModelsFolder:
-    return three_models(tmp_path / "models")
+models = pytest.fixture(three_models)
 
 
 def error_of(instances: Instances, gone: Instance) -> dict[str, Any]:
@@ -154,6 +152,34 @@ def test_the_oldest_departures_are_forgotten() -> None:
         departures.error(reference).server_error.get("cause") for reference in ("first", "second", "third")
     ]
     assert causes == [None, 'A client unloaded "second".', 'A client unloaded "third".']
+
+
+async def test_each_unload_leaves_one_line_of_the_log_with_its_reason(
+    models: ModelsFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "lmstudio_async.embedded"):
+        async with running(models) as instances:
+            await (await load(instances, identifier="idle", ttl_ms=50)).gone.wait()
+            await get(instances, "tiny")
+            await get(instances, "other")
+            await instances.unload("other", "llm")
+            crashing = await load(instances, identifier="mine")
+            os.kill(crashing.engine.pid, signal.SIGKILL)
+            await crashing.gone.wait()
+            await load(instances, identifier="last")
+
+    lines = [
+        (level, text.partition(" (")[0])
+        for name, level, text in caplog.record_tuples
+        if name == "lmstudio_async.embedded" and " was loaded as " not in text
+    ]
+    assert lines == [
+        (logging.INFO, '"idle" was unloaded, because it was idle for its TTL of 0.05 seconds.'),
+        (logging.INFO, '"tiny" was evicted to make room for "other".'),
+        (logging.INFO, 'A client unloaded "other".'),
+        (logging.ERROR, 'The engine of the model "mine" crashed'),
+        (logging.INFO, '"last" was unloaded, because the server was stopped.'),
+    ]
 
 
 # -- requests that run when the instance goes

@@ -216,7 +216,7 @@ class LlmHandlers(ModelHandlers):
                         await prediction.run()
             except EngineFailure as failure:
                 if not failure.unloaded:
-                    raise instance.failure or failure from None
+                    raise
             if not answer.finished:
                 if instance.failure is not None:
                     raise instance.failure

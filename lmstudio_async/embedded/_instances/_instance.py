@@ -155,7 +155,7 @@ class Instance:
     def engine(self) -> Engine:
         """The engine of the instance. It may be replaced at any time, unless :meth:`lend` has lent it.
 
-        :raises LMStudioInstanceUnloadedError: the instance has no running engine.
+        :raises LMStudioServerError: the instance has no running engine; see `unloaded_error`.
         """
         engine = None if self._keeper is None else self._keeper.engine
         if engine is None:
@@ -166,7 +166,7 @@ class Instance:
     def spec(self) -> EngineSpec:
         """The settings of the load config, with which the engine starts for a request without settings of its own.
 
-        :raises LMStudioInstanceUnloadedError: the instance is not loaded.
+        :raises LMStudioServerError: the instance is not loaded; see `unloaded_error`.
         """
         if self._spec is None:
             raise self.unloaded_error()
@@ -176,7 +176,7 @@ class Instance:
     def budget(self) -> TokenBudget:
         """The tokens that its predictions share.
 
-        :raises LMStudioInstanceUnloadedError: the instance is not loaded.
+        :raises LMStudioServerError: the instance is not loaded; see `unloaded_error`.
         """
         if self._budget is None:
             raise self.unloaded_error()
@@ -194,14 +194,17 @@ class Instance:
 
     @property
     def failure(self) -> LMStudioServerError | None:
-        """The error of its engine for the requests that run, if the engine has crashed; a new one each time."""
+        """The error for the requests that run when the engine crashes, a new one each time; None without a crash."""
         departure = self.departure
         if departure is None or departure.reason != "crashed":
             return None
         return server_error(departure.cause, "The model is not loaded any more. Load it again.")
 
     def unloaded_error(self) -> LMStudioServerError:
-        """Return the error for a request that cannot run, because the instance is being unloaded or gone."""
+        """Return the error for a request that cannot run or go on, because the instance is being unloaded or gone.
+
+        After a crash it is the `failure`, else an `LMStudioInstanceUnloadedError` with the reason.
+        """
         return self.failure or (instance_unloaded() if self.departure is None else self.departure.error())
 
     def info(self) -> LlmInstanceInfo | EmbeddingModelInstanceInfo:
@@ -231,7 +234,7 @@ class Instance:
     def use(self, status: str = "processingPrompt") -> Iterator[Use]:
         """Count the block as a request, so that the instance is not idle meanwhile.
 
-        :raises LMStudioInstanceUnloadedError: the instance is not loaded any more.
+        :raises LMStudioServerError: the instance is not loaded any more; see `unloaded_error`.
         """
         if self.state != "ready":
             raise self.unloaded_error()
@@ -260,8 +263,8 @@ class Instance:
     def predict(self) -> Iterator[Use]:
         """Count the block as a prediction, the number of which is limited.
 
-        :raises LMStudioInstanceUnloadedError: the instance is not loaded any more.
-        :raises LMStudioServerError: too many predictions use the instance or wait for it.
+        :raises LMStudioServerError: the instance is not loaded any more (see `unloaded_error`), or too many predictions use
+            it or wait for it.
         """
         if self.state == "ready" and self._predictions >= self._most_predictions:
             raise server_error(
@@ -337,8 +340,6 @@ class Instance:
 
     def become_gone(self) -> None:
         """Mark the instance as gone, after its process has ended."""
-        if self._keeper is not None and self.state != "gone":
-            logger.info("%s was unloaded", printable(self.identifier))
         self.state = "gone"
         self.unloaded.set()
         self.gone.set()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from lmstudio_async._printable import printable
 from lmstudio_async._wire._infos import AnyInstanceInfo
 from lmstudio_async._wire._models import (
     LoadProgressPacket,
@@ -137,11 +136,6 @@ class Load:
         """Report that another instance is unloaded first. Each instance is reported once."""
         if all(info.instance_reference != victim.reference for info in self._evicting):
             info = victim.info()
-            logger.info(
-                "%s is being evicted to make room for %s",
-                printable(victim.identifier),
-                printable(self.instance.entry.model_key),
-            )
             self._evicting.append(info)
             self._tell(lambda watcher: watcher.evicting(info))
 

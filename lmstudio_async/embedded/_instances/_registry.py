@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
 import anyio.abc
 
+from lmstudio_async._printable import printable
 from lmstudio_async._protocol._errors import (
     domain_mismatch,
     identifier_in_use,
@@ -29,6 +29,7 @@ from lmstudio_async.embedded._engine._engine import EngineFailure
 from lmstudio_async.embedded._engine._engine_errors import explain, explain_load
 from lmstudio_async.embedded._engine._engine_start import start_engine
 from lmstudio_async.embedded._engine._pulse import Pulse
+from lmstudio_async.embedded._instances._auto_evict import AutoEvict
 from lmstudio_async.embedded._instances._departures import Departure, Departures
 from lmstudio_async.embedded._instances._instance import Domain, Instance
 from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watcher
@@ -57,6 +58,7 @@ class Instances:
     :param handout_seconds: the seconds that a client has to use an instance that it got just in time, before another
         just-in-time load may evict it.
     :param timing: the durations of the server.
+    :param departures: the departures to remember beyond the end of this registry; None for ones of its own.
     """
 
     def __init__(
@@ -70,9 +72,9 @@ class Instances:
         new_pulse: Callable[[], Pulse] = Pulse,
         handout_seconds: float = 2.0,
         timing: ServerTiming = DEFAULT_TIMING,
+        departures: Departures | None = None,
     ) -> None:
         self._catalog = catalog
-        self._auto_evict = auto_evict
         self._default_jit_ttl_ms = default_jit_ttl_ms
         self._queued_predictions = queued_predictions
         self._new_pulse = new_pulse
@@ -80,9 +82,11 @@ class Instances:
         self._timing = timing
         self._by_identifier: dict[str, Instance] = {}
         self._loads: dict[Instance, Load] = {}
-        self._departures = Departures()
+        self._departures = Departures() if departures is None else departures
         self._planner = LoadPlanner(catalog, self._by_identifier, threads=threads)
-        self._jit_turn = anyio.Lock()
+        self._auto_evict = AutoEvict(
+            self._by_identifier, self._begin_unload, enabled=auto_evict, handout_seconds=handout_seconds
+        )
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -299,7 +303,7 @@ class Instances:
         try:
             with anyio.CancelScope() as scope:
                 load.attach(scope)
-                async with self._evicting_others(load):
+                async with self._auto_evict.room_for(load):
                     await self._start(load, prepared)
         except LMStudioError as reason:
             error = reason
@@ -345,47 +349,6 @@ class Instances:
             if instance.ttl_ms is not None:
                 self._tasks.start_soon(self._watch_idleness, instance)
 
-    @asynccontextmanager
-    async def _evicting_others(self, load: Load) -> AsyncIterator[None]:
-        """Make room for a just-in-time load, and keep it while the block runs."""
-        if not load.instance.just_in_time or not self._auto_evict:
-            yield
-            return
-        for other in self._other_jit_instances(load.instance):
-            load.evicting(other)
-        # One at a time, because concurrent loads would not see, and not evict, each other's instance.
-        async with self._jit_turn:
-            await self._evict_others(load)
-            yield
-
-    def _other_jit_instances(self, instance: Instance) -> list[Instance]:
-        return [
-            other for other in self._by_identifier.values() if other.just_in_time and other is not instance
-        ]
-
-    async def _evict_others(self, load: Load) -> None:
-        """Unload the other JIT instances, when they are idle and their new clients have had time to use them."""
-        latest = anyio.current_time() + self._handout_seconds
-        while True:
-            victims = [
-                other
-                for other in self._other_jit_instances(load.instance)
-                if other.state in ("ready", "unloading")
-            ]
-            if not victims:
-                return
-            for victim in victims:
-                load.evicting(victim)
-                await victim.wait_handed_out(latest)
-                if victim.state == "ready" and not victim.is_busy:
-                    self._begin_unload(
-                        victim, Departure.evicted(victim.identifier, load.instance.entry.model_key)
-                    )
-            if victims[0].state == "ready":
-                await victims[0].wait_idle()
-            else:
-                await victims[0].gone.wait()
-
     # -- the end of an instance
 
     def _begin_unload(self, instance: Instance, departure: Departure) -> None:
@@ -395,6 +358,8 @@ class Instances:
             self._tasks.start_soon(self._finish_unload, instance)
 
     def _depart(self, instance: Instance, departure: Departure) -> None:
+        level = logging.ERROR if departure.reason == "crashed" else logging.INFO
+        logger.log(level, "%s", printable(departure.cause))
         self._departures.add(instance.reference, departure)
         instance.become_unloading(departure)
 
@@ -430,21 +395,21 @@ class Instances:
         # Without a task group, `_stop_everything` stops this instance.
         if instance.state != "ready" or self._tasks is None:
             return
-        logger.error("The engine of %r %s", instance.identifier, how)
         self._begin_unload(instance, Departure.crashed(instance.identifier, how))
         # Free the name now, because a new instance need not wait for the clean-up of the crashed one.
         del self._by_identifier[instance.identifier]
 
     async def _watch_idleness(self, instance: Instance) -> None:
         if await instance.wait_expired():
-            logger.info("Unloading %r, which was idle for its TTL", instance.identifier)
             assert instance.ttl_ms is not None
             self._begin_unload(instance, Departure.expired(instance.identifier, instance.ttl_ms))
 
     async def _stop_everything(self) -> None:
         instances = list(self._by_identifier.values())
         for instance in instances:
-            self._depart(instance, Departure.stopped(instance.identifier))
+            # A request may have begun to unload it when there was no task group any more.
+            if instance.departure is None:
+                self._depart(instance, Departure.stopped(instance.identifier))
         async with anyio.create_task_group() as tasks:
             for instance in instances:
                 tasks.start_soon(self._stop, instance)

@@ -175,8 +175,9 @@ class Prediction:
                     has_begun = True
                     self._learn_length(body)
                 if was_reading:
-                    self._use.prompt_progress = answer.latest_progress.progress
-                    self._channel.repeat_when_silent(answer.latest_progress)
+                    latest = answer.latest_progress
+                    self._use.prompt_progress = latest.progress
+                    self._channel.repeat_when_silent(latest)
                     if answer.generating:
                         self._use.status = "generating"
                 if answer.finished:
