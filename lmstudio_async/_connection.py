@@ -94,7 +94,7 @@ class Connection:
     :param credentials: content of the authentication packet.
     :param unclaimed: the operations to undo when the client closes, unless their consumers have taken the results.
     :param limits: the client's limits.
-    :param observer: hears of the responses that requests to instances get.
+    :param observer: hears of the uses of instances.
     """
 
     def __init__(

@@ -44,10 +44,11 @@ class InstanceRecords:
         former = self._records.pop(reference, None)
         self._records[reference] = _Record(ttl_ms, time.monotonic() if former is None else former.used_at)
         if len(self._records) > self._kept:
-            del self._records[next(iter(self._records))]
+            # Of a copy, because another thread may make a handle at the same time.
+            self._records.pop(next(iter([*self._records])), None)
 
-    def on_response(self, reference: str) -> None:
-        """Record that a request to an instance has ended now."""
+    def on_used(self, reference: str) -> None:
+        """Record that a request that has used an instance has ended now."""
         record = self._records.get(reference)
         if record is not None:
             self._records[reference] = record._replace(used_at=time.monotonic())

@@ -60,10 +60,10 @@ class ChannelReceiver(Protocol):
 
 
 class InstanceObserver(Protocol):
-    """Receiver of the responses that requests to instances get, which knows why instances are gone."""
+    """Receiver of the uses of instances, which knows why instances are gone."""
 
-    def on_response(self, reference: str) -> None:
-        """Handle the response to a request with the reference of an instance."""
+    def on_used(self, reference: str) -> None:
+        """Handle the end of a request that has used the instance of a reference."""
 
     def departure(self, reference: str) -> Departure | None:
         """Return why the instance of a reference is gone; None if it is not known."""
@@ -95,7 +95,7 @@ class _OpenChannel:
 class Multiplexer:
     """Numbers calls and channels, and finds the receiver of each frame.
 
-    :param observer: hears of the responses that requests to instances get; None for no one.
+    :param observer: hears of the uses of instances; None for no one.
     """
 
     def __init__(self, observer: InstanceObserver | None = None) -> None:
@@ -244,7 +244,7 @@ class Multiplexer:
     def _channel_close(self, message: dict[str, Any]) -> None:
         channel = self._find(self._channels, message, "channelId", remove=True)
         if channel is not None:
-            self._report_response(channel)
+            self._report_use(channel)
             channel.receiver.end(channel.misread)
 
     def _channel_error(self, message: dict[str, Any]) -> None:
@@ -256,7 +256,7 @@ class Multiplexer:
         call = self._find(self._calls, message, "callId", remove=True)
         if call is None:
             return
-        self._report_response(call)
+        self._report_use(call)
         endpoint, result = call.endpoint, message.get("result")
         if not endpoint.has_result or (result is None and endpoint.optional_result):
             call.receiver.succeed(None)
@@ -301,9 +301,9 @@ class Multiplexer:
                 channel = self._channels.pop(suspect.number)
                 channel.receiver.end(_not_handled(channel.endpoint.label, shown))
 
-    def _report_response(self, ended: _OpenCall | _OpenChannel) -> None:
-        if self._observer is not None and ended.reference:
-            self._observer.on_response(ended.reference)
+    def _report_use(self, ended: _OpenCall | _OpenChannel) -> None:
+        if self._observer is not None and ended.reference and ended.endpoint.is_use:
+            self._observer.on_used(ended.reference)
 
     def _error(self, message: dict[str, Any], failed: _OpenCall | _OpenChannel) -> LMStudioError:
         """Make the error of a request, with what the client knows about the end of its instance."""
@@ -322,7 +322,7 @@ class Multiplexer:
             failure.__cause__ = error
             return failure
         if not isinstance(made, LMStudioInstanceUnloadedError):
-            self._report_response(failed)
+            self._report_use(failed)
         return made
 
     @staticmethod

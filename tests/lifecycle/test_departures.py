@@ -278,6 +278,21 @@ async def test_use_of_an_instance_begins_its_ttl_anew(clock: Clock) -> None:
         assert "not used the instance for 4000 seconds, longer than its TTL of 3600 seconds" in str(error)
 
 
+async def test_a_question_about_an_instance_is_no_use_of_it(clock: Clock) -> None:
+    async with ScriptedServer().client() as (client, server):
+        llm = await listed_llm(client, server, ttlMs=60_000)
+        clock.now += 50
+        questions = [(llm.get_info, INSTANCE), (llm.get_processing_state, {"status": "idle", "queued": 0})]
+        for ask, result in questions:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await server.answer(await server.next_message(), result)
+        clock.now += 50
+
+        error = await refused(server, lambda: llm.respond("Why?"))
+        assert "not used the instance for 100 seconds" in str(error)
+
+
 async def test_a_new_handle_of_an_instance_is_no_use_of_it(clock: Clock) -> None:
     async with ScriptedServer().client() as (client, server):
         await listed_llm(client, server, ttlMs=60_000)

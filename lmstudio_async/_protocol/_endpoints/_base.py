@@ -29,6 +29,7 @@ class RpcEndpoint(Generic[P, R]):
     :param optional_result: the result may be absent.
     :param repeatable: calling it twice does no more than calling it once, so it may be repeated after a
         connection was lost.
+    :param is_use: whether it uses the instance that it names, so that the instance's TTL begins anew.
     :param label: a name for people, for error messages.
     """
 
@@ -41,12 +42,14 @@ class RpcEndpoint(Generic[P, R]):
         optional_parameter: bool = False,
         optional_result: bool = False,
         repeatable: bool = True,
+        is_use: bool = True,
         label: str = "Request",
     ) -> None:
         self.name = name
         self.optional_parameter = optional_parameter
         self.optional_result = optional_result
         self.repeatable = repeatable
+        self.is_use = is_use
         self.label = label
         self.has_result: bool = result is not None
         self._parameter = parameter
@@ -86,6 +89,9 @@ class ChannelEndpoint(Generic[P, R]):
     :param to_server: union of the packets that the client sends.
     :param label: a name for people, for error messages.
     """
+
+    #: Like that of a call: a channel uses the instance that it names.
+    is_use = True
 
     def __init__(
         self,

@@ -58,18 +58,24 @@ GET_MODEL_INFO: RpcEndpoint[GetModelInfoParameter, AnyInstanceInfo | None] = Rpc
     "_models.GetModelInfoParameter",
     "_infos.AnyInstanceInfo",
     optional_result=True,
+    is_use=False,
     label="Model info",
 )
 GET_LOAD_CONFIG: RpcEndpoint[SpecifierParameter, KvConfig] = RpcEndpoint(
-    "getLoadConfig", "_models.SpecifierParameter", "_predict.KvConfig", label="Load config"
+    "getLoadConfig", "_models.SpecifierParameter", "_predict.KvConfig", is_use=False, label="Load config"
 )
 GET_BASE_PREDICTION_CONFIG: RpcEndpoint[SpecifierParameter, KvConfig] = RpcEndpoint(
-    "getBasePredictionConfig", "_models.SpecifierParameter", "_predict.KvConfig", label="Prediction config"
+    "getBasePredictionConfig",
+    "_models.SpecifierParameter",
+    "_predict.KvConfig",
+    is_use=False,
+    label="Prediction config",
 )
 GET_INSTANCE_PROCESSING_STATE: RpcEndpoint[GetModelInfoParameter, ProcessingState] = RpcEndpoint(
     "getInstanceProcessingState",
     "_models.GetModelInfoParameter",
     "_usage.ProcessingState",
+    is_use=False,
     label="Processing state",
 )
 ESTIMATE_MODEL_USAGE: RpcEndpoint[EstimateModelUsageParameter, ModelUsage] = RpcEndpoint(
