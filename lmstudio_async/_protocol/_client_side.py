@@ -150,7 +150,10 @@ class Multiplexer:
 
     def forget_call(self, number: int) -> None:
         """Drop a call whose response is not needed any more; the protocol has no message to cancel it."""
-        self._calls.pop(number, None)
+        call = self._calls.pop(number, None)
+        if call is not None and self._departure(call) is None:
+            # The server may work on it all the same.
+            self._report_use(call)
 
     def open_channel(
         self, endpoint: ChannelEndpoint[Any, Any], creation: WireObject | None, receiver: ChannelReceiver
@@ -305,16 +308,19 @@ class Multiplexer:
         if self._observer is not None and ended.reference and ended.endpoint.is_use:
             self._observer.on_used(ended.reference)
 
+    def _departure(self, request: _OpenCall | _OpenChannel) -> Departure | None:
+        """Return why the instance of a request is gone, as far as the client knows."""
+        if self._observer is None or not request.reference:
+            return None
+        return self._observer.departure(request.reference)
+
     def _error(self, message: dict[str, Any], failed: _OpenCall | _OpenChannel) -> LMStudioError:
         """Make the error of a request, with what the client knows about the end of its instance."""
         from lmstudio_async._protocol._errors import error_from_wire
 
         label = failed.endpoint.label
-        known = None
-        if self._observer is not None and failed.reference:
-            known = self._observer.departure(failed.reference)
         try:
-            made = error_from_wire(message.get("error"), label, known=known)
+            made = error_from_wire(message.get("error"), label, known=self._departure(failed))
         except Exception as error:  # noqa: BLE001 - also for a RecursionError, the caller must get an error
             failure = LMStudioProtocolError(
                 f"{label}: the server's error cannot be read: {type(error).__name__}"

@@ -25,8 +25,9 @@ UnloadReason: TypeAlias = Literal[
 - ``server_gone``: the server was stopped or restarted.
 - ``unknown``: neither this client nor the server knows.
 
-The embedded server tells the reason. LM Studio does not; then ``ttl`` is concluded from the idle time, ``server_gone`` from
-a new connection over which no instance is there any more, and the unload by another client is ``unknown``.
+The embedded server tells the reason. LM Studio does not: a client then knows its own unloads and evictions, and concludes
+``ttl`` from the idle time, and ``server_gone`` from a new connection over which no instance is there any more; all else is
+``unknown``.
 """
 
 # The reasons that the embedded server tells.
@@ -42,7 +43,7 @@ _TOLD: dict[str, UnloadReason] = {
 _LONGEST_TTL = 1e12
 
 _NEW_HANDLE = (
-    "Get a new handle: ensure_instance(model_key) loads the model unless an instance of it is there, and "
+    "Get a new handle: ensure_instance(model_key) returns the instance of that name, and loads it if there is none; "
     "load_new_instance(model_key) always loads one. A service that calls model(model_key) before each request needs no "
     "handle that lasts."
 )
@@ -127,13 +128,13 @@ def advice(departure: Departure | None) -> str:
         case "ttl":
             return (
                 f"{_NEW_HANDLE} To keep an instance longer, load it with a longer ttl, or with ttl=None in "
-                "load_new_instance()."
+                "load_new_instance() or ensure_instance()."
             )
         case "evicted":
             return (
                 "The server keeps only one of the models that model() loads. To keep several, load them with "
-                "ensure_instance(model_key) or load_new_instance(model_key), whose instances are never evicted; or call "
-                "model(model_key) before each request, which loads the model again."
+                "ensure_instance(model_key) or load_new_instance(model_key): the server evicts no instance that these have "
+                "loaded. Or call model(model_key) before each request, which loads the model again."
             )
         case "crashed":
             return f"{_NEW_HANDLE} If the engine crashes again, it may lack memory: try a smaller context length."
@@ -142,7 +143,8 @@ def advice(departure: Departure | None) -> str:
         case _:
             return (
                 "The instance of this handle was unloaded by a program, idle for its TTL, or evicted by another model that "
-                f"was loaded on demand, as model() does. {_NEW_HANDLE} Instances of load_new_instance() are never evicted."
+                "was loaded on demand, as model() does; or the server was restarted, or the engine crashed. "
+                f"{_NEW_HANDLE} Instances of load_new_instance() are never evicted."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 from lmstudio_async import (
     AsyncClient,
     AsyncLLM,
+    EmbeddedServer,
     LMStudioInstanceUnloadedError,
     _instance_records,
 )
@@ -90,7 +92,7 @@ async def test_error_tells_for_which_model_the_instance_was_evicted(client: Asyn
     error = await error_of(lambda: llm.respond("Why?"))
 
     assert f'"{LLAMA}" was evicted to make room for "{NOMIC}".' in str(error)
-    assert "whose instances are never evicted" in str(error)
+    assert "the server evicts no instance that these have loaded" in str(error)
     assert tells_what_to_do(error)
     assert error.display_data["departure"] == {"reason": "evicted", "evictedFor": NOMIC}
 
@@ -123,6 +125,18 @@ async def test_error_tells_that_the_engine_crashed(client: AsyncClient) -> None:
     assert 'The engine of the model "mine" crashed' in str(error)
     assert "SIGKILL" in str(error)
     assert "If the engine crashes again" in str(error)
+
+
+async def test_error_tells_that_the_server_was_stopped_after_it_was_started_again(models: Path) -> None:
+    async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance(LLAMA)
+        await server.aclose()
+        await server.start()
+
+        error = await error_of(lambda: llm.respond("Still there?"))
+
+    assert f'"{LLAMA}" was unloaded, because the server was stopped.' in str(error)
+    assert tells_what_to_do(error)
 
 
 async def test_message_of_the_error_has_each_reason_once(client: AsyncClient) -> None:
@@ -291,6 +305,30 @@ async def test_a_question_about_an_instance_is_no_use_of_it(clock: Clock) -> Non
 
         error = await refused(server, lambda: llm.respond("Why?"))
         assert "not used the instance for 100 seconds" in str(error)
+
+
+async def test_a_call_that_is_given_up_is_a_use_of_the_instance(clock: Clock) -> None:
+    async with ScriptedServer().client() as (client, server):
+        llm = await listed_llm(client, server, ttlMs=3_600_000)
+        clock.now += 3000
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(llm.tokenize, "Hello")
+            await server.next_message()
+            tasks.cancel_scope.cancel()
+        clock.now += 3000
+
+        assert "probably" not in str(await refused(server, lambda: llm.tokenize("Why?")))
+
+
+async def test_a_failed_request_for_several_texts_is_no_use_of_the_instance(clock: Clock) -> None:
+    async with ScriptedServer().client() as (client, server):
+        llm = await listed_llm(client, server, ttlMs=60_000)
+        clock.now += 100
+        assert "probably" in str(await refused(server, lambda: llm.tokenize(["One", "Two", "Three"])))
+        for _ in range(2):
+            await server.next_message()
+
+        assert "probably" in str(await refused(server, lambda: llm.tokenize("Why?")))
 
 
 async def test_a_new_handle_of_an_instance_is_no_use_of_it(clock: Clock) -> None:
