@@ -26,8 +26,8 @@ UnloadReason: TypeAlias = Literal[
 - ``unknown``: neither this client nor the server knows.
 
 The embedded server tells the reason. LM Studio does not: a client then knows its own unloads and evictions, and concludes
-``ttl`` from the idle time, and ``server_gone`` from a new connection over which no instance is there any more; all else is
-``unknown``.
+``ttl`` from the idle time, and ``server_gone`` from a loss of the server after which none of its instances is there any
+more; all else is ``unknown``.
 """
 
 # The reasons that the embedded server tells.
