@@ -212,6 +212,14 @@ def test_calls_on_an_unloaded_instance_raise_not_found(client: Client) -> None:
         client.embedding.unload("no-such-instance")
 
 
+def test_the_error_for_a_reference_of_an_unloaded_instance_shows_why_it_is_gone(client: Client) -> None:
+    handle = client.llm.load_new_instance("tiny", "mine")
+    reference = handle.get_info().instance_reference
+    handle.unload()
+    with pytest.raises(LMStudioServerError, match='Reported cause:\n    A client unloaded "mine".'):
+        client.llm.get_model_info({"type": "instanceReference", "instanceReference": reference})
+
+
 def test_an_unknown_model_is_an_error_that_names_it(client: Client) -> None:
     for load in (client.llm.load_new_instance, client.llm.model, client.embedding.model):
         with pytest.raises(LMStudioServerError, match="no-such-model"):
