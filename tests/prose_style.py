@@ -215,7 +215,7 @@ def _is_opaque(sentence: str) -> bool:
 def _checked_files() -> Iterator[Path]:
     for folder in ("lmstudio_async", "lmstudio_sync", "tests", "benchmarks"):
         yield from sorted((ROOT / folder).rglob("*.py"))
-    yield from sorted(ROOT.glob("*.md"))
+    yield from [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def main() -> int:
