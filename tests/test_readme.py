@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import anyio
 import attrs
@@ -15,7 +17,9 @@ import pytest
 import lmstudio_async as lms
 from tests.examples import MEANING, make_home, run_example, use_home
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SNIPPETS = [
     pytest.param(match[1], id=f"line-{README.count(chr(10), 0, match.start()) + 1}")
     for match in re.finditer(r"```python\n(.*?)```", README, re.DOTALL)
@@ -94,6 +98,17 @@ def test_the_sentence_about_embedding_configs_names_all_keys() -> None:
     assert named == {field.name for field in attrs.fields(lms.EmbeddingLoadModelConfig)} - {"extra"}
 
 
+def test_the_table_of_events_names_each_event_and_reason() -> None:
+    table = README.split("| event | meaning |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    package: ModuleType = lms
+    public = {name: getattr(package, name) for name in package.__all__}
+    events = {
+        n for n, each in public.items() if isinstance(each, type) and issubclass(each, lms.InstanceEvent)
+    }
+    assert (events - {"InstanceEvent"}) | set(get_args(lms.UnloadReason)) <= named
+
+
 def test_the_tree_of_errors_is_that_of_the_errors_module() -> None:
     from lmstudio_async import errors
 
@@ -102,13 +117,27 @@ def test_the_tree_of_errors_is_that_of_the_errors_module() -> None:
     assert textwrap.indent("LMStudioError\n" + tree, "    ").rstrip() in errors.__doc__
 
 
-def test_the_prose_is_no_wider_than_the_code() -> None:
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
-    long = [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
-    assert long == []
+def prose(document: Path) -> str:
+    """Return the text of a document, without its code."""
+    text = document.read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_links_lead_to_headings() -> None:
-    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\(#([\w-]+)\)", README)) <= anchors
+@pytest.mark.parametrize("name", ["README.md", "docs/recipes.md"])
+def test_the_prose_is_no_wider_than_the_code(name: str) -> None:
+    lines = prose(ROOT / name).splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: each.name)
+def test_the_links_lead_to_files_and_headings(document: Path) -> None:
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([\w-]*)\)", prose(document)):
+        target = document.parent / path if path else document
+        assert target.is_file(), path
+        assert not anchor or anchor in anchors(target), anchor
