@@ -187,7 +187,7 @@ class ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-def test_the_blocking_service_answers_in_many_threads(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_blocking_service_answers_in_many_threads(host: str) -> None:
     service = module("blocking_service.py")
     with make_server("127.0.0.1", 0, service.app, ThreadingServer) as server:
         thread = threading.Thread(target=server.serve_forever)
