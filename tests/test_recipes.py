@@ -158,7 +158,8 @@ async def test_the_service_is_not_available_while_the_server_is_away(models: Pat
 async def test_a_visitor_who_leaves_the_stream_cancels_its_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ModelsFolder(tmp_path).add_llm(LLAMA, script="on and on ", endless=True, context_length=8192)
+    # With many layers, it would take very long to fill its context.
+    ModelsFolder(tmp_path).add_llm(LLAMA, script="on and on ", endless=True, context_length=8192, blocks=64)
     has_begun = anyio.Event()
     requests = [{"type": "http.request", "body": QUESTION.encode()}]
 
