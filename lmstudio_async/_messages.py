@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
-from lmstudio_async._printable import printable
+from lmstudio_async._printable import printable, short_repr
 from lmstudio_async._wire._history import (
     AssistantResponse,
     FileHandle,
@@ -233,9 +234,9 @@ def _show_part(part: MessagePart, width: int) -> str:
             return f"[{printable(part.file_type, width)} {printable(part.name or part.identifier, width)}]"
         case ToolCallRequestData():
             request = part.tool_call_request
-            arguments = ", ".join(
-                f"{name}={value!r:.30}" for name, value in (request.arguments or {}).items()
-            )
+            # The first arguments fill the width.
+            first = islice((request.arguments or {}).items(), width)
+            arguments = ", ".join(f"{name}={short_repr(value, 30)}" for name, value in first)
             return f"-> {printable(f'{request.name}({arguments})', 4 * width)}"
         case ToolCallResultData():
             return f"<- {printable(part.content[:width], width)}"

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar
 
-__all__ = ["ShortRepr", "printable", "printable_lines", "repr_within", "short_members", "short_repr"]
+__all__ = ["ShortRepr", "printable", "printable_lines", "short_members", "short_repr"]
 
 LONGEST = 2000
 """Default limit for the number of characters that are shown of a text."""
 
-# Shortens a value while it walks through it, because the value may be megabytes long or nested deeply.
-_message_repr = reprlib.Repr()
-_message_repr.maxstring = _message_repr.maxother = 60
-
 LONGEST_REPR = 200
 """Limit for the number of characters of the repr of a result, an info or an event."""
 
-#: Limit for the number of characters of one member, so that a long one does not hide the others.
-_LONGEST_MEMBER = 80
+#: Limit for the number of characters of a value in a message, and of one member, so that it does not hide the rest.
+_LONGEST_VALUE = 80
 
 #: A member that would be cut below this number of characters is left out.
 _SHORTEST_MEMBER = 20
@@ -33,23 +28,15 @@ _SHORTEST_MEMBER = 20
 
 def printable(text: str, longest: int = LONGEST) -> str:
     """Escape characters that forge a line, control a terminal or cannot be encoded; cut a text that is too long."""
-    return _shown(text, longest, "")
+    return _escaped_and_cut(text, longest, "")
 
 
 def printable_lines(text: str, longest: int = LONGEST) -> str:
     """Escape and cut like `printable`, but keep the line breaks and tabs of a message of several lines."""
-    return _shown(text.replace("\r\n", "\n"), longest, "\n\t")
+    return _escaped_and_cut(text.replace("\r\n", "\n"), longest, "\n\t")
 
 
-def short_repr(value: object) -> str:
-    """Return the ``repr()`` of a value for an error message; long texts, and containers of many items, are cut short."""
-    try:
-        return _message_repr.repr(value)
-    except ValueError:  # a number with more digits than Python converts to text
-        return "a huge number"
-
-
-def _shown(text: str, longest: int, kept: str) -> str:
+def _escaped_and_cut(text: str, longest: int, kept: str) -> str:
     shown = text[:longest]
     if not shown.isprintable():
         shown = "".join(
@@ -85,39 +72,49 @@ class ShortRepr:
         return _short_object(self, LONGEST_REPR)
 
 
-def short_members(name: str, members: Iterable[tuple[str, Any]], longest: int = LONGEST_REPR) -> str:
+def short_members(
+    name: str, members: Iterable[tuple[str, Any]], longest: int = LONGEST_REPR, *, exact: bool = False
+) -> str:
     """Return the repr of an object by its class and its members, on one line of at most ``longest`` characters.
 
     :param members: labels and values, the most important one first. Members without a value are left out.
+    :param exact: leave out only those that are None, and do not round numbers.
     """
-    given = [(label, value) for label, value in members if not _is_empty(value)]
+    given = [
+        (label, value) for label, value in members if value is not None and (exact or not _is_empty(value))
+    ]
     shown = f"{name}("
     for number, (label, value) in enumerate(given):
         is_last = number + 1 == len(given)
         start = f"{', ' if number else ''}{label}="
         # If members follow, leave room for the mark that some are left out.
         room = longest - len(shown) - len(start) - len(")" if is_last else ", …)")
-        text = repr_within(value, room if is_last else min(room, _LONGEST_MEMBER))
+        text = (
+            _rounded(value)
+            if isinstance(value, float) and not exact
+            else short_repr(value, room if is_last else min(room, _LONGEST_VALUE))
+        )
         if len(text) > room or (room < _SHORTEST_MEMBER and "…" in text):
             return f"{shown}{', …' if number else '…'})"
         shown += start + text
     return f"{shown})"
 
 
-def repr_within(value: Any, longest: int) -> str:
-    """Return the repr of a value on one line, shortened to about ``longest`` characters. Never raises."""
+def short_repr(value: Any, longest: int = _LONGEST_VALUE) -> str:
+    """Return the repr of a value on one line, shortened to about ``longest`` characters.
+
+    Never raises, and does not walk through a long text or container to its end, because a peer's may be megabytes long.
+    """
     try:
         return _short(value, longest)
     except Exception:  # noqa: BLE001 - a class of the user, or a number with more digits than Python converts
-        return f"<{type(value).__name__}>"
+        return "a huge number" if isinstance(value, int) else f"<{type(value).__name__}>"
 
 
 def _short(value: Any, longest: int) -> str:
     match value:
         case str():
             return _short_text(value, longest)
-        case float():
-            return _short_number(value)
         case datetime():
             return value.isoformat(timespec="seconds")
         case ShortRepr() if type(value).__repr__ is ShortRepr.__repr__:
@@ -125,14 +122,18 @@ def _short(value: Any, longest: int) -> str:
         case BaseException():
             name = type(value).__name__
             return f"{name}({_short_text(str(value), longest - len(name) - 2)})"
-        case dict() | Mapping():
-            return _short_items("{}", value.items(), len(value), longest)
+        case Mapping():
+            return _short_items("{", value.items(), "}", len(value), longest, _short_pair)
         case list():
-            return _short_items("[]", value, len(value), longest)
+            return _short_items("[", value, "]", len(value), longest)
         case tuple():
-            return _short_items("()", value, len(value), longest)
+            return _short_items("(", value, ",)" if len(value) == 1 else ")", len(value), longest)
+        case set() | frozenset() if value:
+            return _short_items("{", value, "}", len(value), longest)
+        case bytes() | bytearray():
+            value = value[: longest + 1]
     text = repr(value)
-    shown = _shown(text[: longest + 1], longest, "")
+    shown = _escaped_and_cut(text[: longest + 1], longest, "")
     return shown if len(text) <= longest and len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
@@ -156,7 +157,7 @@ def _member(value: Any, path: str) -> Any:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value)
+    return isinstance(value, (str, list, tuple, dict)) and not value
 
 
 def _short_text(text: str, longest: int) -> str:
@@ -171,25 +172,29 @@ def _short_text(text: str, longest: int) -> str:
     return repr(head) + end
 
 
-def _short_number(value: float) -> str:
+def _rounded(value: float) -> str:
     shown = repr(value)
     if len(shown) <= 6:
         return shown
     return f"{value:.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _short_items(brackets: str, items: Iterable[Any], count: int, longest: int) -> str:
-    start, end = brackets[0], brackets[1]
-    end_of_cut = f"…{end} ({count} item{'s'[: count != 1]})"
+def _short_items(
+    start: str,
+    items: Iterable[Any],
+    end: str,
+    count: int,
+    longest: int,
+    shorten: Callable[[Any, int], str] = short_repr,
+) -> str:
+    end_of_cut = f"…{end[-1]} ({count} item{'s'[: count != 1]})"
     shown = start
     for number, item in enumerate(itertools.islice(items, max(longest, 0))):
-        is_last = number + 1 == count
         separator = ", " if number else ""
-        room = longest - len(shown) - len(separator) - len(end if is_last else f", {end_of_cut}")
-        text = ""
+        room = longest - len(shown) - len(separator)
+        room -= len(end if number + 1 == count else f", {end_of_cut}")
         # Each level takes some of the room, so that a value within itself has an end.
-        if room > 0:
-            text = _short_pair(item, room) if brackets == "{}" else repr_within(item, room)
+        text = shorten(item, room) if room > 0 else ""
         if not text or len(text) > room:
             return f"{shown}{separator}{end_of_cut}"
         shown += separator + text
@@ -197,5 +202,5 @@ def _short_items(brackets: str, items: Iterable[Any], count: int, longest: int) 
 
 
 def _short_pair(pair: tuple[Any, Any], longest: int) -> str:
-    key = repr_within(pair[0], longest // 2)
-    return f"{key}: {repr_within(pair[1], longest - len(key) - 2)}"
+    key = short_repr(pair[0], longest // 2)
+    return f"{key}: {short_repr(pair[1], longest - len(key) - 2)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import typing
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import lmstudio_async as lms
 import lmstudio_sync
-from lmstudio_async._printable import repr_within, short_members
+from lmstudio_async._printable import short_members, short_repr
 from lmstudio_sync._bridge import Bridge
 from tests.scripted_server import INSTANCE, ScriptedServer
 from tests.test_public_api import PUBLIC, is_ours
@@ -225,6 +226,10 @@ async def listed(request: Callable[[lms.AsyncClient], Awaitable[Any]], info: dic
             lms.ToolResultMessage(content=[lms.ToolCallResultData(content="42", tool_call_id="1")]),
             "ToolResultMessage(content=[ToolCallResultData(content='42', tool_call_id='1')])",
         ),
+        (
+            lms.LlmPredictionConfig(temperature=0.123456789, stop_strings=[]),
+            "LlmPredictionConfig(temperature=0.123456789, stop_strings=[])",
+        ),
         (lms.Chat(), "Chat()"),
         (lms.Chat("Be brief."), "Chat(1 message; system: 'Be brief.')"),
     ],
@@ -281,7 +286,9 @@ def within_itself() -> Iterator[Any]:
     items.append(items)
     members: dict[str, Any] = {}
     members["a"] = members
-    yield from (items, members)
+    both: list[Any] = []
+    both += [both, both, {"a": both, "b": both}]
+    yield from (items, members, both)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +304,54 @@ def test_values_with_odd_reprs_do_not_break_that_of_a_result(value: Any) -> None
     assert "stop_reason='eosFound'" in shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456789, "0.123456789"),
+        ([1, "a", None], "[1, 'a', None]"),
+        ((1,), "(1,)"),
+        ({"a": {"b": ()}}, "{'a': {'b': ()}}"),
+        ({1}, "{1}"),
+        (set(), "set()"),
+        (b"abc", "b'abc'"),
+        (range(10**6), "range(0, 1000000)"),
+    ],
+    ids=repr,
+)
+def test_the_short_repr_of_a_short_value_is_its_repr(value: object, shown: str) -> None:
+    assert short_repr(value) == shown == repr(value)
+
+
+class Counted:
+    """A value that counts how often its repr is made."""
+
+    count = 0
+
+    def __repr__(self) -> str:
+        self.count += 1
+        return "x"
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, set, lambda items: [[items] * 1000] * 1000])
+def test_only_the_first_items_of_a_huge_value_are_looked_at(kind: Callable[[list[Any]], Any]) -> None:
+    item = Counted()
+    items = [item] * 10_000 if kind is not set else [item, *range(10_000)]
+
+    assert len(short_repr(kind(items), 100)) <= 100
+    assert item.count < 100
+
+
+def test_a_huge_text_is_not_walked_through() -> None:
+    for value in ("x" * 10**8, b"x" * 10**8):
+        tracemalloc.start()
+        try:
+            assert len(short_repr(value, 100)) <= 100
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 100_000
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -310,9 +365,9 @@ def test_any_members_fit_into_one_line(members: list[tuple[str, Any]]) -> None:
 
 @given(JSON, st.integers(40, 300))
 def test_any_value_fits_into_its_room(value: Any, longest: int) -> None:
-    assert len(repr_within(value, longest)) <= longest
+    assert len(short_repr(value, longest)) <= longest
 
 
 @given(st.text(max_size=30).filter(lambda text: text.isprintable()))
 def test_a_short_text_is_shown_as_it_is(text: str) -> None:
-    assert repr_within(text, 100) == repr(text)
+    assert short_repr(text, 100) == repr(text)

@@ -80,7 +80,7 @@ class Settings:
         }
 
     def __repr__(self) -> str:
-        return short_members(type(self).__name__, settings_of(self).items(), _LONGEST_REPR)
+        return short_members(type(self).__name__, settings_of(self).items(), _LONGEST_REPR, exact=True)
 
 
 def _names(cls: type[Settings]) -> list[str]:

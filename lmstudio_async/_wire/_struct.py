@@ -158,7 +158,7 @@ def _object_hook(cls: type[WireObject]) -> Hook:
 
     def read_carefully(value: Any) -> Any:
         if type(value) is not dict:
-            raise MalformedError(f"expected an object for {cls.__name__}, got {_excerpt(value)}")
+            raise MalformedError(f"expected an object for {cls.__name__}, got {short_repr(value)}")
         plain = {key: item for key, item in value.items() if key in known and item is not None}
         plain["extra"] = {key: item for key, item in value.items() if key not in ignored}
         return _read_leniently(cls, members, plain)
@@ -218,7 +218,7 @@ def _exactly(kind: type, words: str) -> Hook:
     def structure(value: Any, _: Any) -> Any:
         if type(value) is kind:
             return value
-        raise MalformedError(f"expected {words}, got {_excerpt(value)}")
+        raise MalformedError(f"expected {words}, got {short_repr(value)}")
 
     return structure
 
@@ -228,18 +228,13 @@ def _int(value: Any, _: Any) -> int:
         return value
     if type(value) is float and value.is_integer():
         return int(value)
-    raise MalformedError(f"expected a whole number, got {_excerpt(value)}")
+    raise MalformedError(f"expected a whole number, got {short_repr(value)}")
 
 
 def _float(value: Any, _: Any) -> float:
     if type(value) is float or type(value) is int:
         return value
-    raise MalformedError(f"expected a number, got {_excerpt(value)}")
-
-
-def _excerpt(value: Any) -> str:
-    text = short_repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    raise MalformedError(f"expected a number, got {short_repr(value)}")
 
 
 def _list_hook(kind: Any) -> Hook:
@@ -250,7 +245,7 @@ def _list_hook(kind: Any) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not list:
-            raise MalformedError(f"expected a list, got {_excerpt(value)}")
+            raise MalformedError(f"expected a list, got {short_repr(value)}")
         return [item_hook(item, item_kind) for item in value]
 
     return structure
@@ -259,13 +254,13 @@ def _list_hook(kind: Any) -> Hook:
 def _json_list(value: Any, _: Any) -> list[Any]:
     if type(value) is list:
         return value
-    raise MalformedError(f"expected a list, got {_excerpt(value)}")
+    raise MalformedError(f"expected a list, got {short_repr(value)}")
 
 
 def _json_object(value: Any, _: Any) -> dict[str, Any]:
     if type(value) is dict:
         return value
-    raise MalformedError(f"expected an object, got {_excerpt(value)}")
+    raise MalformedError(f"expected an object, got {short_repr(value)}")
 
 
 _PLAIN: dict[Any, Hook] = {
