@@ -49,7 +49,7 @@ class InstanceEvent(ShortRepr):
     identifier: str = ""
     instance_reference: str = ""
     kind: str = ""
-    info: ModelInfo | None = attrs.field(default=None, repr=False)
+    info: ModelInfo | None = None
 
 
 @attrs.frozen(kw_only=True, repr=False)

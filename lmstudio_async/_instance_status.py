@@ -71,8 +71,8 @@ class InstanceStatus(ShortRepr, Generic[HandleT]):
     context_length: int
     size_bytes: int
     device: str | None
-    info: ModelInstanceInfo = attrs.field(repr=False)
-    _make_handle: Callable[[], HandleT] = attrs.field(repr=False, eq=False)
+    info: ModelInstanceInfo
+    _make_handle: Callable[[], HandleT] = attrs.field(eq=False)
 
     def handle(self) -> HandleT:
         """Return a handle of the instance. Makes no request.
