@@ -1,4 +1,4 @@
-"""Base class of the model handles, and lists of handles."""
+"""Base class of the model handles, and the lists that the client returns."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ Columns = Mapping[str, Callable[[Any], object]]
 def model_table(items: Sequence[Any]) -> str | None:
     """Return an HTML table of instances or models.
 
-    :param items: handles, statuses of instances or downloaded models, of either package.
+    :param items: handles, statuses of instances, downloaded models, models that a search found, or their download
+        options, of either package.
     :return: the table; None if there is nothing to show, or the items are not all of one of these kinds.
     """
     kinds = {_columns_of(item) for item in items}
@@ -45,9 +46,12 @@ def model_table(items: Sequence[Any]) -> str | None:
 def _columns_of(item: Any) -> str | None:
     if hasattr(item, "unloads_in"):
         return "status"
-    if hasattr(item, "info") and hasattr(item, "model_key"):
-        return "model"
-    return "handle" if hasattr(item, "info") and hasattr(item, "identifier") else None
+    if hasattr(item, "search_result"):
+        return "found"
+    if not hasattr(item, "info"):
+        return None
+    kinds = {"model_key": "model", "identifier": "handle", "download": "option"}
+    return next((kind for name, kind in kinds.items() if hasattr(item, name)), None)
 
 
 def _row(tag: str, cells: Iterable[str]) -> str:
@@ -59,7 +63,7 @@ def _cell(value: Callable[[Any], object], item: Any) -> str:
         found = value(item)
     except (ValueError, OverflowError):  # a number that is too large for its unit
         return "?"
-    return "" if found is None or found is False else escape(printable(str(found), _LONGEST_NAME))
+    return "" if found is None else escape(printable(str(found), _LONGEST_NAME))
 
 
 def _bytes(count: float) -> str:
@@ -72,6 +76,10 @@ def _duration(seconds: float | None) -> str | None:
 
 def _ttl(seconds: float | None) -> str:
     return _duration(seconds) or "never"
+
+
+def _yes(flag: bool | None) -> str | None:
+    return "yes" if flag else None
 
 
 def _quantization(info: Any) -> str | None:
@@ -89,6 +97,7 @@ _COLUMNS: Mapping[str, Columns] = {
         "type": lambda each: each.kind,
         "model key": lambda each: each.model_key,
         "status": lambda each: each.status,
+        "prompt": lambda each: None if each.prompt_progress is None else f"{each.prompt_progress:.0%}",
         "queued": lambda each: each.queued or None,
         "idle for": lambda each: _duration(each.idle_seconds),
         "unloads in": lambda each: _duration(each.unloads_in),
@@ -119,5 +128,20 @@ _COLUMNS: Mapping[str, Columns] = {
         "longest context": lambda each: f"{each.info.max_context_length:,}",
         "abilities": lambda each: _abilities(each.info),
         "device": lambda each: each.info.device_identifier,
+    },
+    "found": {
+        "name": lambda each: each.search_result.name,
+        "found as": lambda each: each.search_result.identifier.identifier,
+        "type": lambda each: each.search_result.identifier.type,
+        "exact": lambda each: _yes(each.search_result.exact),
+        "staff pick": lambda each: _yes(each.search_result.staff_pick),
+    },
+    "option": {
+        "name": lambda each: each.info.name,
+        "quantization": lambda each: each.info.quantization,
+        "format": lambda each: each.info.compatibility_type,
+        "size": lambda each: _bytes(each.info.size_bytes),
+        "fits": lambda each: each.info.fit_estimation,
+        "recommended": lambda each: _yes(each.info.recommended),
     },
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmstudio_async._arguments import check_text, check_whole_number
 from lmstudio_async._callbacks import check_callback, tell, used_once
+from lmstudio_async._handles import ModelList
 from lmstudio_async._preload import preload
 from lmstudio_async._printable import short_members
 from lmstudio_async._session import Session
@@ -68,7 +69,7 @@ class AsyncRepositoryNamespace:
             compatibility_types=_check_formats(compatibility_types),
         )
         found = await self._session.call(SEARCH_MODELS, SearchModelsParameter(opts=options))
-        return [AsyncAvailableModel(self._session, result) for result in found.results]
+        return ModelList(AsyncAvailableModel(self._session, result) for result in found.results)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_host={self._session.address!r})"
@@ -104,7 +105,7 @@ class AsyncAvailableModel:
 
         parameter = DownloadOptionsParameter(model_search_result_identifier=self._search_result.identifier)
         found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
-        return [AsyncModelDownloadOption(self._session, info) for info in found.results]
+        return ModelList(AsyncModelDownloadOption(self._session, info) for info in found.results)
 
     def __repr__(self) -> str:
         return short_members(type(self).__name__, [("name", self._search_result.name)])
@@ -129,7 +130,8 @@ class AsyncModelDownloadOption:
     ) -> str:
         """Download the file, and wait until the download is complete.
 
-        :param on_progress: plain or async function that is called with the progress of the download.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws.
         :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
         :return: the model key to load the model by.
         :raises LMStudioServerError: if the download fails.

@@ -100,7 +100,8 @@ class ModelDownloadOption(Facade):
     ) -> str:
         """Download the file, and wait until the download is complete.
 
-        :param on_progress: plain or async function that is called with the progress of the download.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws.
         :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
         :return: the model key to load the model by.
         :raises LMStudioServerError: if the download fails.

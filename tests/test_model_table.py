@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async.testing import ModelsFolder
+from tests.repository.test_repository import asking
 from tests.scripted_server import INSTANCE, MODEL, ScriptedServer
 
 VECTORS = "text-embedding-vectors"
@@ -189,6 +191,35 @@ async def test_a_long_list_is_cut_with_the_number_of_the_others() -> None:
     assert len(models) == 1000
     assert len(table.rows) == 202
     assert table.rows[-1] == ["… and 800 more"]
+
+
+async def test_the_prompt_of_a_busy_instance_is_shown(client: AsyncClient) -> None:
+    await client.llm.load_new_instance("tiny", "mine")
+    instances = await client.list_instances()
+    instances[0] = attrs.evolve(instances[0], status="processingPrompt", prompt_progress=0.42)
+
+    assert shown(instances).column("status") == ["processingPrompt"]
+    assert shown(instances).column("prompt") == ["42%"]
+    await instances[0].handle().unload()
+
+
+async def test_the_results_of_a_search_and_their_options_are_shown_as_tables() -> None:
+    result = {"name": HOSTILE, "identifier": {"type": "hub", "identifier": "acme/tiny"}, "exact": True}
+    option = {"name": "Tiny", "quantization": "Q4_K_M", "sizeBytes": 2 * 10**9, "recommended": True}
+    async with ScriptedServer().client() as (client, server):
+        async with asking(client.repository.search_models("tiny")) as found:
+            await server.answer(await server.next_message(), {"results": [result]})
+        async with asking(found[0][0].get_download_options()) as options:
+            await server.answer(await server.next_message(), {"results": [option]})
+
+    table = shown(found[0])
+    assert table.attributes == []
+    assert table.rows[0] == ["name", "found as", "type", "exact"]
+    assert table.rows[1][1:] == ["acme/tiny", "hub", "yes"]
+    assert shown(options[0]).rows == [
+        ["name", "quantization", "size", "recommended"],
+        ["Tiny", "Q4_K_M", "2.00 GB", "yes"],
+    ]
 
 
 async def test_a_list_that_is_no_table_is_shown_as_text() -> None:
