@@ -36,10 +36,10 @@ logger = logging.getLogger("lmstudio_async")
 def progress_bar(description: str | None = None) -> ProgressBar:
     """Return a callback for ``on_progress=`` that draws a progress bar.
 
-    It is drawn on standard error, with rich if that is installed, else with tqdm, else as a line for every 10 %; in
-    notebooks with tqdm if that is installed, else as lines. Nothing is drawn if standard error is no terminal, so that
-    logs and pipes stay clean. The environment variable ``LMSTUDIO_PROGRESS`` decides where it is set: ``0`` draws
-    nothing, ``1`` draws also without a terminal, then as lines.
+    In a terminal it is drawn on standard error, with rich if that is installed, else with tqdm, else as a line for every
+    10 %. In a notebook it is drawn into the cell, with tqdm if that is installed, else as lines. Anywhere else nothing is
+    drawn, so that logs and pipes stay clean. The environment variable ``LMSTUDIO_PROGRESS=0`` draws nothing anywhere, and
+    ``LMSTUDIO_PROGRESS=1`` prints the lines also where standard error is no terminal.
 
     Each load or download has a bar of its own, which ends with it, also after an error, a cancellation or Ctrl-C; so one
     callback may serve several, one after the other or at once. A bar that cannot be drawn never fails a load.
@@ -79,7 +79,7 @@ class ProgressBar(ScopedCallback):
         :param progress: a fraction from 0.0 to 1.0, or the item of a stream. A lower one than before begins a new bar.
         :raises LMStudioValueError: if it is neither.
         """
-        fraction, _, _ = _read(progress)
+        fraction, note, kind = _read(progress)
         if self._direct is not None and fraction < self._direct.fraction:
             self._end_direct(succeeded=False)
         if fraction >= 1.0 and self._direct is None and self._is_complete:
@@ -87,7 +87,7 @@ class ProgressBar(ScopedCallback):
             return
         if self._direct is None:
             self._direct = _Use(self._description)
-        self._direct(progress)
+        self._direct.advance(fraction, note, kind)
         self._is_complete = fraction >= 1.0
         if self._is_complete:
             self._end_direct(succeeded=True)
@@ -98,7 +98,8 @@ class ProgressBar(ScopedCallback):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end_direct(succeeded=exc_type is None)
+        # As it is, because the block may have been left early.
+        self._end_direct(succeeded=False)
 
     def __del__(self) -> None:
         if getattr(self, "_direct", None) is not None:
@@ -118,10 +119,10 @@ class ProgressBar(ScopedCallback):
 
     def prepare(self) -> None:
         try:
-            from lmstudio_async._progress_display import find_library
+            from lmstudio_async._progress_display import find_display
 
             if place := _place():
-                find_library(place)
+                find_display(place)
         except Exception:
             logger.debug("could not import a library for progress bars", exc_info=True)
 
@@ -130,7 +131,7 @@ class ProgressBar(ScopedCallback):
         use = _Use(self._description)
         succeeded = False
         try:
-            yield use
+            yield lambda progress: use.advance(*_read(progress))
             succeeded = True
         finally:
             use.end(succeeded=succeeded)
@@ -144,21 +145,23 @@ class _Use:
         self._description = description
         self._display: Display | None = None
         self._place = _place()
-        self._shown: tuple[int, str] | None = None
+        self._shown = (-1, "")
         self._shown_at = 0.0
 
-    def __call__(self, progress: float | LoadProgress | DownloadProgressUpdate) -> None:
-        fraction, note, kind = _read(progress)
+    def advance(self, fraction: float, note: str, kind: str) -> None:
+        """Draw a progress, if there is something new to see.
+
+        :param note: the numbers to show beside the bar.
+        :param kind: the kind of work, for a bar without description.
+        """
         self.fraction = fraction
         if self._place is None:
             return
         percent, now = math.floor(100 * fraction + 1e-9), time.monotonic()
-        if self._shown is not None and self._shown[0] == percent:
-            is_due = note != self._shown[1] and now - self._shown_at >= _NOTE_SECONDS
-            if not is_due:
-                return
-        self._shown, self._shown_at = (percent, note), now
-        self._draw(fraction, note, kind)
+        shown_percent, shown_note = self._shown
+        if percent != shown_percent or (note != shown_note and now - self._shown_at >= _NOTE_SECONDS):
+            self._shown, self._shown_at = (percent, note), now
+            self._draw(fraction, note, kind)
 
     def end(self, *, succeeded: bool) -> None:
         """End the bar: full if the operation succeeded, as it is if not."""
@@ -175,11 +178,13 @@ class _Use:
     def _draw(self, fraction: float, note: str, kind: str) -> None:
         try:
             if self._display is None:
-                from lmstudio_async._progress_display import make_display
+                from lmstudio_async._progress_display import find_display
 
                 assert self._place is not None
-                description = printable(self._description or kind, _LONGEST_DESCRIPTION)
-                self._display = make_display(self._place, description)
+                shown = printable(self._description or kind)
+                if len(shown) > _LONGEST_DESCRIPTION:
+                    shown = f"{shown[: _LONGEST_DESCRIPTION - 1]}…"
+                self._display = find_display(self._place)(shown)
             self._display.show(fraction, note)
         except Exception:
             logger.debug("could not draw a progress bar", exc_info=True)

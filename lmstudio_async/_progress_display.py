@@ -7,13 +7,15 @@ import io
 import os
 import sys
 import threading
-from functools import cache
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Display", "find_library", "make_display"]
+__all__ = ["Display", "find_display"]
 
 
 class Display(Protocol):
@@ -29,48 +31,27 @@ class Display(Protocol):
         """Leave the bar as it is, and go to the next line. Legal at any time."""
 
 
-def make_display(place: str, description: str) -> Display:
-    """Return a display for a place, ``notebook``, ``terminal`` or ``lines``."""
-    library = find_library(place)
-    if library == "rich":
-        return _RichDisplay(description)
-    if library == "tqdm":
-        return _TqdmDisplay(description, is_notebook=place == "notebook")
-    # Notebooks show standard error as an error.
-    return _LineDisplay(description, sys.stdout if place == "notebook" else sys.stderr)
-
-
 @cache
-def find_library(place: str) -> str:
-    """Import the library to draw with, and return its name; an empty text for none."""
-    if place == "terminal" and _is_importable("rich.progress") and _can_draw_with_rich():
-        return "rich"
-    return "tqdm" if place != "lines" and _is_importable(_tqdm_module(place == "notebook")) else ""
+def find_display(place: str) -> Callable[[str], Display]:
+    """Import the library to draw with, and return a function that makes its display for a description.
+
+    :param place: ``notebook``, ``terminal`` or ``lines``.
+    """
+    is_notebook = place == "notebook"
+    # A library that is damaged or too old is as good as none.
+    if place == "terminal":
+        with suppress(Exception):
+            _draw_with_rich()
+            return _RichDisplay
+    if place != "lines":
+        with suppress(Exception):
+            return partial(_TqdmDisplay, bar=_tqdm_bar(is_notebook=is_notebook), is_notebook=is_notebook)
+    return partial(_LineDisplay, is_notebook=is_notebook)
 
 
-def _can_draw_with_rich() -> bool:
-    """Draw a bar that no one sees, because rich imports parts of itself only when it draws."""
-    try:
-        progress = _RichBoard(io.StringIO()).progress
-        progress.add_task("", total=1.0, note="")
-        with progress:
-            progress.refresh()
-    except Exception:  # noqa: BLE001 - as for a library that cannot be imported
-        return False
-    return True
-
-
-def _is_importable(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except Exception:  # noqa: BLE001 - a library that is damaged or too old is as good as none
-        return False
-    return True
-
-
-def _tqdm_module(is_notebook: bool) -> str:
-    # As tqdm.auto chooses, without its warning if there are no widgets.
-    return "tqdm.notebook" if is_notebook and importlib.util.find_spec("ipywidgets") else "tqdm.std"
+def _text_file(*, is_notebook: bool) -> TextIO:
+    # Notebooks show text in standard error as an error.
+    return sys.stdout if is_notebook else sys.stderr
 
 
 class _Stream:
@@ -105,8 +86,16 @@ class _Stream:
 # -- rich
 
 
+def _draw_with_rich() -> None:
+    """Draw a bar that no one sees, because rich imports parts of itself only when it draws."""
+    progress = _RichBoard(io.StringIO()).progress
+    progress.add_task("", total=1.0, note="")
+    with progress:
+        progress.refresh()
+
+
 class _RichBoard:
-    """All bars that rich draws at the same time, one below the other. It ends with the last of them."""
+    """The bars that rich draws at the same time, one below the other. It ends with the last of them."""
 
     def __init__(self, file: TextIO) -> None:
         from rich.console import Console
@@ -123,7 +112,7 @@ class _RichBoard:
         self.progress: Progress = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=32),
-            TaskProgressColumn(),
+            TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
             TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True)),
             console=QuietConsole(file=_Stream(file), highlight=False),  # type: ignore[arg-type]
             # No thread draws; and what the program prints goes where it belongs.
@@ -132,9 +121,16 @@ class _RichBoard:
             redirect_stderr=False,
         )
 
+    def print_above(self, number: TaskID) -> None:
+        """Print a bar that has ended above the others, so that only running ones are drawn again."""
+        row = self.progress.make_tasks_table([task for task in self.progress.tasks if task.id == number])
+        self.progress.remove_task(number)
+        self.progress.console.print(row)
+
 
 _board: _RichBoard | None = None
-#: Reentrant, because a bar that is garbage-collected ends.
+#: Held during each drawing: rich has a lock of its own, and two locks need one order. Reentrant, because a bar may be
+#: garbage-collected during a drawing, and then ends.
 _board_lock = threading.RLock()
 
 
@@ -145,63 +141,88 @@ class _RichDisplay:
         self._task: TaskID | None = None
 
     def show(self, fraction: float, note: str) -> None:
-        progress = self._join().progress
-        if self._task is None:
-            self._task = progress.add_task(self._description, total=1.0, note=note)
-        progress.update(self._task, completed=fraction, note=note)
-        progress.refresh()
+        with _board_lock:
+            progress = self._join().progress
+            if self._task is None:
+                self._task = progress.add_task(self._description, total=1.0, note=note)
+            progress.update(self._task, completed=fraction, note=note)
+            progress.refresh()
 
     def end(self) -> None:
         global _board  # noqa: PLW0603 - two boards would draw over each other
         with _board_lock:
-            if self._board is not None:
-                self._board.members.discard(self)
-                if not self._board.members:
-                    if _board is self._board:
-                        _board = None
-                    self._board.progress.stop()
+            board = self._board
+            if board is None:
+                return
+            board.members.discard(self)
+            if board.members:
+                if self._task is not None:
+                    board.print_above(self._task)
+            else:
+                if _board is board:
+                    _board = None
+                board.progress.stop()
 
     def _join(self) -> _RichBoard:
         global _board  # noqa: PLW0603 - as above
-        with _board_lock:
-            if self._board is None:
-                if _board is None or _board.file is not sys.stderr:
-                    _board = _RichBoard(sys.stderr)
-                self._board = _board
-                self._board.members.add(self)
-                self._board.progress.start()
-            return self._board
+        if self._board is None:
+            if _board is None or _board.file is not sys.stderr:
+                _board = _RichBoard(sys.stderr)
+            self._board = _board
+            self._board.members.add(self)
+            self._board.progress.start()
+        return self._board
 
 
 # -- tqdm
 
 
+def _tqdm_bar(*, is_notebook: bool) -> type[Any]:
+    """Return tqdm's class of bars: of widgets in notebooks that have them, else of text."""
+    # As tqdm.auto chooses, without its warning if there are no widgets.
+    has_widgets = is_notebook and importlib.util.find_spec("ipywidgets") is not None
+    module = importlib.import_module("tqdm.notebook" if has_widgets else "tqdm.std")
+    # Without the thread that watches for bars which are not updated.
+    bar = type("Bar", (module.tqdm,), {"monitor_interval": 0, "is_widget": has_widgets})
+    # Imports multiprocessing.
+    bar.get_lock()
+    return bar
+
+
 class _TqdmDisplay:
-    def __init__(self, description: str, *, is_notebook: bool) -> None:
-        module = importlib.import_module(_tqdm_module(is_notebook))
-        # Without its thread, which watches for bars that are not updated.
-        bar = type("Bar", (module.tqdm,), {"monitor_interval": 0})
-        # The notebook's own class chooses its file. In notebooks, text in standard error looks like an error.
-        text_file: Any = sys.stdout if is_notebook else _Stream(sys.stderr)
-        has_no_size = not is_notebook and _has_no_size(sys.stderr)
+    def __init__(self, description: str, *, bar: type[Any], is_notebook: bool) -> None:
+        self._file = _text_file(is_notebook=is_notebook)
+        size: dict[str, Any] = {"dynamic_ncols": True}
+        if not is_notebook and _has_no_size(self._file):
+            size = {"ncols": 80, "nrows": 24}
         self._bar = bar(
             desc=description,
             total=100,
             bar_format="{desc}: {percentage:3.0f}%|{bar}|{postfix}",
-            ncols=80 if has_no_size else None,
-            dynamic_ncols=not has_no_size,
-            # Do not draw in the constructor. No bar is drawn later than this.
+            # Keeps the constructor from drawing, and is over when the first progress is drawn.
             delay=1e-9,
-            file=None if module.__name__ == "tqdm.notebook" else text_file,
+            file=self._file,
+            **size,
         )
 
     def show(self, fraction: float, note: str) -> None:
         self._bar.n = round(100 * fraction, 1)
         self._bar.set_postfix_str(note, refresh=False)
-        self._bar.refresh()
+        # With a lock of its own, refresh() would keep it after an interrupt, and the bars of other threads would wait.
+        with self._bar.get_lock():
+            self._bar.refresh(nolock=True)
 
     def end(self) -> None:
-        self._bar.close()
+        bar = self._bar
+        if bar.is_widget:
+            bar.close()
+            return
+        with bar.get_lock():
+            shown = str(bar)
+            # Clear the bar and print it above the others, where no other bar is drawn over it.
+            bar.leave = False
+            bar.close()
+            bar.write(shown, self._file, nolock=True)
 
 
 def _has_no_size(file: TextIO) -> bool:
@@ -216,9 +237,9 @@ def _has_no_size(file: TextIO) -> bool:
 
 
 class _LineDisplay:
-    def __init__(self, description: str, file: TextIO) -> None:
+    def __init__(self, description: str, *, is_notebook: bool) -> None:
         self._description = description
-        self._file = file
+        self._file = _text_file(is_notebook=is_notebook)
         self._tenths = -1
 
     def show(self, fraction: float, note: str) -> None:

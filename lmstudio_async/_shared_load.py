@@ -122,9 +122,8 @@ class _SharedLoad(Generic[HandleT]):
                         # Of the fractions that arrived during the callback, report only the latest.
                         unseen = max(unseen, len(self._fractions) - 1)
                     elif self._ended.is_set():
-                        # If the load has failed, the callback is to know.
-                        self._outcome()
-                        break
+                        # Within this block, so that the callback knows of a failure.
+                        return self._outcome()
                     else:
                         await changed.wait()
         finally:
@@ -136,7 +135,6 @@ class _SharedLoad(Generic[HandleT]):
                 with anyio.CancelScope(shield=True):
                     # Bounded, because a cancelled load has a time limit of its own to clean up.
                     await self._ended.wait()
-        return self._outcome()
 
     def _outcome(self) -> HandleT:
         """Return the handle, or raise the error of the load."""

@@ -13,7 +13,7 @@ import pytest
 
 import lmstudio_sync
 from lmstudio_async import AsyncClient, EmbeddedServer
-from lmstudio_async._progress_display import find_library
+from lmstudio_async._progress_display import find_display
 from lmstudio_async.testing import ModelsFolder
 from tests.progress_bar.terminals import LIBRARIES, Terminal
 
@@ -25,9 +25,9 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    find_library.cache_clear()
+    find_display.cache_clear()
     yield
-    find_library.cache_clear()
+    find_display.cache_clear()
 
 
 @pytest.fixture
