@@ -50,7 +50,8 @@ def llm(
         `get_default_client().llm.load_new_instance`.
     :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
-    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+        ``progress_bar()`` returns one that draws.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -89,7 +90,8 @@ def embedding_model(
         `get_default_client().embedding.load_new_instance`.
     :param config: load config, a config object or a dict. Applied only if this call loads the instance.
     :param device: identifier of the LM Link device to use; None leaves it to the server.
-    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+    :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+        ``progress_bar()`` returns one that draws.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.

@@ -61,7 +61,8 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
             server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
         :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+            ``progress_bar()`` returns one that draws.
         :return: the handle.
         """
         return self._bridge.call(
@@ -89,7 +90,8 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+            ``progress_bar()`` returns one that draws.
         :return: a handle of the new instance.
         """
         return self._bridge.call(

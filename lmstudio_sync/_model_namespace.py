@@ -59,7 +59,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
         :param config: load config, a config object or a dict. Applied only if this call loads the instance.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+            ``progress_bar()`` returns one that draws.
         :return: the handle.
         :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -124,7 +125,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+            ``progress_bar()`` returns one that draws.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -205,7 +207,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0.
+        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
+            ``progress_bar()`` returns one that draws.
         :return: the handle.
         :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
             its machine did not apply. Its ``mismatches`` has each setting.
