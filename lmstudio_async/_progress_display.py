@@ -177,20 +177,20 @@ class _RichDisplay:
 # -- tqdm
 
 
-def _tqdm_bar(*, is_notebook: bool) -> type[Any]:
+def _tqdm_bar(*, is_notebook: bool) -> Any:
     """Return tqdm's class of bars: of widgets in notebooks that have them, else of text."""
     # As tqdm.auto chooses, without its warning if there are no widgets.
     has_widgets = is_notebook and importlib.util.find_spec("ipywidgets") is not None
     module = importlib.import_module("tqdm.notebook" if has_widgets else "tqdm.std")
     # Without the thread that watches for bars which are not updated.
-    bar = type("Bar", (module.tqdm,), {"monitor_interval": 0, "is_widget": has_widgets})
+    bar: Any = type("Bar", (module.tqdm,), {"monitor_interval": 0, "is_widget": has_widgets})
     # Imports multiprocessing.
     bar.get_lock()
     return bar
 
 
 class _TqdmDisplay:
-    def __init__(self, description: str, *, bar: type[Any], is_notebook: bool) -> None:
+    def __init__(self, description: str, *, bar: Any, is_notebook: bool) -> None:
         self._file = _text_file(is_notebook=is_notebook)
         size: dict[str, Any] = {"dynamic_ncols": True}
         if not is_notebook and _has_no_size(self._file):
