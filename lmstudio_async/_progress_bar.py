@@ -43,6 +43,7 @@ def progress_bar(description: str | None = None) -> ProgressBar:
 
     Each load or download has a bar of its own, which ends with it, also after an error, a cancellation or Ctrl-C; so one
     callback may serve several, one after the other or at once. A bar that cannot be drawn never fails a load.
+    Other text in the terminal, such as a log, begins in the line of a running bar, which goes on below it.
 
     The callback may also be called with the items of a stream, in a ``with`` block that ends the bar.
 
