@@ -124,7 +124,7 @@ class InstanceLoaded(_WithState):
 
 @attrs.frozen(kw_only=True, repr=False)
 class InstanceChanged(_WithState):
-    """The status, the queue, the TTL, the last use or the context length of the instance has changed.
+    """The status, the queue or the info of the instance has changed. The info has its TTL and its last use.
 
     :param at: time of this machine at which the client learned of it.
     :param identifier: name of the instance.

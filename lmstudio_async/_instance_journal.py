@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from lmstudio_async._printable import printable
-from lmstudio_async._protocol._departure import Departure, departure_of
+from lmstudio_async._protocol._departure import Departure
 from lmstudio_async.errors import LMStudioServerError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
             """Look at the server now, because this client has caused a change whose end the server does not confirm."""
 
 
-__all__ = ["Departure", "InstanceJournal", "LoadRecord", "departure_of", "instance_key"]
+__all__ = ["InstanceJournal", "LoadRecord", "instance_key"]
 
 T = TypeVar("T")
 
@@ -272,8 +272,8 @@ class LoadRecord:
         self._model: ModelInfo | None = None
         self._fraction = 0.0
         self._is_reported = False
-        # Instances that the server unloads for this load.
-        self._victims: list[ModelInstanceInfo] = []
+        # Instances that the server unloads for this load, by `instance_key`.
+        self._victims: dict[str, ModelInstanceInfo] = {}
         self._began = time.perf_counter()
 
     def on_sent(self) -> None:
@@ -284,8 +284,8 @@ class LoadRecord:
         """Record the model that the server has found, and the instance's name if the server has chosen it."""
         self._model = model
         self.identifier = identifier or self.identifier
-        for victim in self._victims:
-            self._journal.expect(instance_key(victim), Departure("evicted", model.model_key))
+        for key in self._victims:
+            self._journal.expect(key, Departure("evicted", model.model_key))
         self.on_fraction(self._fraction)
 
     def on_fraction(self, fraction: float) -> None:
@@ -303,9 +303,9 @@ class LoadRecord:
     def on_evicting(self, victim: ModelInstanceInfo) -> None:
         """Record that the server unloads another instance to make room for this load."""
         journal, key = self._journal, instance_key(victim)
-        if key in map(instance_key, self._victims):
+        if key in self._victims:
             return
-        self._victims.append(victim)
+        self._victims[key] = victim
         model_key = self._model.model_key if self._model is not None else self.identifier
         # Another request of this client may wait for the same load.
         if not journal.is_being_evicted(key):
@@ -335,19 +335,23 @@ class LoadRecord:
         self._is_reported = False
         journal, listener = self._journal, self._journal.listener
         # The server has unloaded these before the load.
-        for victim in self._victims:
-            journal.confirm(instance_key(victim), Departure("evicted", info.model_key))
+        for key, victim in self._victims.items():
+            journal.confirm(key, Departure("evicted", info.model_key))
             if listener is not None:
-                listener.on_unloaded(victim.type, victim.identifier, instance_key(victim))
-        self._victims = []
+                listener.on_unloaded(victim.type, victim.identifier, key)
+        self._victims = {}
         journal.add_loaded(instance_key(info))
         journal.log_load(self._kind, info, time.perf_counter() - self._began)
         if listener is not None:
             listener.on_loaded(info)
 
+    def on_undoing(self, info: ModelInstanceInfo) -> None:
+        """Record that the server will be told to unload the instance of this load. Legal from any thread."""
+        self._journal.expect(instance_key(info), _BY_THIS_CLIENT)
+
     def on_undone(self, info: ModelInstanceInfo) -> None:
-        """Record that the server has been told to unload the instance of this load."""
-        self._journal.add_departure(instance_key(info), _BY_THIS_CLIENT)
+        """Record that the server has been told to unload the instance of this load, which a look may find still."""
+        self.on_undoing(info)
         logger.info(
             "%s is unloaded again, because its load was given up",
             printable(info.identifier),
@@ -356,15 +360,15 @@ class LoadRecord:
         if self._journal.listener is not None:
             self._journal.listener.look_soon()
 
-    def on_failed(self, error: LMStudioError) -> None:
-        """Record that this load has made no instance."""
+    def end(self, error: LMStudioError | None, *, was_cancelled: bool) -> None:  # noqa: ARG002
+        """Record the end of this load: with an error unless it has an instance as its result."""
         journal, listener = self._journal, self._journal.listener
         if self._victims:
-            journal.doubt(instance_key(victim) for victim in self._victims)
-            self._victims = []
+            journal.doubt(self._victims)
+            self._victims = {}
             if listener is not None:
                 listener.look_soon()
-        if self._is_reported and listener is not None:
+        if error is not None and self._is_reported and listener is not None:
             listener.on_load_failed(self._kind, self.identifier, self._model, error)
         self._is_reported = False
 

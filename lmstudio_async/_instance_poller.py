@@ -10,10 +10,12 @@ import anyio
 
 from lmstudio_async._instance_backlog import EventBacklog
 from lmstudio_async._instance_events import InstanceEvent, ServerBack, ServerLost
-from lmstudio_async._instance_journal import Departure, InstanceJournal, departure_of, instance_key
+from lmstudio_async._instance_journal import InstanceJournal, instance_key
 from lmstudio_async._instance_survey import Sighting, survey
 from lmstudio_async._instance_table import InstanceTable, KnownInstance
+from lmstudio_async._preload import preload
 from lmstudio_async._protocol._client_side import copy_of
+from lmstudio_async._protocol._departure import Departure, departure_of, more_precise
 from lmstudio_async._protocol._endpoints.models import GET_MODEL_INFO
 from lmstudio_async._specifiers import instance_specifier
 from lmstudio_async._wire._models import GetModelInfoParameter
@@ -49,7 +51,8 @@ class InstancePoller:
         self._journal = journal
         self._backlogs: list[EventBacklog] = []
         self._is_running = False
-        self._is_lost = False
+        # Keys of the instances that were there when the server was lost; None while it answers.
+        self._lost: frozenset[str] | None = None
         self._wake: anyio.Event | None = None
 
     def check(self) -> None:
@@ -65,6 +68,10 @@ class InstancePoller:
         :raises LMStudioError: if the client cannot be opened, or is closed.
         """
         await self._sessions[0].open()
+        await preload("_wire._usage")
+        if backlog.is_closed or backlog in self._backlogs:
+            # Another task has closed the watch, or begun it, meanwhile.
+            return
         if not self._is_running:
             self._sessions[0].start_soon(self._run)
             self._is_running = True
@@ -96,7 +103,7 @@ class InstancePoller:
 
     async def _run(self) -> None:
         error: LMStudioError = LMStudioConnectionClosedError("The client was closed.")
-        self._is_lost = False
+        self._lost = None
         table = self._journal.listener = InstanceTable(self._journal, self._put, self.look_soon)
         try:
             while self._backlogs:
@@ -130,10 +137,10 @@ class InstancePoller:
         except LMStudioConnectionClosedError:
             raise
         except LMStudioError as error:
-            self._lose(error, new)
+            self._lose(error, new, table)
             return
-        if self._is_lost:
-            self._is_lost = False
+        if self._lost is not None:
+            self._lost = None
             self._put(ServerBack(at=datetime.now(UTC)))
         table.end_look(mark, sightings, departures)
         for backlog in new:
@@ -143,10 +150,11 @@ class InstancePoller:
     async def _departures(self, table: InstanceTable, sightings: Sequence[Sighting]) -> dict[str, Departure]:
         """Find out why instances are gone. Leave an instance that is there nevertheless to the next look."""
         departures: dict[str, Departure] = {}
-        missing = table.missing(sightings)
-        if not missing:
-            return departures
-        server_is_new = self._is_lost and len(missing) == len(table)
+        found = {instance_key(sighting.info) for sighting in sightings}
+        missing = table.missing(found)
+        # A server that has none of the instances from before its loss was restarted.
+        lost = self._lost or frozenset()
+        restarted = lost if lost.isdisjoint(found) else frozenset()
         for session in self._sessions:
             rows = {key: row for key, row in missing.items() if row.info.type == session.namespace}
             parameters = [
@@ -160,20 +168,11 @@ class InstancePoller:
                     told = departure_of(response)
                 elif response is not None and instance_key(response) == key:
                     continue
-                departures[key] = self._reason(row, told) or self._guess(row, session, server_is_new)
+                reason = more_precise(told, self._journal.explain(row.info))
+                if reason is None and self._has_expired(row, session):
+                    reason = Departure("ttl")
+                departures[key] = reason or Departure("server_gone" if key in restarted else "unknown")
         return departures
-
-    def _reason(self, row: KnownInstance, told: Departure | None) -> Departure | None:
-        known = self._journal.explain(row.info)
-        if told is None or (known is not None and (told.reason, known.reason) == _SAME_UNLOAD):
-            return known
-        return told
-
-    def _guess(self, row: KnownInstance, session: Session, server_is_new: bool) -> Departure:
-        """Conclude from what this client knows why an instance is gone."""
-        if self._has_expired(row, session):
-            return Departure("ttl")
-        return Departure("server_gone" if server_is_new else "unknown")
 
     def _has_expired(self, row: KnownInstance, session: Session) -> bool:
         """Return whether an instance was idle for its TTL, as far as this client knows."""
@@ -188,17 +187,13 @@ class InstancePoller:
             idle = 0 if loaded_at is None else now - loaded_at
         return idle >= info.ttl - min(info.ttl * _TTL_SLACK, _TTL_SLACK_SECONDS)
 
-    def _lose(self, error: LMStudioError, new: Sequence[EventBacklog]) -> None:
+    def _lose(self, error: LMStudioError, new: Sequence[EventBacklog], table: InstanceTable) -> None:
         for backlog in new:
             backlog.close(copy_of(error))
         self._remove_closed()
-        if not self._is_lost and any(backlog.has_begun for backlog in self._backlogs):
-            self._is_lost = True
+        if self._lost is None and any(backlog.has_begun for backlog in self._backlogs):
+            self._lost = table.keys()
             self._put(ServerLost(at=datetime.now(UTC), error=error))
 
     def _remove_closed(self) -> None:
         self._backlogs = [each for each in self._backlogs if not each.is_closed]
-
-
-# The server tells of an unload by any client, and the journal knows whether it was this one.
-_SAME_UNLOAD = ("unloaded", "unloaded_by_this_client")

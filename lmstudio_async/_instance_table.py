@@ -6,7 +6,7 @@ look that began before such a report does not know of it, so what it says about 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,8 @@ from lmstudio_async._instance_events import (
     InstancePresent,
     InstanceUnloaded,
 )
-from lmstudio_async._instance_journal import Departure, InstanceJournal, instance_key
+from lmstudio_async._instance_journal import InstanceJournal, instance_key
+from lmstudio_async._protocol._departure import Departure
 
 if TYPE_CHECKING:
     from lmstudio_async._handles import UnreadInfo
@@ -77,8 +78,9 @@ class InstanceTable:
         self._reports = 0
         self._latest: dict[str | tuple[str, str], int] = {}
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def keys(self) -> frozenset[str]:
+        """Return the keys of the instances."""
+        return frozenset(self._rows)
 
     # -- looks
 
@@ -86,9 +88,11 @@ class InstanceTable:
         """Return a mark of the present, for `end_look`."""
         return LookMark(self._reports, self._journal.doubted())
 
-    def missing(self, sightings: Iterable[Sighting]) -> dict[str, KnownInstance]:
-        """Return the instances that a look has not found, by their keys."""
-        found = {instance_key(sighting.info) for sighting in sightings}
+    def missing(self, found: Collection[str]) -> dict[str, KnownInstance]:
+        """Return the instances that a look has not found, by their keys.
+
+        :param found: the keys of the instances that it has found.
+        """
         return {key: row for key, row in self._rows.items() if key not in found}
 
     def end_look(
@@ -138,10 +142,12 @@ class InstanceTable:
         key = instance_key(info)
         if key in self._rows:
             return
-        holder = self.find_key(info.type, info.identifier, info.device_identifier)
-        if holder is not None:
-            # The identifier was free again, though no look has found that out yet.
-            self._remove(holder, self._journal.explain(self._rows[holder].info) or Departure("unknown"))
+        place = (info.type, info.identifier, info.device_identifier)
+        for holder, row in list(self._rows.items()):
+            if (row.info.type, row.info.identifier, row.info.device_identifier) == place:
+                # The identifier was free again, though no look has found that out yet.
+                self._report(holder)
+                self._remove(holder, self._explain(row))
         self._report(key)
         self._add(key, KnownInstance(info, "idle", 0, None))
 
@@ -150,7 +156,7 @@ class InstanceTable:
         if key is None:
             self.look_soon()
         elif key in self._rows:
-            self._remove(key, self._journal.explain(self._rows[key].info) or Departure("unknown"))
+            self._remove(key, self._explain(self._rows[key]))
 
     def find_key(self, kind: str, identifier: str, device: str | None) -> str | None:
         """Return the key of the instance with a name; None if there is none, or more than one.
@@ -164,6 +170,9 @@ class InstanceTable:
             and device in (None, row.info.device_identifier)
         ]
         return keys[0] if len(keys) == 1 else None
+
+    def _explain(self, row: KnownInstance) -> Departure:
+        return self._journal.explain(row.info) or Departure("unknown")
 
     def _report(self, key: str | tuple[str, str]) -> None:
         self._reports += 1

@@ -48,7 +48,7 @@ class AsyncInstanceWatch:
         self._backlog = EventBacklog(interval, unread_bytes // _EVENT_BYTES)
         self._has_started = False
         self._has_consumer = False
-        # The event that the last call has returned.
+        # The event that the last call has returned; None if that call has begun the watch.
         self._latest: InstanceEvent | None = None
 
     def __repr__(self) -> str:
@@ -59,6 +59,7 @@ class AsyncInstanceWatch:
         """Begin the watch: what happens after this is reported.
 
         :raises LMStudioUnreachableError: if the server cannot be reached.
+        :raises LMStudioTimeoutError: if it does not list its instances within 30 seconds.
         """
         try:
             await self._begin()
@@ -81,7 +82,6 @@ class AsyncInstanceWatch:
                 "Another task already waits for this watch. Each needs a watch of its own."
             )
         self._has_consumer = True
-        self._latest = None
         try:
             await self._begin()
             event = self._latest = await self._backlog.next()
@@ -98,6 +98,7 @@ class AsyncInstanceWatch:
 
     async def _begin(self) -> None:
         """Begin the watch, if it has not begun, and wait until it has."""
+        self._latest = None
         if self._backlog.is_closed:
             return
         if self._has_started:
@@ -112,7 +113,7 @@ class AsyncInstanceWatch:
         return None
 
     async def _abandon(self) -> None:
-        """Put back the event of a call whose result did not reach its caller. End the watch if it was the first call."""
+        """Put back the event of a call that did not reach its caller. End the watch if the call was to enter its block."""
         if self._latest is None:
             await self.aclose()
         else:

@@ -78,6 +78,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
         super().__init__(label)
         self.makes_instance = makes_instance
         self._record = record
+        self.report_to(record)
         self.span: LoadSpan | None = None
         #: Whether the instance is a result of this load, and was not loaded before.
         self.has_loaded = False
@@ -115,16 +116,13 @@ class LoadFeed(OperationFeed[LoadProgress]):
         self.instance = None
 
     def give_up(self, error: LMStudioError) -> None:
-        if self.undoing() is not None:
+        if self.instance is not None and self.undoing() is not None:
+            self._record.on_undoing(self.instance)
             self.items.clear()
             self.succeeded = False
             self.fail(error)
         else:
             super().give_up(error)
-
-    def fail(self, error: LMStudioError) -> None:
-        super().fail(error)
-        self._record.on_failed(error)
 
     def feed(self, packet: Any) -> None:
         if self.done and self.error is not None and isinstance(packet, Success):

@@ -50,6 +50,7 @@ class InstanceWatch(Facade):
         """Begin the watch: what happens after this is reported.
 
         :raises LMStudioUnreachableError: if the server cannot be reached.
+        :raises LMStudioTimeoutError: if it does not list its instances within 30 seconds.
         """
         self._bridge.call(self._core.__aenter__(), undo=self._core._abandon)
         return self

@@ -1,6 +1,7 @@
 """A scripted server with instances, which a test changes as other clients and the server itself would.
 
-It answers the looks of a client by itself. Loads are scripted packet by packet.
+It answers the looks of a client by itself. Loads are scripted packet by packet. Its tasks run in the event loop of the
+client, so that it serves clients of the blocking facade as well.
 
 ::
 
@@ -46,9 +47,10 @@ class InstanceServer:
         do not know the endpoint.
     :param ahead: seconds that its clock is ahead, as it tells its clients.
     :ivar authentication: the answer to an authentication.
-    :ivar is_up: whether it accepts connections.
+    :ivar is_up: whether it accepts connections. If not, each open one is lost with the next message of the client.
     :ivar looks: number of lists of language models that clients have asked for.
     :ivar loads: requests for loads that have come.
+    :ivar cancelled: the channels of loads that clients have cancelled.
     """
 
     address = "scripted"
@@ -63,19 +65,17 @@ class InstanceServer:
         self.is_up = True
         self.looks = 0
         self.loads: list[dict[str, Any]] = []
+        self.cancelled: list[int] = []
         self._departures: dict[str, dict[str, Any]] = {}
         # The answers to requests of these endpoints wait.
         self._held: dict[str, anyio.Event] = {}
         self._unload_reason: str | None = None
         self._open: dict[str, FrameTransport] = {}
-        self._tasks: anyio.abc.TaskGroup
 
     @asynccontextmanager
     async def client(self, **settings: Any) -> AsyncIterator[tuple[AsyncClient, InstanceServer]]:
-        async with anyio.create_task_group() as self._tasks:
-            async with AsyncClient(self, **settings) as client:  # type: ignore[arg-type]
-                yield client, self
-            self._tasks.cancel_scope.cancel()
+        async with AsyncClient(self, **settings) as client:  # type: ignore[arg-type]
+            yield client, self
 
     @asynccontextmanager
     async def watched(
@@ -91,11 +91,18 @@ class InstanceServer:
             raise LMStudioUnreachableError("There is no server.")
         theirs, ours = memory_pair()
         self._open[namespace] = ours
-        self._tasks.start_soon(self._serve, namespace, ours)
-        try:
-            yield _Transport(theirs, self._ahead)
-        finally:
-            await theirs.aclose()
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._serve, namespace, ours, tasks)
+            try:
+                yield _Transport(theirs, self._ahead)
+            except Exception as error:  # noqa: BLE001 - raised below, and not in a group
+                failure = error
+            finally:
+                await theirs.aclose()
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     # -- for tests
 
@@ -114,12 +121,23 @@ class InstanceServer:
             await transport.aclose()
         self._open.clear()
 
+    def hold(self, endpoint: str) -> None:
+        """Answer no call of an endpoint before `release`; the answers are the ones of the time of the call."""
+        self._held[endpoint] = anyio.Event()
+
+    def release(self, endpoint: str) -> None:
+        self._held.pop(endpoint).set()
+
+    def held(self, endpoint: str) -> int:
+        """Return the number of calls that wait for `release`."""
+        return self._held[endpoint].statistics().tasks_waiting
+
     def hold_lists(self) -> None:
-        """Answer no request for a list before `release_lists`; the answers are the ones of now."""
-        self._held["listLoaded"] = anyio.Event()
+        """Hold all lists of instances."""
+        self.hold("listLoaded")
 
     def release_lists(self) -> None:
-        self._held.pop("listLoaded").set()
+        self.release("listLoaded")
 
     def hold_unloads(self, *, reason: str | None) -> None:
         """Unload at once, and confirm it not before `release_unloads`.
@@ -127,10 +145,10 @@ class InstanceServer:
         :param reason: the reason that the server tells others.
         """
         self._unload_reason = reason
-        self._held["unloadModel"] = anyio.Event()
+        self.hold("unloadModel")
 
     def release_unloads(self) -> None:
-        self._held.pop("unloadModel").set()
+        self.release("unloadModel")
 
     async def next_load(self) -> dict[str, Any]:
         """Wait for a request to load."""
@@ -159,18 +177,21 @@ class InstanceServer:
     async def _say(self, namespace: str, **message: Any) -> None:
         await self._open[namespace].send(json.dumps(message))
 
-    async def _serve(self, namespace: str, transport: FrameTransport) -> None:
+    async def _serve(self, namespace: str, transport: FrameTransport, tasks: anyio.abc.TaskGroup) -> None:
         try:
             while True:
                 for frame in await transport.receive():
                     message = json.loads(frame)
-                    if "authVersion" in message:
+                    if not self.is_up:
+                        await transport.aclose()
+                    elif "authVersion" in message:
                         await transport.send(json.dumps(self.authentication))
                     elif message["type"] == "channelCreate":
                         self.loads.append({**message, "namespace": namespace})
                     elif message["type"] == "rpcCall":
-                        self._tasks.start_soon(self._answer, namespace, transport, message)
+                        tasks.start_soon(self._answer, namespace, transport, message)
                     elif message["message"] == {"type": "cancel"}:
+                        self.cancelled.append(message["channelId"])
                         await self.fail({**message, "namespace": namespace}, "Cancelled.")
         except LMStudioWebsocketError:
             pass

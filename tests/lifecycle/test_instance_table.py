@@ -9,14 +9,16 @@ import pytest
 from lmstudio_async import (
     InstanceEvent,
     InstanceUnloaded,
+    LMStudioCancelledError,
     LMStudioModelNotFoundError,
     ModelInstanceInfo,
     ProcessingState,
 )
 from lmstudio_async._handles import UnreadInfo
-from lmstudio_async._instance_journal import Departure, InstanceJournal
+from lmstudio_async._instance_journal import InstanceJournal
 from lmstudio_async._instance_survey import Sighting
 from lmstudio_async._instance_table import InstanceTable
+from lmstudio_async._protocol._departure import Departure
 from tests.instance_server import instance, kinds
 
 IDLE = ProcessingState()
@@ -26,8 +28,8 @@ def sighting(name: str, reference: str | None = None, **members: Any) -> Sightin
     return Sighting(UnreadInfo(instance(name, reference, **members)), IDLE)
 
 
-def info(name: str, reference: str | None = None) -> ModelInstanceInfo:
-    return UnreadInfo(instance(name, reference)).read()
+def info(name: str, reference: str | None = None, **members: Any) -> ModelInstanceInfo:
+    return UnreadInfo(instance(name, reference, **members)).read()
 
 
 class Table:
@@ -117,6 +119,41 @@ def test_a_load_that_a_look_has_found_first_is_told_once() -> None:
     assert table.told() == ["InstanceLoaded a"]
 
 
+def test_a_load_on_one_device_leaves_the_identifier_of_another_device() -> None:
+    table = Table()
+    there = sighting("a", "r1", deviceIdentifier="gpu-box")
+    table.look(there)
+    table.journal.begin_load("llm", "a").on_loaded(info("a", "r2"))
+    table.journal.begin_load("llm", "a").on_loaded(info("a", "r3", deviceIdentifier="other-box"))
+    table.look(there, sighting("a", "r2"), sighting("a", "r3", deviceIdentifier="other-box"))
+
+    assert table.told() == ["InstanceLoaded a"] * 3
+
+
+def test_a_look_does_not_bring_the_former_holder_of_an_identifier_back() -> None:
+    table = Table("a")
+    began = table.table.begin_look()
+    table.journal.begin_load("llm", "a").on_loaded(info("a", "r2"))
+    # This look has found the former holder, when it was there.
+    table.table.end_look(began, [sighting("a")], {})
+    table.look(sighting("a", "r2"))
+
+    assert table.told() == ["InstanceUnloaded a", "InstanceLoaded a"]
+
+
+def test_an_instance_whose_load_was_given_up_is_unloaded_by_this_client() -> None:
+    table = Table()
+    record = table.journal.begin_load("llm", "a")
+    record.on_undoing(info("a"))
+    # A look that the server has answered before the unload.
+    table.look(sighting("a"))
+    record.on_undone(info("a"))
+
+    assert table.told() == ["InstanceLoaded a"]
+    assert table.wanted_looks == 1
+    assert table.journal.explain(info("a")) == Departure("unloaded_by_this_client")
+
+
 def test_the_victims_of_a_load_are_gone_when_it_has_succeeded() -> None:
     table = Table("a", "b")
     record = table.journal.begin_load("llm", "new")
@@ -133,6 +170,18 @@ def test_the_victims_of_a_load_are_gone_when_it_has_succeeded() -> None:
     assert (gone.reason, gone.evicted_for) == ("evicted", gone.info and gone.info.model_key)
 
 
+def test_all_victims_of_a_load_are_gone_also_on_a_server_without_references() -> None:
+    table = Table()
+    table.look(sighting("a", ""), sighting("b", ""))
+    table.told()
+    record = table.journal.begin_load("llm", "new")
+    for name in ("a", "b", "a"):
+        record.on_evicting(info(name, ""))
+    record.on_loaded(info("new", ""))
+
+    assert table.told() == ["InstanceUnloaded a", "InstanceUnloaded b", "InstanceLoaded new"]
+
+
 def test_an_eviction_is_doubted_by_a_look_only_after_its_load_has_failed() -> None:
     table = Table("a")
     record = table.journal.begin_load("llm", "new")
@@ -141,7 +190,7 @@ def test_an_eviction_is_doubted_by_a_look_only_after_its_load_has_failed() -> No
     assert table.journal.explain(info("a")) == Departure("evicted", "new")
 
     began = table.table.begin_look()
-    record.on_failed(RuntimeError())  # type: ignore[arg-type]
+    record.end(LMStudioCancelledError("The load was cancelled."), was_cancelled=True)
     # This look may have found it before it was evicted.
     table.table.end_look(began, [sighting("a")], {})
     assert table.journal.explain(info("a")) == Departure("evicted", "new")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from typing import Any
 
 import anyio
@@ -14,10 +16,11 @@ from lmstudio_async import (
     InstanceLoading,
     InstancePresent,
     InstanceUnloaded,
+    LMStudioError,
 )
 from tests.clock import let_pass
 from tests.instance_server import HOUR, InstanceServer, instance, kinds, look, news
-from tests.scripted_server import MODEL
+from tests.scripted_server import MODEL, until
 
 pytestmark = pytest.mark.usefixtures("no_task_is_left")
 
@@ -263,13 +266,69 @@ async def test_a_load_that_fails_is_told_once_with_its_error() -> None:
         load = await server.next_load()
         await server.packet(load, type="progress", progress=0.5)
         await server.fail(load, "Out of memory.")
-        with pytest.raises(Exception, match="Out of memory"):
+        with pytest.raises(LMStudioError, match="Out of memory"):
             await stream.wait_for_result()
         loading, failed = await news(watch)
 
     assert isinstance(loading, InstanceLoading)
     assert isinstance(failed, InstanceLoadFailed)
     assert "Out of memory" in str(failed.error)
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped half-way:ResourceWarning")
+@pytest.mark.parametrize("place", ["here", "in another thread"])
+async def test_a_load_that_is_dropped_is_told_and_cancelled(place: str) -> None:
+    async with InstanceServer(instance("old")).watched() as (client, server, watch):
+        await news(watch)
+        streams = [await client.llm.model_stream("qwen3-4b")]
+        load = await server.next_load()
+        await server.packet(load, type="unloadingOtherJITModel", info=instance("old"))
+        await server.packet(load, type="loadProgress", progress=0.5)
+        loading = await news(watch)
+        if place == "here":
+            streams.clear()
+        else:
+            thread = threading.Thread(target=streams.clear)
+            thread.start()
+            await anyio.to_thread.run_sync(thread.join)
+        gc.collect()
+        failed = await news(watch)
+        assert server.cancelled == [load["channelId"]]
+
+        # The cancelled load has evicted nothing.
+        server.remove("r-old")
+        await look()
+        (gone,) = await news(watch)
+
+    assert kinds(loading) == ["InstanceLoading qwen3-4b"]
+    assert kinds(failed) == ["InstanceLoadFailed qwen3-4b"]
+    assert isinstance(gone, InstanceUnloaded)
+    assert gone.reason == "unknown"
+
+
+@pytest.mark.parametrize("told", ["unloaded", None])
+async def test_a_load_that_is_given_up_at_its_end_is_unloaded_by_this_client(told: str | None) -> None:
+    async with InstanceServer().watched() as (client, server, watch):
+        server.hold_unloads(reason=told)
+        async with anyio.create_task_group() as tasks:
+
+            async def leave() -> None:
+                async with client.llm.load_new_instance_stream("qwen3-4b", "a") as stream:
+                    await server.succeed(await server.next_load(), instance("a"))
+                    await until(lambda: stream.fraction == 1.0)
+
+            tasks.start_soon(leave)
+            await until(lambda: server.held("unloadModel") == 1)
+            # The look of this watch finds that the instance is gone before the server confirms it.
+            async with client.watch_instances():
+                loaded, gone = await news(watch)
+            server.release_unloads()
+        await look()
+        assert await news(watch) == []
+
+    assert kinds([loaded]) == ["InstanceLoaded a"]
+    assert isinstance(gone, InstanceUnloaded)
+    assert gone.reason == "unloaded_by_this_client"
 
 
 async def test_an_eviction_is_told_before_the_load_that_it_made_room_for() -> None:
@@ -298,7 +357,7 @@ async def test_an_announced_victim_that_stays_is_no_victim_of_it_later() -> None
         load = await server.next_load()
         await server.packet(load, type="unloadingOtherJITModel", info=instance("old"))
         await server.fail(load, "Out of memory.")
-        with pytest.raises(Exception, match="Out of memory"):
+        with pytest.raises(LMStudioError, match="Out of memory"):
             await stream.wait_for_result()
         assert await news(watch) == []
 

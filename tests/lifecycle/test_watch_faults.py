@@ -62,6 +62,26 @@ async def test_a_restarted_server_is_lost_and_back_with_what_differs() -> None:
     assert reasons == ["server_gone", "server_gone"]
 
 
+async def test_a_restart_is_known_also_after_a_load_by_this_client() -> None:
+    async with InstanceServer(instance("a"), instance("b")).watched() as (client, server, watch):
+        await news(watch)
+        server.is_up = False
+        await server.drop()
+        await look()
+        server.is_up = True
+        server.instances = []
+        async with client.llm.load_new_instance_stream("c") as stream:
+            await server.succeed(await server.next_load(), instance("c"))
+            await stream.wait_for_result()
+        server.remove("r-c")
+        await look()
+        lost, *events = await news(watch)
+
+    assert isinstance(lost, ServerLost)
+    reasons = {event.identifier: event.reason for event in events if isinstance(event, InstanceUnloaded)}
+    assert reasons == {"a": "server_gone", "b": "server_gone", "c": "unknown"}
+
+
 async def test_a_restart_between_two_looks_is_told_by_what_differs() -> None:
     async with InstanceServer(instance("a")).watched() as (_, server, watch):
         await news(watch)
@@ -277,6 +297,32 @@ async def test_only_one_task_can_wait_for_a_watch() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_each_event_comes_once_if_two_tasks_begin_a_watch() -> None:
+    async with InstanceServer(instance("a")).client() as (client, _):
+        watch = client.watch_instances(interval=HOUR)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch.__aenter__)
+            tasks.start_soon(watch.__aenter__)
+        await client.llm.unload("a")
+        assert kinds(await news(watch)) == ["InstancePresent a", "InstanceUnloaded a"]
+        await watch.aclose()
+
+
+async def test_closing_a_watch_that_begins_ends_it() -> None:
+    async with InstanceServer(instance("a")).client() as (client, server):
+        watch = client.watch_instances(interval=HOUR)
+        server.hold_lists()
+        async with anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                assert [event async for event in watch] == []
+
+            tasks.start_soon(read)
+            await until(lambda: server.held("listLoaded") == 2)
+            await watch.aclose()
+        server.release_lists()
+
+
 async def test_closing_the_client_ends_its_watches_also_during_a_look() -> None:
     async with InstanceServer(instance("a")).client() as (client, server):
         watch, late = client.watch_instances(interval=HOUR), client.watch_instances(interval=HOUR)
@@ -353,12 +399,9 @@ async def test_extreme_intervals_work(interval: float) -> None:
 
 
 async def test_a_watch_opens_its_client() -> None:
-    server = InstanceServer(instance("a"))
-    async with anyio.create_task_group() as server._tasks:
-        client = AsyncClient(server)  # type: ignore[arg-type]
-        watch = client.watch_instances(interval=HOUR)
-        assert repr(watch) == "AsyncInstanceWatch('not begun')"
-        assert kinds([await anext(watch)]) == ["InstancePresent a"]
-        assert repr(watch) == "AsyncInstanceWatch('under way')"
-        await client.aclose()
-        server._tasks.cancel_scope.cancel()
+    client = AsyncClient(InstanceServer(instance("a")))  # type: ignore[arg-type]
+    watch = client.watch_instances(interval=HOUR)
+    assert repr(watch) == "AsyncInstanceWatch('not begun')"
+    assert kinds([await anext(watch)]) == ["InstancePresent a"]
+    assert repr(watch) == "AsyncInstanceWatch('under way')"
+    await client.aclose()
