@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from lmstudio_async import (
     AsyncInstanceWatch,
     AsyncLLM,
     EmbeddedServer,
+    InstanceChanged,
     InstanceEvent,
     InstanceLoaded,
     InstancePresent,
@@ -34,12 +35,12 @@ from lmstudio_async import (
     LMStudioConnectionBrokenError,
     LMStudioConnectionClosedError,
     LMStudioError,
-    ServerLost,
+    ModelInstanceInfo,
 )
 from lmstudio_async._transport import ClientTransport
+from lmstudio_async.embedded._instances._departures import Departure
 from lmstudio_async.embedded._instances._instance import Instance
 from lmstudio_async.embedded._instances._load import Load
-from lmstudio_async.embedded._instances._registry import Instances
 from tests.clock import let_pass
 from tests.instance_server import news
 
@@ -59,15 +60,26 @@ Step = (
 
 #: A load (True) or an unload, and the reference of the instance.
 Move = tuple[bool, str]
+#: The processing state of an instance, and when it was last used.
+State = tuple[str | None, int | None]
+#: The reason of an unload, and the key of the model that the instance was evicted for.
+Reason = tuple[str, str | None]
+
+_BY_THIS_CLIENT: Reason = ("unloaded_by_this_client", None)
 
 
 class History:
-    """The loads and unloads of a server, in order, and all causes that an unload can have had."""
+    """The loads and unloads of a server, in order, and what the instances have done.
+
+    :ivar reasons: why instances are gone, by reference.
+    :ivar announced: the evictions that loads have announced, by the reference of the victim.
+    """
 
     def __init__(self) -> None:
         self.moves: list[Move] = []
         self.instances: dict[str, Instance] = {}
-        self.causes: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
+        self.reasons: dict[str, Reason] = {}
+        self.announced: dict[str, set[Reason]] = defaultdict(set)
 
     def name(self, reference: str) -> str:
         return self.instances[reference].identifier
@@ -82,6 +94,16 @@ class History:
         """The references of the instances that are loaded now."""
         return {reference for is_load, reference in self.moves if is_load} - self.gone
 
+    @property
+    def states(self) -> dict[str, State]:
+        """The state of each loaded instance while no request runs."""
+        return {reference: ("idle", self.instances[reference].last_used_ms) for reference in self.present}
+
+    def is_followed(self, reference: str, references: Collection[str]) -> bool:
+        """Return whether one of these instances was loaded under the name of an instance after its end."""
+        later = self.moves[self.moves.index((False, reference)) :]
+        return any((True, each) in later and self.name(each) == self.name(reference) for each in references)
+
 
 _history = History()
 
@@ -93,39 +115,26 @@ def recorded() -> Iterator[None]:
     history = _history = History()
     with pytest.MonkeyPatch.context() as patch:
         become_ready, become_unloading = Instance.become_ready, Instance.become_unloading
-        wait_expired, evicting, unload = Instance.wait_expired, Load.evicting, Instances.unload
+        evicting = Load.evicting
 
         def ready(instance: Instance, *args: Any) -> None:
             become_ready(instance, *args)
             history.instances[instance.reference] = instance
             history.moves.append((True, instance.reference))
 
-        def unloading(instance: Instance, *args: Any) -> None:
+        def unloading(instance: Instance, departure: Departure) -> None:
             if instance.state == "ready":
                 history.moves.append((False, instance.reference))
-            become_unloading(instance, *args)
-
-        async def expired(instance: Instance) -> bool:
-            has_expired = await wait_expired(instance)
-            if has_expired:
-                history.causes[instance.reference].add(("ttl", None))
-            return has_expired
+                history.reasons[instance.reference] = (departure.reason, departure.evicted_for)
+            become_unloading(instance, departure)
 
         def evict(load: Load, victim: Instance) -> None:
-            history.causes[victim.reference].add(("evicted", load.instance.entry.model_key))
+            history.announced[victim.reference].add(("evicted", load.instance.entry.model_key))
             evicting(load, victim)
-
-        async def unload_one(instances: Instances, identifier: str, *args: Any) -> None:
-            for instance in instances.loaded():
-                if instance.identifier == identifier:
-                    history.causes[instance.reference].add(("unloaded", None))
-            await unload(instances, identifier, *args)
 
         patch.setattr(Instance, "become_ready", ready)
         patch.setattr(Instance, "become_unloading", unloading)
-        patch.setattr(Instance, "wait_expired", expired)
         patch.setattr(Load, "evicting", evict)
-        patch.setattr(Instances, "unload", unload_one)
         yield
 
 
@@ -214,10 +223,16 @@ class _Watcher:
         ]
 
     @property
-    def present(self) -> set[str]:
-        return {ref for is_load, ref in self.moves if is_load} - {
-            ref for is_load, ref in self.moves if not is_load
-        }
+    def states(self) -> dict[str, State]:
+        """The latest state of each instance that is there, as it was told."""
+        states: dict[str, State] = {}
+        for event in self.events:
+            if isinstance(event, InstancePresent | InstanceLoaded | InstanceChanged):
+                assert isinstance(event.info, ModelInstanceInfo)
+                states[event.instance_reference] = event.status, event.info.last_used_time
+            elif isinstance(event, InstanceUnloaded):
+                del states[event.instance_reference]
+        return states
 
 
 class World:
@@ -229,10 +244,13 @@ class World:
         self._clients = clients
         self._tasks = tasks
         self._watchers: list[_Watcher] = []
-        # The references of the instances that a client has loaded, and unloaded.
+        # The references of the instances that a client has loaded, found or loaded, and unloaded.
         self._loaded: dict[int, set[str]] = defaultdict(set)
+        self._got: dict[int, set[str]] = defaultdict(set)
         self._unloaded: dict[int, set[str]] = defaultdict(set)
-        self._unloaded_names: dict[int, set[str]] = defaultdict(set)
+        # The keys of the models that a client has got, and so may have evicted others for; and of the loads it has left.
+        self._wanted: dict[int, set[str]] = defaultdict(set)
+        self._left: dict[int, set[str]] = defaultdict(set)
 
     @classmethod
     @asynccontextmanager
@@ -263,12 +281,15 @@ class World:
                 tasks.start_soon(self._run, step)
 
     async def settle(self) -> None:
-        """Wait until the watches that are read know what is loaded."""
-        for watcher in self._watchers:
-            while not watcher.is_slow and watcher.present != self._history.present:
-                with anyio.move_on_after(20) as limit:
-                    await watcher.changed.wait()
-                assert not limit.cancelled_caught, (watcher.moves, self._history.moves)
+        """Wait until the watches that are read know what is loaded, and when each instance was last used."""
+        while late := [
+            watcher
+            for watcher in self._watchers
+            if not watcher.is_slow and watcher.states != self._history.states
+        ]:
+            with anyio.move_on_after(20) as limit:
+                await late[0].changed.wait()
+            assert not limit.cancelled_caught, (late[0].events, self._history.moves)
 
     async def check(self) -> None:
         """Check that each watch has told what is in the history."""
@@ -280,13 +301,10 @@ class World:
         await self.settle()
         for watcher in self._watchers:
             self._check_moves(watcher)
-            # If the server does not tell a reason, a client concludes from a loss that it was restarted.
-            concluded = {("unknown", None)}
             for event in watcher.events:
-                if isinstance(event, ServerLost):
-                    concluded.add(("server_gone", None))
                 if isinstance(event, InstanceUnloaded):
-                    self._check_reason(watcher.client, event, concluded)
+                    possible = self._possible_reasons(watcher.client, event.instance_reference)
+                    assert (event.reason, event.evicted_for) in possible, (event, possible)
 
     def _check_moves(self, watcher: _Watcher) -> None:
         history, moves = self._history, watcher.moves
@@ -302,17 +320,23 @@ class World:
             ]
             assert told == happened, (watcher.moves, history.moves)
 
-    def _check_reason(self, client: int, event: InstanceUnloaded, concluded: set[tuple[str, None]]) -> None:
-        reference, causes = event.instance_reference, self._history.causes[event.instance_reference]
-        told = event.reason, event.evicted_for
-        if reference in self._unloaded[client] and len(causes) == 1:
-            assert told == ("unloaded_by_this_client", None), (event, causes)
-        elif event.reason == "unloaded_by_this_client":
-            # An instance without a cause is one of a load that was given up when it had succeeded.
-            has_unloaded = reference in self._unloaded[client] or not causes
-            assert has_unloaded or event.identifier in self._unloaded_names[client], (event, causes)
-        elif told not in concluded:
-            assert told in (causes or {("unloaded", None)}), (event, causes)
+    def _possible_reasons(self, client: int, reference: str) -> set[Reason]:
+        """Return the reasons that a client may tell: the server's, or what the client itself has done meanwhile."""
+        history = self._history
+        reason = history.reasons[reference]
+        is_unload = reason == ("unloaded", None)
+        unloaders = {each for each, unloaded in self._unloaded.items() if reference in unloaded}
+        # A load that was left when it had succeeded is unloaded by the server or by its client.
+        key = history.instances[reference].entry.model_key
+        leavers = {each for each, keys in self._left.items() if is_unload and key in keys}
+        own = history.announced[reference] & {("evicted", wanted) for wanted in self._wanted[client]}
+        if client in unloaders | leavers:
+            own.add(_BY_THIS_CLIENT)
+        if history.is_followed(reference, self._loaded[client] | self._got[client]):
+            # The client has loaded the next instance of that name before it had a look.
+            own.add(("unknown", None))
+        is_own_unload = is_unload and unloaders == {client} and not leavers
+        return own if is_own_unload else {reason, *own}
 
     # -- steps
 
@@ -326,8 +350,12 @@ class World:
                 llm = await self._clients[client].llm.load_new_instance(key, identifier, ttl=ttl)
                 self._loaded[client].add(llm.info.instance_reference)
             case ("get", client, key):
-                await (await self._clients[client].llm.model(key)).tokenize("a")
+                self._wanted[client].add(key)
+                llm = await self._clients[client].llm.model(key)
+                self._got[client].add(llm.info.instance_reference)
+                await llm.tokenize("a")
             case ("leave", client, key, turns):
+                self._left[client].add(key)
                 with anyio.CancelScope() as scope:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._run, ("load", client, key, None, None))
@@ -342,9 +370,10 @@ class World:
                     await unloaded.unload()
                     self._unloaded[client].add(unloaded.info.instance_reference)
             case ("unload by name", client, name):
-                gone = self._history.gone
+                # Also one that is being unloaded already: the server confirms it when it is gone.
+                instances = self._history.instances.items()
+                gone = {reference for reference, instance in instances if instance.gone.is_set()}
                 await self._clients[client].llm.unload(name)
-                self._unloaded_names[client].add(name)
                 self._unloaded[client] |= {
                     reference
                     for reference in self._history.gone - gone
@@ -365,6 +394,5 @@ class World:
         present = sorted(self._history.present)
         if present:
             instance = self._history.instances[present[which % len(present)]]
-            self._history.causes[instance.reference].add(("crashed", None))
             os.kill(instance.engine.pid, signal.SIGKILL)
             await instance.gone.wait()
