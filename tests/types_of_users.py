@@ -98,6 +98,25 @@ def handles_have_the_type_of_their_namespace_without_await(client: lm.Client) ->
         assert_type(same, lm.LLM)
 
 
+async def events_tell_their_members(client: lms.AsyncClient) -> None:
+    for instance in await client.list_instances():
+        assert_type(instance, lms.InstanceStatus[lms.AsyncLLM | lms.AsyncEmbeddingModel])
+        assert_type(instance.handle(), lms.AsyncLLM | lms.AsyncEmbeddingModel)
+    async with client.watch_instances() as events:
+        async for event in events:
+            assert_type(event, lms.InstanceEvent)
+            if isinstance(event, lms.InstanceUnloaded):
+                assert_type(event.reason, lms.UnloadReason)
+
+
+def events_tell_their_members_without_await(client: lm.Client) -> None:
+    for instance in client.list_instances():
+        assert_type(instance.handle(), lm.LLM | lm.EmbeddingModel)
+    with client.watch_instances() as events:
+        for event in events:
+            assert_type(event, lm.InstanceEvent)
+
+
 async def one_text_and_a_list_of_texts_have_different_types(
     llm: lms.AsyncLLM, embedding: lm.EmbeddingModel
 ) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
-__all__ = ["command", "interrupt", "read_until", "run"]
+__all__ = ["command", "interrupt", "read_until", "run", "serving"]
 
 
 @contextmanager
@@ -37,6 +39,19 @@ def command(
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def serving(models: Path, port: str = "0") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``serve`` in a process of its own.
+
+    :param port: its port; a free one by default.
+    :return: its address, and the process, which is killed at the end of the block.
+    """
+    with command("serve", "--models", str(models), "--port", port) as process:
+        found = re.search(r"http://(\S+) with", read_until(process, "Serving at"))
+        assert found is not None
+        yield found[1], process
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:

@@ -12,9 +12,13 @@ import pytest
 from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
 from lmstudio_async.embedded._engine import _engine_start
 from lmstudio_async.testing import ModelsFolder, served
+from tests.cli.running import serving
 
 #: For tests that need no socket, because they do not depend on the transport.
 in_process = pytest.mark.parametrize("place", ["in process"])
+
+#: For tests in process, and over a websocket to ``serve`` in a process of its own.
+with_serve = pytest.mark.parametrize("place", ["in process", "over serve"])
 
 #: For an answer of several seconds, because an endless answer fills the default context in an instant.
 ROOM: LlmLoadModelConfigDict = {"context_length": 65536}
@@ -48,6 +52,13 @@ def address(models: Path) -> Iterator[str]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def serve_address(models: Path) -> Iterator[str]:
+    """The address of a server in a process of its own that all tests of a module share."""
+    with serving(models) as (place, _):
+        yield place
+
+
 @pytest.fixture(params=["in process", "over a socket"])
 def place(request: pytest.FixtureRequest) -> str:
     """The transport between the clients and the server."""
@@ -61,7 +72,7 @@ async def new_client(place: str, models: Path, request: pytest.FixtureRequest) -
         async with EmbeddedServer(models, threads=1) as server:
             yield lambda: AsyncClient(server)
         return
-    address: str = request.getfixturevalue("address")
+    address: str = request.getfixturevalue("serve_address" if place == "over serve" else "address")
     yield lambda: AsyncClient(address)
     async with AsyncClient(address, timeout=20) as client:
         for model in await client.list_loaded_models():

@@ -19,7 +19,7 @@ from lmstudio_async import (
 )
 from lmstudio_async._transport._server_clock import seconds_ahead
 from tests.instance_server import HOUR, InstanceServer, instance, news
-from tests.lifecycle.conftest import ROOM, in_process
+from tests.lifecycle.conftest import ROOM, in_process, with_serve
 from tests.processes import needs_proc, workers
 from tests.scripted_server import until
 
@@ -27,6 +27,7 @@ LLAMA = "llama-3.2-1b-instruct"
 NOMIC = "text-embedding-nomic-embed-text-v1.5"
 
 
+@with_serve
 async def test_each_instance_is_listed_with_its_settings(client: AsyncClient) -> None:
     assert await client.list_instances() == []
     vectors = await client.embedding.load_new_instance(NOMIC, "vectors", ttl=None)
@@ -49,6 +50,7 @@ async def test_each_instance_is_listed_with_its_settings(client: AsyncClient) ->
     assert (llm.handle(), embedding.handle()) == (llama, vectors)
 
 
+@with_serve
 async def test_a_handle_of_the_list_is_of_the_right_kind_and_works(client: AsyncClient) -> None:
     await client.llm.load_new_instance(LLAMA)
     await client.embedding.load_new_instance(NOMIC)
@@ -63,6 +65,7 @@ async def test_a_handle_of_the_list_is_of_the_right_kind_and_works(client: Async
     assert [each.handle() for each in await client.list_instances()] == [embedding]
 
 
+@with_serve
 async def test_a_busy_instance_is_listed_with_its_state_and_queue(client: AsyncClient) -> None:
     talker = await client.llm.load_new_instance(
         "talker", ttl=60, config={**ROOM, "max_parallel_predictions": 1}
@@ -102,6 +105,18 @@ async def test_the_progress_of_a_prompt_is_listed(client: AsyncClient) -> None:
     assert listed[0].prompt_progress is not None
     assert 0 < listed[0].prompt_progress < 1
     assert (busy.status, busy.prompt_progress) == ("generating", None)
+
+
+async def test_the_requests_go_out_concurrently() -> None:
+    server = InstanceServer(instance("a"), instance("b"), instance("c", type="embedding"))
+    async with server.client() as (client, _), anyio.create_task_group() as tasks:
+        server.hold("listLoaded")
+        server.hold("getInstanceProcessingState")
+        tasks.start_soon(client.list_instances)
+        await until(lambda: server.held("listLoaded") == 2)
+        server.release("listLoaded")
+        await until(lambda: server.held("getInstanceProcessingState") == 3)
+        server.release("getInstanceProcessingState")
 
 
 async def test_an_instance_that_goes_during_the_call_is_left_out() -> None:

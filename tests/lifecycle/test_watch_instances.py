@@ -1,11 +1,9 @@
-"""`watch_instances` on the embedded server: loads, uses, unloads and evictions, by this client and by others."""
+"""`watch_instances` on the embedded server, here and over `serve`: what this client, others and the server itself do."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
 from pathlib import Path
 
 import anyio
@@ -22,9 +20,9 @@ from lmstudio_async import (
     ServerBack,
     ServerLost,
 )
-from tests.cli.running import command, read_until
+from tests.cli.running import serving
 from tests.instance_server import HOUR, kinds, news
-from tests.lifecycle.conftest import ROOM, NewClient, in_process
+from tests.lifecycle.conftest import ROOM, NewClient, in_process, with_serve
 from tests.processes import needs_proc, workers
 
 LLAMA = "llama-3.2-1b-instruct"
@@ -35,13 +33,6 @@ NOMIC = "text-embedding-nomic-embed-text-v1.5"
 SOON = 0.02
 
 
-def port_of(server: subprocess.Popen[str]) -> str:
-    """Return the port of a server, once it listens."""
-    found = re.search(r":(\d+)", read_until(server, "Serving at"))
-    assert found is not None
-    return found[1]
-
-
 async def first(watch: AsyncInstanceWatch, kind: type[InstanceEvent], identifier: str = "") -> InstanceEvent:
     """Wait for the first event of a kind. Drop all others."""
     with anyio.fail_after(20):
@@ -49,6 +40,14 @@ async def first(watch: AsyncInstanceWatch, kind: type[InstanceEvent], identifier
             if isinstance(event, kind) and event.identifier == identifier:
                 return event
     raise AssertionError("the watch has ended")
+
+
+async def look(*clients: AsyncClient) -> None:
+    """Let clients look at their server."""
+    for client in clients:
+        # A watch begins with a look, whose result the other watches of the client get as well.
+        async with client.watch_instances():
+            pass
 
 
 async def loads_and_unloads(watch: AsyncInstanceWatch, until: str) -> list[str]:
@@ -63,6 +62,7 @@ async def loads_and_unloads(watch: AsyncInstanceWatch, until: str) -> list[str]:
     raise AssertionError("the watch has ended")
 
 
+@with_serve
 async def test_the_first_events_are_what_is_loaded(client: AsyncClient) -> None:
     llama = await client.llm.load_new_instance(LLAMA, "mine", ttl=60)
     await client.embedding.load_new_instance(NOMIC, "vectors")
@@ -78,6 +78,7 @@ async def test_the_first_events_are_what_is_loaded(client: AsyncClient) -> None:
     assert (embedding.kind, embedding.identifier) == ("embedding", "vectors")
 
 
+@with_serve
 async def test_loads_and_unloads_of_the_client_are_told_without_a_look(client: AsyncClient) -> None:
     async with client.watch_instances(interval=HOUR) as watch:
         llama = await client.llm.load_new_instance(LLAMA, "mine")
@@ -100,6 +101,7 @@ async def test_loads_and_unloads_of_the_client_are_told_without_a_look(client: A
     assert [event.at for event in events] == sorted(event.at for event in events)
 
 
+@with_serve
 async def test_an_eviction_by_this_client_is_told_at_once_and_before_the_load(client: AsyncClient) -> None:
     llama = await client.llm.model(LLAMA)
     await llama.respond("Why?")
@@ -113,6 +115,7 @@ async def test_an_eviction_by_this_client_is_told_at_once_and_before_the_load(cl
     assert (told[0].reason, told[0].evicted_for) == ("evicted", QWEN)
 
 
+@with_serve
 async def test_loads_and_unloads_of_another_client_are_told_at_the_next_look(
     client: AsyncClient, new_client: NewClient
 ) -> None:
@@ -131,9 +134,10 @@ async def test_loads_and_unloads_of_another_client_are_told_at_the_next_look(
     assert isinstance(busy, InstanceChanged)
     assert busy.status in ("processingPrompt", "generating")
     assert isinstance(gone, InstanceUnloaded)
-    assert gone.reason in ("unloaded", "unknown")
+    assert gone.reason == "unloaded"
 
 
+@with_serve
 async def test_an_expired_instance_is_told_with_its_reason(client: AsyncClient) -> None:
     async with client.watch_instances(interval=SOON) as watch:
         await client.llm.load_new_instance(LLAMA, ttl=0.1)
@@ -153,9 +157,25 @@ async def test_a_crashed_instance_is_told(client: AsyncClient) -> None:
         gone = await first(watch, InstanceUnloaded, LLAMA)
 
     assert isinstance(gone, InstanceUnloaded)
-    assert gone.reason in ("crashed", "unknown")
+    assert gone.reason == "crashed"
 
 
+@with_serve
+async def test_an_eviction_by_another_client_is_told_with_its_model(
+    client: AsyncClient, new_client: NewClient
+) -> None:
+    async with new_client() as other, client.watch_instances(interval=SOON) as watch:
+        llama = await other.llm.model(LLAMA)
+        await first(watch, InstanceLoaded, LLAMA)
+        await llama.respond("Why?")
+        await other.llm.model(QWEN)
+        gone = await first(watch, InstanceUnloaded, LLAMA)
+
+    assert isinstance(gone, InstanceUnloaded)
+    assert (gone.reason, gone.evicted_for) == ("evicted", QWEN)
+
+
+@with_serve
 async def test_every_watch_of_every_client_tells_the_same(client: AsyncClient, new_client: NewClient) -> None:
     async with new_client() as other, anyio.create_task_group() as tasks:
         told: list[list[str]] = []
@@ -169,11 +189,9 @@ async def test_every_watch_of_every_client_tells_the_same(client: AsyncClient, n
             await tasks.start(collect, watcher)
         for loader, name in ((client, "a"), (other, "b"), (client, "last")):
             llama = await loader.llm.load_new_instance(LLAMA, name)
-            # The clients that did not load it must have a look at it.
-            async with client.watch_instances() as sees, other.watch_instances() as sees_too:
-                await first(sees, InstancePresent, name)
-                await first(sees_too, InstancePresent, name)
+            await look(client, other)
             await llama.unload()
+            await look(client, other)
 
     steps = [
         f"{step} {name}" for name in ("a", "b", "last") for step in ("InstanceLoaded", "InstanceUnloaded")
@@ -181,25 +199,21 @@ async def test_every_watch_of_every_client_tells_the_same(client: AsyncClient, n
     assert told == [steps] * 4
 
 
-@needs_proc
 async def test_a_restarted_server_is_lost_and_back_with_what_differs(models: Path) -> None:
-    serve = ("serve", "--models", str(models), "--port")
-    with command(*serve, "0") as server:
-        port = await anyio.to_thread.run_sync(port_of, server)
-        async with AsyncClient(f"127.0.0.1:{port}") as client:
+    with serving(models) as (place, server):
+        async with AsyncClient(place) as client:
             await client.llm.load_new_instance(LLAMA, "mine")
             async with client.watch_instances(interval=SOON) as watch:
                 server.kill()
                 lost = await first(watch, ServerLost)
-                with command(*serve, port) as restarted:
-                    await anyio.to_thread.run_sync(port_of, restarted)
+                with serving(models, place.rpartition(":")[2]):
                     await first(watch, ServerBack)
                     gone = await first(watch, InstanceUnloaded, "mine")
                     await client.llm.load_new_instance(LLAMA, "mine")
                     again = await first(watch, InstanceLoaded, "mine")
 
     assert isinstance(lost, ServerLost)
-    assert port in str(lost.error)
+    assert place in str(lost.error)
     assert isinstance(gone, InstanceUnloaded)
     assert gone.reason == "server_gone"
     assert again.instance_reference != gone.instance_reference
