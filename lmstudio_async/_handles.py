@@ -17,6 +17,7 @@ from lmstudio_async._protocol._endpoints.models import (
     GET_INSTANCE_PROCESSING_STATE,
     GET_LOAD_CONFIG,
     GET_MODEL_INFO,
+    LIST_LOADED,
     TOKENIZE,
     UNLOAD_MODEL,
 )
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._usage import ProcessingState
 
 __all__ = [
+    "LIST_INSTANCES",
     "AsyncModelHandle",
     "ModelList",
     "UnreadInfo",
     "expect_scopes",
     "mark_loaded_here",
     "to_texts",
-    "unread_infos",
 ]
 
 InfoT = TypeVar("InfoT", bound="ModelInstanceInfo")
@@ -115,11 +116,15 @@ class UnreadInfo:
         return value if isinstance(value, str) else ""
 
 
-def unread_infos(answer: Any) -> list[UnreadInfo]:
+def _unread_infos(answer: Any) -> list[UnreadInfo]:
     """Check that the answer is a list of infos, and wrap each of them."""
     if type(answer) is not list or not all(type(each) is dict for each in answer):
         raise TypeError("expected a list of objects")
     return [UnreadInfo(each) for each in answer]
+
+
+#: The loaded instances, with infos that are read when they are needed.
+LIST_INSTANCES = LIST_LOADED.read_by(_unread_infos)
 
 
 class AsyncModelHandle(Generic[InfoT]):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from lmstudio_async._handles import AsyncModelHandle, unread_infos
+from lmstudio_async._handles import LIST_INSTANCES, AsyncModelHandle
 from lmstudio_async._instance_check import EnsureRequest, GoneError, InstanceCheck, mismatch_error
 from lmstudio_async._load import AsyncLoadStream, loading_identifier
 from lmstudio_async._load_feed import LoadProgress
 from lmstudio_async._printable import printable
-from lmstudio_async._protocol._endpoints.models import ESTIMATE_MODEL_USAGE, LIST_LOADED
+from lmstudio_async._protocol._endpoints.models import ESTIMATE_MODEL_USAGE
 from lmstudio_async._wire._infos import ModelInstanceInfo
 from lmstudio_async._wire._kv import stack, to_fields
 from lmstudio_async._wire._models import GetOrLoadCreation
@@ -39,7 +39,6 @@ __all__ = ["InstanceEnsurer"]
 
 Progress = Callable[[LoadProgress], None]
 
-_LIST_LOADED = LIST_LOADED.read_by(unread_infos)
 
 # Pauses between two looks at something that the protocol has no event for, in seconds.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -136,7 +135,7 @@ class InstanceEnsurer:
 
     async def _find(self, session: Session) -> ModelInstanceInfo | None:
         # Not getModelInfo, which finds other instances of a model by its key.
-        for info in await session.call(_LIST_LOADED):
+        for info in await session.call(LIST_INSTANCES):
             if info.identifier == self._request.identifier:
                 return info.read()
         return None

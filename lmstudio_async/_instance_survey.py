@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from lmstudio_async._handles import UnreadInfo, unread_infos
-from lmstudio_async._protocol._endpoints.models import GET_INSTANCE_PROCESSING_STATE, LIST_LOADED
+from lmstudio_async._handles import LIST_INSTANCES, UnreadInfo
+from lmstudio_async._protocol._endpoints.models import GET_INSTANCE_PROCESSING_STATE
 from lmstudio_async._specifiers import instance_specifier
 from lmstudio_async._wire._models import GetModelInfoParameter
 from lmstudio_async.errors import LMStudioError, LMStudioModelNotFoundError, LMStudioServerError
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._usage import ProcessingState
 
 __all__ = ["Sighting", "survey"]
-
-_LIST_LOADED = LIST_LOADED.read_by(unread_infos)
 
 
 @attrs.frozen
@@ -62,7 +60,7 @@ async def survey(sessions: Sequence[Session]) -> list[Sighting]:
 
 
 async def _survey(session: Session) -> list[Sighting]:
-    infos = [info for info in await session.call(_LIST_LOADED) if info.type == session.namespace]
+    infos = [info for info in await session.call(LIST_INSTANCES) if info.type == session.namespace]
     parameters = [
         GetModelInfoParameter(specifier=instance_specifier(info), throw_if_not_found=True) for info in infos
     ]

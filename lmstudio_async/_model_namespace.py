@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
 from lmstudio_async._callbacks import check_callback
-from lmstudio_async._handles import AsyncModelHandle, ModelList, UnreadInfo, unread_infos
+from lmstudio_async._handles import LIST_INSTANCES, AsyncModelHandle, ModelList, UnreadInfo
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints.models import (
     ESTIMATE_MODEL_USAGE,
     GET_MODEL_INFO,
-    LIST_LOADED,
     UNLOAD_MODEL,
 )
 from lmstudio_async._session import Session
@@ -37,8 +36,6 @@ ConfigT = TypeVar("ConfigT")
 
 ModelLoadingCallback = Callable[[float], Awaitable[object] | object]
 """Called with the progress of a load, from 0.0 to 1.0. May be plain or async; an exception in it ends the load."""
-
-_LIST_LOADED = LIST_LOADED.read_by(unread_infos)
 
 
 class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
@@ -345,7 +342,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             for llm in await client.llm.list_loaded():
                 print(llm.identifier, llm.info.ttl)
         """
-        infos = await self._session.call(_LIST_LOADED)
+        infos = await self._session.call(LIST_INSTANCES)
         return ModelList(self._make_handle(info) for info in infos if info.type == self._domain)
 
     async def list_downloaded(self) -> Sequence[DownloadedT]:
