@@ -19,7 +19,8 @@ from lmstudio_async._wire._infos import LlmInstanceInfo
 def handle(identifier: str, ttl_ms: int | None) -> AsyncLLM:
     """Return a handle that can be shown, but has no connection."""
     info = LlmInstanceInfo(identifier=identifier, model_key="tiny", ttl_ms=ttl_ms, context_length=4096)
-    return AsyncLLM(SimpleNamespace(see=lambda _: None), info)  # type: ignore[arg-type]
+    records = SimpleNamespace(see=lambda *_: None)
+    return AsyncLLM(SimpleNamespace(journal=records, records=records), info)  # type: ignore[arg-type]
 
 
 def show_everything(screen: Screen) -> None:
