@@ -323,18 +323,22 @@ class AsyncOperation(ABC, Generic[ItemT, ResultT]):
         channel, feed = getattr(self, "_channel", None), getattr(self, "_feed", None)
         if feed is None:
             return
+        # Only work that is left on the server matters, and a request that was still to be continued by another.
+        has_work = channel is not None and (not feed.done or feed.undoing() is not None)
+        if not has_work and not feed.reports:
+            return
+        error = LMStudioCancelledError(f"{feed.label}: dropped half-way.")
         # A finalizer may run where the program holds a lock of its logs or exporters, so the event loop reports the end.
         reports, feed.reports = feed.reports, ()
         for report in reports:
-            self._session.soon(partial(report.end, None, was_cancelled=True))
-        # Only work that is left on the server matters.
-        if channel is None or (feed.done and feed.undoing() is None):
+            self._session.soon(partial(report.end, error, was_cancelled=True))
+        if channel is None or not has_work:
             return
         # The consumer has cancelled it, but the server was not reachable then. Undo it now, without a warning.
         was_cancelled = feed.error is not None
         # No task waits for the operation any more, and a finalizer must not set an anyio event.
         feed.changed = None
-        feed.give_up(LMStudioCancelledError(f"{feed.label}: dropped half-way."))
+        feed.give_up(error)
         # Before the warning, because the warning raises if warnings are errors.
         channel.drop_soon(feed)
         if was_cancelled:
