@@ -28,7 +28,7 @@ from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, served
 from tests.clock import let_pass
 from tests.examples import MEANING, make_home, use_home
-from tests.processes import worker_pids
+from tests.processes import SEARCH_PATH, worker_pids
 from tests.scripted_server import until
 from tests.sync.programs import program
 
@@ -241,6 +241,7 @@ def workers_of_the_service(folder: Path, count: int) -> Iterator[str]:
     with subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "service:app", *options],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": SEARCH_PATH},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -250,7 +251,8 @@ def workers_of_the_service(folder: Path, count: int) -> Iterator[str]:
             lines: list[str] = []
             while sum("startup complete" in line for line in lines) < count:
                 lines.append(process.stderr.readline())
-                assert lines[-1], "".join(lines)
+                # Uvicorn starts each worker that ends again, and so would never end itself.
+                assert lines[-1] and "died" not in lines[-1], "".join(lines)
             address = re.search(r"running on (http://127\.0\.0\.1:\d+)", "".join(lines))
             assert address is not None
             yield address[1]
