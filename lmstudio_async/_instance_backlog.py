@@ -28,8 +28,8 @@ class EventBacklog:
 
     def __init__(self, interval: float, most: int) -> None:
         self.interval = interval
-        self.is_closed = False
-        self.has_begun = False
+        self.is_closed: bool = False
+        self.has_begun: bool = False
         self._most = most
         # By number, in order.
         self._events: dict[int, InstanceEvent] = {}

@@ -70,7 +70,7 @@ class InstanceEnsurer:
         self._request = request
         self._check = InstanceCheck(session, system, request)
         #: Whether the instance is the result of a load that this request has begun, or waited for.
-        self.has_loaded = False
+        self.has_loaded: bool = False
         #: Since when the name is in use, and the server shows neither an instance nor a load of it.
         self._hidden_since: float | None = None
         # Distinguishes an instance that the server has loaded for the request to join a load.

@@ -266,7 +266,7 @@ class LoadRecord:
     )
 
     def __init__(self, journal: InstanceJournal, kind: str, identifier: str) -> None:
-        self.identifier = identifier
+        self.identifier: str = identifier
         self._journal = journal
         self._kind = kind
         self._model: ModelInfo | None = None
