@@ -443,5 +443,7 @@ def _without_bridge(error: BaseException) -> TracebackType | None:
         traceback = traceback.tb_next
     made = None
     for each in reversed(kept):
-        made = TracebackType(made, each.tb_frame, each.tb_lasti, each.tb_lineno)
+        # An instruction without a line has None, which is -1 when a traceback is made.
+        line = -1 if each.tb_lineno is None else each.tb_lineno
+        made = TracebackType(made, each.tb_frame, each.tb_lasti, line)
     return made

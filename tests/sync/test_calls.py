@@ -1,4 +1,4 @@
-"""Blocking calls: results, errors, callbacks, threads and closing."""
+"""Blocking calls: results, callbacks, threads and closing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import gc
 import threading
-import traceback
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -65,47 +64,6 @@ def test_embed_and_tokenize_return_a_list_for_each_text(client: lms.Client) -> N
     assert one == pytest.approx(model.embed("a"))
     assert len(two) == len(one)
     assert [len(tokens) for tokens in model.tokenize(["a", "b"])] == [len(model.tokenize("a"))] * 2
-
-
-# -- errors
-
-
-def test_an_error_is_the_cores_and_shows_one_frame_of_the_bridge_at_most(client: lms.Client) -> None:
-    with pytest.raises(lms.LMStudioModelNotFoundError) as caught:
-        client.llm.load_new_instance("no-such-model")
-    frames = [frame.filename.rpartition("/")[2] for frame in traceback.extract_tb(caught.value.__traceback__)]
-    assert frames[:2] == ["test_calls.py", "_model_namespace.py"]
-    assert frames.count("_bridge.py") <= 1
-    assert "_loop.py" not in frames
-    assert caught.value.__context__ is None
-
-
-def test_a_wrong_argument_is_named_before_anything_is_sent() -> None:
-    server = QuietServer()
-    with client_of(server) as client:
-        with pytest.raises(lms.LMStudioValueError, match="ttl"):
-            client.llm.load_new_instance("qwen3-4b", ttl=-1)
-        with pytest.raises(lms.LMStudioConfigError):
-            client.llm.load_new_instance_stream("qwen3-4b", config={"contxt_length": 1})  # type: ignore[arg-type]
-    assert server.calls() == []
-
-
-def test_unload_refuses_a_handle(client: lms.Client) -> None:
-    with pytest.raises(lms.LMStudioValueError, match="A handle has an unload"):
-        client.llm.unload(client.llm.load_new_instance(KEY))  # type: ignore[arg-type]
-
-
-def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(lms.LMStudioValueError, match="'asyncio' or 'trio', not 'curio'"):
-        lms.Client("embedded", backend="curio")  # type: ignore[arg-type]
-
-
-def test_a_call_without_a_server_raises_unreachable_error() -> None:
-    with (
-        lms.Client("127.0.0.1:9") as client,
-        pytest.raises(lms.LMStudioUnreachableError, match=r"127\.0\.0\.1:9"),
-    ):
-        client.llm.list_loaded()
 
 
 # -- callbacks
