@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from types import FrameType
 from typing import Any
 
@@ -41,13 +41,20 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
                     raise KeyboardInterrupt
         return trace
 
-    sys.settrace(trace)
-    try:
-        function()
-    except (KeyboardInterrupt, LMStudioError):
-        pass
-    finally:
-        sys.settrace(None)
+    def run() -> Iterator[None]:
+        sys.settrace(trace)
+        try:
+            function()
+        except (KeyboardInterrupt, LMStudioError):
+            pass
+        finally:
+            sys.settrace(None)
+        yield
+
+    # An exception raised at the end of an except block, where Python checks for no signals, stays the handled exception,
+    # and would be the context of all later ones in the thread. A generator has a handled exception of its own.
+    [_] = run()
+    assert sys.exception() is None
     return left == 0
 
 
