@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from collections.abc import Callable, Container, Iterator
 from types import FrameType
@@ -42,6 +43,8 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
         return trace
 
     def run() -> Iterator[None]:
+        # The garbage of earlier tests has steps too: an interrupt in its `__del__` would not reach the function.
+        gc.disable()
         sys.settrace(trace)
         try:
             function()
@@ -49,6 +52,7 @@ def is_interrupted(step: int, function: Callable[[], object], modules: Container
             pass
         finally:
             sys.settrace(None)
+            gc.enable()
         yield
 
     # An exception raised at the end of an except block, where Python checks for no signals, stays the handled exception,
