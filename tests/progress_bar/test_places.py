@@ -74,7 +74,7 @@ def test_ctrl_c_ends_the_bar_before_the_traceback(package: str, library: str) ->
     assert "endless" in bar
     assert bar.endswith("\n")
     assert traceback.rstrip().endswith("KeyboardInterrupt")
-    assert "\x1b[?25l" not in bar
+    assert "\x1b[?25l" not in bar + traceback
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 80), (24, 80)], ids=str)
