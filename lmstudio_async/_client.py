@@ -55,7 +55,8 @@ class AsyncClient:
     :param api_host: address of the server: ``host``, ``host:port``, an ``http``, ``https``, ``ws`` or ``wss`` URL,
         with a path if it is behind a proxy, or the base URL of its OpenAI or REST API; ``"embedded"`` for a server in
         this process; or an `EmbeddedServer`.
-        None takes the value of ``LMSTUDIO_HOST``, else the first local server found on LM Studio's ports.
+        None takes the value of ``LMSTUDIO_HOST``, which may be each of these texts, else the first local server found
+        on LM Studio's ports. So ``LMSTUDIO_HOST=embedded python program.py`` needs no LM Studio.
     :param api_token: an LM Studio API token. None takes the value of ``LM_API_TOKEN`` or ``LMSTUDIO_API_TOKEN``, if
         one is set.
     :param timeout: seconds without any news from the server after which a call or an operation fails. None, the

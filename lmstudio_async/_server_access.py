@@ -155,20 +155,24 @@ class ServerAccess:
 
             host = await find_default_local_api_host(self.limits)
             if host is None:
+                ports = ", ".join(map(str, (*self.limits.api_ports, self.limits.app_port)))
                 raise LMStudioUnreachableError(
-                    "No LM Studio found on this machine. Tried 127.0.0.1 at the ports "
-                    f"{', '.join(map(str, (*self.limits.api_ports, self.limits.app_port)))}.\n"
+                    f"No LM Studio found on this machine. Tried 127.0.0.1 at the ports {ports}.\n"
                     "Start LM Studio and its server, or give its address: api_host='host:port', or LMSTUDIO_HOST.\n"
-                    'Without LM Studio: pip install "lmstudio-async[embedded]" and api_host="embedded".'
+                    'Or run models without it, by api_host="embedded", or LMSTUDIO_HOST=embedded. '
+                    f"{await anyio.to_thread.run_sync(_next_step)}"
                 )
         if host == EMBEDDED:
             await preload("embedded._server")
             from lmstudio_async.embedded import EmbeddedServer
 
             if await anyio.to_thread.run_sync(find_spec, "xllamacpp") is None:
+                from lmstudio_async.embedded._requirements import engine_remedy
+
+                remedy = await anyio.to_thread.run_sync(engine_remedy, "", "cli", "embedded", "hub")
                 raise LMStudioMissingRuntimeError(
-                    "The embedded server's engine is not installed.\n"
-                    'Install it with pip install "lmstudio-async[embedded]", or give the api_host of LM Studio.'
+                    "The embedded server's engine is not installed. Give the api_host of LM Studio, or install it.\n"
+                    f"{remedy}"
                 )
             host = EmbeddedServer()
         if isinstance(host, str):
@@ -201,6 +205,20 @@ def _host_from_environment() -> str | None:
         except LMStudioValueError as error:
             raise LMStudioValueError(f"{HOST_VARIABLE} is wrong: {error}") from error
     return host
+
+
+def _next_step() -> str:
+    """Return the command that brings the embedded server nearer to an answer."""
+    from lmstudio_async._install_command import missing_modules, pull_command
+
+    if "xllamacpp" in missing_modules("embedded"):
+        from lmstudio_async.embedded._requirements import engine_remedy
+
+        return "That needs an engine.\n" + engine_remedy("", "cli", "embedded", "hub")
+    missing = missing_modules("cli", "embedded", "hub")
+    missing = missing_modules("cli", "embedded", "hub")
+    needs = "Downloads need more packages" if missing else "To download a model for it"
+    return f"{needs}:\n{pull_command()}"
 
 
 def _check_host(host: str | EmbeddedServer | None) -> str | EmbeddedServer | None:

@@ -66,7 +66,9 @@ class Bridge:
         if backend not in ("asyncio", "trio"):
             raise LMStudioValueError(f"backend must be 'asyncio' or 'trio', not {backend!r:.80}")
         if backend == "trio" and importlib.util.find_spec("trio") is None:
-            raise LMStudioRuntimeError('trio is not installed: pip install "lmstudio-async[trio]"')
+            from lmstudio_async._install_command import install_command
+
+            raise LMStudioRuntimeError(f"trio is not installed: {install_command('trio')}")
         #: True for the default client, which is closed when the interpreter ends: no ResourceWarning.
         self.is_shared = False
         self._limits = limits or DEFAULT_LIMITS

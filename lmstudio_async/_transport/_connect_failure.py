@@ -15,10 +15,6 @@ from lmstudio_async._printable import printable
 
 __all__ = ["connect_failure", "not_a_websocket_server", "without_traces"]
 
-_START = (
-    "Start LM Studio and its server (`lms server start`), or check api_host; without LM Studio, "
-    '`pip install "lmstudio-async[embedded]"` and use api_host "embedded".'
-)
 _CHECK_PLACE = "Check the host and port in api_host."
 # Of the variables that name proxies, httpx uses only this one for websockets.
 _CHECK_PROXY = "Correct ALL_PROXY in the environment, or name the host in NO_PROXY to connect without it."
@@ -137,8 +133,20 @@ def _network_failure(url: str, exc: Exception) -> str:
             "and this machine's network."
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return f"{url} could not be reached: the connection was refused, so no server listens there. {_START}"
-    return f"{url} could not be reached ({_describe(exc)}). {_START}"
+        return (
+            f"{url} could not be reached: the connection was refused, so no server listens there. {_start()}"
+        )
+    return f"{url} could not be reached ({_describe(exc)}). {_start()}"
+
+
+def _start() -> str:
+    from lmstudio_async._install_command import install_command, missing_modules
+
+    install = f"`{install_command('embedded')}` and " if missing_modules("embedded") else ""
+    return (
+        "Start LM Studio and its server (`lms server start`), or check api_host; without LM Studio, "
+        f'{install}use api_host "embedded".'
+    )
 
 
 def _describe(exc: Exception) -> str:

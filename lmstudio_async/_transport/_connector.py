@@ -115,7 +115,12 @@ class WebSocketConnector:
                 raise _closed_error() from exc
             from lmstudio_async._transport._connect_failure import connect_failure, without_traces
 
-            message = connect_failure(url, exc, self._connect_timeout, sockets.proxy_before(url))
+            proxy = sockets.proxy_before(url)
+            # In a thread, because the remedy may depend on the installed packages. With a limiter of its own, because all
+            # threads of the default limiter may be waiting for this connection.
+            message = await anyio.to_thread.run_sync(
+                connect_failure, url, exc, self._connect_timeout, proxy, limiter=anyio.CapacityLimiter(1)
+            )
             raise LMStudioUnreachableError(message) from without_traces(exc)
         date = None if session.response is None else session.response.headers.get("date")
         transport = WebSocketTransport(

@@ -1,6 +1,6 @@
 """A server of LM Studio's protocol inside your program, which loads GGUF models with llama.cpp.
 
-It needs the extra ``embedded``: ``pip install "lmstudio-async[embedded]"``.
+It needs the extra ``embedded``: ``pip install ".[embedded]"`` in a clone of the repository.
 """
 
 from __future__ import annotations

@@ -318,9 +318,10 @@ class EmbeddedServer:
         import lmstudio_async.embedded._instances._registry  # noqa: F401
         from lmstudio_async.embedded._engine._engine_spec import default_threads
         from lmstudio_async.embedded._instances._load_config import may_lock_all_memory
+        from lmstudio_async.embedded._requirements import engine_remedy
         from lmstudio_async.embedded._versions import engine_version, package_version
 
-        for find in (default_threads, engine_version, may_lock_all_memory, package_version):
+        for find in (default_threads, engine_remedy, engine_version, may_lock_all_memory, package_version):
             find()
         return self.models_folder
 

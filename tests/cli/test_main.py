@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async._cli import main
+from lmstudio_async._install_command import install_command
 from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import run
 from tests.faults.socket_server import Peer, SocketServer
@@ -50,7 +51,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     def find(name: str) -> ModuleSpec | None:
         return None if name in hidden else find_spec(name)
 
-    monkeypatch.setattr("lmstudio_async.embedded._requirements.find_spec", find)
+    monkeypatch.setattr("lmstudio_async._install_command.find_spec", find)
     monkeypatch.setattr("lmstudio_async._cli._stage.find_spec", find)
 
 
@@ -110,8 +111,8 @@ def test_error_without_the_extra_names_the_packages_to_install(
     hide(monkeypatch, "xllamacpp")
     for command in ("demo", "serve"):
         assert failure(capsys, command) == (
-            "The embedded server needs packages that are not installed (xllamacpp): "
-            'pip install "lmstudio-async[embedded]"\n'
+            "The embedded server needs packages that are not installed (xllamacpp). "
+            f"Install it where the server runs: {install_command('embedded')}\n"
         )
 
 
@@ -124,7 +125,7 @@ def test_error_for_an_unknown_model_lists_the_available_models(
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_error_for_a_missing_folder_names_it(
+def test_error_for_a_missing_models_folder_names_it(
     command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "nowhere"

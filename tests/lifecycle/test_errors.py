@@ -231,7 +231,7 @@ async def test_error_of_embedded_without_the_extra_tells_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)  # simulates a missing package
 
-    with pytest.raises(LMStudioMissingRuntimeError, match=r'pip install "lmstudio-async\[embedded\]"'):
+    with pytest.raises(LMStudioMissingRuntimeError, match=r"pip install .*\[cli,embedded,hub\]"):
         async with AsyncClient("embedded"):
             pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from lmstudio_async._install_command import install_command
 from lmstudio_async._protocol._errors import unsupported_feature
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioUnsupportedFeatureError
@@ -64,7 +65,8 @@ _GROUPS: Final = (
         "runtime",
         "removeEngine searchRuntimeExtensions downloadRuntimeExtension",
         "the only engine is a Python package, which is installed and removed with pip",
-        'Install, update or remove it where the server runs: pip install --upgrade "lmstudio-async[embedded]"',
+        # Not an update on its own, because each release of this package fits certain versions of the engine.
+        "Install, update or remove it where the server runs, together with this package: {install}",
     ),
     (
         "plugins",
@@ -87,4 +89,6 @@ def unsupported_endpoint(namespace: str, endpoint: str) -> LMStudioUnsupportedFe
     :raises KeyError: the endpoint has no entry in this module.
     """
     reason, suggestion = _REASONS.get((namespace, endpoint)) or _REASONS[namespace, "*"]
+    if "{install}" in suggestion:
+        suggestion = suggestion.replace("{install}", install_command("embedded"))
     return unsupported_feature(f"{namespace}.{endpoint}", engine_version(), reason, suggestion)

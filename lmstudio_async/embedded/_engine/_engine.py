@@ -28,6 +28,7 @@ from lmstudio_async.embedded._engine._pulse import ObservedWorker, Pulse
 from lmstudio_async.embedded._engine._worker import Failed, Loading, ReadAhead, Ready, read_event
 from lmstudio_async.embedded._engine._worker_process import WorkerProcess
 from lmstudio_async.embedded._machine._main_memory import available_memory
+from lmstudio_async.embedded._requirements import ILLEGAL_INSTRUCTION
 from lmstudio_async.embedded._templates._call_form import CallForm
 from lmstudio_async.embedded._templates._reasoning_tags import ThoughtForm
 from lmstudio_async.embedded._templates._template_message import TemplateMessage
@@ -330,6 +331,8 @@ class Engine:
 
     async def _load_failure(self, worker_says: str | None, *, missing_engine: bool = False) -> EngineFailure:
         reason = await self._worker.reason() or worker_says
+        if self._worker.lacked_instruction:
+            reason, missing_engine = ILLEGAL_INSTRUCTION, True
         if reason is None:
             reason = f"the engine ended while it was loading the model ({self._worker.ending()})"
         return EngineFailure(reason, self._worker.returncode, self._worker.log, missing_engine=missing_engine)

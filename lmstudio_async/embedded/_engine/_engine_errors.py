@@ -8,6 +8,7 @@ import re
 from lmstudio_async._protocol._errors import instance_unloaded, missing_runtime, server_error
 from lmstudio_async._wire._struct import MalformedError
 from lmstudio_async.embedded._engine._engine import EngineFailure, EngineRequestError
+from lmstudio_async.embedded._requirements import engine_remedy
 from lmstudio_async.errors import LMStudioError
 
 __all__ = ["explain", "explain_load"]
@@ -53,8 +54,7 @@ def explain(error: Exception) -> Exception:
             return instance_unloaded()
         case EngineFailure(reason=reason, missing_engine=True):
             return missing_runtime(
-                f"The engine that loads models cannot be used: {reason}",
-                'Install it where the server runs: pip install "lmstudio-async[embedded]"',
+                f"The engine that loads models cannot be used: {reason}", engine_remedy(reason)
             )
         case EngineFailure(reason=reason):
             return server_error(reason)

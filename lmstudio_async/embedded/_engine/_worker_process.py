@@ -27,6 +27,13 @@ logger = logging.getLogger("lmstudio_async.embedded")
 
 _ERROR_LINE: Final = re.compile(r"^[\d.]+ E (?:\w+ +)?\S*: (?P<reason>.+)$")
 
+#: Exit codes of a process that dies of an illegal instruction: here the signal, and Windows' STATUS_ILLEGAL_INSTRUCTION.
+_ILLEGAL_INSTRUCTION: Final = (-signal.SIGILL, 0xC000001D)
+_CAUSES: Final = {
+    "SIGKILL": ", as when memory runs out",
+    "SIGILL": ", as on a CPU that the engine was not built for",
+}
+
 
 class WorkerProcess:
     """A running worker. Its owner must call :meth:`end`.
@@ -84,6 +91,11 @@ class WorkerProcess:
         """The last lines of standard error."""
         return tuple(self._log.lines)
 
+    @property
+    def lacked_instruction(self) -> bool:
+        """Whether the process died of an instruction that the CPU does not have."""
+        return self.returncode in _ILLEGAL_INSTRUCTION
+
     def ending(self) -> str:
         """Return how the process ended, for a message."""
         code = self.returncode
@@ -95,7 +107,7 @@ class WorkerProcess:
             name = signal.Signals(-code).name
         except ValueError:
             return f"signal {-code}"
-        return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+        return name + _CAUSES.get(name, "")
 
     async def send(self, line: bytes) -> None:
         """Write to its standard input. No error if the worker has ended, because its output has the reason."""

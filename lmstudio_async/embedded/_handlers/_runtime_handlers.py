@@ -34,6 +34,7 @@ from lmstudio_async._wire._runtime import (
 )
 from lmstudio_async.embedded._machine._hardware import Gpu, Hardware, Processors
 from lmstudio_async.embedded._machine._main_memory import total_memory
+from lmstudio_async.embedded._requirements import engine_remedy
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioServerError
 
@@ -114,9 +115,7 @@ class RuntimeHandlers:
 def _unknown_engine(wanted: EngineSpecifier, present: list[tuple[str, str]]) -> LMStudioServerError:
     return server_error(
         f'This server has no engine "{wanted.name[:100]}" of version "{wanted.version[:40]}".',
-        f"It has: {', '.join(' '.join(each) for each in present)}"
-        if present
-        else 'Install one where the server runs: pip install "lmstudio-async[embedded]"',
+        f"It has: {', '.join(' '.join(each) for each in present)}" if present else engine_remedy(),
     )
 
 

@@ -18,6 +18,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from lmstudio_async._install_command import install_command
 from lmstudio_async._protocol._errors import missing_runtime, server_error
 from lmstudio_async.embedded._timing import DEFAULT_TIMING
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
@@ -276,7 +277,7 @@ async def _library() -> Any:
     except ImportError as error:
         raise missing_runtime(
             f"Searching and downloading models needs the package huggingface_hub: {error}",
-            'Install it where the server runs: pip install "lmstudio-async[hub]"',
+            f"Install it where the server runs: {install_command('hub')}",
         ) from error
 
 
