@@ -24,8 +24,12 @@ register_profiles()
 #: The names that the SDK gives its tasks.
 OURS = re.compile("lmstudio|AsyncClient|EmbeddedServer")
 
-for name in ("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"):
-    # The environment must not decide where the tests, and the programs that they start, connect to.
+for name in (
+    *("LMSTUDIO_HOST", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN"),
+    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"),
+):
+    # The environment must not decide where the tests, and the programs that they start, connect to, nor which models
+    # they find besides those of their home folder.
     os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

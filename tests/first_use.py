@@ -174,8 +174,9 @@ STEPS: dict[str, Callable[[AsyncClient], Awaitable[None]]] = {
 }  # fmt: skip
 
 
-async def main(steps: str, place: str | EmbeddedServer, spy: ImportSpy) -> None:
-    client = AsyncClient(place)
+async def main(steps: str, where: str, is_folder: bool, spy: ImportSpy) -> None:
+    # A models folder stands for an embedded server in this process.
+    client = AsyncClient(EmbeddedServer(where) if is_folder else where)
     spy.is_watching = True
     async with client:
         for step in steps.split(","):
@@ -186,18 +187,17 @@ async def main(steps: str, place: str | EmbeddedServer, spy: ImportSpy) -> None:
 if __name__ == "__main__":
     backend, steps, where = sys.argv[1:]
     spy, blocked = ImportSpy(), list[str]()
-    # A models folder stands for an embedded server in this process.
-    place = EmbeddedServer(where) if Path(where).is_dir() else where
+    is_folder = Path(where).is_dir()
     sys.meta_path.insert(0, spy)
     if backend == "trio":
         import trio
 
-        trio.run(main, steps, place, spy)
+        trio.run(main, steps, where, is_folder, spy)
     else:
         import asyncio
 
         with blocking_calls(blocked):
-            asyncio.run(main(steps, place, spy))
+            asyncio.run(main(steps, where, is_folder, spy))
     print(json.dumps({"imported": spy.large_ones(), "blocked": blocked}), flush=True)  # noqa: T201 - the test reads it
     # Python 3.11 crashes at its end once blockbuster has patched built-in classes, although it has restored them.
     os._exit(0)

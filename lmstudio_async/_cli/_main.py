@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         "default: LMSTUDIO_HOST, then the ports of this machine",
     )
     demo.add_argument("--model", metavar="KEY", help="the model to load; default: the smallest LLM")
-    demo.add_argument("--models", metavar="DIR", help="use the embedded server, with this models folder")
+    demo.add_argument(
+        "--models", metavar="PATH", help="use the embedded server, with this models folder or GGUF file"
+    )
 
     serve = commands.add_parser(
         "serve",
@@ -117,8 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--models",
-        metavar="DIR",
-        help="the models folder: publisher/repository/file.gguf; default: LM Studio's own",
+        action="append",
+        metavar="PATH",
+        help="the models folder: publisher/repository/file.gguf; or a GGUF file; can be repeated; "
+        "default: LM Studio's own folder",
     )
     serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
     serve.add_argument(

@@ -7,11 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio.to_thread
+
 from lmstudio_async import EmbeddedServer
-from lmstudio_async._cli._embedded import check_folder, models_in
+from lmstudio_async._cli._embedded import models_in
 from lmstudio_async._cli._output import discard_output
+from lmstudio_async._install_command import pull_command
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded._requirements import check_extra
+from lmstudio_async.embedded._server import places_of
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = ["serve", "tokens_in"]
@@ -20,7 +24,7 @@ NAMES_SHOWN = 12
 
 
 async def serve(
-    models: str | None,
+    models: str | Sequence[str] | None,
     host: str,
     port: int,
     tokens: Sequence[str],
@@ -30,7 +34,7 @@ async def serve(
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; on asyncio only.
 
-    :param models: the models folder; None for the usual one.
+    :param models: the models folder, a GGUF file, or several of these; None for the usual folder.
     :param host: the address to listen at.
     :param port: the port; 0 for a free one.
     :param tokens: API tokens, one of which each client must have; without any, every client is accepted.
@@ -56,16 +60,20 @@ async def serve(
         allowed_origins=allowed_origins,
         embedding_models=embedding_models,
     )
-    folder = check_folder(server.models_folder)
-    found, skipped = await models_in(folder, embedding_models)
+    places = places_of(server)
+    found, skipped = await models_in(places, embedding_models)
     names = _names([model.model_key for model in found])
+    command = "" if found else await anyio.to_thread.run_sync(pull_command)
 
     def announce(host: str, port: int) -> None:
         address = f"[{host}]" if ":" in host else host
-        shown = printable(f"{names} from {folder}")
+        shown = printable(f"{names} from {places}")
         lines = [f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it."]
         if not found:
-            lines.append("Put GGUF files there, as publisher/repository/file.gguf; no restart is needed.")
+            there = "there" if models is not None else f"into {places.folder}"
+            lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
+            if models is None:
+                lines.append(f"Or download one: {command}")
         lines += [printable(f"Skipped {path}: {reason}.") for path, reason in skipped.items()]
         _say(lines)
 

@@ -16,9 +16,11 @@ import anyio.to_thread
 
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
-from lmstudio_async._cli._embedded import check_folder, has_llm, models_in
+from lmstudio_async._cli._embedded import has_llm, models_in
 from lmstudio_async._cli._screen import Screen
+from lmstudio_async.embedded._catalog._model_places import ModelPlaces
 from lmstudio_async.embedded._requirements import check_extra
+from lmstudio_async.embedded._server import places_of
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 __all__ = ["play"]
@@ -36,7 +38,7 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
     """Find a server and a model, and show the demo.
 
     :param host: address of LM Studio, or ``"embedded"``; None looks for LM Studio, else takes the embedded server.
-    :param models: the embedded server's models folder; None takes the usual one, else the model of a package.
+    :param models: the embedded server's models folder, or a GGUF file; None takes the usual one, else the model of a package.
     :param model_key: the model; None takes the smallest LLM.
     :raises LMStudioError: if something is missing, or goes wrong.
     """
@@ -54,8 +56,8 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
             await _play(client, model_key, screen)
         return
     async with (
-        _models_folder(models, model_key, screen) as folder,
-        AsyncClient(EmbeddedServer(folder)) as client,
+        _models(models, model_key, screen) as place,
+        AsyncClient(EmbeddedServer(place)) as client,
     ):
         await _play(client, model_key, screen)
 
@@ -131,20 +133,20 @@ async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDown
 
 
 @asynccontextmanager
-async def _models_folder(models: str | None, model_key: str | None, screen: Screen) -> AsyncIterator[Path]:
-    """Provide a models folder that has the model, until the context ends."""
+async def _models(
+    models: str | None, model_key: str | None, screen: Screen
+) -> AsyncIterator[str | Path | None]:
+    """Provide the place of a model for an embedded server, None for the usual places, until the context ends."""
     check_extra()
-    folder = EmbeddedServer(models).models_folder
-    if models is not None:
-        check_folder(folder)
-    if await has_llm(folder, model_key):
-        screen.fact("Models", str(folder))
-        yield folder
+    places = places_of(EmbeddedServer(models))
+    if await has_llm(places, model_key):
+        screen.fact("Models", str(places))
+        yield models
         return
     packaged = _packaged_model() if models is None else None
     if packaged is None or model_key not in (None, PACKAGE_MODEL):
         others = [] if packaged is None else [PACKAGE_MODEL]
-        raise LMStudioRuntimeError(await _no_model_message(folder, model_key, others))
+        raise LMStudioRuntimeError(await _no_model_message(places, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.
@@ -152,13 +154,13 @@ async def _models_folder(models: str | None, model_key: str | None, screen: Scre
         yield Path(name)
 
 
-async def _no_model_message(folder: Path, model_key: str | None, others: Sequence[str]) -> str:
-    models, skipped = await models_in(folder)
+async def _no_model_message(places: ModelPlaces, model_key: str | None, others: Sequence[str]) -> str:
+    models, skipped = await models_in(places)
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
     there = ", ".join([*(model.model_key for model in models if model.type == "llm"), *others])
     broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in skipped.items())
     advice = f"Choose another one with --model: {there}." if there else f"For a small one: {PACKAGE_COMMAND}"
-    return f"There is {wanted} in {folder}. {advice}{broken}"
+    return f"There is {wanted} in {places}. {advice}{broken}"
 
 
 def _packaged_model() -> Path | None:

@@ -1,14 +1,13 @@
-"""The server: the state that its connections share, and its lifetime."""
+"""The server and its lifetime."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import anyio
 import anyio.abc
@@ -19,27 +18,31 @@ from lmstudio_async._call_site import call_site
 from lmstudio_async._owned_task_group import OwnedTaskGroup
 from lmstudio_async._preload import preload
 from lmstudio_async._protocol._endpoints import NAMESPACES
-from lmstudio_async._protocol._errors import unwrap_group
+from lmstudio_async._protocol._errors import server_error, unwrap_group
 from lmstudio_async._transport import ClientTransport, FrameTransport, memory_pair
 from lmstudio_async._wire._json import real_number, whole_number
 from lmstudio_async.embedded._cancellation import wait_until_cancelled
 from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
-from lmstudio_async.embedded._catalog._models_folder import default_models_folder
+from lmstudio_async.embedded._catalog._model_places import ModelPlaces
 from lmstudio_async.embedded._connections._clients import Client, Clients
 from lmstudio_async.embedded._connections._logs import Logs
 from lmstudio_async.embedded._connections._origins import Origins
 from lmstudio_async.embedded._limits import ServerLimits
+from lmstudio_async.embedded._running_server import RunningServer
 from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
-    from lmstudio_async.embedded._catalog._catalog import Catalog
-    from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
     from lmstudio_async.embedded._instances._departures import Departures
-    from lmstudio_async.embedded._instances._registry import Instances
-    from lmstudio_async.embedded._machine._hardware import Hardware
 
-__all__ = ["EmbeddedServer", "RunningServer", "clients_of", "origins_of", "state_of", "timing_of"]
+__all__ = [
+    "EmbeddedServer",
+    "clients_of",
+    "origins_of",
+    "places_of",
+    "state_of",
+    "timing_of",
+]
 
 #: Namespace -> module with its handlers. ``plugins`` has none, because all its endpoints are refused.
 _HANDLERS = {
@@ -70,8 +73,10 @@ class EmbeddedServer:
     and no tokens or passwords. ``LMSTUDIO_WORKER_ENV`` is a comma-separated list of further variables that they get:
     ``LMSTUDIO_WORKER_ENV=MY_DRIVER_PATH,ASAN_OPTIONS``.
 
-    :param models: the models folder, with the same layout as LM Studio's: ``publisher/repository/file.gguf``. None: LM
-        Studio's own folder if it exists, else a folder of this package.
+    :param models: the models folder, with the same layout as LM Studio's: ``publisher/repository/file.gguf``; or a GGUF
+        file, which brings the other parts of its model and the projectors (``mmproj``) beside it; or a list of folders
+        and files. Downloads go to the first folder; if several have a file of the same path, that of the first one
+        counts. None: LM Studio's own folder if it exists, else a folder of this package, which is created.
     :param api_tokens: tokens (``sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy``) of which every client must send one. If there
         are none, every client may connect.
     :param allowed_origins: web pages and apps that may use the server besides pages of this machine, by the origins
@@ -84,12 +89,13 @@ class EmbeddedServer:
     :param jit_ttl: default TTL of a just-in-time load: idle seconds after which the model is unloaded. None: never.
     :param threads: CPU threads for each model; None: one less than the number of physical cores.
     :param limits: limits on the requests and data of clients; None: the defaults of `ServerLimits`.
-    :raises LMStudioValueError: if a parameter is invalid.
+    :raises LMStudioValueError: if a parameter is invalid, or one of the models is neither a folder nor a GGUF file.
+    :raises LMStudioOSError: if one of the models cannot be read.
     """
 
     def __init__(
         self,
-        models: str | os.PathLike[str] | None = None,
+        models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         *,
         api_tokens: Collection[str] = (),
         allowed_origins: Collection[str] = (),
@@ -100,10 +106,6 @@ class EmbeddedServer:
         limits: ServerLimits | None = None,
         _timing: ServerTiming | None = None,
     ) -> None:
-        if models is not None and not isinstance(models, str | os.PathLike):
-            raise LMStudioValueError(f"models is the path of a folder, not {models!r:.80}")
-        if models is not None and "\0" in os.fsdecode(models):
-            raise LMStudioValueError("models is the path of a folder, and no path has a zero byte")
         seconds, count = real_number(jit_ttl), whole_number(threads)
         if jit_ttl is not None and (seconds is None or not 0 < seconds < float("inf")):
             raise LMStudioValueError("jit_ttl is a number of seconds above 0, or None for never")
@@ -115,7 +117,7 @@ class EmbeddedServer:
             raise LMStudioValueError(f"limits is a ServerLimits, not {limits!r:.80}")
         self._limits = ServerLimits() if limits is None else limits
         self._timing = _timing or DEFAULT_TIMING
-        self._models = None if models is None else Path(models).expanduser()
+        self._given_models = None if models is None else ModelPlaces.checked(models)
         self._auto_evict = auto_evict
         self._jit_ttl_ms = None if seconds is None else max(round(seconds * 1000), 1)
         self._threads = count
@@ -130,7 +132,9 @@ class EmbeddedServer:
         self._made_at = call_site()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.models_folder)!r}, is_running={self.is_running})"
+        # Without the default places, because their look-up reads files.
+        given = "" if self._given_models is None else f"{str(self._given_models)!r}, "
+        return f"{type(self).__name__}({given}is_running={self.is_running})"
 
     @property
     def address(self) -> str:
@@ -148,9 +152,51 @@ class EmbeddedServer:
         return self._limits
 
     @property
-    def models_folder(self) -> Path:
-        """The folder with the model files. It may not exist."""
-        return default_models_folder() if self._models is None else self._models
+    def models(self) -> tuple[Path, ...]:
+        """The folders and files with the models. A default folder is created when the server starts."""
+        return places_of(self).given
+
+    @property
+    def models_folder(self) -> Path | None:
+        """The folder that gets downloads: the first one. None if the server was given only files."""
+        return places_of(self).folder
+
+    async def delete_model(self, model_key: str) -> int:
+        """Delete the files of a downloaded model, and return the number of bytes that this frees.
+
+        The server need not run. It deletes only models of its own folders: models in Hugging Face's cache, behind
+        links and given as single files stay, and the error says how to delete them. Clients cannot delete models,
+        because LM Studio's protocol has no such request.
+
+        :param model_key: the model's key, or its path. A key that means several models is refused.
+        :return: the number of bytes; 0 for links.
+        :raises LMStudioModelNotFoundError: if no model has this key.
+        :raises LMStudioServerError: if the key means several models, the model is loaded or in another place, or a
+            file cannot be deleted.
+
+        ::
+
+            from lmstudio_async.testing import ModelsFolder
+
+            models = ModelsFolder("models-to-clean-up")
+            models.add_llm("qwen3-0.6b")
+            freed = await EmbeddedServer(models.folder).delete_model("qwen3-0.6b")
+            print(f"{freed:,} bytes are free again")
+        """
+        await preload("embedded._catalog._deletion")
+        from lmstudio_async.embedded._catalog._catalog import Catalog
+        from lmstudio_async.embedded._catalog._deletion import delete_files, model_to_delete
+
+        running = self._running
+        if running is None:
+            catalog = Catalog(await anyio.to_thread.run_sync(places_of, self), self._embedding_names)
+        else:
+            catalog = running.catalog
+        entry = await anyio.to_thread.run_sync(model_to_delete, catalog, model_key)
+        for instance in running.instances.loaded() if running is not None else ():
+            if instance.entry.path == entry.path:
+                raise server_error(f'"{model_key}" is loaded as "{instance.identifier}".', "Unload it first.")
+        return await anyio.to_thread.run_sync(delete_files, catalog, entry)
 
     async def start(self) -> Self:
         """Start the server. Legal from any task, and so is `aclose`.
@@ -222,7 +268,7 @@ class EmbeddedServer:
         :raises LMStudioRuntimeError: if the server runs already.
         """
         self._check_not_running()
-        models_folder = await anyio.to_thread.run_sync(self._prepare)
+        places = await anyio.to_thread.run_sync(self._prepare)
         from lmstudio_async.embedded._catalog._catalog import Catalog
         from lmstudio_async.embedded._engine._pulse import Pulse
         from lmstudio_async.embedded._instances._departures import Departures
@@ -230,7 +276,7 @@ class EmbeddedServer:
 
         if self._departures is None:
             self._departures = Departures()
-        catalog = Catalog(models_folder, self._embedding_names)
+        catalog = Catalog(places, self._embedding_names)
         instances = Instances(
             catalog,
             auto_evict=self._auto_evict,
@@ -312,8 +358,8 @@ class EmbeddedServer:
             finally:
                 running.served.discard(scope)
 
-    def _prepare(self) -> Path:
-        """Return the models folder. In the same thread, import the server, and fill caches that are read from files."""
+    def _prepare(self) -> ModelPlaces:
+        """Return where the models are. In the same thread, import the server, and fill caches that are read from files."""
         import lmstudio_async.embedded._connections._connection
         import lmstudio_async.embedded._instances._registry  # noqa: F401
         from lmstudio_async.embedded._engine._engine_spec import default_threads
@@ -323,7 +369,10 @@ class EmbeddedServer:
 
         for find in (default_threads, engine_remedy, engine_version, may_lock_all_memory, package_version):
             find()
-        return self.models_folder
+        places = places_of(self)
+        if self._given_models is None:
+            places.prepare()
+        return places
 
     @property
     def _state(self) -> RunningServer:
@@ -374,6 +423,11 @@ def origins_of(server: EmbeddedServer) -> Origins:
     return server._origins
 
 
+def places_of(server: EmbeddedServer) -> ModelPlaces:
+    """Return the places where a server looks for models. The default ones are looked up each time, in files."""
+    return ModelPlaces.default() if server._given_models is None else server._given_models
+
+
 def timing_of(server: EmbeddedServer) -> ServerTiming:
     """Return the durations of a server."""
     return server._timing
@@ -385,40 +439,3 @@ def state_of(server: EmbeddedServer) -> RunningServer:
     :raises LMStudioUnreachableError: the server does not run.
     """
     return server._state
-
-
-class RunningServer:
-    """The state that exists only while the server runs."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        instances: Instances,
-        task_group: anyio.abc.TaskGroup,
-        timing: ServerTiming,
-    ) -> None:
-        self.timing = timing
-        self.catalog = catalog
-        self.instances = instances
-        self.task_group = task_group
-        self.loop: Any = anyio.lowlevel.current_token()
-        self.served: set[anyio.CancelScope] = set()
-
-    @cached_property
-    def hardware(self) -> Hardware:
-        """The hardware of this machine."""
-        from lmstudio_async.embedded._machine._hardware import Hardware
-
-        return Hardware()
-
-    @cached_property
-    def repository(self) -> RepositoryHandlers:
-        """The handlers of ``repository``. All clients have the same ones, because they share downloads."""
-        from lmstudio_async.embedded._handlers._repository_handlers import RepositoryHandlers
-
-        return RepositoryHandlers(self.catalog, self.hardware, self.task_group, self.timing)
-
-    async def aclose(self) -> None:
-        """Close the client of the Hub, if it was made. Call this after the tasks have ended."""
-        if "repository" in vars(self):
-            await self.repository.aclose()

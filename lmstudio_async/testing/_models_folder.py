@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioOSError, LMStudioValueError
 from lmstudio_async.testing._chat_templates import CHATML
 from lmstudio_async.testing._gguf_writer import Metadata
 from lmstudio_async.testing._tiny_models import (
@@ -29,7 +29,8 @@ class ModelsFolder:
     The models are real GGUF files, made in milliseconds, and the embedded server loads them with llama.cpp like any
     other. An LLM answers any prompt with its script, word by word, so that a test knows every answer.
 
-    :param folder: path of the folder, which need not exist yet.
+    :param folder: path of the folder, which is created if it does not exist.
+    :raises LMStudioOSError: if it cannot be created.
 
     ::
 
@@ -56,6 +57,13 @@ class ModelsFolder:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
+        try:
+            # A server does not start without its folder, also if models are added only then.
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LMStudioOSError(
+                f"The models folder {self._folder} cannot be created: {error.strerror or error}"
+            ) from error
 
     @property
     def folder(self) -> Path:

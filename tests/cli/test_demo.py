@@ -158,10 +158,11 @@ async def test_without_models_the_package_model_is_put_into_a_temporary_folder(
 
         monkeypatch.setattr(Path, "hardlink_to", refuse)
     original = package / _stage.PACKAGE_FILE
-    async with _stage._models_folder(None, key, Screen()) as folder:
+    async with _stage._models(None, key, Screen()) as folder:
         async with lms.AsyncClient(lms.EmbeddedServer(folder)) as client:
             (model,) = await client.llm.list_downloaded()
             assert model.model_key == _stage.PACKAGE_MODEL
+        assert isinstance(folder, Path)
         assert (folder / model.path).samefile(original) == can_link
     assert not folder.exists()
     assert original.exists()
@@ -172,17 +173,17 @@ async def test_error_for_an_unknown_model_names_the_package_model() -> None:
     with pytest.raises(
         lms.LMStudioRuntimeError, match=f"Choose another one with --model: {_stage.PACKAGE_MODEL}"
     ):
-        async with _stage._models_folder(None, "nope", Screen()):
+        async with _stage._models(None, "nope", Screen()):
             pass
 
 
 async def test_models_in_the_default_folder_take_precedence_over_the_package_model(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = lms.EmbeddedServer().models_folder
+    folder = lms.EmbeddedServer().models[0]
     ModelsFolder(folder).add_llm("acme/mine-GGUF/mine-Q8_0.gguf")
-    async with _stage._models_folder(None, None, Screen()) as found:
-        assert found == folder
+    async with _stage._models(None, None, Screen()) as found:
+        assert found is None
     # The package is used if the folder lacks the requested model.
-    async with _stage._models_folder(None, _stage.PACKAGE_MODEL, Screen()) as found:
-        assert found != folder
+    async with _stage._models(None, _stage.PACKAGE_MODEL, Screen()) as found:
+        assert found not in (None, folder)

@@ -35,7 +35,7 @@ def server(content: bytes, tmp_path: Path) -> Iterator[str]:
         environment.setenv("HF_ENDPOINT", hub.url)
         environment.setenv("NO_PROXY", "127.0.0.1")
         environment.delenv("HF_TOKEN", raising=False)
-        with served(EmbeddedServer(tmp_path / "models", threads=1)) as host:
+        with served(EmbeddedServer(tmp_path, threads=1)) as host:
             yield host
 
 

@@ -159,7 +159,7 @@ async def test_a_cancelled_plan_ends_with_an_error_and_leaves_nothing(
     await raw.tell(channel, type="cancelPlan")
     with pytest.raises(Refused, match="plan was cancelled"):
         await raw.packets(channel)
-    assert not server.models_folder.exists()
+    assert list(server.models[0].iterdir()) == []
 
 
 async def test_the_next_plan_resumes_a_cancelled_download(

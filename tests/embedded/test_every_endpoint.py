@@ -15,6 +15,7 @@ from lmstudio_async._protocol._endpoints import NAMESPACES, ChannelEndpoint, End
 from lmstudio_async._protocol._endpoints._untyped import UNTYPED
 from lmstudio_async._wire._struct import Unknown, WireObject, camel
 from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder
 from tests.embedded.raw_client import RawClient, Refused, connected
 from tests.failures import Failures
 
@@ -65,7 +66,8 @@ async def test_an_endpoint_is_answered_or_refused_with_a_reason(tmp_path: Path) 
     with Failures() as failures:
         for number, (namespace, name) in enumerate(EVERY):
             # Each endpoint has a server of its own, because some of them change the state of the server.
-            async with EmbeddedServer(tmp_path / str(number), threads=1) as server:
+            folder = ModelsFolder(tmp_path / str(number)).folder
+            async with EmbeddedServer(folder, threads=1) as server:
                 with failures.of(f"{namespace}.{name}"):
                     await check_endpoint(server, namespace, name)
 

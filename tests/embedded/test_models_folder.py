@@ -49,7 +49,6 @@ def test_link_to_a_file_of_any_name_is_followed(
 @needs_links
 def test_link_to_a_folder_is_followed(models: ModelsFolder, store: ModelsFolder, catalog: Catalog) -> None:
     store.add_llm("other/big-GGUF/big-Q8_0.gguf")
-    models.folder.mkdir()
     (models.folder / "other").symlink_to(store.folder / "other")
     (entry,) = catalog.scan()
     assert entry.path == "other/big-GGUF/big-Q8_0.gguf"
@@ -88,7 +87,6 @@ def test_folders_linked_to_each_other_are_each_listed_once_below_a_link(
     for name in names:
         for other in names:
             (store.folder / name / f"to-{other}").symlink_to(store.folder / other)
-    models.folder.mkdir()
     (models.folder / "linked").symlink_to(store.folder)
     assert len(keys(catalog)) == 8
 
@@ -113,7 +111,6 @@ def test_broken_link_is_reported(models: ModelsFolder, catalog: Catalog) -> None
 @needs_links
 async def test_model_of_a_linked_folder_loads(models: ModelsFolder, store: ModelsFolder) -> None:
     store.add_llm("other/big-GGUF/big-Q8_0.gguf", script="Far away")
-    models.folder.mkdir()
     (models.folder / "other").symlink_to(store.folder / "other")
     async with EmbeddedServer(models.folder, threads=1) as server, AsyncClient(server) as client:
         model = await client.llm.model("big")
@@ -173,7 +170,7 @@ def test_skipped_files_are_logged_once(
         catalog.scan()
         catalog.scan()
     assert [record.getMessage() for record in caplog.records] == [
-        "skipped acme/a/a-Q8_0.gguf in the models folder: it does not begin with the letters GGUF"
+        "skipped the model file acme/a/a-Q8_0.gguf: it does not begin with the letters GGUF"
     ]
 
 
@@ -184,9 +181,7 @@ def test_error_about_an_unknown_model_names_the_skipped_files(models: ModelsFold
     with pytest.raises(LMStudioModelNotFoundError) as caught:
         catalog.resolve("other", "llm")
     suggestion = caught.value.server_error["suggestion"]
-    assert suggestion.startswith(
-        "Skipped in the models folder: 5 of its files and folders, such as acme/file-0"
-    )
+    assert suggestion.startswith("Skipped among the models: 5 files and folders, such as acme/file-0")
     assert len(suggestion) < 400
 
 

@@ -67,7 +67,7 @@ async def test_one_connection_to_the_hub_serves_all_requests_and_ends_with_the_s
     tmp_path: Path, hub: LocalHub
 ) -> None:
     hub.add(TINY, {"tiny-Q8_0.gguf": b"x"})
-    async with AsyncClient(EmbeddedServer(tmp_path / "models", threads=1)) as client:
+    async with AsyncClient(EmbeddedServer(tmp_path, threads=1)) as client:
         await options_of(client)
         await options_of(client)
         assert (hub.connections, hub.left.is_set()) == (1, False)

@@ -220,6 +220,7 @@ def guarded(tmp_path: Path) -> Catalog:
 
 @pytest.mark.parametrize("key", ODD_NAMES)
 def test_no_key_leads_out_of_the_models_folder(guarded: Catalog, key: str) -> None:
+    assert guarded.folder is not None
     for name in (key, f"{guarded.folder.parent}/outside/secret.gguf"):
         with pytest.raises(LMStudioError):
             guarded.resolve(name, "llm")

@@ -1,4 +1,4 @@
-"""Catalog of the downloaded models: the scan of the models folder, and the resolution of model keys."""
+"""Catalog of the downloaded models: the scan of the places where they are, and the resolution of model keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmstudio_async._protocol._errors import domain_mismatch, path_not_found
 from lmstudio_async.embedded._catalog._catalog_entry import CatalogEntry, ModelFile, entries_of
 from lmstudio_async.embedded._catalog._embedding_names import EmbeddingNames
 from lmstudio_async.embedded._catalog._gguf import GgufError, GgufHeader, read_header
-from lmstudio_async.embedded._catalog._models_folder import gguf_files
+from lmstudio_async.embedded._catalog._model_places import ModelPlaces
 from lmstudio_async.embedded._catalog._naming import (
     EMBEDDING_PREFIX,
     base_key,
@@ -37,32 +37,33 @@ _BITS_LIKED: Final = (4, 5, 6, 8, 3, 2, 16, 32, 1)
 
 
 class Catalog:
-    """The models of one folder. Its methods block: call them in a thread.
+    """The models of some places. Its methods block: call them in a thread.
 
     The header of a file is cached until the file changes, so a second scan costs one ``stat`` a file.
 
+    :param places: the places, or the path of a models folder, which need not exist.
     :param embedding_names: the names of embedding models whose files look like those of LLMs; None for the names of
         the usual families.
     """
 
-    def __init__(self, folder: Path, embedding_names: EmbeddingNames | None = None) -> None:
-        self._folder = folder
+    def __init__(self, places: ModelPlaces | Path, embedding_names: EmbeddingNames | None = None) -> None:
+        self.places: Final = ModelPlaces([places]) if isinstance(places, Path) else places
         self._embedding_names = EmbeddingNames() if embedding_names is None else embedding_names
         self._headers: dict[str, tuple[tuple[int, int, int], GgufHeader | GgufError]] = {}
         self.broken: dict[str, str] = {}
         """Path -> reason why this GGUF file is not among the models, as of the last scan."""
 
     @property
-    def folder(self) -> Path:
-        """The models folder. It need not exist."""
-        return self._folder
+    def folder(self) -> Path | None:
+        """The models folder, which gets downloads. It need not exist. None if the server was given only files."""
+        return self.places.folder
 
     def scan(self) -> list[CatalogEntry]:
-        """Read the folder, and return all models in the alphabetical order of their paths."""
+        """Read the places, and return all models in the alphabetical order of their paths."""
         broken: dict[str, str] = {}
         headers: dict[str, tuple[tuple[int, int, int], GgufHeader | GgufError]] = {}
         found: dict[str, ModelFile] = {}
-        for path, file, problem in gguf_files(self._folder):
+        for path, file, problem in self.places.files():
             if problem:
                 broken[path] = problem
                 continue
@@ -84,7 +85,7 @@ class Catalog:
                 found[path] = ModelFile(path, file, status.st_size, header)
         entries = list(entries_of(found, broken, self._embedding_names))
         for path in sorted(broken.keys() - self.broken.keys()):
-            logger.info("skipped %s in the models folder: %s", printable(path), printable(broken[path]))
+            logger.info("skipped the model file %s: %s", printable(path), printable(broken[path]))
         self._headers, self.broken = headers, dict(sorted(broken.items()))
         return _with_unique_keys(entries)
 
@@ -109,24 +110,20 @@ class Catalog:
         keys = [entry.model_key for entry in entries if entry.type == domain]
         raise path_not_found(key[:1024], keys, self._why_not(key, domain, keys))
 
-    def _why_not(self, key: str, domain: str, keys: Sequence[str]) -> str:
-        """Return a hint at the cause that a remote user cannot see: a skipped file, or an empty models folder."""
+    def _why_not(self, key: str, domain: Literal["llm", "embedding"], keys: Sequence[str]) -> str:
+        """Return a hint at the cause that a remote user cannot see: a skipped file, or that there are no models."""
         for path, reason in self.broken.items():
             if folded(key) in (folded(path), _key_of_file(path), EMBEDDING_PREFIX + _key_of_file(path)):
                 return f"The file {path} exists, but is skipped: {reason}."
+        skipped = ""
         if self.broken:
             some = [f"{path} ({reason})" for path, reason in self.broken.items()][:_MOST_SKIPPED]
-            return (
-                f"Skipped in the models folder: {len(self.broken)} of its files and folders, such as "
-                f"{', '.join(some)}."
+            skipped = (
+                f"Skipped among the models: {len(self.broken)} files and folders, such as {', '.join(some)}."
             )
         if keys:
-            return ""
-        kind = "model" if domain == "llm" else "embedding model"
-        return (
-            f"There is no {kind} in the models folder {self._folder} yet. Put GGUF files there, as "
-            "publisher/repository/file.gguf, or download one: client.repository.search_models()."
-        )
+            return skipped
+        return " ".join(filter(None, (skipped, self.places.advice(key, domain))))
 
 
 def _key_of_file(path: str) -> str:

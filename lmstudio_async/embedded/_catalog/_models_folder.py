@@ -43,7 +43,7 @@ def default_models_folder() -> Path:
     return Path(data) / "lmstudio-async" / "models"
 
 
-def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
+def gguf_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, Path, str]]:
     """Yield every GGUF file below a folder: its relative path, its full path, and the reason to skip it, if any.
 
     Links to files and to folders are followed, because people share models between programs by links. If two paths
@@ -51,6 +51,8 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     to a folder, each folder is visited once, because a few links to each other would otherwise make endless paths.
 
     Unreadable folders and broken links are yielded too, with the reason; the path of a folder ends in ``/``.
+
+    :param recursive: False to leave out the folders in it.
     """
     root = Path(os.path.realpath(folder))
     try:
@@ -74,6 +76,8 @@ def gguf_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
             path = here.path + item.name
             try:
                 if item.is_dir():
+                    if not recursive:
+                        continue
                     if not is_sound_key(path):
                         yield f"{path}/", here.place / item.name, _UNSOUND
                     elif inner := here.inner(item):

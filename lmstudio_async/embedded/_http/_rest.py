@@ -12,7 +12,8 @@ from lmstudio_async._wire._kv import stack, to_fields
 from lmstudio_async._wire._models import LoadModelCreation
 from lmstudio_async.embedded._catalog._catalog import CatalogEntry
 from lmstudio_async.embedded._instances._instance import Domain, Instance
-from lmstudio_async.embedded._server import EmbeddedServer, RunningServer, state_of
+from lmstudio_async.embedded._running_server import RunningServer
+from lmstudio_async.embedded._server import EmbeddedServer, state_of
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
     LMStudioError,

@@ -116,6 +116,7 @@ class Downloads:
             job.over.set()
 
     async def _download(self, job: _Job) -> str:
+        self._check_folder()
         listing = await self._hub.files(job.name.repository, job.name.commit)
         model = next((each for each in models_of(listing) if each.name.path == job.name.path), None)
         if model is None:
@@ -123,6 +124,11 @@ class Downloads:
                 f'There is no model "{job.name.path}" in "{job.name.repository}".',
                 "Ask for the download options again.",
             )
+        if (key := await self._key_elsewhere(model)) is not None:
+            job.start(model.size_bytes)
+            job.reach(model.size_bytes)
+            job.finalize()
+            return key
         await anyio.to_thread.run_sync(self._check_disk_space, model)
         job.start(model.size_bytes)
         if model.projector is not None:
@@ -133,6 +139,22 @@ class Downloads:
         new = [part for part in model.parts if await self._get(job, listing, model, part)]
         job.finalize()
         return await anyio.to_thread.run_sync(self._put_in_place, model, new)
+
+    async def _key_elsewhere(self, model: HubModel) -> str | None:
+        """Return the key of the same model in another place than the models folder, such as Hugging Face's cache."""
+        path = model.place(model.parts[0])
+        entries = await anyio.to_thread.run_sync(self._catalog.scan)
+        entry = next((entry for entry in entries if entry.path == path), None)
+        if entry is None or entry.file.is_relative_to(await anyio.to_thread.run_sync(self._folder.resolve)):
+            return None
+        files = [*entry.parts, *filter(None, [entry.projector])]
+        wanted = [*model.parts, *filter(None, [model.projector])]
+        if len(files) == len(wanted):
+            for file, expected in zip(files, wanted, strict=True):
+                if not await _is_whole(file, expected):
+                    return None
+            return entry.model_key
+        return None
 
     async def _get(self, job: _Job, listing: Listing, model: HubModel, file: HubFile) -> bool:
         """Download a file and verify it; return false if its place already had it, so that it need not be moved."""
@@ -157,16 +179,28 @@ class Downloads:
 
     # -- the files
 
+    def _check_folder(self) -> None:
+        if self._catalog.folder is None:
+            raise server_error(
+                "This server has no models folder to download to: it was given only files.",
+                'Give it a folder, too: EmbeddedServer(["model.gguf", "folder"]).',
+            )
+
+    @property
+    def _folder(self) -> Path:
+        assert self._catalog.folder is not None
+        return self._catalog.folder
+
     def _place(self, model: HubModel, file: HubFile) -> Path:
-        return self._catalog.folder / model.place(file)
+        return self._folder / model.place(file)
 
     def _partial(self, model: HubModel, file: HubFile) -> Path:
-        place = self._catalog.folder / _HIDDEN / model.place(file)
+        place = self._folder / _HIDDEN / model.place(file)
         # The digest is part of the name, because the file of another commit has other bytes.
         return place.with_name(f"{place.name}.{(file.sha256 or file.git_id or '')[:16]}.part")
 
     def _check_disk_space(self, model: HubModel) -> None:
-        folder = self._catalog.folder
+        folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
         missing = 0
         for file in model.files:
@@ -215,7 +249,7 @@ class Downloads:
 
     def _refuse_links(self, *folders: Path) -> None:
         """Refuse to write through a link, because another program keeps its models behind the link."""
-        root = self._catalog.folder.resolve()
+        root = self._folder.resolve()
         for folder in folders:
             if not (leads_to := folder.resolve()).is_relative_to(root):
                 raise server_error(
@@ -226,7 +260,7 @@ class Downloads:
 
     def _remove_empty_folders(self, folder: Path) -> None:
         """Remove a folder and its parents as far as they are empty."""
-        while folder != self._catalog.folder:
+        while folder != self._folder:
             try:
                 folder.rmdir()
             except OSError:
