@@ -70,6 +70,8 @@ class LoadPlan:
     spec: EngineSpec
     model_bytes: int
     gpu_split: Mapping[str, Any] | None = None
+    asks_for_gpu: bool = False
+    """Whether the request has a setting for a GPU, and does not switch it off."""
     draft_key: str | None = None
     reasoning_message: str = ""
     """Text that ends the reasoning of the model when its reasoning budget is used up."""
@@ -186,6 +188,7 @@ def plan_load(
         spec=spec,
         model_bytes=entry.size_bytes,
         gpu_split=split,
+        asks_for_gpu=_asks_for_gpu(given, split),
         draft_key=None if draft is None else values[_DRAFT + "draftModel"],
         reasoning_message=given.get("llama.reasoningBudgetMessage", ""),
     )
@@ -316,6 +319,11 @@ def _memory(given: _Given) -> dict[str, Any]:
         )
     # mmap and direct I/O exclude each other. Direct I/O takes precedence, because it is off unless requested.
     return {"direct_io": direct, "mlock": lock, "mmap": given.get("llama.tryMmap", True) and not direct}
+
+
+def _asks_for_gpu(given: _Given, split: Mapping[str, Any] | None) -> bool:
+    ratio = given.get("llama.acceleration.offloadRatio")
+    return ratio not in ("off", 0) and (ratio is not None or split is not None)
 
 
 def _split(split: Mapping[str, Any]) -> dict[str, Any]:

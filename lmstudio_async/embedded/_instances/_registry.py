@@ -35,6 +35,7 @@ from lmstudio_async.embedded._instances._instance import Domain, Instance
 from lmstudio_async.embedded._instances._load import Load, PacketCallback, Watcher
 from lmstudio_async.embedded._instances._load_planner import LoadPlanner, PreparedLoad
 from lmstudio_async.embedded._instances._load_request import check_load_request
+from lmstudio_async.embedded._instances._load_warnings import warn_of_load
 from lmstudio_async.embedded._instances._selection import select
 from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioError
@@ -334,14 +335,8 @@ class Instances:
             raise explain_load(instance.entry.model_key, failure) from failure
         if no_vision_reason:
             instance.disable_vision(no_vision_reason)
-        if plan.spec.rope_extension is not None:
-            logger.warning(
-                "%r has a context of %d tokens, and its model was made for %d: its answers may get worse",
-                instance.identifier,
-                context_length,
-                instance.entry.max_context_length,
-            )
         instance.context_length = context_length
+        warn_of_load(instance, plan, has_gpu=engine.has_gpu)
         instance.become_ready(engine, plan.effective(gpu=engine.has_gpu, context_length=context_length))
         load.hand_out(self._handout_seconds)
         if self._tasks is not None:
