@@ -70,7 +70,7 @@ async def serve(
         shown = printable(f"{names} from {places}")
         lines = [f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it."]
         if not found:
-            there = "there" if models is not None else f"into {places.folder}"
+            there = "there" if models is not None else "into the models folder"
             lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
             if models is None:
                 lines.append(f"Or download one: {command}")

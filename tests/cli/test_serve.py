@@ -80,6 +80,17 @@ async def test_embedding_model_option_makes_a_model_an_embedding_model(models: P
         interrupt(server, signal.SIGINT)
 
 
+async def test_models_option_takes_files_and_folders(models: Path, tmp_path: Path) -> None:
+    file = ModelsFolder(tmp_path / "single").add_llm("single-Q8_0.gguf", script="Here I am.")
+    with command("serve", "--models", str(models), "--models", str(file), "--port", "0") as server:
+        line = read_until(server, "Serving at")
+        assert f"with 2 models (tiny, single) from {models}, {file}. Ctrl-C stops it." in line
+        async with lms.AsyncClient(address(line)) as client:
+            llm = await client.llm.model("single")
+            assert str(await llm.respond("Hello")) == "Here I am."
+        interrupt(server, signal.SIGINT)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 @pytest.mark.parametrize("full", ["stdout", "stderr"])
 async def test_serve_goes_on_if_its_output_is_on_a_full_disk(

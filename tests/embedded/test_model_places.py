@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,35 @@ def test_a_place_that_may_not_be_read_is_an_error(models: ModelsFolder, name: st
     with pytest.raises(LMStudioOSError, match="cannot be read"):
         EmbeddedServer(models.folder / name)
     (models.folder / name).chmod(0o700)
+
+
+IN_A_LOOP = """
+import asyncio, os, sys
+from blockbuster import blockbuster_ctx
+from lmstudio_async import EmbeddedServer
+
+async def main():
+    with blockbuster_ctx():
+        EmbeddedServer(sys.argv[1:])
+        async with EmbeddedServer() as server:
+            return repr(server)
+
+print(asyncio.run(main()), flush=True)
+# Python 3.11 crashes at its end once blockbuster has patched built-in classes, although it has restored them.
+os._exit(0)
+"""
+
+
+def test_a_server_is_made_without_blocking_calls(
+    models: ModelsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    places = [models.folder, models.add_llm(TINY)]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_LOOP, *places], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stderr, done.stdout) == ("", "EmbeddedServer(is_running=True)\n")
 
 
 async def test_a_missing_model_of_a_single_file_names_the_file(models: ModelsFolder) -> None:

@@ -105,10 +105,9 @@ class ModelPlaces:
         if self.folder is None:
             return f"There is no {kind} in the files that the server was given: {self}. Give it others, or a folder."
         where = f"the models folder {self}" if len(self.given) == 1 else str(self)
-        there = "there" if len(self.given) == 1 and self.cache is None else f"into {self.folder}"
         advice = (
-            f"There is no {kind} in {where} yet. Put GGUF files {there}, as publisher/repository/file.gguf, or "
-            "download one:"
+            f"There is no {kind} yet in {where}. Put GGUF files into the models folder, as "
+            "publisher/repository/file.gguf, or download one:"
         )
         if self.cache is None:
             return f"{advice} client.repository.search_models()."
