@@ -124,13 +124,13 @@ class Downloads:
                 f'There is no model "{job.name.path}" in "{job.name.repository}".',
                 "Ask for the download options again.",
             )
+        # The first progress comes before the look elsewhere, which may read a large file: it is repeated meanwhile.
+        job.start(model.size_bytes)
         if (key := await self._key_elsewhere(model)) is not None:
-            job.start(model.size_bytes)
             job.reach(model.size_bytes)
             job.finalize()
             return key
         await anyio.to_thread.run_sync(self._check_disk_space, model)
-        job.start(model.size_bytes)
         if model.projector is not None:
             # One download at a time, because other models of the repository share the projector.
             async with self._turns.setdefault(model.place(model.projector), anyio.Lock()):
