@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import anyio
 import pytest
 
 from lmstudio_async import AsyncClient, DownloadProgressUpdate, EmbeddedServer
@@ -95,6 +100,49 @@ async def test_model_in_the_cache_is_listed_under_its_repository_and_answers(
         assert str(await llm.respond("Hello")) == "Here I am"
     await llm.unload()
     assert cache.state() == before
+
+
+@contextmanager
+def web_site(content: bytes) -> Iterator[str]:
+    """Run a web site that has one file at every address, as the Hub sends files; provide its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", NEW)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class says so
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as site:
+        threading.Thread(target=site.serve_forever, args=(0.01,)).start()
+        try:
+            yield f"http://127.0.0.1:{site.server_address[1]}"
+        finally:
+            site.shutdown()
+
+
+async def test_model_that_huggingface_hub_has_downloaded_is_found(
+    client: AsyncClient, cache: Cache, tmp_path: Path
+) -> None:
+    code = "import sys, huggingface_hub; huggingface_hub.hf_hub_download(sys.argv[1], sys.argv[2])"
+    with web_site(gguf(tmp_path)) as url:
+        # In a process of its own, because the package reads its variables when it is imported.
+        await anyio.run_process(
+            [sys.executable, "-c", code, TINY, "tiny-Q4_K_M.gguf"],
+            env=os.environ
+            | {"HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
+        )
+    assert (cache.repository(TINY) / "snapshots" / NEW / "tiny-Q4_K_M.gguf").is_symlink()
+    assert await paths(client) == {"tiny": f"{TINY}/tiny-Q4_K_M.gguf"}
+    assert str(await (await client.llm.model("tiny")).respond("Hello")) == "Here I am"
 
 
 async def test_cache_is_not_read_if_models_are_given(
