@@ -16,7 +16,7 @@ _DISTRIBUTION: Final = "lmstudio-async"
 
 #: Extra -> the modules that it installs and that have no other use here.
 _MODULES: Final = {
-    "cli": ("rich",),
+    "cli": ("prompt_toolkit", "rich", "typer"),
     "embedded": ("starlette", "uvicorn", "xllamacpp"),
     "hub": ("huggingface_hub",),
     "trio": ("trio",),

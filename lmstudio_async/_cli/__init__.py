@@ -1,4 +1,4 @@
-"""The command line: ``python -m lmstudio_async demo`` and ``python -m lmstudio_async serve``."""
+"""The command line: `lmsa`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,66 @@
+"""The command `lmsa` as a typer application. The module of a command is imported when the command is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lmstudio_async._cli._version import version_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COMMANDS", "make_app"]
+
+#: The commands, in the order of the help. ``_commands/_NAME.py`` has the function ``command``, whose docstring is the help.
+COMMANDS = ("ls", "ps")
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer passes it
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer passes it
+        if cmd_name not in COMMANDS:
+            return None
+        command: Callable[..., None] = import_module(f"{__package__}._commands._{cmd_name}").command
+        app = _typer()
+        app.command(cmd_name)(command)
+        return typer.main.get_command(app)
+
+
+def make_app() -> Any:
+    """Return the application, which is called with the arguments and the name of the program."""
+    app = _typer(cls=_Commands, add_completion=True, no_args_is_help=True)
+    app.callback(
+        help="Load, watch and use language models on LM Studio, or on the embedded server.",
+        epilog="Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 no server, 4 no such model or instance, "
+        "130 interrupted.",
+    )(_root)
+    return typer.main.get_command(app)
+
+
+def _typer(**options: Any) -> typer.Typer:
+    # Errors that a user can cause are explained without a traceback; a bug shows Python's own.
+    options.setdefault("add_completion", False)
+    return typer.Typer(
+        pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, **options
+    )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Do nothing: the help is given where the application is made."""

@@ -1,0 +1,87 @@
+"""Output of the commands: tables, JSON and lines to standard output, notes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lmstudio_async._printable import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Column", "Console"]
+
+
+@attrs.frozen
+class Column:
+    """A column of a table.
+
+    :param title: its heading.
+    :param is_number: whether its cells are aligned to the right.
+    """
+
+    title: str
+    is_number: bool = False
+
+
+@attrs.frozen
+class Console:
+    """Output of one command.
+
+    :param is_json: whether the user wants JSON.
+    :param is_quiet: whether the user wants no notes and no progress.
+    """
+
+    is_json: bool = False
+    is_quiet: bool = False
+
+    def line(self, text: str) -> None:
+        """Print a line of the result."""
+        print(printable(text), flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line that does not belong to the result."""
+        if not self.is_quiet:
+            print(printable(text), file=sys.stderr, flush=True)
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON, on one line if it is one of several."""
+        print(json.dumps(value, ensure_ascii=False, indent=2), flush=True)
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+        """Print a table that fits a terminal; in a pipe, each row has one line.
+
+        A column that is empty in every row is left out.
+        """
+        from rich.console import Console as RichConsole
+
+        console = RichConsole(highlight=False, soft_wrap=False)
+        table = make_table(columns, rows)
+        if not console.is_terminal:
+            console.width = max(console.width, console.measure(table).maximum)
+        console.print(table)
+
+
+def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table without lines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[printable(cell) for cell in row] for row in rows]
+    used = [number for number in range(len(columns)) if any(row[number] for row in cells)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number in used:
+        table.add_column(
+            columns[number].title,
+            justify="right" if columns[number].is_number else "left",
+            overflow="fold",
+            no_wrap=columns[number].is_number,
+        )
+    for row in cells:
+        table.add_row(*(Text(row[number]) for number in used))
+    return table

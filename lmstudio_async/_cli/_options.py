@@ -1,0 +1,38 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Host", "Json", "Models", "Quiet", "TokenFile"]
+
+_SERVER = "Server"
+
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST",
+        help="Address of LM Studio: host:port or a URL, or 'embedded'. Default: LMSTUDIO_HOST, then the ports of this "
+        "machine.",
+        rich_help_panel=_SERVER,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="File with an API token. Default: LMSTUDIO_API_TOKEN.", rich_help_panel=_SERVER
+    ),
+]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Use the embedded server, with this models folder or GGUF file; can be repeated.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress.")]

@@ -1,0 +1,67 @@
+"""Runs the coroutine of a command, and turns its end into an exit code and at most one message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple
+
+from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
+
+__all__ = ["PROGRAM", "explain", "run"]
+
+#: The name of the program, as it is typed.
+PROGRAM = "lmsa"
+
+ArgumentsT = TypeVarTuple("ArgumentsT")
+
+
+def run(
+    command: Callable[[*ArgumentsT], Awaitable[None]],
+    *arguments: *ArgumentsT,
+    on_interrupt: str | None = "Interrupted.",
+) -> None:
+    """Run the coroutine of a command on asyncio, and exit if it fails.
+
+    The first Ctrl-C, or SIGTERM, cancels the coroutine, which may clean up. A second one more than a second later ends
+    the program at once.
+
+    :param on_interrupt: the message after Ctrl-C; None makes an interrupt a success without a message.
+    :raises SystemExit: unless the command succeeds.
+    """
+    import anyio
+
+    from lmstudio_async._cli._interrupts import patient_interrupts
+    from lmstudio_async._cli._output import discard_output
+    from lmstudio_async.errors import LMStudioError
+
+    async def interruptible() -> None:
+        with patient_interrupts():
+            await command(*arguments)
+
+    try:
+        anyio.run(interruptible)
+    except KeyboardInterrupt:
+        if on_interrupt is None:
+            return
+        print(f"\n{on_interrupt}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except LMStudioError as error:
+        from lmstudio_async._cli._exit_codes import exit_code_of
+
+        explain(error)
+        raise SystemExit(exit_code_of(error)) from None
+    except BrokenPipeError:
+        # The reader of the output has closed it, as `head` does, so that no message can be printed.
+        discard_output(sys.stdout)
+        raise SystemExit(FAILURE) from None
+    except OSError as error:
+        explain(error)
+        raise SystemExit(FAILURE) from None
+
+
+def explain(error: Exception) -> None:
+    """Print the message of an error."""
+    from lmstudio_async._printable import printable_lines
+
+    print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)

@@ -1,0 +1,75 @@
+"""The server that a command uses: the one that the user names, the LM Studio that answers, or the embedded server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lmstudio_async.errors import LMStudioUnreachableError, LMStudioValueError
+
+if TYPE_CHECKING:
+    from lmstudio_async import AsyncClient
+    from lmstudio_async._cli._console import Console
+
+__all__ = ["EMBEDDED", "Target"]
+
+EMBEDDED = "embedded"
+
+
+@attrs.frozen
+class Target:
+    """What the user has said about the server.
+
+    :param host: address of LM Studio, or ``embedded``; None: ``LMSTUDIO_HOST``, else the ports of this machine.
+    :param token_file: file with an API token; None: ``LMSTUDIO_API_TOKEN``, if it is set.
+    :param models: models folders and files of the embedded server, which is used then.
+    """
+
+    host: str | None = None
+    token_file: Path | None = None
+    models: Sequence[Path] | None = None
+
+    @asynccontextmanager
+    async def connect(self, console: Console, *, may_embed: bool) -> AsyncIterator[AsyncClient]:
+        """Provide a client of the server, until the context ends.
+
+        :param may_embed: whether the embedded server will do, if no LM Studio answers on this machine. It ends with the
+            command, so that the commands for instances which stay need another server.
+        :raises LMStudioValueError: the options exclude each other, or the token file has no token.
+        :raises LMStudioUnreachableError: no server answers.
+        """
+        from lmstudio_async import AsyncClient, EmbeddedServer
+
+        if self.models and self.host not in (None, EMBEDDED):
+            raise LMStudioValueError(
+                f"--models is for the embedded server, and --host {self.host} is another one: give one of the two."
+            )
+        host = EMBEDDED if self.models else self.host or os.environ.get("LMSTUDIO_HOST")
+        if host is None:
+            host = await AsyncClient.find_default_local_api_host()
+            if host is None and may_embed:
+                console.note("No LM Studio answers on this machine: this command uses the embedded server.")
+                host = EMBEDDED
+        if host == EMBEDDED and not may_embed:
+            raise LMStudioUnreachableError(
+                "The embedded server would end with this command, and all instances with it. Start a server that stays: "
+                "lmsa serve"
+            )
+        if host is None:
+            raise LMStudioUnreachableError(
+                "No LM Studio answers on this machine. Start it, name another machine with --host, or start a server of "
+                "your own: lmsa serve"
+            )
+        server = EmbeddedServer(self.models or None) if host == EMBEDDED else host
+        async with AsyncClient(server, api_token=self._token()) as client:
+            yield client
+
+    def _token(self) -> str | None:
+        from lmstudio_async._cli._token_file import tokens_in
+
+        return None if self.token_file is None else tokens_in(self.token_file)[0]
