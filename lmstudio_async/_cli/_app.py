@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lmstudio_async._cli._version import version_line
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["COMMANDS", "make_app"]
 
 #: The commands, in the order of the help. ``_commands/_NAME.py`` has the function ``command``, whose docstring is the help.
-COMMANDS = ("ls", "ps")
+COMMANDS = ("ls", "ps", "serve", "demo", "doctor")
 
 
 class _Commands(TyperGroup):
@@ -44,15 +42,21 @@ def make_app() -> Any:
 
 
 def _typer(**options: Any) -> typer.Typer:
-    # Errors that a user can cause are explained without a traceback; a bug shows Python's own.
     options.setdefault("add_completion", False)
     return typer.Typer(
-        pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, **options
+        context_settings={"help_option_names": ["-h", "--help"]},
+        # Errors that a user can cause are explained without a traceback; a bug shows Python's own.
+        pretty_exceptions_enable=False,
+        # Plain text: to draw the help in boxes, typer would import rich, which takes longer than the rest of `--help`.
+        rich_markup_mode=None,
+        **options,
     )
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from lmstudio_async._cli._version import version_line
+
         typer.echo(version_line())
         raise typer.Exit
 

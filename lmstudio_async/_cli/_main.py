@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
 from lmstudio_async._cli._output import flush_or_discard
 from lmstudio_async._cli._run import PROGRAM
-from lmstudio_async._cli._version import version_line
 from lmstudio_async._install_command import install_command, missing_modules
 
 __all__ = ["main"]
@@ -38,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if arguments == ["--version"]:
         # Quick, and without the packages of the extra.
+        from lmstudio_async._cli._version import version_line
+
         print(version_line())
         return 0
     if missing := missing_modules("cli"):

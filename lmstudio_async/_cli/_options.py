@@ -9,21 +9,19 @@ import typer
 
 __all__ = ["Host", "Json", "Models", "Quiet", "TokenFile"]
 
-_SERVER = "Server"
-
 Host = Annotated[
     str | None,
     typer.Option(
         metavar="HOST",
         help="Address of LM Studio: host:port or a URL, or 'embedded'. Default: LMSTUDIO_HOST, then the ports of this "
         "machine.",
-        rich_help_panel=_SERVER,
     ),
 ]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="File with an API token. Default: LMSTUDIO_API_TOKEN.", rich_help_panel=_SERVER
+        metavar="FILE",
+        help="File with an API token. Default: LM_API_TOKEN, then LMSTUDIO_API_TOKEN.",
     ),
 ]
 Models = Annotated[
@@ -31,7 +29,6 @@ Models = Annotated[
     typer.Option(
         metavar="PATH",
         help="Use the embedded server, with this models folder or GGUF file; can be repeated.",
-        rich_help_panel=_SERVER,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

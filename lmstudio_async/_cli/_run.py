@@ -33,7 +33,10 @@ def run(
 
     from lmstudio_async._cli._interrupts import patient_interrupts
     from lmstudio_async._cli._output import discard_output
+    from lmstudio_async._log_setup import set_up_log
     from lmstudio_async.errors import LMStudioError
+
+    set_up_log()
 
     async def interruptible() -> None:
         with patient_interrupts():

@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+import anyio
 import anyio.to_thread
 
-from lmstudio_async import EmbeddedServer
+from lmstudio_async import AsyncClient, AsyncEmbeddingModel, AsyncLLM, EmbeddedServer, progress_bar
+from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._embedded import models_in
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._install_command import pull_command
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded._requirements import check_extra
 from lmstudio_async.embedded._server import places_of
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioModelNotFoundError
 
-__all__ = ["serve", "tokens_in"]
+__all__ = ["serve"]
 
 NAMES_SHOWN = 12
 
 
 async def serve(
-    models: str | Sequence[str] | None,
+    new_server: Callable[[], EmbeddedServer],
     host: str,
     port: int,
     tokens: Sequence[str],
-    auto_evict: bool,
-    allowed_origins: Sequence[str] = (),
-    embedding_models: Sequence[str] = (),
+    embedding_models: Sequence[str],
+    preloads: Sequence[tuple[str, str | None]],
+    console: Console,
 ) -> None:
-    """Run the server until Ctrl-C or SIGTERM; on asyncio only.
+    """Run a server until Ctrl-C or SIGTERM; on asyncio only.
 
-    :param models: the models folder, a GGUF file, or several of these; None for the usual folder.
+    :param new_server: makes the server, after the check that its packages are installed.
     :param host: the address to listen at.
     :param port: the port; 0 for a free one.
-    :param tokens: API tokens, one of which each client must have; without any, every client is accepted.
-    :param auto_evict: whether a just-in-time load evicts the models of earlier just-in-time loads.
-    :param allowed_origins: origins of web pages that may use the server besides the pages of this machine.
-    :param embedding_models: keys or patterns of embedding models whose files look like those of an LLM.
-    :raises LMStudioError: if the server cannot run with these options.
+    :param tokens: the API tokens of the server.
+    :param embedding_models: those of the server.
+    :param preloads: model key and identifier of each model to load before the server listens.
+    :raises LMStudioError: if the server cannot run with these options, or a model cannot be loaded.
     """
     check_extra()
     from lmstudio_async.embedded._connections._origins import check_host
@@ -53,49 +54,76 @@ async def serve(
         remedy="Give one with --token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), "
         "or a file with one token per line with --token-file.",
     )
-    server = EmbeddedServer(
-        models,
-        api_tokens=tokens,
-        auto_evict=auto_evict,
-        allowed_origins=allowed_origins,
-        embedding_models=embedding_models,
-    )
+    server = new_server()
     places = places_of(server)
+    are_given = places.cache is None
     found, skipped = await models_in(places, embedding_models)
-    names = _names([model.model_key for model in found])
     command = "" if found else await anyio.to_thread.run_sync(pull_command)
 
     def announce(host: str, port: int) -> None:
-        address = f"[{host}]" if ":" in host else host
-        shown = printable(f"{names} from {places}")
-        lines = [f"Serving at http://{address}:{port} with {shown}. Ctrl-C stops it."]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if console.is_json:
+            facts = {
+                "address": address,
+                "models": [model.model_key for model in found],
+                "models_paths": [str(place) for place in server.models],
+                "skipped": dict(skipped),
+                "loaded": loaded,
+            }
+            _say([json.dumps(facts, ensure_ascii=False)])
+            return
+        shown = printable(f"{_names([model.model_key for model in found])} from {places}")
+        lines = [f"Serving at {address} with {shown}. Ctrl-C stops it."]
         if not found:
-            there = "there" if models is not None else "into the models folder"
+            there = "there" if are_given else "into the models folder"
             lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
-            if models is None:
+            if not are_given:
                 lines.append(f"Or download one: {command}")
         lines += [printable(f"Skipped {path}: {reason}.") for path, reason in skipped.items()]
         _say(lines)
 
     async with server:
+        loaded = await _load(server, tokens, preloads, console)
         await listen(server, host, port, ready=announce)
 
 
-def tokens_in(file: str) -> list[str]:
-    """Return the API tokens in a file, one per line.
+async def _load(
+    server: EmbeddedServer,
+    tokens: Sequence[str],
+    preloads: Sequence[tuple[str, str | None]],
+    console: Console,
+) -> list[str]:
+    """Load models, which stay loaded, and return their identifiers."""
+    loaded: list[str] = []
+    if not preloads:
+        return loaded
+    async with AsyncClient(server, tokens[0] if tokens else None) as client:
+        for key, identifier in preloads:
+            start = anyio.current_time()
+            llm = await _load_one(client, key, identifier, console)
+            loaded.append(llm.identifier)
+            console.note(f"Loaded {key} as {llm.identifier} in {anyio.current_time() - start:.1f} s.")
+    return loaded
 
-    :param file: its path; empty lines and lines that begin with ``#`` are ignored.
-    :raises LMStudioValueError: if the file has no token, because a server without tokens would accept every client.
-    :raises OSError: if the file cannot be read.
-    """
-    try:
-        lines = [line.strip() for line in Path(file).read_text("utf-8").splitlines()]
-    except UnicodeDecodeError:
-        raise LMStudioValueError(f"{file} is not a text file, so it has no API tokens") from None
-    tokens = [line for line in lines if line and not line.startswith("#")]
-    if not tokens:
-        raise LMStudioValueError(f"There is no API token in {file}: write one on a line of its own")
-    return tokens
+
+async def _load_one(
+    client: AsyncClient, key: str, identifier: str | None, console: Console
+) -> AsyncLLM | AsyncEmbeddingModel:
+    on_progress = None if console.is_quiet else progress_bar(key[:40])
+    downloaded = await client.system.list_downloaded_models()
+    kinds = {model.type for model in downloaded if key in (model.model_key, model.path)}
+    if kinds != {"embedding"}:
+        try:
+            return await client.llm.load_new_instance(key, identifier, ttl=None, on_progress=on_progress)
+        except LMStudioModelNotFoundError as error:
+            missing = error
+        try:
+            return await client.embedding.load_new_instance(
+                key, identifier, ttl=None, on_progress=on_progress
+            )
+        except LMStudioModelNotFoundError:
+            raise missing from None
+    return await client.embedding.load_new_instance(key, identifier, ttl=None, on_progress=on_progress)
 
 
 def _say(lines: Sequence[str]) -> None:

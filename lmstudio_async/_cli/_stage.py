@@ -17,11 +17,12 @@ import anyio.to_thread
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
 from lmstudio_async._cli._embedded import has_llm, models_in
+from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async.embedded._catalog._model_places import ModelPlaces
 from lmstudio_async.embedded._requirements import check_extra
 from lmstudio_async.embedded._server import places_of
-from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
+from lmstudio_async.errors import LMStudioUnreachableError, LMStudioValueError
 
 __all__ = ["play"]
 
@@ -34,12 +35,15 @@ REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
 PACKAGE_MODEL = "smollm2-135m-instruct"
 
 
-async def play(host: str | None, models: str | None, model_key: str | None) -> None:
+async def play(
+    host: str | None, models: str | None, model_key: str | None, api_token: str | None = None
+) -> None:
     """Find a server and a model, and show the demo.
 
     :param host: address of LM Studio, or ``"embedded"``; None looks for LM Studio, else takes the embedded server.
     :param models: the embedded server's models folder, or a GGUF file; None takes the usual one, else the model of a package.
     :param model_key: the model; None takes the smallest LLM.
+    :param api_token: the API token for LM Studio; None takes that of the environment.
     :raises LMStudioError: if something is missing, or goes wrong.
     """
     if models is not None and host not in (None, EMBEDDED):
@@ -50,7 +54,7 @@ async def play(host: str | None, models: str | None, model_key: str | None) -> N
     screen.title("lmstudio-async: load, watch, use and unload a model")
     server = EMBEDDED if models is not None else await _find_host(host, screen)
     if server != EMBEDDED:
-        async with AsyncClient(server) as client:
+        async with AsyncClient(server, api_token) as client:
             await _check_it_answers(client)
             screen.fact("Server", f"LM Studio at {client.api_host}")
             await _play(client, model_key, screen)
@@ -115,7 +119,7 @@ async def _check_it_answers(client: AsyncClient) -> None:
     except LMStudioUnreachableError as error:
         raise LMStudioUnreachableError(
             f"No LM Studio answers at {client.api_host}. {error}\n"
-            f"Or try the embedded server: python -m lmstudio_async demo --host {EMBEDDED}"
+            f"Or try the embedded server: lmsa demo --host {EMBEDDED}"
         ) from error
 
 
@@ -125,9 +129,9 @@ async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDown
     if model_key is not None:
         return next((model for model in downloaded if model_key in (model.model_key, model.path)), None)
     if not downloaded:
-        raise LMStudioRuntimeError(
+        raise NotFoundError(
             f"LM Studio at {client.api_host} has no language model. Download one there (lms get qwen3-0.6b), "
-            f"or try it without LM Studio: python -m lmstudio_async demo --host {EMBEDDED}"
+            f"or try it without LM Studio: lmsa demo --host {EMBEDDED}"
         )
     return min(downloaded, key=lambda model: model.info.size_bytes)
 
@@ -146,7 +150,7 @@ async def _models(
     packaged = _packaged_model() if models is None else None
     if packaged is None or model_key not in (None, PACKAGE_MODEL):
         others = [] if packaged is None else [PACKAGE_MODEL]
-        raise LMStudioRuntimeError(await _no_model_message(places, model_key, others))
+        raise NotFoundError(await _no_model_message(places, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.

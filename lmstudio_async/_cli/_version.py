@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 __all__ = ["version_line"]
 
 
 def version_line() -> str:
     """Return the name and the version of the distribution."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"lmstudio-async {version('lmstudio-async')}"
     except PackageNotFoundError:

@@ -11,6 +11,7 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async._cli import _demo, _stage
+from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._tiny_models import write_llm
@@ -170,9 +171,7 @@ async def test_without_models_the_package_model_is_put_into_a_temporary_folder(
 
 @pytest.mark.usefixtures("package")
 async def test_error_for_an_unknown_model_names_the_package_model() -> None:
-    with pytest.raises(
-        lms.LMStudioRuntimeError, match=f"Choose another one with --model: {_stage.PACKAGE_MODEL}"
-    ):
+    with pytest.raises(NotFoundError, match=f"Choose another one with --model: {_stage.PACKAGE_MODEL}"):
         async with _stage._models(None, "nope", Screen()):
             pass
 

@@ -7,10 +7,10 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anyio.to_thread
 import pytest
@@ -89,6 +89,86 @@ async def test_models_option_takes_files_and_folders(models: Path, tmp_path: Pat
             llm = await client.llm.model("single")
             assert str(await llm.respond("Hello")) == "Here I am."
         interrupt(server, signal.SIGINT)
+
+
+async def test_preloads_are_loaded_before_the_server_listens(tmp_path: Path) -> None:
+    folder = ModelsFolder(tmp_path)
+    folder.add_llm("tiny")
+    folder.add_embedding_model("nomic")
+    (embedding,) = [model.model_key for model in await _downloaded(tmp_path) if model.type == "embedding"]
+    options = ("--models", str(tmp_path), "--port", "0", "--token", TOKEN)
+    preloads = ("--preload", "tiny=chat", "--preload", "tiny", "--preload", f"{embedding}=vectors")
+    with command("serve", *options, *preloads) as server:
+        before = read_until(server, "Serving at")
+        line = before.splitlines()[-1]
+        assert "Loaded tiny as chat in " in before
+        async with lms.AsyncClient(address(line), TOKEN) as client:
+            loaded = {each.identifier: each for each in await client.list_loaded_models()}
+            assert set(loaded) == {"chat", "tiny", "vectors"}
+            # They stay, also when the next model is loaded just in time.
+            assert all(each.info.ttl is None for each in loaded.values())
+        assert interrupt(server) == ""
+        assert server.returncode == 0
+
+
+async def _downloaded(folder: Path) -> Sequence[Any]:
+    async with lms.AsyncClient(lms.EmbeddedServer(folder)) as client:
+        return await client.system.list_downloaded_models()
+
+
+@pytest.mark.parametrize(
+    ("preload", "code", "message"),
+    [("nope", 4, "nope"), ("tiny=a b\x07", 1, ""), ("broken", 4, "broken")],
+)
+def test_a_preload_that_fails_ends_serve_before_it_listens(
+    models: Path, preload: str, code: int, message: str
+) -> None:
+    status, output = run("serve", "--models", str(models), "--port", "0", "--preload", preload)
+    assert status == code, output
+    assert output.startswith("lmsa: ")
+    assert message in output
+    assert "Traceback" not in output
+    assert "Serving at" not in output
+
+
+def test_a_signal_during_a_preload_leaves_no_process(tmp_path: Path) -> None:
+    ModelsFolder(tmp_path).add_llm("big", padding_mb=600)
+    options = ("--models", str(tmp_path), "--port", "0", "--preload", "big")
+    # The lines of a progress bar, although the output is no terminal.
+    with command("serve", *options, LMSTUDIO_PROGRESS="1") as server:
+        read_until(server, "%")
+        loading = workers(server.pid)
+        rest = interrupt(server, signal.SIGTERM)
+        assert server.returncode == 0
+    assert "Traceback" not in rest
+    assert "Serving at" not in rest
+    assert not any(map(is_running, loading))
+
+
+async def test_jit_ttl_threads_and_limits_reach_the_server(models: Path) -> None:
+    options = ("--models", str(models), "--port", "0", "--jit-ttl", "1h30m", "--threads", "1")
+    with command("serve", *options, "--limit", "client-files=1", "--limit", "file_bytes=10") as server:
+        async with lms.AsyncClient(address(read_until(server, "Serving at"))) as client:
+            llm = await client.llm.model("tiny")
+            assert (await llm.get_info()).ttl == 5400
+            assert (await llm.get_load_config()).cpu_threads == 1
+            with pytest.raises(lms.LMStudioServerError, match="10"):
+                await client.files.add_file(b"more than ten bytes", "long.txt")
+        interrupt(server)
+
+
+async def test_json_option_prints_one_line_of_json(models: Path) -> None:
+    with command(
+        "serve", "--models", str(models), "--port", "0", "--json", "--preload", "tiny", "-q"
+    ) as server:
+        assert server.stdout is not None
+        facts = json.loads(server.stdout.readline())
+        async with lms.AsyncClient(facts["address"]) as client:
+            assert [each.identifier for each in await client.list_loaded_models()] == ["tiny"]
+        assert (facts["models"], facts["loaded"]) == (["tiny"], ["tiny"])
+        assert facts["models_paths"] == [str(models)]
+        assert list(facts["skipped"]) == ["acme/broken-GGUF/broken-Q8_0.gguf"]
+        assert interrupt(server) == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")

@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+def command() -> None:
+    """Stub."""
