@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Console"]
 
+#: Columns of the widest table in a pipe.
+_WIDEST = 100_000
+
 
 @attrs.frozen
 class Column:
@@ -63,7 +66,8 @@ class Console:
         console = RichConsole(highlight=False, soft_wrap=False)
         table = make_table(columns, rows)
         if not console.is_terminal:
-            console.width = max(console.width, console.measure(table).maximum)
+            needed = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+            console.width = max(console.width, needed)
         console.print(table)
 
 

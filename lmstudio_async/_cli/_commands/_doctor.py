@@ -1,5 +1,76 @@
-"""Stub."""
+"""The command `lmsa doctor`: what works on this machine, and what to do about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from lmstudio_async._cli._console import Column, Console
+from lmstudio_async._cli._exit_codes import FAILURE
+from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
+from lmstudio_async._cli._run import run
+from lmstudio_async._cli._target import Target
+
+if TYPE_CHECKING:
+    from lmstudio_async._cli._checks._check import Check
+
+__all__ = ["command"]
+
+_COLUMNS = (Column("STATUS"), Column("CHECK"), Column("FINDING"))
+_STATUS = {"ok": "ok", "note": "note", "problem": "TO DO"}
 
 
-def command() -> None:
-    """Stub."""
+def command(
+    host: Host = None,
+    token_file: TokenFile = None,
+    models: Models = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check what works on this machine, and say what to do about the rest.
+
+    It looks for a server as the other commands do, and at the engine and the models of the embedded server, disk, memory,
+    tokens and proxies. It changes nothing. Exit code 1 if something must be done; with --quiet, only that is shown.
+    """
+    console = Console(json, quiet)
+    checks: list[Check] = []
+    run(_examine, Target(host, token_file, models), checks)
+    is_well = all(check.status != "problem" for check in checks)
+    if json:
+        import attrs
+
+        console.json({"ok": is_well, "checks": [attrs.asdict(check) for check in checks]})
+    else:
+        shown = [check for check in checks if not quiet or check.status == "problem"]
+        if shown:
+            console.table(_COLUMNS, _rows(shown))
+    if not is_well:
+        raise typer.Exit(FAILURE)
+
+
+async def _examine(target: Target, checks: list[Check]) -> None:
+    from lmstudio_async._cli._checks import _environment
+    from lmstudio_async._cli._checks._engine import engine_check
+    from lmstudio_async._cli._checks._models import models_checks
+    from lmstudio_async._cli._checks._server import server_checks
+
+    checks += [_environment.version_check(), _environment.packages_check()]
+    of_server, is_embedded = await server_checks(target)
+    checks += of_server
+    checks.append(await engine_check(is_needed=is_embedded))
+    checks += await models_checks(target, is_needed=is_embedded)
+    checks += [
+        _environment.memory_check(),
+        _environment.token_check(target),
+        _environment.proxy_check(),
+    ]
+
+
+def _rows(checks: Sequence[Check]) -> Iterator[Sequence[str]]:
+    for check in checks:
+        yield _STATUS[check.status], check.name, check.text
+        if check.remedy is not None:
+            for line in check.remedy.splitlines():
+                yield "", "", f"-> {line}"

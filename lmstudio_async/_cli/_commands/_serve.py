@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -174,8 +174,10 @@ def _limits(texts: list[str] | tuple[()]) -> ServerLimits | None:
     from lmstudio_async.embedded import ServerLimits
     from lmstudio_async.errors import LMStudioValueError
 
-    fields = {field.name: type(field.default) for field in attrs.fields(ServerLimits)}
-    given: dict[str, float] = {}
+    fields = {
+        field.name: int if field.type in (int, "int") else float for field in attrs.fields(ServerLimits)
+    }
+    given: dict[str, Any] = {}
     for text in texts:
         name, _, value = text.partition("=")
         name = name.strip().replace("-", "_")

@@ -1,0 +1,107 @@
+"""Checks of the places in which the embedded server finds models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from lmstudio_async import EmbeddedServer
+from lmstudio_async._cli._checks._check import Check, Status, in_daemon_thread
+from lmstudio_async._cli._checks._environment import disk_check
+from lmstudio_async._cli._target import Target
+from lmstudio_async._install_command import pull_command
+from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
+from lmstudio_async.embedded._catalog._model_places import ModelPlaces
+from lmstudio_async.embedded._server import places_of
+from lmstudio_async.errors import LMStudioError
+
+__all__ = ["models_checks"]
+
+_SCAN_SECONDS: Final = 30.0
+_DISK_SECONDS: Final = 5.0
+#: Number of skipped files that have a line of their own.
+_MOST_SKIPPED: Final = 20
+
+
+async def models_checks(target: Target, *, is_needed: bool) -> list[Check]:
+    """Check the models of the embedded server, the skipped files, and the disk.
+
+    :param is_needed: whether the commands use the embedded server.
+    """
+    name = "Models folder"
+    try:
+        places, found, skipped = await in_daemon_thread(_SCAN_SECONDS, _scan, target.models)
+    except TimeoutError:
+        text = f"the models cannot be listed within {_SCAN_SECONDS:g} seconds"
+        remedy = "A network drive may not answer: name another folder with --models."
+        return [Check(name, "problem" if is_needed else "note", text, remedy)]
+    except (LMStudioError, OSError) as error:
+        return [Check(name, "problem", str(error), "Correct --models.")]
+    checks = [*_place_checks(places, found, is_needed=is_needed), *_skipped_checks(skipped)]
+    if places.folder is not None:
+        try:
+            checks.append(await in_daemon_thread(_DISK_SECONDS, disk_check, places.folder))
+        except OSError as error:
+            text = f"{places.folder}: {error.strerror or 'the disk does not answer'}"
+            checks.append(Check("Disk", "note", text))
+    return checks
+
+
+def _scan(
+    models: Sequence[Path] | None,
+) -> tuple[ModelPlaces, Sequence[CatalogEntry], Mapping[str, str]]:
+    places = places_of(EmbeddedServer(models or None))
+    catalog = Catalog(places)
+    return places, catalog.scan(), catalog.broken
+
+
+def _place_checks(places: ModelPlaces, found: Sequence[CatalogEntry], *, is_needed: bool) -> list[Check]:
+    checks: list[Check] = []
+    total = 0
+    for place in places.given:
+        keys = [each.model_key for each in found if place in (each.file, *each.file.parents)]
+        total += len(keys)
+        checks.append(_place_check(place, keys))
+    if places.cache is not None:
+        keys = [each.model_key for each in found if places.cache in each.file.parents]
+        total += len(keys)
+        text = (
+            f"{places.cache}: {_count(keys)}" if places.cache.is_dir() else f"{places.cache}: there is none"
+        )
+        details = {"path": str(places.cache), "models": keys}
+        checks.append(Check("Hugging Face cache", "ok", text, details=details))
+    if not total:
+        status: Status = "problem" if is_needed else "note"
+        text = "the embedded server has no models"
+        checks.append(Check("Models", status, text, f"Download one: {pull_command()}"))
+    return checks
+
+
+def _place_check(place: Path, keys: Sequence[str]) -> Check:
+    name = "Model file" if place.is_file() else "Models folder"
+    details = {"path": str(place), "models": keys}
+    if not place.exists():
+        return Check(
+            name, "ok", f"{place}: does not exist yet, and is made when it is needed", details=details
+        )
+    if place.is_dir() and not os.access(place, os.W_OK):
+        text = f"{place}: {_count(keys)}; this user may not write there, so downloads fail"
+        return Check(name, "note", text, "Change its permissions, or use another folder.", details)
+    return Check(name, "ok", f"{place}: {_count(keys)}", details=details)
+
+
+def _count(keys: Sequence[str]) -> str:
+    return "no models" if not keys else f"{len(keys)} {'model' if len(keys) == 1 else 'models'}"
+
+
+def _skipped_checks(skipped: Mapping[str, str]) -> list[Check]:
+    checks = [
+        Check("Skipped file", "note", f"{path}: {reason}", details={"path": path, "reason": reason})
+        for path, reason in list(skipped.items())[:_MOST_SKIPPED]
+    ]
+    rest = dict(list(skipped.items())[_MOST_SKIPPED:])
+    if rest:
+        checks.append(Check("Skipped file", "note", f"and {len(rest)} more", details={"skipped": rest}))
+    return checks
