@@ -59,6 +59,7 @@ CONFINED = {
     "starlette": ("embedded/",),
     "uvicorn": ("embedded/",),
     "rich": ("_cli/", "_progress_display.py"),
+    "typer": ("_cli/",),
     "opentelemetry": ("_tracing.py",),
     "pytest": ("testing/plugin.py",),
 }

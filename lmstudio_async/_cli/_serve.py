@@ -39,8 +39,8 @@ async def serve(
     :param new_server: makes the server, after the check that its packages are installed.
     :param host: the address to listen at.
     :param port: the port; 0 for a free one.
-    :param tokens: the API tokens of the server.
-    :param embedding_models: those of the server.
+    :param tokens: its API tokens.
+    :param embedding_models: its ``embedding_models``.
     :param preloads: model key and identifier of each model to load before the server listens.
     :raises LMStudioError: if the server cannot run with these options, or a model cannot be loaded.
     """

@@ -23,7 +23,7 @@ EMBEDDED = "embedded"
 
 @attrs.frozen
 class Target:
-    """What the user has said about the server.
+    """The server as the user has named it.
 
     :param host: address of LM Studio, or ``embedded``; None: ``LMSTUDIO_HOST``, else the ports of this machine.
     :param token_file: file with an API token; None: ``LMSTUDIO_API_TOKEN``, if it is set.

@@ -27,7 +27,7 @@ class Check:
     :param name: the subject.
     :param status: ``problem`` if something must be done, ``note`` if something is worth knowing.
     :param text: the finding.
-    :param remedy: what to do.
+    :param remedy: the advice about it.
     :param details: the finding as JSON.
     """
 

@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from lmstudio_async import AsyncClient, EmbeddedServer
-from lmstudio_async._cli._checks._check import Check, Status, in_daemon_thread
+from lmstudio_async._cli._checks._check import Check, Status
 from lmstudio_async._cli._checks._engine_survey import EngineSurvey, survey_of
 from lmstudio_async._install_command import missing_modules
 from lmstudio_async.embedded._requirements import ILLEGAL_INSTRUCTION, engine_remedy
@@ -37,7 +37,7 @@ async def engine_check(*, is_needed: bool) -> Check:
     :param is_needed: whether the commands use the embedded server.
     """
     status: Status = "problem" if is_needed else "note"
-    version = await in_daemon_thread(_IMPORT_SECONDS, engine_version)
+    version = engine_version()
     if missing := missing_modules("embedded"):
         remedy = engine_remedy("", "cli", "embedded", "hub")
         text = f"the embedded server cannot run: {', '.join(missing)} not installed"

@@ -52,6 +52,9 @@ async def server_checks(target: Target) -> tuple[list[Check], bool]:
 
     :return: the checks, and whether the commands use the embedded server.
     """
+    if target.models and target.host not in (None, EMBEDDED):
+        text = f"--models is for the embedded server, and --host {target.host} is another one"
+        return [Check("Server", "problem", text, "Give one of the two.")], False
     if target.models:
         return [_embedded("because of --models")], True
     source = "--host" if target.host is not None else _VARIABLE
