@@ -17,7 +17,7 @@ _GROUPS: Final = (
         "system",
         "startHttpServer stopHttpServer",
         "the program that runs this server decides whether it listens on a port",
-        "Start one that listens with `python -m lmstudio_async serve`, and stop it with Ctrl-C.",
+        "Start one that listens with `lmsa serve`, and stop it with Ctrl-C.",
     ),
     (
         "system",

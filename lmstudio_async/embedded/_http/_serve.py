@@ -1,4 +1,4 @@
-"""The server on a port, for ``python -m lmstudio_async serve``."""
+"""The server on a port, for ``lmsa serve``."""
 
 from __future__ import annotations
 
