@@ -38,7 +38,10 @@ def make_app() -> Any:
         epilog="Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 no server, 4 no such model or instance, "
         "130 interrupted.",
     )(_root)
-    return typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
+    # Only its keys are used: for the suggestion of a similar name.
+    group.commands = dict.fromkeys(COMMANDS)
+    return group
 
 
 def _typer(**options: Any) -> typer.Typer:

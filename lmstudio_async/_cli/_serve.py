@@ -97,7 +97,7 @@ async def _load(
     loaded: list[str] = []
     if not preloads:
         return loaded
-    async with AsyncClient(server, tokens[0] if tokens else None) as client:
+    async with AsyncClient(server, tokens[0] if tokens else "") as client:
         for key, identifier in preloads:
             start = anyio.current_time()
             llm = await _load_one(client, key, identifier, console)

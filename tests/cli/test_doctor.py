@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,17 @@ def test_doctor_refuses_a_malformed_host(
     assert report["Server"]["text"].startswith("LMSTUDIO_HOST is wrong: ")
 
 
+@pytest.mark.usefixtures("home")
+def test_doctor_blames_no_name_server_if_a_proxy_is_set(
+    closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = examine(capsys, "--host", "nowhere.invalid")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    through_proxy = examine(capsys, "--host", "nowhere.invalid")
+    assert "no machine has this name" in missing["Server"]["text"]
+    assert "through a proxy unless NO_PROXY has this host" in through_proxy["Server"]["text"]
+
+
 @contextmanager
 def silent_program() -> Iterator[str]:
     """A program that accepts connections and sends nothing."""
@@ -275,6 +287,47 @@ def test_doctor_recognizes_another_program_at_the_port(capsys: pytest.CaptureFix
     assert report["Server"]["text"] == f"--host names {host}: a program listens that is not LM Studio"
 
 
+@contextmanager
+def stuck_server() -> Iterator[str]:
+    """A server that answers as LM Studio does, and then nothing."""
+    is_over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/lmstudio-greeting":
+                body = b'{"lmstudio": true}'
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            else:
+                is_over.wait()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            is_over.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_reports_a_server_that_sends_no_response(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmstudio_async._cli._checks._server._REQUEST_SECONDS", 0.2)
+    with stuck_server() as host:
+        report = examine(capsys, "--host", host)
+    assert report["Server"]["status"] == "problem"
+    assert "but a request fails: it sends no response" in report["Server"]["text"]
+
+
 async def test_a_check_that_hangs_ends_after_its_time() -> None:
     never = threading.Event()
     with pytest.raises(TimeoutError):
@@ -287,6 +340,29 @@ async def test_a_check_that_hangs_ends_after_its_time() -> None:
 
 
 # -- the environment
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_refuses_a_malformed_token_without_printing_it(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_API_TOKEN", "my-secret")
+    report = examine(capsys, "--models", str(models))
+    assert report.code == 1
+    assert report["Tokens"]["text"].startswith("LMSTUDIO_API_TOKEN is not an LM Studio API token")
+    assert report["Engine"]["status"] == "ok"
+    assert "my-secret" not in json.dumps(report.checks)
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_reports_a_token_file_without_a_token(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tokens").write_text("# none\n")
+    with serving(models) as (host, _):
+        report = examine(capsys, "--host", host, "--token-file", str(tmp_path / "tokens"))
+    assert report["Server"]["status"] == "problem"
+    assert "There is no API token in" in report["Server"]["text"]
 
 
 @pytest.mark.parametrize(

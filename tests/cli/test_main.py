@@ -64,6 +64,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     [
         ([], "Usage: lmsa [OPTIONS] COMMAND"),
         (["bake"], "No such command 'bake'"),
+        (["server"], "No such command 'server'. Did you mean 'serve'?"),
         (["serve", "--port", "65536"], "'65536' is not a port from 0 to 65535"),
         (["serve", "--port", "-1"], "'-1' is not a port from 0 to 65535"),
         (["serve", "--threads", "0"], "Invalid value for '--threads'"),

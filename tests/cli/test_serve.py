@@ -156,10 +156,16 @@ async def test_jit_ttl_threads_and_limits_reach_the_server(models: Path) -> None
         async with lms.AsyncClient(address(read_until(server, "Serving at"))) as client:
             llm = await client.llm.model("tiny", ttl=None)
             assert (await llm.get_info()).ttl == 5400
-            assert (await llm.get_load_config()).extra["llama.cpuThreadPoolSize"] == 1
-            with pytest.raises(lms.LMStudioServerError, match="10"):
+            assert (await llm.get_load_config()).extra["llm.load.llama.cpuThreadPoolSize"] == 1
+            with pytest.raises(lms.LMStudioServerError, match="the limit for a file is"):
                 await client.files.prepare_file(b"more than ten bytes", "long.txt")
         interrupt(server)
+
+
+def test_log_variable_turns_the_log_of_serve_on(models: Path) -> None:
+    options = ("--models", str(models), "--port", "0", "--preload", "tiny")
+    with command("serve", *options, LMSTUDIO_LOG="info") as server:
+        assert " INFO lmstudio_async: " in read_until(server, "Serving at")
 
 
 async def test_json_option_prints_one_line_of_json(models: Path) -> None:

@@ -40,13 +40,14 @@ async def engine_check(*, is_needed: bool) -> Check:
     version = engine_version()
     if missing := missing_modules("embedded"):
         remedy = engine_remedy("", "cli", "embedded", "hub")
-        text = f"the embedded server cannot run: {', '.join(missing)} not installed"
+        text = f"the embedded server cannot run: packages are not installed ({', '.join(missing)})"
         return Check(_NAME, status, text, remedy, {"version": None, "missing": missing})
     survey: EngineSurvey | None = None
     try:
         with anyio.fail_after(_SURVEY_SECONDS), tempfile.TemporaryDirectory() as folder:
             # An empty folder: the server would make the default one, and a check changes nothing.
-            async with AsyncClient(EmbeddedServer(folder)) as client:
+            # Without a token: a malformed one in the environment is another check's problem.
+            async with AsyncClient(EmbeddedServer(folder), "") as client:
                 survey = await survey_of(client)
     except (LMStudioError, OSError):
         survey = None  # the import below says why

@@ -16,8 +16,18 @@ from lmstudio_async._cli._target import Target
 from lmstudio_async._cli._units import size_text
 from lmstudio_async._cli._version import version_line
 from lmstudio_async._install_command import install_command, missing_modules
+from lmstudio_async._protocol._auth import Credentials
+from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["disk_check", "memory_check", "packages_check", "proxy_check", "token_check", "version_check"]
+__all__ = [
+    "disk_check",
+    "has_proxies",
+    "memory_check",
+    "packages_check",
+    "proxy_check",
+    "token_check",
+    "version_check",
+]
 
 _TOKENS: Final = ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -92,6 +102,10 @@ def token_check(target: Target, environment: Mapping[str, str] = os.environ) -> 
     if target.token_file is not None:
         text = f"the token for the server comes from {target.token_file}"
         return Check("Tokens", "ok", text, details=details)
+    try:
+        Credentials.find(None, environment)
+    except LMStudioValueError as error:
+        return Check("Tokens", "problem", str(error), "Correct the variable, or unset it.", details)
     used = next((name for name in given if name.startswith("LM")), None)
     text = f"set: {', '.join(given)}" if given else f"not set: {', '.join(_TOKENS[:3])}"
     if {"LM_API_TOKEN", "LMSTUDIO_API_TOKEN"} <= set(given):
@@ -99,6 +113,11 @@ def token_check(target: Target, environment: Mapping[str, str] = os.environ) -> 
     elif used is not None:
         text += f"; the server gets the one in {used}"
     return Check("Tokens", "ok", text, details=details)
+
+
+def has_proxies(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a variable names a proxy."""
+    return any(_either_case(environment, name) for name in _PROXIES)
 
 
 def proxy_check(environment: Mapping[str, str] = os.environ) -> Check:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from lmstudio_async import EmbeddedServer
-from lmstudio_async._cli._checks._check import Check, Status, in_daemon_thread
+from lmstudio_async._cli._checks._check import Check, Status, download_advice, in_daemon_thread
 from lmstudio_async._cli._checks._environment import disk_check
 from lmstudio_async._cli._target import Target
-from lmstudio_async._install_command import pull_command
 from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
 from lmstudio_async.embedded._catalog._model_places import ModelPlaces
 from lmstudio_async.embedded._server import places_of
@@ -75,7 +74,7 @@ def _place_checks(places: ModelPlaces, found: Sequence[CatalogEntry], *, is_need
     if not total:
         status: Status = "problem" if is_needed else "note"
         text = "the embedded server has no models"
-        checks.append(Check("Models", status, text, f"Download one: {pull_command()}"))
+        checks.append(Check("Models", status, text, download_advice()))
     return checks
 
 

@@ -14,10 +14,10 @@ import attrs
 from lmstudio_async import AsyncClient
 from lmstudio_async._cli._checks._check import Check, in_daemon_thread
 from lmstudio_async._cli._checks._engine_survey import survey_of
+from lmstudio_async._cli._checks._environment import has_proxies
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._token_file import tokens_in
 from lmstudio_async._client_limits import DEFAULT_LIMITS
-from lmstudio_async._install_command import pull_command
 from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import LMStudioAuthenticationError, LMStudioError, LMStudioValueError
 
@@ -119,15 +119,18 @@ async def _try(host: str) -> _Tried:
     :raises LMStudioValueError: the address makes no sense.
     """
     address = parse_api_host(host)
+    uses_proxy = not address.is_loopback and has_proxies()
     try:
         # A dead name server can block the look-up for minutes, and the interpreter would wait for it.
         await in_daemon_thread(_NAME_SECONDS, socket.getaddrinfo, address.host, address.port)
     except (OSError, UnicodeError):
         # A proxy may know the name all the same. TimeoutError is an OSError.
-        if not os.environ.keys() & {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"}:
+        if not uses_proxy:
             return _Tried(str(address), "no machine has this name")
     if await AsyncClient.is_valid_api_host(host):
         return _Tried(str(address), "LM Studio answers", answers=True)
+    if uses_proxy:
+        return _Tried(str(address), "no LM Studio answers, through a proxy unless NO_PROXY has this host")
     return _Tried(str(address), await _why_not(address))
 
 
@@ -180,7 +183,7 @@ async def _checks_of(tried: _Tried, details: dict[str, Any], why: str, target: T
     details |= {"version": version, "models": len(models), "loaded": len(loaded)}
     check = Check("Server", "ok", f"{text}: version {version}, {counts}", details=details)
     if not models:
-        check = attrs.evolve(check, status="problem", remedy=f"Download a model: {pull_command()}")
+        check = attrs.evolve(check, status="problem", remedy="Download one: lmsa pull NAME")
     return [check, *await _engines_of(tried.address, token)]
 
 
