@@ -16,8 +16,10 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import attrs
 
 from tests.chaos.left_over import Held
+from tests.chaos.models import LIMITS
 from tests.processes import workers
 
 __all__ = ["ServerProcess"]
@@ -27,7 +29,7 @@ LIMIT = 30.0
 
 
 class ServerProcess:
-    """``python -m lmstudio_async serve``, on the same port after each restart.
+    """``lmsa serve``, on the same port after each restart.
 
     :param folder: the folder for its output and its reports.
     """
@@ -78,12 +80,19 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start the server, and wait until it listens."""
+        # Each limit of the run that is not the default.
+        limits = [
+            f"--limit={field.name}={getattr(LIMITS, field.name)}"
+            for field in attrs.fields(type(LIMITS))
+            if getattr(LIMITS, field.name) != field.default
+        ]
         with self._output.open("ab") as output:
             begin = output.tell()
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-W", "error", "-m", "tests.chaos.spied_server"),
                     *("serve", "--models", str(self._models), "--port", str(self.port)),
+                    *limits,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,4 +1,4 @@
-"""``python -m lmstudio_async serve`` with the limits of a run, which reports its resources on a signal.
+"""``lmsa serve``, which reports its resources on a signal.
 
 Nothing else about it is different. On SIGUSR1 it writes the report to the file that the variable ``CHAOS_REPORT`` names;
 on SIGUSR2 it prints the stack of every thread.
@@ -13,14 +13,11 @@ import os
 import runpy
 import signal
 from collections import Counter
-from functools import partialmethod
 from pathlib import Path
 
 import attrs
 
-from lmstudio_async import EmbeddedServer
 from tests.chaos.left_over import held_here
-from tests.chaos.models import LIMITS
 
 REPORT = Path(os.environ["CHAOS_REPORT"])
 
@@ -38,5 +35,4 @@ def report(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, report)
     faulthandler.register(signal.SIGUSR2)
-    EmbeddedServer.__init__ = partialmethod(EmbeddedServer.__init__, limits=LIMITS)  # type: ignore[assignment]
     runpy.run_module("lmstudio_async", run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""`python -m lmstudio_async serve` in a process of its own, with access to its log and its worker processes."""
+"""`lmsa serve` in a process of its own, with access to its log and its worker processes."""
 
 from __future__ import annotations
 
