@@ -21,7 +21,7 @@ from lmstudio_async._cli._checks._check import in_daemon_thread
 from lmstudio_async._cli._checks._environment import proxy_check
 from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import command, read_until, run, serving
+from tests.cli.running import command, interrupt, read_until, run, serving
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -288,9 +288,12 @@ def test_doctor_recognizes_another_program_at_the_port(capsys: pytest.CaptureFix
 
 
 @contextmanager
-def stuck_server() -> Iterator[str]:
-    """A server that answers as LM Studio does, and then nothing."""
-    is_over = threading.Event()
+def stuck_server() -> Iterator[tuple[str, threading.Event]]:
+    """A server that answers as LM Studio does, and then nothing.
+
+    :return: its address, and an event that is set when a client waits for it.
+    """
+    is_over, is_asked = threading.Event(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -301,6 +304,7 @@ def stuck_server() -> Iterator[str]:
                 self.end_headers()
                 self.wfile.write(body)
             else:
+                is_asked.set()
                 is_over.wait()
 
         def log_message(self, *_: object) -> None:
@@ -310,7 +314,7 @@ def stuck_server() -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"127.0.0.1:{server.server_port}"
+            yield f"127.0.0.1:{server.server_port}", is_asked
         finally:
             is_over.set()
             server.shutdown()
@@ -322,10 +326,18 @@ def test_doctor_reports_a_server_that_sends_no_response(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmstudio_async._cli._checks._server._REQUEST_SECONDS", 0.2)
-    with stuck_server() as host:
+    with stuck_server() as (host, _):
         report = examine(capsys, "--host", host)
     assert report["Server"]["status"] == "problem"
     assert "but a request fails: it sends no response" in report["Server"]["text"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+def test_ctrl_c_ends_doctor_while_it_waits_for_a_server() -> None:
+    with stuck_server() as (host, is_asked), command("doctor", "--host", host) as doctor:
+        assert is_asked.wait(30)
+        assert interrupt(doctor) == "\nInterrupted.\n"
+        assert doctor.returncode == 130
 
 
 async def test_a_check_that_hangs_ends_after_its_time() -> None:
