@@ -18,6 +18,7 @@ __all__ = [
     "call_plain",
     "check_callback",
     "check_callbacks",
+    "is_scoped",
     "note_origin",
     "tell",
     "used_once",
@@ -39,6 +40,11 @@ class ScopedCallback(ABC):
     @abstractmethod
     def used_once(self) -> AbstractContextManager[Callable[..., object]]:
         """Return a context with the callback for one operation. An exception in the context means that it failed."""
+
+
+def is_scoped(callback: Callable[..., Any] | None) -> bool:
+    """Return whether a callback is a `ScopedCallback`, or forwards to one, as those of the blocking facade do."""
+    return isinstance(callback, ScopedCallback) or getattr(callback, "is_scoped", False) is True
 
 
 @asynccontextmanager

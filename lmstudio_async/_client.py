@@ -173,7 +173,7 @@ class AsyncClient:
         from lmstudio_async._llm import AsyncLlmNamespace
 
         llm, embedding = self._model_sessions()
-        return AsyncLlmNamespace(llm, embedding, self._session("system"), self._loads)
+        return AsyncLlmNamespace(llm, embedding, *self._other_sessions(), self._loads)
 
     @property
     def embedding(self) -> AsyncEmbeddingNamespace:
@@ -181,7 +181,7 @@ class AsyncClient:
         from lmstudio_async._embedding import AsyncEmbeddingNamespace
 
         llm, embedding = self._model_sessions()
-        return AsyncEmbeddingNamespace(embedding, llm, self._session("system"), self._loads)
+        return AsyncEmbeddingNamespace(embedding, llm, *self._other_sessions(), self._loads)
 
     @property
     def system(self) -> AsyncSystemNamespace:
@@ -195,7 +195,7 @@ class AsyncClient:
         """The models that can be downloaded."""
         from lmstudio_async._repository_namespace import AsyncRepositoryNamespace
 
-        return AsyncRepositoryNamespace(self._session("repository"))
+        return AsyncRepositoryNamespace(self._session("repository"), self._session("system"))
 
     @property
     def files(self) -> AsyncFilesNamespace:
@@ -409,6 +409,9 @@ class AsyncClient:
         from lmstudio_async._transport import find_default_local_api_host
 
         return await find_default_local_api_host()
+
+    def _other_sessions(self) -> tuple[Session, Session]:
+        return self._session("system"), self._session("repository")
 
     def _model_sessions(self) -> list[Session]:
         return [self._session("llm"), self._session("embedding")]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
 import attrs
 
+from lmstudio_async._callbacks import check_callback, tell, used_once
 from lmstudio_async._operation_feed import OperationFeed
-from lmstudio_async._operations import AsyncOperation
+from lmstudio_async._operations import AsyncOperation, OperationChannel
 from lmstudio_async._printable import ShortRepr
 from lmstudio_async._session import Session
 from lmstudio_async._wire._repository import (
@@ -19,7 +22,10 @@ from lmstudio_async._wire._repository import (
 )
 from lmstudio_async.errors import LMStudioCancelledError
 
-__all__ = ["AsyncDownloadStream", "DownloadFeed", "DownloadProgressUpdate"]
+if TYPE_CHECKING:
+    from lmstudio_async._download_source import FindDownload
+
+__all__ = ["AsyncDownloadStream", "DownloadFeed", "DownloadProgressUpdate", "follow_download"]
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -106,11 +112,17 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
             llm = await client.llm.model(await download.wait_for_result())
     """
 
-    def __init__(self, session: Session, download_identifier: str) -> None:
+    def __init__(self, session: Session, source: str | FindDownload) -> None:
+        """Make the stream.
+
+        :param source: the download identifier, or a function that finds it when the stream begins.
+        """
         from lmstudio_async._protocol._endpoints.repository import DOWNLOAD_MODEL
 
         self._progress = DownloadFeed(DOWNLOAD_MODEL.label)
-        creation = DownloadModelCreation(download_identifier=download_identifier)
+        self._find = None if isinstance(source, str) else source
+        self._search: anyio.CancelScope | None = None
+        creation = DownloadModelCreation(download_identifier=source if isinstance(source, str) else "")
         super().__init__(session, DOWNLOAD_MODEL, creation, self._progress)
 
     @property
@@ -121,6 +133,26 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
     def _result(self) -> str:
         return self._progress.identifier
 
+    async def _open_channel(self, creation: DownloadModelCreation) -> OperationChannel:
+        find, self._find = self._find, None
+        if find is not None:
+            with anyio.CancelScope() as self._search:
+                found = await find()
+            if self._search.cancelled_caught:
+                raise LMStudioCancelledError(f"{self._feed.label}: cancelled before it had begun.")
+            if isinstance(found, str):
+                self._progress.identifier = found
+                self._progress.succeed()
+                return _NothingToDownload()
+            creation = DownloadModelCreation(download_identifier=found.download_identifier)
+        return await super()._open_channel(creation)
+
+    async def _wait_for_end(self) -> None:
+        if self._search is not None:
+            # Another task looks for the model.
+            self._search.cancel()
+        await super()._wait_for_end()
+
     async def _stop(self) -> None:
         await super()._stop()
         # Always the same error, however the server confirms the cancel. A download that is complete by now stays
@@ -130,3 +162,33 @@ class AsyncDownloadStream(AsyncOperation[DownloadProgressUpdate, str]):
 
     def _latest_progress(self) -> str:
         return f", after {self.latest.downloaded_bytes} bytes"
+
+
+class _NothingToDownload:
+    """Stands in for the channel of a download whose model is there already."""
+
+    async def cancel(self) -> None:
+        """Do nothing."""
+
+    def drop_soon(self, receiver: OperationFeed[Any]) -> None:
+        """Do nothing."""
+
+
+async def follow_download(
+    stream: AsyncDownloadStream,
+    on_progress: Callable[[DownloadProgressUpdate], Any] | None,
+    on_finalize: Callable[[], Any] | None,
+) -> str:
+    """Run a download to its end, and report its progress to the callbacks.
+
+    :return: the model key.
+    """
+    check_callback(on_progress, "on_progress")
+    check_callback(on_finalize, "on_finalize")
+    async with stream as download, used_once(on_progress) as callback:
+        async for update in download:
+            if update.phase == "finalizing":
+                await tell("on_finalize", on_finalize)
+            else:
+                await tell("on_progress", callback, update)
+        return await download.wait_for_result()

@@ -11,17 +11,14 @@ from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, tt
 from lmstudio_async._callbacks import check_callback
 from lmstudio_async._handles import LIST_INSTANCES, AsyncModelHandle, ModelList, UnreadInfo
 from lmstudio_async._preload import preload
-from lmstudio_async._protocol._endpoints.models import (
-    ESTIMATE_MODEL_USAGE,
-    GET_MODEL_INFO,
-    UNLOAD_MODEL,
-)
+from lmstudio_async._protocol._endpoints.models import ESTIMATE_MODEL_USAGE, GET_MODEL_INFO, UNLOAD_MODEL
 from lmstudio_async._session import Session
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._ensure_stream import AsyncEnsureStream
     from lmstudio_async._load import AsyncLoadStream
+    from lmstudio_async._repository_namespace import DownloadProgressCallback
     from lmstudio_async._shared_load import SharedLoads
     from lmstudio_async._wire._infos import ModelInfo, ModelInstanceInfo
     from lmstudio_async._wire._models import ModelQuery
@@ -45,10 +42,13 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     # Modules that a handle of this kind needs, imported in a worker thread before the load begins.
     _handle_modules: ClassVar[tuple[str, ...]]
 
-    def __init__(self, session: Session, other_session: Session, system: Session, loads: SharedLoads) -> None:
+    def __init__(
+        self, session: Session, other: Session, system: Session, repository: Session, loads: SharedLoads
+    ) -> None:
         self._session = session
-        self._other_session = other_session
+        self._other_session = other
         self._system = system
+        self._repository = repository
         self._loads = loads
 
     def __repr__(self) -> str:
@@ -71,6 +71,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Return a handle of a loaded instance of a model, or load one if there is none.
 
@@ -88,6 +90,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
             ``progress_bar()`` returns one that draws.
+        :param download: whether to download a model that the server does not have, by its key or as ``owner/repo``: see
+            `AsyncRepositoryNamespace.download`.
+        :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
+            ``on_progress`` if that is a ``progress_bar()``.
         :return: the handle.
         :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -98,10 +104,22 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             llm = await client.llm.model("llama-3.2-1b-instruct", ttl=3600)
         """
         await self._preload_loading(config)
+        check_callback(on_download_progress, "on_download_progress")
         if model_key is None:
-            return await self._any_loaded_model(device)
+            from lmstudio_async._specifiers import any_loaded_info
+
+            return self._make_handle(await any_loaded_info(self.get_model_info, self._domain, device))
         stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
-        return await self._loads.wait_for(self._session, stream, on_progress)
+        try:
+            return await self._loads.wait_for(self._session, stream, on_progress)
+        except LMStudioModelNotFoundError:
+            if not download:
+                raise
+            from lmstudio_async._repository_namespace import download_missing
+
+            source = (self._repository, self._system)
+            key = await download_missing(*source, model_key, on_download_progress, on_progress)
+        return await self.model(key, ttl=ttl, config=config, device=device, on_progress=on_progress)
 
     def model_stream(
         self,
@@ -115,9 +133,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
 
         :param model_key: a model key, or the identifier of a loaded instance.
-        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
+        :param ttl: see `model`.
+        :param config: see `model`.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :return: the stream; nothing is sent before it is entered, iterated over or awaited.
 
@@ -156,8 +173,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
-            ``progress_bar()`` returns one that draws.
+        :param on_progress: plain or async function, called with the progress of the load, see `model`.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -241,8 +257,7 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
-            ``progress_bar()`` returns one that draws.
+        :param on_progress: plain or async function, called with the progress of the load, see `model`.
         :return: the handle.
         :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
             its machine did not apply. Its ``mismatches`` has each setting.
@@ -415,9 +430,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         return await self._session.call(ESTIMATE_MODEL_USAGE, parameter)
 
     async def _preload_loading(self, config: ConfigT | None, *modules: str) -> None:
-        await preload("_load", "_wire._kv", *self._handle_modules, *modules)
-        if config is not None:
-            await preload("_config")
+        rare = () if config is None else ("_config",)
+        await preload("_load", "_wire._kv", *self._handle_modules, *modules, *rare)
 
     def _config_stack(self, config: ConfigT | None) -> dict[str, Any]:
         from lmstudio_async._wire._kv import stack, to_fields
@@ -427,18 +441,6 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         from lmstudio_async._config import load_config_fields
 
         return stack(load_config_fields(config, self._domain))
-
-    async def _any_loaded_model(self, device: str | None) -> HandleT:
-        from lmstudio_async._wire._models import ModelQuery
-
-        query = ModelQuery(domain=self._domain, device_identifier=optional_name(device, "device"))
-        try:
-            info = await self.get_model_info(query)
-        except LMStudioModelNotFoundError as error:
-            from lmstudio_async._specifiers import nothing_loaded
-
-            raise nothing_loaded(self._domain, error) from error
-        return self._make_handle(info)
 
 
 def downloaded_model(

@@ -144,6 +144,7 @@ class _Use:
     def __init__(self, description: str | None) -> None:
         self.fraction = 0.0
         self._description = description
+        self._kind = ""
         self._display: Display | None = None
         self._place = _place()
         self._shown = (-1, "")
@@ -155,7 +156,11 @@ class _Use:
         :param note: the numbers to show beside the bar.
         :param kind: the kind of work, for a bar without description.
         """
-        self.fraction = fraction
+        if kind != self._kind and self._display is not None:
+            # The load after its download.
+            self._end_display(succeeded=True)
+            self._shown = (-1, "")
+        self.fraction, self._kind = fraction, kind
         if self._place is None:
             return
         percent, now = math.floor(100 * fraction + 1e-9), time.monotonic()
@@ -166,6 +171,10 @@ class _Use:
 
     def end(self, *, succeeded: bool) -> None:
         """End the bar: full if the operation succeeded, as it is if not."""
+        self._end_display(succeeded=succeeded)
+        self._place = None
+
+    def _end_display(self, *, succeeded: bool) -> None:
         display, self._display = self._display, None
         if display is not None:
             try:
@@ -174,7 +183,6 @@ class _Use:
                 display.end()
             except Exception:
                 logger.debug("could not end a progress bar", exc_info=True)
-        self._place = None
 
     def _draw(self, fraction: float, note: str, kind: str) -> None:
         try:

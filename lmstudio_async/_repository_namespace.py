@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._arguments import check_text, check_whole_number
-from lmstudio_async._callbacks import check_callback, tell, used_once
+from lmstudio_async._callbacks import is_scoped
 from lmstudio_async._handles import ModelList
 from lmstudio_async._preload import preload
 from lmstudio_async._printable import short_members
@@ -23,6 +23,7 @@ __all__ = [
     "AsyncRepositoryNamespace",
     "DownloadFinalizedCallback",
     "DownloadProgressCallback",
+    "download_missing",
 ]
 
 DownloadProgressCallback = Callable[["DownloadProgressUpdate"], Awaitable[object] | object]
@@ -37,8 +38,71 @@ MOST_RESULTS = 25
 class AsyncRepositoryNamespace:
     """The models that can be downloaded: `AsyncClient.repository`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, system: Session) -> None:
         self._session = session
+        self._system = system
+
+    async def download(
+        self,
+        name: str,
+        /,
+        *,
+        quantization: str | None = None,
+        on_progress: DownloadProgressCallback | None = None,
+        on_finalize: DownloadFinalizedCallback | None = None,
+    ) -> str:
+        """Download a model by its name, and wait until the download is complete.
+
+        A model that is downloaded already stays as it is, and nothing is requested from the Hub then.
+
+        :param name: a repository of the Hub, ``owner/repo`` or its URL, or the name of a model. Of several repositories
+            with this name, the server's first one counts: the most downloaded one on the embedded server. ``-GGUF`` at the
+            end of a name may be missing. The quantization may follow the name: ``owner/repo:Q4_K_M``.
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for any that is downloaded, or else the one that the server recommends for its machine.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws. Not called for a model that is downloaded already.
+        :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
+        :return: the model key to load the model by.
+        :raises LMStudioModelNotFoundError: if there is no such model or no such quantization, or no model of the
+            repository fits the memory of the server's machine. The message lists those that exist.
+        :raises LMStudioServerError: if the download fails.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            key = await client.repository.download("bartowski/SmolLM2-360M-Instruct-GGUF", quantization="Q4_K_M")
+            llm = await client.llm.model(key)
+        """
+        await preload("_download", "_download_source", "_wire._infos")
+        from lmstudio_async._download import follow_download
+
+        stream = self.download_stream(name, quantization=quantization)
+        return await follow_download(stream, on_progress, on_finalize)
+
+    def download_stream(self, name: str, /, *, quantization: str | None = None) -> AsyncDownloadStream:
+        """Return the same download as `download`, as a stream of its progress.
+
+        The stream looks for the model when it begins. It has no progress if the model is downloaded already.
+
+        :param name: see `download`.
+        :param quantization: see `download`.
+        :return: the download; nothing is sent before it is entered, iterated over or awaited.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            async with client.repository.download_stream("smollm2-360m-instruct") as download:
+                async for update in download:
+                    print(f"{update.phase}: {update.fraction:.0%}")
+                key = await download.wait_for_result()
+        """
+        from lmstudio_async._download import AsyncDownloadStream
+        from lmstudio_async._download_choice import WantedModel
+        from lmstudio_async._download_source import DownloadSource
+
+        source = DownloadSource(self._session, self._system, WantedModel.parse(name, quantization))
+        return AsyncDownloadStream(self._session, source.find)
 
     async def search_models(
         self,
@@ -69,7 +133,7 @@ class AsyncRepositoryNamespace:
             compatibility_types=_check_formats(compatibility_types),
         )
         found = await self._session.call(SEARCH_MODELS, SearchModelsParameter(opts=options))
-        return ModelList(AsyncAvailableModel(self._session, result) for result in found.results)
+        return ModelList(AsyncAvailableModel(self._session, self._system, result) for result in found.results)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_host={self._session.address!r})"
@@ -78,8 +142,9 @@ class AsyncRepositoryNamespace:
 class AsyncAvailableModel:
     """A model found by a search. Usable as long as its client is open."""
 
-    def __init__(self, session: Session, search_result: SearchResult) -> None:
+    def __init__(self, session: Session, system: Session, search_result: SearchResult) -> None:
         self._session = session
+        self._system = system
         self._search_result = search_result
 
     @property
@@ -106,6 +171,58 @@ class AsyncAvailableModel:
         parameter = DownloadOptionsParameter(model_search_result_identifier=self._search_result.identifier)
         found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
         return ModelList(AsyncModelDownloadOption(self._session, info) for info in found.results)
+
+    async def download(
+        self,
+        *,
+        quantization: str | None = None,
+        on_progress: DownloadProgressCallback | None = None,
+        on_finalize: DownloadFinalizedCallback | None = None,
+    ) -> str:
+        """Download this model, see `AsyncRepositoryNamespace.download`.
+
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for any that is downloaded, or else the one that the server recommends for its machine.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws. Not called for a model that is downloaded already.
+        :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
+        :return: the model key to load the model by.
+        :raises LMStudioModelNotFoundError: if there is no such quantization, or no model fits the memory of the server's
+            machine. The message lists those that exist.
+        :raises LMStudioServerError: if the download fails.
+
+        ::
+
+            found, *_ = await client.repository.search_models("smollm2 360m")
+            llm = await client.llm.model(await found.download())
+        """
+        await preload("_download", "_download_source", "_wire._infos")
+        from lmstudio_async._download import follow_download
+
+        return await follow_download(
+            self.download_stream(quantization=quantization), on_progress, on_finalize
+        )
+
+    def download_stream(self, *, quantization: str | None = None) -> AsyncDownloadStream:
+        """Return the same download as `download`, as a stream of its progress.
+
+        :param quantization: see `download`.
+        :return: the download; nothing is sent before it is entered, iterated over or awaited.
+
+        ::
+
+            found, *_ = await client.repository.search_models("smollm2 360m")
+            async for update in found.download_stream(quantization="Q4_K_M"):
+                print(f"{update.phase}: {update.fraction:.0%}")
+        """
+        from lmstudio_async._download import AsyncDownloadStream
+        from lmstudio_async._download_choice import WantedModel
+        from lmstudio_async._download_source import DownloadSource
+
+        result = self._search_result
+        wanted = WantedModel.parse(result.identifier.identifier or result.name, quantization)
+        source = DownloadSource(self._session, self._system, wanted, result)
+        return AsyncDownloadStream(self._session, source.find)
 
     def __repr__(self) -> str:
         return short_members(type(self).__name__, [("name", self._search_result.name)])
@@ -143,15 +260,9 @@ class AsyncModelDownloadOption:
             key = await option.download(lambda update: print(update.downloaded_bytes, "of", update.total_bytes))
             llm = await client.llm.model(key)
         """
-        check_callback(on_progress, "on_progress")
-        check_callback(on_finalize, "on_finalize")
-        async with self.download_stream() as download, used_once(on_progress) as callback:
-            async for update in download:
-                if update.phase == "finalizing":
-                    await tell("on_finalize", on_finalize)
-                else:
-                    await tell("on_progress", callback, update)
-            return await download.wait_for_result()
+        from lmstudio_async._download import follow_download
+
+        return await follow_download(self.download_stream(), on_progress, on_finalize)
 
     def download_stream(self) -> AsyncDownloadStream:
         """Return the same download as `download`, as a stream of its progress.
@@ -174,6 +285,24 @@ class AsyncModelDownloadOption:
     def __repr__(self) -> str:
         members = [("name", self._info.name), ("quantization", self._info.quantization)]
         return short_members(type(self).__name__, members)
+
+
+async def download_missing(
+    repository: Session,
+    system: Session,
+    model_key: str,
+    on_progress: Callable[..., Any] | None,
+    on_load_progress: Callable[..., Any] | None,
+) -> str:
+    """Download the model of a key that the server does not know, and return the key to load it by.
+
+    :param on_progress: the callback for the progress of the download.
+    :param on_load_progress: the callback for the progress of the load. A progress bar draws downloads too.
+    :raises LMStudioModelNotFoundError: there is no such model to download.
+    """
+    if on_progress is None and is_scoped(on_load_progress):
+        on_progress = on_load_progress
+    return await AsyncRepositoryNamespace(repository, system).download(model_key, on_progress=on_progress)
 
 
 def _check_formats(formats: Iterable[str] | None) -> list[str] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from lmstudio_async._arguments import check_name, optional_name
 from lmstudio_async._wire._models import (
@@ -15,7 +15,9 @@ from lmstudio_async._wire._models import (
 from lmstudio_async._wire._struct import MalformedError, read
 from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioServerError, LMStudioValueError
 
-__all__ = ["instance_specifier", "no_such_instance", "nothing_loaded", "to_specifier"]
+__all__ = ["any_loaded_info", "instance_specifier", "no_such_instance", "to_specifier"]
+
+InfoT = TypeVar("InfoT")
 
 _QUERY_KEYS = {"domain", "device_identifier", "deviceIdentifier", "identifier", "path", "vision"}
 
@@ -113,13 +115,19 @@ def no_such_instance(label: str) -> LMStudioServerError:
     return error_from_wire(no_model_matching({}, ()).server_error, label)
 
 
-def nothing_loaded(kind: str, error: LMStudioModelNotFoundError) -> LMStudioModelNotFoundError:
-    """Make the error for a request of any loaded model of a kind, if there is none.
+async def any_loaded_info(
+    get_info: Callable[[ModelQuery], Awaitable[InfoT]], kind: Literal["llm", "embedding"], device: str | None
+) -> InfoT:
+    """Return the info of any loaded instance of a kind.
 
-    :param error: the server's error.
+    :param get_info: requests the info of an instance that fits a query.
+    :raises LMStudioModelNotFoundError: if none is loaded.
     """
-    return LMStudioModelNotFoundError(
-        f"No model of type {kind!r} is loaded, and model() without a key loads none.\n"
-        f"Give it the key of a model to load; client.{kind}.list_downloaded() lists them.",
-        error.server_error,
-    )
+    try:
+        return await get_info(ModelQuery(domain=kind, device_identifier=optional_name(device, "device")))
+    except LMStudioModelNotFoundError as error:
+        raise LMStudioModelNotFoundError(
+            f"No model of type {kind!r} is loaded, and model() without a key loads none.\n"
+            f"Give it the key of a model to load; client.{kind}.list_downloaded() lists them.",
+            error.server_error,
+        ) from error

@@ -203,6 +203,7 @@ class Bridge:
             outcome = await call.ask(call_plain, (name, once, *args))
             return await outcome if inspect.isawaitable(outcome) else outcome
 
+        forward.__dict__["is_scoped"] = isinstance(function, ScopedCallback)
         return forward
 
     @property

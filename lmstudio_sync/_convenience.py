@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LlmLoadModelConfigDict,
     )
     from lmstudio_async._files_namespace import LocalFileInput
+    from lmstudio_async._repository_namespace import DownloadProgressCallback
     from lmstudio_async._wire._history import FileHandle
     from lmstudio_sync._embedding import DownloadedEmbeddingModel, EmbeddingModel
     from lmstudio_sync._llm import LLM, DownloadedLlm
@@ -34,6 +35,8 @@ def llm(
     config: LlmLoadModelConfig | LlmLoadModelConfigDict | None = None,
     device: str | None = None,
     on_progress: ModelLoadingCallback | None = None,
+    download: bool = False,
+    on_download_progress: DownloadProgressCallback | None = None,
 ) -> LLM:
     """Return a handle of a loaded instance of a model, or load one if there is none.
 
@@ -52,6 +55,10 @@ def llm(
     :param device: identifier of the LM Link device to use; None leaves it to the server.
     :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
         ``progress_bar()`` returns one that draws.
+    :param download: whether to download a model that the server does not have, by its key or as ``owner/repo``: see
+        `RepositoryNamespace.download`.
+    :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
+        ``on_progress`` if that is a ``progress_bar()``.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -62,7 +69,13 @@ def llm(
         llm = lms.llm("llama-3.2-1b-instruct", ttl=3600)
     """
     return get_default_client().llm.model(
-        model_key, ttl=ttl, config=config, device=device, on_progress=on_progress
+        model_key,
+        ttl=ttl,
+        config=config,
+        device=device,
+        on_progress=on_progress,
+        download=download,
+        on_download_progress=on_download_progress,
     )
 
 
@@ -74,6 +87,8 @@ def embedding_model(
     config: EmbeddingLoadModelConfig | EmbeddingLoadModelConfigDict | None = None,
     device: str | None = None,
     on_progress: ModelLoadingCallback | None = None,
+    download: bool = False,
+    on_download_progress: DownloadProgressCallback | None = None,
 ) -> EmbeddingModel:
     """Return a handle of a loaded instance of a model, or load one if there is none.
 
@@ -92,6 +107,10 @@ def embedding_model(
     :param device: identifier of the LM Link device to use; None leaves it to the server.
     :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
         ``progress_bar()`` returns one that draws.
+    :param download: whether to download a model that the server does not have, by its key or as ``owner/repo``: see
+        `RepositoryNamespace.download`.
+    :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
+        ``on_progress`` if that is a ``progress_bar()``.
     :return: the handle.
     :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -102,7 +121,13 @@ def embedding_model(
         model = lms.embedding_model("nomic-embed-text-v1.5")
     """
     return get_default_client().embedding.model(
-        model_key, ttl=ttl, config=config, device=device, on_progress=on_progress
+        model_key,
+        ttl=ttl,
+        config=config,
+        device=device,
+        on_progress=on_progress,
+        download=download,
+        on_download_progress=on_download_progress,
     )
 
 

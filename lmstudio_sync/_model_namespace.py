@@ -13,6 +13,7 @@ from lmstudio_sync._facade import Facade
 from lmstudio_sync._handles import ModelHandle
 
 if TYPE_CHECKING:
+    from lmstudio_async._repository_namespace import DownloadProgressCallback
     from lmstudio_async._wire._infos import ModelInstanceInfo
     from lmstudio_async._wire._models import ModelQuery
     from lmstudio_async._wire._usage import ModelUsage
@@ -44,6 +45,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Return a handle of a loaded instance of a model, or load one if there is none.
 
@@ -61,6 +64,10 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
             ``progress_bar()`` returns one that draws.
+        :param download: whether to download a model that the server does not have, by its key or as ``owner/repo``: see
+            `RepositoryNamespace.download`.
+        :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
+            ``on_progress`` if that is a ``progress_bar()``.
         :return: the handle.
         :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
@@ -77,6 +84,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                 config=config,
                 device=device,
                 on_progress=self._bridge.callback("on_progress", on_progress),
+                download=download,
+                on_download_progress=self._bridge.callback("on_download_progress", on_download_progress),
             ),
             self._wrap,
         )
@@ -93,9 +102,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
 
         :param model_key: a model key, or the identifier of a loaded instance.
-        :param ttl: idle seconds after which the instance is unloaded, if this call loads it; None leaves it to the
-            server, whose default for just-in-time loads is an hour. For no TTL, use `load_new_instance`.
-        :param config: load config, a config object or a dict. Applied only if this call loads the instance.
+        :param ttl: see `model`.
+        :param config: see `model`.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :return: the stream; nothing is sent before it is entered, iterated over or waited for.
 
@@ -125,8 +133,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param ttl: idle seconds after which the instance is unloaded; None for never.
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
-            ``progress_bar()`` returns one that draws.
+        :param on_progress: plain or async function, called with the progress of the load, see `model`.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -207,8 +214,7 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
-        :param on_progress: plain or async function, called with the progress of the load, from 0.0 to 1.0;
-            ``progress_bar()`` returns one that draws.
+        :param on_progress: plain or async function, called with the progress of the load, see `model`.
         :return: the handle.
         :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
             its machine did not apply. Its ``mismatches`` has each setting.

@@ -28,6 +28,66 @@ class RepositoryNamespace(Facade):
 
     _core: AsyncRepositoryNamespace
 
+    def download(
+        self,
+        name: str,
+        /,
+        *,
+        quantization: str | None = None,
+        on_progress: DownloadProgressCallback | None = None,
+        on_finalize: DownloadFinalizedCallback | None = None,
+    ) -> str:
+        """Download a model by its name, and wait until the download is complete.
+
+        A model that is downloaded already stays as it is, and nothing is requested from the Hub then.
+
+        :param name: a repository of the Hub, ``owner/repo`` or its URL, or the name of a model. Of several repositories
+            with this name, the server's first one counts: the most downloaded one on the embedded server. ``-GGUF`` at the
+            end of a name may be missing. The quantization may follow the name: ``owner/repo:Q4_K_M``.
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for any that is downloaded, or else the one that the server recommends for its machine.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws. Not called for a model that is downloaded already.
+        :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
+        :return: the model key to load the model by.
+        :raises LMStudioModelNotFoundError: if there is no such model or no such quantization, or no model of the
+            repository fits the memory of the server's machine. The message lists those that exist.
+        :raises LMStudioServerError: if the download fails.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            key = client.repository.download("bartowski/SmolLM2-360M-Instruct-GGUF", quantization="Q4_K_M")
+            llm = client.llm.model(key)
+        """
+        return self._bridge.call(
+            self._core.download(
+                name,
+                quantization=quantization,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+                on_finalize=self._bridge.callback("on_finalize", on_finalize),
+            )
+        )
+
+    def download_stream(self, name: str, /, *, quantization: str | None = None) -> DownloadStream:
+        """Return the same download as `download`, as a stream of its progress.
+
+        The stream looks for the model when it begins. It has no progress if the model is downloaded already.
+
+        :param name: see `download`.
+        :param quantization: see `download`.
+        :return: the download; nothing is sent before it is entered, iterated over or waited for.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            with client.repository.download_stream("smollm2-360m-instruct") as download:
+                for update in download:
+                    print(f"{update.phase}: {update.fraction:.0%}")
+                key = download.wait_for_result()
+        """
+        return self._wrap(self._core.download_stream(name, quantization=quantization))
+
     def search_models(
         self,
         search_term: str | None = None,
@@ -78,6 +138,52 @@ class AvailableModel(Facade):
             print(best.download())
         """
         return self._bridge.call(self._core.get_download_options(), self._wrap)
+
+    def download(
+        self,
+        *,
+        quantization: str | None = None,
+        on_progress: DownloadProgressCallback | None = None,
+        on_finalize: DownloadFinalizedCallback | None = None,
+    ) -> str:
+        """Download this model, see `RepositoryNamespace.download`.
+
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for any that is downloaded, or else the one that the server recommends for its machine.
+        :param on_progress: plain or async function that is called with the progress of the download;
+            ``progress_bar()`` returns one that draws. Not called for a model that is downloaded already.
+        :param on_finalize: plain or async function that is called when all bytes are received and are being checked.
+        :return: the model key to load the model by.
+        :raises LMStudioModelNotFoundError: if there is no such quantization, or no model fits the memory of the server's
+            machine. The message lists those that exist.
+        :raises LMStudioServerError: if the download fails.
+
+        ::
+
+            found, *_ = client.repository.search_models("smollm2 360m")
+            llm = client.llm.model(found.download())
+        """
+        return self._bridge.call(
+            self._core.download(
+                quantization=quantization,
+                on_progress=self._bridge.callback("on_progress", on_progress),
+                on_finalize=self._bridge.callback("on_finalize", on_finalize),
+            )
+        )
+
+    def download_stream(self, *, quantization: str | None = None) -> DownloadStream:
+        """Return the same download as `download`, as a stream of its progress.
+
+        :param quantization: see `download`.
+        :return: the download; nothing is sent before it is entered, iterated over or waited for.
+
+        ::
+
+            found, *_ = client.repository.search_models("smollm2 360m")
+            for update in found.download_stream(quantization="Q4_K_M"):
+                print(f"{update.phase}: {update.fraction:.0%}")
+        """
+        return self._wrap(self._core.download_stream(quantization=quantization))
 
     def __repr__(self) -> str:
         return repr(self._core).removeprefix("Async")
