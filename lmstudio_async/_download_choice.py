@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo
     from lmstudio_async._wire._repository import DownloadOption, SearchResult
 
-__all__ = ["WantedModel", "choose_option", "choose_result", "key_of_present", "not_found"]
+__all__ = ["WantedModel", "choose_option", "choose_result", "has_name", "key_of_present", "not_found"]
 
 #: Names that an error lists.
 _MOST_NAMES = 10
@@ -101,18 +101,23 @@ def key_of_present(wanted: WantedModel, infos: Iterable[ModelInfo]) -> str | Non
 
 
 def choose_result(wanted: WantedModel, results: Sequence[SearchResult]) -> SearchResult | None:
-    """Return the search result that a name means: the first one of this name, with its owner if the name has one.
+    """Return the search result that a name means: the first one of this name.
 
-    ``-GGUF`` at the end does not count, and the server lists the most downloaded ones first.
+    The embedded server lists the most downloaded ones first.
 
     :return: the result; None if none has the name.
     """
-    name = _plain(wanted.name)
-    for result in results:
-        for full in (result.name, result.identifier.identifier):
-            if name == _plain(full) or (not wanted.is_repository and name == _plain(full.rpartition("/")[2])):
-                return result
-    return next((result for result in results if result.exact), None)
+    named = (result for result in results if has_name(wanted, result))
+    return next(named, None) or next((result for result in results if result.exact), None)
+
+
+def has_name(wanted: WantedModel, result: SearchResult) -> bool:
+    """Return whether a search result has the wanted name: with its owner, if the wanted name has one.
+
+    ``-GGUF`` at the end does not count.
+    """
+    name, found = _plain(wanted.name), [_plain(result.name), _plain(result.identifier.identifier)]
+    return name in found or (not wanted.is_repository and name in [each.rpartition("/")[2] for each in found])
 
 
 def not_found(wanted: WantedModel, results: Sequence[SearchResult]) -> LMStudioModelNotFoundError:
@@ -190,7 +195,8 @@ def _described(option: DownloadOption) -> str:
     name = option.quantization or option.name
     if option.quantization and _is_dynamic(option.name, option.quantization):
         name = f"UD-{name}"
-    notes = [f"{option.size_bytes / 1e9:.2f} GB"] if option.size_bytes else []
+    size = option.size_bytes
+    notes = [f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"] if size else []
     if option.recommended:
         notes.append("recommended")
     if option.fit_estimation == "willNotFit":

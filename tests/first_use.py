@@ -159,6 +159,17 @@ async def search(client: AsyncClient) -> None:
         raise AssertionError
 
 
+async def download(client: AsyncClient) -> None:
+    """Download a model that is there, and another one from a hub that cannot be reached."""
+    assert await client.repository.download("tiny") == "tiny"
+    try:
+        await client.repository.download("missing")
+    except LMStudioServerError as error:
+        assert "model search" in str(error)  # noqa: PT017 - not in a test
+    else:
+        raise AssertionError
+
+
 async def system(client: AsyncClient) -> None:
     await client.system.version()
     await client.system.get_experiment_flags()
@@ -169,7 +180,7 @@ STEPS: dict[str, Callable[[AsyncClient], Awaitable[None]]] = {
     step.__name__: step
     for step in (
         list_loaded, list_downloaded, load, load_with_a_bar, respond, stream, structured, complete, act, ask, embed, upload,
-        search, system,
+        search, download, system,
     )
 }  # fmt: skip
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from lmstudio_async._cli._console import Column, Console
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._run import run
-from lmstudio_async._cli._target import Target
+from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._units import size_text
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncDownloadedModel
 
-__all__ = ["command"]
+__all__ = ["command", "row"]
 
 _COLUMNS = (
     Column("MODEL"),
@@ -23,11 +25,14 @@ _COLUMNS = (
     Column("QUANTIZATION"),
     Column("SIZE", is_number=True),
     Column("CONTEXT", is_number=True),
-    Column("LOADED"),
+    Column("VARIANTS"),
+    Column("LOADED AS"),
 )
 
 
 def command(
+    llm: Annotated[bool, typer.Option("--llm", help="List language models only.")] = False,
+    embedding: Annotated[bool, typer.Option("--embedding", help="List embedding models only.")] = False,
     host: Host = None,
     token_file: TokenFile = None,
     models: Models = None,
@@ -35,13 +40,16 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """List the downloaded models."""
-    run(_ls, Target(host, token_file, models), Console(json, quiet))
+    kinds = {kind for kind, wanted in (("llm", llm), ("embedding", embedding)) if wanted}
+    run(_ls, Target(host, token_file, models), Console(json, quiet), kinds or {"llm", "embedding"})
 
 
-async def _ls(target: Target, console: Console) -> None:
+async def _ls(target: Target, console: Console, kinds: Collection[str]) -> None:
     async with target.connect(console, may_embed=True) as client:
-        models = await client.system.list_downloaded_models()
+        downloaded = await client.system.list_downloaded_models()
+        models = [model for model in downloaded if model.type in kinds]
         loaded = await client.list_loaded_models()
+        skipped = await _skipped(target) if client.api_host == EMBEDDED else {}
     instances: dict[str, list[str]] = {}
     for handle in loaded:
         instances.setdefault(handle.info.model_key, []).append(handle.identifier)
@@ -49,12 +57,31 @@ async def _ls(target: Target, console: Console) -> None:
     if console.is_json:
         console.json([_as_json(*each) for each in rows])
     elif rows:
-        console.table(_COLUMNS, (_row(*each) for each in rows))
+        console.table(_COLUMNS, (row(*each) for each in rows))
     else:
-        console.note("There are no models. lmsa pull NAME downloads one, such as: lmsa pull smollm2-135m")
+        kind = {"llm": "language ", "embedding": "embedding "}["".join(kinds)] if len(kinds) == 1 else ""
+        console.note(f"There are no {kind}models. To download one: lmsa pull NAME")
+    if skipped:
+        path, reason = next(iter(skipped.items()))
+        files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
+        console.note(f"{files} skipped, such as {path}: {reason}. To list all of them: lmsa doctor")
 
 
-def _row(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str]) -> Sequence[str]:
+async def _skipped(target: Target) -> Mapping[str, str]:
+    """Return the files that the embedded server does not take for models, and the reasons."""
+    from lmstudio_async._cli._embedded import models_in
+    from lmstudio_async.embedded._catalog._model_places import ModelPlaces
+
+    places = ModelPlaces.checked(target.models) if target.models else ModelPlaces.default()
+    _, skipped = await models_in(places)
+    return skipped
+
+
+def row(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str]) -> Sequence[str]:
+    """Return the cells of a model.
+
+    :param identifiers: the instances of it that are loaded.
+    """
     info = model.info
     return (
         model.model_key,
@@ -63,6 +90,7 @@ def _row(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str])
         info.quantization.name if info.quantization is not None else "",
         size_text(info.size_bytes),
         str(info.max_context_length),
+        ", ".join(variant.rpartition("@")[2] for variant in info.variants or ()),
         ", ".join(identifiers),
     )
 
@@ -78,5 +106,9 @@ def _as_json(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[s
         "architecture": info.architecture,
         "size_bytes": info.size_bytes,
         "max_context_length": info.max_context_length,
+        "variants": list(info.variants or ()),
+        "selected_variant": info.selected_variant,
+        "vision": getattr(info, "vision", False),
+        "trained_for_tool_use": getattr(info, "trained_for_tool_use", False),
         "loaded": list(identifiers),
     }
