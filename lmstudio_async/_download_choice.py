@@ -24,6 +24,7 @@ __all__ = ["WantedModel", "choose_option", "choose_result", "has_name", "key_of_
 #: Names that an error lists.
 _MOST_NAMES = 10
 
+_EMBEDDING_PREFIX = "text-embedding-"
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 _QUANTIZATION = re.compile(
     r"(?:ud-)?(?:i?q|tq|bf|fp?|mx|nv)\d\w*|(?:mx|nv)fp\d\w*|\d{1,2}-?bits?", re.IGNORECASE
@@ -74,6 +75,11 @@ class WantedModel(NamedTuple):
         """Whether the name has an owner."""
         return "/" in self.name
 
+    @property
+    def search_term(self) -> str:
+        """The text to search for: the name, without the beginning that only the keys of embedding models have."""
+        return self.name.removeprefix(_EMBEDDING_PREFIX)
+
     def __str__(self) -> str:
         return self.name if self.quantization is None else f"{self.name}:{self.quantization}"
 
@@ -116,7 +122,7 @@ def has_name(wanted: WantedModel, result: SearchResult) -> bool:
 
     ``-GGUF`` at the end does not count.
     """
-    name, found = _plain(wanted.name), [_plain(result.name), _plain(result.identifier.identifier)]
+    name, found = _plain(wanted.search_term), [_plain(result.name), _plain(result.identifier.identifier)]
     return name in found or (not wanted.is_repository and name in [each.rpartition("/")[2] for each in found])
 
 

@@ -78,7 +78,7 @@ class DownloadSource:
 
     async def _identifier(self) -> ModelSearchResultIdentifier:
         wanted = self._wanted
-        options = SearchModelsOptions(search_term=wanted.name, limit=_MOST_RESULTS)
+        options = SearchModelsOptions(search_term=wanted.search_term, limit=_MOST_RESULTS)
         found = await self._session.call(SEARCH_MODELS, SearchModelsParameter(opts=options))
         result = choose_result(wanted, found.results)
         if result is not None:

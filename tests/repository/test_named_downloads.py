@@ -278,6 +278,16 @@ async def test_model_downloads_what_is_missing_and_loads_it(client: AsyncClient,
     assert hub.requests == requests
 
 
+async def test_the_key_of_an_embedding_model_finds_its_repository(
+    client: AsyncClient, hub: LocalHub, tmp_path: Path
+) -> None:
+    file = ModelsFolder(tmp_path / "other").add_embedding("acme/embed-GGUF/embed-F32.gguf")
+    hub.add("acme/embed-GGUF", {"embed-F32.gguf": file.read_bytes()})
+    model = await client.embedding.model("text-embedding-embed", download=True)
+    assert model.info.model_key == "text-embedding-embed"
+    assert len(await model.embed("hi")) > 1
+
+
 async def test_model_without_download_asks_no_hub(client: AsyncClient, hub: LocalHub) -> None:
     with pytest.raises(LMStudioModelNotFoundError, match="Cannot find a model"):
         await client.llm.model("tiny")

@@ -103,7 +103,7 @@ async def _find(
     if wanted.is_repository:
         stream = client.repository.download_stream(wanted.name, quantization=wanted.quantization)
         return wanted.name, stream
-    found = await client.repository.search_models(wanted.name, limit=25)
+    found = await client.repository.search_models(wanted.search_term, limit=25)
     model = await _choose(wanted, found, console, takes_first=takes_first)
     name = _name(model)
     return name, model.download_stream(quantization=wanted.quantization)
