@@ -53,8 +53,12 @@ class Console:
             print(printable(text), file=sys.stderr, flush=True)
 
     def json(self, value: Any) -> None:
-        """Print a value as JSON, on one line if it is one of several."""
+        """Print the value that is the whole result, as JSON."""
         print(json.dumps(value, ensure_ascii=False, indent=2), flush=True)
+
+    def json_line(self, value: Any) -> None:
+        """Print one of several values as JSON, on a line of its own."""
+        print(json.dumps(value, ensure_ascii=False), flush=True)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         """Print a table that fits a terminal; in a pipe, each row has one line.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmstudio_async.errors import (
+    LMStudioConfigError,
     LMStudioConnectionBrokenError,
     LMStudioError,
     LMStudioModelNotFoundError,
@@ -38,4 +39,6 @@ def exit_code_of(error: LMStudioError) -> int:
         return NOT_FOUND
     if isinstance(error, LMStudioUnreachableError | LMStudioConnectionBrokenError):
         return NO_SERVER
+    if isinstance(error, LMStudioConfigError):
+        return USAGE
     return FAILURE

@@ -35,11 +35,18 @@ class Target:
     models: Sequence[Path] | None = None
 
     @asynccontextmanager
-    async def connect(self, console: Console, *, may_embed: bool) -> AsyncIterator[AsyncClient]:
+    async def connect(
+        self,
+        console: Console,
+        *,
+        may_embed: bool,
+        timeout: float | None = None,  # noqa: ASYNC109 - the client's timeout, not that of this call
+    ) -> AsyncIterator[AsyncClient]:
         """Provide a client of the server, until the context ends.
 
         :param may_embed: whether the embedded server will do, if no LM Studio answers on this machine. It ends with the
             command, so that the commands for instances which stay need another server.
+        :param timeout: seconds without any news from the server after which the command fails; None for no limit.
         :raises LMStudioValueError: the options exclude each other, or the token file has no token.
         :raises LMStudioUnreachableError: no server answers.
         """
@@ -66,7 +73,7 @@ class Target:
                 "your own: lmsa serve"
             )
         server = EmbeddedServer(self.models or None) if host == EMBEDDED else host
-        async with AsyncClient(server, api_token=self._token()) as client:
+        async with AsyncClient(server, api_token=self._token(), timeout=timeout) as client:
             yield client
 
     def _token(self) -> str | None:

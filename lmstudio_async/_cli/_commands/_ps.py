@@ -2,85 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from lmstudio_async._cli._console import Column, Console
+import typer
+
+from lmstudio_async._cli._console import Console
+from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, row
 from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
-from lmstudio_async._cli._units import duration_text, size_text
 
-if TYPE_CHECKING:
-    from lmstudio_async import InstanceStatus
-
-__all__ = ["COLUMNS", "as_json", "command", "row"]
-
-COLUMNS = (
-    Column("IDENTIFIER"),
-    Column("MODEL"),
-    Column("STATUS"),
-    Column("SIZE", is_number=True),
-    Column("CONTEXT", is_number=True),
-    Column("UNLOADS IN"),
-    Column("DEVICE"),
-)
-
-_STATUS = {"processingPrompt": "reading prompt", "computingEmbedding": "embedding"}
+__all__ = ["command"]
 
 
 def command(
-    host: Host = None, token_file: TokenFile = None, json: Json = False, quiet: Quiet = False
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show the table until Ctrl-C, as 'lmsa top' does.")
+    ] = False,
+    host: Host = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the loaded instances."""
-    run(_ps, Target(host, token_file), Console(json, quiet))
+    target, console = Target(host, token_file), Console(json, quiet)
+    if watch:
+        from lmstudio_async._cli._watch import watch_instances
+
+        run(watch_instances, target, console, on_interrupt=None)
+    else:
+        run(_ps, target, console)
 
 
 async def _ps(target: Target, console: Console) -> None:
-    async with target.connect(console, may_embed=False) as client:
+    async with target.connect(console, may_embed=False, timeout=30) as client:
         instances = await client.list_instances()
     if console.is_json:
         console.json([as_json(each) for each in instances])
     elif instances:
         console.table(COLUMNS, map(row, instances))
     else:
-        console.note("Nothing is loaded. lmsa load KEY loads a model.")
-
-
-def row(instance: InstanceStatus[Any]) -> Sequence[str]:
-    """Return the cells of an instance."""
-    return (
-        instance.identifier,
-        instance.model_key,
-        _status(instance),
-        size_text(instance.size_bytes),
-        str(instance.context_length),
-        _unloads_in(instance),
-        instance.device or "",
-    )
-
-
-def as_json(instance: InstanceStatus[Any]) -> dict[str, Any]:
-    """Return the fields of an instance."""
-    names = (
-        "kind identifier model_key instance_reference status prompt_progress queued ttl idle_seconds unloads_in "
-        "context_length size_bytes device"
-    )
-    return {name: getattr(instance, name) for name in names.split()}
-
-
-def _status(instance: InstanceStatus[Any]) -> str:
-    if instance.status is None:
-        return ""
-    status = _STATUS.get(instance.status, instance.status)
-    if instance.prompt_progress is not None:
-        status += f" {instance.prompt_progress:.0%}"
-    return f"{status} +{instance.queued}" if instance.queued else status
-
-
-def _unloads_in(instance: InstanceStatus[Any]) -> str:
-    if instance.ttl is None:
-        return "never"
-    if instance.unloads_in is None or instance.status not in ("idle", None):
-        return f"when idle for {duration_text(instance.ttl)}"
-    return duration_text(instance.unloads_in)
+        console.note(NOTHING_LOADED)

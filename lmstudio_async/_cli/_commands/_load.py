@@ -1,0 +1,140 @@
+"""The command `lmsa load`: a new instance, or the one of a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import attrs
+import typer
+
+from lmstudio_async._cli._console import Console
+from lmstudio_async._cli._load_options import Config, Context, Device, Gpu, Key, load_config
+from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
+from lmstudio_async._cli._run import run
+from lmstudio_async._cli._target import Target
+from lmstudio_async._cli._units import duration_text, parse_ttl
+
+if TYPE_CHECKING:
+    from lmstudio_async import AsyncEnsureStream, AsyncLoadStream
+    from lmstudio_async._cli._model_kinds import AnyNamespace
+
+__all__ = ["command"]
+
+
+def _parse_ttl(text: str) -> float | None:
+    try:
+        ttl = parse_ttl(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if ttl == 0:
+        raise typer.BadParameter("0 would unload the model at once: write never for no TTL")
+    return ttl
+
+
+@attrs.frozen
+class _Request:
+    key: str
+    identifier: str | None
+    ttl: float | None
+    config: dict[str, Any] | None
+    device: str | None
+    is_ensured: bool
+
+    def stream(self, namespace: AnyNamespace) -> AsyncLoadStream[Any] | AsyncEnsureStream[Any]:
+        if self.is_ensured:
+            return namespace.ensure_instance_stream(
+                self.key, self.identifier, config=self.config, ttl=self.ttl, device=self.device
+            )
+        return namespace.load_new_instance_stream(
+            self.key, self.identifier, ttl=self.ttl, config=self.config, device=self.device
+        )
+
+
+def command(
+    key: Key,
+    identifier: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            "--identifier",
+            metavar="ID",
+            help="Name of the instance. Default: the model key, with a number if it is taken.",
+        ),
+    ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            parser=_parse_ttl,
+            metavar="TIME",
+            help="Unload the instance after this idle time: 90 (seconds), 45s, 60m, 1h30m, 2d or never. Default: never.",
+        ),
+    ] = None,
+    ensure: Annotated[
+        bool,
+        typer.Option(
+            "--ensure",
+            help="Load nothing if the instance is there already with these settings; wait if others load it.",
+        ),
+    ] = False,
+    context: Context = None,
+    gpu: Gpu = None,
+    config: Config = None,
+    device: Device = None,
+    host: Host = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Load a model, and print the identifier of the new instance. Ctrl-C cancels the load."""
+    request = _Request(key, identifier, ttl, load_config(context, gpu, config), device, ensure)
+    run(_load, Target(host, token_file), Console(json, quiet), request)
+
+
+async def _load(target: Target, console: Console, request: _Request) -> None:
+    from lmstudio_async._cli._model_kinds import with_namespace_of
+
+    async def load(namespace: AnyNamespace) -> None:
+        await _load_in(namespace, console, request)
+
+    async with target.connect(console, may_embed=False) as client:
+        await with_namespace_of(client, request.key, load)
+
+
+async def _load_in(namespace: AnyNamespace, console: Console, request: _Request) -> None:
+    import anyio
+
+    from lmstudio_async._cli._load_display import LoadDisplay
+
+    stream = request.stream(namespace)
+    try:
+        async with stream:
+            with LoadDisplay(console, request.key) as display:
+                async for progress in stream:
+                    display.show(progress)
+            handle = stream.result()
+    except anyio.get_cancelled_exc_class():
+        console.note("The load is cancelled.")
+        raise
+    info = handle.info
+    if display.has_loaded:
+        ttl = f" It is unloaded when idle for {duration_text(info.ttl)}." if info.ttl is not None else ""
+        console.note(f"Loaded {info.model_key} in {display.summary()}.{ttl}")
+    else:
+        console.note(f"{info.identifier} was loaded already.")
+    if console.is_json:
+        console.json(_as_json(info))
+    else:
+        console.line(info.identifier)
+
+
+def _as_json(info: Any) -> dict[str, Any]:
+    return {
+        "kind": info.type,
+        "identifier": info.identifier,
+        "model_key": info.model_key,
+        "instance_reference": info.instance_reference,
+        "ttl": info.ttl,
+        "context_length": info.context_length,
+        "size_bytes": info.size_bytes,
+        "device": info.device_identifier,
+    }

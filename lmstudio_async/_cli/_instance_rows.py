@@ -1,0 +1,70 @@
+"""Loaded instances as the rows of a table, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lmstudio_async._cli._console import Column
+from lmstudio_async._cli._units import duration_text, size_text
+
+if TYPE_CHECKING:
+    from lmstudio_async import InstanceStatus
+
+__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "row"]
+
+COLUMNS = (
+    Column("IDENTIFIER"),
+    Column("MODEL"),
+    Column("STATUS"),
+    Column("SIZE", is_number=True),
+    Column("CONTEXT", is_number=True),
+    Column("UNLOADS IN"),
+    Column("DEVICE"),
+)
+
+NOTHING_LOADED = "Nothing is loaded. lmsa load KEY loads a model."
+
+_STATUS = {"processingPrompt": "reading prompt", "computingEmbedding": "embedding"}
+
+
+def row(instance: InstanceStatus[Any]) -> Sequence[str]:
+    """Return the cells of an instance."""
+    return (
+        instance.identifier,
+        instance.model_key,
+        _status(instance),
+        size_text(instance.size_bytes),
+        str(instance.context_length),
+        _unloads_in(instance),
+        instance.device or "",
+    )
+
+
+def as_json(instance: InstanceStatus[Any]) -> dict[str, Any]:
+    """Return the fields of an instance."""
+    names = (
+        "kind identifier model_key instance_reference status prompt_progress queued ttl idle_seconds unloads_in "
+        "context_length size_bytes device"
+    )
+    return {name: getattr(instance, name) for name in names.split()}
+
+
+def _status(instance: InstanceStatus[Any]) -> str:
+    if instance.status is None:
+        return ""
+    status = _STATUS.get(instance.status, instance.status)
+    if instance.prompt_progress is not None:
+        status += f" {instance.prompt_progress:.0%}"
+    return f"{status} +{instance.queued}" if instance.queued else status
+
+
+def _unloads_in(instance: InstanceStatus[Any]) -> str:
+    if instance.ttl is None:
+        return "never"
+    if instance.status not in ("idle", None):
+        return f"when idle for {duration_text(instance.ttl)}"
+    if instance.unloads_in is None:
+        # Its idle time is not known.
+        return f"within {duration_text(instance.ttl)}"
+    return duration_text(instance.unloads_in)

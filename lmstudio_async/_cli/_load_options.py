@@ -1,0 +1,110 @@
+"""Options of the commands that load a model, or estimate its load, and the load config that they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Config", "Context", "Device", "Gpu", "Key", "load_config", "parse_gpu"]
+
+_SETTINGS = "Settings of the load"
+
+
+def parse_gpu(text: str) -> str | float:
+    """Return the ratio that ``--gpu`` means: ``max``, ``off``, or a number from 0 to 1."""
+    short = text.strip().lower()
+    if short in ("max", "off"):
+        return short
+    try:
+        ratio = float(short)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise typer.BadParameter(f"{text!r} is neither max, nor off, nor a number from 0 to 1")
+    return ratio
+
+
+Key = Annotated[
+    str, typer.Argument(metavar="KEY", help="Model key, as 'lmsa ls' shows it.", show_default=False)
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        "--context-length",
+        "-c",
+        min=1,
+        metavar="TOKENS",
+        help="Length of the context, in tokens. Default: the server's.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        parser=parse_gpu,
+        metavar="max|off|0-1",
+        help="How much of the model goes to the GPU. Default: the server's.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Another setting of the load config, such as flash_attention=true or gpu.main_gpu=1; can be repeated. The "
+        "value is JSON, or a plain text.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="LM Link device that runs the model.", rich_help_panel=_SETTINGS),
+]
+
+
+def load_config(
+    context: int | None, gpu: str | float | None, settings: Sequence[str] | None
+) -> dict[str, Any] | None:
+    """Return the load config that some options mean; None if there is no setting. The names are not checked.
+
+    :param settings: texts ``NAME=VALUE``. A dot in a name separates the members of nested settings, except after
+        ``extra.``, where the rest is one key of the wire.
+    :raises typer.BadParameter: a text has another form, or a setting is given twice.
+    """
+    config: dict[str, Any] = {}
+    if context is not None:
+        config["context_length"] = context
+    if gpu is not None:
+        config["gpu"] = {"ratio": gpu}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        path = name.strip().split(".", 1 if name.strip().startswith("extra.") else -1)
+        if not equals or not all(path):
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="'--config'")
+        _put(config, path, _value(value))
+    return config or None
+
+
+def _put(config: dict[str, Any], path: Sequence[str], value: object) -> None:
+    place = config
+    for member in path[:-1]:
+        place = place.setdefault(member, {})
+        if not isinstance(place, dict):
+            break
+    if not isinstance(place, dict) or path[-1] in place:
+        raise typer.BadParameter(
+            f"{'.'.join(path)} is given twice, or together with a value that it is a part of",
+            param_hint="'--config'",
+        )
+    place[path[-1]] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

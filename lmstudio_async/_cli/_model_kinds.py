@@ -1,0 +1,51 @@
+"""Namespaces of models whose kind the user does not say: the downloaded models tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from lmstudio_async.errors import LMStudioDomainMismatchError
+
+if TYPE_CHECKING:
+    from lmstudio_async import AsyncClient, AsyncModelNamespace
+
+__all__ = ["AnyNamespace", "with_namespace_of"]
+
+ResultT = TypeVar("ResultT")
+
+AnyNamespace: TypeAlias = "AsyncModelNamespace[Any, Any, Any, Any]"
+
+
+async def with_namespace_of(
+    client: AsyncClient, key: str, use: Callable[[AnyNamespace], Awaitable[ResultT]]
+) -> ResultT:
+    """Call a function with the namespace of a model, and return its result.
+
+    The server may accept other texts than the keys that it lists, such as the beginning of a path. For these, the
+    function is called with the language models, and again with the embedding models if the server says so.
+
+    :param key: a model key, or another text that the server understands.
+    """
+    kind = await _listed_kind(client, key)
+    if kind == "embedding":
+        return await use(client.embedding)
+    try:
+        return await use(client.llm)
+    except LMStudioDomainMismatchError:
+        if kind is not None:
+            raise
+        return await use(client.embedding)
+
+
+async def _listed_kind(client: AsyncClient, key: str) -> str | None:
+    """Return the kind of a downloaded model; None if no listed model has this key."""
+    kinds: dict[str, str] = {}
+    for model in await client.system.list_downloaded_models():
+        info = model.info
+        kinds.setdefault(info.path, info.type)
+        for variant in info.variants or ():
+            kinds.setdefault(variant, info.type)
+        # The key of one model may be the path of another one.
+        kinds[info.model_key] = info.type
+    return kinds.get(key)

@@ -1,0 +1,147 @@
+"""Views of a server's instances: a screen of its own in a terminal, else a table or a line of JSON for each change."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from lmstudio_async._cli._console import Console, make_table
+from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, row
+from lmstudio_async._printable import printable
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from lmstudio_async import InstanceStatus
+    from lmstudio_async._cli._watch import Look
+
+__all__ = ["View", "make_view"]
+
+
+class View(Protocol):
+    """A view, which ends with its block."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+    def show(self, look: Look) -> None:
+        """Show the latest look, if there is something new to see."""
+
+
+def make_view(console: Console, host: str) -> View:
+    """Return the view that fits standard output.
+
+    :param host: address of the server.
+    """
+    if not console.is_json and sys.stdout.isatty():
+        from rich.console import Console as RichConsole
+
+        rich = RichConsole(highlight=False)
+        if rich.is_terminal and not rich.is_dumb_terminal:
+            from rich.live import Live
+
+            return _Screen(Live(console=rich, screen=True, auto_refresh=False), host)
+    return _Changes(console, host)
+
+
+class _Screen:
+    def __init__(self, live: Live, host: str) -> None:
+        self._live = live
+        self._host = host
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, look: Look) -> None:
+        """Show a look on the whole screen."""
+        from rich.console import Group
+        from rich.text import Text
+
+        count = len(look.instances)
+        instances = "1 instance" if count == 1 else f"{count or 'no'} instances"
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        title = printable(f"{self._host}: {instances}, {now}. Ctrl-C leaves.")
+        parts: list[Any] = [Text(title, "dim", no_wrap=True, overflow="ellipsis")]
+        if look.lost_since is not None:
+            parts.append(Text(printable(_lost_text(look, self._host)), "bold red"))
+        parts.append(Text())
+        if look.instances:
+            table = make_table(COLUMNS, map(row, look.instances))
+            table.style = "dim" if look.lost_since is not None else "none"
+            parts.append(table)
+        elif look.lost_since is None:
+            parts.append(Text(NOTHING_LOADED))
+        if look.events:
+            parts.append(Text())
+            parts += [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in look.events]
+        self._live.update(Group(*parts), refresh=True)
+
+
+class _Changes:
+    def __init__(self, console: Console, host: str) -> None:
+        self._console = console
+        self._host = host
+        self._shown: object = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, look: Look) -> None:
+        """Print a look, if something has changed besides the times and the progress."""
+        essence = look.lost_since is not None, tuple(_essence(instance) for instance in look.instances)
+        if essence == self._shown:
+            return
+        is_first = self._shown is None
+        self._shown = essence
+        now = datetime.now().astimezone()
+        if self._console.is_json:
+            self._console.json_line(
+                {
+                    "at": now.isoformat(),
+                    "error": look.error if look.lost_since is not None else None,
+                    "instances": None
+                    if look.lost_since is not None
+                    else [as_json(instance) for instance in look.instances],
+                }
+            )
+            return
+        if not is_first:
+            self._console.line("")
+        self._console.line(now.strftime("%H:%M:%S"))
+        if look.lost_since is not None:
+            self._console.line(_lost_text(look, self._host))
+        elif look.instances:
+            self._console.table(COLUMNS, map(row, look.instances))
+        else:
+            self._console.line(NOTHING_LOADED)
+
+
+def _essence(instance: InstanceStatus[Any]) -> object:
+    """Return what is worth a new table: not the times, which change all the time, nor the progress of a prompt."""
+    names = "identifier model_key instance_reference status queued ttl context_length size_bytes device"
+    return tuple(getattr(instance, name) for name in names.split())
+
+
+def _lost_text(look: Look, host: str) -> str:
+    since = "" if look.lost_since is None else f" since {look.lost_since.strftime('%H:%M:%S')}"
+    return f"{host} does not answer{since}: {look.error} Trying again."
