@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._cli._console import Console
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from lmstudio_async import ModelUsage
     from lmstudio_async._cli._model_kinds import AnyNamespace
 
-__all__ = ["command"]
+__all__ = ["command", "estimate_lines"]
 
 
 def command(
@@ -48,22 +49,26 @@ async def _estimate(
     if console.is_json:
         console.json(_as_json(key, usage))
         return
+    for line in estimate_lines(usage):
+        console.line(line)
+
+
+def estimate_lines(usage: ModelUsage) -> Sequence[str]:
+    """Return an estimate as the lines that the command prints."""
     memory = usage.memory
     parts = f"weights {size_text(memory.model_bytes)}, context {size_text(memory.context_bytes)}"
-    console.line(f"Memory      {size_text(memory.total_bytes)} ({parts})")
-    gpu_parts = (
-        f"weights {size_text(memory.model_vram_bytes)}, context {size_text(memory.context_vram_bytes)}"
-    )
-    console.line(
-        f"On GPUs     {size_text(memory.total_vram_bytes)} ({gpu_parts})"
-        if memory.total_vram_bytes
-        else "On GPUs     nothing"
-    )
-    console.line(f"Confidence  {memory.confidence}")
-    console.line(
-        "Guardrails  the server would load it"
-        if usage.passes_guardrails
-        else "Guardrails  the server would refuse to load it"
+    on_gpus = "nothing"
+    if memory.total_vram_bytes:
+        on_gpus = (
+            f"{size_text(memory.total_vram_bytes)} (weights {size_text(memory.model_vram_bytes)}, "
+            f"context {size_text(memory.context_vram_bytes)})"
+        )
+    verdict = "would load it" if usage.passes_guardrails else "would refuse to load it"
+    return (
+        f"Memory      {size_text(memory.total_bytes)} ({parts})",
+        f"On GPUs     {on_gpus}",
+        f"Confidence  {memory.confidence}",
+        f"Guardrails  the server {verdict}",
     )
 
 

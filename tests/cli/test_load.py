@@ -1,0 +1,261 @@
+"""`lmsa load`: new instances, their settings, progress, and Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lmstudio_sync as lms
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder, served
+from tests.cli.outcomes import exit_code, in_terminal, in_thread, outcome, read_line, running
+from tests.processes import HeldLoads, is_running
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf")
+    folder.add_llm("acme/other-GGUF/other-Q4_K_M.gguf")
+    folder.add_embedding("acme/vectors-GGUF/text-embedding-vectors-F16.gguf")
+    return folder.folder
+
+
+@pytest.fixture(scope="module")
+def address(models: Path) -> Iterator[str]:
+    with served(EmbeddedServer(models)) as host:
+        yield host
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[lms.Client]:
+    """A client of a server on which nothing is loaded."""
+    with lms.Client(address) as client:
+        yield client
+        for model in client.list_loaded_models():
+            model.unload()
+
+
+@pytest.fixture
+def host(address: str, client: lms.Client, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the server, which commands find in the environment."""
+    assert client.list_loaded_models() == []
+    monkeypatch.setenv("LMSTUDIO_HOST", address)
+    return address
+
+
+@pytest.fixture
+def tiny_just_in_time(client: lms.Client) -> None:
+    """An instance of tiny, loaded just in time. A fixture, because it must come before the one that holds loads."""
+    client.llm.model("tiny")
+
+
+@pytest.mark.usefixtures("host")
+def test_load_prints_the_identifier_of_each_new_instance() -> None:
+    code, output, errors = outcome("load", "tiny")
+    assert (code, output) == (0, "tiny\n")
+    assert errors.startswith("Loaded tiny in ")
+    assert errors.count("\n") == 1
+    assert "\x1b" not in errors
+
+    assert outcome("load", "tiny", "--quiet") == (0, "tiny:2\n", "")
+
+
+@pytest.mark.usefixtures("host")
+def test_load_json_has_the_instance_as_ps_lists_it() -> None:
+    loaded = outcome("load", "tiny", "--as", "chat", "--ttl", "1h30m", "-c", "512", "--json").json()
+
+    (listed,) = outcome("ps", "--json").json()
+    assert loaded == {name: listed[name] for name in loaded}
+    assert (loaded["identifier"], loaded["ttl"], loaded["context_length"]) == ("chat", 5400, 512)
+    assert loaded["kind"] == "llm"
+
+
+def test_load_without_a_ttl_loads_for_ever(host: str, client: lms.Client) -> None:
+    assert outcome("load", "tiny", "--host", host).code == 0
+    assert outcome("load", "tiny", "--host", host, "--ttl", "never").code == 0
+    assert [llm.info.ttl for llm in client.llm.list_loaded()] == [None, None]
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("key", ["text-embedding-vectors", "acme/vectors-GGUF"])
+@pytest.mark.parametrize("ensure", [[], ["--ensure"]])
+def test_load_finds_out_that_a_model_is_an_embedding_model(key: str, ensure: list[str]) -> None:
+    loaded = outcome("load", key, "--as", "mine", "--json", *ensure)
+    assert loaded.code == 0, loaded.errors
+    assert loaded.json()["kind"] == "embedding"
+    assert loaded.json()["model_key"] == "text-embedding-vectors"
+
+
+@pytest.mark.usefixtures("host")
+def test_load_passes_the_settings_to_the_server(client: lms.Client) -> None:
+    settings = ("flash_attention=true", "seed=7", "llama_k_cache_quantization_type=q8_0", "gpu.ratio=off")
+    options = [text for setting in settings for text in ("--config", setting)]
+    loaded = outcome("load", "tiny", "--context-length", "1024", *options)
+    assert loaded.code == 0, loaded.errors
+
+    config = client.llm.list_loaded()[0].get_load_config()
+    assert (config.context_length, config.flash_attention, config.seed) == (1024, True, 7)
+    assert config.llama_k_cache_quantization_type == "q8_0"
+    assert config.gpu is not None
+    assert config.gpu.ratio == "off"
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config", "contxt_length=512"], "Did you mean 'context_length'?"),
+        (["--config", "gpu.rato=0.5"], "Did you mean 'gpu.ratio'?"),
+        (["--config", "seed=often"], "seed"),
+        (["--config", "seed"], "'seed' is not NAME=VALUE"),
+        (["--config", "gpu.=1"], "is not NAME=VALUE"),
+        (["-c", "512", "--config", "context_length=1024"], "context_length is given twice"),
+        (["-c", "512", "--config", "contextLength=1024"], "context_length"),
+        (["--config", "seed=7", "--config", "seed.x=8"], "seed.x is given twice"),
+        (["--gpu", "all"], "'all' is neither max, nor off"),
+        (["--gpu", "nan"], "'nan' is neither max, nor off"),
+        (["--ttl", "7w"], "'7w' is not a duration"),
+        (["--ttl", "0"], "0 would unload the model at once"),
+        (["-c", "0"], "Invalid value for '--context'"),
+    ],
+)
+def test_load_with_wrong_settings_exits_with_2_and_loads_nothing(
+    options: list[str],
+    message: str,
+    client: lms.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Wide enough for the frame that typer draws.
+    monkeypatch.setenv("COLUMNS", "300")
+    assert exit_code("load", "tiny", *options) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert client.list_loaded_models() == []
+
+
+@pytest.mark.usefixtures("host")
+def test_load_of_an_unknown_model_exits_with_4_and_names_others() -> None:
+    code, output, errors = outcome("load", "tyny")
+    assert (code, output) == (4, "")
+    assert "Did you mean 'tiny'?" in errors
+
+
+@pytest.mark.usefixtures("host")
+def test_load_under_a_name_in_use_exits_with_1() -> None:
+    outcome("load", "tiny", "--as", "mine")
+    code, output, errors = outcome("load", "other", "--as", "mine")
+    assert (code, output) == (1, "")
+    assert "mine" in errors
+
+
+@pytest.mark.parametrize("command", [["load", "tiny"], ["ps"], ["top"], ["events"], ["unload", "tiny"]])
+def test_commands_for_instances_exit_with_3_without_a_server_that_stays(
+    command: list[str], closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*command, "--host", "embedded") == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.endswith("lmsa serve\n")
+
+    assert exit_code(*command, "--host", f"127.0.0.1:{closed_port}") == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"ws://127.0.0.1:{closed_port}/" in shown.err
+    assert "could not be reached" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("host")
+def test_load_ensure_loads_once_and_reports_other_settings() -> None:
+    first = outcome("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
+    assert first.errors.startswith("Loaded tiny in ")
+
+    second = outcome("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
+    assert second.errors == "mine was loaded already.\n"
+    assert second.json() == first.json()
+
+    code, output, errors = outcome("load", "tiny", "--as", "mine", "-c", "1024", "--ensure")
+    assert (code, output) == (1, "")
+    assert "context_length" in errors
+
+
+@pytest.mark.usefixtures("host")
+def test_load_names_the_instances_that_make_room(
+    client: lms.Client,
+    tiny_just_in_time: None,
+    held_loads: HeldLoads,
+) -> None:
+    other = in_thread(client.llm.model, "other")
+    held_loads.get()
+
+    # It joins the just-in-time load of the other client, which evicts.
+    with running("load", "other", "--ensure") as command:
+        assert read_line(command.errors) == "Evicting tiny to make room.\n"
+        held_loads.let_go()
+        code, output, errors = command.end()
+    other.join(20)
+    assert (code, output) == (0, "other\n")
+    assert errors.startswith("Loaded other in ")
+
+
+# -- Ctrl-C
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("ensure", [[], ["--ensure"]])
+def test_ctrl_c_cancels_the_load_on_the_server(
+    ensure: list[str], client: lms.Client, held_loads: HeldLoads
+) -> None:
+    with running("load", "tiny", *ensure) as command:
+        worker = held_loads.get()
+        code, output, errors = command.interrupt()
+    assert (code, output) == (130, "")
+    assert errors == "The load is cancelled.\n\nInterrupted.\n"
+    assert not is_running(worker)
+    assert client.list_loaded_models() == []
+
+
+# -- the bar
+
+
+@pytest.mark.usefixtures("host")
+def test_load_draws_a_bar_on_a_terminal_and_only_the_result_on_the_output(held_loads: HeldLoads) -> None:
+    with in_terminal("load", "tiny", has_output=False) as screen:
+        held_loads.get()
+        drawn = screen.read_until("loading")
+        assert "tiny" in drawn
+        screen.read_until("MB/s")
+        held_loads.let_go()
+        screen.read_until("Loaded tiny in ")
+        assert screen.read_to_end() == 0
+        assert screen.process.stdout is not None
+        assert screen.process.stdout.read() == "tiny\n"
+    # The cursor is shown again.
+    assert screen.shown.rindex("\x1b[?25h") > screen.shown.rindex("\x1b[?25l")
+
+
+@pytest.mark.usefixtures("host")
+def test_ctrl_c_in_a_terminal_removes_the_bar(held_loads: HeldLoads, client: lms.Client) -> None:
+    with in_terminal("load", "tiny", NO_COLOR="1") as screen:
+        held_loads.get()
+        screen.read_until("loading")
+        screen.press_ctrl_c()
+        assert screen.read_to_end() == 130
+    assert screen.shown.rindex("\x1b[?25h") > screen.shown.rindex("\x1b[?25l")
+    assert [line for line in screen.lines()[-4:] if line] == ["The load is cancelled.", "Interrupted."]
+    assert client.list_loaded_models() == []
+
+
+@pytest.mark.usefixtures("host")
+def test_quiet_load_draws_nothing() -> None:
+    with in_terminal("load", "tiny", "--quiet") as screen:
+        assert screen.read_to_end() == 0
+    assert screen.shown == "tiny\r\n"

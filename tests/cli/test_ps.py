@@ -1,0 +1,124 @@
+"""`lmsa ps`: the table of the loaded instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import lmstudio_sync as lms
+from lmstudio_async import EmbeddedServer, InstanceStatus, LlmInstanceInfo
+from lmstudio_async._cli._instance_rows import row
+from lmstudio_async.testing import ModelsFolder, served
+from tests.cli.outcomes import in_terminal, in_thread, outcome
+
+LONG = "a-model-whose-name-is-much-longer-than-the-column-of-a-narrow-terminal-32b-instruct"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    models = ModelsFolder(tmp_path_factory.mktemp("models"))
+    models.add_llm("tiny")
+    models.add_llm("endless", endless=True)
+    models.add_embedding("text-embedding-vectors")
+    with served(EmbeddedServer(models.folder)) as host:
+        yield host
+
+
+@pytest.fixture
+def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
+    """A client of the server that the commands find in the environment."""
+    monkeypatch.setenv("LMSTUDIO_HOST", address)
+    with lms.Client(address) as client:
+        yield client
+        for model in client.list_loaded_models():
+            model.unload()
+
+
+@pytest.mark.usefixtures("client")
+def test_ps_without_instances_prints_only_a_note() -> None:
+    assert outcome("ps") == (0, "", "Nothing is loaded. lmsa load KEY loads a model.\n")
+    assert outcome("ps", "--quiet") == (0, "", "")
+    assert outcome("ps", "--json") == (0, "[]\n", "")
+
+
+def test_ps_in_a_pipe_has_a_whole_line_for_each_instance(client: lms.Client) -> None:
+    client.embedding.load_new_instance("text-embedding-vectors", ttl=None)
+    client.llm.load_new_instance("tiny", LONG, ttl=3600)
+    code, output, errors = outcome("ps")
+    assert (code, errors) == (0, "")
+    heading, *lines = output.splitlines()
+    assert heading.split() == ["IDENTIFIER", "MODEL", "STATUS", "SIZE", "CONTEXT", "UNLOADS", "IN"]
+    # The command has not seen the load, so it cannot know when the TTL began.
+    assert [line.split() for line in lines] == [
+        [LONG, "tiny", "idle", "0.2", "MB", "2048", "within", "1", "h"],
+        ["text-embedding-vectors", "text-embedding-vectors", "idle", "0.1", "MB", "512", "never"],
+    ]
+
+
+def test_ps_shows_when_a_used_instance_is_unloaded(client: lms.Client) -> None:
+    client.llm.load_new_instance("tiny", ttl=100.5 * 3600).respond("Hi")
+    assert "  4 d 4 h" in outcome("ps").output
+
+
+def test_ps_fits_a_narrow_terminal_without_losing_text(client: lms.Client) -> None:
+    client.llm.load_new_instance("tiny", LONG, ttl=3600)
+    with in_terminal("ps", columns=60) as screen:
+        assert screen.read_to_end() == 0
+    lines = screen.lines()
+    assert max(map(len, lines)) <= 60
+    # The column of the identifier is the first one, which ends where the next heading begins.
+    width = lines[0].index("MODEL")
+    assert "".join(line[:width].strip() for line in lines[1:]) == LONG
+
+
+def test_ps_shows_the_queue_of_a_busy_instance(client: lms.Client) -> None:
+    busy = client.llm.load_new_instance("endless", ttl=60, config={"max_parallel_predictions": 1})
+    # The answer never ends, not even at the end of the context.
+    with busy.respond_stream("Go on", config={"context_overflow_policy": "rollingWindow"}) as answer:
+        next(iter(answer))
+        second = busy.respond_stream("And I?")
+        waiting = in_thread(lambda: next(iter(second), None))
+        # The server does not tell when a request has joined the queue.
+        while not (state := client.list_instances()[0]).queued:
+            assert state.status == "generating"
+        listed = outcome("ps", "--json").json()[0]
+        line = outcome("ps").output.splitlines()[1]
+        second.cancel()
+        waiting.join(20)
+    assert (listed["status"], listed["queued"]) == ("generating", 1)
+    assert "generating +1" in line
+    assert "when idle for 1 min" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "progress", "queued", "shown"),
+    [
+        ("processingPrompt", 0.456, 2, "reading prompt 46% +2"),
+        ("processingPrompt", None, 0, "reading prompt"),
+        ("computingEmbedding", None, 1, "embedding +1"),
+        ("somethingNew", None, 0, "somethingNew"),
+        (None, None, 0, ""),
+    ],
+)
+def test_row_shows_the_progress_of_a_prompt_and_the_queue(
+    status: str | None, progress: float | None, queued: int, shown: str
+) -> None:
+    instance = InstanceStatus(
+        kind="llm",
+        identifier="mine",
+        model_key="qwen3-4b",
+        instance_reference="x",
+        status=status,
+        prompt_progress=progress,
+        queued=queued,
+        ttl=None,
+        idle_seconds=None,
+        unloads_in=None,
+        context_length=8192,
+        size_bytes=2_500_000_000,
+        device="den",
+        info=LlmInstanceInfo(),
+        make_handle=lambda: None,
+    )
+    assert row(instance) == ("mine", "qwen3-4b", shown, "2.50 GB", "8192", "never", "den")

@@ -1,0 +1,89 @@
+"""`lmsa unload`: instances by their identifiers, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import lmstudio_sync as lms
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder, served
+from tests.cli.outcomes import exit_code, outcome
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    models = ModelsFolder(tmp_path_factory.mktemp("models"))
+    models.add_llm("tiny")
+    models.add_embedding("text-embedding-vectors")
+    with served(EmbeddedServer(models.folder)) as host:
+        yield host
+
+
+@pytest.fixture
+def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
+    """A client of the server that the commands find in the environment."""
+    monkeypatch.setenv("LMSTUDIO_HOST", address)
+    with lms.Client(address) as client:
+        yield client
+        for model in client.list_loaded_models():
+            model.unload()
+
+
+def load(client: lms.Client, *names: str) -> None:
+    for name in names:
+        client.llm.load_new_instance("tiny", name)
+
+
+def loaded(client: lms.Client) -> list[str]:
+    return [model.identifier for model in client.list_loaded_models()]
+
+
+def test_unload_unloads_each_of_several_instances_once(client: lms.Client) -> None:
+    load(client, "one", "two", "three")
+    assert outcome("unload", "three", "one", "three") == (0, "Unloaded three.\nUnloaded one.\n", "")
+    assert loaded(client) == ["two"]
+
+
+def test_unload_of_a_missing_instance_exits_with_4_and_unloads_the_others(client: lms.Client) -> None:
+    load(client, "one", "two", "three")
+    assert outcome("unload", "nope", "one", "tiny") == (
+        4,
+        "Unloaded one.\n",
+        "lmsa: There is no instance 'nope', 'tiny'. Loaded: two, three.\n",
+    )
+    assert loaded(client) == ["two", "three"]
+
+
+def test_unload_json_tells_what_was_unloaded_and_what_is_missing(client: lms.Client) -> None:
+    load(client, "one")
+    ended = outcome("unload", "nope", "one", "--json")
+    assert ended.json() == {"unloaded": ["one"], "missing": ["nope"], "failed": {}}
+    assert ended.code == 4
+    assert ended.errors == "lmsa: There is no instance 'nope'. Nothing else is loaded.\n"
+
+
+def test_unload_all_unloads_both_kinds(client: lms.Client) -> None:
+    load(client, "one")
+    client.embedding.load_new_instance("text-embedding-vectors")
+    assert outcome("unload", "--all") == (0, "Unloaded one.\nUnloaded text-embedding-vectors.\n", "")
+    assert loaded(client) == []
+
+
+@pytest.mark.usefixtures("client")
+def test_unload_all_succeeds_if_nothing_is_loaded() -> None:
+    assert outcome("unload", "--all") == (0, "", "Nothing is loaded.\n")
+    assert outcome("unload", "-a", "--json").json() == {"unloaded": [], "missing": [], "failed": {}}
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "--all"]])
+def test_unload_needs_either_identifiers_or_all(
+    arguments: list[str], client: lms.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(client, "one")
+    assert exit_code("unload", *arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "give the identifiers of instances, or --all" in shown.err
+    assert loaded(client) == ["one"]

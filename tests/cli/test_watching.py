@@ -1,0 +1,225 @@
+"""`lmsa top`, `lmsa ps --watch` and `lmsa events`: what happens to the instances, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+import lmstudio_sync as lms
+from lmstudio_async import EmbeddedServer
+from lmstudio_async.testing import ModelsFolder, served
+from tests.cli.outcomes import in_terminal, outcome, read_line, running, served_at
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
+    folder.add_llm("tiny")
+    folder.add_llm("other")
+    return folder.folder
+
+
+@pytest.fixture(scope="module")
+def address(models: Path) -> Iterator[str]:
+    with served(EmbeddedServer(models)) as host:
+        yield host
+
+
+@pytest.fixture
+def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
+    """A client of the server that the commands find in the environment."""
+    monkeypatch.setenv("LMSTUDIO_HOST", address)
+    with lms.Client(address) as client:
+        yield client
+        for model in client.list_loaded_models():
+            model.unload()
+
+
+class Restartable:
+    """A server that a test stops and starts again, at the same port."""
+
+    def __init__(self, models: Path, port: int) -> None:
+        self._models = models
+        self._port = port
+        self._running = ExitStack()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._running.enter_context(served_at(EmbeddedServer(self._models), self._port))
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def load(self, key: str) -> None:
+        with lms.Client(self.host) as client:
+            client.llm.load_new_instance(key, ttl=None)
+
+
+@pytest.fixture
+def restartable(models: Path, closed_port: int) -> Iterator[Restartable]:
+    server = Restartable(models, closed_port)
+    server.start()
+    yield server
+    server.stop()
+
+
+def next_json(stream: IO[str]) -> Any:
+    return json.loads(read_line(stream))
+
+
+# -- events
+
+
+def test_events_prints_a_line_for_each_load_and_unload_until_ctrl_c(client: lms.Client) -> None:
+    client.llm.load_new_instance("tiny", "first")
+    with running("events") as command:
+        assert "Watching the instances of" in read_line(command.errors)
+        assert read_line(command.output).split()[1:] == ["present", "first", "(tiny)", "idle"]
+        client.llm.load_new_instance("tiny")
+        assert read_line(command.output).split()[1:] == ["loaded", "tiny", "idle"]
+        client.llm.unload("first")
+        assert read_line(command.output).endswith("unloaded     first (tiny)  by another client\n")
+        client.llm.unload("tiny")
+        client.llm.model("tiny")
+        assert read_line(command.output, "  loaded  ").split()[2] == "tiny"
+        client.llm.model("other")
+        assert read_line(command.output).endswith("unloaded     tiny  evicted for other\n")
+        assert read_line(command.output).split()[1:] == ["loaded", "other", "idle"]
+        assert command.interrupt() == (0, "", "")
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_events_json_is_a_line_for_each_event(client: lms.Client, number: int) -> None:
+    with running("events", "--json", "--quiet") as command:
+        tiny = client.llm.load_new_instance("tiny", ttl=60)
+        # The instance may have come before the watch began.
+        event = next_json(command.output)
+        reference = event["instance_reference"]
+        assert event["event"] in ("present", "loaded")
+        assert (event["kind"], event["identifier"], event["model_key"]) == ("llm", "tiny", "tiny")
+        assert (reference, event["status"], event["queued"]) == (tiny.info.instance_reference, "idle", 0)
+        tiny.unload()
+        event = next_json(command.output)
+        assert event["event"] == "unloaded"
+        assert (event["reason"], event["evicted_for"]) == ("unloaded", None)
+        assert event["instance_reference"] == reference
+        assert "status" not in event
+        assert command.interrupt(number) == (0, "", "")
+
+
+def test_events_tells_that_the_server_is_lost_and_back(restartable: Restartable) -> None:
+    restartable.load("tiny")
+    with running("events", "--host", restartable.host) as command:
+        assert read_line(command.output, "present")
+        restartable.stop()
+        assert "  server lost  " in read_line(command.output)
+        restartable.start()
+        assert read_line(command.output).endswith("  server back\n")
+        assert read_line(command.output).endswith("unloaded     tiny  the server was stopped or restarted\n")
+        assert command.interrupt() == (0, "", "")
+
+
+def test_events_ends_quietly_when_the_reader_of_its_output_does(client: lms.Client) -> None:
+    client.llm.load_new_instance("tiny")
+    with running("events", "-q") as command:
+        assert read_line(command.output, "present")
+        command.output.close()
+        client.llm.unload("tiny")
+        assert command.process.wait(60) == 1
+        assert command.errors.read() == ""
+
+
+# -- top, in a pipe
+
+
+@pytest.mark.parametrize("arguments", [["top"], ["ps", "--watch"]])
+def test_top_in_a_pipe_prints_a_table_for_each_change(arguments: list[str], client: lms.Client) -> None:
+    with running(*arguments) as command:
+        assert is_time(read_line(command.output))
+        assert read_line(command.output) == "Nothing is loaded. lmsa load KEY loads a model.\n"
+        tiny = client.llm.load_new_instance("tiny", ttl=None)
+        assert read_line(command.output) == "\n"
+        assert is_time(read_line(command.output))
+        assert read_line(command.output).startswith("IDENTIFIER")
+        assert read_line(command.output).split() == ["tiny", "tiny", "idle", "0.2", "MB", "2048", "never"]
+        tiny.unload()
+        assert read_line(command.output) == "\n"
+        assert is_time(read_line(command.output))
+        assert read_line(command.output).startswith("Nothing is loaded.")
+        assert command.interrupt() == (0, "", "")
+
+
+def is_time(line: str) -> bool:
+    return re.fullmatch(r"\d\d:\d\d:\d\d\n", line) is not None
+
+
+def test_top_json_has_the_rows_of_ps_and_tells_that_the_server_is_lost(restartable: Restartable) -> None:
+    restartable.load("tiny")
+    listed = outcome("ps", "--json", "--host", restartable.host).json()
+    with running("top", "--json", "--host", restartable.host) as command:
+        first = next_json(command.output)
+        assert (first["instances"], first["error"]) == (listed, None)
+        restartable.stop()
+        lost = next_json(command.output)
+        assert lost["instances"] is None
+        assert lost["error"]
+        restartable.start()
+        back = next_json(command.output)
+        assert (back["instances"], back["error"]) == ([], None)
+        assert back["at"] > lost["at"] > first["at"]
+        assert command.interrupt(signal.SIGTERM) == (0, "", "")
+
+
+# -- top, in a terminal
+
+
+def test_top_in_a_terminal_has_a_screen_of_its_own_until_ctrl_c(client: lms.Client) -> None:
+    with in_terminal("top") as screen:
+        assert "\x1b[?1049h" in screen.read_until("Nothing is loaded.")
+        client.llm.load_new_instance("tiny", "mine", ttl=3600)
+        shown = screen.read_until("loaded       mine (tiny)  idle")
+        assert "1 instance" in shown
+        client.llm.unload("mine")
+        screen.read_until("unloaded     mine (tiny)  by another client")
+        screen.press_ctrl_c()
+        assert screen.read_to_end() == 0
+    # The screen of before is back, and the cursor with it; nothing is printed on it.
+    left = screen.shown.rindex("\x1b[?1049l")
+    assert screen.shown.rindex("\x1b[?25h") > screen.shown.rindex("\x1b[?25l")
+    assert re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.shown[left:]).strip() in ("", "^C")
+
+
+def test_top_in_a_terminal_shows_that_the_server_is_lost_and_back(restartable: Restartable) -> None:
+    restartable.load("tiny")
+    with in_terminal("top", "--host", restartable.host) as screen:
+        screen.read_until("1 instance")
+        restartable.stop()
+        # The table of before stays.
+        assert "tiny" in screen.read_until("does not answer since")
+        restartable.start()
+        screen.read_until("Nothing is loaded.")
+        screen.press_ctrl_c()
+        assert screen.read_to_end() == 0
+
+
+@pytest.mark.usefixtures("client")
+def test_top_in_a_terminal_without_a_cursor_prints_tables() -> None:
+    with in_terminal("top", TERM="dumb") as screen:
+        screen.read_until("Nothing is loaded.")
+        screen.press_ctrl_c()
+        assert screen.read_to_end() == 0
+    assert "\x1b" not in screen.shown
