@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ class Console:
 
     is_json: bool = False
     is_quiet: bool = False
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that standard output is; None if it is none."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def line(self, text: str) -> None:
         """Print a line of the result."""

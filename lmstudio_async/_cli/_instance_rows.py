@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._cli._console import Column
@@ -11,7 +11,7 @@ from lmstudio_async._cli._units import duration_text, size_text
 if TYPE_CHECKING:
     from lmstudio_async import InstanceStatus
 
-__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "row"]
+__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "rows"]
 
 COLUMNS = (
     Column("IDENTIFIER"),
@@ -25,14 +25,26 @@ COLUMNS = (
 
 NOTHING_LOADED = "Nothing is loaded. lmsa load KEY loads a model."
 
+#: Columns of a terminal in which two long names have room.
+_WIDE = 100
+
 _STATUS = {"processingPrompt": "reading prompt", "computingEmbedding": "embedding"}
 
 
-def row(instance: InstanceStatus[Any]) -> Sequence[str]:
-    """Return the cells of an instance."""
+def rows(instances: Iterable[InstanceStatus[Any]], width: int | None) -> Sequence[Sequence[str]]:
+    """Return the cells of some instances.
+
+    :param width: columns of the terminal; None in a pipe. In a narrow terminal, a model key that is the identifier too is
+        left out, because both would take several lines.
+    """
+    is_narrow = width is not None and width < _WIDE
+    return [_row(instance, is_narrow=is_narrow) for instance in instances]
+
+
+def _row(instance: InstanceStatus[Any], *, is_narrow: bool) -> Sequence[str]:
     return (
         instance.identifier,
-        instance.model_key,
+        "" if is_narrow and instance.model_key == instance.identifier else instance.model_key,
         _status(instance),
         size_text(instance.size_bytes),
         str(instance.context_length),

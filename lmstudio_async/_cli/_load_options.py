@@ -34,7 +34,6 @@ Context = Annotated[
     int | None,
     typer.Option(
         "--context",
-        "--context-length",
         "-c",
         min=1,
         metavar="TOKENS",

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lmstudio_async._cli._console import Console, make_table
-from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, row
+from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Screen:
             parts.append(Text(printable(_lost_text(look, self._host)), "bold red"))
         parts.append(Text())
         if look.instances:
-            table = make_table(COLUMNS, map(row, look.instances))
+            table = make_table(COLUMNS, rows(look.instances, self._live.console.width))
             table.style = "dim" if look.lost_since is not None else "none"
             parts.append(table)
         elif look.lost_since is None:
@@ -131,7 +131,7 @@ class _Changes:
         if look.lost_since is not None:
             self._console.line(_lost_text(look, self._host))
         elif look.instances:
-            self._console.table(COLUMNS, map(row, look.instances))
+            self._console.table(COLUMNS, rows(look.instances, self._console.width))
         else:
             self._console.line(NOTHING_LOADED)
 
@@ -144,4 +144,6 @@ def _essence(instance: InstanceStatus[Any]) -> object:
 
 def _lost_text(look: Look, host: str) -> str:
     since = "" if look.lost_since is None else f" since {look.lost_since.strftime('%H:%M:%S')}"
-    return f"{host} does not answer{since}: {look.error} Trying again."
+    # Its first sentence, because advice is of no use while the command tries again.
+    reason = look.error.partition(". ")[0].rstrip(".")
+    return f"{host} does not answer{since}: {reason}. Trying again."

@@ -22,6 +22,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = ModelsFolder(tmp_path_factory.mktemp("models"))
     folder.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf")
     folder.add_llm("acme/other-GGUF/other-Q4_K_M.gguf")
+    folder.add_llm("acme/twin-GGUF/twin-Q4_K_M.gguf")
+    folder.add_llm("acme/twin-GGUF/twin-Q8_0.gguf")
     folder.add_embedding("acme/vectors-GGUF/text-embedding-vectors-F16.gguf")
     return folder.folder
 
@@ -96,7 +98,7 @@ def test_load_finds_out_that_a_model_is_an_embedding_model(key: str, ensure: lis
 def test_load_passes_the_settings_to_the_server(client: lms.Client) -> None:
     settings = ("flash_attention=true", "seed=7", "llama_k_cache_quantization_type=q8_0", "gpu.ratio=off")
     options = [text for setting in settings for text in ("--config", setting)]
-    loaded = outcome("load", "tiny", "--context-length", "1024", *options)
+    loaded = outcome("load", "tiny", "--context", "1024", *options)
     assert loaded.code == 0, loaded.errors
 
     config = client.llm.list_loaded()[0].get_load_config()
@@ -146,6 +148,15 @@ def test_load_of_an_unknown_model_exits_with_4_and_names_others() -> None:
     code, output, errors = outcome("load", "tyny")
     assert (code, output) == (4, "")
     assert "Did you mean 'tiny'?" in errors
+
+
+@pytest.mark.usefixtures("host")
+def test_load_tells_which_of_several_models_it_takes() -> None:
+    code, output, errors = outcome("load", "twin")
+    assert (code, output) == (0, "twin\n")
+    note, loaded = errors.splitlines()
+    assert note == "twin matches several models: twin@q4_k_m, twin@q8_0. Loading twin@q4_k_m."
+    assert loaded.startswith("Loaded twin@q4_k_m in ")
 
 
 @pytest.mark.usefixtures("host")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async import EmbeddedServer, InstanceStatus, LlmInstanceInfo
-from lmstudio_async._cli._instance_rows import row
+from lmstudio_async._cli._instance_rows import rows
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import in_terminal, in_thread, outcome
+from tests.cli.outcomes import in_terminal, outcome
+from tests.processes import go_on, needs_proc, workers
 
 LONG = "a-model-whose-name-is-much-longer-than-the-column-of-a-narrow-terminal-32b-instruct"
 
@@ -19,7 +22,8 @@ LONG = "a-model-whose-name-is-much-longer-than-the-column-of-a-narrow-terminal-3
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     models = ModelsFolder(tmp_path_factory.mktemp("models"))
     models.add_llm("tiny")
-    models.add_llm("endless", endless=True)
+    # An endless answer fills the usual context in an instant.
+    models.add_llm("endless", endless=True, context_length=65536)
     models.add_embedding("text-embedding-vectors")
     with served(EmbeddedServer(models.folder)) as host:
         yield host
@@ -72,20 +76,34 @@ def test_ps_fits_a_narrow_terminal_without_losing_text(client: lms.Client) -> No
     assert "".join(line[:width].strip() for line in lines[1:]) == LONG
 
 
+def test_ps_leaves_a_repeated_name_out_in_a_narrow_terminal(client: lms.Client) -> None:
+    client.llm.load_new_instance("tiny", ttl=None)
+    client.llm.load_new_instance("tiny", ttl=None)
+    with in_terminal("ps", columns=99) as narrow, in_terminal("ps", columns=100) as wide:
+        assert narrow.read_to_end() == wide.read_to_end() == 0
+    assert [line.split()[:2] for line in narrow.lines()[1:3]] == [["tiny", "idle"], ["tiny:2", "tiny"]]
+    assert [line.split()[:2] for line in wide.lines()[1:3]] == [["tiny", "tiny"], ["tiny:2", "tiny"]]
+
+
+@needs_proc
 def test_ps_shows_the_queue_of_a_busy_instance(client: lms.Client) -> None:
-    busy = client.llm.load_new_instance("endless", ttl=60, config={"max_parallel_predictions": 1})
-    # The answer never ends, not even at the end of the context.
-    with busy.respond_stream("Go on", config={"context_overflow_policy": "rollingWindow"}) as answer:
+    before = workers()
+    busy = client.llm.load_new_instance(
+        "endless", ttl=60, config={"max_parallel_predictions": 1, "context_length": 65536}
+    )
+    (worker,) = workers() - before
+    with busy.respond_stream("Go on") as answer:
         next(iter(answer))
-        second = busy.respond_stream("And I?")
-        waiting = in_thread(lambda: next(iter(second), None))
-        # The server does not tell when a request has joined the queue.
-        while not (state := client.list_instances()[0]).queued:
-            assert state.status == "generating"
-        listed = outcome("ps", "--json").json()[0]
-        line = outcome("ps").output.splitlines()[1]
-        second.cancel()
-        waiting.join(20)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            with busy.respond_stream("And I?"):
+                # The block has sent the request, but the server does not tell when it is in the queue.
+                while not client.list_instances()[0].queued:
+                    pass
+                listed = outcome("ps", "--json").json()[0]
+                line = outcome("ps").output.splitlines()[1]
+        finally:
+            go_on(worker)
     assert (listed["status"], listed["queued"]) == ("generating", 1)
     assert "generating +1" in line
     assert "when idle for 1 min" in line
@@ -121,4 +139,4 @@ def test_row_shows_the_progress_of_a_prompt_and_the_queue(
         info=LlmInstanceInfo(),
         make_handle=lambda: None,
     )
-    assert row(instance) == ("mine", "qwen3-4b", shown, "2.50 GB", "8192", "never", "den")
+    assert rows([instance], None) == [("mine", "qwen3-4b", shown, "2.50 GB", "8192", "never", "den")]

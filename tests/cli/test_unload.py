@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_async import EmbeddedServer
+from lmstudio_async import AsyncLLM, EmbeddedServer, LMStudioServerError
 from lmstudio_async.testing import ModelsFolder, served
 from tests.cli.outcomes import exit_code, outcome
 
@@ -86,4 +86,27 @@ def test_unload_needs_either_identifiers_or_all(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "give the identifiers of instances, or --all" in shown.err
+    assert loaded(client) == ["one"]
+
+
+def test_unload_unloads_the_others_if_the_server_refuses_one(
+    client: lms.Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(client, "one", "two", "three")
+    unload = AsyncLLM.unload
+
+    async def refuse_one(llm: AsyncLLM) -> None:
+        if llm.identifier == "one":
+            raise LMStudioServerError("It is in use.")
+        await unload(llm)
+        if llm.identifier == "two":
+            # As if another client had been faster.
+            await unload(llm)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncLLM, "unload", refuse_one)
+        assert exit_code("unload", "--all") == 1
+    shown = capsys.readouterr()
+    assert shown.out == "two was gone already.\nUnloaded three.\n"
+    assert shown.err == "lmsa: one was not unloaded: It is in use.\n"
     assert loaded(client) == ["one"]

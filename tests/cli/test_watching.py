@@ -123,7 +123,7 @@ def test_events_json_is_a_line_for_each_event(client: lms.Client, number: int) -
 
 def test_events_tells_that_the_server_is_lost_and_back(restartable: Restartable) -> None:
     restartable.load("tiny")
-    with running("events", "--host", restartable.host) as command:
+    with running("events", "--quiet", "--host", restartable.host) as command:
         assert read_line(command.output, "present")
         restartable.stop()
         assert "  server lost  " in read_line(command.output)

@@ -56,7 +56,6 @@ def command(
         str | None,
         typer.Option(
             "--as",
-            "--identifier",
             metavar="ID",
             help="Name of the instance. Default: the model key, with a number if it is taken.",
         ),
@@ -91,7 +90,12 @@ def command(
 
 
 async def _load(target: Target, console: Console, request: _Request) -> None:
+    import logging
+
     from lmstudio_async._cli._model_kinds import with_namespace_of
+
+    # Python prints the warnings of a logger without a handler. The display has the only warning of a load, in its own words.
+    logging.getLogger("lmstudio_async").addHandler(logging.NullHandler())
 
     async def load(namespace: AnyNamespace) -> None:
         await _load_in(namespace, console, request)

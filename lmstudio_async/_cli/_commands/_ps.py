@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, row
+from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
 from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
@@ -40,6 +40,6 @@ async def _ps(target: Target, console: Console) -> None:
     if console.is_json:
         console.json([as_json(each) for each in instances])
     elif instances:
-        console.table(COLUMNS, map(row, instances))
+        console.table(COLUMNS, rows(instances, console.width))
     else:
         console.note(NOTHING_LOADED)

@@ -49,18 +49,19 @@ async def _unload(target: Target, console: Console, names: Sequence[str] | None)
         instances = await client.list_instances()
         loaded = [instance.identifier for instance in instances]
         for instance in _chosen(instances, names):
-            name = instance.identifier
+            name, news = instance.identifier, "Unloaded {}."
             try:
                 await instance.handle().unload()
             except LMStudioModelNotFoundError:
-                console.note(f"{name} was unloaded meanwhile.")
+                # Another client was faster, or its TTL has passed.
+                news = "{} was gone already."
             except LMStudioServerError as error:
                 # Unload the others nevertheless.
                 failed[name] = str(error)
                 continue
             unloaded.append(name)
             if not console.is_json:
-                console.line(f"Unloaded {name}.")
+                console.line(news.format(name))
     missing = [name for name in names or () if name not in loaded]
     if console.is_json:
         console.json({"unloaded": unloaded, "missing": missing, "failed": failed})
