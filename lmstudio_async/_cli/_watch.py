@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
 from lmstudio_async._cli._event_lines import event_line
+from lmstudio_async._cli._watch_views import Look, make_view
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
 if TYPE_CHECKING:
-    from lmstudio_async import AsyncClient, AsyncInstanceWatch, InstanceEvent, InstanceStatus
+    from lmstudio_async import AsyncClient, AsyncInstanceWatch, InstanceEvent
     from lmstudio_async._cli._console import Console
     from lmstudio_async._cli._target import Target
 
-__all__ = ["Look", "watch_instances"]
+__all__ = ["watch_instances"]
 
 #: Seconds between two looks, if nothing happens.
 _INTERVAL = 1.0
@@ -30,29 +31,11 @@ _LONGEST_LOOK = 10.0
 _NEWEST = 5
 
 
-@attrs.frozen
-class Look:
-    """The state of a server at one moment.
-
-    :param instances: its instances; if it does not answer, those of the last look that succeeded.
-    :param lost_since: time of the first look that failed, if the last one has failed.
-    :param error: why that look has failed.
-    :param events: the latest events, as lines, the newest one last.
-    """
-
-    instances: Sequence[InstanceStatus[Any]] = ()
-    lost_since: datetime | None = None
-    error: str = ""
-    events: Sequence[str] = ()
-
-
 async def watch_instances(target: Target, console: Console) -> None:
     """Show the instances of a server until the task is cancelled.
 
     :raises LMStudioError: the server does not answer when the command begins. Later on, the command tries again.
     """
-    from lmstudio_async._cli._watch_views import make_view
-
     async with target.connect(console, may_embed=False) as client, client.watch_instances() as events:
         lines: deque[str] = deque(maxlen=_NEWEST)
         look = Look()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import attrs
 
 from lmstudio_async._cli._console import Console, make_table
 from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
@@ -15,9 +18,24 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from lmstudio_async import InstanceStatus
-    from lmstudio_async._cli._watch import Look
 
-__all__ = ["View", "make_view"]
+__all__ = ["Look", "View", "make_view"]
+
+
+@attrs.frozen
+class Look:
+    """The state of a server at one moment.
+
+    :param instances: its instances; if it does not answer, those of the last look that succeeded.
+    :param lost_since: time of the first look that failed, if the last one has failed.
+    :param error: why that look has failed.
+    :param events: the latest events, as lines, the newest one last.
+    """
+
+    instances: Sequence[InstanceStatus[Any]] = ()
+    lost_since: datetime | None = None
+    error: str = ""
+    events: Sequence[str] = ()
 
 
 class View(Protocol):

@@ -40,6 +40,13 @@ __all__ = [
 #: Seconds that any step of a command may take.
 PATIENCE = 60
 
+#: Makes standard input the terminal of the process's session, whose Ctrl-C it then gets, and runs a program.
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Outcome(NamedTuple):
     """The end of a command.
@@ -176,17 +183,16 @@ def _started(
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")
     }
+    program = [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments]
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments],
+        [sys.executable, "-c", _TAKE_TERMINAL, *program] if is_terminal else program,
         stdin=errors if is_terminal else subprocess.DEVNULL,
         stdout=output,
         stderr=errors,
         text=True,
         encoding="utf-8",
         env={**inherited, **environment},
-        # Ctrl-C of a terminal is for the processes of its session.
         start_new_session=is_terminal,
-        preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if is_terminal else None,  # noqa: PLW1509
     ) as process:
         try:
             yield process
