@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from lmstudio_async.errors import LMStudioDomainMismatchError
+from lmstudio_async.errors import LMStudioDomainMismatchError, LMStudioTimeoutError
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient, AsyncModelNamespace
 
 __all__ = ["AnyNamespace", "with_namespace_of"]
+
+#: Seconds that a server may take to list its models: LM Studio may look for new ones.
+_LONGEST_LIST = 30.0
 
 ResultT = TypeVar("ResultT")
 
@@ -40,8 +43,17 @@ async def with_namespace_of(
 
 async def _listed_kind(client: AsyncClient, key: str) -> str | None:
     """Return the kind of a downloaded model; None if no listed model has this key."""
+    import anyio
+
     kinds: dict[str, str] = {}
-    for model in await client.system.list_downloaded_models():
+    with anyio.move_on_after(_LONGEST_LIST) as limit:
+        models = await client.system.list_downloaded_models()
+    if limit.cancelled_caught:
+        # A load has no time limit, but it shows that it goes on.
+        raise LMStudioTimeoutError(
+            f"{client.api_host} did not list its models within {_LONGEST_LIST:g} seconds."
+        )
+    for model in models:
         info = model.info
         kinds.setdefault(info.path, info.type)
         for variant in info.variants or ():

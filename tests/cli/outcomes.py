@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,6 +159,9 @@ def in_terminal(
 
     :param has_output: whether its standard output is the terminal too, and not a pipe.
     """
+    import fcntl  # Windows has neither.
+    import termios
+
     screen, terminal = os.openpty()
     try:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

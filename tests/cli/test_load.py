@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_async import EmbeddedServer
+from lmstudio_async import AsyncSystemNamespace, EmbeddedServer
 from lmstudio_async.testing import ModelsFolder, served
 from tests.cli.outcomes import exit_code, in_terminal, in_thread, outcome, read_line, running
 from tests.processes import HeldLoads, is_running
@@ -182,6 +183,19 @@ def test_commands_for_instances_exit_with_3_without_a_server_that_stays(
     assert f"ws://127.0.0.1:{closed_port}/" in shown.err
     assert "could not be reached" in shown.err
     assert shown.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("host")
+def test_load_ends_if_the_server_does_not_list_its_models(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: AsyncSystemNamespace) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr("lmstudio_async._cli._model_kinds._LONGEST_LIST", 0.01)
+    monkeypatch.setattr(AsyncSystemNamespace, "list_downloaded_models", never)
+    assert exit_code("load", "tiny") == 1
+    assert capsys.readouterr().err.endswith(" did not list its models within 0.01 seconds.\n")
 
 
 @pytest.mark.usefixtures("host")

@@ -12,7 +12,7 @@ import lmstudio_sync as lms
 from lmstudio_async import EmbeddedServer, InstanceStatus, LlmInstanceInfo
 from lmstudio_async._cli._instance_rows import rows
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import in_terminal, outcome
+from tests.cli.outcomes import in_terminal, outcome, running
 from tests.processes import go_on, needs_proc, workers
 
 LONG = "a-model-whose-name-is-much-longer-than-the-column-of-a-narrow-terminal-32b-instruct"
@@ -58,6 +58,17 @@ def test_ps_in_a_pipe_has_a_whole_line_for_each_instance(client: lms.Client) -> 
         [LONG, "tiny", "idle", "0.2", "MB", "2048", "within", "1", "h"],
         ["text-embedding-vectors", "text-embedding-vectors", "idle", "0.1", "MB", "512", "never"],
     ]
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["ps", "--json"], ["top"]])
+def test_commands_end_quietly_when_the_reader_of_their_output_has(
+    arguments: list[str], client: lms.Client
+) -> None:
+    client.llm.load_new_instance("tiny")
+    with running(*arguments) as command:
+        command.output.close()
+        assert command.process.wait(60) == 1
+        assert command.errors.read() == ""
 
 
 def test_ps_shows_when_a_used_instance_is_unloaded(client: lms.Client) -> None:
