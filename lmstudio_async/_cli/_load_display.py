@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadDisplay"]
 
+#: Columns of a terminal in which the elapsed time has room beside the bar.
+_WIDTH_FOR_TIME = 60
+
 _PHASES = {"resolved": "starting", "evicting": "evicting", "loading": "loading", "loaded": "loaded"}
 
 
@@ -96,6 +99,7 @@ def _bar() -> Progress | None:
     console = RichConsole(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         return None
+    has_room = console.width >= _WIDTH_FOR_TIME
     # Standard output is not redirected, because it has the result, and may be a file.
     return Progress(
         TextColumn(
@@ -105,7 +109,7 @@ def _bar() -> Progress | None:
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}", style="dim", markup=False),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn()] if has_room else []),
         console=console,
         transient=True,
         redirect_stdout=False,

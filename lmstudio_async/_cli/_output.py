@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from typing import TextIO
 
-__all__ = ["discard_output", "flush_or_discard"]
+__all__ = ["check_reader", "discard_output", "flush_or_discard"]
 
 
 def discard_output(stream: TextIO) -> None:
@@ -30,3 +31,24 @@ def flush_or_discard(stream: TextIO | None) -> None:
             stream.flush()
         except (OSError, ValueError):
             discard_output(stream)
+
+
+def check_reader(stream: TextIO) -> None:
+    """Check that a pipe still has a reader, which a command that writes rarely would notice only at its next line.
+
+    Does nothing for a file or a terminal, nor on Windows, where only a write tells.
+
+    :param stream: standard output.
+    :raises BrokenPipeError: the reader has closed the pipe.
+    """
+    if not hasattr(select, "poll"):
+        return
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # it is no file, as in tests
+        return
+    poll = select.poll()
+    poll.register(number, 0)
+    # For the writing side of a pipe, this is the only condition of an error.
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,6 +12,7 @@ import anyio
 import attrs
 
 from lmstudio_async._cli._event_lines import event_line
+from lmstudio_async._cli._output import check_reader
 from lmstudio_async._cli._watch_views import Look, make_view
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
 
@@ -44,6 +46,7 @@ async def watch_instances(target: Target, console: Console) -> None:
             while True:
                 look = attrs.evolve(await _look(client, look), events=tuple(lines))
                 view.show(look)
+                check_reader(sys.stdout)
                 lines.extend(event_line(event) for event in await _news(events) if _is_shown(event))
 
 

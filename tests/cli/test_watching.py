@@ -133,12 +133,15 @@ def test_events_tells_that_the_server_is_lost_and_back(restartable: Restartable)
         assert command.interrupt() == (0, "", "")
 
 
-def test_events_ends_quietly_when_the_reader_of_its_output_does(client: lms.Client) -> None:
+@pytest.mark.parametrize("arguments", [["events"], ["top"], ["ps", "--watch", "--json"]])
+def test_a_watch_ends_quietly_when_the_reader_of_its_output_does(
+    arguments: list[str], client: lms.Client
+) -> None:
     client.llm.load_new_instance("tiny")
-    with running("events", "-q") as command:
-        assert read_line(command.output, "present")
+    with running(*arguments, "--quiet") as command:
+        assert read_line(command.output)
+        # Nothing happens any more that the command could print.
         command.output.close()
-        client.llm.unload("tiny")
         assert command.process.wait(60) == 1
         assert command.errors.read() == ""
 

@@ -18,12 +18,23 @@ def command(
 
 
 async def _events(target: Target, console: Console) -> None:
+    import sys
+
+    import anyio
+
     from lmstudio_async._cli._event_lines import as_json, event_line
+    from lmstudio_async._cli._output import check_reader
 
     async with target.connect(console, may_embed=False) as client, client.watch_instances() as events:
         console.note(f"Watching the instances of {client.api_host}. Ctrl-C ends.")
-        async for event in events:
-            if console.is_json:
+        while True:
+            event = None
+            # A timeout loses no event.
+            with anyio.move_on_after(1):
+                event = await anext(events)
+            if event is None:
+                check_reader(sys.stdout)
+            elif console.is_json:
                 console.json_line(as_json(event))
             else:
                 console.line(event_line(event))
