@@ -6,10 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
-__all__ = ["INTERRUPTED", "patient_interrupts"]
+from anyio.lowlevel import current_token
+
+__all__ = ["INTERRUPTED", "interrupts_call", "patient_interrupts"]
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -48,3 +51,31 @@ def patient_interrupts() -> Iterator[None]:
         if first is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interrupts_call(stop: Callable[[], object]) -> Iterator[None]:
+    """Make Ctrl-C call a function in the event loop, in place of the cancellation of the whole command.
+
+    A second one more than a second later cancels the command, in case the server does not stop.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield
+        return
+    loop: Any = current_token().native_token
+    first: float | None = None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            loop.call_soon_threadsafe(stop)
+        elif time.monotonic() - first > ONE_CTRL_C:
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,95 @@
+"""The instance that a command uses: a loaded one, one that is loaded for it, or one that is downloaded first."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lmstudio_async._cli._exit_codes import NotFoundError
+from lmstudio_async._cli._load_bar import follow_load
+from lmstudio_async._cli._question import can_ask, confirm
+from lmstudio_async.errors import (
+    LMStudioDomainMismatchError,
+    LMStudioInstanceUnloadedError,
+    LMStudioModelNotFoundError,
+    LMStudioRuntimeError,
+)
+
+if TYPE_CHECKING:
+    from lmstudio_async import AsyncClient, AsyncModelHandle, AsyncModelNamespace
+    from lmstudio_async._cli._console import Console
+
+__all__ = ["get_model"]
+
+HandleT = TypeVar("HandleT", bound="AsyncModelHandle[Any]")
+
+
+async def get_model(
+    client: AsyncClient,
+    models: AsyncModelNamespace[HandleT, Any, Any, Any],
+    key: str,
+    console: Console,
+    *,
+    ttl: float | None = None,
+    config: dict[str, Any] | None = None,
+    may_offer: bool = True,
+) -> HandleT:
+    """Return a handle of a loaded instance, or load one with a bar, as ``model()`` does.
+
+    :param models: ``client.llm`` or ``client.embedding``.
+    :param key: a model key, or the identifier of an instance. A model that is missing is offered for download.
+    :param ttl: idle seconds of a new instance; None for the default of the SDK.
+    :param config: load config of a new instance.
+    :param may_offer: whether to offer the download of a model that is missing.
+    :raises NotFoundError: if there is no such model, and it is not downloaded.
+    :raises LMStudioRuntimeError: if the model is of the other kind.
+    """
+    options: dict[str, Any] = {} if ttl is None else {"ttl": ttl}
+    try:
+        handle = await follow_load(models.model_stream(key, config=config or None, **options), console)
+    except LMStudioDomainMismatchError as error:
+        raise LMStudioRuntimeError(_wrong_kind(client, models, key)) from error
+    except LMStudioModelNotFoundError as error:
+        if not may_offer or isinstance(error, LMStudioInstanceUnloadedError):
+            raise
+        pulled = await _offer_download(client, key, error, console)
+        handle = await follow_load(models.model_stream(pulled, config=config or None, **options), console)
+    wanted = (config or {}).get("context_length")
+    length = handle.info.context_length
+    if isinstance(wanted, int) and length < wanted:
+        console.note(
+            f"{handle.identifier} has a context of {length} tokens, not {wanted}: the settings of a load do not change an "
+            f"instance that is loaded. To load it again: lmsa unload {handle.identifier}"
+        )
+    return handle
+
+
+def _wrong_kind(client: AsyncClient, models: Any, key: str) -> str:
+    if models is client.llm:
+        return f"{key} is an embedding model, which has no answers. For its vectors: lmsa embed {key} TEXT"
+    return f"{key} is a language model, which has no vectors. For an answer: lmsa run {key} PROMPT"
+
+
+async def _offer_download(
+    client: AsyncClient, key: str, error: LMStudioModelNotFoundError, console: Console
+) -> str:
+    """Ask whether to download a model that is missing, and return its key.
+
+    :raises NotFoundError: if the user cannot be asked, or declines.
+    """
+    others = ", ".join(error.candidates[:8])
+    missing = f"There is no model {key!r}." + (f" There are: {others}." if others else "")
+    command = f"To download it: lmsa pull {quote(key)}"
+    if not can_ask():
+        raise NotFoundError(f"{missing}\n{command}")
+    if not await confirm(f"{missing}\nDownload {key}?"):
+        raise NotFoundError(f"There is no model {key!r}. {command}")
+    return await _download(client, key, console)
+
+
+async def _download(client: AsyncClient, name: str, console: Console) -> str:
+    """Download a model with a bar, and return its key."""
+    from lmstudio_async import progress_bar
+
+    on_progress = None if console.is_quiet else progress_bar(name)
+    return await client.repository.download(name, on_progress=on_progress)
