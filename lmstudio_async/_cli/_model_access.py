@@ -48,7 +48,7 @@ async def get_model(
     try:
         handle = await follow_load(models.model_stream(key, config=config or None, **options), console)
     except LMStudioDomainMismatchError as error:
-        raise LMStudioRuntimeError(_wrong_kind(client, models, key)) from error
+        raise LMStudioRuntimeError(_wrong_kind(models, key)) from error
     except LMStudioModelNotFoundError as error:
         if not may_offer or isinstance(error, LMStudioInstanceUnloadedError):
             raise
@@ -64,10 +64,12 @@ async def get_model(
     return handle
 
 
-def _wrong_kind(client: AsyncClient, models: Any, key: str) -> str:
-    if models is client.llm:
-        return f"{key} is an embedding model, which has no answers. For its vectors: lmsa embed {key} TEXT"
-    return f"{key} is a language model, which has no vectors. For an answer: lmsa run {key} PROMPT"
+def _wrong_kind(models: AsyncModelNamespace[Any, Any, Any, Any], key: str) -> str:
+    from lmstudio_async import AsyncLlmNamespace
+
+    if isinstance(models, AsyncLlmNamespace):
+        return f"{key} is an embedding model, which has no answers. For its vectors: lmsa embed {quote(key)} TEXT"
+    return f"{key} is a language model, which has no vectors. For an answer: lmsa run {quote(key)} PROMPT"
 
 
 async def _offer_download(

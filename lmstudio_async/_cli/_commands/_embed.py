@@ -32,8 +32,8 @@ class Format(StrEnum):
 _COLUMNS = (Column("TEXT"), Column("DIMENSIONS", is_number=True), Column("VECTOR"))
 
 #: Numbers of a vector, and characters of a text, that the table has.
-_NUMBERS = 4
-_CHARACTERS = 40
+_NUMBERS = 3
+_CHARACTERS = 36
 
 
 def command(
