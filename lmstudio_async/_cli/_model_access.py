@@ -5,6 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lmstudio_async._cli._download_bar import follow_download
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._load_bar import follow_load
 from lmstudio_async._cli._question import can_ask, confirm
@@ -86,12 +87,4 @@ async def _offer_download(
         raise NotFoundError(f"{missing}\n{command}")
     if not await confirm(f"{missing}\nDownload {key}?"):
         raise NotFoundError(f"There is no model {key!r}. {command}")
-    return await _download(client, key, console)
-
-
-async def _download(client: AsyncClient, name: str, console: Console) -> str:
-    """Download a model with a bar, and return its key."""
-    from lmstudio_async import progress_bar
-
-    on_progress = None if console.is_quiet else progress_bar(name)
-    return await client.repository.download(name, on_progress=on_progress)
+    return await follow_download(client.repository.download_stream(key), console, key)
