@@ -92,9 +92,6 @@ class _Bar:
         """Draw an item of the stream."""
         if progress.phase == "resolved" or (progress.phase == "loaded" and not self._is_drawn):
             return
-        if not self._is_drawn:
-            self._is_drawn = True
-            self._progress.start()
         if progress.phase == "loading":
             self._began = time.monotonic() if self._began is None else self._began
         self._name = _name(progress) or self._name
@@ -104,7 +101,11 @@ class _Bar:
             description=f"{progress.phase} {self._name}",
             note=_note(progress, self._began),
         )
-        self._progress.refresh()
+        if self._is_drawn:
+            self._progress.refresh()
+        else:
+            self._is_drawn = True
+            self._progress.start()
 
     def end(self) -> None:
         """Erase the bar, or leave it as it is."""
