@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,14 +43,14 @@ async def follow_load(
 
 @contextmanager
 def load_bar(console: Console, *, stays: bool = False) -> Iterator[Callable[[LoadProgress], None]]:
-    """Draw the progress of a load, if standard error is a terminal and the user wants notes.
+    """Draw the progress of a load, if standard error is a terminal and the user wants bars.
 
     The bar appears when the server loads or evicts, so that an instance which is there already has none.
 
     :param stays: whether the bar stays after the load. By default it disappears, because an answer follows.
     :return: a function to call with each item of the stream.
     """
-    if console.is_quiet or not sys.stderr.isatty():
+    if console.is_quiet or not _can_draw():
         yield lambda _: None
         return
     bar = _Bar(stays=stays)
@@ -57,6 +58,12 @@ def load_bar(console: Console, *, stays: bool = False) -> Iterator[Callable[[Loa
         yield bar.show
     finally:
         bar.end()
+
+
+def _can_draw() -> bool:
+    # The variable is that of `progress_bar`. A dumb terminal cannot move its cursor.
+    is_wanted = os.environ.get("LMSTUDIO_PROGRESS", "").strip() != "0"
+    return is_wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class _Bar:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 __all__ = ["CTRL_C", "CTRL_D", "ENTER", "CommandTerminal", "command_in_terminal"]
@@ -92,8 +92,14 @@ class CommandTerminal:
 
 
 @contextmanager
-def command_in_terminal(*arguments: str, columns: int = 80, **environment: str) -> Iterator[CommandTerminal]:
-    """Start a command in a terminal, and kill it at the end of the block."""
+def command_in_terminal(
+    *arguments: str, columns: int = 80, environment: Mapping[str, str] | None = None
+) -> Iterator[CommandTerminal]:
+    """Start a command in a terminal, and kill it at the end of the block.
+
+    :param columns: width of the terminal.
+    :param environment: variables besides those of this process.
+    """
     ours, theirs = os.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -108,7 +114,7 @@ def command_in_terminal(*arguments: str, columns: int = 80, **environment: str) 
                 "TERM": "xterm-256color",
                 # This terminal does not report the position of its cursor.
                 "PROMPT_TOOLKIT_NO_CPR": "1",
-                **environment,
+                **(environment or {}),
             },
         )
     finally:

@@ -61,9 +61,8 @@ def chat(host: str, data: Path) -> Iterator[CommandTerminal]:
 def chatting(
     host: str, data: Path, *options: str, model: str = "tiny", **environment: str
 ) -> AbstractContextManager[CommandTerminal]:
-    return command_in_terminal(
-        "run", "--host", host, model, *options, XDG_DATA_HOME=str(data), HOME=str(data), **environment
-    )
+    places = {"XDG_DATA_HOME": str(data), "HOME": str(data)}
+    return command_in_terminal("run", "--host", host, model, *options, environment=places | environment)
 
 
 def say(chat: CommandTerminal, line: str, answer: str) -> str:

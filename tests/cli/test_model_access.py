@@ -1,0 +1,102 @@
+"""The model of ``run`` and ``embed``: its load, and the download of a missing one, in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import lmstudio_async as lms
+import lmstudio_sync
+from lmstudio_async.testing import ModelsFolder, served
+from lmstudio_async.testing._tiny_models import write_llm
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
+
+from tests.cli.command_terminal import CTRL_C, CTRL_D, command_in_terminal
+from tests.embedded.local_hub import LocalHub
+from tests.processes import HeldLoads, wait_gone
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    """A hub with one model."""
+    with LocalHub() as hub:
+        model = write_llm(tmp_path / "model.gguf", script="Here I am.").read_bytes()
+        hub.add("acme/tiny-GGUF", {"tiny-Q4_K_M.gguf": model})
+        yield hub
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_missing_model_is_downloaded_if_the_user_agrees(hub: LocalHub, models: Path, columns: int) -> None:
+    arguments = ("run", "--models", str(models), "acme/tiny", "Hello")
+    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+    with command_in_terminal(*arguments, columns=columns, environment=environment) as terminal:
+        assert "There is no model 'acme/tiny'." in terminal.wait_for("Download acme/tiny? [y/N]")
+        terminal.type("y\n")
+        terminal.wait_for("Here I am.\n")
+        assert terminal.wait_for_end() == 0
+    assert [file.name for file in models.rglob("*.gguf")] == ["tiny-Q4_K_M.gguf"]
+
+
+@pytest.mark.parametrize(("key", "code"), [("n\n", 4), (CTRL_D, 4), (CTRL_C, 130)])
+def test_declined_download_ends_the_command(key: str, code: int, hub: LocalHub, models: Path) -> None:
+    arguments = ("run", "--models", str(models), "tiny", "Hello")
+    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+    with command_in_terminal(*arguments, environment=environment) as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.type(key)
+        terminal.wait_for("Interrupted." if code == 130 else "To download it: lmsa pull tiny")
+        assert terminal.wait_for_end() == code
+    assert hub.downloads == []
+    assert list(models.iterdir()) == []
+
+
+def test_ctrl_c_cancels_a_load_on_the_server(models: Path, held_loads: HeldLoads) -> None:
+    ModelsFolder(models).add_llm("tiny")
+    with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
+        with command_in_terminal("run", "--host", host, "tiny", "Hello") as terminal:
+            terminal.wait_for("loading tiny")
+            terminal.type(CTRL_C)
+            terminal.wait_for("Interrupted.")
+            assert terminal.wait_for_end() == 130
+            assert "\x1b[?25l" not in terminal.raw  # the cursor was never hidden
+        # The worker is held, so that only the cancel can have ended it.
+        anyio.run(wait_gone, held_loads.get())
+        assert client.llm.list_loaded() == []
+
+
+def test_bar_of_a_load_disappears_before_the_answer(models: Path) -> None:
+    ModelsFolder(models).add_llm("tiny", script="Here I am.")
+    ModelsFolder(models).add_llm("older")
+    with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
+        client.llm.model("older")
+        with command_in_terminal("run", "--host", host, "tiny", "Hello") as terminal:
+            terminal.wait_for("evicting older")
+            terminal.wait_for("loading tiny")
+            terminal.wait_for("Here I am.\n")
+            assert terminal.wait_for_end() == 0
+            # The last line of the bar is erased.
+            assert "\x1b[2KHere I am." in terminal.raw
+        with command_in_terminal("run", "--host", host, "tiny", "Hello") as terminal:
+            assert terminal.wait_for_end() == 0
+            # An instance that is there has no bar.
+            assert terminal.raw == "Here I am.\r\n"
+        with command_in_terminal("run", "--host", host, "older", "Hello", "--quiet") as terminal:
+            assert terminal.wait_for_end() == 0
+            assert terminal.raw == "Hello there\r\n"
+        without = {"LMSTUDIO_PROGRESS": "0"}
+        with command_in_terminal("run", "--host", host, "tiny", "Hello", environment=without) as terminal:
+            assert terminal.wait_for_end() == 0
+            assert terminal.raw == "Here I am.\r\n"
