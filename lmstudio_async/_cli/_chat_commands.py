@@ -13,7 +13,7 @@ from lmstudio_async._cli._chat_input import QUOTES
 from lmstudio_async.errors import LMStudioError
 
 if TYPE_CHECKING:
-    from lmstudio_async._cli._chat import ChatSession
+    from lmstudio_async._cli._chat_session import ChatSession
 
 __all__ = ["COMMANDS", "run_command"]
 

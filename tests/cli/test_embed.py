@@ -68,6 +68,8 @@ def test_terminal_gets_a_table_with_the_first_numbers(
     host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")  # no colours
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["embed", "--host", host, KEY, "a cat", "x" * 99]) == 0
     title, first, second = capsys.readouterr().out.splitlines()
     assert title.split() == ["TEXT", "DIMENSIONS", "VECTOR"]

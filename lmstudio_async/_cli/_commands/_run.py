@@ -196,7 +196,8 @@ async def _answer(target: Target, console: Console, request: _Request, prompt: s
 
 async def _chat(target: Target, console: Console, request: _Request, keeps_history: bool) -> None:
     from lmstudio_async import Chat
-    from lmstudio_async._cli._chat import ChatSession
+    from lmstudio_async._cli._chat import chat
+    from lmstudio_async._cli._chat_session import ChatSession
 
     async with target.connect(console, may_embed=True) as client:
         llm = await _load(client, console, request)
@@ -214,7 +215,7 @@ async def _chat(target: Target, console: Console, request: _Request, keeps_histo
             shows_reasoning=request.shows_reasoning,
             shows_stats=request.shows_stats,
         )
-        await session.run(keeps_history=keeps_history)
+        await chat(session, keeps_history=keeps_history)
 
 
 async def _load(client: AsyncClient, console: Console, request: _Request) -> AsyncLLM:
