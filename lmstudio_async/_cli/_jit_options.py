@@ -50,4 +50,6 @@ def ttl_seconds(ttl: str | None) -> float | None:
             "A model that is loaded for one command has a TTL. One that stays: lmsa load KEY --ttl never",
             param_hint="--ttl",
         )
+    if not seconds:
+        raise typer.BadParameter("0 would unload the model at once.", param_hint="--ttl")
     return seconds

@@ -32,7 +32,7 @@ def run(
     import anyio
 
     from lmstudio_async._cli._interrupts import patient_interrupts
-    from lmstudio_async._cli._output import discard_output
+    from lmstudio_async._cli._output import discard_output, flush_or_discard
     from lmstudio_async._log_setup import set_up_log
     from lmstudio_async.errors import LMStudioError
 
@@ -60,6 +60,8 @@ def run(
         raise SystemExit(FAILURE) from None
     except OSError as error:
         explain(error)
+        # If the disk is full, the interpreter would end with its own exit code.
+        flush_or_discard(sys.stdout)
         raise SystemExit(FAILURE) from None
 
 

@@ -252,6 +252,23 @@ def test_message_beyond_the_context_is_explained_and_does_not_count(host: str, d
         say(chat, "Short", "Yes\n")
 
 
+def test_chat_survives_the_loss_of_its_server(data: Path, tmp_path: Path) -> None:
+    ModelsFolder(tmp_path / "models").add_llm("tiny", script="First answer.")
+    with served(lms.EmbeddedServer(tmp_path / "models")) as host:
+        terminal = chatting(host, data)
+        chat = terminal.__enter__()
+        chat.wait_for(PROMPT)
+    try:
+        chat.type("Are you there?" + ENTER)
+        chat.wait_for(host)
+        chat.wait_for(PROMPT)
+        say(chat, "/stats", "There is no answer yet.")
+        chat.type(CTRL_D)
+        assert chat.wait_for_end() == 0
+    finally:
+        terminal.__exit__(None, None, None)
+
+
 def test_sigterm_and_hang_up_end_the_chat(host: str, data: Path) -> None:
     with chatting(host, data) as chat:
         chat.wait_for(PROMPT)

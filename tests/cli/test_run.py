@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -218,6 +219,7 @@ def test_settings_of_the_prediction_reach_the_server(host: str) -> None:
         (("--max-tokens", "0"), "--max-tokens"),
         (("--ttl", "never"), "lmsa load KEY --ttl never"),
         (("--ttl", "soon"), "is not a duration"),
+        (("--ttl", "0"), "0 would unload the model at once"),
         (("--reasoning", "maybe"), "--reasoning"),
     ],
 )
@@ -290,3 +292,29 @@ def test_closed_pipe_ends_the_command_without_a_message(host: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "output"),
+    [
+        ("<&-", 0, f"{ANSWER}\n"),
+        (">&-", 0, ""),
+        ("2>&-", 0, f"{ANSWER}\n"),
+        (">/dev/full", 1, "No space left"),
+    ],
+)
+def test_closed_and_full_streams_cause_no_traceback(
+    redirection: str, code: int, output: str, host: str
+) -> None:
+    command = shlex.join([sys.executable, "-m", "lmstudio_async", "run", "--host", host, "tiny", "Why?"])
+    done = subprocess.run(
+        f"{command} </dev/null {redirection}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == code, done
+    assert output in done.stdout + done.stderr
+    assert done.stderr.count("\n") == (code != 0)

@@ -142,7 +142,7 @@ def command(
     if text is not None:
         run(_answer, target, console, request, text)
         return
-    if json or json_schema is not None or not sys.stdout.isatty():
+    if json or json_schema is not None or sys.stdin is None or not sys.stdout.isatty():
         raise typer.BadParameter(
             "There is no prompt, and a chat prints neither JSON nor to a pipe: give a PROMPT, or a text on standard input."
         )
