@@ -14,7 +14,22 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "make_app"]
 
 #: The commands, in the order of the help. ``_commands/_NAME.py`` has the function ``command``, whose docstring is the help.
-COMMANDS = ("ls", "ps", "top", "load", "unload", "estimate", "events", "pull", "rm", "run", "embed", "serve", "demo", "doctor")
+COMMANDS = (
+    "ls",
+    "ps",
+    "top",
+    "load",
+    "unload",
+    "estimate",
+    "events",
+    "pull",
+    "rm",
+    "run",
+    "embed",
+    "serve",
+    "demo",
+    "doctor",
+)
 
 
 class _Commands(TyperGroup):
