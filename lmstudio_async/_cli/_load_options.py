@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+
+from lmstudio_async._cli._settings import parse_settings
 
 __all__ = ["Config", "Context", "Device", "Gpu", "Key", "load_config", "parse_gpu"]
 
@@ -70,8 +71,7 @@ def load_config(
 ) -> dict[str, Any] | None:
     """Return the load config that some options mean; None if there is no setting. The names are not checked.
 
-    :param settings: texts ``NAME=VALUE``. A dot in a name separates the members of nested settings, except after
-        ``extra.``, where the rest is one key of the wire.
+    :param settings: texts ``NAME=VALUE``, see `parse_settings`.
     :raises typer.BadParameter: a text has another form, or a setting is given twice.
     """
     config: dict[str, Any] = {}
@@ -79,31 +79,4 @@ def load_config(
         config["context_length"] = context
     if gpu is not None:
         config["gpu"] = {"ratio": gpu}
-    for setting in settings or ():
-        name, equals, value = setting.partition("=")
-        path = name.strip().split(".", 1 if name.strip().startswith("extra.") else -1)
-        if not equals or not all(path):
-            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="'--config'")
-        _put(config, path, _value(value))
-    return config or None
-
-
-def _put(config: dict[str, Any], path: Sequence[str], value: object) -> None:
-    place = config
-    for member in path[:-1]:
-        place = place.setdefault(member, {})
-        if not isinstance(place, dict):
-            break
-    if not isinstance(place, dict) or path[-1] in place:
-        raise typer.BadParameter(
-            f"{'.'.join(path)} is given twice, or together with a value that it is a part of",
-            param_hint="'--config'",
-        )
-    place[path[-1]] = value
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    return parse_settings(settings or (), config) or None

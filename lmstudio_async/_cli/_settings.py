@@ -1,58 +1,79 @@
-"""Settings of loads and of predictions, as the user types them: ``name=value``."""
+"""Settings of loads and of predictions, as the user types them: ``NAME=VALUE``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 
-__all__ = ["split_settings"]
+__all__ = ["parse_settings", "split_settings"]
+
+_OPTION = "'--config'"
+
+
+def parse_settings(given: Iterable[str], config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the config that some settings make. The names are not checked.
+
+    A dot in a name separates the members of nested settings, except after ``extra.``, where the rest is one key of the
+    wire. A value is JSON, or a text if it is not JSON.
+
+    :param given: texts such as ``gpu.ratio=0.5``.
+    :param config: a config to add the settings to.
+    :raises typer.BadParameter: a text has another form, or a setting is given twice.
+    """
+    config = {} if config is None else config
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        path = name.strip().split(".", 1 if name.strip().startswith("extra.") else -1)
+        if not equals or not all(path):
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint=_OPTION)
+        _put(config, path, _value(value))
+    return config
 
 
 def split_settings(given: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the load config and the prediction config that the settings make.
+    """Return the load config and the prediction config that some settings make. The names decide which.
 
-    The name of a setting decides to which config it belongs. ``gpu.ratio=0.5`` sets a part of a setting. A value is
-    JSON, or a text if it is not JSON.
-
-    :param given: settings such as ``temperature=0.2``.
-    :raises typer.BadParameter: for a text without ``=``, and for an unknown name.
+    :param given: see `parse_settings`.
+    :raises typer.BadParameter: as `parse_settings`, and for an unknown name.
     """
     import attrs
 
     from lmstudio_async import LlmLoadModelConfig, LlmPredictionConfig
 
-    load: dict[str, Any] = {}
-    prediction: dict[str, Any] = {}
     of_load = {field.name for field in attrs.fields(LlmLoadModelConfig)}
     of_prediction = {field.name for field in attrs.fields(LlmPredictionConfig)}
-    for setting in given:
-        path, equals, text = setting.partition("=")
-        name, *parts = path.strip().split(".")
-        if not equals or not name:
-            raise typer.BadParameter(
-                f"{setting!r} is not name=value, such as top_k_sampling=20", param_hint="--config"
-            )
+    load: dict[str, Any] = {}
+    prediction: dict[str, Any] = {}
+    for name, value in parse_settings(given).items():
         if name not in of_load | of_prediction:
-            raise typer.BadParameter(f"{name!r} is no setting{_similar(name, of_load | of_prediction)}")
-        place = prediction if name in of_prediction else load
-        for part, following in zip([name, *parts], [*parts, None], strict=True):
-            if following is None:
-                place[part] = _value(text)
-            else:
-                inner = place.setdefault(part, {})
-                if not isinstance(inner, dict):
-                    raise typer.BadParameter(f"{name} is given twice, as a whole and in parts")
-                place = inner
+            raise typer.BadParameter(
+                f"{name!r} is no setting{_similar(name, of_load | of_prediction)}", param_hint=_OPTION
+            )
+        (prediction if name in of_prediction else load)[name] = value
     return load, prediction
+
+
+def _put(config: dict[str, Any], path: Sequence[str], value: object) -> None:
+    place = config
+    for member in path[:-1]:
+        place = place.setdefault(member, {})
+        if not isinstance(place, dict):
+            break
+    if not isinstance(place, dict) or path[-1] in place:
+        raise typer.BadParameter(
+            f"{'.'.join(path)} is given twice, or together with a value that it is a part of",
+            param_hint=_OPTION,
+        )
+    place[path[-1]] = value
 
 
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -213,7 +213,7 @@ def test_settings_of_the_prediction_reach_the_server(host: str) -> None:
     [
         (("--config", "top_k=3"), "'top_k' is no setting"),
         (("--config", "temprature=1"), "do you mean temperature"),
-        (("--config", "temperature"), "is not name=value"),
+        (("--config", "temperature"), "is not NAME=VALUE"),
         (("--config", "gpu=1", "--config", "gpu.ratio=1"), "given twice"),
         (("--temperature", "-1"), "--temperature"),
         (("--max-tokens", "0"), "--max-tokens"),
