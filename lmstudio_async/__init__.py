@@ -34,6 +34,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
     from lmstudio_async._download import AsyncDownloadStream as AsyncDownloadStream
     from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
+    from lmstudio_async._download_choice import DownloadName as DownloadName
     from lmstudio_async._downloaded_model import AsyncDownloadedModel as AsyncDownloadedModel
     from lmstudio_async._embedding import AsyncDownloadedEmbeddingModel as AsyncDownloadedEmbeddingModel
     from lmstudio_async._embedding import AsyncEmbeddingModel as AsyncEmbeddingModel
@@ -92,6 +93,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._tools import ToolFunctionDef as ToolFunctionDef
     from lmstudio_async._tools import ToolFunctionDefDict as ToolFunctionDefDict
     from lmstudio_async._tools import ToolParamDefDict as ToolParamDefDict
+    from lmstudio_async._transport import ServerAddress as ServerAddress
     from lmstudio_async._wire._history import AssistantResponse as AssistantResponse
     from lmstudio_async._wire._history import FileHandle as FileHandle
     from lmstudio_async._wire._history import SystemPrompt as SystemPrompt

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lmstudio_async._wire._infos import ModelInfo
     from lmstudio_async._wire._repository import DownloadOption, SearchResult
 
-__all__ = ["WantedModel", "choose_option", "choose_result", "has_name", "key_of_present", "not_found"]
+__all__ = ["DownloadName", "choose_option", "choose_result", "not_found"]
 
 #: Names that an error lists.
 _MOST_NAMES = 10
@@ -31,22 +31,31 @@ _QUANTIZATION = re.compile(
 )
 
 
-class WantedModel(NamedTuple):
-    """The model that a user wants.
+class DownloadName(NamedTuple):
+    """The model that the name of a download means. `parse` reads one.
 
-    :ivar name: ``owner/repo``, or the name of a model.
-    :ivar quantization: a quantization, or the name of a file; None for the one that the server recommends.
+    :param name: ``owner/repo``, or the name of a model.
+    :param quantization: a quantization, or the name of a file; None for the one that the server recommends.
+
+    ::
+
+        wanted = DownloadName.parse("bartowski/SmolLM2-360M-Instruct-GGUF:Q4_K_M")
+        downloaded = await client.system.list_downloaded_models()
+        print(wanted.quantization, wanted.key_among([model.info for model in downloaded]))
     """
 
     name: str
     quantization: str | None = None
 
     @classmethod
-    def parse(cls, name: str, quantization: str | None = None) -> WantedModel:
-        """Read the name of a model.
+    def parse(cls, name: str, quantization: str | None = None) -> DownloadName:
+        """Read a name, by the rules of `AsyncRepositoryNamespace.download`.
 
+        :param name: a repository of the Hub, ``owner/repo`` or its URL, one of its files, or the name of a model. A
+            quantization may follow, as in ``owner/repo:Q4_K_M``.
         :param quantization: the quantization, if it is not a part of the name.
-        :raises LMStudioValueError: the name is no text or has none, or there are two quantizations.
+        :return: the model that the name means.
+        :raises LMStudioValueError: if the name is no text or has none, or there are two quantizations.
         """
         text = _HUB.sub("", check_name(name, "the name of the model").strip(), count=1).strip("/")
         if quantization is not None:
@@ -80,53 +89,55 @@ class WantedModel(NamedTuple):
         """The text to search for: the name, without the beginning that only the keys of embedding models have."""
         return self.name.removeprefix(_EMBEDDING_PREFIX)
 
+    def key_among(self, downloaded: Iterable[ModelInfo]) -> str | None:
+        """Return the key of the downloaded model that the name means. A download of the name would return it as well.
+
+        :param downloaded: the infos of the downloaded models. Models of other devices do not count.
+        :return: the key; None if the model is not among them.
+        """
+        here = [info for info in downloaded if info.device_identifier is None]
+        for info in sorted(here, key=lambda info: _folded(info.model_key) != _folded(self.name)):
+            if not is_key_of(self.name, info):
+                continue
+            if self.quantization is None:
+                return info.model_key
+            for variant in info.variants or ():
+                if _folded(variant.rpartition("@")[2]) == _folded(self.quantization):
+                    return variant
+            if _is_file(self.quantization, info.path) or (
+                info.quantization is not None
+                and _is_quantization(self.quantization, info.quantization.name, info.path)
+            ):
+                return info.model_key
+        return None
+
+    def is_name_of(self, result: SearchResult) -> bool:
+        """Return whether a search result has this name: with its owner, if this name has one.
+
+        :param result: `AsyncAvailableModel.search_result`.
+        :return: whether the names are the same. ``-GGUF`` at the end does not count.
+        """
+        name, found = _plain(self.search_term), [_plain(result.name), _plain(result.identifier.identifier)]
+        return name in found or (
+            not self.is_repository and name in [each.rpartition("/")[2] for each in found]
+        )
+
     def __str__(self) -> str:
         return self.name if self.quantization is None else f"{self.name}:{self.quantization}"
 
 
-def key_of_present(wanted: WantedModel, infos: Iterable[ModelInfo]) -> str | None:
-    """Return the key of a downloaded model that is the wanted one; None if there is none.
-
-    :param infos: the downloaded models. Models of other devices do not count.
-    """
-    here = [info for info in infos if info.device_identifier is None]
-    for info in sorted(here, key=lambda info: _folded(info.model_key) != _folded(wanted.name)):
-        if not is_key_of(wanted.name, info):
-            continue
-        if wanted.quantization is None:
-            return info.model_key
-        for variant in info.variants or ():
-            if _folded(variant.rpartition("@")[2]) == _folded(wanted.quantization):
-                return variant
-        if _is_file(wanted.quantization, info.path) or (
-            info.quantization is not None
-            and _is_quantization(wanted.quantization, info.quantization.name, info.path)
-        ):
-            return info.model_key
-    return None
-
-
-def choose_result(wanted: WantedModel, results: Sequence[SearchResult]) -> SearchResult | None:
+def choose_result(wanted: DownloadName, results: Sequence[SearchResult]) -> SearchResult | None:
     """Return the search result that a name means: the first one of this name.
 
     The embedded server lists the most downloaded ones first.
 
     :return: the result; None if none has the name.
     """
-    named = (result for result in results if has_name(wanted, result))
+    named = (result for result in results if wanted.is_name_of(result))
     return next(named, None) or next((result for result in results if result.exact), None)
 
 
-def has_name(wanted: WantedModel, result: SearchResult) -> bool:
-    """Return whether a search result has the wanted name: with its owner, if the wanted name has one.
-
-    ``-GGUF`` at the end does not count.
-    """
-    name, found = _plain(wanted.search_term), [_plain(result.name), _plain(result.identifier.identifier)]
-    return name in found or (not wanted.is_repository and name in [each.rpartition("/")[2] for each in found])
-
-
-def not_found(wanted: WantedModel, results: Sequence[SearchResult]) -> LMStudioModelNotFoundError:
+def not_found(wanted: DownloadName, results: Sequence[SearchResult]) -> LMStudioModelNotFoundError:
     """Make the error for a name that no model to download has.
 
     :param results: results of a search for the name.
@@ -143,7 +154,7 @@ def not_found(wanted: WantedModel, results: Sequence[SearchResult]) -> LMStudioM
     )
 
 
-def choose_option(wanted: WantedModel, options: Sequence[DownloadOption]) -> DownloadOption:
+def choose_option(wanted: DownloadName, options: Sequence[DownloadOption]) -> DownloadOption:
     """Return the download option of the wanted quantization, or the one that the server recommends.
 
     :raises LMStudioModelNotFoundError: there is no such option, several are meant, or none fits the memory.

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from lmstudio_async._download_choice import (
-    WantedModel,
+    DownloadName,
     choose_option,
     choose_result,
-    key_of_present,
     not_found,
 )
 from lmstudio_async._printable import printable
@@ -44,7 +43,7 @@ class DownloadSource:
     """
 
     def __init__(
-        self, session: Session, system: Session, wanted: WantedModel, result: SearchResult | None = None
+        self, session: Session, system: Session, wanted: DownloadName, result: SearchResult | None = None
     ) -> None:
         self._session = session
         self._system = system
@@ -59,7 +58,7 @@ class DownloadSource:
         """
         wanted = self._wanted
         downloaded = await self._system.call(LIST_DOWNLOADED_MODELS)
-        if (key := key_of_present(wanted, downloaded)) is not None:
+        if (key := wanted.key_among(downloaded)) is not None:
             return key
         identifier = self._result.identifier if self._result is not None else await self._identifier()
         parameter = DownloadOptionsParameter(model_search_result_identifier=identifier)

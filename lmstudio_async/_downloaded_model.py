@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lmstudio_async._arguments import DEFAULT_TTL
+from lmstudio_async._arguments import DEFAULT_TTL, check_text
 from lmstudio_async._handles import AsyncModelHandle
 from lmstudio_async._model_namespace import AsyncModelNamespace, ModelLoadingCallback
 from lmstudio_async._printable import short_members
@@ -49,6 +49,25 @@ class AsyncDownloadedModel(Generic[HandleT, ModelT, ConfigT]):
     def type(self) -> str:
         """``llm`` or ``embedding``."""
         return self._info.type
+
+    def has_key(self, key: str) -> bool:
+        """Return whether a key means this model. A server may know several models of the key, and prefer another one.
+
+        Upper and lower case are the same.
+
+        :param key: a model key, with or without ``@quantization`` or ``publisher/``; the path of the model's file, or its
+            repository.
+        :return: True if it does. The mere beginning of a key or a path does not count.
+        :raises LMStudioValueError: if the key is no text.
+
+        ::
+
+            downloaded = await client.llm.list_downloaded()
+            print([model.path for model in downloaded if model.has_key("llama-3.2-1b-instruct")])
+        """
+        from lmstudio_async._model_keys import is_key_of
+
+        return is_key_of(check_text(key, "key"), self._info)
 
     async def model(
         self,

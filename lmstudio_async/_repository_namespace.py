@@ -98,10 +98,10 @@ class AsyncRepositoryNamespace:
                 key = await download.wait_for_result()
         """
         from lmstudio_async._download import AsyncDownloadStream
-        from lmstudio_async._download_choice import WantedModel
+        from lmstudio_async._download_choice import DownloadName
         from lmstudio_async._download_source import DownloadSource
 
-        source = DownloadSource(self._session, self._system, WantedModel.parse(name, quantization))
+        source = DownloadSource(self._session, self._system, DownloadName.parse(name, quantization))
         return AsyncDownloadStream(self._session, source.find)
 
     async def search_models(
@@ -216,11 +216,11 @@ class AsyncAvailableModel:
                 print(f"{update.phase}: {update.fraction:.0%}")
         """
         from lmstudio_async._download import AsyncDownloadStream
-        from lmstudio_async._download_choice import WantedModel
+        from lmstudio_async._download_choice import DownloadName
         from lmstudio_async._download_source import DownloadSource
 
         result = self._search_result
-        wanted = WantedModel.parse(result.identifier.identifier or result.name, quantization)
+        wanted = DownloadName.parse(result.identifier.identifier or result.name, quantization)
         source = DownloadSource(self._session, self._system, wanted, result)
         return AsyncDownloadStream(self._session, source.find)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._config import LlmPredictionConfig as LlmPredictionConfig
     from lmstudio_async._config import LlmPredictionConfigDict as LlmPredictionConfigDict
     from lmstudio_async._download import DownloadProgressUpdate as DownloadProgressUpdate
+    from lmstudio_async._download_choice import DownloadName as DownloadName
     from lmstudio_async._files_namespace import LocalFileInput as LocalFileInput
     from lmstudio_async._instance_events import InstanceChanged as InstanceChanged
     from lmstudio_async._instance_events import InstanceEvent as InstanceEvent
@@ -78,6 +79,7 @@ if TYPE_CHECKING or not export_lazily(__name__):
     from lmstudio_async._tools import ToolFunctionDef as ToolFunctionDef
     from lmstudio_async._tools import ToolFunctionDefDict as ToolFunctionDefDict
     from lmstudio_async._tools import ToolParamDefDict as ToolParamDefDict
+    from lmstudio_async._transport import ServerAddress as ServerAddress
     from lmstudio_async._wire._history import AssistantResponse as AssistantResponse
     from lmstudio_async._wire._history import FileHandle as FileHandle
     from lmstudio_async._wire._history import SystemPrompt as SystemPrompt

@@ -47,6 +47,23 @@ class DownloadedModel(Facade, Generic[HandleT, ModelT, ConfigT]):
         """``llm`` or ``embedding``."""
         return self._core.type
 
+    def has_key(self, key: str) -> bool:
+        """Return whether a key means this model. A server may know several models of the key, and prefer another one.
+
+        Upper and lower case are the same.
+
+        :param key: a model key, with or without ``@quantization`` or ``publisher/``; the path of the model's file, or its
+            repository.
+        :return: True if it does. The mere beginning of a key or a path does not count.
+        :raises LMStudioValueError: if the key is no text.
+
+        ::
+
+            downloaded = client.llm.list_downloaded()
+            print([model.path for model in downloaded if model.has_key("llama-3.2-1b-instruct")])
+        """
+        return self._core.has_key(key)
+
     def model(
         self,
         *,

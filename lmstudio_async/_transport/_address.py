@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmstudio_async._client_limits import DEFAULT_LIMITS
 from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from ipaddress import IPv4Address, IPv6Address
 
 __all__ = ["ServerAddress", "ip_address", "is_loopback", "parse_api_host"]
@@ -32,7 +34,7 @@ _FORMS = (
 
 
 class ServerAddress(NamedTuple):
-    """Address of one server.
+    """Address of one server. `parse` makes one of the forms that people write.
 
     :param secure: whether to use TLS.
     :param host: a name or an IP address, IPv6 without its brackets.
@@ -44,6 +46,39 @@ class ServerAddress(NamedTuple):
     host: str
     port: int
     prefix: str = ""
+
+    @classmethod
+    def parse(cls, api_host: str) -> ServerAddress:
+        """Return the address that a text means, by the rules for the ``api_host`` of a client.
+
+        A host alone means LM Studio's own port, 1234; a URL without a port means its scheme's port, 80 or 443. The base
+        URL of LM Studio's OpenAI-compatible or REST API means the server that has this API.
+
+        :param api_host: ``host``, ``host:port``, ``[ipv6]:port``, each with or without a path prefix, or the same as an
+            ``http``, ``https``, ``ws`` or ``wss`` URL. Not ``embedded``, which is no address.
+        :return: the address.
+        :raises LMStudioValueError: if it is none of these.
+
+        ::
+
+            address = ServerAddress.parse("http://127.0.0.1/v1")
+            print(address.host, address.port, address.is_loopback)  # 127.0.0.1 80 True
+        """
+        return parse_api_host(api_host)
+
+    @classmethod
+    def on_this_machine(cls) -> Sequence[ServerAddress]:
+        """Return the addresses at which a client without an ``api_host`` looks for LM Studio.
+
+        :return: the addresses, in the order of preference: if several servers answer, the client takes the first one.
+
+        ::
+
+            for address in ServerAddress.on_this_machine():
+                print(address, await AsyncClient.is_valid_api_host(str(address)))
+        """
+        ports = (*DEFAULT_LIMITS.api_ports, DEFAULT_LIMITS.app_port)
+        return [cls(secure=False, host="127.0.0.1", port=port) for port in ports]
 
     @property
     def is_loopback(self) -> bool:
@@ -58,7 +93,7 @@ class ServerAddress(NamedTuple):
 
         ::
 
-            parse_api_host("localhost").http_url("/lmstudio-greeting")
+            ServerAddress.parse("localhost").http_url("/lmstudio-greeting")
             # http://localhost:1234/lmstudio-greeting
         """
         return f"{'https' if self.secure else 'http'}://{self._authority}{self.prefix}/{path.lstrip('/')}"
@@ -71,7 +106,7 @@ class ServerAddress(NamedTuple):
 
         ::
 
-            parse_api_host("https://lm.example/api").websocket_url("llm")
+            ServerAddress.parse("https://lm.example/api").websocket_url("llm")
             # wss://lm.example:443/api/llm
         """
         return f"{'wss' if self.secure else 'ws'}://{self._authority}{self.prefix}/{namespace.lstrip('/')}"

@@ -116,3 +116,16 @@ def test_an_address_survives_formatting_and_parsing(secure: bool, host: str, por
     address = ServerAddress(secure, host, port, prefix)
     assert parse_api_host(str(address)) == address
     assert parse_api_host(address.websocket_url("")) == address
+
+
+def test_a_public_parser_understands_the_same_forms() -> None:
+    assert ServerAddress.parse("https://lm.example/v1") == ServerAddress(True, "lm.example", 443)
+    with pytest.raises(LMStudioValueError, match="makes no sense"):
+        ServerAddress.parse("http://a b")
+
+
+def test_the_addresses_of_this_machine_end_with_the_port_that_users_see() -> None:
+    addresses = ServerAddress.on_this_machine()
+    assert [address.port for address in addresses] == [41343, 52993, 16141, 39414, 22931, 1234]
+    assert all(address.is_loopback and not address.secure for address in addresses)
+    assert str(addresses[-1]) == "127.0.0.1:1234"

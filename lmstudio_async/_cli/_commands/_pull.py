@@ -13,8 +13,7 @@ from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 
 if TYPE_CHECKING:
-    from lmstudio_async import AsyncAvailableModel, AsyncClient, AsyncDownloadStream
-    from lmstudio_async._download_choice import WantedModel
+    from lmstudio_async import AsyncAvailableModel, AsyncClient, AsyncDownloadStream, DownloadName
 
 __all__ = ["command"]
 
@@ -69,12 +68,12 @@ def command(
 
 
 async def _pull(target: Target, console: Console, name: str, quantization: str | None, first: bool) -> None:
+    from lmstudio_async import DownloadName
     from lmstudio_async._cli._download_bar import follow_download
-    from lmstudio_async._download_choice import WantedModel
 
-    wanted = WantedModel.parse(name, quantization)
+    wanted = DownloadName.parse(name, quantization)
     async with target.connect(console, may_embed=True) as client:
-        key = await _key_of_present(client, wanted)
+        key = wanted.key_among([model.info for model in await client.system.list_downloaded_models()])
         was_there = key is not None
         if key is None:
             shown, download = await _find(client, wanted, console, takes_first=first)
@@ -87,14 +86,8 @@ async def _pull(target: Target, console: Console, name: str, quantization: str |
     console.line(key)
 
 
-async def _key_of_present(client: AsyncClient, wanted: WantedModel) -> str | None:
-    from lmstudio_async._download_choice import key_of_present
-
-    return key_of_present(wanted, [model.info for model in await client.system.list_downloaded_models()])
-
-
 async def _find(
-    client: AsyncClient, wanted: WantedModel, console: Console, *, takes_first: bool
+    client: AsyncClient, wanted: DownloadName, console: Console, *, takes_first: bool
 ) -> tuple[str, AsyncDownloadStream]:
     """Return the name of the model to download, and its download.
 
@@ -110,16 +103,15 @@ async def _find(
 
 
 async def _choose(
-    wanted: WantedModel, found: Sequence[AsyncAvailableModel], console: Console, *, takes_first: bool
+    wanted: DownloadName, found: Sequence[AsyncAvailableModel], console: Console, *, takes_first: bool
 ) -> AsyncAvailableModel:
     from lmstudio_async._cli._exit_codes import NotFoundError
     from lmstudio_async._cli._question import can_ask, confirm
-    from lmstudio_async._download_choice import has_name
     from lmstudio_async.errors import LMStudioRuntimeError
 
     if not found:
         raise NotFoundError(f"A search for {wanted.name!r} finds no model. Try fewer words.")
-    same = [model for model in found if has_name(wanted, model.search_result)]
+    same = [model for model in found if wanted.is_name_of(model.search_result)]
     candidates = same or list(found)
     if takes_first or len(same) == 1:
         console.note(f"{wanted.name} is {_name(candidates[0])}.")

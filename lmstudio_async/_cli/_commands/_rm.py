@@ -25,7 +25,11 @@ _PATIENCE = 5
 
 def command(
     keys: Annotated[
-        list[str], typer.Argument(metavar="KEY...", help="Model keys, as `lmsa ls` lists them, or paths.")
+        list[str],
+        typer.Argument(
+            metavar="KEY...",
+            help="Model keys, as `lmsa ls` lists them, or paths.",
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
     host: Host = None,
@@ -109,11 +113,10 @@ def _find(key: str, downloaded: Sequence[AsyncDownloadedModel[Any, Any, Any]]) -
     :raises LMStudioRuntimeError: it means several models.
     """
     from lmstudio_async._cli._exit_codes import NotFoundError
-    from lmstudio_async._model_keys import is_key_of
     from lmstudio_async.errors import LMStudioRuntimeError
 
     exact = [model for model in downloaded if key in (model.model_key, model.path)]
-    found = exact or [model for model in downloaded if is_key_of(key, model.info)]
+    found = exact or [model for model in downloaded if model.has_key(key)]
     if not found:
         there_are = ", ".join(model.model_key for model in downloaded[:8])
         more = f" There are: {there_are}." if there_are else ""
