@@ -30,10 +30,9 @@ from benchmarks import report, results
 from benchmarks.bare_engine import Answered, BareEngine
 from benchmarks.targets import EMBEDDED_TARGETS, judge
 from lmstudio_async import AsyncClient
-from lmstudio_async.embedded import EmbeddedServer
+from lmstudio_async.embedded import EmbeddedServer, serve
 from lmstudio_async.embedded._engine._engine import Engine, EngineStream
 from lmstudio_async.embedded._engine._engine_spec import EngineSpec
-from lmstudio_async.embedded._http._serve import serve
 
 __all__ = ["main"]
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import anyio
 import anyio.to_thread
 
 from lmstudio_async import AsyncClient, AsyncEmbeddingModel, AsyncLLM, EmbeddedServer, progress_bar
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._embedded import models_in
+from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._install_command import pull_command
 from lmstudio_async._printable import printable
-from lmstudio_async.embedded._requirements import check_extra
-from lmstudio_async.embedded._server import places_of
+from lmstudio_async.embedded import serve as listen
 from lmstudio_async.errors import LMStudioModelNotFoundError
 
 __all__ = ["serve"]
@@ -26,65 +25,55 @@ NAMES_SHOWN = 12
 
 
 async def serve(
-    new_server: Callable[[], EmbeddedServer],
+    server: EmbeddedServer,
     host: str,
     port: int,
     tokens: Sequence[str],
-    embedding_models: Sequence[str],
     preloads: Sequence[tuple[str, str | None]],
     console: Console,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM; on asyncio only.
 
-    :param new_server: makes the server, after the check that its packages are installed.
+    :param server: the server, which does not run yet.
     :param host: the address to listen at.
     :param port: the port; 0 for a free one.
     :param tokens: its API tokens.
-    :param embedding_models: its ``embedding_models``.
     :param preloads: model key and identifier of each model to load before the server listens.
     :raises LMStudioError: if the server cannot run with these options, or a model cannot be loaded.
     """
-    check_extra()
-    from lmstudio_async.embedded._connections._origins import check_host
-    from lmstudio_async.embedded._http._serve import serve as listen
+    are_given = server.hub_cache is None
+    scan = await scan_models(server)
+    keys = [model.model_key for model in scan.models]
+    command = "" if keys else await anyio.to_thread.run_sync(pull_command)
+    loaded: list[str] = []
 
-    check_host(
-        host,
-        has_tokens=bool(tokens),
-        remedy="Give one with --token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or digits of your choice), "
-        "or a file with one token per line with --token-file.",
-    )
-    server = new_server()
-    places = places_of(server)
-    are_given = places.cache is None
-    found, skipped = await models_in(places, embedding_models)
-    command = "" if found else await anyio.to_thread.run_sync(pull_command)
+    async def load_all() -> None:
+        loaded.extend(await _load(server, tokens, preloads, console))
 
     def announce(host: str, port: int) -> None:
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if console.is_json:
             facts = {
                 "address": address,
-                "models": [model.model_key for model in found],
+                "models": keys,
                 "models_paths": [str(place) for place in server.models],
-                "skipped": dict(skipped),
+                "skipped": dict(scan.skipped),
                 "loaded": loaded,
             }
             _say([json.dumps(facts, ensure_ascii=False)])
             return
-        shown = printable(f"{_names([model.model_key for model in found])} from {places}")
+        shown = printable(f"{_names(keys)} from {places_text(server)}")
         lines = [f"Serving at {address} with {shown}. Ctrl-C stops it."]
-        if not found:
+        if not keys:
             there = "there" if are_given else "into the models folder"
             lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
             if not are_given:
                 lines.append(f"Or download one: {command}")
-        lines += [printable(f"Skipped {path}: {reason}.") for path, reason in skipped.items()]
+        lines += [printable(f"Skipped {path}: {reason}.") for path, reason in scan.skipped.items()]
         _say(lines)
 
     async with server:
-        loaded = await _load(server, tokens, preloads, console)
-        await listen(server, host, port, ready=announce)
+        await listen(server, host, port, prepare=load_all, ready=announce)
 
 
 async def _load(

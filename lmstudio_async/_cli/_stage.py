@@ -16,13 +16,11 @@ import anyio.to_thread
 
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
-from lmstudio_async._cli._embedded import has_llm, models_in
+from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
-from lmstudio_async.embedded._catalog._model_places import ModelPlaces
-from lmstudio_async.embedded._requirements import check_extra
-from lmstudio_async.embedded._server import places_of
-from lmstudio_async.errors import LMStudioUnreachableError, LMStudioValueError
+from lmstudio_async.embedded import engine_state
+from lmstudio_async.errors import LMStudioMissingRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 __all__ = ["play"]
 
@@ -141,16 +139,20 @@ async def _models(
     models: str | None, model_key: str | None, screen: Screen
 ) -> AsyncIterator[str | Path | None]:
     """Provide the place of a model for an embedded server, None for the usual places, until the context ends."""
-    check_extra()
-    places = places_of(EmbeddedServer(models))
-    if await has_llm(places, model_key):
-        screen.fact("Models", str(places))
+    server = EmbeddedServer(models)
+    engine = await engine_state()
+    if engine.problem is not None:
+        raise LMStudioMissingRuntimeError(
+            f"The embedded server cannot load models: {engine.problem}.\n{engine.remedy}"
+        )
+    if await _has_llm(server, model_key):
+        screen.fact("Models", places_text(server))
         yield models
         return
     packaged = _packaged_model() if models is None else None
     if packaged is None or model_key not in (None, PACKAGE_MODEL):
         others = [] if packaged is None else [PACKAGE_MODEL]
-        raise NotFoundError(await _no_model_message(places, model_key, others))
+        raise NotFoundError(await _no_model_message(server, model_key, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.
@@ -158,13 +160,23 @@ async def _models(
         yield Path(name)
 
 
-async def _no_model_message(places: ModelPlaces, model_key: str | None, others: Sequence[str]) -> str:
-    models, skipped = await models_in(places)
+async def _has_llm(server: EmbeddedServer, key: str | None) -> bool:
+    """Return whether a server has the language model that a key means, or any language model if there is no key."""
+    if key is None:
+        return any(model.type == "llm" for model in (await scan_models(server)).models)
+    async with AsyncClient(server, "") as client:
+        downloaded = await client.llm.list_downloaded()
+    # The server accepts the beginning of a path too, if it is that of one model.
+    return any(model.has_key(key) or model.path.startswith(key) for model in downloaded)
+
+
+async def _no_model_message(server: EmbeddedServer, model_key: str | None, others: Sequence[str]) -> str:
+    scan = await scan_models(server)
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
-    there = ", ".join([*(model.model_key for model in models if model.type == "llm"), *others])
-    broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in skipped.items())
+    there = ", ".join([*(model.model_key for model in scan.models if model.type == "llm"), *others])
+    broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in scan.skipped.items())
     advice = f"Choose another one with --model: {there}." if there else f"For a small one: {PACKAGE_COMMAND}"
-    return f"There is {wanted} in {places}. {advice}{broken}"
+    return f"There is {wanted} in {places_text(server)}. {advice}{broken}"
 
 
 def _packaged_model() -> Path | None:

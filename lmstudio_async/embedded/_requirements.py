@@ -6,13 +6,14 @@ import platform
 import re
 import sys
 import sysconfig
+from collections.abc import Sequence
 from typing import Final
 
 from lmstudio_async._install_command import install_command, missing_modules
 from lmstudio_async.embedded._versions import engine_version
 from lmstudio_async.errors import LMStudioRuntimeError
 
-__all__ = ["ILLEGAL_INSTRUCTION", "check_extra", "engine_remedy"]
+__all__ = ["ILLEGAL_INSTRUCTION", "check_extra", "engine_remedy", "missing_remedy"]
 
 #: The reason for the death of a worker on a CPU that the engine was not built for; see `engine_remedy`.
 ILLEGAL_INSTRUCTION: Final = "it used an instruction that this CPU does not have"
@@ -49,10 +50,15 @@ def check_extra() -> None:
     """
     missing = missing_modules("embedded")
     if missing:
-        remedy = engine_remedy() if "xllamacpp" in missing else f"Install them: {install_command('embedded')}"
         raise LMStudioRuntimeError(
-            f"The embedded server needs packages that are not installed ({', '.join(missing)}). {remedy}"
+            f"The embedded server needs packages that are not installed ({', '.join(missing)}). "
+            f"{missing_remedy(missing)}"
         )
+
+
+def missing_remedy(missing: Sequence[str]) -> str:
+    """Return what to do about modules of the extra that are not installed. The first call blocks: it reads files."""
+    return engine_remedy() if "xllamacpp" in missing else f"Install them: {install_command('embedded')}"
 
 
 def engine_remedy(reason: str = "", *extras: str) -> str:

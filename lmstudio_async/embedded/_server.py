@@ -33,6 +33,8 @@ from lmstudio_async.embedded._timing import DEFAULT_TIMING, ServerTiming
 from lmstudio_async.errors import LMStudioRuntimeError, LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
+    from lmstudio_async.embedded._catalog._catalog import Catalog
+    from lmstudio_async.embedded._catalog._models_scan import ModelsScan
     from lmstudio_async.embedded._instances._departures import Departures
 
 __all__ = [
@@ -43,17 +45,6 @@ __all__ = [
     "state_of",
     "timing_of",
 ]
-
-#: Namespace -> module with its handlers. ``plugins`` has none, because all its endpoints are refused.
-_HANDLERS = {
-    "llm": "embedded._handlers._llm_handlers",
-    "embedding": "embedded._handlers._model_handlers",
-    "files": "embedded._handlers._files_handlers",
-    "repository": "embedded._handlers._repository_handlers",
-    "runtime": "embedded._handlers._runtime_handlers",
-    "system": "embedded._handlers._system_handlers",
-    "diagnostics": "embedded._handlers._diagnostics_handlers",
-}
 
 
 class EmbeddedServer:
@@ -161,6 +152,46 @@ class EmbeddedServer:
         """The folder that gets downloads: the first one. None if the server was given only files."""
         return places_of(self).folder
 
+    @property
+    def hub_cache(self) -> Path | None:
+        """The cache of Hugging Face's tools, in which the server finds models too. None if the server was given models.
+
+        It need not exist. The server reads the models there, and never changes it.
+        """
+        return places_of(self).cache
+
+    def scan_models(self) -> ModelsScan:
+        """Look for models in the folders and files of this server, and say which files it skips.
+
+        The server need not run, and nothing is created. Blocks for as long as the disks take, so that an async program
+        calls it in a thread. Clients get the models from ``client.system.list_downloaded_models()``.
+
+        :return: the models, and the skipped files with the reasons.
+
+        ::
+
+            import anyio.to_thread
+
+            from lmstudio_async.testing import ModelsFolder
+
+            models = ModelsFolder("models-to-scan")
+            models.add_broken("acme/broken-GGUF/broken-Q8_0.gguf", "bad magic")
+            found = await anyio.to_thread.run_sync(EmbeddedServer(models.folder).scan_models)
+            print([model.model_key for model in found.models])
+            for path, reason in found.skipped.items():
+                print(f"Skipped {path}: {reason}.")
+        """
+        from lmstudio_async.embedded._catalog._models_scan import scan_catalog
+
+        return scan_catalog(self._catalog())
+
+    def _catalog(self) -> Catalog:
+        """Return the catalog of the server. Blocks."""
+        from lmstudio_async.embedded._catalog._catalog import Catalog
+
+        running = self._running
+        return Catalog(places_of(self), self._embedding_names) if running is None else running.catalog
+
     async def delete_model(self, model_key: str) -> int:
         """Delete the files of a downloaded model, and return the number of bytes that this frees.
 
@@ -184,14 +215,10 @@ class EmbeddedServer:
             print(f"{freed:,} bytes are free again")
         """
         await preload("embedded._catalog._deletion")
-        from lmstudio_async.embedded._catalog._catalog import Catalog
         from lmstudio_async.embedded._catalog._deletion import delete_files, model_to_delete
 
         running = self._running
-        if running is None:
-            catalog = Catalog(await anyio.to_thread.run_sync(places_of, self), self._embedding_names)
-        else:
-            catalog = running.catalog
+        catalog = await anyio.to_thread.run_sync(self._catalog)
         entry = await anyio.to_thread.run_sync(model_to_delete, catalog, model_key)
         for instance in running.instances.loaded() if running is not None else ():
             if instance.entry.path == entry.path:
@@ -294,7 +321,9 @@ class EmbeddedServer:
         try:
             async with AsyncExitStack() as clean_up, anyio.create_task_group() as task_group:
                 await task_group.start(instances.run)
-                self._running = running = RunningServer(catalog, instances, task_group, self._timing)
+                self._running = running = RunningServer(
+                    catalog, instances, self._clients, self._logs, task_group, self._timing
+                )
                 clean_up.push_async_callback(running.aclose)
                 task_status.started()
                 try:
@@ -381,36 +410,7 @@ class EmbeddedServer:
         return self._running
 
     async def _handlers(self, namespace: str, client: Client) -> object:
-        if namespace not in _HANDLERS:
-            return None
-        await preload(_HANDLERS[namespace])
-        running = self._state
-        match namespace:
-            case "llm":
-                from lmstudio_async.embedded._handlers._llm_handlers import LlmHandlers
-
-                return LlmHandlers(running.instances, client, self._logs)
-            case "embedding":
-                from lmstudio_async.embedded._handlers._model_handlers import EmbeddingHandlers
-
-                return EmbeddingHandlers(running.instances)
-            case "files":
-                from lmstudio_async.embedded._handlers._files_handlers import FileHandlers
-
-                return FileHandlers(self._clients, client, running.instances)
-            case "repository":
-                return running.repository
-            case "runtime":
-                from lmstudio_async.embedded._handlers._runtime_handlers import RuntimeHandlers
-
-                return RuntimeHandlers(running.hardware)
-            case "system":
-                from lmstudio_async.embedded._handlers._system_handlers import SystemHandlers
-
-                return SystemHandlers(running.catalog, self._logs)
-        from lmstudio_async.embedded._handlers._diagnostics_handlers import DiagnosticsHandlers
-
-        return DiagnosticsHandlers(self._logs)
+        return await self._state.handlers(namespace, client)
 
 
 def clients_of(server: EmbeddedServer) -> Clients:

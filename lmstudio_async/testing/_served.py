@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from anyio.abc import TaskStatus
 from anyio.from_thread import start_blocking_portal
 
-from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._requirements import check_extra
+from lmstudio_async.embedded import EmbeddedServer, serve
 
 __all__ = ["served"]
 
@@ -36,8 +35,6 @@ def served(server: EmbeddedServer) -> Iterator[str]:
         with served(EmbeddedServer(models.folder)) as host, lms.Client(host) as client:
             print(client.llm.model("tiny").respond("Hi"))
     """
-    check_extra()
-    from lmstudio_async.embedded._http._serve import serve
 
     async def serve_it(*, task_status: TaskStatus[str]) -> None:
         async with server:

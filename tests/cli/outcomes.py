@@ -20,7 +20,7 @@ from anyio.from_thread import start_blocking_portal
 
 from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli import main
-from lmstudio_async.embedded._http._serve import serve
+from lmstudio_async.embedded import serve
 
 __all__ = [
     "Outcome",

@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> P
         ):
             monkeypatch.delenv(name)
     nowhere = ClientLimits(api_ports=(closed_port,), app_port=closed_port)
-    monkeypatch.setattr("lmstudio_async._cli._checks._server.DEFAULT_LIMITS", nowhere)
+    monkeypatch.setattr("lmstudio_async._transport._address.DEFAULT_LIMITS", nowhere)
     return folder
 
 
@@ -136,6 +136,18 @@ def test_doctor_counts_the_models_of_the_hugging_face_cache(
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.skipif(os.name != "posix", reason="links need a right that not every user has")
+def test_doctor_counts_the_models_of_a_folder_that_is_a_link(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(models)
+    report = examine(capsys, "--models", str(link))
+    assert report["Models folder"]["details"] == {"path": str(link), "models": ["tiny"]}
+    assert report.named("Models") == []
+
+
+@pytest.mark.usefixtures("home")
 def test_doctor_explains_a_models_path_that_does_not_exist(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +165,8 @@ def test_doctor_reports_missing_packages(
     assert report["Packages"]["details"] == {"installed": ["cli"], "missing": ["embedded", "hub"]}
     assert "embedded,hub" in report["Packages"]["remedy"]
     assert report["Engine"]["status"] == "problem"
-    assert "cli,embedded,hub" in report["Engine"]["remedy"]
+    assert report["Engine"]["text"].endswith("packages are not installed (xllamacpp)")
+    assert "[embedded]" in report["Engine"]["remedy"]
 
 
 @pytest.mark.usefixtures("home")
@@ -215,7 +228,7 @@ def test_doctor_finds_the_server_of_this_machine(
 ) -> None:
     with serving(models) as (host, _):
         ports = ClientLimits(api_ports=(closed_port,), app_port=int(host.rpartition(":")[2]))
-        monkeypatch.setattr("lmstudio_async._cli._checks._server.DEFAULT_LIMITS", ports)
+        monkeypatch.setattr("lmstudio_async._transport._address.DEFAULT_LIMITS", ports)
         report = examine(capsys)
     assert report["Server"]["status"] == "ok"
     assert [each["answers"] for each in report["Server"]["details"]["tried"]] == [False, True]

@@ -129,11 +129,13 @@ def test_error_without_the_extra_names_the_packages_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, "xllamacpp")
-    for command in ("demo", "serve"):
-        assert failure(capsys, command) == (
-            "The embedded server needs packages that are not installed (xllamacpp). "
-            f"Install it where the server runs: {install_command('embedded')}\n"
-        )
+    remedy = f"Install it where the server runs: {install_command('embedded')}\n"
+    assert failure(capsys, "serve", "--port", "0") == (
+        f"The embedded server needs packages that are not installed (xllamacpp). {remedy}"
+    )
+    assert failure(capsys, "demo", "--host", "embedded") == (
+        f"The embedded server cannot load models: packages are not installed (xllamacpp).\n{remedy}"
+    )
 
 
 def test_error_for_an_unknown_model_lists_the_available_models(

@@ -21,8 +21,7 @@ import httpx
 import pytest
 from httpx_ws import HTTPXWSException, WebSocketSession, connect_ws
 
-from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._http._serve import serve
+from lmstudio_async.embedded import EmbeddedServer, serve
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_async.testing import ModelsFolder, served
 from tests.embedded.raw_client import stack
@@ -312,7 +311,7 @@ def test_a_signal_ends_the_server_and_its_workers_and_the_program_continues(
     program = f"""
 import anyio
 from lmstudio_async.embedded import EmbeddedServer
-from lmstudio_async.embedded._http._serve import serve
+from lmstudio_async.embedded import serve
 
 async def main():
     async with EmbeddedServer({str(models)!r}, threads=1) as server:

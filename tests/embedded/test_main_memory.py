@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from lmstudio_async.embedded import main_memory
 from lmstudio_async.embedded._machine._control_groups import MemoryGroup, cpu_quota, memory_groups
 from lmstudio_async.embedded._machine._main_memory import available_memory, total_memory
 
@@ -195,3 +196,10 @@ async def test_the_memory_of_this_machine_is_known() -> None:
     available = await anyio.to_thread.run_sync(available_memory)
     assert total and available
     assert 10 * MB < available <= total
+
+
+def test_main_memory_of_this_machine_is_available_in_part() -> None:
+    memory = main_memory()
+    assert memory.total_bytes is not None
+    assert memory.available_bytes is not None
+    assert 0 < memory.available_bytes <= memory.total_bytes

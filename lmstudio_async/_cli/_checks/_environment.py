@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from lmstudio_async import AsyncClient
 from lmstudio_async._cli._checks._check import Check
-from lmstudio_async._cli._target import Target
+from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._units import size_text
 from lmstudio_async._cli._version import version_line
 from lmstudio_async._install_command import install_command, missing_modules
-from lmstudio_async._protocol._auth import Credentials
 from lmstudio_async.errors import LMStudioValueError
 
 __all__ = [
@@ -72,9 +72,10 @@ def packages_check() -> Check:
 
 def memory_check() -> Check:
     """Report the main memory."""
-    from lmstudio_async.embedded._machine._main_memory import available_memory, total_memory
+    from lmstudio_async.embedded import main_memory
 
-    total, free = total_memory(), available_memory()
+    memory = main_memory()
+    total, free = memory.total_bytes, memory.available_bytes
     details = {"total_bytes": total, "free_bytes": free}
     if total is None or free is None:
         return Check("Memory", "note", "the system does not report its memory", details=details)
@@ -95,15 +96,16 @@ def disk_check(folder: Path) -> Check:
     return Check("Disk", "ok", text, details=details)
 
 
-def token_check(target: Target, environment: Mapping[str, str] = os.environ) -> Check:
+def token_check(target: Target) -> Check:
     """Report which variables have tokens, never their values."""
-    given = [name for name in _TOKENS if environment.get(name)]
+    given = [name for name in _TOKENS if os.environ.get(name)]
     details = {"set": given, "token_file": None if target.token_file is None else str(target.token_file)}
     if target.token_file is not None:
         text = f"the token for the server comes from {target.token_file}"
         return Check("Tokens", "ok", text, details=details)
     try:
-        Credentials.find(None, environment)
+        # A client reads its token when it is made, and needs no server for that.
+        AsyncClient(EMBEDDED)
     except LMStudioValueError as error:
         return Check("Tokens", "problem", str(error), "Correct the variable, or unset it.", details)
     used = next((name for name in given if name.startswith("LM")), None)

@@ -11,9 +11,7 @@ from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._checks._check import Check, Status, download_advice, in_daemon_thread
 from lmstudio_async._cli._checks._environment import disk_check
 from lmstudio_async._cli._target import Target
-from lmstudio_async.embedded._catalog._catalog import Catalog, CatalogEntry
-from lmstudio_async.embedded._catalog._model_places import ModelPlaces
-from lmstudio_async.embedded._server import places_of
+from lmstudio_async.embedded import FoundModel, ModelsScan
 from lmstudio_async.errors import LMStudioError
 
 __all__ = ["models_checks"]
@@ -31,51 +29,47 @@ async def models_checks(target: Target, *, is_needed: bool) -> list[Check]:
     """
     name = "Models folder"
     try:
-        places, found, skipped = await in_daemon_thread(_SCAN_SECONDS, _scan, target.models)
+        server, scan = await in_daemon_thread(_SCAN_SECONDS, _scan, target.models)
     except TimeoutError:
         text = f"the models cannot be listed within {_SCAN_SECONDS:g} seconds"
         remedy = "A network drive may not answer: name another folder with --models."
         return [Check(name, "problem" if is_needed else "note", text, remedy)]
     except (LMStudioError, OSError) as error:
         return [Check(name, "problem", str(error), "Correct --models.")]
-    checks = [*_place_checks(places, found, is_needed=is_needed), *_skipped_checks(skipped)]
-    if places.folder is not None:
+    checks = [*_place_checks(server, scan.models, is_needed=is_needed), *_skipped_checks(scan.skipped)]
+    if (folder := server.models_folder) is not None:
         try:
-            checks.append(await in_daemon_thread(_DISK_SECONDS, disk_check, places.folder))
+            checks.append(await in_daemon_thread(_DISK_SECONDS, disk_check, folder))
         except OSError as error:
-            text = f"{places.folder}: {error.strerror or 'the disk does not answer'}"
+            text = f"{folder}: {error.strerror or 'the disk does not answer'}"
             checks.append(Check("Disk", "note", text))
     return checks
 
 
-def _scan(
-    models: Sequence[Path] | None,
-) -> tuple[ModelPlaces, Sequence[CatalogEntry], Mapping[str, str]]:
-    places = places_of(EmbeddedServer(models or None))
-    catalog = Catalog(places)
-    return places, catalog.scan(), catalog.broken
+def _scan(models: Sequence[Path] | None) -> tuple[EmbeddedServer, ModelsScan]:
+    server = EmbeddedServer(models or None)
+    return server, server.scan_models()
 
 
-def _place_checks(places: ModelPlaces, found: Sequence[CatalogEntry], *, is_needed: bool) -> list[Check]:
-    checks: list[Check] = []
-    total = 0
-    for place in places.given:
-        keys = [each.model_key for each in found if place in (each.file, *each.file.parents)]
-        total += len(keys)
-        checks.append(_place_check(place, keys))
-    if places.cache is not None:
-        keys = [each.model_key for each in found if places.cache in each.file.parents]
-        total += len(keys)
-        text = (
-            f"{places.cache}: {_count(keys)}" if places.cache.is_dir() else f"{places.cache}: there is none"
-        )
-        details = {"path": str(places.cache), "models": keys}
+def _place_checks(server: EmbeddedServer, found: Sequence[FoundModel], *, is_needed: bool) -> list[Check]:
+    checks = [_place_check(place, _keys_below(place, found)) for place in server.models]
+    if (cache := server.hub_cache) is not None:
+        keys = _keys_below(cache, found)
+        text = f"{cache}: {_count(keys)}" if cache.is_dir() else f"{cache}: there is none"
+        details = {"path": str(cache), "models": keys}
         checks.append(Check("Hugging Face cache", "ok", text, details=details))
-    if not total:
+    if not found:
         status: Status = "problem" if is_needed else "note"
         text = "the embedded server has no models"
         checks.append(Check("Models", status, text, download_advice()))
     return checks
+
+
+def _keys_below(place: Path, found: Sequence[FoundModel]) -> Sequence[str]:
+    """Return the keys of the models in a folder, or of the model that a file is."""
+    # The folder may be a link, and the server finds the files where it leads to.
+    places = {place, Path(os.path.realpath(place))}
+    return [each.model_key for each in found if places.intersection((each.file, *each.file.parents))]
 
 
 def _place_check(place: Path, keys: Sequence[str]) -> Check:

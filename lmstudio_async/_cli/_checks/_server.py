@@ -6,23 +6,18 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import attrs
 
-from lmstudio_async import AsyncClient
+from lmstudio_async import AsyncClient, ServerAddress
 from lmstudio_async._cli._checks._check import Check, in_daemon_thread
 from lmstudio_async._cli._checks._engine_survey import survey_of
 from lmstudio_async._cli._checks._environment import has_proxies
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._token_file import tokens_in
-from lmstudio_async._client_limits import DEFAULT_LIMITS
-from lmstudio_async._transport import parse_api_host
 from lmstudio_async.errors import LMStudioAuthenticationError, LMStudioError, LMStudioValueError
-
-if TYPE_CHECKING:
-    from lmstudio_async._transport import ServerAddress
 
 __all__ = ["server_checks"]
 
@@ -76,16 +71,16 @@ async def server_checks(target: Target) -> tuple[list[Check], bool]:
 
 
 async def _local_checks(target: Target) -> tuple[list[Check], bool]:
-    ports = (*DEFAULT_LIMITS.api_ports, DEFAULT_LIMITS.app_port)
-    tried: dict[int, _Tried] = {}
+    addresses = list(map(str, ServerAddress.on_this_machine()))
+    tried: dict[str, _Tried] = {}
 
-    async def try_port(port: int) -> None:
-        tried[port] = await _try(f"127.0.0.1:{port}")
+    async def try_address(address: str) -> None:
+        tried[address] = await _try(address)
 
     async with anyio.create_task_group() as tasks:
-        for port in ports:
-            tasks.start_soon(try_port, port)
-    results = [tried[port] for port in ports]
+        for address in addresses:
+            tasks.start_soon(try_address, address)
+    results = [tried[address] for address in addresses]
     details = _details(results, "the ports of this machine")
     found = next((each for each in results if each.answers), None)
     if found is not None:
@@ -118,7 +113,7 @@ async def _try(host: str) -> _Tried:
 
     :raises LMStudioValueError: the address makes no sense.
     """
-    address = parse_api_host(host)
+    address = ServerAddress.parse(host)
     uses_proxy = not address.is_loopback and has_proxies()
     try:
         # A dead name server can block the look-up for minutes, and the interpreter would wait for it.

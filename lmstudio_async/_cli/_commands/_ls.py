@@ -69,12 +69,10 @@ async def _ls(target: Target, console: Console, kinds: Collection[str]) -> None:
 
 async def _skipped(target: Target) -> Mapping[str, str]:
     """Return the files that the embedded server does not take for models, and the reasons."""
-    from lmstudio_async._cli._embedded import models_in
-    from lmstudio_async.embedded._catalog._model_places import ModelPlaces
+    from lmstudio_async import EmbeddedServer
+    from lmstudio_async._cli._embedded import scan_models
 
-    places = ModelPlaces.checked(target.models) if target.models else ModelPlaces.default()
-    _, skipped = await models_in(places)
-    return skipped
+    return (await scan_models(EmbeddedServer(target.models or None))).skipped
 
 
 def row(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str]) -> Sequence[str]:

@@ -14,7 +14,7 @@ from lmstudio_async._cli._units import parse_ttl
 
 if TYPE_CHECKING:
     from lmstudio_async._cli._console import Console
-    from lmstudio_async.embedded import EmbeddedServer, ServerLimits
+    from lmstudio_async.embedded import ServerLimits
 
 __all__ = ["command"]
 
@@ -113,26 +113,23 @@ def command(
     limits = _limits(limit or ())
 
     async def serve(console: Console) -> None:
+        from lmstudio_async import EmbeddedServer
         from lmstudio_async._cli._serve import serve
         from lmstudio_async._cli._token_file import tokens_in
 
         tokens = [*(token or ()), *(each for file in token_file or () for each in tokens_in(file))]
 
-        def new_server() -> EmbeddedServer:
-            from lmstudio_async import EmbeddedServer
-
-            return EmbeddedServer(
-                models or None,
-                api_tokens=tokens,
-                allowed_origins=allow_origin or (),
-                embedding_models=embedding_model or (),
-                auto_evict=not no_auto_evict,
-                jit_ttl=seconds,
-                threads=threads,
-                limits=limits,
-            )
-
-        await serve(new_server, host, port_number, tokens, embedding_model or (), loads, console)
+        server = EmbeddedServer(
+            models or None,
+            api_tokens=tokens,
+            allowed_origins=allow_origin or (),
+            embedding_models=embedding_model or (),
+            auto_evict=not no_auto_evict,
+            jit_ttl=seconds,
+            threads=threads,
+            limits=limits,
+        )
+        await serve(server, host, port_number, tokens, loads, console)
 
     from lmstudio_async._cli._console import Console
 

@@ -64,15 +64,16 @@ def host_of(url: str) -> str:
     return host or ""
 
 
-def check_host(host: str, *, has_tokens: bool, remedy: str) -> None:
+def check_host(host: str, *, has_tokens: bool) -> None:
     """Refuse an address at which clients from other machines could use a server without a token.
 
     :param host: the name or address to listen at.
     :param has_tokens: whether every client needs a token.
-    :param remedy: a sentence that says how to give the server a token, for the error message.
     :raises LMStudioValueError: other machines can reach the host, and the server has no tokens.
     """
     if not has_tokens and not is_loopback(host):
         raise LMStudioValueError(
-            f"Without an API token, every client that can reach {host} could use this server. {remedy}"
+            f"Without an API token, every client that can reach {host} could use this server. Give it one, by "
+            "EmbeddedServer(api_tokens=[...]), or by --token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or "
+            "digits of your choice) or --token-file of lmsa serve. Or listen at 127.0.0.1."
         )

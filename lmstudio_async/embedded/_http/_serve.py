@@ -1,32 +1,22 @@
-"""The server on a port, for ``lmsa serve``."""
+"""The server on a port."""
 
 from __future__ import annotations
 
 import errno
-import signal
+import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.to_thread
-import uvicorn
 
-from lmstudio_async._protocol._errors import unwrap_group
-from lmstudio_async.embedded._cancellation import wait_until_cancelled
+from lmstudio_async._preload import preload
 from lmstudio_async.embedded._connections._origins import check_host
-from lmstudio_async.embedded._http._app import create_app
-from lmstudio_async.embedded._http._socket_limits import limited
-from lmstudio_async.embedded._server import EmbeddedServer, clients_of, timing_of
+from lmstudio_async.embedded._requirements import check_extra
+from lmstudio_async.embedded._server import EmbeddedServer, clients_of
 from lmstudio_async.errors import LMStudioOSError, LMStudioRuntimeError
 
 __all__ = ["serve"]
-
-#: Seconds for responses in progress after the request to stop.
-_GRACE_SECONDS = 2
-#: Seconds for the tasks of closed connections. They end by themselves; ending an engine takes the longest.
-_CLEAN_UP_SECONDS = 12
 
 
 async def serve(
@@ -34,110 +24,83 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 1234,
     *,
-    ready: Callable[[str, int], None] | None = None,
+    prepare: Callable[[], Awaitable[object]] | None = None,
+    ready: Callable[[str, int], object] | None = None,
 ) -> None:
-    """Listen until Ctrl-C, SIGTERM or cancellation, then return. On asyncio only.
+    """Listen at a port until Ctrl-C, SIGTERM or cancellation, then return. On asyncio only.
+
+    Without the extra ``cli``, this is ``lmsa serve`` for programs. Handlers of the signals are set only in the main
+    thread, and only while the server listens.
 
     :param server: the running server, inside its block.
-    :param host: name or address to listen on. A server without ``api_tokens`` can only use an address of the loopback
+    :param host: name or address to listen at. A server without ``api_tokens`` can only use an address of the loopback
         interface.
-    :param port: port to listen on; 0 for any free one.
+    :param port: port to listen at; 0 for any free one.
+    :param prepare: awaited when the port is reserved and refuses connections yet, for work that clients shall find done,
+        such as loads.
     :param ready: called with the host and the port when clients can connect.
     :raises LMStudioValueError: if other machines can reach the host and the server has no tokens.
-    :raises LMStudioRuntimeError: if the program does not run on asyncio.
-    :raises LMStudioOSError: if the server cannot listen on this host and port.
+    :raises LMStudioRuntimeError: if packages of the extra ``embedded`` are missing, or the program does not run on
+        asyncio.
+    :raises LMStudioOSError: if the server cannot listen at this host and port.
+
+    ::
+
+        async with EmbeddedServer("~/models") as server:
+            await serve(server, port=1234, ready=lambda host, port: print(f"Serving at {host}:{port}"))
     """
     if not anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
         raise LMStudioRuntimeError("Listening at a port needs asyncio, because uvicorn does not run on trio.")
-    check_host(
-        host,
-        has_tokens=clients_of(server).needs_tokens,
-        remedy="Give it api_tokens, or listen at 127.0.0.1.",
-    )
-    listener = await anyio.to_thread.run_sync(_listen, host, port)
-    actual_port = int(listener.getsockname()[1])
-    config = uvicorn.Config(
-        create_app(server),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        **limited(server.limits, timing_of(server)),
-        # On the same machine, compression takes longer than sending.
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS + _CLEAN_UP_SECONDS,
-    )
-    runner = _Runner(config, lambda: ready(host, actual_port) if ready else None)
+    await anyio.to_thread.run_sync(check_extra)
+    check_host(host, has_tokens=clients_of(server).needs_tokens)
+    await preload("embedded._http._port_runner")
+    from lmstudio_async.embedded._http._port_runner import run_at
+
+    listener = await anyio.to_thread.run_sync(_bind, host, port)
     try:
-        async with anyio.create_task_group() as tasks:
-
-            async def run() -> None:
-                # Shield uvicorn, because it would leave its sockets open if it were cancelled.
-                with anyio.CancelScope(shield=True):
-                    await runner.serve([listener])
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(run)
-            try:
-                await wait_until_cancelled()
-            finally:
-                runner.should_exit = True
-    except BaseExceptionGroup as group:
-        raise unwrap_group(group) from None
+        actual_port = int(listener.getsockname()[1])
+        if prepare is not None:
+            await prepare()
+        _listen(listener, host, actual_port)
+        await run_at(listener, server, lambda: ready(host, actual_port) if ready else None)
     finally:
         listener.close()
 
 
-class _Runner(uvicorn.Server):
-    """A uvicorn server that reports when it is ready, and does not raise the signal again after its shutdown."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Abort the connections that are left after a while, because uvicorn does not close all of them: it misses those
-        # that are just being established, and those whose client reads nothing do not end. At its timeout uvicorn would
-        # cancel their tasks, with a traceback for each, and leave the connections open.
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cut_connections)
-            await super().shutdown(sockets)
-            tasks.cancel_scope.cancel()
-
-    async def _cut_connections(self) -> None:
-        await anyio.sleep(_GRACE_SECONDS)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that has the port, and refuses connections until it listens."""
     # Do not resolve this name: it may be ::1 first, and clients that connect to 127.0.0.1 would then find no server.
     place = "127.0.0.1" if host == "localhost" else host
     try:
         family, _, _, _, address = socket.getaddrinfo(
             place, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":
+                # Elsewhere this option would allow a second server at the port.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address[:2])
+        except BaseException:
+            listener.close()
+            raise
     except (OSError, OverflowError) as error:
-        raise LMStudioOSError(f"Cannot listen at {host}:{port}: {_why_not(error)}") from error
+        raise _not_available(host, port, error) from error
+    return listener
+
+
+def _listen(listener: socket.socket, host: str, port: int) -> None:
+    try:
+        listener.listen(128)
+    except OSError as error:
+        # Another program that had reserved the port, too, was faster.
+        raise _not_available(host, port, error) from error
+
+
+def _not_available(host: str, port: int, error: OSError | OverflowError) -> LMStudioOSError:
+    return LMStudioOSError(f"Cannot listen at {host}:{port}: {_why_not(error)}")
 
 
 def _why_not(error: OSError | OverflowError) -> str:

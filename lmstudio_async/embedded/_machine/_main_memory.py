@@ -8,11 +8,39 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from lmstudio_async.embedded._machine._control_groups import memory_groups
 
-__all__ = ["available_memory", "total_memory"]
+__all__ = ["MainMemory", "available_memory", "main_memory", "total_memory"]
 
 _ROOT: Final = Path("/")
+
+
+@attrs.frozen
+class MainMemory:
+    """Main memory of this machine, within the limits for this process: the result of `main_memory`.
+
+    :param total_bytes: the bytes that this process can use at most, such as the limit of a container; None if the system
+        does not report them.
+    :param available_bytes: the bytes of them that are free or can be reclaimed; None if the system does not report them.
+    """
+
+    total_bytes: int | None
+    available_bytes: int | None
+
+
+def main_memory() -> MainMemory:
+    """Return the main memory that models can get on this machine. Blocks for less than a millisecond: it reads files.
+
+    :return: the memory, as `EmbeddedServer` sees it when it estimates whether a model fits.
+
+    ::
+
+        memory = main_memory()
+        print(memory.available_bytes, "of", memory.total_bytes)
+    """
+    return MainMemory(total_memory(), available_memory())
 
 
 def total_memory(root: Path = _ROOT) -> int | None:
