@@ -1,4 +1,7 @@
-"""Completion of model keys and identifiers in a shell: quick, and silent if there is nothing to complete from."""
+"""Completion of model keys and identifiers in a shell: quick, and silent if there is nothing to complete from.
+
+The options that stand before the incomplete word name the server, as they do for the command itself.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,40 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import typer
+
+from lmstudio_async._cli._target import EMBEDDED
+
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient
 
-__all__ = ["identifiers", "model_keys"]
+__all__ = ["identifiers", "keys_and_identifiers", "keys_on_disk", "model_keys"]
 
 #: Seconds that the shell waits at most for the names, because it shows nothing meanwhile.
-_SECONDS = 1.5
+_SECONDS = 3.0
 
 
-def model_keys(incomplete: str) -> list[str]:
+def model_keys(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the keys of the downloaded models that begin with a text.
 
-    They are those of the LM Studio that answers, else those in the places of the embedded server.
+    They are those of the LM Studio that the command would use, else those in the places of the embedded server.
     """
-    return _complete(_model_keys, _keys_on_disk, incomplete)
+    return _complete(incomplete, lambda: _names(ctx, _model_keys, or_on_disk=True))
 
 
-def identifiers(incomplete: str) -> list[str]:
+def identifiers(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the identifiers of the loaded instances that begin with a text."""
-    return _complete(_identifiers, None, incomplete)
+    return _complete(incomplete, lambda: _names(ctx, _identifiers, or_on_disk=False))
+
+
+def keys_and_identifiers(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the keys and the identifiers that begin with a text, for commands that take either."""
+    return _complete(incomplete, lambda: _names(ctx, _keys_and_identifiers, or_on_disk=True))
+
+
+def keys_on_disk(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the keys of the embedded server's models that begin with a text, for commands that use no other server."""
+    return _complete(incomplete, lambda: _scan(ctx))
 
 
 async def _model_keys(client: AsyncClient) -> list[str]:
@@ -36,37 +53,54 @@ async def _identifiers(client: AsyncClient) -> list[str]:
     return [handle.identifier for handle in await client.list_loaded_models()]
 
 
-def _keys_on_disk() -> list[str]:
-    from lmstudio_async import EmbeddedServer
-    from lmstudio_async.embedded._catalog._catalog import Catalog
-    from lmstudio_async.embedded._server import places_of
-
-    return [model.model_key for model in Catalog(places_of(EmbeddedServer())).scan()]
+async def _keys_and_identifiers(client: AsyncClient) -> list[str]:
+    return [*await _model_keys(client), *await _identifiers(client)]
 
 
-def _complete(
-    ask: Callable[[AsyncClient], Awaitable[list[str]]],
-    without_server: Callable[[], list[str]] | None,
-    incomplete: str,
+async def _names(
+    ctx: typer.Context, ask: Callable[[AsyncClient], Awaitable[list[str]]], *, or_on_disk: bool
 ) -> list[str]:
+    """Return the names that a server knows, else, if wanted, those of the models on the disk."""
+    from lmstudio_async import AsyncClient
+
+    host = EMBEDDED if ctx.params.get("models") else ctx.params.get("host") or os.environ.get("LMSTUDIO_HOST")
+    if host is None:
+        host = await AsyncClient.find_default_local_api_host()
+    if host not in (None, EMBEDDED):
+        async with AsyncClient(host, _token(ctx)) as client:
+            return await ask(client)
+    return await _scan(ctx) if or_on_disk else []
+
+
+async def _scan(ctx: typer.Context) -> list[str]:
+    from lmstudio_async import EmbeddedServer
+    from lmstudio_async._cli._checks._check import in_daemon_thread
+
+    def scan() -> list[str]:
+        return [model.model_key for model in EmbeddedServer(models or None).scan_models().models]
+
+    models = ctx.params.get("models")
+    return await in_daemon_thread(_SECONDS, scan)
+
+
+def _token(ctx: typer.Context) -> str | None:
+    from lmstudio_async._cli._token_file import tokens_in
+
+    file = ctx.params.get("token_file")
+    return None if file is None else tokens_in(file)[0]
+
+
+def _complete(incomplete: str, find: Callable[[], Awaitable[list[str]]]) -> list[str]:
     import anyio
 
-    names: list[str] | None = None
+    names: list[str] = []
 
     async def look() -> None:
-        nonlocal names
-        from lmstudio_async import AsyncClient
-
         with anyio.move_on_after(_SECONDS):
-            host = os.environ.get("LMSTUDIO_HOST") or await AsyncClient.find_default_local_api_host()
-            if host not in (None, "embedded"):
-                async with AsyncClient(host) as client:
-                    names = await ask(client)
+            names.extend(await find())
 
     try:
         anyio.run(look)
-        if names is None and without_server is not None:
-            names = without_server()
     except Exception:  # noqa: BLE001 - a message would appear in the middle of the line that the user types
         return []
-    return [name for name in names or () if name.startswith(incomplete)]
+    return list(dict.fromkeys(name for name in names if name.startswith(incomplete)))

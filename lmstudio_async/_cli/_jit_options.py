@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmstudio_async._cli._completion import keys_and_identifiers
 from lmstudio_async._cli._units import parse_ttl
 
 __all__ = ["ContextLength", "Key", "Ttl", "ttl_seconds"]
@@ -14,6 +15,7 @@ Key = Annotated[
     str,
     typer.Argument(
         metavar="KEY",
+        autocompletion=keys_and_identifiers,
         help="Key of a model, or identifier of an instance. It is loaded if it is not.",
         show_default=False,
     ),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lmstudio_async._cli._completion import model_keys
 from lmstudio_async._cli._settings import parse_settings
 
 __all__ = ["Config", "Context", "Device", "Gpu", "Key", "load_config", "parse_gpu"]
@@ -29,7 +30,13 @@ def parse_gpu(text: str) -> str | float:
 
 
 Key = Annotated[
-    str, typer.Argument(metavar="KEY", help="Model key, as 'lmsa ls' shows it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="KEY",
+        autocompletion=model_keys,
+        help="Model key, as 'lmsa ls' shows it.",
+        show_default=False,
+    ),
 ]
 Context = Annotated[
     int | None,

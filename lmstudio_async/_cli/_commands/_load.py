@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
+from lmstudio_async._cli._completion import identifiers
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._load_options import Config, Context, Device, Gpu, Key, load_config
 from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
@@ -57,6 +58,7 @@ def command(
         typer.Option(
             "--as",
             metavar="ID",
+            autocompletion=identifiers,
             help="Name of the instance. Default: the model key, with a number if it is taken.",
         ),
     ] = None,

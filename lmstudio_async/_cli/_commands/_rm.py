@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmstudio_async._cli._completion import keys_on_disk
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._run import run
@@ -28,6 +29,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="KEY...",
+            autocompletion=keys_on_disk,
             help="Model keys, as `lmsa ls` lists them, or paths.",
         ),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmstudio_async._cli._completion import model_keys
+from lmstudio_async._cli._completion import keys_on_disk
 from lmstudio_async._cli._options import Json, Quiet
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._units import parse_ttl
@@ -66,7 +66,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="KEY[=ID]",
-            autocompletion=model_keys,
+            autocompletion=keys_on_disk,
             help="Load a model before the server listens, under this identifier, and keep it loaded; can be repeated.",
         ),
     ] = None,

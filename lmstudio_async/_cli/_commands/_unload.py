@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmstudio_async._cli._completion import identifiers as complete_identifiers
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
 from lmstudio_async._cli._run import run
@@ -22,7 +23,10 @@ def command(
     identifiers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ID...", help="Identifiers of instances, as 'lmsa ps' shows them.", show_default=False
+            metavar="ID...",
+            autocompletion=complete_identifiers,
+            help="Identifiers of instances, as 'lmsa ps' shows them.",
+            show_default=False,
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Unload all instances.")] = False,
