@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.async_generators import no_public_async_generators
+from tests.command_line_imports import command_line_uses_the_public_sdk, unused_exceptions
 from tests.private_members import private_members_stay_in_their_module
 from tests.source_tree import PACKAGE, Tree, imports, is_ours, module_name, statements, targets, top_level
 
@@ -60,6 +62,7 @@ CONFINED = {
     "uvicorn": ("embedded/",),
     "rich": ("_cli/", "_progress_display.py"),
     "typer": ("_cli/",),
+    "prompt_toolkit": ("_cli/",),
     "opentelemetry": ("_tracing.py",),
     "pytest": ("testing/plugin.py",),
 }
@@ -150,33 +153,6 @@ def sans_io_packages_never_wait(tree: Tree) -> list[str]:
     return found
 
 
-def no_public_async_generators(tree: Tree) -> list[str]:
-    """An abandoned async generator cleans up late or never (PEP 789): iterators are classes."""
-    found = []
-    for path, source in tree.items():
-        for node in ast.walk(ast.parse(source)):
-            if not isinstance(node, ast.AsyncFunctionDef) or is_private(node.name):
-                continue
-            is_context_manager = any("contextmanager" in ast.unparse(each) for each in node.decorator_list)
-            if not is_context_manager and any(isinstance(each, ast.Yield) for each in own_nodes(node)):
-                found.append(
-                    f"{path}:{node.lineno}: {node.name} is an async generator: write a class with __anext__"
-                )
-    return found
-
-
-def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
-
-
-def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """Walk a function's body, but not the functions inside it."""
-    for child in ast.iter_child_nodes(function):
-        yield child
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from own_nodes(child)
-
-
 def no_circular_imports(tree: Tree) -> list[str]:
     """Modules do not import each other in a cycle, not even inside functions or for type checkers."""
     graph: dict[str, set[str]] = {module_name(path): set() for path in tree}
@@ -208,6 +184,7 @@ def files_fit_in_the_head(tree: Tree) -> list[str]:
 
 RULES: list[Rule] = [
     arrows_point_down,
+    command_line_uses_the_public_sdk,
     embedded_arrows_point_down,
     embedded_stands_alone,
     every_own_import_exists,
@@ -267,7 +244,7 @@ def embedded_modules_without_layer(tree: Tree) -> list[str]:
 
 
 def test_every_allowance_is_used(tree: Tree) -> None:
-    assert unused_allowances(tree) == []
+    assert unused_allowances(tree) + unused_exceptions(tree) == []
 
 
 def test_every_sub_package_of_the_server_has_a_layer(tree: Tree) -> None:
@@ -280,6 +257,9 @@ def test_an_unused_allowance_is_found(tree: Tree) -> None:
     assert unused_allowances(smaller) == [
         "xllamacpp may be imported in embedded/_engine/_worker.py, and is not"
     ]
+    assert unused_exceptions(
+        {"_cli/_a.py": "from .._printable import printable\nfrom .._log_setup import set_up_log"}
+    ) == ["_cli may import _install_command, and does not"]
     smaller = {path: source for path, source in tree.items() if path != "_preload.py"}
     assert unused_allowances(smaller) == ["'_preload' has a layer, and does not exist"]
 
@@ -375,6 +355,9 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (arrows_point_down, "_llm.py", "from ._client import AsyncClient"),
     (arrows_point_down, "_client.py", "from .embedded import Server"),
     (arrows_point_down, "_llm.py", "def f():\n    from .embedded import Server"),
+    (command_line_uses_the_public_sdk, "_cli/_a.py", "from lmstudio_async._client import AsyncClient"),
+    (command_line_uses_the_public_sdk, "_cli/_a.py", "if TYPE_CHECKING:\n    from .. import _client"),
+    (command_line_uses_the_public_sdk, "_cli/_b/_a.py", "def f():\n    from ...embedded._printable import a"),
     (embedded_arrows_point_down, "embedded/_catalog/_a.py", "from .._prediction import _b"),
     (embedded_arrows_point_down, "embedded/_catalog/_a.py", "def f():\n    from .._machine import _b"),
     (embedded_arrows_point_down, "embedded/_a.py", "from ._http import _b"),
@@ -434,7 +417,8 @@ ALLOWED: list[tuple[str, str]] = [
     ("embedded/_engine/_worker.py", "import xllamacpp"),
     ("embedded/_engine/_a.py", "from .._catalog import _b"),
     ("testing/__init__.py", "from lmstudio_async import AsyncClient"),
-    ("_cli/__init__.py", "from .. import AsyncClient\nimport rich.progress"),
+    ("_cli/__init__.py", "from .. import AsyncClient\nfrom ..embedded import serve\nimport rich.progress"),
+    ("_cli/_a.py", "from lmstudio_async._cli import main\ndef f():\n    from .. import errors, _printable"),
 ]
 
 
@@ -444,6 +428,6 @@ def test_the_rules_accept_allowed_code(path: str, source: str) -> None:
     tree = (
         FOUNDATION
         | dict.fromkeys([*paths, "embedded/_engine/_worker.py", "embedded/_catalog/_b.py"], "")
-        | {path: source}
+        | {"_printable.py": "", "_cli/__init__.py": "", path: source}
     )
     assert [complaint for rule in RULES for complaint in rule(tree)] == []
