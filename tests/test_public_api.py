@@ -22,6 +22,7 @@ import attrs
 import pytest
 
 import lmstudio_async
+import lmstudio_async.embedded
 import lmstudio_async.testing
 import lmstudio_async.testing.plugin
 import lmstudio_sync
@@ -258,6 +259,15 @@ def test_a_public_name_is_documented(package: ModuleType, name: str) -> None:
 @pytest.mark.parametrize("name", lmstudio_async.testing.__all__)
 def test_a_public_name_of_the_testing_package_is_documented(name: str) -> None:
     assert list(complaints(name, getattr(lmstudio_async.testing, name))) == []
+
+
+#: `ServerLimits` describes each field below the field.
+OF_THE_SERVER = set(getattr(lmstudio_async.embedded, "__all__", ())) - {"ServerLimits"}
+
+
+@pytest.mark.parametrize("name", sorted(OF_THE_SERVER))
+def test_a_public_name_of_the_embedded_package_is_documented(name: str) -> None:
+    assert list(complaints(name, getattr(lmstudio_async.embedded, name))) == []
 
 
 @pytest.mark.parametrize("name", lmstudio_async.testing.plugin.__all__)

@@ -29,8 +29,8 @@ async def serve(
 ) -> None:
     """Listen at a port until Ctrl-C, SIGTERM or cancellation, then return. On asyncio only.
 
-    Without the extra ``cli``, this is ``lmsa serve`` for programs. Handlers of the signals are set only in the main
-    thread, and only while the server listens.
+    It does for a program what ``lmsa serve`` does in a terminal. Handlers of the signals are set only in the main thread,
+    and only while the server listens.
 
     :param server: the running server, inside its block.
     :param host: name or address to listen at. A server without ``api_tokens`` can only use an address of the loopback
