@@ -55,7 +55,7 @@ class ServerAddress(NamedTuple):
         URL of LM Studio's OpenAI-compatible or REST API means the server that has this API.
 
         :param api_host: ``host``, ``host:port``, ``[ipv6]:port``, each with or without a path prefix, or the same as an
-            ``http``, ``https``, ``ws`` or ``wss`` URL. Not ``embedded``, which is no address.
+            ``http``, ``https``, ``ws`` or ``wss`` URL. ``embedded`` is a host name here.
         :return: the address.
         :raises LMStudioValueError: if it is none of these.
 
