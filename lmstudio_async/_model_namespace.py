@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from lmstudio_async._arguments import DEFAULT_TTL, check_name, optional_name, ttl_to_ms
 from lmstudio_async._callbacks import check_callback
 from lmstudio_async._handles import LIST_INSTANCES, AsyncModelHandle, ModelList, UnreadInfo
+from lmstudio_async._missing_models import MissingModels
 from lmstudio_async._preload import preload
-from lmstudio_async._protocol._endpoints.models import ESTIMATE_MODEL_USAGE, GET_MODEL_INFO, UNLOAD_MODEL
+from lmstudio_async._protocol._endpoints.models import ESTIMATE_MODEL_USAGE
 from lmstudio_async._session import Session
-from lmstudio_async.errors import LMStudioModelNotFoundError, LMStudioValueError
+from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._ensure_stream import AsyncEnsureStream
@@ -48,8 +48,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         self._session = session
         self._other_session = other
         self._system = system
-        self._repository = repository
         self._loads = loads
+        self._missing = MissingModels(repository, system)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_host={self._session.address!r})"
@@ -95,7 +95,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
             ``on_progress`` if that is a ``progress_bar()``.
         :return: the handle.
-        :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+        :raises LMStudioModelNotFoundError: if there is no such model, also none to download, or, without a key, none is
+            loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
         :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
 
@@ -104,22 +105,17 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             llm = await client.llm.model("llama-3.2-1b-instruct", ttl=3600)
         """
         await self._preload_loading(config)
-        check_callback(on_download_progress, "on_download_progress")
         if model_key is None:
+            check_callback(on_download_progress, "on_download_progress")
             from lmstudio_async._specifiers import any_loaded_info
 
             return self._make_handle(await any_loaded_info(self.get_model_info, self._domain, device))
-        stream = self.model_stream(model_key, ttl=ttl, config=config, device=device)
-        try:
-            return await self._loads.wait_for(self._session, stream, on_progress)
-        except LMStudioModelNotFoundError:
-            if not download:
-                raise
-            from lmstudio_async._repository_namespace import download_missing
 
-            source = (self._repository, self._system)
-            key = await download_missing(*source, model_key, on_download_progress, on_progress)
-        return await self.model(key, ttl=ttl, config=config, device=device, on_progress=on_progress)
+        async def load(key: str) -> HandleT:
+            stream = self.model_stream(key, ttl=ttl, config=config, device=device)
+            return await self._loads.wait_for(self._session, stream, on_progress)
+
+        return await self._missing.load(load, model_key, download, on_download_progress, on_progress)
 
     def model_stream(
         self,
@@ -131,6 +127,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         device: str | None = None,
     ) -> AsyncLoadStream[HandleT]:
         """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
+
+        A stream of a load does not download, because its items are those of one load. For a model that may be missing, run
+        `AsyncRepositoryNamespace.download_stream` first, which has no items if the model is there.
 
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: see `model`.
@@ -165,6 +164,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Load a new instance of a model, whether or not another one is loaded.
 
@@ -174,6 +175,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, see `model`.
+        :param download: whether to download a model that the server does not have, see `model`.
+        :param on_download_progress: plain or async function, called with the progress of that download, see `model`.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -188,11 +191,15 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         await self._preload_loading(config)
         from lmstudio_async._load import follow_load
 
-        stream = self.load_new_instance_stream(
-            model_key, instance_identifier, ttl=ttl, config=config, device=device
-        )
         check_callback(on_progress, "on_progress")
-        return await follow_load(stream, on_progress)
+
+        async def load(key: str) -> HandleT:
+            stream = self.load_new_instance_stream(
+                key, instance_identifier, ttl=ttl, config=config, device=device
+            )
+            return await follow_load(stream, on_progress)
+
+        return await self._missing.load(load, model_key, download, on_download_progress, on_progress)
 
     def load_new_instance_stream(
         self,
@@ -241,6 +248,8 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         device: str | None = None,
         on_mismatch: Literal["error", "use", "replace"] = "error",
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Return a handle of the instance of a name, with the settings that are asked for; load it if there is none.
 
@@ -258,6 +267,9 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
         :param on_progress: plain or async function, called with the progress of the load, see `model`.
+        :param download: whether to download a model that the server does not have, see `model`. The instance has the name
+            that it has without the download, so that later calls find it.
+        :param on_download_progress: plain or async function, called with the progress of that download, see `model`.
         :return: the handle.
         :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
             its machine did not apply. Its ``mismatches`` has each setting.
@@ -271,10 +283,15 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
             qwen = await client.llm.ensure_instance("qwen3-4b", "my-qwen", config={"context_length": 8192})
         """
         await self._preload_loading(config, "_ensure_stream")
-        stream = self.ensure_instance_stream(
-            model_key, instance_identifier, config=config, ttl=ttl, device=device, on_mismatch=on_mismatch
-        )
-        return await self._loads.wait_for(self._session, stream, on_progress)
+        name = model_key if instance_identifier is None else instance_identifier
+
+        async def load(key: str) -> HandleT:
+            stream = self.ensure_instance_stream(
+                key, name, config=config, ttl=ttl, device=device, on_mismatch=on_mismatch
+            )
+            return await self._loads.wait_for(self._session, stream, on_progress)
+
+        return await self._missing.load(load, model_key, download, on_download_progress, on_progress)
 
     def ensure_instance_stream(
         self,
@@ -331,21 +348,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         """
         if hasattr(model_identifier, "unload"):
             raise LMStudioValueError("unload() takes an identifier. A handle has an unload() of its own.")
-        await preload("_wire._models")
-        from lmstudio_async._wire._models import UnloadModelParameter
+        await preload("_instance_requests")
+        from lmstudio_async._instance_requests import unload_by_name
 
-        parameter = UnloadModelParameter(
-            identifier=check_name(model_identifier, "the identifier"),
-            device_identifier=optional_name(device, "device"),
-        )
-        # Before that, the address of the server may not be known, which the span shows.
-        await self._session.open()
-        tracing = self._session.tracing()
-        with (
-            nullcontext() if tracing is None else tracing.unload(self._domain, model_identifier),
-            self._session.journal.unloading(self._domain, model_identifier, device=device),
-        ):
-            await self._session.call(UNLOAD_MODEL, parameter)
+        await unload_by_name(self._session, self._domain, model_identifier, device)
 
     async def list_loaded(self) -> Sequence[HandleT]:
         """List the loaded instances.
@@ -390,17 +396,10 @@ class AsyncModelNamespace(ABC, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
 
             info = await client.llm.get_model_info("second-llama")
         """
-        await preload("_specifiers", "_wire._infos", "_wire._models")
-        from lmstudio_async._specifiers import no_such_instance, to_specifier
-        from lmstudio_async._wire._models import GetModelInfoParameter
+        await preload("_instance_requests", "_wire._infos")
+        from lmstudio_async._instance_requests import request_info
 
-        specifier = to_specifier(model_specifier, device)
-        info = await self._session.call(
-            GET_MODEL_INFO, GetModelInfoParameter(specifier=specifier, throw_if_not_found=True)
-        )
-        if info is None:
-            raise no_such_instance(GET_MODEL_INFO.label)
-        return cast("InfoT", info)
+        return cast("InfoT", await request_info(self._session, model_specifier, device))
 
     async def estimate_resources(
         self, model_key: str, config: ConfigT | None = None, *, device: str | None = None

@@ -60,7 +60,8 @@ def llm(
     :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
         ``on_progress`` if that is a ``progress_bar()``.
     :return: the handle.
-    :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+    :raises LMStudioModelNotFoundError: if there is no such model, also none to download, or, without a key, none is
+        loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
     :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
 
@@ -112,7 +113,8 @@ def embedding_model(
     :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
         ``on_progress`` if that is a ``progress_bar()``.
     :return: the handle.
-    :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+    :raises LMStudioModelNotFoundError: if there is no such model, also none to download, or, without a key, none is
+        loaded.
     :raises LMStudioDomainMismatchError: if the model is of another kind.
     :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
 

@@ -69,7 +69,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param on_download_progress: plain or async function, called with the progress of that download; None leaves it to
             ``on_progress`` if that is a ``progress_bar()``.
         :return: the handle.
-        :raises LMStudioModelNotFoundError: if there is no such model, or, without a key, none is loaded.
+        :raises LMStudioModelNotFoundError: if there is no such model, also none to download, or, without a key, none is
+            loaded.
         :raises LMStudioDomainMismatchError: if the model is of another kind.
         :raises LMStudioConfigError: if the config has an unknown key or an impossible value.
 
@@ -101,6 +102,9 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
     ) -> LoadStream[HandleT]:
         """Load like `model`, as a stream. Other calls never share its load, so cancelling it does not affect them.
 
+        A stream of a load does not download, because its items are those of one load. For a model that may be missing,
+        run `RepositoryNamespace.download_stream` first, which has no items if the model is there.
+
         :param model_key: a model key, or the identifier of a loaded instance.
         :param ttl: see `model`.
         :param config: see `model`.
@@ -125,6 +129,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         config: ConfigT | None = None,
         device: str | None = None,
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Load a new instance of a model, whether or not another one is loaded.
 
@@ -134,6 +140,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param config: load config, a config object or a dict.
         :param device: identifier of the LM Link device to use; None leaves it to the server.
         :param on_progress: plain or async function, called with the progress of the load, see `model`.
+        :param download: whether to download a model that the server does not have, see `model`.
+        :param on_download_progress: plain or async function, called with the progress of that download, see `model`.
         :return: a handle of the new instance.
         :raises LMStudioIdentifierInUseError: if another instance has this identifier.
         :raises LMStudioModelNotFoundError: if there is no such model.
@@ -153,6 +161,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                 config=config,
                 device=device,
                 on_progress=self._bridge.callback("on_progress", on_progress),
+                download=download,
+                on_download_progress=self._bridge.callback("on_download_progress", on_download_progress),
             ),
             self._wrap,
         )
@@ -198,6 +208,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         device: str | None = None,
         on_mismatch: Literal["error", "use", "replace"] = "error",
         on_progress: ModelLoadingCallback | None = None,
+        download: bool = False,
+        on_download_progress: DownloadProgressCallback | None = None,
     ) -> HandleT:
         """Return a handle of the instance of a name, with the settings that are asked for; load it if there is none.
 
@@ -215,6 +227,9 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
         :param on_mismatch: treatment of an instance with other settings, or on another device: ``"error"`` raises;
             ``"use"`` takes it as it is, unless it is of another model; ``"replace"`` waits until it is idle, and reloads.
         :param on_progress: plain or async function, called with the progress of the load, see `model`.
+        :param download: whether to download a model that the server does not have, see `model`. The instance has the name
+            that it has without the download, so that later calls find it.
+        :param on_download_progress: plain or async function, called with the progress of that download, see `model`.
         :return: the handle.
         :raises LMStudioConfigMismatchError: if the instance is not as asked, also after a load whose settings the server or
             its machine did not apply. Its ``mismatches`` has each setting.
@@ -236,6 +251,8 @@ class ModelNamespace(Facade, Generic[HandleT, InfoT, DownloadedT, ConfigT]):
                 device=device,
                 on_mismatch=on_mismatch,
                 on_progress=self._bridge.callback("on_progress", on_progress),
+                download=download,
+                on_download_progress=self._bridge.callback("on_download_progress", on_download_progress),
             ),
             self._wrap,
         )

@@ -288,6 +288,51 @@ async def test_the_key_of_an_embedding_model_finds_its_repository(
     assert len(await model.embed("hi")) > 1
 
 
+async def test_load_new_instance_downloads_what_is_missing(client: AsyncClient, hub: LocalHub) -> None:
+    updates: list[DownloadProgressUpdate] = []
+    fractions: list[float] = []
+    llm = await client.llm.load_new_instance(
+        TINY,
+        "mine",
+        ttl=60,
+        download=True,
+        on_progress=fractions.append,
+        on_download_progress=updates.append,
+    )
+    assert (llm.identifier, llm.info.model_key, llm.info.ttl) == ("mine", "tiny", 60)
+    assert updates[-1].fraction == fractions[-1] == 1.0
+    requests = list(hub.requests)
+    again = await client.llm.load_new_instance("tiny", download=True)
+    assert again.identifier == "tiny"
+    assert hub.requests == requests
+
+
+async def test_ensure_instance_finds_the_instance_that_it_has_downloaded(
+    client: AsyncClient, hub: LocalHub
+) -> None:
+    first = await client.llm.ensure_instance("acme/tiny", download=True)
+    assert (first.identifier, first.info.model_key) == ("acme/tiny", "tiny")
+    requests = list(hub.requests)
+    for download in (False, True):
+        assert (await client.llm.ensure_instance("acme/tiny", download=download)) == first
+    named = await client.llm.ensure_instance("tiny@q8_0", "mine", download=True)
+    assert named.info.path.endswith(FILES["Q8_0"])
+    assert hub.requests != requests
+
+
+async def test_loads_without_download_ask_no_hub(client: AsyncClient, hub: LocalHub) -> None:
+    for load in (client.llm.load_new_instance, client.llm.ensure_instance):
+        with pytest.raises(LMStudioModelNotFoundError, match="Cannot find a model"):
+            await load("tiny")
+    assert hub.requests == []
+
+
+async def test_a_callback_that_is_no_function_is_refused_before_the_load(client: AsyncClient) -> None:
+    for load in (client.llm.model, client.llm.load_new_instance, client.llm.ensure_instance):
+        with pytest.raises(LMStudioValueError, match="on_download_progress must be a function"):
+            await load("tiny", download=True, on_download_progress=1)  # type: ignore[arg-type]
+
+
 async def test_model_without_download_asks_no_hub(client: AsyncClient, hub: LocalHub) -> None:
     with pytest.raises(LMStudioModelNotFoundError, match="Cannot find a model"):
         await client.llm.model("tiny")
@@ -326,6 +371,16 @@ def test_the_blocking_facade_downloads_and_loads(models: ModelsFolder, hub: Loca
         with client.repository.download_stream(TINY, quantization="Q8_0") as download:
             assert download.wait_for_result() == "tiny@q8_0"
         assert client.llm.model("tiny@q8_0", download=True).info.path.endswith(FILES["Q8_0"])
+
+
+def test_the_blocking_facade_downloads_for_each_kind_of_load(models: ModelsFolder, hub: LocalHub) -> None:
+    with Client(EmbeddedServer(models.folder, threads=1)) as client:
+        updates: list[DownloadProgressUpdate] = []
+        llm = client.llm.ensure_instance(TINY, "mine", download=True, on_download_progress=updates.append)
+        assert (llm.identifier, updates[-1].fraction) == ("mine", 1.0)
+        assert client.llm.load_new_instance(f"{TINY}:Q8_0", "other", download=True).info.path.endswith(
+            FILES["Q8_0"]
+        )
 
 
 # -- LM Studio
