@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from lmstudio_async._connection import Connection
     from lmstudio_async._tracing import LoadSpan
 
-__all__ = ["LoadFeed", "LoadProgress"]
+__all__ = ["AMBIGUOUS_KEY", "LoadFeed", "LoadProgress"]
 
 #: Bytes of memory that the info of a model takes.
 INFO_BYTES = 2048
+
+#: Warning about a model key that several models match, which ``LoadProgress.ambiguous`` has too.
+AMBIGUOUS_KEY = "the model key is ambiguous, took %s of %s"
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -149,7 +152,7 @@ class LoadFeed(OperationFeed[LoadProgress]):
                 ambiguous = tuple(packet.ambiguous or ())
                 if ambiguous:
                     logger.warning(
-                        "the model key is ambiguous, took %s of %s",
+                        AMBIGUOUS_KEY,
                         printable(packet.info.model_key),
                         printable(str(ambiguous)),
                     )

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lmstudio_async._cli._plain_text import plain
+from lmstudio_async._cli._progress_line import ProgressLine, bar_text
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
@@ -24,17 +25,16 @@ class AnswerScreen:
 
     :param streams: whether to print the answer piece by piece.
     :param shows_reasoning: whether to print the model's thoughts.
-    :param shows_progress: whether to show the processing of a long prompt, if standard error is a terminal.
+    :param shows_progress: whether to draw the processing of a long prompt.
     """
 
     def __init__(self, *, streams: bool, shows_reasoning: bool, shows_progress: bool) -> None:
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._progress = ProgressLine() if shows_progress else None
         self._streams = streams
         self._shows_reasoning = shows_reasoning
-        self._shows_progress = shows_progress and is_terminal
         self._is_coloured = is_terminal and not os.environ.get("NO_COLOR")
         self._began = time.monotonic()
-        self._is_progress_shown = False
         self._is_thinking = False
         self._has_answer = False
         self._ends_line = True
@@ -55,10 +55,8 @@ class AnswerScreen:
 
     def on_prompt_processing_progress(self, fraction: float) -> None:
         """Show how much of the prompt is processed, if that takes a while."""
-        if self._shows_progress and time.monotonic() - self._began > _PATIENCE and fraction < 1.0:
-            self._is_progress_shown = True
-            sys.stderr.write(f"\rReading the prompt: {fraction:.0%}\x1b[K")
-            sys.stderr.flush()
+        if self._progress is not None and time.monotonic() - self._began > _PATIENCE and fraction < 1.0:
+            self._progress.show(bar_text("reading the prompt", fraction, (), self._progress.width))
 
     def _show(self, fragment: LlmPredictionFragment) -> None:
         self._erase_progress()
@@ -92,10 +90,8 @@ class AnswerScreen:
         sys.stderr.flush()
 
     def _erase_progress(self) -> None:
-        if self._is_progress_shown:
-            self._is_progress_shown = False
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._progress is not None:
+            self._progress.erase()
 
 
 def stats_text(stats: LlmPredictionStats) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lmstudio_async._cli._help import HelpfulCommand, summary
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,8 +43,13 @@ class _Commands(TyperGroup):
             return None
         command: Callable[..., None] = import_module(f"{__package__}._commands._{cmd_name}").command
         app = _typer()
-        app.command(cmd_name)(command)
+        app.command(cmd_name, cls=HelpfulCommand)(command)
         return typer.main.get_command(app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [(name, summary(self.get_command(ctx, name))) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def make_app() -> Any:

@@ -137,7 +137,9 @@ class ChatSession:
 
     async def _stream(self) -> PredictionResult[Any]:
         screen = AnswerScreen(
-            streams=True, shows_reasoning=self.shows_reasoning, shows_progress=not self.console.is_quiet
+            streams=True,
+            shows_reasoning=self.shows_reasoning,
+            shows_progress=self.console.draws_progress,
         )
         async with self.llm.respond_stream(
             self.chat,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from lmstudio_async._cli._progress_line import can_draw, print_above
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
@@ -49,14 +51,25 @@ class Console:
         """Columns of the terminal that standard output is; None if it is none."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
+    @property
+    def draws_progress(self) -> bool:
+        """Whether progress is drawn: a bar, or a few words in the last line of the terminal."""
+        return not self.is_quiet and can_draw()
+
+    @property
+    def prints_progress(self) -> bool:
+        """Whether progress is printed line by line: where it cannot be drawn, if ``LMSTUDIO_PROGRESS=1`` asks for it."""
+        is_asked_for = os.environ.get("LMSTUDIO_PROGRESS", "").strip() == "1"
+        return is_asked_for and not self.is_quiet and not can_draw()
+
     def line(self, text: str) -> None:
         """Print a line of the result."""
         print(printable(text), flush=True)
 
     def note(self, text: str) -> None:
-        """Print a line that does not belong to the result."""
+        """Print a line that does not belong to the result, above the progress if that is drawn."""
         if not self.is_quiet:
-            print(printable(text), file=sys.stderr, flush=True)
+            print_above(printable(text))
 
     def json(self, value: Any) -> None:
         """Print the value that is the whole result, as JSON."""

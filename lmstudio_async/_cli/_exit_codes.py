@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lmstudio_async.errors import (
-    LMStudioConfigError,
     LMStudioConnectionBrokenError,
     LMStudioError,
     LMStudioModelNotFoundError,
     LMStudioUnreachableError,
+    LMStudioValueError,
 )
 
 __all__ = [
@@ -39,6 +39,7 @@ def exit_code_of(error: LMStudioError) -> int:
         return NOT_FOUND
     if isinstance(error, LMStudioUnreachableError | LMStudioConnectionBrokenError):
         return NO_SERVER
-    if isinstance(error, LMStudioConfigError):
+    if isinstance(error, LMStudioValueError):
+        # An argument makes no sense, or a variable of the environment. Nothing was sent to a server.
         return USAGE
     return FAILURE

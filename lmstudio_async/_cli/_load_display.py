@@ -1,31 +1,25 @@
-"""Display of a load on standard error: a bar in a terminal, and lines for evictions."""
+"""Display of a load on standard error: a bar, and notes about its model and about evictions."""
 
 from __future__ import annotations
 
-import sys
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, TypeVar
 
-from lmstudio_async._cli._units import size_text
-from lmstudio_async._printable import printable
+from lmstudio_async._cli._log_notes import told_by_the_command
+from lmstudio_async._cli._progress_line import ProgressLine, bar_text
+from lmstudio_async._cli._units import duration_text, size_text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from lmstudio_async import LoadProgress
+    from lmstudio_async import AsyncOperation, LoadProgress, ModelInfo
     from lmstudio_async._cli._console import Console
 
 __all__ = ["LoadDisplay"]
 
-#: Columns of a terminal in which the elapsed time has room beside the bar.
-_WIDTH_FOR_TIME = 60
-
-_PHASES = {"resolved": "starting", "evicting": "evicting", "loading": "loading", "loaded": "loaded"}
+HandleT = TypeVar("HandleT")
 
 
 class LoadDisplay:
-    """The display of one load, which ends with the block and leaves only the lines of the evictions.
+    """The display of one load. Only its notes stay.
 
     :param key: the model key, as the user gave it.
     """
@@ -33,84 +27,89 @@ class LoadDisplay:
     def __init__(self, console: Console, key: str) -> None:
         self._console = console
         self._key = key
-        self._began = time.monotonic()
+        self._line = ProgressLine() if console.draws_progress else None
         self._phases: set[str] = set()
         self._evicted: set[str] = set()
+        self._name = key
         self._size = 0
-        self._bar: Progress | None = None if console.is_quiet else _bar()
-        self._task: TaskID | None = None
+        self._began = self._reads_since = self._ended = time.monotonic()
 
     @property
     def has_loaded(self) -> bool:
         """Whether the instance was not there before."""
         return self._phases > {"loaded"}
 
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task(printable(self._key, 40), total=1.0, phase="waiting", rate="")
-        return self
+    async def follow(self, load: AsyncOperation[LoadProgress, HandleT]) -> HandleT:
+        """Run a load to its end, and return its handle. Cancellation of the task cancels the load.
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        :param load: a stream of ``client.llm`` or ``client.embedding``, which has not started.
+        """
+        from lmstudio_async import progress_bar
+        from lmstudio_async._load_feed import AMBIGUOUS_KEY
 
-    def show(self, progress: LoadProgress) -> None:
-        """Show a progress of the load."""
-        self._phases.add(progress.phase)
-        info = progress.info
-        if progress.phase == "evicting" and info is not None:
-            name = getattr(info, "identifier", "") or info.model_key
-            if name not in self._evicted:
-                self._evicted.add(name)
-                self._console.note(f"Evicting {name} to make room.")
-        elif info is not None:
-            self._size = info.size_bytes
-        if progress.ambiguous and info is not None:
-            self._console.note(
-                f"{self._key} matches several models: {', '.join(progress.ambiguous)}. Loading {info.model_key}."
-            )
-        if self._bar is not None and self._task is not None:
-            rate = self._rate(progress.fraction) if progress.phase == "loading" else ""
-            phase = _PHASES.get(progress.phase, progress.phase)
-            self._bar.update(self._task, completed=progress.fraction, phase=printable(phase), rate=rate)
+        self._began = time.monotonic()
+        # The bar of the SDK has the lines; outside of a terminal it draws nothing else.
+        lines = progress_bar(self._key[:40]) if self._console.prints_progress else None
+        with told_by_the_command(AMBIGUOUS_KEY):
+            async with load:
+                try:
+                    async for progress in load:
+                        self._show(progress)
+                        if lines is not None:
+                            lines(progress)
+                finally:
+                    if self._line is not None:
+                        self._line.erase()
+                handle = await load.wait_for_result()
+        self._ended = time.monotonic()
+        return handle
 
     def summary(self) -> str:
         """Return the duration of the load and its rate: ``3.2 s (2.50 GB, 781 MB/s)``."""
-        seconds = time.monotonic() - self._began
-        size = f" ({size_text(self._size)}, {self._rate(1.0)})" if self._size else ""
-        return f"{seconds:,.1f} s{size}"
+        reading = self._ended - self._reads_since
+        rate = f", {size_text(self._size / reading)}/s" if reading > 0 else ""
+        size = f" ({size_text(self._size)}{rate})" if self._size else ""
+        return f"{self._ended - self._began:,.1f} s{size}"
 
-    def _rate(self, fraction: float) -> str:
-        seconds = time.monotonic() - self._began
-        return f"{size_text(self._size * fraction / seconds)}/s" if self._size and seconds > 0 else ""
+    def _show(self, progress: LoadProgress) -> None:
+        self._tell(progress)
+        info, phase = progress.info, progress.phase
+        self._phases.add(phase)
+        if phase in ("resolved", "evicting"):
+            # The time of evictions says nothing about the rate.
+            self._reads_since = time.monotonic()
+        if info is not None:
+            self._name = _name(info)
+            self._size = 0 if phase == "evicting" else info.size_bytes
+        if self._line is not None and phase != "loaded":
+            label = f"{'starting' if phase == 'resolved' else phase} {self._name}"
+            notes = self._notes(progress.fraction) if phase == "loading" else ()
+            self._line.show(bar_text(label, progress.fraction, notes, self._line.width))
+
+    def _tell(self, progress: LoadProgress) -> None:
+        info = progress.info
+        if info is None:
+            return
+        if progress.phase == "evicting":
+            name = _name(info)
+            if name not in self._evicted:
+                self._evicted.add(name)
+                self._console.note(f"Evicting {name} to make room.")
+        elif progress.ambiguous:
+            others = ", ".join(progress.ambiguous)
+            self._console.note(f"{self._key} matches several models: {others}. Loading {info.model_key}.")
+
+    def _notes(self, fraction: float) -> tuple[str, ...]:
+        """Return the rate and the time left, as far as they are known, in several lengths."""
+        seconds = time.monotonic() - self._reads_since
+        if seconds <= 0 or not fraction:
+            return ()
+        left = f"{duration_text(seconds * (1 - fraction) / fraction)} left"
+        if not self._size:
+            return (left,)
+        return f"{size_text(self._size * fraction / seconds)}/s, {left}", left
 
 
-def _bar() -> Progress | None:
-    """Return a bar on standard error, or None if that is no terminal that can move its cursor."""
-    if not sys.stderr.isatty():
-        return None
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.table import Column as RichColumn
-
-    console = RichConsole(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        return None
-    has_room = console.width >= _WIDTH_FOR_TIME
-    # Standard output is not redirected, because it has the result, and may be a file.
-    return Progress(
-        TextColumn(
-            "{task.description}", markup=False, table_column=RichColumn(no_wrap=True, overflow="ellipsis")
-        ),
-        TextColumn("{task.fields[phase]}", style="dim", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}", style="dim", markup=False),
-        *([TimeElapsedColumn()] if has_room else []),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-    )
+def _name(info: ModelInfo) -> str:
+    # An instance that is evicted, or is the result, has a name of its own.
+    return str(getattr(info, "identifier", "") or info.model_key)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lmstudio_async._cli._download_bar import follow_download
-from lmstudio_async._cli._exit_codes import NotFoundError
-from lmstudio_async._cli._load_bar import follow_load
-from lmstudio_async._cli._question import can_ask, confirm
+from lmstudio_async._cli._load_display import LoadDisplay
+from lmstudio_async._cli._missing_model import download_if_wanted
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
-    LMStudioInstanceUnloadedError,
     LMStudioModelNotFoundError,
     LMStudioRuntimeError,
 )
@@ -45,16 +42,16 @@ async def get_model(
     :raises NotFoundError: if there is no such model, and it is not downloaded.
     :raises LMStudioRuntimeError: if the model is of the other kind.
     """
-    options: dict[str, Any] = {} if ttl is None else {"ttl": ttl}
+    options: dict[str, Any] = {"config": config or None, **({} if ttl is None else {"ttl": ttl})}
     try:
-        handle = await follow_load(models.model_stream(key, config=config or None, **options), console)
+        handle = await LoadDisplay(console, key).follow(models.model_stream(key, **options))
     except LMStudioDomainMismatchError as error:
         raise LMStudioRuntimeError(_wrong_kind(models, key)) from error
     except LMStudioModelNotFoundError as error:
-        if not may_offer or isinstance(error, LMStudioInstanceUnloadedError):
+        if not may_offer:
             raise
-        pulled = await _offer_download(client, key, error, console)
-        handle = await follow_load(models.model_stream(pulled, config=config or None, **options), console)
+        pulled = await download_if_wanted(client, key, error, console)
+        handle = await LoadDisplay(console, pulled).follow(models.model_stream(pulled, **options))
     wanted = (config or {}).get("context_length")
     length = handle.info.context_length
     if isinstance(wanted, int) and length < wanted:
@@ -71,20 +68,3 @@ def _wrong_kind(models: AsyncModelNamespace[Any, Any, Any, Any], key: str) -> st
     if isinstance(models, AsyncLlmNamespace):
         return f"{key} is an embedding model, which has no answers. For its vectors: lmsa embed {quote(key)} TEXT"
     return f"{key} is a language model, which has no vectors. For an answer: lmsa run {quote(key)} PROMPT"
-
-
-async def _offer_download(
-    client: AsyncClient, key: str, error: LMStudioModelNotFoundError, console: Console
-) -> str:
-    """Ask whether to download a model that is missing, and return its key.
-
-    :raises NotFoundError: if the user cannot be asked, or declines.
-    """
-    others = ", ".join(error.candidates[:8])
-    missing = f"There is no model {key!r}." + (f" There are: {others}." if others else "")
-    command = f"To download it: lmsa pull {quote(key)}"
-    if not can_ask():
-        raise NotFoundError(f"{missing}\n{command}")
-    if not await confirm(f"{missing}\nDownload {key}?"):
-        raise NotFoundError(f"There is no model {key!r}. {command}")
-    return await follow_download(client.repository.download_stream(key), console, key)

@@ -7,13 +7,23 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Host", "Json", "Models", "Quiet", "TokenFile"]
+__all__ = ["Host", "Json", "Models", "Quiet", "ServerHost", "TokenFile"]
 
 Host = Annotated[
     str | None,
     typer.Option(
         metavar="HOST",
         help="Address of LM Studio: host:port or a URL, or 'embedded'. Default: LMSTUDIO_HOST, then the ports of this "
+        "machine.",
+    ),
+]
+#: For the commands that cannot use the embedded server.
+ServerHost = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        metavar="HOST",
+        help="Address of LM Studio or of 'lmsa serve': host:port or a URL. Default: LMSTUDIO_HOST, then the ports of this "
         "machine.",
     ),
 ]

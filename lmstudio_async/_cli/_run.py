@@ -26,24 +26,29 @@ def run(
     The first Ctrl-C, or SIGTERM, cancels the coroutine, which may clean up. A second one more than a second later ends
     the program at once.
 
+    :param arguments: the arguments of the coroutine. A `Console` among them decides which notes are printed.
     :param on_interrupt: the message after Ctrl-C; None makes an interrupt a success without a message.
     :raises SystemExit: unless the command succeeds.
     """
     import anyio
 
+    from lmstudio_async._cli._console import Console
     from lmstudio_async._cli._interrupts import patient_interrupts
+    from lmstudio_async._cli._log_notes import log_notes
     from lmstudio_async._cli._output import discard_output, flush_or_discard
     from lmstudio_async._log_setup import set_up_log
     from lmstudio_async.errors import LMStudioError
 
-    set_up_log()
+    console = next((each for each in arguments if isinstance(each, Console)), Console())
 
     async def interruptible() -> None:
         with patient_interrupts():
             await command(*arguments)
 
     try:
-        anyio.run(interruptible)
+        with log_notes(console):
+            set_up_log()
+            anyio.run(interruptible)
     except KeyboardInterrupt:
         if on_interrupt is None:
             return

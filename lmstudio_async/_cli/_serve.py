@@ -6,18 +6,23 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.to_thread
 
-from lmstudio_async import AsyncClient, AsyncEmbeddingModel, AsyncLLM, EmbeddedServer, progress_bar
+from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._embedded import places_text, scan_models
+from lmstudio_async._cli._load_display import LoadDisplay
+from lmstudio_async._cli._model_kinds import with_namespace_of
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._install_command import pull_command
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded import serve as listen
-from lmstudio_async.errors import LMStudioModelNotFoundError
+
+if TYPE_CHECKING:
+    from lmstudio_async import AsyncModelHandle
+    from lmstudio_async._cli._model_kinds import AnyNamespace
 
 __all__ = ["serve"]
 
@@ -88,31 +93,20 @@ async def _load(
         return loaded
     async with AsyncClient(server, tokens[0] if tokens else "") as client:
         for key, identifier in preloads:
-            start = anyio.current_time()
-            llm = await _load_one(client, key, identifier, console)
-            loaded.append(llm.identifier)
-            console.note(f"Loaded {key} as {llm.identifier} in {anyio.current_time() - start:.1f} s.")
+            display = LoadDisplay(console, key)
+            model = await _load_one(client, key, identifier, display)
+            loaded.append(model.identifier)
+            console.note(f"Loaded {key} as {model.identifier} in {display.summary()}.")
     return loaded
 
 
 async def _load_one(
-    client: AsyncClient, key: str, identifier: str | None, console: Console
-) -> AsyncLLM | AsyncEmbeddingModel:
-    on_progress = None if console.is_quiet else progress_bar(key[:40])
-    downloaded = await client.system.list_downloaded_models()
-    kinds = {model.type for model in downloaded if key in (model.model_key, model.path)}
-    if kinds != {"embedding"}:
-        try:
-            return await client.llm.load_new_instance(key, identifier, ttl=None, on_progress=on_progress)
-        except LMStudioModelNotFoundError as error:
-            missing = error
-        try:
-            return await client.embedding.load_new_instance(
-                key, identifier, ttl=None, on_progress=on_progress
-            )
-        except LMStudioModelNotFoundError:
-            raise missing from None
-    return await client.embedding.load_new_instance(key, identifier, ttl=None, on_progress=on_progress)
+    client: AsyncClient, key: str, identifier: str | None, display: LoadDisplay
+) -> AsyncModelHandle[Any]:
+    async def load(namespace: AnyNamespace) -> AsyncModelHandle[Any]:
+        return await display.follow(namespace.load_new_instance_stream(key, identifier, ttl=None))
+
+    return await with_namespace_of(client, key, load)
 
 
 def _say(lines: Sequence[str]) -> None:

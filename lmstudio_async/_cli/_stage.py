@@ -19,8 +19,9 @@ from lmstudio_async._cli._demo import demo
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
+from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
 from lmstudio_async.embedded import engine_state
-from lmstudio_async.errors import LMStudioMissingRuntimeError, LMStudioUnreachableError, LMStudioValueError
+from lmstudio_async.errors import LMStudioMissingRuntimeError, LMStudioValueError
 
 __all__ = ["play"]
 
@@ -52,10 +53,12 @@ async def play(
     screen.title("lmstudio-async: load, watch, use and unload a model")
     server = EMBEDDED if models is not None else await _find_host(host, screen)
     if server != EMBEDDED:
-        async with AsyncClient(server, api_token) as client:
-            await _check_it_answers(client)
-            screen.fact("Server", f"LM Studio at {client.api_host}")
-            await _play(client, model_key, screen)
+        with errors_for_shell(origin_of(host), may_embed=True):
+            async with AsyncClient(server, api_token) as client:
+                # Before anything is shown.
+                await client.llm.list_loaded()
+                screen.fact("Server", f"LM Studio at {client.api_host}")
+                await _play(client, model_key, screen)
         return
     async with (
         _models(models, model_key, screen) as place,
@@ -109,16 +112,6 @@ async def _find_host(host: str | None, screen: Screen) -> str:
     if found is None:
         screen.fact("Server", "embedded: no LM Studio answers on this machine")
     return found or EMBEDDED
-
-
-async def _check_it_answers(client: AsyncClient) -> None:
-    try:
-        await client.llm.list_loaded()
-    except LMStudioUnreachableError as error:
-        raise LMStudioUnreachableError(
-            f"No LM Studio answers at {client.api_host}. {error}\n"
-            f"Or try the embedded server: lmsa demo --host {EMBEDDED}"
-        ) from error
 
 
 async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDownloadedLlm | None:

@@ -51,6 +51,7 @@ class Target:
         :raises LMStudioUnreachableError: no server answers.
         """
         from lmstudio_async import AsyncClient, EmbeddedServer
+        from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
 
         if self.models and self.host not in (None, EMBEDDED):
             raise LMStudioValueError(
@@ -72,9 +73,14 @@ class Target:
                 "No LM Studio answers on this machine. Start it, name another machine with --host, or start a server of "
                 "your own: lmsa serve"
             )
-        server = EmbeddedServer(self.models or None) if host == EMBEDDED else host
-        async with AsyncClient(server, api_token=self._token(), timeout=timeout) as client:
-            yield client
+        token = self._token()
+        if host == EMBEDDED:
+            async with AsyncClient(EmbeddedServer(self.models or None), token, timeout=timeout) as client:
+                yield client
+            return
+        with errors_for_shell(origin_of(self.host), may_embed=may_embed):
+            async with AsyncClient(host, token, timeout=timeout) as client:
+                yield client
 
     def _token(self) -> str | None:
         from lmstudio_async._cli._token_file import tokens_in

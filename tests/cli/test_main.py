@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -93,6 +94,22 @@ def test_help_and_version_exit_with_0(arguments: list[str]) -> None:
     assert ("Usage: lmsa " in output) != (arguments == ["--version"])
 
 
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_is_plain_and_fits_80_columns(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*arguments, "--help"]) == 0
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    # No types, bounds or braces of typer, and no sentence that is cut.
+    shown = "\n".join(lines)
+    assert not re.search(r"<[a-z\[|]|\[x>|\[required|\[default|[{}]|\.\.\.$|\w-$", shown, re.MULTILINE), shown
+    assert re.fullmatch(
+        r"Usage: lmsa( \w+)? \[OPTIONS\]( COMMAND \[ARGS\]\.\.\.| \[?[A-Z]+(\.\.\.)?\]?)*", usage
+    )
+
+
 #: The packages that a command may need when it runs.
 HEAVY = {"anyio", "cattrs", "httpx", "prompt_toolkit", "rich", "uvicorn", "xllamacpp"}
 
@@ -151,13 +168,13 @@ def test_error_for_a_missing_models_folder_names_it(
     command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "nowhere"
-    assert f"There is no folder {missing}." in failure(capsys, command, "--models", str(missing))
+    assert f"There is no folder {missing}." in failure(capsys, command, "--models", str(missing), code=2)
 
 
 def test_error_for_an_unreachable_host_names_it(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
     output = failure(capsys, "demo", "--host", f"127.0.0.1:{closed_port}", code=3)
-    assert output.startswith(f"No LM Studio answers at 127.0.0.1:{closed_port}.")
-    assert output.endswith("lmsa demo --host embedded\n")
+    assert output.startswith(f"ws://127.0.0.1:{closed_port}/")
+    assert output.endswith("use the embedded server: --host embedded\n")
 
 
 def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +190,7 @@ def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.C
 
 
 def test_an_invalid_host_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "makes no sense" in failure(capsys, "demo", "--host", "http://a b")
+    assert "makes no sense" in failure(capsys, "demo", "--host", "http://a b", code=2)
 
 
 def test_demo_uses_the_embedded_server_if_the_host_of_the_environment_is_unreachable(
@@ -190,7 +207,7 @@ def test_demo_uses_the_embedded_server_if_the_host_of_the_environment_is_unreach
 def test_models_and_host_options_exclude_each_other(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    output = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234")
+    output = failure(capsys, "demo", "--models", str(tmp_path), "--host", "127.0.0.1:1234", code=2)
     assert "give one of the two" in output
 
 
@@ -225,14 +242,14 @@ def test_error_for_an_address_of_another_machine_tells_the_reason(
 def test_serve_at_a_public_address_needs_a_token(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
-    output = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0")
+    output = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0", code=2)
     assert "every client that can reach 0.0.0.0 could use this server" in output
     assert "--token sk-lm-" in output
 
 
 def test_an_invalid_token_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:
     assert "an API token looks like" in failure(
-        capsys, "serve", "--models", str(models.folder), "--token", "secret"
+        capsys, "serve", "--models", str(models.folder), "--token", "secret", code=2
     )
 
 
@@ -255,4 +272,5 @@ def test_a_token_file_without_valid_tokens_is_refused(
     file = tmp_path / "tokens"
     if content is not None:
         file.write_bytes(content)
-    assert reason in failure(capsys, "serve", "--models", str(models.folder), "--token-file", str(file))
+    options = ("--models", str(models.folder), "--token-file", str(file))
+    assert reason in failure(capsys, "serve", *options, code=2)

@@ -1,4 +1,4 @@
-"""The model of ``run`` and ``embed``: its load, and the download of a missing one, in a terminal."""
+"""The model of ``run``, ``embed`` and ``load``: its load, and the download of a missing one, in a terminal."""
 
 from __future__ import annotations
 
@@ -63,6 +63,25 @@ def test_declined_download_ends_the_command(key: str, code: int, hub: LocalHub, 
     assert list(models.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "name"), [([], "tiny"), (["--as", "mine"], "mine"), (["--ensure"], "acme/tiny")]
+)
+def test_load_of_a_missing_model_downloads_it_if_the_user_agrees(
+    hub: LocalHub, models: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], name: str
+) -> None:
+    # The server downloads.
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
+        for answer, code in (("n", 4), ("y", 0)):
+            with command_in_terminal("load", "--host", host, "acme/tiny", *options) as terminal:
+                assert "There is no model 'acme/tiny'." in terminal.wait_for("Download acme/tiny? [y/N]")
+                terminal.type(f"{answer}\n")
+                terminal.wait_for(f"{name}\n" if code == 0 else "To download it: lmsa pull acme/tiny")
+                assert terminal.wait_for_end() == code
+            assert [llm.identifier for llm in client.llm.list_loaded()] == ([name] if code == 0 else [])
+
+
 def test_ctrl_c_cancels_a_load_on_the_server(models: Path, held_loads: HeldLoads) -> None:
     ModelsFolder(models).add_llm("tiny")
     with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
@@ -88,7 +107,8 @@ def test_bar_of_a_load_disappears_before_the_answer(models: Path) -> None:
             terminal.wait_for("Here I am.\n")
             assert terminal.wait_for_end() == 0
             # The last line of the bar is erased.
-            assert "\x1b[2KHere I am." in terminal.raw
+            assert "\r\x1b[KHere I am." in terminal.raw
+            assert "Evicting older to make room.\r\n" in terminal.raw
         with command_in_terminal("run", "--host", host, "tiny", "Hello") as terminal:
             assert terminal.wait_for_end() == 0
             # An instance that is there has no bar.
@@ -99,4 +119,4 @@ def test_bar_of_a_load_disappears_before_the_answer(models: Path) -> None:
         without = {"LMSTUDIO_PROGRESS": "0"}
         with command_in_terminal("run", "--host", host, "tiny", "Hello", environment=without) as terminal:
             assert terminal.wait_for_end() == 0
-            assert terminal.raw == "Here I am.\r\n"
+            assert terminal.raw == "Evicting older to make room.\r\nHere I am.\r\n"

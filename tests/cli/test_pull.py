@@ -139,7 +139,7 @@ def test_unreachable_hub_is_one_message(
 @pytest.mark.parametrize("name", [("",), (":Q4_0",), (f"{TINY}:Q8_0", "--quantization", "Q4_0")])
 def test_name_that_makes_no_sense_is_refused(hub: LocalHub, folder: str, name: tuple[str, ...]) -> None:
     code, out, _ = lmsa("pull", *name, "--models", folder)
-    assert (code, out, hub.requests) == (1, "", [])
+    assert (code, out, hub.requests) == (2, "", [])
 
 
 def test_pull_downloads_on_a_running_server(hub: LocalHub, folder: str) -> None:
@@ -162,8 +162,28 @@ def test_terminal_offers_a_choice_and_draws_a_bar(hub: LocalHub, folder: str) ->
         command.type("2")
         code, out, shown = command.end()
     assert (code, out) == (0, "tiny\n")
-    assert "100% 0.2 MB" in shown
+    assert "100%  0.2 MB" in shown
     assert files(folder) == ["other/tiny-GGUF/tiny-Q4_K_M.gguf"]
+
+
+@needs_terminal
+def test_no_bar_is_drawn_if_the_user_wants_none(
+    hub: LocalHub, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_PROGRESS", "0")
+    with in_terminal("pull", TINY, "--models", folder) as command:
+        code, out, shown = command.end()
+    assert (code, out) == (0, "tiny\n")
+    assert shown == f"Downloading {TINY}, 0.2 MB ...\r\n"
+
+
+def test_lines_are_printed_without_a_terminal_if_the_user_wants_them(
+    hub: LocalHub, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMSTUDIO_PROGRESS", "1")
+    code, out, err = lmsa("pull", TINY, "--models", folder)
+    assert (code, out) == (0, "tiny\n")
+    assert f"{TINY}: 100 % (" in err
 
 
 @needs_terminal

@@ -36,7 +36,7 @@ def command(
     """
     console = Console(json, quiet)
     checks: list[Check] = []
-    run(_examine, Target(host, token_file, models), checks)
+    run(_examine, Target(host, token_file, models), console, checks)
     is_well = all(check.status != "problem" for check in checks)
     if json:
         import attrs
@@ -50,7 +50,7 @@ def command(
         raise typer.Exit(FAILURE)
 
 
-async def _examine(target: Target, checks: list[Check]) -> None:
+async def _examine(target: Target, _: Console, checks: list[Check]) -> None:
     from lmstudio_async._cli._checks import _environment
     from lmstudio_async._cli._checks._engine import engine_check
     from lmstudio_async._cli._checks._models import models_checks

@@ -50,6 +50,7 @@ def command(
         Format | None,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="json: an array of vectors, as with --json. jsonl: an object with text and vector in each line. csv: text "
             "and numbers. Default: a table with the first numbers in a terminal, a line of all numbers for each text in a "
             "pipe.",

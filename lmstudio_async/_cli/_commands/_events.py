@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
+from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 
@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 def command(
-    host: Host = None, token_file: TokenFile = None, json: Json = False, quiet: Quiet = False
+    host: ServerHost = None, token_file: TokenFile = None, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Print a line for each load, unload and change of an instance, until Ctrl-C."""
     run(_events, Target(host, token_file), Console(json, quiet), on_interrupt=None)

@@ -10,7 +10,7 @@ import typer
 from lmstudio_async._cli._completion import identifiers
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._load_options import Config, Context, Device, Gpu, Key, load_config
-from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
+from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 from lmstudio_async._cli._units import duration_text, parse_ttl
@@ -40,6 +40,12 @@ class _Request:
     config: dict[str, Any] | None
     device: str | None
     is_ensured: bool
+
+    @property
+    def name_after_download(self) -> str | None:
+        """The name of the instance, if the model is downloaded under another key than the user has given."""
+        # --ensure finds the instance by the key that the user gives, also the next time.
+        return self.identifier or (self.key if self.is_ensured else None)
 
     def stream(self, namespace: AnyNamespace) -> AsyncLoadStream[Any] | AsyncEnsureStream[Any]:
         if self.is_ensured:
@@ -81,7 +87,7 @@ def command(
     gpu: Gpu = None,
     config: Config = None,
     device: Device = None,
-    host: Host = None,
+    host: ServerHost = None,
     token_file: TokenFile = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -92,18 +98,20 @@ def command(
 
 
 async def _load(target: Target, console: Console, request: _Request) -> None:
-    import logging
-
+    from lmstudio_async._cli._missing_model import download_if_wanted
     from lmstudio_async._cli._model_kinds import with_namespace_of
-
-    # Python prints the warnings of a logger without a handler. The display has the only warning of a load, in its own words.
-    logging.getLogger("lmstudio_async").addHandler(logging.NullHandler())
+    from lmstudio_async.errors import LMStudioModelNotFoundError
 
     async def load(namespace: AnyNamespace) -> None:
         await _load_in(namespace, console, request)
 
     async with target.connect(console, may_embed=False) as client:
-        await with_namespace_of(client, request.key, load)
+        try:
+            await with_namespace_of(client, request.key, load)
+        except LMStudioModelNotFoundError as error:
+            key = await download_if_wanted(client, request.key, error, console)
+            request = attrs.evolve(request, key=key, identifier=request.name_after_download)
+            await with_namespace_of(client, key, load)
 
 
 async def _load_in(namespace: AnyNamespace, console: Console, request: _Request) -> None:
@@ -111,13 +119,9 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
 
     from lmstudio_async._cli._load_display import LoadDisplay
 
-    stream = request.stream(namespace)
+    display = LoadDisplay(console, request.key)
     try:
-        async with stream:
-            with LoadDisplay(console, request.key) as display:
-                async for progress in stream:
-                    display.show(progress)
-            handle = stream.result()
+        handle = await display.follow(request.stream(namespace))
     except anyio.get_cancelled_exc_class():
         console.note("The load is cancelled.")
         raise

@@ -8,7 +8,7 @@ import typer
 
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
-from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
+from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 
@@ -19,7 +19,7 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show the table until Ctrl-C, as 'lmsa top' does.")
     ] = False,
-    host: Host = None,
+    host: ServerHost = None,
     token_file: TokenFile = None,
     json: Json = False,
     quiet: Quiet = False,

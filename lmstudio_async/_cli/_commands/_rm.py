@@ -28,9 +28,9 @@ def command(
     keys: Annotated[
         list[str],
         typer.Argument(
-            metavar="KEY...",
+            metavar="KEY",
             autocompletion=keys_on_disk,
-            help="Model keys, as `lmsa ls` lists them, or paths.",
+            help="Keys of models, as 'lmsa ls' lists them, or paths.",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,

@@ -17,7 +17,7 @@ from lmstudio_async._cli._prompt import prompt_text
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._settings import split_settings
 from lmstudio_async._cli._target import Target
-from lmstudio_async.errors import LMStudioValueError
+from lmstudio_async.errors import LMStudioRuntimeError
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient, AsyncLLM, FileHandle, LlmPredictionConfigDict, PredictionResult
@@ -88,6 +88,7 @@ def command(
     reasoning: Annotated[
         Reasoning | None,
         typer.Option(
+            metavar="show|hide",
             help="The model's thoughts on standard error. Default: shown if that is a terminal.",
             show_default=False,
         ),
@@ -174,7 +175,7 @@ async def _answer(target: Target, console: Console, request: _Request, prompt: s
         screen = AnswerScreen(
             streams=not console.is_json and request.schema is None,
             shows_reasoning=request.shows_reasoning,
-            shows_progress=not console.is_quiet,
+            shows_progress=console.draws_progress,
         )
         async with llm.respond_stream(
             chat,
@@ -226,7 +227,7 @@ async def _load(client: AsyncClient, console: Console, request: _Request) -> Asy
 
 async def _images(client: AsyncClient, llm: AsyncLLM, files: list[Path]) -> list[FileHandle]:
     if files and not llm.info.vision:
-        raise LMStudioValueError(
+        raise LMStudioRuntimeError(
             f"{llm.info.model_key} cannot see images: run a model with vision, or leave out --image."
         )
     return [await client.prepare_image(file) for file in files]

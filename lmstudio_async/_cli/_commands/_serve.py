@@ -28,14 +28,18 @@ def command(
             "own folder.",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[str, typer.Option(metavar="PORT", help="The port; 0 for a free one.")] = "1234",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen at. Default: 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        str, typer.Option(metavar="PORT", help="The port; 0 for a free one. Default: 1234.")
+    ] = "1234",
     token: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TOKEN",
-            help="An API token (sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy). Each client must have one of the given tokens; can be "
-            "repeated. Other users of this machine may see it in the list of processes.",
+            help="An API token of the form that LM Studio's tokens have. Each client must have one of the given tokens; can "
+            "be repeated. Other users of this machine may see it in the list of processes.",
         ),
     ] = None,
     token_file: Annotated[
@@ -74,7 +78,8 @@ def command(
         str,
         typer.Option(
             metavar="TTL",
-            help="Idle time after which a just-in-time load is unloaded: seconds, 45s, 60m, 1h30m, 2d or never.",
+            help="Idle time after which a just-in-time load is unloaded: seconds, 45s, 60m, 1h30m, 2d or never. "
+            "Default: 60m.",
         ),
     ] = "60m",
     no_auto_evict: Annotated[

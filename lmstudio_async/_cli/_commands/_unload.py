@@ -9,7 +9,7 @@ import typer
 
 from lmstudio_async._cli._completion import identifiers as complete_identifiers
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._options import Host, Json, Quiet, TokenFile
+from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 
@@ -23,21 +23,21 @@ def command(
     identifiers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ID...",
+            metavar="ID",
             autocompletion=complete_identifiers,
             help="Identifiers of instances, as 'lmsa ps' shows them.",
             show_default=False,
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Unload all instances.")] = False,
-    host: Host = None,
+    host: ServerHost = None,
     token_file: TokenFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Unload instances."""
     if bool(identifiers) == everything:
-        raise typer.BadParameter("give the identifiers of instances, or --all", param_hint="ID...")
+        raise typer.BadParameter("give the identifiers of instances, or --all", param_hint="ID")
     # Without duplicates, in the user's order.
     names = None if everything else list(dict.fromkeys(identifiers or ()))
     run(_unload, Target(host, token_file), Console(json, quiet), names)
