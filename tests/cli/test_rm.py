@@ -85,7 +85,7 @@ def test_other_servers_are_refused_because_the_protocol_has_no_deletion(
 ) -> None:
     for place in ((), ("--models", str(models.folder))):
         code, _, err = lmsa("rm", "tiny@q8_0", "--yes", "--host", host, *place)
-        assert (code, len(names(models))) == (1, 3)
+        assert (code, len(names(models))) == (2, 3)
         assert "protocol has no request that deletes a model" in err
 
 

@@ -64,7 +64,7 @@ async def test_serve_unloads_everything_and_exits_with_0_on_a_signal(models: Pat
         rest = interrupt(server, number)
         assert server.returncode == 0
     # The log has one line, for the client that failed to authenticate.
-    assert rest.startswith("llm: refused: ")
+    assert rest.startswith("Warning: llm: refused: ")
     assert rest.count("\n") == 1
     assert not any(map(is_running, loaded))
 
@@ -118,7 +118,7 @@ async def _downloaded(folder: Path) -> Sequence[Any]:
 
 @pytest.mark.parametrize(
     ("preload", "code", "message"),
-    [("nope", 4, "nope"), ("tiny=a b\x07", 1, ""), ("broken", 4, "broken")],
+    [("nope", 4, "nope"), ("tiny=a b\x07", 2, ""), ("broken", 4, "broken")],
 )
 def test_a_preload_that_fails_ends_serve_before_it_listens(
     models: Path, preload: str, code: int, message: str
