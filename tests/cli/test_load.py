@@ -311,3 +311,17 @@ def test_the_bar_fits_the_terminal(columns: int, held_loads: HeldLoads) -> None:
     drawn = [part for line in screen.shown.split("\n") for part in line.split("\r\x1b[K")]
     assert any("loading tiny" in line for line in drawn)
     assert all(len(line.rstrip("\r")) < columns for line in drawn if "%" in line)
+
+
+@pytest.mark.usefixtures("host")
+def test_notes_stand_above_the_bar_and_stay(held_loads: HeldLoads) -> None:
+    with in_terminal("load", "twin", NO_COLOR="1") as screen:
+        held_loads.get()
+        screen.read_until("loading twin@q4_k_m")
+        held_loads.let_go()
+        assert screen.read_to_end() == 0
+    visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in screen.shown.split("\n")]
+    note, loaded, identifier, end = visible
+    assert note == "twin matches several models: twin@q4_k_m, twin@q8_0. Loading twin@q4_k_m."
+    assert loaded.startswith("Loaded twin@q4_k_m in ")
+    assert (identifier, end) == ("twin", "")
