@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-__all__ = ["install_command", "missing_modules", "pull_command"]
+__all__ = ["install_command", "missing_modules", "pull_command", "shell_line"]
 
 _DISTRIBUTION: Final = "lmstudio-async"
 
@@ -22,9 +23,14 @@ _MODULES: Final = {
     "trio": ("trio",),
 }
 
-#: A small model, for advice to readers who have named none.
-_SMALL_MODEL: Final = "bartowski/SmolLM2-135M-Instruct-GGUF"
+#: A small model of each kind, for advice to readers who have named none.
+_SMALL_MODELS: Final = {
+    "llm": "bartowski/SmolLM2-135M-Instruct-GGUF",
+    "embedding": "nomic-ai/nomic-embed-text-v1.5-GGUF",
+}
 _PLAIN_NAME: Final = re.compile(r"[\w./@:-]{1,200}", re.ASCII)
+#: A word that no shell changes.
+_PLAIN_WORD: Final = re.compile(r"[\w./@:,+=-]+", re.ASCII)
 #: Characters that have a meaning for a shell within double quotes.
 _SPECIAL: Final = re.compile(r'["$`\\!]')
 
@@ -45,16 +51,30 @@ def install_command(*extras: str) -> str:
     return f"{installer} {form.replace('[]', names)}"
 
 
-def pull_command(model: str | None = None) -> str:
+def pull_command(
+    model: str | None = None,
+    kind: Literal["llm", "embedding"] = "llm",
+    options: Iterable[str] = (),
+    *,
+    extras: Sequence[str] = ("cli", "embedded", "hub"),
+) -> str:
     """Return the command that downloads a model, or the one that installs it. Blocks: looks for modules on the disk.
 
     :param model: the model key that was requested; None, or a text that is none, for a small model.
+    :param kind: the kind of the small model.
+    :param options: options of the command, and their values.
+    :param extras: the extras that the command needs: for a download by another server, only ``cli``.
     """
-    if missing_modules("cli", "embedded", "hub"):
-        return install_command("cli", "embedded", "hub")
+    if missing_modules(*extras):
+        return install_command(*extras)
     # A key that begins with a dash would be an option.
     is_name = model is not None and _PLAIN_NAME.fullmatch(model) and not model.startswith("-")
-    return f"lmsa pull {model if is_name else _SMALL_MODEL}"
+    return shell_line(["lmsa", "pull", model if is_name and model else _SMALL_MODELS[kind], *options])
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Return the line for a shell that has some words."""
+    return " ".join(word if _PLAIN_WORD.fullmatch(word) else _quoted(word) for word in words)
 
 
 @cache

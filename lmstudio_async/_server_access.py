@@ -216,7 +216,6 @@ def _next_step() -> str:
 
         return "That needs an engine.\n" + engine_remedy("", "cli", "embedded", "hub")
     missing = missing_modules("cli", "embedded", "hub")
-    missing = missing_modules("cli", "embedded", "hub")
     needs = "Downloads need more packages" if missing else "To download a model for it"
     return f"{needs}:\n{pull_command()}"
 

@@ -171,6 +171,29 @@ def test_pull_command_names_a_small_model_in_place_of_no_name(hidden: set[str], 
     assert pull_command(name) == "lmsa pull bartowski/SmolLM2-135M-Instruct-GGUF"
 
 
+def test_pull_command_names_a_small_embedding_model(hidden: set[str]) -> None:
+    assert pull_command(None, "embedding") == "lmsa pull nomic-ai/nomic-embed-text-v1.5-GGUF"
+    assert pull_command("nomic", "embedding") == "lmsa pull nomic"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other shells")
+def test_a_shell_reads_the_options_of_pull_command(hidden: set[str]) -> None:
+    assert pull_command("tiny", "llm", ("--models", "/srv/models")) == "lmsa pull tiny --models /srv/models"
+    folder = "/my models/of `me` & $HOME"
+    text = pull_command("tiny", "llm", ("--models", folder))
+    echoed = subprocess.check_output(["sh", "-c", text.replace("lmsa pull", "printf '%s\\n'")], text=True)
+    assert echoed.splitlines() == ["tiny", "--models", folder]
+
+
+def test_pull_command_for_another_server_needs_no_engine_here(hidden: set[str]) -> None:
+    hidden |= {"xllamacpp", "huggingface_hub"}
+    options = ("--host", "gpu-box:1234")
+    expected = "lmsa pull tiny --host gpu-box:1234"
+    assert pull_command("tiny", options=options, extras=("cli",)) == expected
+    hidden.add("typer")
+    assert pull_command("tiny", options=options, extras=("cli",)) == install_command("cli")
+
+
 @pytest.mark.parametrize("module", ["huggingface_hub", "rich", "xllamacpp"])
 def test_pull_command_is_the_installation_where_a_package_is_missing(hidden: set[str], module: str) -> None:
     hidden.add(module)

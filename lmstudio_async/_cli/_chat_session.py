@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PredictionResult,
     )
     from lmstudio_async._cli._console import Console
+    from lmstudio_async._cli._target import Target
 
 __all__ = ["ChatSession"]
 
@@ -43,6 +44,7 @@ ResultT = TypeVar("ResultT")
 class ChatSession:
     """A chat with one model after another.
 
+    :param target: the server as the user has named it.
     :param key: the name by which the user has given the model.
     :param llm: its instance. If that is unloaded, it is loaded again.
     :param chat: the conversation so far.
@@ -53,6 +55,7 @@ class ChatSession:
     """
 
     client: AsyncClient
+    target: Target
     console: Console
     key: str
     llm: AsyncLLM
@@ -156,6 +159,7 @@ class ChatSession:
             self.console,
             ttl=self.ttl,
             config=self.load,
+            target=self.target,
             may_offer=may_offer,
         )
 

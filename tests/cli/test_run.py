@@ -256,7 +256,7 @@ def test_unknown_model_exits_with_4_and_names_the_pull(host: str) -> None:
     outcome = ask(host, "nix", "Why?")
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err.startswith("lmsa: There is no model 'nix'. There are: ")
-    assert outcome.err.endswith("\nTo download it: lmsa pull nix\n")
+    assert outcome.err.endswith(f"\nTo download it: lmsa pull nix --host {host}\n")
 
 
 def test_embedding_model_has_no_answers(host: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 import lmstudio_sync
 from lmstudio_async import (
     AsyncClient,
+    EmbeddedServer,
     LMStudioMissingRuntimeError,
     LMStudioModelNotFoundError,
     LMStudioUnreachableError,
@@ -115,6 +116,25 @@ async def test_embedded_server_without_embedding_models_says_how_to_get_the_requ
         with pytest.raises(LMStudioModelNotFoundError) as caught:
             await client.embedding.model("text-embedding-nomic-embed-text-v1.5")
     assert str(caught.value).splitlines()[-1] == "lmsa pull nomic-embed-text-v1.5"
+
+
+async def test_server_of_a_folder_without_models_names_the_folder_in_its_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch)
+    folder = home / "my models"
+    folder.mkdir()
+    monkeypatch.chdir(home)
+    for models in (folder, "my models", [folder, home]):
+        async with AsyncClient(EmbeddedServer(models)) as client:
+            with pytest.raises(LMStudioModelNotFoundError) as caught:
+                await client.llm.model("qwen3-4b@q8_0")
+            with pytest.raises(LMStudioModelNotFoundError) as of_embedding:
+                await client.embedding.model("two words")
+        command = str(caught.value).splitlines()[-1]
+        assert command == f'lmsa pull qwen3-4b:Q8_0 --models "{folder}"'
+        command = str(of_embedding.value).splitlines()[-1]
+        assert command == f'lmsa pull nomic-ai/nomic-embed-text-v1.5-GGUF --models "{folder}"'
 
 
 async def test_embedded_server_without_models_and_hub_has_the_command_that_installs_it(

@@ -12,9 +12,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import attrs
 
-from lmstudio_async._install_command import pull_command
-
-__all__ = ["Check", "Status", "download_advice", "in_daemon_thread"]
+__all__ = ["Check", "Status", "in_daemon_thread"]
 
 Status: TypeAlias = Literal["ok", "note", "problem"]
 
@@ -38,12 +36,6 @@ class Check:
     text: str
     remedy: str | None = None
     details: Mapping[str, Any] = attrs.field(factory=dict)
-
-
-def download_advice() -> str:
-    """Return how to get a first model."""
-    command = pull_command()
-    return f"Download one: {command}" if command.startswith("lmsa ") else f"To download one: {command}"
 
 
 async def in_daemon_thread(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from lmstudio_async import EmbeddedServer
-from lmstudio_async._cli._checks._check import Check, Status, download_advice, in_daemon_thread
+from lmstudio_async._cli._checks._check import Check, Status, in_daemon_thread
 from lmstudio_async._cli._checks._environment import disk_check
-from lmstudio_async._cli._target import Target
+from lmstudio_async._cli._download_advice import small_model_advice
+from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async.embedded import FoundModel, ModelsScan
 from lmstudio_async.errors import LMStudioError
 
@@ -36,7 +37,13 @@ async def models_checks(target: Target, *, is_needed: bool) -> list[Check]:
         return [Check(name, "problem" if is_needed else "note", text, remedy)]
     except (LMStudioError, OSError) as error:
         return [Check(name, "problem", str(error), "Correct --models.")]
-    checks = [*_place_checks(server, scan.models, is_needed=is_needed), *_skipped_checks(scan.skipped)]
+    checks = _place_checks(server, scan.models)
+    if not scan.models:
+        status: Status = "problem" if is_needed else "note"
+        # Without the option, the command would download to the server that the commands use.
+        advice = small_model_advice(target if is_needed else Target(EMBEDDED), EMBEDDED)
+        checks.append(Check("Models", status, "the embedded server has no models", advice))
+    checks += _skipped_checks(scan.skipped)
     if (folder := server.models_folder) is not None:
         try:
             checks.append(await in_daemon_thread(_DISK_SECONDS, disk_check, folder))
@@ -51,17 +58,13 @@ def _scan(models: Sequence[Path] | None) -> tuple[EmbeddedServer, ModelsScan]:
     return server, server.scan_models()
 
 
-def _place_checks(server: EmbeddedServer, found: Sequence[FoundModel], *, is_needed: bool) -> list[Check]:
+def _place_checks(server: EmbeddedServer, found: Sequence[FoundModel]) -> list[Check]:
     checks = [_place_check(place, _keys_below(place, found)) for place in server.models]
     if (cache := server.hub_cache) is not None:
         keys = _keys_below(cache, found)
         text = f"{cache}: {_count(keys)}" if cache.is_dir() else f"{cache}: there is none"
         details = {"path": str(cache), "models": keys}
         checks.append(Check("Hugging Face cache", "ok", text, details=details))
-    if not found:
-        status: Status = "problem" if is_needed else "note"
-        text = "the embedded server has no models"
-        checks.append(Check("Models", status, text, download_advice()))
     return checks
 
 

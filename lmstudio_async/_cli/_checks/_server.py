@@ -15,6 +15,7 @@ from lmstudio_async import AsyncClient, ServerAddress
 from lmstudio_async._cli._checks._check import Check, in_daemon_thread
 from lmstudio_async._cli._checks._engine_survey import survey_of
 from lmstudio_async._cli._checks._environment import has_proxies
+from lmstudio_async._cli._download_advice import small_model_advice
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._token_file import tokens_in
 from lmstudio_async.errors import LMStudioAuthenticationError, LMStudioError, LMStudioValueError
@@ -178,7 +179,7 @@ async def _checks_of(tried: _Tried, details: dict[str, Any], why: str, target: T
     details |= {"version": version, "models": len(models), "loaded": len(loaded)}
     check = Check("Server", "ok", f"{text}: version {version}, {counts}", details=details)
     if not models:
-        check = attrs.evolve(check, status="problem", remedy="Download one: lmsa pull NAME")
+        check = attrs.evolve(check, status="problem", remedy=small_model_advice(target, tried.address))
     return [check, *await _engines_of(tried.address, token)]
 
 

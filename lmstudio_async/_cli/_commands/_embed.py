@@ -95,7 +95,7 @@ async def _embed(
     from lmstudio_async._cli._model_access import get_model
 
     async with target.connect(console, may_embed=True) as client:
-        model = await get_model(client, client.embedding, key, console, ttl=ttl, config=config)
+        model = await get_model(client, client.embedding, key, console, ttl=ttl, config=config, target=target)
         vectors = await model.embed(list(texts))
     _print(console, texts, vectors, output_format)
 

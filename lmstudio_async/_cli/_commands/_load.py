@@ -109,7 +109,7 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
         try:
             await with_namespace_of(client, request.key, load)
         except LMStudioModelNotFoundError as error:
-            key = await download_if_wanted(client, request.key, error, console)
+            key = await download_if_wanted(client, request.key, error, console, target)
             request = attrs.evolve(request, key=key, identifier=request.name_after_download)
             await with_namespace_of(client, key, load)
 

@@ -59,8 +59,11 @@ async def _ls(target: Target, console: Console, kinds: Collection[str]) -> None:
     elif rows:
         console.table(_COLUMNS, (row(*each) for each in rows))
     else:
+        from lmstudio_async._cli._download_advice import small_model_advice
+
         kind = {"llm": "language ", "embedding": "embedding "}["".join(kinds)] if len(kinds) == 1 else ""
-        console.note(f"There are no {kind}models. To download one: lmsa pull NAME")
+        advice = small_model_advice(target, client.api_host, "llm" if "llm" in kinds else "embedding")
+        console.note(f"There are no {kind}models. {advice}")
     if skipped:
         path, reason = next(iter(skipped.items()))
         files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"

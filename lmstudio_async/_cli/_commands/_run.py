@@ -169,7 +169,7 @@ async def _answer(target: Target, console: Console, request: _Request, prompt: s
     from lmstudio_async._cli._answer import AnswerScreen, stats_text, stop_note
 
     async with target.connect(console, may_embed=True) as client:
-        llm = await _load(client, console, request)
+        llm = await _load(client, target, console, request)
         chat = Chat(request.system)
         chat.add_user_message(prompt, images=await _images(client, llm, request.images))
         screen = AnswerScreen(
@@ -201,10 +201,11 @@ async def _chat(target: Target, console: Console, request: _Request, keeps_histo
     from lmstudio_async._cli._chat_session import ChatSession
 
     async with target.connect(console, may_embed=True) as client:
-        llm = await _load(client, console, request)
+        llm = await _load(client, target, console, request)
         images = await _images(client, llm, request.images)
         session = ChatSession(
             client=client,
+            target=target,
             console=console,
             key=request.key,
             llm=llm,
@@ -219,10 +220,12 @@ async def _chat(target: Target, console: Console, request: _Request, keeps_histo
         await chat(session, keeps_history=keeps_history)
 
 
-async def _load(client: AsyncClient, console: Console, request: _Request) -> AsyncLLM:
+async def _load(client: AsyncClient, target: Target, console: Console, request: _Request) -> AsyncLLM:
     from lmstudio_async._cli._model_access import get_model
 
-    return await get_model(client, client.llm, request.key, console, ttl=request.ttl, config=request.load)
+    return await get_model(
+        client, client.llm, request.key, console, ttl=request.ttl, config=request.load, target=target
+    )
 
 
 async def _images(client: AsyncClient, llm: AsyncLLM, files: list[Path]) -> list[FileHandle]:

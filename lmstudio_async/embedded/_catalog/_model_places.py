@@ -99,7 +99,7 @@ class ModelPlaces:
     def advice(self, key: str, domain: Literal["llm", "embedding"]) -> str:
         """Return what to do if there is no model of a kind in these places. Blocks.
 
-        :param key: the key that was requested. The advice for the default places ends with a command for it.
+        :param key: the key that was requested. The advice ends with a command that downloads it, if there is a folder.
         """
         kind = "model" if domain == "llm" else "embedding model"
         if self.folder is None:
@@ -109,10 +109,11 @@ class ModelPlaces:
             f"There is no {kind} yet in {where}. Put GGUF files into the models folder, as "
             "publisher/repository/file.gguf, or download one:"
         )
-        if self.cache is None:
-            return f"{advice} client.repository.search_models()."
         name, variant = split_variant(key.removeprefix(EMBEDDING_PREFIX))
-        return f"{advice}\n{pull_command(f'{name}:{variant}' if isinstance(variant, str) else name)}"
+        name = f"{name}:{variant}" if isinstance(variant, str) else name
+        # Without the option, the command would download into the default folder.
+        options = () if self.cache is not None else ("--models", str(self.folder.absolute()))
+        return f"{advice}\n{pull_command(name, domain, options)}"
 
     def files(self) -> Iterator[Found]:
         """Yield the GGUF files of all places, each path once. Blocks."""
