@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from lmstudio_async._cli._help import HelpfulCommand, summary
+from lmstudio_async._cli._plain_values import pass_plain_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,9 @@ class _Commands(TyperGroup):
         command: Callable[..., None] = import_module(f"{__package__}._commands._{cmd_name}").command
         app = _typer()
         app.command(cmd_name, cls=HelpfulCommand)(command)
-        return typer.main.get_command(app)
+        made = typer.main.get_command(app)
+        pass_plain_values(made, command)
+        return made
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         rows = [(name, summary(self.get_command(ctx, name))) for name in self.list_commands(ctx)]
@@ -61,6 +64,7 @@ def make_app() -> Any:
         "130 interrupted.",
     )(_root)
     group: Any = typer.main.get_command(app)
+    pass_plain_values(group, _root)
     # Only its keys are used: for the suggestion of a similar name.
     group.commands = dict.fromkeys(COMMANDS)
     return group

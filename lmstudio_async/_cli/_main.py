@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
 from lmstudio_async._cli._output import flush_or_discard
+from lmstudio_async._cli._quick_imports import hide_optional_modules
 from lmstudio_async._cli._run import PROGRAM
 from lmstudio_async._install_command import install_command, missing_modules
 
@@ -18,9 +19,12 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    :param arguments: the arguments after the program's name; None takes those of the command line.
+    :param arguments: the arguments after the program's name; None takes those of the command line, of a process that does
+        nothing else.
     :return: the exit code.
     """
+    if arguments is None:
+        hide_optional_modules()
     given = list(sys.argv[1:] if arguments is None else arguments)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
