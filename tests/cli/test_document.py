@@ -1,121 +1,189 @@
-"""The document `docs/lmsa.md` and the application: each has the commands and the options that the other has."""
+"""The document `docs/lmsa.md` and the program: each has the commands, options, arguments and names that the other has."""
 
 from __future__ import annotations
 
-import json
+import ast
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import lmstudio_async
+from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli import _exit_codes
 from lmstudio_async._cli._app import COMMANDS, make_app
-from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import command, run
+from lmstudio_async._cli._chat_commands import COMMANDS as CHAT_COMMANDS
+from lmstudio_async._cli._chat_history import history_file
+from tests.cli.document import DOCUMENT, DOCUMENTED, SECTIONS, codes, examples, table
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "lmsa.md").read_text(encoding="utf-8")
-
-#: Heading -> the text of the section.
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.DOTALL | re.MULTILINE))
-DOCUMENTED = {name.removeprefix("lmsa "): text for name, text in SECTIONS.items() if name.startswith("lmsa ")}
+PACKAGE = Path(lmstudio_async.__file__).parent
 
 #: Options of several commands, which the document describes once.
 SHARED = {"--host", "--token-file", "--models", "--json", "--quiet", "-q", "--help", "-h"}
 
 
+def parameters(name: str) -> list[Any]:
+    """Return the options and the arguments of a command of the program."""
+    return list(make_app().get_command(None, name).params)
+
+
 def options(name: str) -> set[str]:
-    """Return the options of a command of the application."""
-    parameters = make_app().get_command(None, name).params
-    names = {option for each in parameters for option in (*each.opts, *each.secondary_opts)}
+    """Return the options of a command of the program."""
+    names = {option for each in parameters(name) for option in (*each.opts, *each.secondary_opts)}
     return {option for option in names if option.startswith("-")}
 
 
-def documented_options(text: str) -> set[str]:
-    """Return the options in the code of a text."""
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    code = " ".join(re.findall(r"`([^`]+)`", prose))
-    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", code))
+def options_in(text: str) -> set[str]:
+    """Return the options in the code of a text, without those of other programs."""
+    own = " ".join(code for code in codes(text) if not code.startswith(("python ", "pip ")))
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", own))
 
 
-def test_every_command_has_a_section_with_an_example() -> None:
-    assert set(COMMANDS) - set(DOCUMENTED) == set()
-    for name in COMMANDS:
-        examples = "".join(re.findall(r"```sh\n(.*?)```", DOCUMENTED[name], re.DOTALL))
-        assert f"lmsa {name}" in examples, name
-
-
-@pytest.mark.xfail(reason="the modules of these commands are added one by one", strict=True)
-def test_every_documented_command_is_in_the_application() -> None:
-    assert set(DOCUMENTED) - set(COMMANDS) == set()
+def test_the_document_has_the_commands_of_the_program() -> None:
+    assert set(DOCUMENTED) == set(COMMANDS)
+    links = set(re.findall(r"\(#lmsa-(\w+)\)", DOCUMENT))
+    assert links == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_is_documented(name: str) -> None:
-    assert options(name) - documented_options(DOCUMENTED[name]) - SHARED == set()
+def test_every_command_has_an_example(name: str) -> None:
+    assert any(f"lmsa {name}" in example for example in examples(DOCUMENTED[name]))
 
 
-#: The document describes options of these commands that are not there yet.
-INCOMPLETE = ("ls", "ps")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name in INCOMPLETE else name
-        for name in COMMANDS
-    ],
-)
-def test_every_documented_option_exists(name: str) -> None:
-    assert documented_options(DOCUMENTED[name]) - options(name) == set()
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_of_a_command_are_documented(name: str) -> None:
+    documented, existing = options_in(DOCUMENTED[name]), options(name)
+    assert existing - documented - SHARED == set()
+    # A section may name options of other commands only together with the command.
+    assert documented - existing == set()
 
 
 def test_the_shared_options_are_documented() -> None:
-    described = documented_options(SECTIONS["The server"]) | documented_options(SECTIONS["Output"])
+    described = options_in(SECTIONS["The server"]) | options_in(SECTIONS["Output"])
     assert {"--help", "-h"} | described == SHARED
 
 
 def test_the_options_of_the_program_are_documented() -> None:
-    own = {name for each in make_app().params for name in each.opts}
-    assert own <= documented_options(DOCUMENT)
+    own = {option for each in make_app().params for option in each.opts}
+    sections = "".join(text for name, text in SECTIONS.items() if not name.startswith("lmsa "))
+    introduction = DOCUMENT.partition("\n## ")[0]
+    documented = options_in(introduction + sections) - (SHARED - {"--help", "-h"})
+    assert documented == own | {"--help", "-h"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_arguments_of_a_command_are_documented(name: str) -> None:
+    arguments = [each for each in parameters(name) if not each.opts[0].startswith("-")]
+    words = []
+    for each in arguments:
+        word = (each.metavar or each.name.upper()).strip("[].") + ("..." if each.nargs == -1 else "")
+        words.append(word if each.required else f"[{word}]")
+    synopsis = " ".join(["lmsa", name, *words])
+    shown = [code for code in codes(DOCUMENTED[name]) if code.startswith(f"lmsa {name} ")]
+    assert shown == ([synopsis] if words else [])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_choices_of_an_option_are_documented(name: str) -> None:
+    documented = codes(DOCUMENTED[name])
+    for each in parameters(name):
+        kind = each.type_descriptor if hasattr(each, "type_descriptor") else each.type
+        choices = getattr(kind, "choices", None) or ()
+        values = [getattr(choice, "value", choice) for choice in choices]
+        option = each.opts[0]
+        assert not values or f"{option} {'|'.join(values)}" in documented or set(values) <= set(documented)
 
 
 def test_the_table_of_exit_codes_is_that_of_the_module() -> None:
-    codes = {value for name, value in vars(_exit_codes).items() if name.isupper()}
-    assert {int(code) for code in re.findall(r"^\| (\d+) \|", SECTIONS["Exit codes"], re.MULTILINE)} == codes
+    values = {value for name, value in vars(_exit_codes).items() if name.isupper()}
+    assert {int(row[0]) for row in table(SECTIONS["Exit codes"]) if row[0].isdigit()} == values
 
 
-# -- JSON
+def test_the_chat_commands_are_documented() -> None:
+    documented = re.findall(r"(?<!\w)/[a-z]+", " ".join(codes(DOCUMENTED["run"])))
+    assert documented == CHAT_COMMANDS
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = ModelsFolder(tmp_path_factory.mktemp("models"))
-    folder.add_llm("tiny")
-    return folder.folder
+# -- environment variables
+
+#: Variables that other modules read -> the module.
+READ_ELSEWHERE = {
+    "HF_TOKEN": "huggingface_hub.utils._auth",
+    "HF_HUB_OFFLINE": "huggingface_hub.constants",
+    "COLUMNS": "shutil",
+    "XDG_CACHE_HOME": "lmstudio_async.embedded._catalog._hub_cache",
+}
+
+_OWN_FAMILIES = re.compile(r"(LMSTUDIO|LM_API|LMSA|HF|HUGGINGFACE|XDG)_[A-Z_]+")
 
 
-def undocumented(command: str, *values: Mapping[str, object]) -> set[str]:
-    """Return the fields of JSON objects that the section of a command does not have."""
-    named = set(re.findall(r"`(\w+)`", DOCUMENTED[command]))
-    return {field for value in values for field in value} - named
+def documented_variables() -> set[str]:
+    return {name for row in table(SECTIONS["Environment variables"]) for name in codes(row[0])}
 
 
-def test_the_fields_of_ls_and_ps_are_documented(models: Path) -> None:
-    with command(
-        "serve", "--models", str(models), "--port", "0", "--preload", "tiny", "--json", "-q"
-    ) as server:
-        assert server.stdout is not None
-        facts = json.loads(server.stdout.readline())
-        assert undocumented("serve", facts) == set()
-        for name in ("ls", "ps"):
-            code, output = run(name, "--host", facts["address"], "--json")
-            assert code == 0, output
-            (row,) = json.loads(output)
-            assert undocumented(name, row) == set()
+def variables_in(source: str) -> Iterator[str]:
+    """Yield the environment variables that a module reads, and those that it names."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Constant(value=str(text)) if _OWN_FAMILIES.fullmatch(text):
+                yield text
+            case (
+                ast.Call(
+                    func=ast.Attribute(value=place, attr="get"), args=[ast.Constant(value=str(name)), *_]
+                )
+                | ast.Subscript(value=place, slice=ast.Constant(value=str(name)))
+            ) if ast.unparse(place) in ("os.environ", "environment"):
+                yield name
 
 
-def test_the_fields_of_doctor_are_documented(models: Path) -> None:
-    _, output = run("doctor", "--models", str(models), "--json")
-    report = json.loads(output)
-    assert undocumented("doctor", report, *report["checks"]) == set()
+def test_the_environment_variables_are_documented() -> None:
+    read = {name for path in PACKAGE.rglob("*.py") for name in variables_in(path.read_text(encoding="utf-8"))}
+    assert {"LMSA_HISTORY", "NO_COLOR", "TERM", "HF_HUB_CACHE"} <= read
+    assert read - documented_variables() == set()
+
+
+def test_the_documented_environment_variables_are_read() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    for name in documented_variables():
+        if name in READ_ELSEWHERE:
+            spec = find_spec(READ_ELSEWHERE[name])
+            assert spec is not None
+            assert spec.origin is not None
+            source = Path(spec.origin).read_text(encoding="utf-8")
+        else:
+            source = sources
+        assert re.search(rf"[\"']{name}[\"']", source), name
+
+
+# -- files
+
+
+@pytest.mark.parametrize(
+    ("platform", "system"), [("linux", "Linux"), ("darwin", "macOS"), ("win32", "Windows")]
+)
+def test_the_files_are_where_the_document_says(
+    platform: str, system: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
+    text = SECTIONS["Files"]
+    found = re.search(rf"`([^`]+)`\s+on\s+{system}", text)
+    assert found is not None
+    folder = found[1].replace("~", str(tmp_path)).replace("%LOCALAPPDATA%", str(tmp_path / "Local"))
+    data = Path(folder.replace("\\", "/"))
+    monkeypatch.setattr(sys, "platform", platform)
+    named = {row[0]: row[1] for row in table(text)}
+    assert "`chat_history` in the data folder" in named
+    assert history_file() == data / "chat_history"
+    assert "`models` in the data folder" in named
+    assert EmbeddedServer().models[0] == data / "models"
+    of_lm_studio = tmp_path / ".lmstudio" / "models"
+    of_lm_studio.mkdir(parents=True)
+    assert f"`~/{of_lm_studio.relative_to(tmp_path).as_posix()}`" in named
+    assert EmbeddedServer().models[0] == of_lm_studio
