@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -117,6 +118,26 @@ def test_ls_lists_the_model_that_it_has_recommended(options: str, shell: Shell) 
     listed = shell.run(line)
     assert len(listed.out.splitlines()) == 2
     assert listed.err == ""
+
+
+def test_server_without_models_uses_the_model_that_it_has_recommended(shell: Shell) -> None:
+    with shell.in_terminal("lmsa serve --models 'my models' --port 0") as serve:
+        serve.wait_for("Or download one: ")
+        serve.wait_for("\n")
+        command = command_in(serve.shown)
+        assert "--models" in command
+        host = serve.shown.split("http://")[1].split()[0]
+        assert shell.run(f"{command} --quiet").code == 0
+        listed = shell.run(f"lmsa ls --host {host}")
+    assert "smollm2-135m-instruct" in listed.out
+
+
+def test_doctor_recommends_a_download_for_its_subject(shell: Shell, closed_port: int) -> None:
+    host = f"127.0.0.1:{closed_port}"
+    report = json.loads(shell.run(f"lmsa doctor --host {host} --json").out)
+    (remedy,) = [each["remedy"] for each in report["checks"] if each["name"] == "Models"]
+    # Without the option, the server that the user has named would get the model.
+    assert remedy == f"To download one: lmsa pull {SMALL} --host embedded"
 
 
 def test_advice_names_the_server_that_the_user_has_named(shell: Shell, closed_port: int) -> None:
