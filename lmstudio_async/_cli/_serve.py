@@ -49,9 +49,6 @@ async def serve(
     are_given = server.hub_cache is None
     scan = await scan_models(server)
     keys = [model.model_key for model in scan.models]
-    command = "" if keys else await anyio.to_thread.run_sync(pull_command)
-    loaded: list[str] = []
-
     options = ("--models", str(server.models_folder)) if are_given else ()
     command = "" if keys else await anyio.to_thread.run_sync(pull_command, None, "llm", options)
     loaded: list[str] = []

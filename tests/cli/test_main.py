@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async._cli import main
+from lmstudio_async._cli._app import COMMANDS
 from lmstudio_async._install_command import install_command
 from lmstudio_async.testing import ModelsFolder
 from tests.cli.running import run
