@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
@@ -28,6 +27,7 @@ from lmstudio_async._deliveries import Undo, deliveries
 from lmstudio_async.errors import LMStudioError, LMStudioRuntimeError, LMStudioValueError
 from lmstudio_sync._loop import Loop, Workers, closed
 from lmstudio_sync._signal_safe import SLICE_SECONDS, WeakMembers
+from lmstudio_sync._tracebacks import without_bridge
 
 if TYPE_CHECKING:
     from lmstudio_async._instance_events import InstanceEvent
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 T = TypeVar("T")
-
-#: Modules whose frames are removed from tracebacks, because they are of no interest to users.
-_BRIDGE = (__name__, "lmstudio_sync._loop")
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -122,11 +119,11 @@ class Bridge:
             except BaseException:
                 self._loop.was_interrupted = True
                 raise
-            error.__traceback__ = _without_bridge(error)
+            error.__traceback__ = without_bridge(error)
             raise
         raised = call.error
         try:
-            raise raised.with_traceback(_without_bridge(raised))
+            raise raised.with_traceback(without_bridge(raised))
         finally:
             # The error refers to this frame. Break the cycle, so that no garbage collection is needed to free both.
             del raised, call
@@ -163,7 +160,7 @@ class Bridge:
         try:
             self._loop.open()
         except BaseException as error:
-            error.__traceback__ = _without_bridge(error)
+            error.__traceback__ = without_bridge(error)
             raise
         return owner
 
@@ -434,19 +431,3 @@ async def _run_all(steps: Sequence[Undo], seconds: float) -> None:
                 logger.debug(
                     "could not take back a result that an interrupt has kept from the caller", exc_info=error
                 )
-
-
-def _without_bridge(error: BaseException) -> TracebackType | None:
-    """Return the traceback of an error without the frames of the bridge, which stand between the user's and the core's."""
-    kept = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_globals.get("__name__") not in _BRIDGE:
-            kept.append(traceback)
-        traceback = traceback.tb_next
-    made = None
-    for each in reversed(kept):
-        # An instruction without a line has None, which is -1 when a traceback is made.
-        line = -1 if each.tb_lineno is None else each.tb_lineno
-        made = TracebackType(made, each.tb_frame, each.tb_lasti, line)
-    return made

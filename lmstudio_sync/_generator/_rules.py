@@ -18,6 +18,7 @@ BY_HAND = {
     "_loop.py",
     "_signal_safe.py",
     "_timeouts.py",
+    "_tracebacks.py",
 }
 
 #: Phrases of the core's docstrings, and of the facade's. Each must be found somewhere; it may be cut by a line end.
