@@ -34,13 +34,10 @@ if TYPE_CHECKING:
     from lmstudio_async._connection import Connection
     from lmstudio_async._tracing import LoadSpan
 
-__all__ = ["AMBIGUOUS_KEY", "LoadFeed", "LoadProgress"]
+__all__ = ["LoadFeed", "LoadProgress"]
 
 #: Bytes of memory that the info of a model takes.
 INFO_BYTES = 2048
-
-#: Warning about a model key that several models match, which ``LoadProgress.ambiguous`` has too.
-AMBIGUOUS_KEY = "the model key is ambiguous, took %s of %s"
 
 logger = logging.getLogger("lmstudio_async")
 
@@ -152,9 +149,14 @@ class LoadFeed(OperationFeed[LoadProgress]):
                 ambiguous = tuple(packet.ambiguous or ())
                 if ambiguous:
                     logger.warning(
-                        AMBIGUOUS_KEY,
+                        "the model key is ambiguous, took %s of %s",
                         printable(packet.info.model_key),
                         printable(str(ambiguous)),
+                        extra={
+                            "event": "ambiguous_key",
+                            "model_key": packet.info.model_key,
+                            "candidates": ambiguous,
+                        },
                     )
                 self._enter(LoadProgress("resolved", self.fraction, packet.info, ambiguous))
                 self._record.on_model(packet.info)

@@ -126,6 +126,20 @@ async def test_each_evicted_instance_leaves_one_line(
     assert [each["identifier"] for each in events(log, "evicting")] == ["one", "two"]
 
 
+async def test_an_ambiguous_key_leaves_a_warning_with_the_candidates(
+    tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    folder = ModelsFolder(tmp_path)
+    for quantization in ("Q4_K_M", "Q8_0"):
+        folder.add_llm(f"acme/Twins-GGUF/Twins-{quantization}.gguf")
+    async with EmbeddedServer(tmp_path, threads=1) as server, AsyncClient(server) as client:
+        llm = await client.llm.load_new_instance("twins")
+    (warning,) = events(log, "ambiguous_key")
+    assert warning["levelname"] == "WARNING"
+    assert warning["model_key"] == llm.info.model_key
+    assert warning["candidates"] == ("twins@q4_k_m", "twins@q8_0")
+
+
 async def test_seconds_of_a_load_begin_with_its_request(models: Path, log: pytest.LogCaptureFixture) -> None:
     async with EmbeddedServer(models, threads=1) as server, AsyncClient(server) as client:
         stream = client.llm.load_new_instance_stream(QWEN)

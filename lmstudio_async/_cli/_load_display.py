@@ -45,12 +45,11 @@ class LoadDisplay:
         :param load: a stream of ``client.llm`` or ``client.embedding``, which has not started.
         """
         from lmstudio_async import progress_bar
-        from lmstudio_async._load_feed import AMBIGUOUS_KEY
 
         self._began = time.monotonic()
         # The bar of the SDK has the lines; outside of a terminal it draws nothing else.
         lines = progress_bar(self._key[:40]) if self._console.prints_progress else None
-        with told_by_the_command(AMBIGUOUS_KEY):
+        with told_by_the_command("ambiguous_key"):
             async with load:
                 try:
                     async for progress in load:

@@ -23,7 +23,7 @@ _MOST_NOTES = 200
 
 logger = logging.getLogger("lmstudio_async")
 
-#: Formats of messages that the command that runs prints in its own words.
+#: The `event` of records that the command that runs prints in its own words.
 _told: list[str] = []
 
 
@@ -43,16 +43,16 @@ def log_notes(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def told_by_the_command(message: str) -> Iterator[None]:
-    """Make no notes of a message until the context ends, because the command prints it in its own words.
+def told_by_the_command(event: str) -> Iterator[None]:
+    """Make no notes of an event until the context ends, because the command prints it in its own words.
 
-    :param message: the format of the message, as it is passed to the logger.
+    :param event: the field `event` of the records.
     """
-    _told.append(message)
+    _told.append(event)
     try:
         yield
     finally:
-        _told.remove(message)
+        _told.remove(event)
 
 
 class _NoteHandler(logging.Handler):
@@ -73,7 +73,7 @@ class _NoteHandler(logging.Handler):
         if logger.isEnabledFor(logging.INFO):
             return self._line_of_log.format(record)
         is_error = record.levelno >= logging.ERROR
-        if record.msg in _told or (self._is_quiet and not is_error):
+        if getattr(record, "event", None) in _told or (self._is_quiet and not is_error):
             return ""
         text = f"{'Error' if is_error else 'Warning'}: {record.getMessage()}"
         error = record.exc_info[1] if record.exc_info else None

@@ -40,6 +40,10 @@ _WORDS = (
 )
 
 
+#: The advice of the SDK for an address where no server runs. It ends the message.
+_START_ADVICE = re.compile(r"\s*Start LM Studio and its server \(`lms server start`\).*\Z", re.DOTALL)
+
+
 def origin_of(host: str | None) -> str | None:
     """Return the option or the variable that names the server; None if none does.
 
@@ -65,13 +69,8 @@ def errors_for_shell(origin: str | None, *, may_embed: bool) -> Iterator[None]:
 
 
 def _for_shell(error: LMStudioError, origin: str | None, *, may_embed: bool) -> LMStudioError:
-    from lmstudio_async._transport._connect_failure import start_advice
-
-    text = str(error)
-    advice = start_advice()
     # No server runs there. In all other cases the text says what is wrong with it.
-    is_down = text.endswith(advice)
-    text = text.removesuffix(advice).rstrip()
+    text, is_down = _START_ADVICE.subn("", str(error))
     where = origin or "the address"
     for pattern, words in _WORDS:
         text = re.sub(pattern, words.replace("HOST", where), text)

@@ -13,7 +13,7 @@ import httpx_ws
 
 from lmstudio_async._printable import printable
 
-__all__ = ["connect_failure", "not_a_websocket_server", "start_advice", "without_traces"]
+__all__ = ["connect_failure", "not_a_websocket_server", "without_traces"]
 
 _CHECK_PLACE = "Check the host and port in api_host."
 # Of the variables that name proxies, httpx uses only this one for websockets.
@@ -133,11 +133,11 @@ def _network_failure(url: str, exc: Exception) -> str:
             "and this machine's network."
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return f"{url} could not be reached: the connection was refused, so no server listens there. {start_advice()}"
-    return f"{url} could not be reached ({_describe(exc)}). {start_advice()}"
+        return f"{url} could not be reached: the connection was refused, so no server listens there. {_start_advice()}"
+    return f"{url} could not be reached ({_describe(exc)}). {_start_advice()}"
 
 
-def start_advice() -> str:
+def _start_advice() -> str:
     """Return the advice for an address where no server runs, which ends such a message."""
     from lmstudio_async._install_command import install_command, missing_modules
 

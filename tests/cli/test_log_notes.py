@@ -73,11 +73,11 @@ def test_an_exception_is_one_line_without_a_traceback(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "Error: Loading 'tiny' failed: ValueError: no such thing\n"
 
 
-def test_a_message_that_the_command_tells_itself_is_no_note(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_that_the_command_tells_itself_is_no_note(capsys: pytest.CaptureFixture[str]) -> None:
     async def command(_: Console) -> None:
-        with told_by_the_command("took %s"):
-            CORE.warning("took %s", "one")
-        CORE.warning("took %s", "two")
+        with told_by_the_command("taken"):
+            CORE.warning("took %s", "one", extra={"event": "taken"})
+        CORE.warning("took %s", "two", extra={"event": "taken"})
 
     run(command, Console())
     assert capsys.readouterr().err == "Warning: took two\n"
