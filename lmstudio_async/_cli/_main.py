@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 
 from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
-from lmstudio_async._cli._output import flush_or_discard
+from lmstudio_async._cli._output import discard_output, flush_or_discard
 from lmstudio_async._cli._quick_imports import hide_optional_modules
 from lmstudio_async._cli._run import PROGRAM
 from lmstudio_async._install_command import install_command, missing_modules
@@ -35,9 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A model's answer may have characters that the terminal cannot show.
             stream.reconfigure(errors="replace")
     try:
-        return _run(given)
+        code = _run(given)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # The help, the version or the result of a command that has ended: `run` explains all errors before that.
+        discard_output(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):  # standard error may be on the same disk
+                print(f"{PROGRAM}: Standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILURE
+    else:
+        return code
     finally:
         # Without this, the interpreter would end with its own exit code if the disk is full.
         flush_or_discard(sys.stderr)
