@@ -5,13 +5,12 @@ The options that stand before the incomplete word name the server, as they do fo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import typer
 
-from lmstudio_async._cli._target import EMBEDDED
+from lmstudio_async._cli._target import EMBEDDED, Target
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient
@@ -63,7 +62,7 @@ async def _names(
     """Return the names that a server knows, else, if wanted, those of the models on the disk."""
     from lmstudio_async import AsyncClient
 
-    host = EMBEDDED if ctx.params.get("models") else ctx.params.get("host") or os.environ.get("LMSTUDIO_HOST")
+    host = Target(ctx.params.get("host"), models=ctx.params.get("models")).named_host
     if host is None:
         host = await AsyncClient.find_default_local_api_host()
     if host not in (None, EMBEDDED):

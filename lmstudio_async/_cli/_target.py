@@ -35,6 +35,16 @@ class Target:
     models: Sequence[Path] | None = None
 
     @property
+    def named_host(self) -> str | None:
+        """The host that the user has named by an option or by ``LMSTUDIO_HOST``; None if there is none.
+
+        An empty variable is the same as none, as it is for `AsyncClient`.
+        """
+        if self.models:
+            return EMBEDDED
+        return self.host if self.host is not None else os.environ.get("LMSTUDIO_HOST") or None
+
+    @property
     def options(self) -> Sequence[str]:
         """The options that name the same server in another command."""
         named = [] if self.host is None else ["--host", self.host]
@@ -67,7 +77,7 @@ class Target:
             raise LMStudioValueError(
                 f"--models is for the embedded server, and --host {self.host} is another one: give one of the two."
             )
-        host = EMBEDDED if self.models else self.host or os.environ.get("LMSTUDIO_HOST")
+        host = self.named_host
         if host is None:
             host = await AsyncClient.find_default_local_api_host()
             if host is None and may_embed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +99,7 @@ def _check_target(target: Target) -> None:
     """
     from lmstudio_async.errors import LMStudioValueError
 
-    host = None if target.models and target.host is None else target.host or os.environ.get("LMSTUDIO_HOST")
+    host = target.host if target.models else target.named_host
     if host not in (None, EMBEDDED):
         raise LMStudioValueError(
             f"LM Studio's protocol has no request that deletes a model, so nothing can be deleted at {host}. Delete the "
