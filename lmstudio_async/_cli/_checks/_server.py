@@ -16,6 +16,7 @@ from lmstudio_async._cli._checks._check import Check, in_daemon_thread
 from lmstudio_async._cli._checks._engine_survey import survey_of
 from lmstudio_async._cli._checks._environment import has_proxies
 from lmstudio_async._cli._download_advice import small_model_advice
+from lmstudio_async._cli._server_errors import errors_for_shell
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._token_file import tokens_in
 from lmstudio_async.errors import LMStudioAuthenticationError, LMStudioError, LMStudioValueError
@@ -54,15 +55,16 @@ async def server_checks(target: Target) -> tuple[list[Check], bool]:
     if target.models:
         return [_embedded("because of --models")], True
     source = "--host" if target.host is not None else _VARIABLE
-    host = target.host or os.environ.get(_VARIABLE)
+    host = target.named_host
     if host == EMBEDDED:
         return [_embedded(f"because of {source}={EMBEDDED}")], True
     if host is None:
         return await _local_checks(target)
     try:
-        tried = await _try(host)
+        with errors_for_shell(source, may_embed=True):
+            tried = await _try(host)
     except LMStudioValueError as error:
-        return [Check("Server", "problem", f"{source} is wrong: {error}", f"Correct {source}.")], False
+        return [Check("Server", "problem", str(error), f"Correct {source}.")], False
     details = _details([tried], source)
     if not tried.answers:
         text = f"{source} names {tried.address}: {tried.result}"
@@ -157,21 +159,18 @@ async def _checks_of(tried: _Tried, details: dict[str, Any], why: str, target: T
     text = f"LM Studio answers at {tried.address}, {why}"
     try:
         token = None if target.token_file is None else tokens_in(target.token_file)[0]
-    except (LMStudioError, OSError) as error:
-        return [
-            Check(
-                "Server", "problem", f"{text}, but the token file: {error}", "Correct --token-file.", details
-            )
-        ]
-    try:
-        with anyio.fail_after(_REQUEST_SECONDS):
+        with errors_for_shell(None, may_embed=True), anyio.fail_after(_REQUEST_SECONDS):
             async with AsyncClient(tried.address, token) as client:
                 version = (await client.system.version()).version
                 models = await client.system.list_downloaded_models()
                 loaded = await client.list_loaded_models()
+    except LMStudioValueError as error:
+        remedy = "Correct the variable." if target.token_file is None else "Correct --token-file."
+        return [Check("Server", "problem", f"{text}, but the token is wrong: {error}", remedy, details)]
     except LMStudioAuthenticationError as error:
-        remedy = "Give the right token with LM_API_TOKEN or --token-file."
-        return [Check("Server", "problem", f"{text}, but refuses this client: {error}", remedy, details)]
+        reason, _, advice = str(error).partition("\n")
+        remedy = advice or "Give the right token with LM_API_TOKEN or --token-file."
+        return [Check("Server", "problem", f"{text}, but a request fails: {reason}", remedy, details)]
     except (LMStudioError, OSError) as error:
         reason = "it sends no response" if isinstance(error, TimeoutError) else str(error)
         return [Check("Server", "problem", f"{text}, but a request fails: {reason}", _START, details)]
