@@ -88,10 +88,15 @@ class Console:
 
         console = RichConsole(highlight=False, soft_wrap=False)
         table = make_table(columns, rows)
-        if not console.is_terminal:
-            needed = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
-            console.width = max(console.width, needed)
-        console.print(table)
+        if console.is_terminal:
+            console.print(table)
+            return
+        needed = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+        console.width = max(console.width, needed)
+        with console.capture() as text:
+            console.print(table)
+        # rich fills each line up to the width of the table.
+        print("\n".join(line.rstrip() for line in text.get().rstrip("\n").split("\n")), flush=True)
 
 
 def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
