@@ -12,11 +12,12 @@ import anyio.to_thread
 
 from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async._cli._console import Console
+from lmstudio_async._cli._download_advice import small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._load_display import LoadDisplay
 from lmstudio_async._cli._model_kinds import with_namespace_of
 from lmstudio_async._cli._output import discard_output
-from lmstudio_async._install_command import pull_command
+from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded import serve as listen
 
@@ -49,8 +50,10 @@ async def serve(
     are_given = server.hub_cache is None
     scan = await scan_models(server)
     keys = [model.model_key for model in scan.models]
-    options = ("--models", str(server.models_folder)) if are_given else ()
-    command = "" if keys else await anyio.to_thread.run_sync(pull_command, None, "llm", options)
+    advice = ""
+    if not keys and server.models_folder is not None:
+        target = Target(models=[server.models_folder] if are_given else None)
+        advice = await anyio.to_thread.run_sync(small_model_advice, target, EMBEDDED)
     loaded: list[str] = []
 
     async def load_all() -> None:
@@ -70,10 +73,10 @@ async def serve(
             return
         shown = printable(f"{_names(keys)} from {places_text(server)}")
         lines = [f"Serving at {address} with {shown}. Ctrl-C stops it."]
-        if not keys and server.models_folder is not None:
+        if advice:
             there = "there" if are_given else "into the models folder"
             lines.append(f"Put GGUF files {there}, as publisher/repository/file.gguf; no restart is needed.")
-            lines.append(f"Or download one: {command}")
+            lines.append(advice)
         lines += [printable(f"Skipped {path}: {reason}.") for path, reason in scan.skipped.items()]
         _say(lines)
 

