@@ -25,7 +25,7 @@ def command(
         typer.Option(
             metavar="PATH",
             help="The models folder: publisher/repository/file.gguf; or a GGUF file; can be repeated. Default: LM Studio's "
-            "own folder.",
+            "own folder if there is one, else a folder for this server; and the cache of Hugging Face.",
         ),
     ] = None,
     host: Annotated[
