@@ -248,6 +248,8 @@ def test_doctor_reports_a_token_that_is_missing_and_never_prints_one(
         by_variable = examine(capsys, "--host", host)
     assert (refused["Server"]["status"], accepted.code, by_variable.code) == ("problem", 0, 0)
     assert "--token-file" in refused["Server"]["remedy"]
+    assert "api_token" not in json.dumps(refused.checks)
+    assert "\n" not in refused["Server"]["text"]
     assert by_variable["Tokens"]["details"]["set"] == ["LM_API_TOKEN"]
     assert TOKEN not in json.dumps([refused.checks, accepted.checks, by_variable.checks])
 
@@ -272,7 +274,7 @@ def test_doctor_refuses_a_malformed_host(
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOST", "http://a b")
     report = examine(capsys)
-    assert report["Server"]["text"].startswith("LMSTUDIO_HOST is wrong: ")
+    assert report["Server"]["text"].startswith("LMSTUDIO_HOST 'http://a b' makes no sense: ")
 
 
 @pytest.mark.usefixtures("home")
@@ -380,14 +382,19 @@ def test_doctor_refuses_a_malformed_token_without_printing_it(
 
 
 @pytest.mark.usefixtures("home")
-def test_doctor_reports_a_token_file_without_a_token(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [("# none\n", "There is no API token in"), ("secret\n", "the token of --token-file is not")],
+)
+def test_doctor_reports_a_token_file_without_a_valid_token(
+    tokens: str, problem: str, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "tokens").write_text("# none\n")
+    (tmp_path / "tokens").write_text(tokens)
     with serving(models) as (host, _):
         report = examine(capsys, "--host", host, "--token-file", str(tmp_path / "tokens"))
     assert report["Server"]["status"] == "problem"
-    assert "There is no API token in" in report["Server"]["text"]
+    assert problem in report["Server"]["text"]
+    assert report["Server"]["remedy"] == "Correct --token-file."
 
 
 @pytest.mark.parametrize(
@@ -431,7 +438,8 @@ def test_text_in_a_pipe_has_a_line_for_each_finding(models: Path) -> None:
     lines = output.splitlines()
     assert lines[0].split() == ["STATUS", "CHECK", "FINDING"]
     assert any(line.startswith("ok      Engine ") for line in lines)
-    assert any(str(models) in line and line.rstrip().endswith("1 model") for line in lines)
+    assert any(str(models) in line and line.endswith("1 model") for line in lines)
+    assert [line.rstrip() for line in lines] == lines
     assert "\x1b" not in output
 
 

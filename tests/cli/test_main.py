@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lmstudio_async._cli import main
 from lmstudio_async._cli._app import COMMANDS
 from lmstudio_async._install_command import install_command
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import run
+from tests.cli.running import command, run
 from tests.faults.socket_server import Peer, SocketServer
 
 
@@ -94,6 +95,17 @@ def test_help_and_version_exit_with_0(arguments: list[str]) -> None:
     assert ("Usage: lmsa " in output) != (arguments == ["--version"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize(
+    "line", ["--version", "--help", "serve -h", "--show-completion bash", "doctor", "doctor --json"]
+)
+def test_a_full_disk_ends_each_command_with_one_line(line: str) -> None:
+    with command(*line.split(), full="stdout") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == "lmsa: Standard output cannot be written: No space left on device\n"
+
+
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_help_is_plain_and_fits_80_columns(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -135,6 +147,20 @@ def test_error_without_the_extra_names_the_packages_to_install(
     )
 
 
+def test_advice_to_install_packages_is_no_advice_to_download(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def announce(*_: object, ready: Callable[[str, int], None], **__: object) -> None:
+        ready("127.0.0.1", 1234)
+
+    monkeypatch.setattr("lmstudio_async._cli._serve.listen", announce)
+    hide(monkeypatch, "huggingface_hub")
+    advice = f"Downloads need more packages: {install_command('cli', 'embedded', 'hub')}\n"
+    assert failure(capsys, "demo", "--models", str(tmp_path), code=4).endswith(f"\n{advice}")
+    assert main(["serve", "--models", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(f"\n{advice}")
+
+
 def test_error_for_an_unknown_model_lists_the_available_models(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
@@ -172,6 +198,22 @@ def test_error_for_a_host_with_a_bad_http_status_blames_a_proxy(capsys: pytest.C
 
 def test_an_invalid_host_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "makes no sense" in failure(capsys, "demo", "--host", "http://a b", code=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["rm", "tiny", "--yes"], ["doctor"], ["ps"]], ids=lambda each: each[0]
+)
+def test_an_empty_host_variable_is_the_same_as_none(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LMSTUDIO_HOST", raising=False)
+    absent = main(arguments), capsys.readouterr().out.splitlines()[:4]
+    monkeypatch.setenv("LMSTUDIO_HOST", "")
+    assert (main(arguments), capsys.readouterr().out.splitlines()[:4]) == absent
+
+
+def test_an_empty_host_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure(capsys, "ls", "--host", "", code=2).startswith("--host is empty. ")
 
 
 def test_demo_uses_the_embedded_server_if_the_host_of_the_environment_is_unreachable(
