@@ -27,7 +27,7 @@ class Bar(Protocol):
 
 
 class Screen:
-    """Output as plain text, for pipes, logs, and terminals without rich."""
+    """Output as plain text, for pipes, logs, and terminals that draw no bars."""
 
     def title(self, text: str) -> None:
         """Print the title of the demo."""

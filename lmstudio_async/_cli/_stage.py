@@ -19,6 +19,7 @@ from lmstudio_async._cli._demo import demo
 from lmstudio_async._cli._download_advice import advice_for, small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
+from lmstudio_async._cli._progress_line import can_draw
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async._cli._server_errors import errors_for_shell, origin_of
 from lmstudio_async._cli._target import EMBEDDED, Target
@@ -68,8 +69,8 @@ async def play(
 
 
 def _best_screen() -> Screen:
-    """Return a screen with progress bars in a terminal if rich is installed, else one of plain text."""
-    if sys.stdout.isatty() and find_spec("rich") is not None:
+    """Return a screen with progress bars in a terminal that can draw them, else one of plain text."""
+    if sys.stdout.isatty() and can_draw():
         from lmstudio_async._cli._rich_screen import RichScreen
 
         return RichScreen()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,6 +97,21 @@ def test_a_rich_screen_keeps_to_the_width_and_shows_brackets_as_they_are(width: 
 
 def test_best_screen_is_plain_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert type(_best_screen()) is Screen
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "draws"),
+    [("TERM", "xterm", True), ("TERM", "dumb", False), ("LMSTUDIO_PROGRESS", "0", False)],
+)
+def test_best_screen_draws_bars_where_the_other_commands_do(
+    name: str, value: str, draws: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LMSTUDIO_PROGRESS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert (type(_best_screen()) is not Screen) == draws
 
 
 @pytest.fixture
