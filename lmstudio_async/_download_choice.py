@@ -62,10 +62,10 @@ class DownloadName(NamedTuple):
             quantization = check_name(quantization, "quantization").strip()
         owner, _, rest = text.partition("/")
         repository, _, file = rest.partition("/")
-        bare, mark, tag = repository.partition("@") if "@" in repository else repository.partition(":")
+        bare, _, tag = repository.partition("@") if "@" in repository else repository.partition(":")
         if not rest:
-            bare, mark, tag = owner.partition("@") if "@" in owner else owner.partition(":")
-            if mark and tag != "latest" and not _QUANTIZATION.fullmatch(tag):
+            bare, _, tag = owner.partition("@") if "@" in owner else owner.partition(":")
+            if tag not in ("", "latest") and not _QUANTIZATION.fullmatch(tag):
                 # A tag of Ollama, such as "qwen3:0.6b": there it is a part of the name.
                 bare, tag = f"{bare}-{tag}", ""
         # The pages of a repository, and of its files.

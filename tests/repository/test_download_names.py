@@ -45,6 +45,7 @@ ELSEWHERE = info("acme/far-GGUF/far-Q8_0.gguf", "far", "Q8_0", device_identifier
         ("acme/tiny-GGUF/tiny-Q8_0.gguf", "acme/tiny-GGUF", "tiny-Q8_0.gguf", True),
         ("tiny@q8_0", "tiny", "q8_0", False),
         ("qwen3:0.6b", "qwen3-0.6b", None, False),
+        ("qwen3:", "qwen3", None, False),
         ("two words", "two words", None, False),
     ],
 )
