@@ -12,9 +12,9 @@ from typing import Any
 
 from anyio.lowlevel import current_token
 
-__all__ = ["INTERRUPTED", "interrupts_call", "patient_interrupts"]
+from lmstudio_async._cli._exit_codes import INTERRUPTED
 
-INTERRUPTED = 128 + signal.SIGINT
+__all__ = ["interrupts_call", "patient_interrupts"]
 
 #: Seconds in which further signals belong to the first one.
 ONE_CTRL_C = 1.0
