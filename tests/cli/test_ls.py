@@ -118,7 +118,7 @@ def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:
     first, second = err.splitlines()
     assert first == f"There are no models. To download one: lmsa pull {SMALL} --models {tmp_path}"
     assert second.startswith("2 files were skipped, such as acme/a.gguf: ")
-    assert second.endswith("To list all of them: lmsa doctor")
+    assert second.endswith(f"To list all of them: lmsa doctor --models {tmp_path}")
     assert lmsa("ls", "--models", str(tmp_path), "--json", "--quiet") == (0, "[]\n", "")
 
 

@@ -65,9 +65,12 @@ async def _ls(target: Target, console: Console, kinds: Collection[str]) -> None:
         advice = small_model_advice(target, client.api_host, "llm" if "llm" in kinds else "embedding")
         console.note(f"There are no {kind}models. {advice}")
     if skipped:
+        from lmstudio_async._install_command import shell_line
+
         path, reason = next(iter(skipped.items()))
         files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
-        console.note(f"{files} skipped, such as {path}: {reason}. To list all of them: lmsa doctor")
+        all_of_them = shell_line(["lmsa", "doctor", *target.options])
+        console.note(f"{files} skipped, such as {path}: {reason}. To list all of them: {all_of_them}")
 
 
 async def _skipped(target: Target) -> Mapping[str, str]:
