@@ -167,7 +167,12 @@ def test_load_under_a_name_in_use_exits_with_1() -> None:
     outcome("load", "tiny", "--as", "mine")
     code, output, errors = outcome("load", "other", "--as", "mine")
     assert (code, output) == (1, "")
-    assert "mine" in errors
+    fact, advice = errors.splitlines()
+    assert "mine" in fact
+    assert advice == (
+        "Choose another name with --as, add --ensure to use that instance if it fits, or unload it first: "
+        "lmsa unload mine"
+    )
 
 
 @pytest.mark.parametrize("command", [["load", "tiny"], ["ps"], ["top"], ["events"], ["unload", "tiny"]])
@@ -204,7 +209,17 @@ def test_load_ensure_loads_once_and_reports_other_settings() -> None:
 
     code, output, errors = outcome("load", "tiny", "--as", "mine", "-c", "1024", "--ensure")
     assert (code, output) == (1, "")
-    assert "context_length" in errors
+    fact, advice = errors.splitlines()
+    assert "context_length" in fact
+    assert advice == (
+        "Leave these settings out, choose another name with --as, or unload the instance first: lmsa unload mine"
+    )
+
+    code, output, errors = outcome("load", "other", "--as", "mine", "--ensure")
+    assert (code, output) == (1, "")
+    fact, advice = errors.splitlines()
+    assert "model_key should be 'other', and is 'tiny'" in fact
+    assert advice == "Choose another name with --as, or unload the instance first: lmsa unload mine"
 
 
 @pytest.mark.usefixtures("host")

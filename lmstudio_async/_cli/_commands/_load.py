@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -16,7 +17,7 @@ from lmstudio_async._cli._target import Target
 from lmstudio_async._cli._units import duration_text, parse_ttl
 
 if TYPE_CHECKING:
-    from lmstudio_async import AsyncEnsureStream, AsyncLoadStream
+    from lmstudio_async import AsyncEnsureStream, AsyncLoadStream, LMStudioConfigMismatchError
     from lmstudio_async._cli._model_kinds import AnyNamespace
 
 __all__ = ["command"]
@@ -118,6 +119,11 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
     import anyio
 
     from lmstudio_async._cli._load_display import LoadDisplay
+    from lmstudio_async.errors import (
+        LMStudioConfigMismatchError,
+        LMStudioError,
+        LMStudioIdentifierInUseError,
+    )
 
     display = LoadDisplay(console, request.key)
     try:
@@ -125,6 +131,15 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
     except anyio.get_cancelled_exc_class():
         console.note("The load is cancelled.")
         raise
+    except LMStudioConfigMismatchError as error:
+        raise LMStudioError(_mismatch_text(error, is_new=display.has_loaded)) from error
+    except LMStudioIdentifierInUseError as error:
+        if request.identifier is None:
+            raise
+        raise LMStudioError(
+            f"{error}\nChoose another name with --as, add --ensure to use that instance if it fits, or unload it first: "
+            f"lmsa unload {quote(request.identifier)}"
+        ) from error
     info = handle.info
     if display.has_loaded:
         ttl = f" It is unloaded when idle for {duration_text(info.ttl)}." if info.ttl is not None else ""
@@ -135,6 +150,17 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
         console.json(_as_json(info))
     else:
         console.line(info.identifier)
+
+
+def _mismatch_text(error: LMStudioConfigMismatchError, *, is_new: bool) -> str:
+    """Return the message about an instance that has other settings. Its advice names options, not parameters."""
+    facts = str(error).partition("\n")[0]
+    unload = f"lmsa unload {quote(error.identifier)}"
+    if is_new:
+        return f"{facts}\nThe instance stays loaded. Leave these settings out, or unload it: {unload}"
+    leave_out = "" if error.mismatches.keys() & {"model_key", "kind"} else "leave these settings out, "
+    advice = f"{leave_out}choose another name with --as, or unload the instance first: {unload}"
+    return f"{facts}\n{advice[0].upper()}{advice[1:]}"
 
 
 def _as_json(info: Any) -> dict[str, Any]:
