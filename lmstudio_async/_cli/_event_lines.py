@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lmstudio_async._cli._instance_rows import status_text
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
@@ -11,10 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "event_line"]
 
+#: The events of loads are missing: they are about the loads of the client itself, and a command that watches has none.
 _NAMES = {
     "InstancePresent": "present",
-    "InstanceLoading": "loading",
-    "InstanceLoadFailed": "load failed",
     "InstanceLoaded": "loaded",
     "InstanceChanged": "changed",
     "InstanceUnloaded": "unloaded",
@@ -23,7 +23,6 @@ _NAMES = {
 }
 
 _REASONS = {
-    "unloaded_by_this_client": "by this command",
     "unloaded": "by another client",
     "ttl": "its TTL has passed",
     "evicted": "evicted",
@@ -56,7 +55,7 @@ def as_json(event: InstanceEvent) -> dict[str, Any]:
             "model_key": None if event.info is None else event.info.model_key,
             "instance_reference": event.instance_reference or None,
         }
-    for name in ("status", "queued", "fraction", "reason", "evicted_for"):
+    for name in ("status", "queued", "reason", "evicted_for"):
         if hasattr(event, name):
             found[name] = getattr(event, name)
     if (error := getattr(event, "error", None)) is not None:
@@ -78,8 +77,4 @@ def _details(event: InstanceEvent) -> str:
     if error is not None:
         # The first line says what has failed.
         return str(error).partition("\n")[0]
-    fraction = getattr(event, "fraction", None)
-    if fraction is not None:
-        return f"{fraction:.0%}"
-    status, queued = getattr(event, "status", None), getattr(event, "queued", 0)
-    return f"{status or ''}{f' +{queued}' if queued else ''}".strip()
+    return status_text(getattr(event, "status", None), getattr(event, "queued", 0))

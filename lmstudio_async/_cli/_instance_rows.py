@@ -11,7 +11,7 @@ from lmstudio_async._cli._units import duration_text, size_text
 if TYPE_CHECKING:
     from lmstudio_async import InstanceStatus
 
-__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "rows"]
+__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "rows", "status_text"]
 
 COLUMNS = (
     Column("IDENTIFIER"),
@@ -45,7 +45,7 @@ def _row(instance: InstanceStatus[Any], *, is_narrow: bool) -> Sequence[str]:
     return (
         instance.identifier,
         "" if is_narrow and instance.model_key == instance.identifier else instance.model_key,
-        _status(instance),
+        status_text(instance.status, instance.queued, instance.prompt_progress),
         size_text(instance.size_bytes),
         str(instance.context_length),
         _unloads_in(instance),
@@ -62,13 +62,14 @@ def as_json(instance: InstanceStatus[Any]) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in names.split()}
 
 
-def _status(instance: InstanceStatus[Any]) -> str:
-    if instance.status is None:
+def status_text(status: str | None, queued: int, prompt_progress: float | None = None) -> str:
+    """Return a status and the length of the queue as text: ``reading prompt 45% +2``; empty if it is not known."""
+    if status is None:
         return ""
-    status = _STATUS.get(instance.status, instance.status)
-    if instance.prompt_progress is not None:
-        status += f" {instance.prompt_progress:.0%}"
-    return f"{status} +{instance.queued}" if instance.queued else status
+    text = _STATUS.get(status, status)
+    if prompt_progress is not None:
+        text += f" {prompt_progress:.0%}"
+    return f"{text} +{queued}" if queued else text
 
 
 def _unloads_in(instance: InstanceStatus[Any]) -> str:

@@ -8,13 +8,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
 import lmstudio_sync as lms
-from lmstudio_async import EmbeddedServer
+from lmstudio_async import EmbeddedServer, InstanceChanged, LlmInstanceInfo
+from lmstudio_async._cli._event_lines import as_json, event_line
 from lmstudio_async.testing import ModelsFolder, served
 from tests.cli.outcomes import in_terminal, outcome, read_line, running, served_at
 
@@ -131,6 +133,21 @@ def test_events_tells_that_the_server_is_lost_and_back(restartable: Restartable)
         assert read_line(command.output).endswith("  server back\n")
         assert read_line(command.output).endswith("unloaded     tiny  the server was stopped or restarted\n")
         assert command.interrupt() == (0, "", "")
+
+
+def test_event_line_has_the_status_in_the_words_of_ps() -> None:
+    event = InstanceChanged(
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+        identifier="mine",
+        instance_reference="x",
+        kind="llm",
+        info=LlmInstanceInfo(identifier="mine", model_key="tiny"),
+        status="processingPrompt",
+        queued=2,
+    )
+    assert event_line(event).endswith("changed      mine (tiny)  reading prompt +2")
+    # Programs get the status as the SDK has it, also from ps.
+    assert as_json(event)["status"] == "processingPrompt"
 
 
 @pytest.mark.parametrize("arguments", [["events"], ["top"], ["ps", "--watch", "--json"]])
