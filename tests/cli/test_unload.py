@@ -62,6 +62,7 @@ def test_unload_json_tells_what_was_unloaded_and_what_is_missing(client: lms.Cli
     assert ended.json() == {"unloaded": ["one"], "missing": ["nope"], "failed": {}}
     assert ended.code == 4
     assert ended.errors == "lmsa: There is no instance 'nope'. Nothing else is loaded.\n"
+    assert outcome("unload", "one") == (4, "", "lmsa: There is no instance 'one'. Nothing is loaded.\n")
 
 
 def test_unload_all_unloads_both_kinds(client: lms.Client) -> None:

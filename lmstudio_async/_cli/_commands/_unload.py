@@ -73,7 +73,7 @@ async def _unload(target: Target, console: Console, names: Sequence[str] | None)
         console.note("Nothing is loaded.")
     # The instances that the user can choose from now.
     rest = [name for name in loaded if name not in unloaded]
-    there = f"Loaded: {', '.join(rest)}." if rest else "Nothing else is loaded."
+    there = f"Loaded: {', '.join(rest)}." if rest else f"Nothing{' else' if unloaded else ''} is loaded."
     absent = f"There is no instance {', '.join(map(repr, missing))}. {there}" if missing else ""
     if failed:
         messages = [f"{name} was not unloaded: {message}" for name, message in failed.items()]
