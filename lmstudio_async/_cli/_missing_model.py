@@ -1,4 +1,4 @@
-"""The offer to download a model that a command needs and the server does not have."""
+"""A model that a command needs and the server does not have: the error, and the offer to download it."""
 
 from __future__ import annotations
 
@@ -17,38 +17,59 @@ if TYPE_CHECKING:
     from lmstudio_async._cli._target import Target
     from lmstudio_async.errors import LMStudioModelNotFoundError
 
-__all__ = ["download_if_wanted"]
+__all__ = ["download_if_wanted", "missing_model_error"]
 
 #: Models of the server that the message lists.
 _MOST_LISTED = 8
 
 
 async def download_if_wanted(
-    client: AsyncClient, key: str, error: LMStudioModelNotFoundError, console: Console, target: Target
+    client: AsyncClient,
+    key: str,
+    error: LMStudioModelNotFoundError,
+    console: Console,
+    target: Target,
+    *,
+    candidates: Sequence[str] | None = None,
 ) -> str:
     """Ask whether to download a model that is missing, and return the key to load it by.
 
     :param key: the model key, as the user gave it.
     :param error: the error of the server.
     :param target: the server as the user has named it, for the advice.
+    :param candidates: keys that may have been meant; None for those of the error, which all have the kind that was
+        requested.
     :raises NotFoundError: the user cannot be asked, or declines.
     """
     if isinstance(error, LMStudioInstanceUnloadedError):
         # The model is there.
         raise error
-    missing = f"There is no model {key!r}.{_others(key, error.candidates)}"
-    advice = advice_for(key, target, client.api_host)
+    if candidates is None:
+        candidates = error.candidates
     if not can_ask() or not can_download(client.api_host):
-        raise NotFoundError(f"{missing}\n{advice}")
-    if not await confirm(f"{missing}\nDownload {key}?"):
-        raise NotFoundError(f"There is no model {key!r}. {advice}")
+        raise missing_model_error(client, key, candidates, target)
+    if not await confirm(f"{_missing_text(key, candidates)}\nDownload {key}?"):
+        raise NotFoundError(f"There is no model {key!r}. {advice_for(key, target, client.api_host)}")
     return await follow_download(client.repository.download_stream(key), console, key)
 
 
-def _others(key: str, candidates: Sequence[str]) -> str:
+def missing_model_error(
+    client: AsyncClient, key: str, candidates: Sequence[str], target: Target
+) -> NotFoundError:
+    """Return the error about a model that is missing, with the command that downloads it. Blocks.
+
+    :param key: the model key, as the user gave it.
+    :param candidates: keys that may have been meant.
+    :param target: the server as the user has named it, for the advice.
+    """
+    return NotFoundError(f"{_missing_text(key, candidates)}\n{advice_for(key, target, client.api_host)}")
+
+
+def _missing_text(key: str, candidates: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(key.lower(), candidates, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     there = ", ".join(candidates[:_MOST_LISTED])
-    return f"{meant} There are: {there}." if there else ""
+    listed = f"{meant} There are: {there}." if there else ""
+    return f"There is no model {key!r}.{listed}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lmstudio_async.errors import LMStudioDomainMismatchError, LMStudioTimeoutError
@@ -10,7 +10,7 @@ from lmstudio_async.errors import LMStudioDomainMismatchError, LMStudioTimeoutEr
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient, AsyncModelNamespace
 
-__all__ = ["AnyNamespace", "with_namespace_of"]
+__all__ = ["AnyNamespace", "keys_of_both_kinds", "with_namespace_of"]
 
 #: Seconds that a server may take to list its models: LM Studio may look for new ones.
 _LONGEST_LIST = 30.0
@@ -39,6 +39,11 @@ async def with_namespace_of(
         if kind is not None:
             raise
         return await use(client.embedding)
+
+
+async def keys_of_both_kinds(client: AsyncClient) -> Sequence[str]:
+    """Return the keys of all downloaded models: the error about a missing one has keys of one kind only."""
+    return [model.model_key for model in await client.system.list_downloaded_models()]
 
 
 async def _listed_kind(client: AsyncClient, key: str) -> str | None:

@@ -93,3 +93,15 @@ def test_estimate_explains_wrong_arguments(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert message in shown.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("tyny", "tiny"), ("text-embedding-vektors", "text-embedding-vectors")]
+)
+def test_estimate_of_a_missing_model_names_one_of_either_kind_and_the_download(
+    wrong: str, meant: str, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("estimate", wrong, "--models", str(models)) == 4
+    fact, advice = capsys.readouterr().err.splitlines()
+    assert fact.startswith(f"lmsa: There is no model {wrong!r}. Did you mean {meant!r}? There are: ")
+    assert advice == f"To download it: lmsa pull {wrong} --models {models}"

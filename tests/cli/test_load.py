@@ -149,8 +149,10 @@ def test_load_of_an_unknown_model_exits_with_4_and_names_others() -> None:
     code, output, errors = outcome("load", "tyny")
     assert (code, output) == (4, "")
     first, last = errors.splitlines()
-    assert first.startswith("lmsa: There is no model 'tyny'. Did you mean 'tiny'? There are: tiny, ")
+    assert first.startswith("lmsa: There is no model 'tyny'. Did you mean 'tiny'? There are: ")
     assert last == "To download it: lmsa pull tyny"
+
+    assert "Did you mean 'text-embedding-vectors'?" in outcome("load", "text-embedding-vektors").errors
 
 
 @pytest.mark.usefixtures("host")

@@ -39,13 +39,19 @@ def command(
 async def _estimate(
     target: Target, console: Console, key: str, config: dict[str, Any] | None, device: str | None
 ) -> None:
-    from lmstudio_async._cli._model_kinds import with_namespace_of
+    from lmstudio_async._cli._missing_model import missing_model_error
+    from lmstudio_async._cli._model_kinds import keys_of_both_kinds, with_namespace_of
+    from lmstudio_async.errors import LMStudioModelNotFoundError
 
     async def estimate(namespace: AnyNamespace) -> ModelUsage:
         return await namespace.estimate_resources(key, config, device=device)
 
     async with target.connect(console, may_embed=True, timeout=60) as client:
-        usage = await with_namespace_of(client, key, estimate)
+        try:
+            usage = await with_namespace_of(client, key, estimate)
+        except LMStudioModelNotFoundError as error:
+            # The user asks before a load, or a download: none is offered.
+            raise missing_model_error(client, key, await keys_of_both_kinds(client), target) from error
     if console.is_json:
         console.json(_as_json(key, usage))
         return

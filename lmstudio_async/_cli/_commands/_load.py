@@ -100,7 +100,7 @@ def command(
 
 async def _load(target: Target, console: Console, request: _Request) -> None:
     from lmstudio_async._cli._missing_model import download_if_wanted
-    from lmstudio_async._cli._model_kinds import with_namespace_of
+    from lmstudio_async._cli._model_kinds import keys_of_both_kinds, with_namespace_of
     from lmstudio_async.errors import LMStudioModelNotFoundError
 
     async def load(namespace: AnyNamespace) -> None:
@@ -110,7 +110,8 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
         try:
             await with_namespace_of(client, request.key, load)
         except LMStudioModelNotFoundError as error:
-            key = await download_if_wanted(client, request.key, error, console, target)
+            candidates = await keys_of_both_kinds(client)
+            key = await download_if_wanted(client, request.key, error, console, target, candidates=candidates)
             request = attrs.evolve(request, key=key, identifier=request.name_after_download)
             await with_namespace_of(client, key, load)
 
