@@ -10,12 +10,10 @@ import typer
 from lmstudio_async._cli._completion import model_keys
 from lmstudio_async._cli._settings import parse_settings
 
-__all__ = ["Config", "Context", "Device", "Gpu", "Key", "load_config", "parse_gpu"]
-
-_SETTINGS = "Settings of the load"
+__all__ = ["Config", "Context", "Device", "Gpu", "Key", "load_config"]
 
 
-def parse_gpu(text: str) -> str | float:
+def _parse_gpu(text: str) -> str | float:
     """Return the ratio that ``--gpu`` means: ``max``, ``off``, or a number from 0 to 1."""
     short = text.strip().lower()
     if short in ("max", "off"):
@@ -46,16 +44,14 @@ Context = Annotated[
         min=1,
         metavar="TOKENS",
         help="Length of the context, in tokens. Default: the server's.",
-        rich_help_panel=_SETTINGS,
     ),
 ]
 Gpu = Annotated[
     str | None,
     typer.Option(
-        parser=parse_gpu,
+        parser=_parse_gpu,
         metavar="max|off|0-1",
         help="How much of the model goes to the GPU. Default: the server's.",
-        rich_help_panel=_SETTINGS,
     ),
 ]
 Config = Annotated[
@@ -64,12 +60,11 @@ Config = Annotated[
         metavar="NAME=VALUE",
         help="Another setting of the load config, such as flash_attention=true or gpu.main_gpu=1; can be repeated. The "
         "value is JSON, or a plain text.",
-        rich_help_panel=_SETTINGS,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="ID", help="LM Link device that runs the model.", rich_help_panel=_SETTINGS),
+    typer.Option(metavar="ID", help="LM Link device that runs the model."),
 ]
 
 

@@ -135,7 +135,7 @@ def test_load_with_wrong_settings_exits_with_2_and_loads_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Wide enough for the frame that typer draws.
+    # Wide enough for a message on one line.
     monkeypatch.setenv("COLUMNS", "300")
     assert exit_code("load", "tiny", *options) == 2
     shown = capsys.readouterr()
