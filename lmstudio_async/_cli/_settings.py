@@ -50,7 +50,7 @@ def split_settings(given: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]
     for name, value in parse_settings(given).items():
         if name not in of_load | of_prediction:
             raise typer.BadParameter(
-                f"{name!r} is no setting{_similar(name, of_load | of_prediction)}", param_hint=_OPTION
+                f"{name!r} is no setting.{_similar(name, of_load | of_prediction)}", param_hint=_OPTION
             )
         (prediction if name in of_prediction else load)[name] = value
     return load, prediction
@@ -80,5 +80,6 @@ def _value(text: str) -> Any:
 def _similar(name: str, names: set[str]) -> str:
     from difflib import get_close_matches
 
-    found = get_close_matches(name, names, n=3)
-    return f": do you mean {' or '.join(found)}?" if found else ""
+    # Half of the letters are enough: top_k finds top_k_sampling.
+    found = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""

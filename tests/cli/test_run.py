@@ -213,8 +213,8 @@ def test_settings_of_the_prediction_reach_the_server(host: str) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--config", "top_k=3"), "'top_k' is no setting"),
-        (("--config", "temprature=1"), "do you mean temperature"),
+        (("--config", "top_k=3"), "'top_k' is no setting. Did you mean 'top_k_sampling'?"),
+        (("--config", "temprature=1"), "Did you mean 'temperature'?"),
         (("--config", "temperature"), "is not NAME=VALUE"),
         (("--config", "gpu=1", "--config", "gpu.ratio=1"), "given twice"),
         (("--temperature", "-1"), "--temperature"),
