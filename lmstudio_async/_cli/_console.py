@@ -17,10 +17,13 @@ from lmstudio_async._printable import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Column", "Console"]
+__all__ = ["Column", "Console", "is_narrow", "make_table"]
 
 #: Columns of the widest table in a pipe.
 _WIDEST = 100_000
+
+#: Columns of a terminal in which two long names have room.
+_WIDE = 100
 
 
 @attrs.frozen
@@ -29,10 +32,12 @@ class Column:
 
     :param title: its heading.
     :param is_number: whether its cells are aligned to the right.
+    :param is_short: whether its cells stay on one line, so that the columns with names get the room that there is.
     """
 
     title: str
     is_number: bool = False
+    is_short: bool = False
 
 
 @attrs.frozen
@@ -99,6 +104,14 @@ class Console:
         print("\n".join(line.rstrip() for line in text.get().rstrip("\n").split("\n")), flush=True)
 
 
+def is_narrow(width: int | None) -> bool:
+    """Return whether a terminal has too little room for two long names.
+
+    :param width: its columns; None if the output is no terminal.
+    """
+    return width is not None and width < _WIDE
+
+
 def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table without lines."""
     from rich.table import Table
@@ -112,7 +125,7 @@ def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Tabl
             columns[number].title,
             justify="right" if columns[number].is_number else "left",
             overflow="fold",
-            no_wrap=columns[number].is_number,
+            no_wrap=columns[number].is_number or columns[number].is_short,
         )
     for row in cells:
         table.add_row(*(Text(row[number]) for number in used))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmstudio_async._cli._console import Column
+from lmstudio_async._cli._console import Column, is_narrow
 from lmstudio_async._cli._units import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ COLUMNS = (
 
 NOTHING_LOADED = "Nothing is loaded. lmsa load KEY loads a model."
 
-#: Columns of a terminal in which two long names have room.
-_WIDE = 100
-
 _STATUS = {"processingPrompt": "reading prompt", "computingEmbedding": "embedding"}
 
 
@@ -37,14 +34,14 @@ def rows(instances: Iterable[InstanceStatus[Any]], width: int | None) -> Sequenc
     :param width: columns of the terminal; None in a pipe. In a narrow terminal, a model key that is the identifier too is
         left out, because both would take several lines.
     """
-    is_narrow = width is not None and width < _WIDE
-    return [_row(instance, is_narrow=is_narrow) for instance in instances]
+    return [_row(instance, width) for instance in instances]
 
 
-def _row(instance: InstanceStatus[Any], *, is_narrow: bool) -> Sequence[str]:
+def _row(instance: InstanceStatus[Any], width: int | None) -> Sequence[str]:
+    is_repeated = instance.model_key == instance.identifier
     return (
         instance.identifier,
-        "" if is_narrow and instance.model_key == instance.identifier else instance.model_key,
+        "" if is_repeated and is_narrow(width) else instance.model_key,
         status_text(instance.status, instance.queued, instance.prompt_progress),
         size_text(instance.size_bytes),
         str(instance.context_length),

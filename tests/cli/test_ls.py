@@ -15,6 +15,7 @@ from lmstudio_async._cli._commands._ls import row
 from lmstudio_async.testing import ModelsFolder, served
 from lmstudio_sync import Client
 from tests.cli.model_commands import lmsa
+from tests.cli.outcomes import in_terminal
 
 SMALL = "bartowski/SmolLM2-135M-Instruct-GGUF"
 LONG = "acme/a-model-with-a-very-long-name-that-no-terminal-of-80-columns-shows-in-one-line-Q8_0.gguf"
@@ -43,7 +44,7 @@ def test_table_in_a_pipe_has_one_line_for_each_model(models: ModelsFolder) -> No
     code, out, err = lmsa("ls", "--models", str(models.folder))
     head, *rows = out.splitlines()
     assert (code, err, len(rows)) == (0, "", 4)
-    assert head.split() == ["MODEL", "KIND", "PARAMETERS", "QUANTIZATION", "SIZE", "CONTEXT"]
+    assert head.split() == ["MODEL", "KIND", "PARAMS", "QUANT", "SIZE", "CONTEXT"]
     assert [row.split()[:2] for row in rows if "tiny" in row] == [
         ["tiny@q4_k_m", "llm"],
         ["tiny@q8_0", "llm"],
@@ -77,6 +78,24 @@ def test_loaded_instances_are_shown_beside_their_model(host: str) -> None:
     assert any(line.startswith("tiny@q8_0 ") and line.endswith("one, two") for line in out.splitlines())
 
 
+def test_table_in_a_terminal_breaks_no_heading_and_repeats_no_name(tmp_path: Path) -> None:
+    models = ModelsFolder(tmp_path)
+    models.add_llm("qwen3-4b-instruct-2507")
+    models.add_embedding("text-embedding-x")
+    with served(EmbeddedServer(models.folder, threads=1)) as host, Client(host) as client:
+        for _ in range(2):
+            client.llm.load_new_instance("qwen3-4b-instruct-2507")
+        with in_terminal("ls", "--host", host, columns=80) as narrow:
+            assert narrow.read_to_end() == 0
+        with in_terminal("ls", "--host", host, columns=200) as wide:
+            assert wide.read_to_end() == 0
+    head, *rows = narrow.lines()
+    assert head.split() == ["MODEL", "KIND", "PARAMS", "QUANT", "SIZE", "CONTEXT", "LOADED", "AS"]
+    assert rows[0].split()[1] == "llm"
+    assert "same name," in rows[0]
+    assert "qwen3-4b-instruct-2507, qwen3-4b-instruct-2507:2" in wide.lines()[1]
+
+
 def test_json_has_each_field_of_a_model(models: ModelsFolder) -> None:
     _, out, _ = lmsa("ls", "--models", str(models.folder), "--json", "--embedding")
     (model,) = json.loads(out)
@@ -106,7 +125,7 @@ def test_variants_of_lm_studio_have_a_column() -> None:
         selected_variant="qwen/qwen3-4b@q4_k_m",
     )
     model: Any = SimpleNamespace(info=info, model_key=info.model_key, path=info.path)
-    assert row(model, []) == ("qwen/qwen3-4b", "llm", "", "Q4_K_M", "0.0 MB", "0", "q4_k_m, q8_0", "")
+    assert row(model, [], None) == ("qwen/qwen3-4b", "llm", "", "Q4_K_M", "0.0 MB", "0", "q4_k_m, q8_0", "")
 
 
 def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:

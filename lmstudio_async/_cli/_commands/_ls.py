@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmstudio_async._cli._console import Column, Console
+from lmstudio_async._cli._console import Column, Console, is_narrow
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import EMBEDDED, Target
@@ -20,9 +20,9 @@ __all__ = ["command", "row"]
 
 _COLUMNS = (
     Column("MODEL"),
-    Column("KIND"),
-    Column("PARAMETERS", is_number=True),
-    Column("QUANTIZATION"),
+    Column("KIND", is_short=True),
+    Column("PARAMS", is_number=True),
+    Column("QUANT", is_short=True),
     Column("SIZE", is_number=True),
     Column("CONTEXT", is_number=True),
     Column("VARIANTS"),
@@ -57,7 +57,7 @@ async def _ls(target: Target, console: Console, kinds: Collection[str]) -> None:
     if console.is_json:
         console.json([_as_json(*each) for each in rows])
     elif rows:
-        console.table(_COLUMNS, (row(*each) for each in rows))
+        console.table(_COLUMNS, (row(*each, console.width) for each in rows))
     else:
         from lmstudio_async._cli._download_advice import small_model_advice
 
@@ -81,12 +81,18 @@ async def _skipped(target: Target) -> Mapping[str, str]:
     return (await scan_models(EmbeddedServer(target.models or None))).skipped
 
 
-def row(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str]) -> Sequence[str]:
+def row(
+    model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[str], width: int | None
+) -> Sequence[str]:
     """Return the cells of a model.
 
     :param identifiers: the instances of it that are loaded.
+    :param width: columns of the terminal; None in a pipe. In a narrow terminal, an identifier that is the model key is not
+        written twice, because both would take several lines.
     """
     info = model.info
+    if is_narrow(width):
+        identifiers = ["same name" if name == model.model_key else name for name in identifiers]
     return (
         model.model_key,
         info.type,
