@@ -15,6 +15,7 @@ from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json,
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
 
     from lmstudio_async import InstanceStatus
@@ -107,7 +108,22 @@ class _Screen:
         if look.events:
             parts.append(Text())
             parts += [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in look.events]
-        self._live.update(Group(*parts), refresh=True)
+        self._live.update(self._fitted(Group(*parts)), refresh=True)
+
+    def _fitted(self, screen: RenderableType) -> RenderableType:
+        """Return what fits the height of the terminal: rich would leave the rest out without a word."""
+        from rich.console import Group
+        from rich.segment import Segment, Segments
+        from rich.text import Text
+
+        console = self._live.console
+        lines = console.render_lines(screen, pad=False)
+        if len(lines) <= console.height:
+            return screen
+        room = max(console.height - 1, 0)
+        shown = Segments([segment for line in lines[:room] for segment in (*line, Segment.line())])
+        more = Text(f"{len(lines) - room} more lines need a higher terminal.", "dim", end="", no_wrap=True)
+        return Group(shown, more)
 
 
 class _Changes:

@@ -236,6 +236,17 @@ def test_top_in_a_terminal_shows_that_the_server_is_lost_and_back(restartable: R
         assert screen.read_to_end() == 0
 
 
+def test_top_in_a_low_terminal_says_that_there_is_more(client: lms.Client) -> None:
+    for _ in range(3):
+        client.llm.load_new_instance("tiny")
+    with in_terminal("top", rows=5) as screen:
+        shown = screen.read_until("2 more lines need a higher terminal.")
+        assert "3 instances" in shown
+        assert "tiny:3" not in shown
+        screen.press_ctrl_c()
+        assert screen.read_to_end() == 0
+
+
 @pytest.mark.usefixtures("client")
 def test_top_in_a_terminal_without_a_cursor_prints_tables() -> None:
     with in_terminal("top", TERM="dumb") as screen:
