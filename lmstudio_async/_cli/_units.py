@@ -13,7 +13,9 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes as text: 105 MB, 2.50 GB."""
+    """Return a number of bytes as text: 24 kB, 105 MB, 2.50 GB."""
+    if count < 1e5:
+        return f"{count / 1e3:.0f} kB"
     if count >= 1e9:
         return f"{count / 1e9:,.2f} GB"
     return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:,.1f} MB"

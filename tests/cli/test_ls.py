@@ -125,7 +125,7 @@ def test_variants_of_lm_studio_have_a_column() -> None:
         selected_variant="qwen/qwen3-4b@q4_k_m",
     )
     model: Any = SimpleNamespace(info=info, model_key=info.model_key, path=info.path)
-    assert row(model, [], None) == ("qwen/qwen3-4b", "llm", "", "Q4_K_M", "0.0 MB", "0", "q4_k_m, q8_0", "")
+    assert row(model, [], None) == ("qwen/qwen3-4b", "llm", "", "Q4_K_M", "0 kB", "0", "q4_k_m, q8_0", "")
 
 
 def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:
