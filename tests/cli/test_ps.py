@@ -56,7 +56,7 @@ def test_ps_in_a_pipe_has_a_whole_line_for_each_instance(client: lms.Client) -> 
     # The command has not seen the load, so it cannot know when the TTL began.
     assert [line.split() for line in lines] == [
         [LONG, "tiny", "idle", "0.2", "MB", "2048", "within", "1", "h"],
-        ["text-embedding-vectors", "text-embedding-vectors", "idle", "0.1", "MB", "512", "never"],
+        ["text-embedding-vectors", "text-embedding-vectors", "idle", "53", "kB", "512", "never"],
     ]
 
 
