@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmstudio_async._cli._download_advice import advice_for, can_download
 from lmstudio_async._cli._download_bar import follow_download
+from lmstudio_async._cli._download_search import find_download
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._question import can_ask, confirm
 from lmstudio_async.errors import LMStudioInstanceUnloadedError
@@ -39,8 +40,11 @@ async def download_if_wanted(
     :param target: the server as the user has named it, for the advice.
     :param candidates: keys that may have been meant; None for those of the error, which all have the kind that was
         requested.
-    :raises NotFoundError: the user cannot be asked, or declines.
+    :raises NotFoundError: the user cannot be asked, or declines; or a search for the model finds nothing.
+    :raises LMStudioRuntimeError: it finds several models, and the user wants none of them.
     """
+    from lmstudio_async import DownloadName
+
     if isinstance(error, LMStudioInstanceUnloadedError):
         # The model is there.
         raise error
@@ -50,7 +54,8 @@ async def download_if_wanted(
         raise missing_model_error(client, key, candidates, target)
     if not await confirm(f"{_missing_text(key, candidates)}\nDownload {key}?"):
         raise NotFoundError(f"There is no model {key!r}. {advice_for(key, target, client.api_host)}")
-    return await follow_download(client.repository.download_stream(key), console, key)
+    shown, download = await find_download(client, DownloadName.parse(key), console, takes_first=False)
+    return await follow_download(download, console, shown)
 
 
 def missing_model_error(

@@ -63,6 +63,31 @@ def test_declined_download_ends_the_command(key: str, code: int, hub: LocalHub, 
     assert list(models.iterdir()) == []
 
 
+def test_download_of_a_missing_model_asks_which_one_as_pull_does(hub: LocalHub, models: Path) -> None:
+    model = write_llm(models.parent / "other.gguf", script="There I am.").read_bytes()
+    hub.add("other/tiny-GGUF", {"tiny-Q4_K_M.gguf": model})
+    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+    arguments = ("run", "--models", str(models), "tiny", "Hello")
+    with command_in_terminal(*arguments, environment=environment) as terminal:
+        terminal.wait_for("Download tiny? [y/N]")
+        terminal.type("y\n")
+        terminal.wait_for("2  other/tiny-GGUF")
+        terminal.wait_for("Which one? [1-2, Enter for none]")
+        terminal.type("2\n")
+        terminal.wait_for("There I am.\n")
+        assert terminal.wait_for_end() == 0
+
+
+def test_missing_model_that_no_search_finds_is_one_message(hub: LocalHub, models: Path) -> None:
+    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+    arguments = ("run", "--models", str(models), "nothing", "Hello")
+    with command_in_terminal(*arguments, environment=environment) as terminal:
+        terminal.wait_for("Download nothing? [y/N]")
+        terminal.type("y\n")
+        terminal.wait_for("lmsa: A search for 'nothing' finds no model. Try fewer words.")
+        assert terminal.wait_for_end() == 4
+
+
 @pytest.mark.parametrize(
     ("options", "name"), [([], "tiny"), (["--as", "mine"], "mine"), (["--ensure"], "acme/tiny")]
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,15 +11,7 @@ from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
 
-if TYPE_CHECKING:
-    from lmstudio_async import AsyncAvailableModel, AsyncClient, AsyncDownloadStream, DownloadName
-
 __all__ = ["command"]
-
-#: Search results that are listed.
-_MOST_SHOWN = 15
-
-_NOTHING = "Nothing was downloaded."
 
 
 def command(
@@ -70,13 +61,14 @@ def command(
 async def _pull(target: Target, console: Console, name: str, quantization: str | None, first: bool) -> None:
     from lmstudio_async import DownloadName
     from lmstudio_async._cli._download_bar import follow_download
+    from lmstudio_async._cli._download_search import find_download
 
     wanted = DownloadName.parse(name, quantization)
     async with target.connect(console, may_embed=True) as client:
         key = wanted.key_among([model.info for model in await client.system.list_downloaded_models()])
         was_there = key is not None
         if key is None:
-            shown, download = await _find(client, wanted, console, takes_first=first)
+            shown, download = await find_download(client, wanted, console, takes_first=first)
             key = await follow_download(download, console, shown)
         if console.is_json:
             console.json({"model_key": key, "downloaded": not was_there})
@@ -84,79 +76,3 @@ async def _pull(target: Target, console: Console, name: str, quantization: str |
     if was_there:
         console.note("It is downloaded already:")
     console.line(key)
-
-
-async def _find(
-    client: AsyncClient, wanted: DownloadName, console: Console, *, takes_first: bool
-) -> tuple[str, AsyncDownloadStream]:
-    """Return the name of the model to download, and its download.
-
-    :raises LMStudioError: the search finds several models, and the user cannot be asked.
-    """
-    if wanted.is_repository:
-        stream = client.repository.download_stream(wanted.name, quantization=wanted.quantization)
-        return wanted.name, stream
-    found = await client.repository.search_models(wanted.search_term, limit=25)
-    model = await _choose(wanted, found, console, takes_first=takes_first)
-    name = _name(model)
-    return name, model.download_stream(quantization=wanted.quantization)
-
-
-async def _choose(
-    wanted: DownloadName, found: Sequence[AsyncAvailableModel], console: Console, *, takes_first: bool
-) -> AsyncAvailableModel:
-    from lmstudio_async._cli._exit_codes import NotFoundError
-    from lmstudio_async._cli._question import can_ask, confirm
-    from lmstudio_async.errors import LMStudioRuntimeError
-
-    if not found:
-        raise NotFoundError(f"A search for {wanted.name!r} finds no model. Try fewer words.")
-    same = [model for model in found if wanted.is_name_of(model.search_result)]
-    candidates = same or list(found)
-    if takes_first or len(same) == 1:
-        console.note(f"{wanted.name} is {_name(candidates[0])}.")
-        return candidates[0]
-    shown = candidates[:_MOST_SHOWN]
-    width = len(str(len(shown)))
-    lines = [f"{number:>{width}}  {_described(model)}" for number, model in enumerate(shown, 1)]
-    if console.is_json or not can_ask():
-        raise LMStudioRuntimeError(
-            "\n".join(
-                [
-                    f"A search for {wanted.name!r} finds these models:",
-                    *(f"  {_described(model)}" for model in shown),
-                    "Name one of them, or take the first one with --first.",
-                ]
-            )
-        )
-    if len(shown) == 1:
-        if await confirm(f"Download {_name(shown[0])}?"):
-            return shown[0]
-        raise LMStudioRuntimeError(_NOTHING)
-    return shown[await _number(lines)]
-
-
-async def _number(lines: Sequence[str]) -> int:
-    """Ask for the number of a line, counted from 1, and return its index.
-
-    :raises LMStudioRuntimeError: the user wants none.
-    """
-    from lmstudio_async._cli._question import ask
-    from lmstudio_async.errors import LMStudioRuntimeError
-
-    question = "\n".join([*lines, f"Which one? [1-{len(lines)}, Enter for none]"])
-    while True:
-        answer = await ask(question)
-        if not answer:
-            raise LMStudioRuntimeError(_NOTHING)
-        if answer.isdecimal() and 1 <= int(answer) <= len(lines):
-            return int(answer) - 1
-        question = f"{answer!r} is no number from 1 to {len(lines)}. Which one?"
-
-
-def _described(model: AsyncAvailableModel) -> str:
-    return f"{_name(model)}  (staff pick)" if model.search_result.staff_pick else _name(model)
-
-
-def _name(model: AsyncAvailableModel) -> str:
-    return model.search_result.identifier.identifier or model.search_result.name
