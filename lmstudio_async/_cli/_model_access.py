@@ -47,14 +47,12 @@ async def get_model(
     """
     options: dict[str, Any] = {"config": config or None, **({} if ttl is None else {"ttl": ttl})}
     try:
-        handle = await LoadDisplay(console, key).follow(models.model_stream(key, **options))
-    except LMStudioDomainMismatchError as error:
-        raise LMStudioRuntimeError(_wrong_kind(models, key)) from error
+        handle = await _load(models, key, console, options)
     except LMStudioModelNotFoundError as error:
         if not may_offer:
             raise
         pulled = await download_if_wanted(client, key, error, console, target)
-        handle = await LoadDisplay(console, pulled).follow(models.model_stream(pulled, **options))
+        handle = await _load(models, pulled, console, options)
     wanted = (config or {}).get("context_length")
     length = handle.info.context_length
     if isinstance(wanted, int) and length < wanted:
@@ -63,6 +61,15 @@ async def get_model(
             f"instance that is loaded. To load it again: lmsa unload {handle.identifier}"
         )
     return handle
+
+
+async def _load(
+    models: AsyncModelNamespace[HandleT, Any, Any, Any], key: str, console: Console, options: dict[str, Any]
+) -> HandleT:
+    try:
+        return await LoadDisplay(console, key).follow(models.model_stream(key, **options))
+    except LMStudioDomainMismatchError as error:
+        raise LMStudioRuntimeError(_wrong_kind(models, key)) from error
 
 
 def _wrong_kind(models: AsyncModelNamespace[Any, Any, Any, Any], key: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import lmstudio_async as lms
 import lmstudio_sync
 from lmstudio_async.testing import ModelsFolder, served
-from lmstudio_async.testing._tiny_models import write_llm
+from lmstudio_async.testing._tiny_models import write_embedding, write_llm
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
@@ -86,6 +86,18 @@ def test_missing_model_that_no_search_finds_is_one_message(hub: LocalHub, models
         terminal.type("y\n")
         terminal.wait_for("lmsa: A search for 'nothing' finds no model. Try fewer words.")
         assert terminal.wait_for_end() == 4
+
+
+def test_downloaded_model_of_the_other_kind_names_the_right_command(hub: LocalHub, models: Path) -> None:
+    model = write_embedding(models.parent / "vectors.gguf").read_bytes()
+    hub.add("acme/vectors-GGUF", {"vectors-Q4_K_M.gguf": model})
+    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
+    arguments = ("run", "--models", str(models), "acme/vectors", "Hello")
+    with command_in_terminal(*arguments, environment=environment) as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.type("y\n")
+        terminal.wait_for("For its vectors: lmsa embed text-embedding-vectors TEXT")
+        assert terminal.wait_for_end() == 1
 
 
 @pytest.mark.parametrize(
