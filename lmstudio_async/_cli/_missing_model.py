@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lmstudio_async._cli._target import Target
     from lmstudio_async.errors import LMStudioModelNotFoundError
 
-__all__ = ["download_if_wanted", "missing_model_error"]
+__all__ = ["download_if_wanted", "missing_model_error", "other_models"]
 
 #: Models of the server that the message lists.
 _MOST_LISTED = 8
@@ -71,10 +71,17 @@ def missing_model_error(
 
 
 def _missing_text(key: str, candidates: Sequence[str]) -> str:
+    return f"There is no model {key!r}.{other_models(key, candidates)}"
+
+
+def other_models(key: str, candidates: Sequence[str]) -> str:
+    """Return the models that there are, and the one that the user may have meant, as further sentences of a message."""
     from difflib import get_close_matches
 
+    if not candidates:
+        return ""
     close = get_close_matches(key.lower(), candidates, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    there = ", ".join(candidates[:_MOST_LISTED])
-    listed = f"{meant} There are: {there}." if there else ""
-    return f"There is no model {key!r}.{listed}"
+    hidden = len(candidates) - _MOST_LISTED
+    more = f", and {hidden} more" if hidden > 0 else ""
+    return f"{meant} There are: {', '.join(candidates[:_MOST_LISTED])}{more}."

@@ -72,6 +72,19 @@ def test_unknown_key_deletes_none_and_lists_the_models(models: ModelsFolder) -> 
     assert "tiny@q4_k_m" in err
 
 
+def test_misspelt_key_names_the_one_that_is_meant(models: ModelsFolder) -> None:
+    for number in range(9):
+        models.add_llm(f"other-{number}")
+    code, _, err = rm(models, "tyny@q8_0", "--yes")
+    assert code == 4
+    assert (
+        "There is no model 'tyny@q8_0' in the models folders of this machine. Did you mean 'tiny@q8_0'?"
+        in err
+    )
+    # A list that is cut says so.
+    assert err.endswith(", and 4 more.\n")
+
+
 def test_single_file_stays(models: ModelsFolder) -> None:
     file = models.folder / "acme/embed-GGUF/embed-F32.gguf"
     code, _, err = lmsa("rm", "embed", "--yes", "--models", str(file))

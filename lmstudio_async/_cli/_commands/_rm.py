@@ -114,14 +114,14 @@ def _find(key: str, downloaded: Sequence[AsyncDownloadedModel[Any, Any, Any]]) -
     :raises LMStudioRuntimeError: it means several models.
     """
     from lmstudio_async._cli._exit_codes import NotFoundError
+    from lmstudio_async._cli._missing_model import other_models
     from lmstudio_async.errors import LMStudioRuntimeError
 
     exact = [model for model in downloaded if key in (model.model_key, model.path)]
     found = exact or [model for model in downloaded if model.has_key(key)]
     if not found:
-        there_are = ", ".join(model.model_key for model in downloaded[:8])
-        more = f" There are: {there_are}." if there_are else ""
-        raise NotFoundError(f"There is no model {key!r} in the models folders of this machine.{more}")
+        others = other_models(key, [model.model_key for model in downloaded])
+        raise NotFoundError(f"There is no model {key!r} in the models folders of this machine.{others}")
     if len(found) > 1:
         keys = ", ".join(model.model_key for model in found)
         raise LMStudioRuntimeError(
