@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import typer
+
 __all__ = ["pass_plain_values"]
 
 _TEXTS = (str, str | None, list[str], list[str] | None)
@@ -49,5 +51,10 @@ def _process(
     if value is None and not parameter.required:
         value = () if getattr(parameter, "multiple", False) or parameter.nargs == -1 else None
     elif not (is_text and (isinstance(value, str) or (isinstance(value, tuple) and value))):
-        return process(context, value)
+        try:
+            return process(context, value)
+        except typer.BadParameter as error:
+            # pydantic's words before a message of typer, which is a sentence by itself.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
     return value if parameter.callback is None else parameter.callback(context, parameter, value)
