@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lmstudio_async._cli._answer import stats_text
 from lmstudio_async._cli._chat_files import load_chat, save_chat
 from lmstudio_async._cli._chat_input import QUOTES
+from lmstudio_async._cli._run import message_of
 from lmstudio_async.errors import LMStudioError
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ _HELP = {
     "/exit": "End the chat, as Ctrl-D does.",
 }
 _KEYS = {
-    QUOTES: "Begin and end a message of several lines. Alt-Enter begins a new line, too.",
+    QUOTES: "Begin and end a message of several lines.",
+    "Alt-Enter": "Begin a new line.",
     "Ctrl-C": "Stop the answer, or clear the line.",
 }
 COMMANDS = [name.split()[0] for name in _HELP]
 
 #: A path such as /usr/bin is no command.
-_COMMAND = re.compile(r"(/[a-z?]*)(?:\s+(.*))?", re.DOTALL)
+_COMMAND = re.compile(r"(/[a-z?]*)(?:\s+(.*))?", re.DOTALL | re.IGNORECASE)
 
 
 async def run_command(session: ChatSession, line: str) -> bool:
@@ -47,9 +49,9 @@ async def run_command(session: ChatSession, line: str) -> bool:
     if found is None:
         return False
     try:
-        await _run(session, found[1], (found[2] or "").strip())
+        await _run(session, found[1].lower(), (found[2] or "").strip())
     except (LMStudioError, OSError) as error:
-        session.tell(str(error))
+        session.tell(message_of(error))
     return True
 
 

@@ -8,7 +8,7 @@ from typing import TypeVarTuple
 
 from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
 
-__all__ = ["PROGRAM", "explain", "run"]
+__all__ = ["PROGRAM", "explain", "message_of", "run"]
 
 #: The name of the program, as it is typed.
 PROGRAM = "lmsa"
@@ -74,4 +74,11 @@ def explain(error: Exception) -> None:
     """Print the message of an error."""
     from lmstudio_async._printable import printable_lines
 
-    print(f"{PROGRAM}: {printable_lines(str(error), 20_000)}", file=sys.stderr)
+    print(f"{PROGRAM}: {printable_lines(message_of(error), 20_000)}", file=sys.stderr)
+
+
+def message_of(error: Exception) -> str:
+    """Return the message of an error: that of the operating system with the file, and without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -197,7 +197,7 @@ def test_failures_of_commands_are_messages(chat: CommandTerminal, tmp_path: Path
     for line, message in {
         "/save": "/save needs a FILE.",
         f"/save {tmp_path / 'no' / 'folder'}": "No such file",
-        f"/load {tmp_path / 'nothing'}": "No such file",
+        f"/load {tmp_path / 'nothing'}": f"\n{tmp_path / 'nothing'}: No such file or directory\n",
         f"/load {tmp_path / 'no_chat'}": "has no chat",
         "/model": "/model needs a KEY.",
         "/stats": "There is no answer yet.",
@@ -207,6 +207,11 @@ def test_failures_of_commands_are_messages(chat: CommandTerminal, tmp_path: Path
         say(chat, line, message)
     # A path is no command.
     say(chat, "/usr/bin", "First answer.")
+
+
+def test_commands_are_known_in_any_case_and_their_help_fits_the_terminal(chat: CommandTerminal) -> None:
+    shown = say(chat, "/Help", "Show this help.")
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_model_command_goes_on_with_another_model(chat: CommandTerminal) -> None:

@@ -222,7 +222,7 @@ def test_settings_of_the_prediction_reach_the_server(host: str) -> None:
         (("--ttl", "never"), "lmsa load KEY --ttl never"),
         (("--ttl", "soon"), "is not a duration"),
         (("--ttl", "0"), "0 would unload the model at once"),
-        (("--reasoning", "maybe"), "--reasoning"),
+        (("--reasoning", "maybe"), "Invalid value for '--reasoning': 'maybe' is not one of 'show', 'hide'."),
     ],
 )
 def test_invalid_options_exit_with_2(
@@ -303,7 +303,7 @@ def test_closed_pipe_ends_the_command_without_a_message(host: str) -> None:
         ("<&-", 0, f"{ANSWER}\n"),
         (">&-", 0, ""),
         ("2>&-", 0, f"{ANSWER}\n"),
-        (">/dev/full", 1, "No space left"),
+        (">/dev/full", 1, "lmsa: No space left on device"),
     ],
 )
 def test_closed_and_full_streams_cause_no_traceback(
