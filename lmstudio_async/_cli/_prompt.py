@@ -53,4 +53,4 @@ def piped_text(console: Console) -> str | None:
     try:
         return b"".join(parts).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise typer.BadParameter("Standard input is not text in UTF-8.", param_hint="PROMPT") from None
+        raise typer.BadParameter("Standard input is not text in UTF-8.") from None

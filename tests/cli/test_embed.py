@@ -52,6 +52,17 @@ def test_each_line_of_a_pipe_is_a_text(host: str) -> None:
     assert json.loads(lines[1])["embedding"] == pytest.approx(vectors(host, "a dog")[0], abs=1e-4)
 
 
+def test_lines_of_a_pipe_end_only_at_line_breaks(host: str) -> None:
+    lines = embed(host, KEY, "--format", "jsonl", stdin="a\u2028b\f\r\n\nc").out.split("\n")
+    assert [json.loads(line)["text"] for line in lines[:-1]] == ["a\u2028b\f", "", "c"]
+
+
+def test_pipe_that_is_no_text_exits_with_2(host: str) -> None:
+    outcome = invoke("embed", "--host", host, KEY, stdin=b"\xff\xfe")
+    assert outcome.code == 2
+    assert "Invalid value: Standard input is not text in UTF-8." in outcome.err
+
+
 def test_csv_has_the_text_and_the_numbers(host: str) -> None:
     [row] = csv.reader(embed(host, KEY, 'a "cat", say', "--format", "csv").out.splitlines())
     assert row[0] == 'a "cat", say'

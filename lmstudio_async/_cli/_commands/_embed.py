@@ -51,7 +51,7 @@ def command(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="json: an array of vectors, as with --json. jsonl: an object with text and vector in each line. csv: text "
+            help="json: an array of vectors, as with --json. jsonl: an object with text and embedding in each line. csv: text "
             "and numbers. Default: a table with the first numbers in a terminal, a line of all numbers for each text in a "
             "pipe.",
             show_default=False,
@@ -74,13 +74,19 @@ def command(
         output_format = Format.JSON
     seconds = ttl_seconds(ttl)
     console = Console(json, quiet)
-    texts = text or (piped_text(console) or "").splitlines()
+    texts = text or _lines(piped_text(console) or "")
     if not texts:
         raise typer.BadParameter(
             "There is no text: give some as arguments, or one per line on standard input.", param_hint="TEXT"
         )
     config = None if context is None else {"context_length": context}
     run(_embed, Target(host, token_file, models), console, key, texts, output_format, seconds, config)
+
+
+def _lines(text: str) -> list[str]:
+    # splitlines() would split at U+2028 too, which a line of text may have: a vector belongs to each line of the file.
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 async def _embed(
