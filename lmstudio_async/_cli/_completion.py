@@ -6,16 +6,16 @@ The options that stand before the incomplete word name the server, as they do fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lmstudio_async._cli._target import EMBEDDED, Target
 
 if TYPE_CHECKING:
-    from lmstudio_async import AsyncClient
+    from lmstudio_async import AsyncClient, AsyncModelNamespace
 
-__all__ = ["identifiers", "keys_and_identifiers", "keys_on_disk", "model_keys"]
+__all__ = ["embedding_models", "identifiers", "keys_on_disk", "llms", "model_keys"]
 
 #: Seconds that the shell waits at most for the names, because it shows nothing meanwhile.
 _SECONDS = 3.0
@@ -34,9 +34,14 @@ def identifiers(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(incomplete, lambda: _names(ctx, _identifiers, or_on_disk=False))
 
 
-def keys_and_identifiers(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the keys and the identifiers that begin with a text, for commands that take either."""
-    return _complete(incomplete, lambda: _names(ctx, _keys_and_identifiers, or_on_disk=True))
+def llms(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the keys and the identifiers of LLMs that begin with a text."""
+    return _complete(incomplete, lambda: _names(ctx, _llms, or_on_disk=True, kind="llm"))
+
+
+def embedding_models(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the keys and the identifiers of embedding models that begin with a text."""
+    return _complete(incomplete, lambda: _names(ctx, _embedding_models, or_on_disk=True, kind="embedding"))
 
 
 def keys_on_disk(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -52,12 +57,25 @@ async def _identifiers(client: AsyncClient) -> list[str]:
     return [handle.identifier for handle in await client.list_loaded_models()]
 
 
-async def _keys_and_identifiers(client: AsyncClient) -> list[str]:
-    return [*await _model_keys(client), *await _identifiers(client)]
+async def _llms(client: AsyncClient) -> list[str]:
+    return await _keys_and_identifiers(client.llm)
+
+
+async def _embedding_models(client: AsyncClient) -> list[str]:
+    return await _keys_and_identifiers(client.embedding)
+
+
+async def _keys_and_identifiers(models: AsyncModelNamespace[Any, Any, Any, Any]) -> list[str]:
+    downloaded, loaded = await models.list_downloaded(), await models.list_loaded()
+    return [*(model.model_key for model in downloaded), *(handle.identifier for handle in loaded)]
 
 
 async def _names(
-    ctx: typer.Context, ask: Callable[[AsyncClient], Awaitable[list[str]]], *, or_on_disk: bool
+    ctx: typer.Context,
+    ask: Callable[[AsyncClient], Awaitable[list[str]]],
+    *,
+    or_on_disk: bool,
+    kind: str | None = None,
 ) -> list[str]:
     """Return the names that a server knows, else, if wanted, those of the models on the disk."""
     from lmstudio_async import AsyncClient
@@ -68,15 +86,16 @@ async def _names(
     if host not in (None, EMBEDDED):
         async with AsyncClient(host, _token(ctx)) as client:
             return await ask(client)
-    return await _scan(ctx) if or_on_disk else []
+    return await _scan(ctx, kind) if or_on_disk else []
 
 
-async def _scan(ctx: typer.Context) -> list[str]:
+async def _scan(ctx: typer.Context, kind: str | None = None) -> list[str]:
     from lmstudio_async import EmbeddedServer
     from lmstudio_async._cli._checks._check import in_daemon_thread
 
     def scan() -> list[str]:
-        return [model.model_key for model in EmbeddedServer(models or None).scan_models().models]
+        found = EmbeddedServer(models or None).scan_models().models
+        return [model.model_key for model in found if kind in (None, model.type)]
 
     models = ctx.params.get("models")
     return await in_daemon_thread(_SECONDS, scan)

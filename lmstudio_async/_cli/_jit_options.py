@@ -6,19 +6,18 @@ from typing import Annotated
 
 import typer
 
-from lmstudio_async._cli._completion import keys_and_identifiers
+from lmstudio_async._cli._completion import embedding_models, llms
 from lmstudio_async._cli._units import parse_ttl
 
-__all__ = ["ContextLength", "Key", "Ttl", "ttl_seconds"]
+__all__ = ["ContextLength", "EmbeddingKey", "LlmKey", "Ttl", "ttl_seconds"]
 
-Key = Annotated[
-    str,
-    typer.Argument(
-        metavar="KEY",
-        autocompletion=keys_and_identifiers,
-        help="Key of a model, or identifier of an instance. It is loaded if it is not.",
-        show_default=False,
-    ),
+_KEY_HELP = "Key of a model, or identifier of an instance. It is loaded if it is not."
+
+LlmKey = Annotated[
+    str, typer.Argument(metavar="KEY", autocompletion=llms, help=_KEY_HELP, show_default=False)
+]
+EmbeddingKey = Annotated[
+    str, typer.Argument(metavar="KEY", autocompletion=embedding_models, help=_KEY_HELP, show_default=False)
 ]
 ContextLength = Annotated[
     int | None,

@@ -85,11 +85,18 @@ def test_model_keys_of_the_server_are_completed(complete: Complete, line: str, h
     assert complete(f"lmsa {line}ti", LMSTUDIO_HOST=host) == ["tiny"]
 
 
-@pytest.mark.parametrize("line", ["run ", "embed "])
-def test_keys_and_identifiers_are_completed_where_both_are_accepted(
-    complete: Complete, line: str, host: str
+def test_run_and_embed_complete_keys_and_identifiers_of_their_kind(
+    complete: Complete, host: str, tmp_path: Path
 ) -> None:
-    assert complete(f"lmsa {line}", LMSTUDIO_HOST=host) == ["other", "tiny", "chat"]
+    assert complete("lmsa run ", LMSTUDIO_HOST=host) == ["other", "tiny", "chat"]
+    assert complete("lmsa embed ", LMSTUDIO_HOST=host) == []
+    folder = ModelsFolder(tmp_path / "models")
+    folder.add_llm("tiny")
+    folder.add_embedding("vectors")
+    with serving(folder.folder) as (address, _):
+        for place in (f"--host {address}", f"--models {folder.folder}"):
+            assert complete(f"lmsa run {place} ") == ["tiny"]
+            assert complete(f"lmsa embed {place} ") == ["text-embedding-vectors"]
 
 
 @pytest.mark.parametrize("line", ["unload ", "unload other-one ", "load tiny --ensure --as "])

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lmstudio_async._cli._console import Column, Console
-from lmstudio_async._cli._jit_options import ContextLength, Key, Ttl, ttl_seconds
+from lmstudio_async._cli._jit_options import ContextLength, EmbeddingKey, Ttl, ttl_seconds
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._prompt import piped_text
 from lmstudio_async._cli._run import run
@@ -37,7 +37,7 @@ _CHARACTERS = 36
 
 
 def command(
-    key: Key,
+    key: EmbeddingKey,
     text: Annotated[
         list[str] | None,
         typer.Argument(

@@ -11,7 +11,7 @@ import attrs
 import typer
 
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._jit_options import ContextLength, Key, Ttl, ttl_seconds
+from lmstudio_async._cli._jit_options import ContextLength, LlmKey, Ttl, ttl_seconds
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._prompt import prompt_text
 from lmstudio_async._cli._run import run
@@ -49,7 +49,7 @@ class _Request:
 
 
 def command(
-    key: Key,
+    key: LlmKey,
     prompt: Annotated[
         list[str] | None,
         typer.Argument(
