@@ -21,7 +21,7 @@ __all__ = ["COMMANDS", "run_command"]
 #: The commands, and the help on them.
 _HELP = {
     "/help": "Show this help.",
-    "/clear": "Forget the messages, but not the system prompt.",
+    "/clear": "Forget the messages and images, but not the system prompt.",
     "/system TEXT": "Set the system prompt; without TEXT, show it.",
     "/stats": "Show the statistics of the last answer.",
     "/save FILE": "Write the conversation to a file.",
@@ -76,7 +76,7 @@ async def _run(session: ChatSession, name: str, argument: str) -> None:
             _save(session, _path(argument))
         case "/load":
             file = _path(argument)
-            session.chat = load_chat(file)
+            session.replace(load_chat(file))
             session.own_files.add(file)
             session.tell(f"Loaded {_count(len(session.chat), 'message')} from {file}.")
         case "/model":

@@ -33,6 +33,9 @@ def save_chat(chat: Chat, model_key: str, file: Path, *, may_replace: bool) -> i
         ) as output:
             output.write(text)
         partial.replace(file)
+    except OSError as error:
+        # It may name the other file.
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         partial.unlink(missing_ok=True)
     return sum(isinstance(part, FileHandle) for message in chat for part in message.content)

@@ -37,7 +37,8 @@ class ChatInput:
             # With several lines, Enter is one of our keys.
             multiline=True,
             key_bindings=_keys(),
-            prompt_continuation=CONTINUED,
+            # A line that is too long for the terminal goes on without a sign of a new line.
+            prompt_continuation=lambda width, _line, wraps: " " * width if wraps else CONTINUED,
             completer=WordCompleter(list(commands), sentence=True),
             complete_while_typing=False,
             # No empty lines below the prompt.

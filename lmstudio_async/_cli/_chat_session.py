@@ -90,8 +90,13 @@ class ChatSession:
             self.chat.append(message)
 
     def clear(self) -> None:
-        """Forget all messages."""
-        self.chat = Chat(self.system_prompt)
+        """Forget all messages, and the images of the next one."""
+        self.replace(Chat(self.system_prompt))
+        self.images = ()
+
+    def replace(self, chat: Chat) -> None:
+        """Go on with another conversation."""
+        self.chat = chat
         self.stats = None
 
     async def change_model(self, key: str) -> None:
@@ -109,8 +114,12 @@ class ChatSession:
         try:
             result = await self._answer()
             if result is None or not result.content:
-                # Stopped before the first word: without an answer, the next message would be added to this one.
+                # Without an answer, the next message would be added to this one.
                 self.chat = before
+                if result is not None and result.stats.stop_reason != "userStopped":
+                    self.tell(
+                        f"The answer is empty, and the message is forgotten. {stats_text(result.stats)}"
+                    )
                 return
             self.chat.append(result)
         except (LMStudioError, OSError) as error:
@@ -181,6 +190,10 @@ class ChatSession:
         self.tell(str(error))
         if isinstance(error, LMStudioServerError) and "context" in error.title:
             self.tell("In this chat: /clear begins again, and -c TOKENS loads a model with a longer context.")
+        elif isinstance(error, LMStudioServerError) and self.images:
+            self.tell(
+                "In this chat: /clear forgets the images, which are part of the next message otherwise."
+            )
 
 
 async def _until_stopped(stream: AsyncPredictionStream[Any], screen: AnswerScreen) -> PredictionResult[Any]:

@@ -196,7 +196,7 @@ def test_failures_of_commands_are_messages(chat: CommandTerminal, tmp_path: Path
     (tmp_path / "no_chat").write_text('{"model": 1}', "utf-8")
     for line, message in {
         "/save": "/save needs a FILE.",
-        f"/save {tmp_path / 'no' / 'folder'}": "No such file",
+        f"/save {tmp_path / 'no' / 'folder'}": f"\n{tmp_path / 'no' / 'folder'}: No such file or directory\n",
         f"/load {tmp_path / 'nothing'}": f"\n{tmp_path / 'nothing'}: No such file or directory\n",
         f"/load {tmp_path / 'no_chat'}": "has no chat",
         "/model": "/model needs a KEY.",
@@ -207,6 +207,38 @@ def test_failures_of_commands_are_messages(chat: CommandTerminal, tmp_path: Path
         say(chat, line, message)
     # A path is no command.
     say(chat, "/usr/bin", "First answer.")
+
+
+def test_empty_answer_is_a_message(host: str, data: Path) -> None:
+    with chatting(host, data, "--config", 'stop_strings=["First"]') as chat:
+        chat.wait_for(PROMPT)
+        assert "stop: stopStringFound" in say(
+            chat, "Hi", "The answer is empty, and the message is forgotten."
+        )
+
+
+def test_statistics_end_with_their_conversation(chat: CommandTerminal, tmp_path: Path) -> None:
+    say(chat, "Hi", "First answer.")
+    say(chat, f"/save {tmp_path / 'chat.json'}", "Saved 2 messages")
+    say(chat, "/stats", "tokens of the context are used.")
+    say(chat, f"/load {tmp_path / 'chat.json'}", "Loaded 2 messages")
+    say(chat, "/stats", "There is no answer yet.")
+
+
+def test_clear_forgets_an_image_that_the_server_refuses(tmp_path: Path, data: Path) -> None:
+    models = ModelsFolder(tmp_path / "models")
+    models.add_llm("eye", script="First answer.")
+    models.add_projector("test/eye-GGUF/mmproj-eye-F16.gguf")
+    image = tmp_path / "image.png"
+    image.write_text("no image")
+    with (
+        served(lms.EmbeddedServer(models.folder)) as host,
+        chatting(host, data, "--image", str(image), model="eye") as chat,
+    ):
+        chat.wait_for(PROMPT)
+        say(chat, "Hi", "In this chat: /clear forgets the images")
+        say(chat, "/clear", "The messages are forgotten.")
+        say(chat, "Hi", "First answer.")
 
 
 def test_commands_are_known_in_any_case_and_their_help_fits_the_terminal(chat: CommandTerminal) -> None:
