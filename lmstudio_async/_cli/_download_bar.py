@@ -26,7 +26,7 @@ async def follow_download(download: AsyncDownloadStream, console: Console, name:
 
     line = ProgressLine() if console.draws_progress else None
     lines = progress_bar(name[-40:]) if console.prints_progress else None
-    # The owner of a repository is told by the command that the user has typed.
+    # Without the owner, which the command or a note above the bar has.
     label = name.rpartition("/")[2]
     latest: DownloadProgressUpdate | None = None
     async with download:
@@ -43,7 +43,7 @@ async def follow_download(download: AsyncDownloadStream, console: Console, name:
             if line is not None and latest is not None:
                 line.show(bar_text(label, 1.0, (size_text(latest.total_bytes),), line.width))
         finally:
-            # As it is: after an interrupt it shows how far the download is.
+            # After an interrupt the bar shows how much there is already.
             if line is not None:
                 line.keep()
     return key

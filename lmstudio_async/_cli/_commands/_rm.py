@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Delete downloaded models from the models folders of this machine.
 
-    LM Studio's protocol has no request that deletes a model, so that --host may only be 'embedded'. A model that a server
-    of this machine has loaded is not deleted.
+    LM Studio's protocol has no request that deletes a model, so that --host may only be 'embedded'. A model is not
+    deleted while the server that 'lmsa ps' finds on this machine has it loaded.
     """
     run(_rm, Target(host, token_file, models), Console(json, quiet), keys, yes)
 
@@ -133,9 +133,9 @@ def _find(key: str, downloaded: Sequence[AsyncDownloadedModel[Any, Any, Any]]) -
 async def _refuse_loaded(
     target: Target, chosen: Sequence[AsyncDownloadedModel[Any, Any, Any]], console: Console
 ) -> None:
-    """Refuse to delete a model that a server of this machine has loaded.
+    """Refuse to delete a model that the server has loaded which answers at the usual ports of this machine.
 
-    Its models are known by their paths in its folder, which is not told: a model of the same path counts as the same.
+    The server sends paths within its folder, but not the folder: a model of the same path counts as the same.
 
     :raises LMStudioRuntimeError: one is loaded.
     """
