@@ -25,7 +25,7 @@ def prompt_text(words: Sequence[str], console: Console) -> str | None:
     :raises typer.BadParameter: if standard input is no terminal and has no text, and there are no arguments.
     """
     given = " ".join(words)
-    piped = piped_text(console)
+    piped = piped_text(console, is_needed=not given.strip())
     if piped is None and not given.strip():
         return None
     prompt = "\n\n".join(part for part in (given, (piped or "").rstrip("\n")) if part.strip())
@@ -34,11 +34,12 @@ def prompt_text(words: Sequence[str], console: Console) -> str | None:
     return prompt
 
 
-def piped_text(console: Console) -> str | None:
+def piped_text(console: Console, *, is_needed: bool) -> str | None:
     """Return the text of standard input; None if that is a terminal, or is closed.
 
     It is read before there is an event loop, so that Ctrl-C ends the command at any moment.
 
+    :param is_needed: whether the command has no other text.
     :raises typer.BadParameter: if it is not text in UTF-8.
     """
     # Closed by the shell, as by `<&-`.
@@ -46,7 +47,9 @@ def piped_text(console: Console) -> str | None:
         return None
     number = sys.stdin.fileno()
     if sys.platform != "win32" and not select.select([number], [], [], _PATIENCE)[0]:
-        console.note("Reading standard input to its end. Without one, add: < /dev/null")
+        console.note(
+            f"Reading standard input to its end.{'' if is_needed else ' To use none, add: < /dev/null'}"
+        )
     parts = []
     while part := os.read(number, 1 << 20):
         parts.append(part)

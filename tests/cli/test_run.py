@@ -142,12 +142,17 @@ def test_unusable_prompt_exits_with_2(stdin: str | bytes, message: str, host: st
 def test_run_says_that_it_waits_for_a_pipe_that_stays_open(host: str) -> None:
     with started("run", "--host", host, "tiny", "Why?", stdin=subprocess.PIPE) as process:
         assert process.stderr is not None
-        assert b"Reading standard input to its end" in process.stderr.readline()
+        note = b"Reading standard input to its end. To use none, add: < /dev/null\n"
+        assert process.stderr.readline() == note
         assert process.stdin is not None
         process.stdin.close()
         assert process.stdout is not None
         assert process.stdout.read() == f"{ANSWER}\n".encode()
         assert process.wait(30) == 0
+    # Without a prompt, only standard input can have it.
+    with started("run", "--host", host, "tiny", stdin=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"Reading standard input to its end.\n"
 
 
 # -- options

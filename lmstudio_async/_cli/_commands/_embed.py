@@ -74,7 +74,7 @@ def command(
         output_format = Format.JSON
     seconds = ttl_seconds(ttl)
     console = Console(json, quiet)
-    texts = text or _lines(piped_text(console) or "")
+    texts = text or _lines(piped_text(console, is_needed=True) or "")
     if not texts:
         raise typer.BadParameter(
             "There is no text: give some as arguments, or one per line on standard input.", param_hint="TEXT"
