@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -136,7 +137,9 @@ def test_unreadable_origin_counts_as_an_index(monkeypatch: pytest.MonkeyPatch, c
 def test_source_tree_that_is_not_installed_is_named() -> None:
     code = "from lmstudio_async._install_command import install_command; print(install_command('hub'))"
     # Without site-packages there is no metadata of any distribution.
-    shown = subprocess.check_output([sys.executable, "-S", "-c", code], cwd=ROOT, text=True).strip()
+    shown = subprocess.check_output(
+        [sys.executable, "-S", "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True
+    ).strip()
     assert shown == f'pip install "{ROOT}[hub]"'
 
 
