@@ -69,10 +69,18 @@ def test_the_shared_options_are_documented() -> None:
 
 def test_the_options_of_the_program_are_documented() -> None:
     own = {option for each in make_app().params for option in each.opts}
-    sections = "".join(text for name, text in SECTIONS.items() if not name.startswith("lmsa "))
+    others = {"From other tools", *(name for name in SECTIONS if name.startswith("lmsa "))}
+    sections = "".join(text for name, text in SECTIONS.items() if name not in others)
     introduction = DOCUMENT.partition("\n## ")[0]
     documented = options_in(introduction + sections) - (SHARED - {"--help", "-h"})
     assert documented == own | {"--help", "-h"}
+
+
+def test_the_commands_beside_those_of_other_tools_exist() -> None:
+    ours = [code.split() for row in table(SECTIONS["From other tools"]) for code in codes(row[0])]
+    assert ours
+    for program, name, *words in ours:
+        assert (program, {word for word in words if word[0] == "-"} - options(name)) == ("lmsa", set())
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -111,8 +111,8 @@ def test_json_has_each_field_of_a_model(models: ModelsFolder) -> None:
         "max_context_length": model["max_context_length"],
         "variants": [],
         "selected_variant": None,
-        "vision": False,
-        "trained_for_tool_use": False,
+        "vision": None,
+        "trained_for_tool_use": None,
         "loaded": [],
     }
 

@@ -55,8 +55,15 @@ async def test_embedding_model_that_asks_for_a_missing_gpu_says_that_it_is_on_th
     assert config.gpu is not None and config.gpu.ratio == "off"
 
 
+#: The setting that LM Studio's JavaScript client sends with each load.
+USUAL_SPLIT = {"split_strategy": "evenly"}
+
+
 @pytest.mark.usefixtures("without_gpu")
-@pytest.mark.parametrize("config", [None, {"gpu": {"ratio": "off"}}, {"gpu": {"ratio": 0, "main_gpu": 0}}])
+@pytest.mark.parametrize(
+    "config",
+    [None, {"gpu": {"ratio": "off"}}, {"gpu": {"ratio": 0, "main_gpu": 0}}, {"gpu": USUAL_SPLIT}],
+)
 async def test_load_that_does_not_ask_for_a_gpu_warns_of_nothing(
     models: Path, config: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

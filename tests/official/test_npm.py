@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +11,12 @@ import pytest
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._tiny_models import write_llm
 from tests.embedded.local_hub import LocalHub
+from tests.official.npm import OVERRIDES, install, needs_npm, run_node
 from tests.official.serving import Served, served
-
-# Version 2.0.0 requires ^0.5.0 of this package, which npm does not have.
-OVERRIDES = {"1.5.0": {}, "2.0.0": {"@lmstudio/lms-isomorphic": "0.4.6"}}
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
-LISTS_WITH_TOKEN = """
-import { LMStudioClient } from "@lmstudio/sdk";
-const [address, apiToken] = process.argv.slice(1);
-const logger = { debug() {}, info() {}, warn() {}, error() {} };
-const client = new LMStudioClient({ baseUrl: `ws://${address}`, logger, ...(apiToken && { apiToken }) });
-const listed = client.system.listDownloadedModels().then((models) => models.length, (error) => error.message);
-console.log(JSON.stringify(await listed));
-process.exit(0);
-"""
-
-NODE, NPM = shutil.which("node"), shutil.which("npm")
-
-pytestmark = pytest.mark.skipif(
-    NODE is None or NPM is None, reason="node and npm are needed to run the official packages for JavaScript"
-)
+pytestmark = needs_npm
 
 
 @pytest.fixture(scope="module", params=OVERRIDES)
@@ -45,33 +27,18 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def package(version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package installed."""
-    assert NPM is not None
     folder = tmp_path_factory.mktemp("npm")
-    manifest = {
-        "private": True,
-        "dependencies": {"@lmstudio/sdk": version},
-        "overrides": OVERRIDES[version],
-    }
-    (folder / "package.json").write_text(json.dumps(manifest))
-    run(folder, NPM, "install", "--no-audit", "--no-fund", "--loglevel=error")
+    install(folder, version)
     return folder
 
 
 @pytest.fixture(scope="module")
 def outcome(package: Path, server: Served) -> dict[str, Any]:
     """The outcome of `npm_client.mjs`."""
-    assert NODE is not None
-    shutil.copy(Path(__file__).with_name("npm_client.mjs"), package)
-    program = run(package, NODE, "npm_client.mjs", server.address)
+    program = run_node(package, "npm_client.mjs", server.address)
     assert program.stderr == ""
     outcome: dict[str, Any] = json.loads(program.stdout)
     return outcome
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    program = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    assert program.returncode == 0, program.stderr
-    return program
 
 
 def test_neither_side_logs_a_warning(outcome: dict[str, Any], server: Served) -> None:
@@ -151,9 +118,7 @@ def test_a_server_with_tokens_authenticates_only_clients_with_a_token(
     package: Path, version: str, models: Path
 ) -> None:
     def listed(*credentials: str) -> Any:
-        assert NODE is not None
-        command = (NODE, "--input-type=module", "--eval", LISTS_WITH_TOKEN, server.address, *credentials)
-        return json.loads(run(package, *command).stdout)
+        return json.loads(run_node(package, "npm_list.mjs", server.address, *credentials).stdout)
 
     with served(models, "--token", TOKEN) as server:
         assert "this server needs an API token" in listed()
@@ -167,8 +132,6 @@ def test_downloads_are_planned_engines_listed_and_texts_searched(
 ) -> None:
     if version == "1.5.0":
         pytest.skip("version 1.5.0 does not have these features")
-    assert NODE is not None
-    shutil.copy(Path(__file__).with_name("npm_plan.mjs"), package)
     models = ModelsFolder(tmp_path / "models")
     models.add_embedding("acme/embed-GGUF/embed-F32.gguf")
     model = write_llm(tmp_path / "model.gguf").read_bytes()
@@ -177,7 +140,7 @@ def test_downloads_are_planned_engines_listed_and_texts_searched(
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         with served(models.folder) as server:
-            program = run(package, NODE, "npm_plan.mjs", server.address, "acme", "new-GGUF")
+            program = run_node(package, "npm_plan.mjs", server.address, "acme", "new-GGUF")
             assert program.stderr == ""
             assert server.complaints() == ""
     outcome = json.loads(program.stdout)

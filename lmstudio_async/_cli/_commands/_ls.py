@@ -118,7 +118,7 @@ def _as_json(model: AsyncDownloadedModel[Any, Any, Any], identifiers: Sequence[s
         "max_context_length": info.max_context_length,
         "variants": list(info.variants or ()),
         "selected_variant": info.selected_variant,
-        "vision": getattr(info, "vision", False),
-        "trained_for_tool_use": getattr(info, "trained_for_tool_use", False),
+        "vision": getattr(info, "vision", None),
+        "trained_for_tool_use": getattr(info, "trained_for_tool_use", None),
         "loaded": list(identifiers),
     }

@@ -323,7 +323,9 @@ def _memory(given: _Given) -> dict[str, Any]:
 
 def _asks_for_gpu(given: _Given, split: Mapping[str, Any] | None) -> bool:
     ratio = given.get("llama.acceleration.offloadRatio")
-    return ratio not in ("off", 0) and (ratio is not None or split is not None)
+    # LM Studio's JavaScript client sends the default split with each load.
+    is_split = split is not None and split != default("load.gpuSplitConfig")
+    return ratio not in ("off", 0) and (ratio is not None or is_split)
 
 
 def _split(split: Mapping[str, Any]) -> dict[str, Any]:
