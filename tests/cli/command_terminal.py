@@ -1,161 +1,27 @@
-"""A command in a pseudo-terminal, with the keys that a user types and the text on the screen."""
+"""The command in a pseudo-terminal."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import select
-import struct
-import subprocess
 import sys
-import termios
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
-__all__ = ["CTRL_C", "CTRL_D", "ENTER", "CommandTerminal", "command_in_terminal", "program_in_terminal"]
+from tests.program_terminal import ProgramTerminal, program_in_terminal
 
-ENTER = "\r"
-CTRL_C = "\x03"
-CTRL_D = "\x04"
-
-#: Colours, movements of the cursor, and other sequences.
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
-
-_SECONDS = 20
-
-_VARIABLES = {
-    "TERM": "xterm-256color",
-    # This terminal does not report the position of its cursor.
-    "PROMPT_TOOLKIT_NO_CPR": "1",
-}
-
-
-class CommandTerminal:
-    """A command that runs in a terminal.
-
-    :param process: the command.
-    :param number: the other side of its terminal.
-    :param seconds: time that a step may take.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], number: int, seconds: float = _SECONDS) -> None:
-        self.process = process
-        self._number = number
-        self._seconds = seconds
-        self._raw = b""
-        self._read = 0
-
-    @property
-    def shown(self) -> str:
-        """All text so far, without colours and movements of the cursor."""
-        return _SEQUENCE.sub("", self.raw).replace("\r\n", "\n")
-
-    @property
-    def raw(self) -> str:
-        """All output so far."""
-        return self._raw.decode("utf-8", "replace")
-
-    def type(self, text: str) -> None:
-        """Type a text, or a key."""
-        os.write(self._number, text.encode())
-
-    def wait_for(self, text: str) -> str:
-        """Wait for a text after the one of the last call, and return the text before it."""
-        end = time.monotonic() + self._seconds
-        while (found := self.shown.find(text, self._read)) < 0:
-            assert self._receive(end), f"no {text!r} in {self.shown[self._read :]!r}"
-        before = self.shown[self._read : found]
-        self._read = found + len(text)
-        return before
-
-    def wait_for_end(self) -> int:
-        """Wait for the end of the command, and return its exit code."""
-        end = time.monotonic() + self._seconds
-        while self._receive(end):
-            pass
-        return self.process.wait(self._seconds)
-
-    def hang_up(self) -> None:
-        """Close the terminal, as a lost connection does."""
-        os.close(self._number)
-        self._number = -1
-
-    def close(self) -> None:
-        """Kill the command, if it still runs."""
-        self.process.kill()
-        self.process.wait()
-        if self._number >= 0:
-            os.close(self._number)
-
-    def _receive(self, end: float) -> bool:
-        assert select.select([self._number], [], [], max(0, end - time.monotonic()))[0], self.shown
-        try:
-            more = os.read(self._number, 65536)
-        except OSError:  # the command has ended
-            return False
-        self._raw += more
-        return bool(more)
+__all__ = ["command_in_terminal"]
 
 
 @contextmanager
 def command_in_terminal(
     *arguments: str, columns: int = 80, environment: Mapping[str, str] | None = None
-) -> Iterator[CommandTerminal]:
+) -> Iterator[ProgramTerminal]:
     """Start a command in a terminal, and kill it at the end of the block.
 
     :param columns: width of the terminal.
     :param environment: variables besides those of this process.
     """
     program = [sys.executable, "-W", "error", "-m", "lmstudio_async", *arguments]
-    variables = {**os.environ, **_VARIABLES, **(environment or {})}
-    with program_in_terminal(program, variables, columns=columns) as terminal:
+    inherited = {name: value for name, value in os.environ.items() if name != "TERM"}
+    with program_in_terminal(program, {**inherited, **(environment or {})}, columns=columns) as terminal:
         yield terminal
-
-
-@contextmanager
-def program_in_terminal(
-    program: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    columns: int = 80,
-    folder: Path | None = None,
-    seconds: float = _SECONDS,
-) -> Iterator[CommandTerminal]:
-    """Start a program in a terminal, and kill it at the end of the block.
-
-    :param program: path and arguments of the program.
-    :param environment: its variables, besides those of a terminal.
-    :param columns: width of the terminal.
-    :param folder: working directory; None for that of this process.
-    :param seconds: time that a step may take.
-    """
-    ours, theirs = os.openpty()
-    try:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, *program],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            cwd=folder,
-            env={**_VARIABLES, **environment},
-        )
-    finally:
-        os.close(theirs)
-    terminal = CommandTerminal(process, ours, seconds)
-    try:
-        yield terminal
-    finally:
-        terminal.close()
-
-
-# Without a terminal that controls the process, Ctrl-C would be no signal.
-_START = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.command_terminal import CommandTerminal, program_in_terminal
 from tests.cli.invocations import Outcome
+from tests.program_terminal import ProgramTerminal, program_in_terminal
 
 __all__ = ["Shell"]
 
@@ -64,7 +64,7 @@ class Shell:
         return outcome
 
     @contextmanager
-    def in_terminal(self, line: str) -> Iterator[CommandTerminal]:
+    def in_terminal(self, line: str) -> Iterator[ProgramTerminal]:
         """Start a line in a terminal, and kill it at the end of the block."""
         # Unless sh becomes the command, it would stay between the test and the command.
         program = ["sh", "-c", line if "|" in line else f"exec {line}"]

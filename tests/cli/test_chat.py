@@ -19,14 +19,9 @@ from lmstudio_async.testing import THINKING, ModelsFolder, served
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
-from tests.cli.command_terminal import (
-    CTRL_C,
-    CTRL_D,
-    ENTER,
-    CommandTerminal,
-    command_in_terminal,
-)
+from tests.cli.command_terminal import command_in_terminal
 from tests.cli.invocations import invoke
+from tests.program_terminal import CTRL_C, CTRL_D, ENTER, ProgramTerminal
 
 PROMPT = ">>>"
 
@@ -51,7 +46,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def chat(host: str, data: Path) -> Iterator[CommandTerminal]:
+def chat(host: str, data: Path) -> Iterator[ProgramTerminal]:
     """A chat with ``tiny``, at its first prompt."""
     with chatting(host, data) as terminal:
         terminal.wait_for(PROMPT)
@@ -60,12 +55,12 @@ def chat(host: str, data: Path) -> Iterator[CommandTerminal]:
 
 def chatting(
     host: str, data: Path, *options: str, model: str = "tiny", **environment: str
-) -> AbstractContextManager[CommandTerminal]:
+) -> AbstractContextManager[ProgramTerminal]:
     places = {"XDG_DATA_HOME": str(data), "HOME": str(data)}
     return command_in_terminal("run", "--host", host, model, *options, environment=places | environment)
 
 
-def say(chat: CommandTerminal, line: str, answer: str) -> str:
+def say(chat: ProgramTerminal, line: str, answer: str) -> str:
     """Type a line, wait for the answer and the next prompt, and return the text between them."""
     chat.type(line + ENTER)
     chat.wait_for(answer)
@@ -80,7 +75,7 @@ def messages(file: Path) -> list[tuple[str, str]]:
 # -- the conversation
 
 
-def test_chat_sends_the_whole_conversation(chat: CommandTerminal) -> None:
+def test_chat_sends_the_whole_conversation(chat: ProgramTerminal) -> None:
     say(chat, "One", "First answer.\n")
     say(chat, "Two", "Second answer.\n")
     say(chat, "/clear", "The messages are forgotten.")
@@ -89,7 +84,7 @@ def test_chat_sends_the_whole_conversation(chat: CommandTerminal) -> None:
     assert chat.wait_for_end() == 0
 
 
-def test_ctrl_c_clears_the_line_at_the_prompt(chat: CommandTerminal, tmp_path: Path) -> None:
+def test_ctrl_c_clears_the_line_at_the_prompt(chat: ProgramTerminal, tmp_path: Path) -> None:
     chat.type("not this")
     chat.wait_for("not this")
     chat.type(CTRL_C)
@@ -120,7 +115,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(host: str, data: Path, tmp_pat
         assert instance.status == "idle"
 
 
-def test_message_of_several_lines(chat: CommandTerminal, tmp_path: Path) -> None:
+def test_message_of_several_lines(chat: ProgramTerminal, tmp_path: Path) -> None:
     chat.type('"""one' + ENTER)
     chat.wait_for("...")
     say(chat, 'two"""', "First answer.")
@@ -157,7 +152,7 @@ def test_thoughts_are_shown_dim_and_are_no_part_of_the_answer(host: str, data: P
 # -- commands
 
 
-def test_system_prompt_is_set_and_kept(chat: CommandTerminal, tmp_path: Path) -> None:
+def test_system_prompt_is_set_and_kept(chat: ProgramTerminal, tmp_path: Path) -> None:
     say(chat, "/system", "System prompt: none")
     say(chat, "/system You sing.", "System prompt: You sing.")
     say(chat, "Why?", "First answer.")
@@ -173,7 +168,7 @@ def test_system_prompt_is_set_and_kept(chat: CommandTerminal, tmp_path: Path) ->
 
 
 def test_saved_chat_goes_on_in_another_one(
-    chat: CommandTerminal, host: str, data: Path, tmp_path: Path
+    chat: ProgramTerminal, host: str, data: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "my chat.json"
     say(chat, "Why?", "First answer.")
@@ -192,7 +187,7 @@ def test_saved_chat_goes_on_in_another_one(
     assert [path.name for path in tmp_path.iterdir() if path != data] == ["my chat.json"]
 
 
-def test_failures_of_commands_are_messages(chat: CommandTerminal, tmp_path: Path) -> None:
+def test_failures_of_commands_are_messages(chat: ProgramTerminal, tmp_path: Path) -> None:
     (tmp_path / "no_chat").write_text('{"model": 1}', "utf-8")
     for line, message in {
         "/save": "/save needs a FILE.",
@@ -217,7 +212,7 @@ def test_empty_answer_is_a_message(host: str, data: Path) -> None:
         )
 
 
-def test_statistics_end_with_their_conversation(chat: CommandTerminal, tmp_path: Path) -> None:
+def test_statistics_end_with_their_conversation(chat: ProgramTerminal, tmp_path: Path) -> None:
     say(chat, "Hi", "First answer.")
     say(chat, f"/save {tmp_path / 'chat.json'}", "Saved 2 messages")
     say(chat, "/stats", "tokens of the context are used.")
@@ -241,12 +236,12 @@ def test_clear_forgets_an_image_that_the_server_refuses(tmp_path: Path, data: Pa
         say(chat, "Hi", "First answer.")
 
 
-def test_commands_are_known_in_any_case_and_their_help_fits_the_terminal(chat: CommandTerminal) -> None:
+def test_commands_are_known_in_any_case_and_their_help_fits_the_terminal(chat: ProgramTerminal) -> None:
     shown = say(chat, "/Help", "Show this help.")
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_model_command_goes_on_with_another_model(chat: CommandTerminal) -> None:
+def test_model_command_goes_on_with_another_model(chat: ProgramTerminal) -> None:
     say(chat, "Why?", "First answer.")
     say(chat, "/model other", "The chat goes on with other.")
     say(chat, "And you?", "Other answer.")
@@ -320,7 +315,7 @@ def test_sigterm_and_hang_up_end_the_chat(host: str, data: Path) -> None:
 # -- the history of lines
 
 
-def test_history_is_kept_for_its_user_alone(chat: CommandTerminal, host: str, data: Path) -> None:
+def test_history_is_kept_for_its_user_alone(chat: ProgramTerminal, host: str, data: Path) -> None:
     say(chat, "A remarkable question", "First answer.")
     chat.type(CTRL_D)
     assert chat.wait_for_end() == 0

@@ -22,9 +22,9 @@ from tests.examples import MEANING, make_home
 if sys.platform == "win32":
     pytest.skip("Windows has other shells", allow_module_level=True)
 
-from tests.cli.command_terminal import CTRL_C, CTRL_D
 from tests.cli.shell import Shell
 from tests.embedded.local_hub import LocalHub
+from tests.program_terminal import CTRL_C, CTRL_D
 
 EXAMPLES = list(dict.fromkeys(examples(DOCUMENT)))
 

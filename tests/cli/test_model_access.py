@@ -17,9 +17,10 @@ from lmstudio_async.testing._tiny_models import write_embedding, write_llm
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
-from tests.cli.command_terminal import CTRL_C, CTRL_D, command_in_terminal
+from tests.cli.command_terminal import command_in_terminal
 from tests.embedded.local_hub import LocalHub
 from tests.processes import HeldLoads, wait_gone
+from tests.program_terminal import CTRL_C, CTRL_D
 
 
 @pytest.fixture

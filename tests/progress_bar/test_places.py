@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import types
 from typing import Any
 
@@ -18,13 +14,13 @@ import pytest
 
 import lmstudio_async as lms
 from lmstudio_async import AsyncClient
+from tests.program_terminal import program_in_terminal
 from tests.progress_bar.terminals import (
     LIBRARIES,
     ROOT,
     BrokenTerminal,
     Terminal,
     draw_all,
-    read_until,
     without_others,
 )
 
@@ -56,21 +52,13 @@ with lms.Client(QuietServer()) as client:
 @pytest.mark.parametrize("library", LIBRARIES, ids=["rich", "tqdm", "lines"])
 def test_ctrl_c_ends_the_bar_before_the_traceback(package: str, library: str) -> None:
     code = f"{without_others(library)}\n{CTRL_C[package]}"
-    ours, theirs = pty.openpty()
     # Without colours: from Python 3.13 on, a traceback in a terminal has them.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON_COLORS": "0"}
-    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=theirs)
-    os.close(theirs)
-    try:
-        shown = read_until(ours, b"endless")
-        program.send_signal(signal.SIGINT)
-        shown += read_until(ours, None)
-        assert program.wait(20) == -signal.SIGINT
-    finally:
-        program.kill()
-        program.wait()
-        os.close(ours)
-    bar, _, traceback = shown.decode().replace("\r\n", "\n").partition("Traceback")
+    with program_in_terminal([sys.executable, "-c", code], environment, folder=ROOT) as terminal:
+        terminal.wait_for("endless")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.wait_for_end() == -signal.SIGINT
+    bar, _, traceback = terminal.raw.replace("\r\n", "\n").partition("Traceback")
     assert "endless" in bar
     assert bar.endswith("\n")
     assert traceback.rstrip().endswith("KeyboardInterrupt")
@@ -85,20 +73,14 @@ import lmstudio_async as lms
 bar = lms.progress_bar("mine")
 for part in (0.5, 1.0): bar(part)
 """
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    rows, columns = size
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=theirs)
-    os.close(theirs)
-    try:
-        shown = read_until(ours, None).decode()
-        assert program.wait(20) == 0
-    finally:
-        program.kill()
-        program.wait()
-        os.close(ours)
+    with program_in_terminal(
+        [sys.executable, "-c", code], environment, folder=ROOT, rows=rows, columns=columns
+    ) as terminal:
+        assert terminal.wait_for_end() == 0
     for mark in ("mine", "50", "100"):
-        assert mark in shown
+        assert mark in terminal.raw
 
 
 # -- where nothing is drawn

@@ -21,8 +21,8 @@ from tests.real.packages import folder_of
 if sys.platform == "win32":
     pytest.skip("the lines are for other shells", allow_module_level=True)
 
-from tests.cli.command_terminal import program_in_terminal
 from tests.embedded.local_hub import LocalHub
+from tests.program_terminal import program_in_terminal
 
 pytestmark = [pytest.mark.real_model, pytest.mark.timeout(900)]
 
