@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.invocations import Outcome
+from tests.cli.commands import Outcome, environment_without_terminal, outcome_without_traceback
 from tests.program_terminal import ProgramTerminal, program_in_terminal
 
 __all__ = ["Shell"]
@@ -17,7 +17,7 @@ __all__ = ["Shell"]
 #: Variables that would name other folders than those below the home folder, or other places.
 _OTHERS = (
     *("XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN"),
-    *("LMSTUDIO_HOST", "NO_COLOR", "COLUMNS", "TERM"),
+    "LMSTUDIO_HOST",
 )
 
 
@@ -39,7 +39,9 @@ class Shell:
         script.chmod(0o755)
         self.home = folder / "home"
         self.home.mkdir()
-        inherited = {name: value for name, value in os.environ.items() if name not in _OTHERS}
+        inherited = {
+            name: value for name, value in environment_without_terminal().items() if name not in _OTHERS
+        }
         path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
         self.environment = {**inherited, "PATH": path, "HOME": str(self.home), **(environment or {})}
 
@@ -59,9 +61,7 @@ class Shell:
             timeout=60,
             check=False,
         )
-        outcome = Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
-        assert "Traceback" not in outcome.err, outcome.err
-        return outcome
+        return outcome_without_traceback(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     @contextmanager
     def in_terminal(self, line: str) -> Iterator[ProgramTerminal]:
@@ -70,3 +70,4 @@ class Shell:
         program = ["sh", "-c", line if "|" in line else f"exec {line}"]
         with program_in_terminal(program, self.environment, folder=self.home) as terminal:
             yield terminal
+        assert "Traceback" not in terminal.shown, terminal.shown

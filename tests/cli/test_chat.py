@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,7 @@ from lmstudio_async.testing import THINKING, ModelsFolder, served
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
-from tests.cli.command_terminal import command_in_terminal
-from tests.cli.invocations import invoke
+from tests.cli.commands import command_in_terminal, run
 from tests.program_terminal import CTRL_C, CTRL_D, ENTER, ProgramTerminal
 
 PROMPT = ">>>"
@@ -56,8 +56,8 @@ def chat(host: str, data: Path) -> Iterator[ProgramTerminal]:
 def chatting(
     host: str, data: Path, *options: str, model: str = "tiny", **environment: str
 ) -> AbstractContextManager[ProgramTerminal]:
-    places = {"XDG_DATA_HOME": str(data), "HOME": str(data)}
-    return command_in_terminal("run", "--host", host, model, *options, environment=places | environment)
+    variables: Any = {"XDG_DATA_HOME": str(data), "HOME": str(data), **environment}
+    return command_in_terminal("run", "--host", host, model, *options, **variables)
 
 
 def say(chat: ProgramTerminal, line: str, answer: str) -> str:
@@ -363,7 +363,7 @@ def test_unusable_data_folder_does_not_prevent_a_chat(host: str, data: Path) -> 
 
 
 def test_chat_needs_a_terminal(host: str) -> None:
-    outcome = invoke("run", "--host", host, "tiny")
+    outcome = run("run", "--host", host, "tiny")
     assert outcome.code == 2
 
 

@@ -14,8 +14,7 @@ import pytest
 import lmstudio_async as lms
 from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.outcomes import Outcome, outcome
-from tests.cli.running import command, read_until, run, serving
+from tests.cli.commands import Outcome, run, serving
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -114,8 +113,7 @@ def test_options_of_the_line_name_the_server(
     assert complete(f"lmsa demo --models {models} --model ", LMSTUDIO_HOST=nowhere) == ["other", "tiny"]
     file = tmp_path / "tokens"
     file.write_text(TOKEN)
-    with command("serve", "--models", str(models), "--port", "0", "--token-file", str(file)) as server:
-        address = read_until(server, "Serving at").split("http://")[1].split()[0]
+    with serving(models, "--token-file", str(file)) as (address, _):
         assert complete(f"lmsa load --host {address} ") == []
         assert complete(f"lmsa load --host {address} --token-file {file} ") == ["other", "tiny"]
 
@@ -170,13 +168,13 @@ def test_completion_does_not_wait_for_a_server_that_sends_nothing(
 
 
 def test_a_shell_that_asks_a_process_gets_nothing_but_the_completions(models: Path) -> None:
-    assert outcome(**asked("lmsa serve --pre")) == Outcome(0, "--preload\n", "")
-    assert outcome(**asked(f"lmsa rm --models {models / 'nowhere'} ")) == Outcome(0, "\n", "")
+    assert run(**asked("lmsa serve --pre")) == Outcome(0, "--preload\n", "")
+    assert run(**asked(f"lmsa rm --models {models / 'nowhere'} ")) == Outcome(0, "\n", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bash is rare there")
 def test_show_completion_prints_a_script_for_lmsa() -> None:
-    code, output = run("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert code == 0, output
-    assert "_LMSA_COMPLETE=complete_bash" in output
-    assert output.rstrip().endswith("lmsa")
+    done = run("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert done.code == 0, done
+    assert "_LMSA_COMPLETE=complete_bash" in done.out
+    assert done.out.rstrip().endswith("lmsa")

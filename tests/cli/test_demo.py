@@ -15,7 +15,7 @@ from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._screen import Screen
 from lmstudio_async.testing import ModelsFolder
 from lmstudio_async.testing._tiny_models import write_llm
-from tests.cli.running import command, interrupt, read_until, run
+from tests.cli.commands import read_until, run, start
 from tests.processes import is_running, workers
 
 needs_signals = pytest.mark.skipif(
@@ -80,8 +80,8 @@ async def test_demo_unloads_an_instance_that_outlives_its_ttl(
 
 def test_demo_command_shows_its_milestones_and_exits_with_0(models: Path) -> None:
     # The encoding of the output lacks a letter that the model uses.
-    code, output = run("demo", "--models", str(models), PYTHONIOENCODING="ascii")
-    assert code == 0, output
+    done = run("demo", "--models", str(models), PYTHONIOENCODING="ascii")
+    assert done.code == 0, done
     milestones = [
         f"Models  {models}",
         "Model   tiny (0.2 MB, llama, Q4_K_M)",
@@ -93,7 +93,7 @@ def test_demo_command_shows_its_milestones_and_exits_with_0(models: Path) -> Non
         "Nothing is loaded.",
         "Done.",
     ]
-    places = [output.find(milestone) for milestone in milestones]
+    places = [done.out.find(milestone) for milestone in milestones]
     assert -1 not in places
     assert places == sorted(places)
 
@@ -103,30 +103,28 @@ def test_demo_command_shows_its_milestones_and_exits_with_0(models: Path) -> Non
 def test_ctrl_c_in_a_load_leaves_no_process_and_no_traceback(models: Path, number: int) -> None:
     # Try again if the load ended before the signal arrived, because then no load was interrupted.
     for _ in range(5):
-        with command("demo", "--models", str(models), "--model", "big") as demo:
+        with start("demo", "--models", str(models), "--model", "big") as demo:
             # The percentage is unknown, because progress that arrives while the demo waits is conflated.
-            read_until(demo, "(loading)")
-            loaded = workers(demo.pid)
+            read_until(demo.out, "(loading)")
+            loaded = workers(demo.process.pid)
             # Send two signals, because a terminal and a program such as tox may each send one.
-            demo.send_signal(number)
-            rest = interrupt(demo, number)
-            assert demo.returncode == 130
+            demo.process.send_signal(number)
+            code, out, err = demo.interrupt(number)
+            assert code == 130
         assert loaded or not Path("/proc/self/task").exists()
         assert not any(map(is_running, loaded))
-        assert rest.endswith("Interrupted. Nothing that the demo loaded is left.\n")
-        assert "Traceback" not in rest
-        if "100 %" not in rest:
+        assert err.endswith("Interrupted. Nothing that the demo loaded is left.\n")
+        if "100 %" not in out:
             break
-    assert "100 %" not in rest
+    assert "100 %" not in out
 
 
 @needs_signals
 def test_demo_exits_with_1_if_its_output_is_closed(models: Path) -> None:
-    with command("demo", "--models", str(models), "--model", "big") as demo:
-        read_until(demo, "big: 0 %")
-        assert demo.stdout is not None
-        demo.stdout.close()
-        assert demo.wait(timeout=30) == 1
+    with start("demo", "--models", str(models), "--model", "big") as demo:
+        read_until(demo.out, "big: 0 %")
+        demo.out.close()
+        assert demo.process.wait(timeout=30) == 1
 
 
 # -- the model of the package

@@ -21,7 +21,7 @@ from lmstudio_async._cli._checks._check import in_daemon_thread
 from lmstudio_async._cli._checks._environment import proxy_check
 from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import command, interrupt, read_until, run, serving
+from tests.cli.commands import run, serving, start
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -240,8 +240,7 @@ def test_doctor_reports_a_token_that_is_missing_and_never_prints_one(
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text(TOKEN)
-    with command("serve", "--models", str(models), "--port", "0", "--token-file", str(file)) as server:
-        host = read_until(server, "Serving at").split("http://")[1].split()[0]
+    with serving(models, "--token-file", str(file)) as (host, _):
         refused = examine(capsys, "--host", host)
         accepted = examine(capsys, "--host", host, "--token-file", str(file))
         monkeypatch.setenv("LM_API_TOKEN", TOKEN)
@@ -349,10 +348,9 @@ def test_doctor_reports_a_server_that_sends_no_response(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_ends_doctor_while_it_waits_for_a_server() -> None:
-    with stuck_server() as (host, is_asked), command("doctor", "--host", host) as doctor:
+    with stuck_server() as (host, is_asked), start("doctor", "--host", host) as doctor:
         assert is_asked.wait(30)
-        assert interrupt(doctor) == "\nInterrupted.\n"
-        assert doctor.returncode == 130
+        assert doctor.interrupt() == (130, "", "\nInterrupted.\n")
 
 
 async def test_a_check_that_hangs_ends_after_its_time() -> None:
@@ -433,18 +431,18 @@ def test_proxies_are_reported_without_logins(
 
 
 def test_text_in_a_pipe_has_a_line_for_each_finding(models: Path) -> None:
-    code, output = run("doctor", "--models", str(models))
-    assert code == 0, output
-    lines = output.splitlines()
+    code, out, err = run("doctor", "--models", str(models))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
     assert lines[0].split() == ["STATUS", "CHECK", "FINDING"]
     assert any(line.startswith("ok      Engine ") for line in lines)
     assert any(str(models) in line and line.endswith("1 model") for line in lines)
     assert [line.rstrip() for line in lines] == lines
-    assert "\x1b" not in output
+    assert "\x1b" not in out
 
 
 def test_quiet_option_shows_only_what_must_be_done(models: Path, closed_port: int) -> None:
-    assert run("doctor", "-q", "--models", str(models)) == (0, "")
-    code, output = run("doctor", "-q", "--host", f"127.0.0.1:{closed_port}")
-    assert code == 1
-    assert [line.split()[0] for line in output.splitlines()] == ["STATUS", "TO", "->"]
+    assert run("doctor", "-q", "--models", str(models)) == (0, "", "")
+    code, out, err = run("doctor", "-q", "--host", f"127.0.0.1:{closed_port}")
+    assert (code, err) == (1, "")
+    assert [line.split()[0] for line in out.splitlines()] == ["STATUS", "TO", "->"]

@@ -15,9 +15,8 @@ import pytest
 import lmstudio_sync
 from lmstudio_async._cli._app import COMMANDS
 from lmstudio_async.testing import ModelsFolder
+from tests.cli.commands import Command, read_line, run, serving, start
 from tests.cli.document import DOCUMENTED, codes, fields, table
-from tests.cli.invocations import invoke, started
-from tests.cli.running import command, read_until
 from tests.cli.test_document import options
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -36,10 +35,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def facts(models: Path) -> Iterator[dict[str, Any]]:
     """The line that a server prints. It has one instance."""
     arguments = ("--models", str(models), "--port", "0", "--preload", "tiny")
-    with command("serve", *arguments, "--json", "--quiet") as server:
-        yield json.loads(read_until(server, "address"))
-        server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
+    with start("serve", *arguments, "--json", "--quiet") as server:
+        yield json.loads(read_line(server.out, "address"))
+        server.interrupt(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -65,44 +63,43 @@ def test_fields_of_serve(facts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["ls", "ps"])
 def test_fields_of_a_row(name: str, host: str) -> None:
-    rows = invoke(name, "--host", host, "--json").json
+    rows = run(name, "--host", host, "--json").json
     assert rows
     for row in rows:
         check(name, row)
 
 
 def test_fields_of_a_line_of_top(host: str) -> None:
-    with started("top", "--host", host, "--json") as top:
-        assert top.stdout is not None
-        line = json.loads(top.stdout.readline())
+    with start("top", "--host", host, "--json") as top:
+        line = json.loads(read_line(top.out))
         check("top", line)
         (row,) = line["instances"]
         check("ps", row)
 
 
 def test_fields_of_load_and_unload(host: str) -> None:
-    check("load", invoke("load", "tiny", "--as", "two", "--host", host, "--json").json)
-    check("unload", invoke("unload", "two", "--host", host, "--json").json)
+    check("load", run("load", "tiny", "--as", "two", "--host", host, "--json").json)
+    check("unload", run("unload", "two", "--host", host, "--json").json)
 
 
 def test_fields_of_estimate(host: str) -> None:
-    check("estimate", invoke("estimate", "tiny", "--host", host, "--json").json)
+    check("estimate", run("estimate", "tiny", "--host", host, "--json").json)
 
 
 def test_fields_of_pull(host: str) -> None:
-    check("pull", invoke("pull", "acme/tiny-GGUF", "--host", host, "--json").json)
+    check("pull", run("pull", "acme/tiny-GGUF", "--host", host, "--json").json)
 
 
 def test_fields_of_rm(tmp_path: Path) -> None:
     ModelsFolder(tmp_path).add_llm("tiny")
-    (row,) = invoke("rm", "tiny", "--yes", "--models", str(tmp_path), "--json").json
+    (row,) = run("rm", "tiny", "--yes", "--models", str(tmp_path), "--json").json
     check("rm", row)
 
 
 def test_fields_of_run(host: str, tmp_path: Path) -> None:
     file = tmp_path / "schema.json"
     file.write_text(json.dumps(SCHEMA))
-    answer = invoke("run", "tiny", "A name", "--json-schema", str(file), "--host", host, "--json").json
+    answer = run("run", "tiny", "A name", "--json-schema", str(file), "--host", host, "--json").json
     check("run", answer)
     (paragraph,) = re.findall(r"^The statistics.*?(?=\n\n)", DOCUMENTED["run"], re.DOTALL | re.MULTILINE)
     named = {code for code in codes(paragraph) if code != "LlmPredictionStats"}
@@ -111,14 +108,14 @@ def test_fields_of_run(host: str, tmp_path: Path) -> None:
 
 
 def test_fields_of_embed(host: str) -> None:
-    assert isinstance(invoke("embed", "embed", "a", "--host", host, "--json").json[0][0], float)
-    lines = invoke("embed", "embed", "a", "--host", host, "--format", "jsonl").json
+    assert isinstance(run("embed", "embed", "a", "--host", host, "--json").json[0][0], float)
+    lines = run("embed", "embed", "a", "--host", host, "--format", "jsonl").json
     (sentence,) = re.findall(r"`jsonl` \((.*?)\)", DOCUMENTED["embed"], re.DOTALL)
     assert set(lines) == set(codes(sentence))
 
 
 def test_fields_of_doctor(models: Path) -> None:
-    report = invoke("doctor", "--models", str(models), "--json").json
+    report = run("doctor", "--models", str(models), "--json").json
     for each in report["checks"]:
         assert set(report) | set(each) == fields("doctor")
 
@@ -130,31 +127,30 @@ def test_fields_of_events(models: Path) -> None:
     of_event = {name.strip("`"): set(codes(cells)) for name, _, cells in table(DOCUMENTED["events"])}
     # A row of a table ends without a cell if the last one is empty.
     of_instance = fields("events") - {"at", "event"}
-    arguments = ("--models", str(models), "--preload", "tiny")
     seen: dict[str, set[str]] = {}
 
-    def read(events: Any, until: str) -> None:
+    def read(events: Command, until: str) -> None:
         while until not in seen:
-            event = json.loads(events.stdout.readline())
+            event = json.loads(read_line(events.out))
             seen[event["event"]] = set(event)
 
-    with command("serve", *arguments, "--port", "0") as server:
-        host = read_until(server, "Serving at").split("http://")[1].split()[0]
-        with started("events", "--host", host, "--json") as events:
-            read(events, "present")
-            with lmstudio_sync.Client(host) as client:
-                llm = client.llm.load_new_instance("old", ttl=60)
-                read(events, "loaded")
-                llm.respond("Hello")
-                read(events, "changed")
-                llm.unload()
-                read(events, "unloaded")
-            server.kill()
-            server.wait()
-            read(events, "server_lost")
-            with command("serve", *arguments, "--port", host.rpartition(":")[2]) as again:
-                read_until(again, "Serving at")
-                read(events, "server_back")
+    with (
+        serving(models, "--preload", "tiny") as (host, server),
+        start("events", "--host", host, "--json") as events,
+    ):
+        read(events, "present")
+        with lmstudio_sync.Client(host) as client:
+            llm = client.llm.load_new_instance("old", ttl=60)
+            read(events, "loaded")
+            llm.respond("Hello")
+            read(events, "changed")
+            llm.unload()
+            read(events, "unloaded")
+        server.process.kill()
+        server.process.wait()
+        read(events, "server_lost")
+        with serving(models, "--preload", "tiny", port=host.rpartition(":")[2]):
+            read(events, "server_back")
     assert seen.keys() == of_event.keys()
     for name, found in seen.items():
         about = set() if name.startswith("server_") else of_instance

@@ -13,7 +13,7 @@ import lmstudio_async as lms
 import lmstudio_sync
 from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.invocations import Outcome, invoke
+from tests.cli.commands import Outcome, run
 
 KEY = "text-embedding-embed"
 
@@ -29,7 +29,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def embed(host: str, *arguments: str, stdin: str = "") -> Outcome:
-    return invoke("embed", "--host", host, *arguments, stdin=stdin)
+    return run("embed", "--host", host, *arguments, stdin=stdin)
 
 
 def vectors(host: str, *texts: str) -> list[list[float]]:
@@ -58,7 +58,7 @@ def test_lines_of_a_pipe_end_only_at_line_breaks(host: str) -> None:
 
 
 def test_pipe_that_is_no_text_exits_with_2(host: str) -> None:
-    outcome = invoke("embed", "--host", host, KEY, stdin=b"\xff\xfe")
+    outcome = run("embed", "--host", host, KEY, stdin=b"\xff\xfe")
     assert outcome.code == 2
     assert "Invalid value: Standard input is not text in UTF-8." in outcome.err
 
@@ -106,7 +106,7 @@ def test_unknown_model_exits_with_4(host: str) -> None:
 def test_embed_uses_an_embedded_server_that_ends_with_it(tmp_path: Path) -> None:
     folder = ModelsFolder(tmp_path)
     folder.add_embedding("embed", dimensions=4)
-    found = invoke("embed", "--models", str(tmp_path), KEY, "a cat", "--json").json
+    found = run("embed", "--models", str(tmp_path), KEY, "a cat", "--json").json
     assert [len(vector) for vector in found] == [4]
 
 

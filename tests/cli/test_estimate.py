@@ -9,9 +9,10 @@ import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async import EmbeddedServer, MemoryEstimate, ModelUsage
+from lmstudio_async._cli import main
 from lmstudio_async._cli._commands._estimate import estimate_lines
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import exit_code, outcome
+from tests.cli.commands import run
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_estimate_uses_the_embedded_server_with_a_models_folder(models: Path) -> None:
-    code, output, errors = outcome("estimate", "tiny", "--models", str(models))
+    code, output, errors = run("estimate", "tiny", "--models", str(models))
     assert (code, errors) == (0, "")
     lines = output.splitlines()
     assert [line[:12].rstrip() for line in lines] == ["Memory", "On GPUs", "Confidence", "Guardrails"]
@@ -34,7 +35,7 @@ def test_estimate_uses_the_embedded_server_with_a_models_folder(models: Path) ->
 
 def test_estimate_json_is_the_estimate_of_the_server(models: Path) -> None:
     with served(EmbeddedServer(models)) as host, lms.Client(host) as client:
-        estimate = outcome("estimate", "tiny", "-c", "512", "--json", "--host", host).json()
+        estimate = run("estimate", "tiny", "-c", "512", "--json", "--host", host).json
         usage = client.llm.estimate_resources("tiny", {"context_length": 512})
     assert estimate["model_key"] == "tiny"
     assert estimate["total_bytes"] == usage.memory.total_bytes > 0
@@ -43,7 +44,7 @@ def test_estimate_json_is_the_estimate_of_the_server(models: Path) -> None:
 
 
 def estimate_json(models: Path, *arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
-    assert exit_code("estimate", *arguments, "--json", "--models", str(models)) == 0
+    assert main(["estimate", *arguments, "--json", "--models", str(models)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert isinstance(found, dict)
     return found
@@ -89,7 +90,7 @@ def test_estimate_lines_tell_of_gpus_and_of_a_refusal() -> None:
 def test_estimate_explains_wrong_arguments(
     arguments: list[str], code: int, message: str, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code("estimate", *arguments, "--models", str(models)) == code
+    assert main(["estimate", *arguments, "--models", str(models)]) == code
     shown = capsys.readouterr()
     assert shown.out == ""
     assert message in shown.err
@@ -101,7 +102,7 @@ def test_estimate_explains_wrong_arguments(
 def test_estimate_of_a_missing_model_names_one_of_either_kind_and_the_download(
     wrong: str, meant: str, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code("estimate", wrong, "--models", str(models)) == 4
+    assert main(["estimate", wrong, "--models", str(models)]) == 4
     fact, advice = capsys.readouterr().err.splitlines()
     assert fact.startswith(f"lmsa: There is no model {wrong!r}. Did you mean {meant!r}? There are: ")
     assert advice == f"To download it: lmsa pull {wrong} --models {models}"

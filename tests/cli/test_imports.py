@@ -8,7 +8,7 @@ import pytest
 
 from lmstudio_async._cli._app import COMMANDS
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import run, serving
+from tests.cli.commands import run, serving
 
 #: Packages of the embedded server, of downloads and of chats.
 UNUSED = {"h11", "huggingface_hub", "prompt_toolkit", "pydantic", "starlette", "trio", "uvicorn", "xllamacpp"}
@@ -22,9 +22,9 @@ BASH = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 
 def imported(*arguments: str, **environment: str) -> set[str]:
     """Return the modules that a command imports."""
-    code, output = run(*arguments, PYTHONPROFILEIMPORTTIME="1", **environment)
-    assert code == 0, output
-    found = {line.rpartition("|")[2].strip() for line in output.splitlines() if "import time:" in line}
+    done = run(*arguments, PYTHONPROFILEIMPORTTIME="1", **environment)
+    assert done.code == 0, done
+    found = {line.rpartition("|")[2].strip() for line in done.err.splitlines() if "import time:" in line}
     assert "lmstudio_async._cli._main" in found
     return found
 

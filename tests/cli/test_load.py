@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async import AsyncSystemNamespace, EmbeddedServer
+from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import exit_code, in_terminal, in_thread, outcome, read_line, running
+from tests.cli.commands import command_in_terminal, read_line, run, start
 from tests.processes import HeldLoads, is_running
+from tests.program_terminal import CTRL_C
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 
@@ -60,28 +63,28 @@ def tiny_just_in_time(client: lms.Client) -> None:
 
 @pytest.mark.usefixtures("host")
 def test_load_prints_the_identifier_of_each_new_instance() -> None:
-    code, output, errors = outcome("load", "tiny")
+    code, output, errors = run("load", "tiny")
     assert (code, output) == (0, "tiny\n")
     assert errors.startswith("Loaded tiny in ")
     assert errors.count("\n") == 1
     assert "\x1b" not in errors
 
-    assert outcome("load", "tiny", "--quiet") == (0, "tiny:2\n", "")
+    assert run("load", "tiny", "--quiet") == (0, "tiny:2\n", "")
 
 
 @pytest.mark.usefixtures("host")
 def test_load_json_has_the_instance_as_ps_lists_it() -> None:
-    loaded = outcome("load", "tiny", "--as", "chat", "--ttl", "1h30m", "-c", "512", "--json").json()
+    loaded = run("load", "tiny", "--as", "chat", "--ttl", "1h30m", "-c", "512", "--json").json
 
-    (listed,) = outcome("ps", "--json").json()
+    (listed,) = run("ps", "--json").json
     assert loaded == {name: listed[name] for name in loaded}
     assert (loaded["identifier"], loaded["ttl"], loaded["context_length"]) == ("chat", 5400, 512)
     assert loaded["kind"] == "llm"
 
 
 def test_load_without_a_ttl_loads_for_ever(host: str, client: lms.Client) -> None:
-    assert outcome("load", "tiny", "--host", host).code == 0
-    assert outcome("load", "tiny", "--host", host, "--ttl", "never").code == 0
+    assert run("load", "tiny", "--host", host).code == 0
+    assert run("load", "tiny", "--host", host, "--ttl", "never").code == 0
     assert [llm.info.ttl for llm in client.llm.list_loaded()] == [None, None]
 
 
@@ -89,18 +92,18 @@ def test_load_without_a_ttl_loads_for_ever(host: str, client: lms.Client) -> Non
 @pytest.mark.parametrize("key", ["text-embedding-vectors", "acme/vectors-GGUF"])
 @pytest.mark.parametrize("ensure", [[], ["--ensure"]])
 def test_load_finds_out_that_a_model_is_an_embedding_model(key: str, ensure: list[str]) -> None:
-    loaded = outcome("load", key, "--as", "mine", "--json", *ensure)
-    assert loaded.code == 0, loaded.errors
-    assert loaded.json()["kind"] == "embedding"
-    assert loaded.json()["model_key"] == "text-embedding-vectors"
+    loaded = run("load", key, "--as", "mine", "--json", *ensure)
+    assert loaded.code == 0, loaded.err
+    assert loaded.json["kind"] == "embedding"
+    assert loaded.json["model_key"] == "text-embedding-vectors"
 
 
 @pytest.mark.usefixtures("host")
 def test_load_passes_the_settings_to_the_server(client: lms.Client) -> None:
     settings = ("flash_attention=true", "seed=7", "llama_k_cache_quantization_type=q8_0", "gpu.ratio=off")
     options = [text for setting in settings for text in ("--config", setting)]
-    loaded = outcome("load", "tiny", "--context", "1024", *options)
-    assert loaded.code == 0, loaded.errors
+    loaded = run("load", "tiny", "--context", "1024", *options)
+    assert loaded.code == 0, loaded.err
 
     config = client.llm.list_loaded()[0].get_load_config()
     assert (config.context_length, config.flash_attention, config.seed) == (1024, True, 7)
@@ -137,7 +140,7 @@ def test_load_with_wrong_settings_exits_with_2_and_loads_nothing(
 ) -> None:
     # Wide enough for a message on one line.
     monkeypatch.setenv("COLUMNS", "300")
-    assert exit_code("load", "tiny", *options) == 2
+    assert main(["load", "tiny", *options]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert message in shown.err
@@ -146,18 +149,18 @@ def test_load_with_wrong_settings_exits_with_2_and_loads_nothing(
 
 @pytest.mark.usefixtures("host")
 def test_load_of_an_unknown_model_exits_with_4_and_names_others() -> None:
-    code, output, errors = outcome("load", "tyny")
+    code, output, errors = run("load", "tyny")
     assert (code, output) == (4, "")
     first, last = errors.splitlines()
     assert first.startswith("lmsa: There is no model 'tyny'. Did you mean 'tiny'? There are: ")
     assert last == "To download it: lmsa pull tyny"
 
-    assert "Did you mean 'text-embedding-vectors'?" in outcome("load", "text-embedding-vektors").errors
+    assert "Did you mean 'text-embedding-vectors'?" in run("load", "text-embedding-vektors").err
 
 
 @pytest.mark.usefixtures("host")
 def test_load_tells_which_of_several_models_it_takes() -> None:
-    code, output, errors = outcome("load", "twin")
+    code, output, errors = run("load", "twin")
     assert (code, output) == (0, "twin\n")
     note, loaded = errors.splitlines()
     assert note == "twin matches several models: twin@q4_k_m, twin@q8_0. Loading twin@q4_k_m."
@@ -166,8 +169,8 @@ def test_load_tells_which_of_several_models_it_takes() -> None:
 
 @pytest.mark.usefixtures("host")
 def test_load_under_a_name_in_use_exits_with_1() -> None:
-    outcome("load", "tiny", "--as", "mine")
-    code, output, errors = outcome("load", "other", "--as", "mine")
+    run("load", "tiny", "--as", "mine")
+    code, output, errors = run("load", "other", "--as", "mine")
     assert (code, output) == (1, "")
     fact, advice = errors.splitlines()
     assert "mine" in fact
@@ -181,7 +184,7 @@ def test_load_under_a_name_in_use_exits_with_1() -> None:
 def test_commands_for_instances_exit_with_3_without_a_server_that_stays(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code(*command, "--host", "embedded") == 3
+    assert main([*command, "--host", "embedded"]) == 3
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.endswith("lmsa serve\n")
@@ -196,20 +199,20 @@ def test_load_ends_if_the_server_does_not_list_its_models(
 
     monkeypatch.setattr("lmstudio_async._cli._model_kinds._LONGEST_LIST", 0.01)
     monkeypatch.setattr(AsyncSystemNamespace, "list_downloaded_models", never)
-    assert exit_code("load", "tiny") == 1
+    assert main(["load", "tiny"]) == 1
     assert capsys.readouterr().err.endswith(" did not list its models within 0.01 seconds.\n")
 
 
 @pytest.mark.usefixtures("host")
 def test_load_ensure_loads_once_and_reports_other_settings() -> None:
-    first = outcome("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
-    assert first.errors.startswith("Loaded tiny in ")
+    first = run("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
+    assert first.err.startswith("Loaded tiny in ")
 
-    second = outcome("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
-    assert second.errors == "mine was loaded already.\n"
-    assert second.json() == first.json()
+    second = run("load", "tiny", "--as", "mine", "-c", "512", "--ensure", "--json")
+    assert second.err == "mine was loaded already.\n"
+    assert second.json == first.json
 
-    code, output, errors = outcome("load", "tiny", "--as", "mine", "-c", "1024", "--ensure")
+    code, output, errors = run("load", "tiny", "--as", "mine", "-c", "1024", "--ensure")
     assert (code, output) == (1, "")
     fact, advice = errors.splitlines()
     assert "context_length" in fact
@@ -217,7 +220,7 @@ def test_load_ensure_loads_once_and_reports_other_settings() -> None:
         "Leave these settings out, choose another name with --as, or unload the instance first: lmsa unload mine"
     )
 
-    code, output, errors = outcome("load", "other", "--as", "mine", "--ensure")
+    code, output, errors = run("load", "other", "--as", "mine", "--ensure")
     assert (code, output) == (1, "")
     fact, advice = errors.splitlines()
     assert "model_key should be 'other', and is 'tiny'" in fact
@@ -230,12 +233,13 @@ def test_load_names_the_instances_that_make_room(
     tiny_just_in_time: None,
     held_loads: HeldLoads,
 ) -> None:
-    other = in_thread(client.llm.model, "other")
+    other = threading.Thread(target=client.llm.model, args=["other"], daemon=True)
+    other.start()
     held_loads.get()
 
     # It joins the just-in-time load of the other client, which evicts.
-    with running("load", "other", "--ensure") as command:
-        assert read_line(command.errors) == "Evicting tiny to make room.\n"
+    with start("load", "other", "--ensure") as command:
+        assert read_line(command.err) == "Evicting tiny to make room.\n"
         held_loads.let_go()
         code, output, errors = command.end()
     other.join(20)
@@ -251,7 +255,7 @@ def test_load_names_the_instances_that_make_room(
 def test_ctrl_c_cancels_the_load_on_the_server(
     ensure: list[str], client: lms.Client, held_loads: HeldLoads
 ) -> None:
-    with running("load", "tiny", *ensure) as command:
+    with start("load", "tiny", *ensure) as command:
         worker = held_loads.get()
         code, output, errors = command.interrupt()
     assert (code, output) == (130, "")
@@ -265,79 +269,78 @@ def test_ctrl_c_cancels_the_load_on_the_server(
 
 @pytest.mark.usefixtures("host")
 def test_load_draws_a_bar_on_a_terminal_and_only_the_result_on_the_output(held_loads: HeldLoads) -> None:
-    with in_terminal("load", "tiny", has_output=False) as screen:
+    with command_in_terminal("load", "tiny", has_output=False) as terminal:
         held_loads.get()
-        screen.read_until("loading tiny")
-        if "MB/s" not in screen.shown:
-            screen.read_until("MB/s")
+        terminal.wait_for("loading tiny")
+        if "MB/s" not in terminal.shown:
+            terminal.wait_for("MB/s")
         held_loads.let_go()
-        screen.read_until("Loaded tiny in ")
-        assert screen.read_to_end() == 0
-        assert screen.process.stdout is not None
-        assert screen.process.stdout.read() == "tiny\n"
+        terminal.wait_for("Loaded tiny in ")
+        assert terminal.wait_for_end() == 0
+        assert terminal.read_output() == "tiny\n"
     # The cursor was never hidden.
-    assert "\x1b[?25l" not in screen.shown
+    assert "\x1b[?25l" not in terminal.raw
 
 
 @pytest.mark.usefixtures("host")
 def test_ctrl_c_in_a_terminal_removes_the_bar(held_loads: HeldLoads, client: lms.Client) -> None:
-    with in_terminal("load", "tiny", NO_COLOR="1") as screen:
+    with command_in_terminal("load", "tiny", NO_COLOR="1") as terminal:
         held_loads.get()
-        screen.read_until("loading")
-        screen.press_ctrl_c()
-        assert screen.read_to_end() == 130
-    assert "\x1b[?25l" not in screen.shown
-    visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in screen.shown.split("\n")]
+        terminal.wait_for("loading")
+        terminal.type(CTRL_C)
+        assert terminal.wait_for_end() == 130
+    assert "\x1b[?25l" not in terminal.raw
+    visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in terminal.raw.split("\n")]
     assert [line for line in visible if line] == ["The load is cancelled.", "Interrupted."]
     assert client.list_loaded_models() == []
 
 
 @pytest.mark.usefixtures("host")
 def test_quiet_load_draws_nothing() -> None:
-    with in_terminal("load", "tiny", "--quiet") as screen:
-        assert screen.read_to_end() == 0
-    assert screen.shown == "tiny\r\n"
+    with command_in_terminal("load", "tiny", "--quiet") as terminal:
+        assert terminal.wait_for_end() == 0
+    assert terminal.raw == "tiny\r\n"
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(("term", "wish"), [("xterm", "0"), ("dumb", "")])
 def test_load_draws_no_bar_if_the_terminal_cannot_or_the_user_does_not_want_it(term: str, wish: str) -> None:
-    with in_terminal("load", "tiny", TERM=term, LMSTUDIO_PROGRESS=wish) as screen:
-        assert screen.read_to_end() == 0
-    assert "\x1b" not in screen.shown
-    assert "loading" not in screen.shown
-    assert "Loaded tiny in " in screen.shown
+    with command_in_terminal("load", "tiny", TERM=term, LMSTUDIO_PROGRESS=wish) as terminal:
+        assert terminal.wait_for_end() == 0
+    assert "\x1b" not in terminal.raw
+    assert "loading" not in terminal.shown
+    assert "Loaded tiny in " in terminal.shown
 
 
 @pytest.mark.usefixtures("host")
 def test_load_prints_lines_without_a_terminal_if_the_user_wants_them() -> None:
-    code, output, errors = outcome("load", "tiny", LMSTUDIO_PROGRESS="1")
+    code, output, errors = run("load", "tiny", LMSTUDIO_PROGRESS="1")
     assert (code, output) == (0, "tiny\n")
     assert "tiny: 100 %\n" in errors
-    assert outcome("load", "tiny", "--quiet", LMSTUDIO_PROGRESS="1").errors == ""
+    assert run("load", "tiny", "--quiet", LMSTUDIO_PROGRESS="1").err == ""
 
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_the_bar_fits_the_terminal(columns: int, held_loads: HeldLoads) -> None:
-    with in_terminal("load", "tiny", columns=columns, NO_COLOR="1") as screen:
+    with command_in_terminal("load", "tiny", columns=columns, NO_COLOR="1") as terminal:
         held_loads.get()
-        screen.read_until("loading tiny")
+        terminal.wait_for("loading tiny")
         held_loads.let_go()
-        assert screen.read_to_end() == 0
-    drawn = [part for line in screen.shown.split("\n") for part in line.split("\r\x1b[K")]
+        assert terminal.wait_for_end() == 0
+    drawn = [part for line in terminal.raw.split("\n") for part in line.split("\r\x1b[K")]
     assert any("loading tiny" in line for line in drawn)
     assert all(len(line.rstrip("\r")) < columns for line in drawn if "%" in line)
 
 
 @pytest.mark.usefixtures("host")
 def test_notes_stand_above_the_bar_and_stay(held_loads: HeldLoads) -> None:
-    with in_terminal("load", "twin", NO_COLOR="1") as screen:
+    with command_in_terminal("load", "twin", NO_COLOR="1") as terminal:
         held_loads.get()
-        screen.read_until("loading twin@q4_k_m")
+        terminal.wait_for("loading twin@q4_k_m")
         held_loads.let_go()
-        assert screen.read_to_end() == 0
-    visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in screen.shown.split("\n")]
+        assert terminal.wait_for_end() == 0
+    visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in terminal.raw.split("\n")]
     note, loaded, identifier, end = visible
     assert note == "twin matches several models: twin@q4_k_m, twin@q8_0. Loading twin@q4_k_m."
     assert loaded.startswith("Loaded twin@q4_k_m in ")

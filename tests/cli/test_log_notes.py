@@ -13,7 +13,7 @@ from lmstudio_async._cli._log_notes import told_by_the_command
 from lmstudio_async._cli._run import run
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.invocations import invoke
+from tests.cli import commands
 
 CORE = logging.getLogger("lmstudio_async")
 SERVER = logging.getLogger("lmstudio_async.embedded")
@@ -139,12 +139,12 @@ def test_a_warning_of_the_embedded_server_is_a_note_of_the_command(tmp_path: Pat
     ModelsFolder(tmp_path).add_llm("tiny", script="Here I am.", context_length=256)
     options = ("-c", "512", "--config", "rope_frequency_scale=0.5")
     arguments = ("run", "--models", str(tmp_path), "tiny", "Hello", *options)
-    shown = invoke(*arguments)
+    shown = commands.run(*arguments)
     assert (shown.code, shown.out) == (0, "Here I am.\n")
     assert re.fullmatch(
         "Warning: 'tiny' has a context of 512 tokens, and its model was made for 256: .+\n", shown.err
     )
-    assert invoke(*arguments, "--quiet").err == ""
-    log = invoke(*arguments, LMSTUDIO_LOG="info").err
+    assert commands.run(*arguments, "--quiet").err == ""
+    log = commands.run(*arguments, LMSTUDIO_LOG="info").err
     assert re.search(r"^\S+ \S+ WARNING lmstudio_async\.embedded: 'tiny' has a context", log, re.MULTILINE)
     assert "Warning: " not in log

@@ -14,8 +14,7 @@ from lmstudio_async import EmbeddedServer, LlmInfo, Quantization
 from lmstudio_async._cli._commands._ls import row
 from lmstudio_async.testing import ModelsFolder, served
 from lmstudio_sync import Client
-from tests.cli.model_commands import lmsa
-from tests.cli.outcomes import in_terminal
+from tests.cli.commands import command_in_terminal, run
 
 SMALL = "bartowski/SmolLM2-135M-Instruct-GGUF"
 LONG = "acme/a-model-with-a-very-long-name-that-no-terminal-of-80-columns-shows-in-one-line-Q8_0.gguf"
@@ -41,7 +40,7 @@ def host(models: ModelsFolder) -> Iterator[str]:
 
 
 def test_table_in_a_pipe_has_one_line_for_each_model(models: ModelsFolder) -> None:
-    code, out, err = lmsa("ls", "--models", str(models.folder))
+    code, out, err = run("ls", "--models", str(models.folder))
     head, *rows = out.splitlines()
     assert (code, err, len(rows)) == (0, "", 4)
     assert head.split() == ["MODEL", "KIND", "PARAMS", "QUANT", "SIZE", "CONTEXT"]
@@ -63,17 +62,17 @@ def test_table_in_a_pipe_has_one_line_for_each_model(models: ModelsFolder) -> No
     ],
 )
 def test_filters_choose_the_kinds(models: ModelsFolder, options: tuple[str, ...], kinds: set[str]) -> None:
-    code, out, _ = lmsa("ls", "--models", str(models.folder), "--json", *options)
+    code, out, _ = run("ls", "--models", str(models.folder), "--json", *options)
     assert code == 0
     assert {each["kind"] for each in json.loads(out)} == kinds
 
 
 def test_loaded_instances_are_shown_beside_their_model(host: str) -> None:
-    code, out, _ = lmsa("ls", "--host", host, "--json")
+    code, out, _ = run("ls", "--host", host, "--json")
     assert code == 0
     loaded = {each["model_key"]: each["loaded"] for each in json.loads(out)}
     assert {key: names for key, names in loaded.items() if names} == {"tiny@q8_0": ["one", "two"]}
-    _, out, _ = lmsa("ls", "--host", host)
+    _, out, _ = run("ls", "--host", host)
     assert "LOADED AS" in out.splitlines()[0]
     assert any(line.startswith("tiny@q8_0 ") and line.endswith("one, two") for line in out.splitlines())
 
@@ -85,19 +84,19 @@ def test_table_in_a_terminal_breaks_no_heading_and_repeats_no_name(tmp_path: Pat
     with served(EmbeddedServer(models.folder, threads=1)) as host, Client(host) as client:
         for _ in range(2):
             client.llm.load_new_instance("qwen3-4b-instruct-2507")
-        with in_terminal("ls", "--host", host, columns=80) as narrow:
-            assert narrow.read_to_end() == 0
-        with in_terminal("ls", "--host", host, columns=200) as wide:
-            assert wide.read_to_end() == 0
-    head, *rows = narrow.lines()
+        with command_in_terminal("ls", "--host", host, columns=80) as narrow:
+            assert narrow.wait_for_end() == 0
+        with command_in_terminal("ls", "--host", host, columns=200) as wide:
+            assert wide.wait_for_end() == 0
+    head, *rows = narrow.shown.splitlines()
     assert head.split() == ["MODEL", "KIND", "PARAMS", "QUANT", "SIZE", "CONTEXT", "LOADED", "AS"]
     assert rows[0].split()[1] == "llm"
     assert "same name," in rows[0]
-    assert "qwen3-4b-instruct-2507, qwen3-4b-instruct-2507:2" in wide.lines()[1]
+    assert "qwen3-4b-instruct-2507, qwen3-4b-instruct-2507:2" in wide.shown.splitlines()[1]
 
 
 def test_json_has_each_field_of_a_model(models: ModelsFolder) -> None:
-    _, out, _ = lmsa("ls", "--models", str(models.folder), "--json", "--embedding")
+    _, out, _ = run("ls", "--models", str(models.folder), "--json", "--embedding")
     (model,) = json.loads(out)
     file = models.folder / "acme/embed-GGUF/embed-F32.gguf"
     assert model == {
@@ -132,13 +131,13 @@ def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:
     (tmp_path / "acme").mkdir()
     for name in ("a", "b"):
         (tmp_path / "acme" / f"{name}.gguf").write_bytes(b"not a model")
-    code, out, err = lmsa("ls", "--models", str(tmp_path))
+    code, out, err = run("ls", "--models", str(tmp_path))
     assert (code, out) == (0, "")
     first, second = err.splitlines()
     assert first == f"There are no models. To download one: lmsa pull {SMALL} --models {tmp_path}"
     assert second.startswith("2 files were skipped, such as acme/a.gguf: ")
     assert second.endswith(f"To list all of them: lmsa doctor --models {tmp_path}")
-    assert lmsa("ls", "--models", str(tmp_path), "--json", "--quiet") == (0, "[]\n", "")
+    assert run("ls", "--models", str(tmp_path), "--json", "--quiet") == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize(
@@ -149,5 +148,5 @@ def test_skipped_files_are_hinted_at(tmp_path: Path) -> None:
     ],
 )
 def test_no_model_of_a_kind_is_said(tmp_path: Path, option: str, kind: str, model: str) -> None:
-    _, _, err = lmsa("ls", "--models", str(tmp_path), option)
+    _, _, err = run("ls", "--models", str(tmp_path), option)
     assert err == f"There are no {kind}. To download one: lmsa pull {model} --models {tmp_path}\n"

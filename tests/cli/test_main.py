@@ -14,7 +14,7 @@ from lmstudio_async._cli import main
 from lmstudio_async._cli._app import COMMANDS
 from lmstudio_async._install_command import install_command
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import command, run
+from tests.cli.commands import run, start
 from tests.faults.socket_server import Peer, SocketServer
 
 
@@ -90,9 +90,9 @@ def test_invalid_arguments_exit_with_2(
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["serve", "--help"], ["--version"]])
 def test_help_and_version_exit_with_0(arguments: list[str]) -> None:
-    code, output = run(*arguments)
-    assert code == 0
-    assert ("Usage: lmsa " in output) != (arguments == ["--version"])
+    done = run(*arguments)
+    assert done.code == 0
+    assert ("Usage: lmsa " in done.out) != (arguments == ["--version"])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
@@ -101,11 +101,10 @@ def test_help_and_version_exit_with_0(arguments: list[str]) -> None:
 )
 def test_a_full_disk_ends_each_command_with_one_line(line: str) -> None:
     # The tests may run without a shell, whose name typer looks up among the parents of the process.
-    named_shell = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    with command(*line.split(), full="stdout", **named_shell) as process:
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors == "lmsa: Standard output cannot be written: No space left on device\n"
+    with start(*line.split(), full="stdout", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1") as command:
+        code, _, err = command.end()
+    assert code == 1
+    assert err == "lmsa: Standard output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)

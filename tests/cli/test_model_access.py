@@ -17,18 +17,20 @@ from lmstudio_async.testing._tiny_models import write_embedding, write_llm
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
-from tests.cli.command_terminal import command_in_terminal
+from tests.cli.commands import command_in_terminal
 from tests.embedded.local_hub import LocalHub
 from tests.processes import HeldLoads, wait_gone
 from tests.program_terminal import CTRL_C, CTRL_D
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[LocalHub]:
-    """A hub with one model."""
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
+    """A hub with one model, for the commands and for the server of a test."""
     with LocalHub() as hub:
         model = write_llm(tmp_path / "model.gguf", script="Here I am.").read_bytes()
         hub.add("acme/tiny-GGUF", {"tiny-Q4_K_M.gguf": model})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield hub
 
 
@@ -42,8 +44,7 @@ def models(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("columns", [80, 200])
 def test_missing_model_is_downloaded_if_the_user_agrees(hub: LocalHub, models: Path, columns: int) -> None:
     arguments = ("run", "--models", str(models), "acme/tiny", "Hello")
-    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
-    with command_in_terminal(*arguments, columns=columns, environment=environment) as terminal:
+    with command_in_terminal(*arguments, columns=columns) as terminal:
         assert "There is no model 'acme/tiny'." in terminal.wait_for("Download acme/tiny? [y/N]")
         terminal.type("y\n")
         terminal.wait_for("Here I am.\n")
@@ -54,8 +55,7 @@ def test_missing_model_is_downloaded_if_the_user_agrees(hub: LocalHub, models: P
 @pytest.mark.parametrize(("key", "code"), [("n\n", 4), (CTRL_D, 4), (CTRL_C, 130)])
 def test_declined_download_ends_the_command(key: str, code: int, hub: LocalHub, models: Path) -> None:
     arguments = ("run", "--models", str(models), "tiny", "Hello")
-    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
-    with command_in_terminal(*arguments, environment=environment) as terminal:
+    with command_in_terminal(*arguments) as terminal:
         terminal.wait_for("[y/N]")
         terminal.type(key)
         terminal.wait_for("Interrupted." if code == 130 else "To download it: lmsa pull tiny")
@@ -67,9 +67,8 @@ def test_declined_download_ends_the_command(key: str, code: int, hub: LocalHub, 
 def test_download_of_a_missing_model_asks_which_one_as_pull_does(hub: LocalHub, models: Path) -> None:
     model = write_llm(models.parent / "other.gguf", script="There I am.").read_bytes()
     hub.add("other/tiny-GGUF", {"tiny-Q4_K_M.gguf": model})
-    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
     arguments = ("run", "--models", str(models), "tiny", "Hello")
-    with command_in_terminal(*arguments, environment=environment) as terminal:
+    with command_in_terminal(*arguments) as terminal:
         terminal.wait_for("Download tiny? [y/N]")
         terminal.type("y\n")
         terminal.wait_for("2  other/tiny-GGUF")
@@ -80,9 +79,8 @@ def test_download_of_a_missing_model_asks_which_one_as_pull_does(hub: LocalHub, 
 
 
 def test_missing_model_that_no_search_finds_is_one_message(hub: LocalHub, models: Path) -> None:
-    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
     arguments = ("run", "--models", str(models), "nothing", "Hello")
-    with command_in_terminal(*arguments, environment=environment) as terminal:
+    with command_in_terminal(*arguments) as terminal:
         terminal.wait_for("Download nothing? [y/N]")
         terminal.type("y\n")
         terminal.wait_for("lmsa: A search for 'nothing' finds no model. Try fewer words.")
@@ -92,9 +90,8 @@ def test_missing_model_that_no_search_finds_is_one_message(hub: LocalHub, models
 def test_downloaded_model_of_the_other_kind_names_the_right_command(hub: LocalHub, models: Path) -> None:
     model = write_embedding(models.parent / "vectors.gguf").read_bytes()
     hub.add("acme/vectors-GGUF", {"vectors-Q4_K_M.gguf": model})
-    environment = {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1"}
     arguments = ("run", "--models", str(models), "acme/vectors", "Hello")
-    with command_in_terminal(*arguments, environment=environment) as terminal:
+    with command_in_terminal(*arguments) as terminal:
         terminal.wait_for("[y/N]")
         terminal.type("y\n")
         terminal.wait_for("For its vectors: lmsa embed text-embedding-vectors TEXT")
@@ -105,11 +102,8 @@ def test_downloaded_model_of_the_other_kind_names_the_right_command(hub: LocalHu
     ("options", "name"), [([], "tiny"), (["--as", "mine"], "mine"), (["--ensure"], "acme/tiny")]
 )
 def test_load_of_a_missing_model_downloads_it_if_the_user_agrees(
-    hub: LocalHub, models: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], name: str
+    hub: LocalHub, models: Path, options: list[str], name: str
 ) -> None:
-    # The server downloads.
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
         for answer, code in (("n", 4), ("y", 0)):
             with command_in_terminal("load", "--host", host, "acme/tiny", *options) as terminal:
@@ -154,7 +148,6 @@ def test_bar_of_a_load_disappears_before_the_answer(models: Path) -> None:
         with command_in_terminal("run", "--host", host, "older", "Hello", "--quiet") as terminal:
             assert terminal.wait_for_end() == 0
             assert terminal.raw == "Hello there\r\n"
-        without = {"LMSTUDIO_PROGRESS": "0"}
-        with command_in_terminal("run", "--host", host, "tiny", "Hello", environment=without) as terminal:
+        with command_in_terminal("run", "--host", host, "tiny", "Hello", LMSTUDIO_PROGRESS="0") as terminal:
             assert terminal.wait_for_end() == 0
             assert terminal.raw == "Evicting older to make room.\r\nHere I am.\r\n"

@@ -12,7 +12,7 @@ import lmstudio_sync as lms
 from lmstudio_async import EmbeddedServer, InstanceStatus, LlmInstanceInfo
 from lmstudio_async._cli._instance_rows import rows
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import in_terminal, outcome, running
+from tests.cli.commands import command_in_terminal, run, start
 from tests.processes import go_on, needs_proc, workers
 
 LONG = "a-model-whose-name-is-much-longer-than-the-column-of-a-narrow-terminal-32b-instruct"
@@ -41,15 +41,15 @@ def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client
 
 @pytest.mark.usefixtures("client")
 def test_ps_without_instances_prints_only_a_note() -> None:
-    assert outcome("ps") == (0, "", "Nothing is loaded. lmsa load KEY loads a model.\n")
-    assert outcome("ps", "--quiet") == (0, "", "")
-    assert outcome("ps", "--json") == (0, "[]\n", "")
+    assert run("ps") == (0, "", "Nothing is loaded. lmsa load KEY loads a model.\n")
+    assert run("ps", "--quiet") == (0, "", "")
+    assert run("ps", "--json") == (0, "[]\n", "")
 
 
 def test_ps_in_a_pipe_has_a_whole_line_for_each_instance(client: lms.Client) -> None:
     client.embedding.load_new_instance("text-embedding-vectors", ttl=None)
     client.llm.load_new_instance("tiny", LONG, ttl=3600)
-    code, output, errors = outcome("ps")
+    code, output, errors = run("ps")
     assert (code, errors) == (0, "")
     heading, *lines = output.splitlines()
     assert heading.split() == ["IDENTIFIER", "MODEL", "STATUS", "SIZE", "CONTEXT", "UNLOADS", "IN"]
@@ -65,22 +65,22 @@ def test_commands_end_quietly_when_the_reader_of_their_output_has(
     arguments: list[str], client: lms.Client
 ) -> None:
     client.llm.load_new_instance("tiny")
-    with running(*arguments) as command:
-        command.output.close()
+    with start(*arguments) as command:
+        command.out.close()
         assert command.process.wait(60) == 1
-        assert command.errors.read() == ""
+        assert command.err.read() == ""
 
 
 def test_ps_shows_when_a_used_instance_is_unloaded(client: lms.Client) -> None:
     client.llm.load_new_instance("tiny", ttl=100.5 * 3600).respond("Hi")
-    assert "  4 d 4 h" in outcome("ps").output
+    assert "  4 d 4 h" in run("ps").out
 
 
 def test_ps_fits_a_narrow_terminal_without_losing_text(client: lms.Client) -> None:
     client.llm.load_new_instance("tiny", LONG, ttl=3600)
-    with in_terminal("ps", columns=60) as screen:
-        assert screen.read_to_end() == 0
-    lines = screen.lines()
+    with command_in_terminal("ps", columns=60) as terminal:
+        assert terminal.wait_for_end() == 0
+    lines = terminal.shown.splitlines()
     assert max(map(len, lines)) <= 60
     # The column of the identifier is the first one, which ends where the next heading begins.
     width = lines[0].index("MODEL")
@@ -90,10 +90,16 @@ def test_ps_fits_a_narrow_terminal_without_losing_text(client: lms.Client) -> No
 def test_ps_leaves_a_repeated_name_out_in_a_narrow_terminal(client: lms.Client) -> None:
     client.llm.load_new_instance("tiny", ttl=None)
     client.llm.load_new_instance("tiny", ttl=None)
-    with in_terminal("ps", columns=99) as narrow, in_terminal("ps", columns=100) as wide:
-        assert narrow.read_to_end() == wide.read_to_end() == 0
-    assert [line.split()[:2] for line in narrow.lines()[1:3]] == [["tiny", "idle"], ["tiny:2", "tiny"]]
-    assert [line.split()[:2] for line in wide.lines()[1:3]] == [["tiny", "tiny"], ["tiny:2", "tiny"]]
+    with command_in_terminal("ps", columns=99) as narrow, command_in_terminal("ps", columns=100) as wide:
+        assert narrow.wait_for_end() == wide.wait_for_end() == 0
+    assert [line.split()[:2] for line in narrow.shown.splitlines()[1:3]] == [
+        ["tiny", "idle"],
+        ["tiny:2", "tiny"],
+    ]
+    assert [line.split()[:2] for line in wide.shown.splitlines()[1:3]] == [
+        ["tiny", "tiny"],
+        ["tiny:2", "tiny"],
+    ]
 
 
 @needs_proc
@@ -111,8 +117,8 @@ def test_ps_shows_the_queue_of_a_busy_instance(client: lms.Client) -> None:
                 # The block has sent the request, but the server does not tell when it is in the queue.
                 while not client.list_instances()[0].queued:
                     pass
-                listed = outcome("ps", "--json").json()[0]
-                line = outcome("ps").output.splitlines()[1]
+                listed = run("ps", "--json").json[0]
+                line = run("ps").out.splitlines()[1]
         finally:
             go_on(worker)
     assert (listed["status"], listed["queued"]) == ("generating", 1)

@@ -13,7 +13,7 @@ from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder, served
 from lmstudio_sync import Client
-from tests.cli.model_commands import in_terminal, lmsa
+from tests.cli.commands import command_in_terminal, run
 
 needs_terminal = pytest.mark.skipif(os.name != "posix", reason="there are no pseudo-terminals")
 
@@ -32,7 +32,7 @@ def names(models: ModelsFolder) -> list[str]:
 
 
 def rm(models: ModelsFolder, *arguments: str) -> Any:
-    return lmsa("rm", *arguments, "--models", str(models.folder))
+    return run("rm", *arguments, "--models", str(models.folder))
 
 
 def test_rm_deletes_the_models_of_keys_and_paths(models: ModelsFolder) -> None:
@@ -87,7 +87,7 @@ def test_misspelt_key_names_the_one_that_is_meant(models: ModelsFolder) -> None:
 
 def test_single_file_stays(models: ModelsFolder) -> None:
     file = models.folder / "acme/embed-GGUF/embed-F32.gguf"
-    code, _, err = lmsa("rm", "embed", "--yes", "--models", str(file))
+    code, _, err = run("rm", "embed", "--yes", "--models", str(file))
     assert (code, file.exists()) == (1, True)
     assert f"Delete the file itself: {file}" in err
 
@@ -97,7 +97,7 @@ def test_other_servers_are_refused_because_the_protocol_has_no_deletion(
     models: ModelsFolder, host: str
 ) -> None:
     for place in ((), ("--models", str(models.folder))):
-        code, _, err = lmsa("rm", "tiny@q8_0", "--yes", "--host", host, *place)
+        code, _, err = run("rm", "tiny@q8_0", "--yes", "--host", host, *place)
         assert (code, len(names(models))) == (2, 3)
         assert "protocol has no request that deletes a model" in err
 
@@ -105,11 +105,13 @@ def test_other_servers_are_refused_because_the_protocol_has_no_deletion(
 @needs_terminal
 def test_terminal_asks_first(models: ModelsFolder) -> None:
     for answer, code, left in (("", 1, 3), ("no", 1, 3), ("y", 0, 2)):
-        with in_terminal("rm", "tiny@q8_0", "--models", str(models.folder)) as command:
-            asked = command.shows("[y/N]")
+        with command_in_terminal(
+            "rm", "tiny@q8_0", "--models", str(models.folder), has_output=False
+        ) as terminal:
+            asked = terminal.wait_for("[y/N]")
             assert "acme/tiny-GGUF/tiny-Q8_0.gguf" in asked
-            command.type(answer)
-            assert command.end().code == code
+            terminal.type(f"{answer}\n")
+            assert terminal.wait_for_end() == code
         assert len(names(models)) == left
 
 

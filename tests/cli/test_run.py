@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import lmstudio_async as lms
 import lmstudio_sync
 from lmstudio_async._cli import main
 from lmstudio_async.testing import THINKING, ModelsFolder, served
-from tests.cli.invocations import Outcome, invoke, started
+from tests.cli.commands import Outcome, run, start
 from tests.images import png
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
@@ -54,7 +53,7 @@ def anyio_backend() -> str:
 
 
 def ask(host: str, *arguments: str, stdin: str | bytes = "") -> Outcome:
-    return invoke("run", "--host", host, *arguments, stdin=stdin)
+    return run("run", "--host", host, *arguments, stdin=stdin)
 
 
 def prompt_tokens(outcome: Outcome) -> int:
@@ -71,7 +70,7 @@ def test_run_prints_the_answer_and_nothing_else(host: str) -> None:
 
 
 def test_run_uses_an_embedded_server_that_ends_with_it(models: Path) -> None:
-    assert invoke("run", "--models", str(models), "tiny", "Why?") == Outcome(0, f"{ANSWER}\n", "")
+    assert run("run", "--models", str(models), "tiny", "Why?") == Outcome(0, f"{ANSWER}\n", "")
 
 
 def test_json_has_content_reasoning_stats_and_model(host: str) -> None:
@@ -140,19 +139,15 @@ def test_unusable_prompt_exits_with_2(stdin: str | bytes, message: str, host: st
 
 
 def test_run_says_that_it_waits_for_a_pipe_that_stays_open(host: str) -> None:
-    with started("run", "--host", host, "tiny", "Why?", stdin=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        note = b"Reading standard input to its end. To use none, add: < /dev/null\n"
-        assert process.stderr.readline() == note
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.stdout is not None
-        assert process.stdout.read() == f"{ANSWER}\n".encode()
-        assert process.wait(30) == 0
+    with start("run", "--host", host, "tiny", "Why?", stdin=subprocess.PIPE) as command:
+        note = "Reading standard input to its end. To use none, add: < /dev/null\n"
+        assert command.err.readline() == note
+        assert command.process.stdin is not None
+        command.process.stdin.close()
+        assert command.end() == Outcome(0, f"{ANSWER}\n", "")
     # Without a prompt, only standard input can have it.
-    with started("run", "--host", host, "tiny", stdin=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == b"Reading standard input to its end.\n"
+    with start("run", "--host", host, "tiny", stdin=subprocess.PIPE) as command:
+        assert command.err.readline() == "Reading standard input to its end.\n"
 
 
 # -- options
@@ -271,20 +266,18 @@ def test_embedding_model_has_no_answers(host: str) -> None:
 
 
 def test_missing_server_exits_with_3(closed_port: int) -> None:
-    outcome = invoke("run", "--host", f"127.0.0.1:{closed_port}", "tiny", "Why?")
+    outcome = run("run", "--host", f"127.0.0.1:{closed_port}", "tiny", "Why?")
     assert (outcome.code, outcome.out) == (3, "")
 
 
 async def test_ctrl_c_stops_the_answer_on_the_server(host: str) -> None:
     async with lms.AsyncClient(host) as client, client.watch_instances(interval=0.05) as watch:
         options = ("-c", "500000", "--stats", "--quiet")
-        with started("run", "--host", host, "forever", "Sing", *options) as process:
-            assert process.stdout is not None
-            assert await anyio.to_thread.run_sync(process.stdout.read, 6) == b"la la "
-            process.send_signal(signal.SIGINT)
-            _, errors = await anyio.to_thread.run_sync(process.communicate)
-        assert process.returncode == 130
-        assert errors.decode() == "\nInterrupted.\n"
+        with start("run", "--host", host, "forever", "Sing", *options) as command:
+            assert await anyio.to_thread.run_sync(command.out.read, 6) == "la la "
+            outcome = await anyio.to_thread.run_sync(command.interrupt)
+        assert outcome.code == 130
+        assert outcome.err == "\nInterrupted.\n"
         with anyio.fail_after(20):
             async for _ in watch:
                 [instance] = [each for each in await client.list_instances() if each.identifier == "forever"]
@@ -293,13 +286,11 @@ async def test_ctrl_c_stops_the_answer_on_the_server(host: str) -> None:
 
 
 def test_closed_pipe_ends_the_command_without_a_message(host: str) -> None:
-    with started("run", "--host", host, "forever", "Sing", "--quiet") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.read(6) == b"la la "
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(30) == 1
+    with start("run", "--host", host, "forever", "Sing", "--quiet") as command:
+        assert command.out.read(6) == "la la "
+        command.out.close()
+        assert command.err.read() == ""
+        assert command.process.wait(30) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from wsproto.events import AcceptConnection, Request, TextMessage
 
 import lmstudio_async as lms
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.running import command, interrupt, read_until, run
+from tests.cli.commands import read_line, read_until, run, serving, start
 from tests.processes import is_running, workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
@@ -50,45 +50,45 @@ def address(line: str) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_serve_unloads_everything_and_exits_with_0_on_a_signal(models: Path, number: int) -> None:
-    with command("serve", "--models", str(models), "--port", "0", "--token", TOKEN) as server:
-        line = read_until(server, "Serving at")
+    with start("serve", "--models", str(models), "--port", "0", "--token", TOKEN) as server:
+        line = read_line(server.out, "Serving at")
         assert f"with 1 model (tiny) from {models}. Ctrl-C stops it." in line
-        assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in read_until(server, "Skipped")
+        assert "Skipped acme/broken-GGUF/broken-Q8_0.gguf: " in read_line(server.out, "Skipped")
         with pytest.raises(lms.LMStudioAuthenticationError):
             async with lms.AsyncClient(address(line)) as stranger:
                 await stranger.llm.list_loaded()
         async with lms.AsyncClient(address(line), TOKEN) as client:
             llm = await client.llm.load_new_instance("tiny", ttl=None)
             assert str(await llm.respond("Hello")) == "One, two and three good reasons."
-        loaded = workers(server.pid)
-        rest = interrupt(server, number)
-        assert server.returncode == 0
+        loaded = workers(server.process.pid)
+        code, out, err = server.interrupt(number)
+    assert (code, out) == (0, "")
     # The log has one line, for the client that failed to authenticate.
-    assert rest.startswith("Warning: llm: refused: ")
-    assert rest.count("\n") == 1
+    assert err.startswith("Warning: llm: refused: ")
+    assert err.count("\n") == 1
     assert not any(map(is_running, loaded))
 
 
 async def test_embedding_model_option_makes_a_model_an_embedding_model(models: Path) -> None:
     options = ("--models", str(models), "--port", "0", "--embedding-model", "ti*")
-    with command("serve", *options) as server:
-        line = read_until(server, "Serving at")
+    with start("serve", *options) as server:
+        line = read_line(server.out, "Serving at")
         assert "with 1 model (text-embedding-tiny)" in line
         async with lms.AsyncClient(address(line)) as client:
             model = await client.embedding.model("text-embedding-tiny")
             assert len(await model.embed("Hello")) == 64
-        interrupt(server, signal.SIGINT)
+        server.interrupt(signal.SIGINT)
 
 
 async def test_models_option_takes_files_and_folders(models: Path, tmp_path: Path) -> None:
     file = ModelsFolder(tmp_path / "single").add_llm("single-Q8_0.gguf", script="Here I am.")
-    with command("serve", "--models", str(models), "--models", str(file), "--port", "0") as server:
-        line = read_until(server, "Serving at")
+    with start("serve", "--models", str(models), "--models", str(file), "--port", "0") as server:
+        line = read_line(server.out, "Serving at")
         assert f"with 2 models (tiny, single) from {models}, {file}. Ctrl-C stops it." in line
         async with lms.AsyncClient(address(line)) as client:
             llm = await client.llm.model("single")
             assert str(await llm.respond("Hello")) == "Here I am."
-        interrupt(server, signal.SIGINT)
+        server.interrupt(signal.SIGINT)
 
 
 async def test_preloads_are_loaded_before_the_server_listens(tmp_path: Path) -> None:
@@ -98,17 +98,15 @@ async def test_preloads_are_loaded_before_the_server_listens(tmp_path: Path) -> 
     (embedding,) = [model.model_key for model in await _downloaded(tmp_path) if model.type == "embedding"]
     options = ("--models", str(tmp_path), "--port", "0", "--token", TOKEN)
     preloads = ("--preload", "tiny=chat", "--preload", "tiny", "--preload", f"{embedding}=vectors")
-    with command("serve", *options, *preloads) as server:
-        before = read_until(server, "Serving at")
-        line = before.splitlines()[-1]
-        assert "Loaded tiny as chat in " in before
+    with start("serve", *options, *preloads) as server:
+        assert "Loaded tiny as chat in " in read_until(server.err, " as vectors in ")
+        line = read_line(server.out, "Serving at")
         async with lms.AsyncClient(address(line), TOKEN) as client:
             loaded = {each.identifier: each for each in await client.list_loaded_models()}
             assert set(loaded) == {"chat", "tiny", "vectors"}
             # They stay, also when the next model is loaded just in time.
             assert all(each.info.ttl is None for each in loaded.values())
-        assert interrupt(server) == ""
-        assert server.returncode == 0
+        assert server.interrupt() == (0, "", "")
 
 
 async def _downloaded(folder: Path) -> Sequence[Any]:
@@ -123,12 +121,10 @@ async def _downloaded(folder: Path) -> Sequence[Any]:
 def test_a_preload_that_fails_ends_serve_before_it_listens(
     models: Path, preload: str, code: int, message: str
 ) -> None:
-    status, output = run("serve", "--models", str(models), "--port", "0", "--preload", preload)
-    assert status == code, output
-    assert output.startswith("lmsa: ")
-    assert message in output
-    assert "Traceback" not in output
-    assert "Serving at" not in output
+    done = run("serve", "--models", str(models), "--port", "0", "--preload", preload)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("lmsa: ")
+    assert message in done.err
 
 
 def test_a_signal_during_a_preload_leaves_no_process(tmp_path: Path) -> None:
@@ -137,49 +133,48 @@ def test_a_signal_during_a_preload_leaves_no_process(tmp_path: Path) -> None:
     # Try again if the load ended before the signal arrived, because then no load was interrupted.
     for _ in range(5):
         # The lines of a progress bar, although the output is no terminal.
-        with command("serve", *options, LMSTUDIO_PROGRESS="1") as server:
-            read_until(server, "%")
-            loading = workers(server.pid)
-            rest = interrupt(server, signal.SIGTERM)
-            assert server.returncode == 0
-        assert "Traceback" not in rest
+        with start("serve", *options, LMSTUDIO_PROGRESS="1") as server:
+            read_until(server.err, "%")
+            loading = workers(server.process.pid)
+            code, out, err = server.interrupt(signal.SIGTERM)
+            assert code == 0
         assert not any(map(is_running, loading))
-        if "Loaded big" not in rest:
+        if "Loaded big" not in err:
             break
-    assert "Loaded big" not in rest
-    assert "Serving at" not in rest
+    assert "Loaded big" not in err
+    assert out == ""
 
 
 async def test_jit_ttl_threads_and_limits_reach_the_server(models: Path) -> None:
-    options = ("--models", str(models), "--port", "0", "--jit-ttl", "1h30m", "--threads", "1")
-    with command("serve", *options, "--limit", "client-files=1", "--limit", "file_bytes=10") as server:
-        async with lms.AsyncClient(address(read_until(server, "Serving at"))) as client:
+    limits = ("--limit", "client-files=1", "--limit", "file_bytes=10")
+    with serving(models, "--jit-ttl", "1h30m", "--threads", "1", *limits) as (host, server):
+        async with lms.AsyncClient(host) as client:
             llm = await client.llm.model("tiny", ttl=None)
             assert (await llm.get_info()).ttl == 5400
             assert (await llm.get_load_config()).extra["llm.load.llama.cpuThreadPoolSize"] == 1
             with pytest.raises(lms.LMStudioServerError, match="the limit for a file is"):
                 await client.files.prepare_file(b"more than ten bytes", "long.txt")
-        interrupt(server)
+        server.interrupt()
 
 
 def test_log_variable_turns_the_log_of_serve_on(models: Path) -> None:
     options = ("--models", str(models), "--port", "0", "--preload", "tiny")
-    with command("serve", *options, LMSTUDIO_LOG="info") as server:
-        assert " INFO lmstudio_async: " in read_until(server, "Serving at")
+    with start("serve", *options, LMSTUDIO_LOG="info") as server:
+        assert read_line(server.err, " INFO lmstudio_async: ")
+        assert read_line(server.out, "Serving at")
 
 
 async def test_json_option_prints_one_line_of_json(models: Path) -> None:
-    with command(
+    with start(
         "serve", "--models", str(models), "--port", "0", "--json", "--preload", "tiny", "-q"
     ) as server:
-        assert server.stdout is not None
-        facts = json.loads(server.stdout.readline())
+        facts = json.loads(read_line(server.out))
         async with lms.AsyncClient(facts["address"]) as client:
             assert [each.identifier for each in await client.list_loaded_models()] == ["tiny"]
         assert (facts["models"], facts["loaded"]) == (["tiny"], ["tiny"])
         assert facts["models_paths"] == [str(models)]
         assert list(facts["skipped"]) == ["acme/broken-GGUF/broken-Q8_0.gguf"]
-        assert interrupt(server) == ""
+        assert server.interrupt() == (0, "", "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
@@ -188,8 +183,8 @@ async def test_serve_goes_on_if_its_output_is_on_a_full_disk(
     models: Path, full: Literal["stdout", "stderr"]
 ) -> None:
     options = ("--models", str(models), "--port", "0", "--token", TOKEN)
-    with command("serve", *options, full=full) as server:
-        lines = read_until(server, "Serving at")
+    with start("serve", *options, full=full) as server:
+        lines = read_until(server.err if full == "stdout" else server.out, "Serving at")
         assert ("Standard output cannot be written: No space left on device." in lines) == (full == "stdout")
         # This failed authentication makes the server write to its log.
         with pytest.raises(lms.LMStudioAuthenticationError):
@@ -198,25 +193,24 @@ async def test_serve_goes_on_if_its_output_is_on_a_full_disk(
         async with lms.AsyncClient(address(lines), TOKEN) as client:
             llm = await client.llm.model("tiny")
             assert str(await llm.respond("Hello")) == "One, two and three good reasons."
-        rest = interrupt(server, signal.SIGTERM)
-        assert ("llm: refused: " in rest) == (full == "stdout")
-        assert server.returncode == 0
+        code, _, err = server.interrupt(signal.SIGTERM)
+        assert ("llm: refused: " in err) == (full == "stdout")
+        assert code == 0
 
 
 async def test_token_file_keeps_tokens_out_of_the_process_arguments(models: Path, tmp_path: Path) -> None:
     other = TOKEN.replace("a", "b")
     file = tmp_path / "tokens"
     file.write_text(f"# the two of us\n{TOKEN}\n\n  {other}\n")
-    with command("serve", "--models", str(models), "--port", "0", "--token-file", str(file)) as server:
-        where = address(read_until(server, "Serving at"))
+    with serving(models, "--token-file", str(file)) as (where, server):
         for token in (TOKEN, other):
             async with lms.AsyncClient(where, token) as client:
                 assert await client.llm.list_loaded() == []
         with pytest.raises(lms.LMStudioAuthenticationError):
             async with lms.AsyncClient(where, TOKEN.lower()) as stranger:
                 await stranger.llm.list_loaded()
-        assert TOKEN not in str(server.args)
-        interrupt(server)
+        assert TOKEN not in str(server.process.args)
+        server.interrupt()
 
 
 @contextmanager
@@ -248,38 +242,36 @@ def client_that_does_not_read(host: str) -> Iterator[None]:
 
 
 async def test_serve_exits_on_a_signal_although_a_client_does_not_read(models: Path) -> None:
-    with command("serve", "--models", str(models), "--port", "0") as server:
-        host = address(read_until(server, "Serving at"))
-        read_until(server, "Skipped")
+    with serving(models) as (host, server):
+        read_line(server.out, "Skipped")
         with client_that_does_not_read(host):
-            assert interrupt(server, signal.SIGTERM) == ""
-        assert server.returncode == 0
+            assert server.interrupt(signal.SIGTERM) == (0, "", "")
 
 
 async def test_serve_finds_models_that_are_added_later(tmp_path: Path) -> None:
     models = ModelsFolder(tmp_path)
-    with command("serve", "--models", str(tmp_path), "--port", "0") as server:
-        line = read_until(server, "Serving at")
+    with start("serve", "--models", str(tmp_path), "--port", "0") as server:
+        line = read_line(server.out, "Serving at")
         assert f"with no models from {tmp_path}." in line
-        assert "publisher/repository/file.gguf" in read_until(server, "Put GGUF files there")
+        assert "publisher/repository/file.gguf" in read_line(server.out, "Put GGUF files there")
+        assert read_line(server.out).startswith("To download one: lmsa pull ")
         async with lms.AsyncClient(address(line)) as client:
             models.add_llm("acme/tiny-GGUF/tiny-Q4_K_M.gguf", script="Here I am.")
             llm = await client.llm.model("tiny")
             assert str(await llm.respond("Hello")) == "Here I am."
-        assert interrupt(server) == ""
+        assert server.interrupt() == (0, "", "")
 
 
 async def test_demos_share_a_server_and_unload_only_their_own(models: Path) -> None:
-    with command("serve", "--models", str(models), "--port", "0") as server:
-        host = address(read_until(server, "Serving at"))
+    with serving(models) as (host, _):
         async with lms.AsyncClient(host) as client:
             # The instances of another demo.
             theirs = [
                 await client.llm.load_new_instance("tiny"),
                 await client.llm.load_new_instance("tiny", "second-instance"),
             ]
-            code, output = await anyio.to_thread.run_sync(run, "demo", "--host", f"http://{host}/")
-            assert code == 0, output
-            assert "second-instance-2: 100 % (unloaded)" in output
-            assert "Unload tiny:2 by its handle" in output
+            done = await anyio.to_thread.run_sync(run, "demo", "--host", f"http://{host}/")
+            assert done.code == 0, done
+            assert "second-instance-2: 100 % (unloaded)" in done.out
+            assert "Unload tiny:2 by its handle" in done.out
             assert sorted(await client.llm.list_loaded(), key=str) == sorted(theirs, key=str)

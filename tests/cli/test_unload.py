@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 import lmstudio_sync as lms
 from lmstudio_async import AsyncLLM, EmbeddedServer, LMStudioServerError
+from lmstudio_async._cli import main
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.outcomes import exit_code, outcome
+from tests.cli.commands import run
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +44,13 @@ def loaded(client: lms.Client) -> list[str]:
 
 def test_unload_unloads_each_of_several_instances_once(client: lms.Client) -> None:
     load(client, "one", "two", "three")
-    assert outcome("unload", "three", "one", "three") == (0, "Unloaded three.\nUnloaded one.\n", "")
+    assert run("unload", "three", "one", "three") == (0, "Unloaded three.\nUnloaded one.\n", "")
     assert loaded(client) == ["two"]
 
 
 def test_unload_of_a_missing_instance_exits_with_4_and_unloads_the_others(client: lms.Client) -> None:
     load(client, "one", "two", "three")
-    assert outcome("unload", "nope", "one", "tiny") == (
+    assert run("unload", "nope", "one", "tiny") == (
         4,
         "Unloaded one.\n",
         "lmsa: There is no instance 'nope', 'tiny'. Loaded: two, three.\n",
@@ -58,24 +60,24 @@ def test_unload_of_a_missing_instance_exits_with_4_and_unloads_the_others(client
 
 def test_unload_json_tells_what_was_unloaded_and_what_is_missing(client: lms.Client) -> None:
     load(client, "one")
-    ended = outcome("unload", "nope", "one", "--json")
-    assert ended.json() == {"unloaded": ["one"], "missing": ["nope"], "failed": {}}
+    ended = run("unload", "nope", "one", "--json")
+    assert json.loads(ended.out) == {"unloaded": ["one"], "missing": ["nope"], "failed": {}}
     assert ended.code == 4
-    assert ended.errors == "lmsa: There is no instance 'nope'. Nothing else is loaded.\n"
-    assert outcome("unload", "one") == (4, "", "lmsa: There is no instance 'one'. Nothing is loaded.\n")
+    assert ended.err == "lmsa: There is no instance 'nope'. Nothing else is loaded.\n"
+    assert run("unload", "one") == (4, "", "lmsa: There is no instance 'one'. Nothing is loaded.\n")
 
 
 def test_unload_all_unloads_both_kinds(client: lms.Client) -> None:
     load(client, "one")
     client.embedding.load_new_instance("text-embedding-vectors")
-    assert outcome("unload", "--all") == (0, "Unloaded one.\nUnloaded text-embedding-vectors.\n", "")
+    assert run("unload", "--all") == (0, "Unloaded one.\nUnloaded text-embedding-vectors.\n", "")
     assert loaded(client) == []
 
 
 @pytest.mark.usefixtures("client")
 def test_unload_all_succeeds_if_nothing_is_loaded() -> None:
-    assert outcome("unload", "--all") == (0, "", "Nothing is loaded.\n")
-    assert outcome("unload", "-a", "--json").json() == {"unloaded": [], "missing": [], "failed": {}}
+    assert run("unload", "--all") == (0, "", "Nothing is loaded.\n")
+    assert run("unload", "-a", "--json").json == {"unloaded": [], "missing": [], "failed": {}}
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "--all"]])
@@ -83,7 +85,7 @@ def test_unload_needs_either_identifiers_or_all(
     arguments: list[str], client: lms.Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load(client, "one")
-    assert exit_code("unload", *arguments) == 2
+    assert main(["unload", *arguments]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "give the identifiers of instances, or --all" in shown.err
@@ -106,7 +108,7 @@ def test_unload_unloads_the_others_if_the_server_refuses_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(AsyncLLM, "unload", refuse_one)
-        assert exit_code("unload", "--all") == 1
+        assert main(["unload", "--all"]) == 1
     shown = capsys.readouterr()
     assert shown.out == "two was gone already.\nUnloaded three.\n"
     assert shown.err == "lmsa: one was not unloaded: It is in use.\n"

@@ -12,7 +12,7 @@ import pytest
 from lmstudio_async import AsyncClient, EmbeddedServer, LlmLoadModelConfigDict
 from lmstudio_async.embedded._engine import _engine_start
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.running import serving
+from tests.cli.commands import serving
 
 #: For tests that need no socket, because they do not depend on the transport.
 in_process = pytest.mark.parametrize("place", ["in process"])

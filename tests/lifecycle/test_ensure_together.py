@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from lmstudio_async import (
     LMStudioConnectionClosedError,
     LMStudioServerError,
 )
-from tests.cli.running import command, interrupt, read_until
+from tests.cli.commands import serving
 from tests.lifecycle.conftest import NewClient, in_process
 from tests.processes import HeldLoads, needs_proc, wait_gone, workers
 
@@ -304,13 +303,11 @@ async def test_a_load_ends_with_the_only_process_that_waits_for_it(
 
 
 def test_programs_share_an_instance_of_the_serve_command(models: Path) -> None:
-    with command("serve", "--models", str(models), "--port", "0") as server:
-        found = re.search(r"http://(\S+)", read_until(server, "Serving at"))
-        assert found
-        with loader(found[1]) as first, loader(found[1]) as second:
+    with serving(models) as (host, server):
+        with loader(host) as first, loader(host) as second:
             references = {first.communicate(timeout=50)[0], second.communicate(timeout=50)[0]}
         assert (first.returncode, second.returncode) == (0, 0)
-        with lmstudio_sync.Client(found[1]) as client:
+        with lmstudio_sync.Client(host) as client:
             (shared,) = client.llm.list_loaded()
             assert references == {f"{shared.info.instance_reference}\n"}
             with pytest.raises(LMStudioConfigMismatchError):
@@ -318,8 +315,7 @@ def test_programs_share_an_instance_of_the_serve_command(models: Path) -> None:
             wanted: Any = {"config": {"context_length": 64}, "on_mismatch": "replace"}
             new = client.llm.ensure_instance("big", "shared", **wanted)
             assert client.llm.list_loaded() == [new] != [shared]
-        interrupt(server)
-        assert server.returncode == 0
+        assert server.interrupt().code == 0
 
 
 PROCESS = """

@@ -20,7 +20,7 @@ from lmstudio_async import (
     ServerBack,
     ServerLost,
 )
-from tests.cli.running import serving
+from tests.cli.commands import serving
 from tests.instance_server import HOUR, kinds, news
 from tests.lifecycle.conftest import ROOM, NewClient, in_process, with_serve
 from tests.processes import needs_proc, workers
@@ -204,9 +204,9 @@ async def test_a_restarted_server_is_lost_and_back_with_what_differs(models: Pat
         async with AsyncClient(place) as client:
             await client.llm.load_new_instance(LLAMA, "mine")
             async with client.watch_instances(interval=SOON) as watch:
-                server.kill()
+                server.process.kill()
                 lost = await first(watch, ServerLost)
-                with serving(models, place.rpartition(":")[2]):
+                with serving(models, port=place.rpartition(":")[2]):
                     await first(watch, ServerBack)
                     gone = await first(watch, InstanceUnloaded, "mine")
                     await client.llm.load_new_instance(LLAMA, "mine")

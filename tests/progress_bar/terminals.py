@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ __all__ = [
     "assert_nothing_is_left",
     "draw_all",
     "full_bars",
-    "read_until",
     "wait_for",
     "without_others",
 ]
@@ -86,18 +83,3 @@ def without_others(library: str) -> str:
     """Return code after which only one library for progress bars can be imported, or none."""
     modules = {"rich": ["tqdm.std"], "tqdm": ["rich.progress"], "": ["rich.progress", "tqdm.std"]}[library]
     return f"import sys\nfor name in {modules}: sys.modules[name] = None"
-
-
-def read_until(terminal: int, mark: bytes | None) -> bytes:
-    """Read what a program writes to its terminal, up to a mark or to its end."""
-    shown = b""
-    while mark is None or mark not in shown:
-        assert select.select([terminal], [], [], 30)[0], shown
-        try:
-            more = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not more:
-            break
-        shown += more
-    return shown

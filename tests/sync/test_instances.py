@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 import lmstudio_sync as lms
-from tests.cli.running import serving
+from tests.cli.commands import serving
 from tests.instance_server import HOUR, InstanceServer, instance, kinds
 from tests.sync.programs import program
 
