@@ -14,6 +14,7 @@ from lmstudio_async import Chat
 from lmstudio_async._cli._answer import AnswerScreen, stats_text, stop_note
 from lmstudio_async._cli._interrupts import interrupts_call
 from lmstudio_async._cli._model_access import get_model
+from lmstudio_async._cli._run import message_of
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import (
     LMStudioError,
@@ -187,7 +188,7 @@ class ChatSession:
         return None
 
     def _explain(self, error: Exception) -> None:
-        self.tell(str(error))
+        self.tell(message_of(error))
         if isinstance(error, LMStudioServerError) and "context" in error.title:
             self.tell("In this chat: /clear begins again, and -c TOKENS loads a model with a longer context.")
         elif isinstance(error, LMStudioServerError) and self.images:

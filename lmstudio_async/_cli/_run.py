@@ -78,7 +78,12 @@ def explain(error: Exception) -> None:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message of an error: that of the operating system with the file, and without its number."""
+    """Return the message of an error in the words of the command line.
+
+    That of the operating system has the file, and no number.
+    """
+    from lmstudio_async._cli._shell_words import in_shell_words
+
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+    return in_shell_words(str(error))

@@ -15,6 +15,7 @@ from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._download_advice import small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._load_display import LoadDisplay
+from lmstudio_async._cli._log_notes import told_by_the_command
 from lmstudio_async._cli._model_kinds import with_namespace_of
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._cli._target import EMBEDDED, Target
@@ -95,12 +96,27 @@ async def _load(
     if not preloads:
         return loaded
     async with AsyncClient(server, tokens[0] if tokens else "") as client:
+        # Before the first load, which may take minutes.
+        for key, identifier in preloads:
+            await _check(client, key, identifier)
         for key, identifier in preloads:
             display = LoadDisplay(console, key)
             model = await _load_one(client, key, identifier, display)
             loaded.append(model.identifier)
             console.note(f"Loaded {key} as {model.identifier} in {display.summary()}.")
     return loaded
+
+
+async def _check(client: AsyncClient, key: str, identifier: str | None) -> None:
+    """Raise the error that a load of a model would begin with, and load nothing."""
+
+    async def check(namespace: AnyNamespace) -> None:
+        # A stream that does not start: its arguments are checked.
+        namespace.load_new_instance_stream(key, identifier, ttl=None)
+        await namespace.estimate_resources(key)
+
+    with told_by_the_command("ambiguous_key"):
+        await with_namespace_of(client, key, check)
 
 
 async def _load_one(

@@ -263,12 +263,24 @@ def test_error_for_an_address_of_another_machine_tells_the_reason(
     assert "Errno" not in output
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "http://localhost", "localhost:8080", "[::1]", "a b", "a..b", "::::", "x" * 80, "127.0.0.1/"],
+)
+def test_serve_at_a_text_that_is_no_address_says_what_to_write(
+    capsys: pytest.CaptureFixture[str], models: ModelsFolder, host: str
+) -> None:
+    output = failure(capsys, "serve", "--models", str(models.folder), "--host", host, "--port", "0", code=2)
+    assert output.startswith(f"{host!r} is neither a name nor an address to listen at. Write 127.0.0.1 for ")
+
+
 def test_serve_at_a_public_address_needs_a_token(
     capsys: pytest.CaptureFixture[str], models: ModelsFolder
 ) -> None:
     output = failure(capsys, "serve", "--models", str(models.folder), "--host", "0.0.0.0", code=2)
     assert "every client that can reach 0.0.0.0 could use this server" in output
-    assert "--token sk-lm-" in output
+    assert "Give it one with --token-file FILE or --token sk-lm-" in output
+    assert "api_tokens" not in output
 
 
 def test_an_invalid_token_is_refused(capsys: pytest.CaptureFixture[str], models: ModelsFolder) -> None:

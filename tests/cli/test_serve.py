@@ -127,6 +127,24 @@ def test_a_preload_that_fails_ends_serve_before_it_listens(
     assert message in done.err
 
 
+@pytest.mark.parametrize(
+    ("preload", "code", "message"),
+    [
+        ("tinny", 4, "tinny"),
+        ("tiny=a b\x07", 2, "identifier"),
+        ("tiny=chat", 2, "two models have the identifier 'chat'"),
+    ],
+)
+def test_all_preloads_are_checked_before_the_first_load(
+    models: Path, preload: str, code: int, message: str
+) -> None:
+    preloads = ("--preload", "tiny=chat", "--preload", preload)
+    status, output = run("serve", "--models", str(models), "--port", "0", *preloads, COLUMNS="200")
+    assert status == code, output
+    assert message in output
+    assert "Loaded tiny" not in output
+
+
 def test_a_signal_during_a_preload_leaves_no_process(tmp_path: Path) -> None:
     ModelsFolder(tmp_path).add_llm("big", padding_mb=600)
     options = ("--models", str(tmp_path), "--port", "0", "--preload", "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +115,7 @@ def command(
     files with the reasons; with --json as one line.
     """
     port_number, seconds = _port(port), _jit_ttl(jit_ttl)
-    loads = [_preload(text) for text in preload or ()]
+    loads = _preloads(preload or ())
     limits = _limits(limit or ())
 
     async def serve(console: Console) -> None:
@@ -156,6 +157,15 @@ def _jit_ttl(text: str) -> float | None:
     if seconds == 0:
         raise typer.BadParameter("a TTL of 0 would unload each model at once", param_hint="'--jit-ttl'")
     return seconds
+
+
+def _preloads(texts: Sequence[str]) -> Sequence[tuple[str, str | None]]:
+    """Return the model key and the identifier of each preload."""
+    loads = [_preload(text) for text in texts]
+    named = [identifier for _, identifier in loads if identifier is not None]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise typer.BadParameter(f"two models have the identifier {twice!r}", param_hint="'--preload'")
+    return loads
 
 
 def _preload(text: str) -> tuple[str, str | None]:

@@ -6,12 +6,14 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from lmstudio_async._transport._address import is_loopback
+from lmstudio_async._transport._address import ip_address, is_loopback
 from lmstudio_async.errors import LMStudioValueError
 
-__all__ = ["Origins", "check_host", "host_of"]
+__all__ = ["Origins", "check_form", "check_host", "host_of"]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
+#: A name whose parts a name service may know.
+_NAME = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -64,6 +66,18 @@ def host_of(url: str) -> str:
     return host or ""
 
 
+def check_form(host: str) -> None:
+    """Refuse a text that is neither a name nor an address to listen at.
+
+    :raises LMStudioValueError: it is none.
+    """
+    if not isinstance(host, str) or not (_NAME.fullmatch(host) or ip_address(host)):
+        raise LMStudioValueError(
+            f"{host!r:.100} is neither a name nor an address to listen at. Write 127.0.0.1 for programs of this machine "
+            "alone, 0.0.0.0 for all networks, or an address of this machine, without http://, brackets and a port."
+        )
+
+
 def check_host(host: str, *, has_tokens: bool) -> None:
     """Refuse an address at which clients from other machines could use a server without a token.
 
@@ -73,7 +87,7 @@ def check_host(host: str, *, has_tokens: bool) -> None:
     """
     if not has_tokens and not is_loopback(host):
         raise LMStudioValueError(
-            f"Without an API token, every client that can reach {host} could use this server. Give it one, by "
-            "EmbeddedServer(api_tokens=[...]), or by --token sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy (8 and 20 letters or "
-            "digits of your choice) or --token-file of lmsa serve. Or listen at 127.0.0.1."
+            f"Without an API token, every client that can reach {host} could use this server. Give it one by "
+            "api_tokens=[token]: sk-lm-xxxxxxxx:yyyyyyyyyyyyyyyyyyyy, with 8 and 20 letters or digits of your choice. Or "
+            "listen at 127.0.0.1."
         )
