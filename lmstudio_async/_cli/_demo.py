@@ -7,10 +7,11 @@ the output.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, suppress
+from itertools import count
 
 import anyio
 
-from lmstudio_async import AsyncClient, AsyncLLM, LMStudioError
+from lmstudio_async import AsyncClient, AsyncLLM, LMStudioError, LMStudioIdentifierInUseError
 from lmstudio_async._cli._screen import Screen
 
 __all__ = ["demo"]
@@ -27,14 +28,14 @@ async def demo(client: AsyncClient, model_key: str, second_name: str, screen: Sc
 
     :param client: a client of any server.
     :param model_key: the language model to load.
-    :param second_name: the identifier of its second instance.
+    :param second_name: the identifier of its second instance, which gets a number behind it if another one has it.
     :param screen: the screen that shows it.
     """
     async with AsyncExitStack() as clean_up:
         screen.heading("Load two instances of one model")
         first = await load(client, model_key, None, 3600, screen)
         clean_up.push_async_callback(unload_if_there, first)
-        second = await load(client, model_key, second_name, TTL, screen)
+        second = await load_under_free_name(client, model_key, second_name, screen)
         clean_up.push_async_callback(unload_if_there, second)
 
         screen.heading("List what is loaded")
@@ -60,6 +61,15 @@ async def load(
             async for progress in loading:
                 bar.show(progress.fraction, progress.phase)
             return await loading.wait_for_result()
+
+
+async def load_under_free_name(client: AsyncClient, model_key: str, name: str, screen: Screen) -> AsyncLLM:
+    """Load an instance with a short TTL under a name, or with a number behind it while other instances have the name."""
+    for number in count(1):
+        # To list the names first would not help: another demo may take one meanwhile.
+        with suppress(LMStudioIdentifierInUseError):
+            return await load(client, model_key, name if number == 1 else f"{name}-{number}", TTL, screen)
+    raise AssertionError("there are more numbers than instances")
 
 
 async def ask(llm: AsyncLLM, screen: Screen) -> None:

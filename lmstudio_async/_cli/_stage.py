@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 
 import anyio.to_thread
@@ -83,9 +82,7 @@ async def _play(client: AsyncClient, model_key: str | None, screen: Screen) -> N
         screen.fact("Model", _about(model))
         model_key = model_key or model.model_key
     assert model_key is not None
-    taken = {llm.identifier for llm in await client.llm.list_loaded()}
-    names = ("second-instance" + (f"-{number}" if number > 1 else "") for number in count(1))
-    await demo(client, model_key, next(name for name in names if name not in taken), screen)
+    await demo(client, model_key, "second-instance", screen)
     screen.end(Path(__file__).with_name("_demo.py"))
 
 

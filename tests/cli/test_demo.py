@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -55,11 +56,34 @@ async def test_demo_shows_each_step_and_unloads_everything(
     assert shown.endswith("Unload tiny by its handle\n  Nothing is loaded.\n")
 
 
+async def test_demos_that_begin_at_the_same_time_find_names_for_their_instances(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_demo, "TTL", 3)
+    async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(_demo.demo, client, "tiny", "second", Screen())
+        assert await client.list_loaded_models() == []
+    shown = capsys.readouterr().out
+    for name in ("second", "second-2", "second-3"):
+        assert shown.count(f"{name}: 100 % (unloaded)") == 1
+
+
+class BrokenScreen(Screen):
+    """A screen that fails when both instances are loaded."""
+
+    def table(self, instances: Sequence[lms.AsyncLLM]) -> None:
+        assert len(instances) == 3
+        raise BrokenPipeError
+
+
 async def test_demo_unloads_only_its_instances_when_it_fails(models: Path) -> None:
     async with lms.AsyncClient(lms.EmbeddedServer(models, threads=1)) as client:
         mine = await client.llm.load_new_instance("tiny", "mine")
-        with pytest.raises(lms.LMStudioIdentifierInUseError):
-            await _demo.demo(client, "tiny", "mine", Screen())
+        with pytest.raises(BrokenPipeError):
+            await _demo.demo(client, "tiny", "mine", BrokenScreen())
         assert await client.list_loaded_models() == [mine]
 
 
