@@ -259,7 +259,7 @@ def test_ctrl_c_cancels_the_load_on_the_server(
         worker = held_loads.get()
         code, output, errors = command.interrupt()
     assert (code, output) == (130, "")
-    assert errors == "The load is cancelled.\n\nInterrupted.\n"
+    assert errors == "\nInterrupted. The load is cancelled.\n"
     assert not is_running(worker)
     assert client.list_loaded_models() == []
 
@@ -291,7 +291,7 @@ def test_ctrl_c_in_a_terminal_removes_the_bar(held_loads: HeldLoads, client: lms
         assert terminal.wait_for_end() == 130
     assert "\x1b[?25l" not in terminal.raw
     visible = [line.rpartition("\r\x1b[K")[2].strip("\r") for line in terminal.raw.split("\n")]
-    assert [line for line in visible if line] == ["The load is cancelled.", "Interrupted."]
+    assert [line for line in visible if line] == ["Interrupted. The load is cancelled."]
     assert client.list_loaded_models() == []
 
 

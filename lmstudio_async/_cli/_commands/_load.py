@@ -95,7 +95,13 @@ def command(
 ) -> None:
     """Load a model, and print the identifier of the new instance. Ctrl-C cancels the load."""
     request = _Request(key, identifier, ttl, load_config(context, gpu, config), device, ensure)
-    run(_load, Target(host, token_file), Console(json, quiet), request)
+    run(
+        _load,
+        Target(host, token_file),
+        Console(json, quiet),
+        request,
+        on_interrupt="Interrupted. The load is cancelled.",
+    )
 
 
 async def _load(target: Target, console: Console, request: _Request) -> None:
@@ -117,8 +123,6 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
 
 
 async def _load_in(namespace: AnyNamespace, console: Console, request: _Request) -> None:
-    import anyio
-
     from lmstudio_async._cli._load_display import LoadDisplay
     from lmstudio_async.errors import (
         LMStudioConfigMismatchError,
@@ -129,9 +133,6 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
     display = LoadDisplay(console, request.key)
     try:
         handle = await display.follow(request.stream(namespace))
-    except anyio.get_cancelled_exc_class():
-        console.note("The load is cancelled.")
-        raise
     except LMStudioConfigMismatchError as error:
         raise LMStudioError(_mismatch_text(error, is_new=display.has_loaded)) from error
     except LMStudioIdentifierInUseError as error:
