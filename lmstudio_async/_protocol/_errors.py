@@ -35,6 +35,7 @@ __all__ = [
     "missing_runtime",
     "no_model_matching",
     "path_not_found",
+    "repository_not_found",
     "server_error",
     "unsupported_feature",
     "unwrap_group",
@@ -52,6 +53,10 @@ _BY_CODE: dict[str, type[LMStudioServerError]] = {
     "generic.missingRuntimeExtension": LMStudioMissingRuntimeError,
     "generic.presetNotFound": LMStudioPresetNotFoundError,
 }
+
+# Codes of the embedded server, which are in the error's data: published clients know only the above ones.
+_NO_REPOSITORY = "repository.notFound"
+_BY_DATA: dict[str, type[LMStudioServerError]] = {_NO_REPOSITORY: LMStudioModelNotFoundError}
 
 _SAMPLE = 10
 # Limits of the characters of a name that are shown, and of the names that are compared with the requested one.
@@ -83,6 +88,9 @@ def error_from_wire(
     display_data = wire.get("displayData")
     code = display_data.get("code") if isinstance(display_data, Mapping) else None
     kind = _BY_CODE.get(code) if isinstance(code, str) else None
+    error_data = wire.get("errorData")
+    if kind is None and isinstance(error_data, Mapping):
+        kind = _BY_DATA.get(str(error_data.get("code")))
     if kind is None and not code and "already exists" in title:
         # The server gives no code to a load under an identifier that is in use, only this text.
         kind = LMStudioIdentifierInUseError
@@ -205,6 +213,13 @@ def path_not_found(path: str, available: Sequence[str], suggestion: str = "") ->
         },
         suggestion,
     )
+
+
+def repository_not_found(title: str, suggestion: str = "") -> LMStudioModelNotFoundError:
+    """Make the error for a repository of the Hub that does not exist, or has no model that the server can load."""
+    error = _error(LMStudioModelNotFoundError, title, suggestion=suggestion)
+    error.server_error = {**error.server_error, "errorData": {"code": _NO_REPOSITORY}}
+    return error
 
 
 def no_model_matching(query: Mapping[str, Any], loaded: Sequence[str]) -> LMStudioModelNotFoundError:

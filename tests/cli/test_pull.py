@@ -127,6 +127,14 @@ def test_search_without_results_is_exit_code_4(hub: LocalHub, folder: str) -> No
     assert (code, err) == (4, "lmsa: A search for 'nothing-like-it' finds no model. Try fewer words.\n")
 
 
+@pytest.mark.parametrize("name", ["acme/unknown", "acme/un known", "acme/notes"])
+def test_repository_without_a_model_is_exit_code_4(hub: LocalHub, folder: str, name: str) -> None:
+    hub.add("acme/notes", {"README.md": b"Hello"})
+    code, out, err = lmsa("pull", name, "--models", folder)
+    assert (code, out) == (4, "")
+    assert name in err
+
+
 def test_unreachable_hub_is_one_message(
     folder: str, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:

@@ -159,7 +159,7 @@ async def test_a_repository_that_no_search_finds_is_downloaded_by_its_name(
 ) -> None:
     hub.add("acme/untagged", {"plain-Q4_0.gguf": model}, tags=())
     assert await client.repository.download("acme/untagged") == "plain"
-    with pytest.raises(LMStudioServerError, match="no such repository"):
+    with pytest.raises(LMStudioModelNotFoundError, match="no such repository"):
         await client.repository.download("acme/missing")
 
 

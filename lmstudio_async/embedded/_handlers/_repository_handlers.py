@@ -8,7 +8,7 @@ from typing import Final
 import anyio.abc
 import anyio.to_thread
 
-from lmstudio_async._protocol._errors import server_error
+from lmstudio_async._protocol._errors import repository_not_found, server_error
 from lmstudio_async._wire._hub import AuthenticationState, IsAuthenticated, LmLinkStatus, NoAccount
 from lmstudio_async._wire._plan import (
     CommitPlan,
@@ -145,9 +145,9 @@ class RepositoryHandlers:
     async def _models(self, repository: str) -> list[HubModel]:
         models = models_of(await self._hub.files(repository))
         if not models:
-            raise server_error(
+            raise repository_not_found(
                 f'"{repository[:200]}" has no GGUF model, and this server loads no other format.',
-                'Search with compatibility_types=["gguf"].',
+                "Choose a repository whose name ends in GGUF.",
             )
         return models
 

@@ -19,7 +19,7 @@ import anyio.to_thread
 import attrs
 
 from lmstudio_async._install_command import install_command
-from lmstudio_async._protocol._errors import missing_runtime, server_error
+from lmstudio_async._protocol._errors import missing_runtime, repository_not_found, server_error
 from lmstudio_async.embedded._timing import DEFAULT_TIMING
 from lmstudio_async.errors import LMStudioError, LMStudioServerError
 
@@ -109,10 +109,11 @@ class Hub:
         """Return the files of a repository.
 
         :param commit: the commit to look at; None for the newest.
-        :raises LMStudioServerError: the repository does not exist, this user may not read it, or the request failed.
+        :raises LMStudioModelNotFoundError: the repository does not exist, or this user may not know that it does.
+        :raises LMStudioServerError: this user may not read it, or the request failed.
         """
         if not is_repository(repository) or (commit is not None and not _COMMIT.fullmatch(commit)):
-            raise server_error(
+            raise repository_not_found(
                 f'"{repository[:200]}" is not the name of a repository.', "A name is owner/repository."
             )
         place = f"/api/models/{repository}" + (f"/revision/{commit}" if commit else "")
@@ -362,7 +363,7 @@ def _explain(error: Exception, doing: str) -> LMStudioServerError | None:
                 "HF_TOKEN, or `hf auth login`.",
             )
         case errors.RepositoryNotFoundError():
-            return server_error(
+            return repository_not_found(
                 f"{doing} failed: there is no such repository, or it is private.",
                 "Check its name. For a private one, give the server your token: the environment variable HF_TOKEN.",
             )
