@@ -15,7 +15,6 @@ from lmstudio_async import (
     AsyncClient,
     AsyncDownloadStream,
     AsyncModelDownloadOption,
-    LlmInfo,
     LMStudioCancelledError,
     LMStudioServerError,
 )
@@ -330,27 +329,6 @@ async def test_a_file_with_the_right_hash_is_not_downloaded_again(
     place.write_bytes(model[:-1] + b"?")
     assert await (await option_of(client)).download() == "tiny"
     assert place.read_bytes() == model
-
-
-async def test_a_projector_of_two_models_is_downloaded_once(
-    client: AsyncClient, hub: LocalHub, tmp_path: Path, model: bytes
-) -> None:
-    projector = write_projector(tmp_path / "eye.gguf").read_bytes()
-    hub.repositories[TINY].files |= {"mmproj-tiny-F16.gguf": projector, "tiny-Q8_0.gguf": model + b"\0" * 32}
-    one, two = await option_of(client), await option_of(client, "Q8_0")
-    assert one.info.size_bytes == len(projector) + len(model)
-    found: list[str] = []
-
-    async def download(option: AsyncModelDownloadOption) -> None:
-        found.append(await option.download())
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(download, one)
-        tasks.start_soon(download, two)
-    assert sorted(hub.downloads) == ["mmproj-tiny-F16.gguf", FILE, "tiny-Q8_0.gguf"]
-    assert {info.model_key for info in await client.list_downloaded_models()} == {"tiny@q4_k_m", "tiny@q8_0"}
-    seeing = [model.info for model in await client.list_downloaded_models("llm")]
-    assert [isinstance(info, LlmInfo) and info.vision for info in seeing] == [True, True]
 
 
 async def test_a_gated_model_needs_a_token(

@@ -6,8 +6,8 @@ import copy
 import logging
 import shutil
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,7 @@ class Downloads:
         self._hub = hub
         self._tasks = tasks
         self._jobs: dict[tuple[str, str], _Job] = {}
-        self._turns: dict[str, anyio.Lock] = {}
+        self._projectors: dict[str, _SharedFile] = {}
 
     async def download(self, identifier: str, report: DownloadCallback) -> str:
         """Download a model, or join a running download of it.
@@ -132,11 +132,13 @@ class Downloads:
             return key
         await anyio.to_thread.run_sync(self._check_disk_space, model)
         if model.projector is not None:
-            # One download at a time, because other models of the repository share the projector.
-            async with self._turns.setdefault(model.place(model.projector), anyio.Lock()):
-                if await self._get(job, listing, model, model.projector):
+            shared = self._projectors.setdefault(model.place(model.projector), _SharedFile())
+            async with shared.turn_of(job):
+                if await self._get(job, listing, model, model.projector, 0, shared.reach):
                     await anyio.to_thread.run_sync(self._move, model, [model.projector])
-        new = [part for part in model.parts if await self._get(job, listing, model, part)]
+        new = [
+            part for part in model.parts if await self._get(job, listing, model, part, job.done, job.reach)
+        ]
         job.finalize()
         return await anyio.to_thread.run_sync(self._put_in_place, model, new)
 
@@ -156,9 +158,20 @@ class Downloads:
             return entry.model_key
         return None
 
-    async def _get(self, job: _Job, listing: Listing, model: HubModel, file: HubFile) -> bool:
-        """Download a file and verify it; return false if its place already had it, so that it need not be moved."""
-        before = job.done
+    async def _get(
+        self,
+        job: _Job,
+        listing: Listing,
+        model: HubModel,
+        file: HubFile,
+        before: int,
+        reach: Callable[[int], None],
+    ) -> bool:
+        """Download a file and verify it; return false if its place already had it, so that it need not be moved.
+
+        :param before: number of bytes of the files that the download has already.
+        :param reach: called with the number of bytes, those included, when more are on the disk.
+        """
         if await _is_whole(self._place(model, file), file):
             job.reach(before + file.size)
             return False
@@ -166,7 +179,7 @@ class Downloads:
             while await anyio.to_thread.run_sync(partial.read_on):
                 job.begin(before + partial.size)
             job.begin(before + partial.size)
-            await self._hub.fetch(listing, file, partial, lambda size: job.reach(before + size))
+            await self._hub.fetch(listing, file, partial, lambda size: reach(before + size))
             if not partial.is_right():
                 await anyio.to_thread.run_sync(partial.remove)
                 raise server_error(
@@ -343,6 +356,34 @@ class _Job:
             downloaded_bytes=self.done, total_bytes=self.total, speed_bytes_per_second=speed
         )
         return DownloadProgressPacket(update=update)
+
+
+class _SharedFile:
+    """A file that several models have. One download at a time gets it, and the others show the same progress."""
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+        self._jobs: list[_Job] = []
+        self._size = 0
+
+    @asynccontextmanager
+    async def turn_of(self, job: _Job) -> AsyncIterator[None]:
+        """Wait until no other download gets the file. The file is the first one of the download."""
+        self._jobs.append(job)
+        try:
+            if self._lock.locked():
+                job.reach(self._size)
+            async with self._lock:
+                self._size = 0
+                yield
+        finally:
+            self._jobs.remove(job)
+
+    def reach(self, size: int) -> None:
+        """Set the number of bytes that are on the disk, for all downloads that need the file."""
+        self._size = size
+        for job in self._jobs:
+            job.reach(size)
 
 
 async def _is_whole(path: Path, file: HubFile) -> bool:
