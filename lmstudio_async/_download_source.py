@@ -56,20 +56,28 @@ class DownloadSource:
         :return: the download option, or the key of the downloaded model.
         :raises LMStudioModelNotFoundError: there is no such model or no such quantization, or no model fits the memory.
         """
-        wanted = self._wanted
         downloaded = await self._system.call(LIST_DOWNLOADED_MODELS)
-        if (key := wanted.key_among(downloaded)) is not None:
+        if (key := self._wanted.key_among(downloaded)) is not None:
             return key
-        identifier = self._result.identifier if self._result is not None else await self._identifier()
-        parameter = DownloadOptionsParameter(model_search_result_identifier=identifier)
-        found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
-        option = choose_option(wanted._replace(name=identifier.identifier or wanted.name), found.results)
+        option = await self.find_option()
         for info in downloaded:
             if info.device_identifier is None and option.indexed_model_identifier in (
                 info.path,
                 info.model_key,
             ):
                 return info.model_key
+        return option
+
+    async def find_option(self) -> DownloadOption:
+        """Find the download option, also of a model that is downloaded already.
+
+        :raises LMStudioModelNotFoundError: as for `find`.
+        """
+        wanted = self._wanted
+        identifier = self._result.identifier if self._result is not None else await self._identifier()
+        parameter = DownloadOptionsParameter(model_search_result_identifier=identifier)
+        found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
+        option = choose_option(wanted._replace(name=identifier.identifier or wanted.name), found.results)
         logger.info(
             "%s is %s of %s", printable(str(wanted)), printable(option.name), printable(identifier.identifier)
         )

@@ -15,6 +15,7 @@ from lmstudio_async.errors import LMStudioValueError
 
 if TYPE_CHECKING:
     from lmstudio_async._download import AsyncDownloadStream, DownloadProgressUpdate
+    from lmstudio_async._download_source import DownloadSource
     from lmstudio_async._wire._repository import DownloadOption, SearchResult
 
 __all__ = [
@@ -104,6 +105,32 @@ class AsyncRepositoryNamespace:
         source = DownloadSource(self._session, self._system, DownloadName.parse(name, quantization))
         return AsyncDownloadStream(self._session, source.find)
 
+    async def find_download_option(
+        self, name: str, /, *, quantization: str | None = None
+    ) -> AsyncModelDownloadOption:
+        """Find the file that `download` would download, and download nothing.
+
+        Models that are downloaded already do not count.
+
+        :param name: see `download`.
+        :param quantization: see `download`.
+        :return: the file, with its size, its quantization, and whether it fits the server's machine.
+        :raises LMStudioModelNotFoundError: see `download`.
+        :raises LMStudioServerError: if the Hub cannot be reached.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            option = await client.repository.find_download_option("smollm2-360m-instruct")
+            print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
+        """
+        await preload("_download", "_download_source")
+        from lmstudio_async._download_choice import DownloadName
+        from lmstudio_async._download_source import DownloadSource
+
+        source = DownloadSource(self._session, self._system, DownloadName.parse(name, quantization))
+        return AsyncModelDownloadOption(self._session, await source.find_option())
+
     async def search_models(
         self,
         search_term: str | None = None,
@@ -172,6 +199,23 @@ class AsyncAvailableModel:
         found = await self._session.call(GET_MODEL_DOWNLOAD_OPTIONS, parameter)
         return ModelList(AsyncModelDownloadOption(self._session, info) for info in found.results)
 
+    async def find_download_option(self, *, quantization: str | None = None) -> AsyncModelDownloadOption:
+        """Find the file of this model that `download` would download, and download nothing.
+
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for the one that the server recommends for its machine.
+        :return: the file, with its size, its quantization, and whether it fits the server's machine.
+        :raises LMStudioModelNotFoundError: see `download`.
+
+        ::
+
+            model, *_ = await client.repository.search_models("smollm2 360m")
+            option = await model.find_download_option(quantization="Q8_0")
+            print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
+        """
+        await preload("_download", "_download_source")
+        return AsyncModelDownloadOption(self._session, await self._source(quantization).find_option())
+
     async def download(
         self,
         *,
@@ -216,13 +260,16 @@ class AsyncAvailableModel:
                 print(f"{update.phase}: {update.fraction:.0%}")
         """
         from lmstudio_async._download import AsyncDownloadStream
+
+        return AsyncDownloadStream(self._session, self._source(quantization).find)
+
+    def _source(self, quantization: str | None) -> DownloadSource:
         from lmstudio_async._download_choice import DownloadName
         from lmstudio_async._download_source import DownloadSource
 
         result = self._search_result
         wanted = DownloadName.parse(result.identifier.identifier or result.name, quantization)
-        source = DownloadSource(self._session, self._system, wanted, result)
-        return AsyncDownloadStream(self._session, source.find)
+        return DownloadSource(self._session, self._system, wanted, result)
 
     def __repr__(self) -> str:
         return short_members(type(self).__name__, [("name", self._search_result.name)])

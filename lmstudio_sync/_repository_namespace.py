@@ -88,6 +88,25 @@ class RepositoryNamespace(Facade):
         """
         return self._wrap(self._core.download_stream(name, quantization=quantization))
 
+    def find_download_option(self, name: str, /, *, quantization: str | None = None) -> ModelDownloadOption:
+        """Find the file that `download` would download, and download nothing.
+
+        Models that are downloaded already do not count.
+
+        :param name: see `download`.
+        :param quantization: see `download`.
+        :return: the file, with its size, its quantization, and whether it fits the server's machine.
+        :raises LMStudioModelNotFoundError: see `download`.
+        :raises LMStudioServerError: if the Hub cannot be reached.
+        :raises LMStudioValueError: if an argument makes no sense.
+
+        ::
+
+            option = client.repository.find_download_option("smollm2-360m-instruct")
+            print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
+        """
+        return self._bridge.call(self._core.find_download_option(name, quantization=quantization), self._wrap)
+
     def search_models(
         self,
         search_term: str | None = None,
@@ -138,6 +157,22 @@ class AvailableModel(Facade):
             print(best.download())
         """
         return self._bridge.call(self._core.get_download_options(), self._wrap)
+
+    def find_download_option(self, *, quantization: str | None = None) -> ModelDownloadOption:
+        """Find the file of this model that `download` would download, and download nothing.
+
+        :param quantization: quantization of the weights, such as ``Q4_K_M``, or the name of a file of the repository.
+            None for the one that the server recommends for its machine.
+        :return: the file, with its size, its quantization, and whether it fits the server's machine.
+        :raises LMStudioModelNotFoundError: see `download`.
+
+        ::
+
+            model, *_ = client.repository.search_models("smollm2 360m")
+            option = model.find_download_option(quantization="Q8_0")
+            print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
+        """
+        return self._bridge.call(self._core.find_download_option(quantization=quantization), self._wrap)
 
     def download(
         self,

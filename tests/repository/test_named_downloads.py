@@ -154,6 +154,23 @@ async def test_a_name_that_no_repository_has_lists_the_results_of_a_search(
     assert hub.downloads == []
 
 
+async def test_the_file_of_a_download_is_found_without_a_download(client: AsyncClient, hub: LocalHub) -> None:
+    option = await client.repository.find_download_option("tiny")
+    assert (option.info.quantization, option.info.recommended) == ("Q4_K_M", True)
+    option = await client.repository.find_download_option(f"{TINY}:Q8_0")
+    assert option.info.quantization == "Q8_0"
+    model, *_ = await client.repository.search_models(TINY)
+    assert (await model.find_download_option(quantization="q8_0")).info == option.info
+    for name in ("acme/missing", "nothing-like-it", f"{TINY}:Q3_K_S"):
+        with pytest.raises(LMStudioModelNotFoundError):
+            await client.repository.find_download_option(name)
+    assert hub.downloads == []
+    key = await option.download()
+    # A model that is downloaded is found again.
+    assert (await client.repository.find_download_option(TINY, quantization="Q8_0")).info == option.info
+    assert key == "tiny"
+
+
 async def test_a_repository_that_no_search_finds_is_downloaded_by_its_name(
     client: AsyncClient, hub: LocalHub, model: bytes
 ) -> None:
