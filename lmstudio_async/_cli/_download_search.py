@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._question import ask, can_ask, confirm
+from lmstudio_async._cli._units import size_text
 from lmstudio_async.errors import LMStudioRuntimeError
 
 if TYPE_CHECKING:
-    from lmstudio_async import AsyncAvailableModel, AsyncClient, AsyncDownloadStream, DownloadName
+    from lmstudio_async import (
+        AsyncAvailableModel,
+        AsyncClient,
+        AsyncDownloadStream,
+        AsyncModelDownloadOption,
+        DownloadName,
+    )
     from lmstudio_async._cli._console import Console
 
-__all__ = ["find_download"]
+__all__ = ["find_download", "offer_download"]
 
 #: Search results that are listed.
 _MOST_SHOWN = 15
@@ -39,6 +46,46 @@ async def find_download(
     return name, model.download_stream(quantization=wanted.quantization)
 
 
+async def offer_download(
+    client: AsyncClient, wanted: DownloadName, *, is_exact: bool
+) -> tuple[str, AsyncDownloadStream] | None:
+    """Ask whether to download a model, with the size of its file, if the server finds it.
+
+    :param is_exact: whether the model must have the name; else a search may find several others, to choose one.
+    :return: the name of the model and its download; None if a search finds none.
+    :raises LMStudioModelNotFoundError: there is no such repository or quantization.
+    :raises LMStudioRuntimeError: the user wants none.
+    """
+    repository = client.repository
+    if wanted.is_repository:
+        option = await repository.find_download_option(wanted.name, quantization=wanted.quantization)
+        await _confirm(wanted.name, option)
+        return wanted.name, repository.download_stream(wanted.name, quantization=wanted.quantization)
+    found = await repository.search_models(wanted.search_term, limit=25)
+    same = [model for model in found if wanted.is_name_of(model.search_result)]
+    candidates = same if same or is_exact else found
+    if not candidates:
+        return None
+    if len(candidates) == 1:
+        (model,) = candidates
+        await _confirm(_name(model), await model.find_download_option(quantization=wanted.quantization))
+    else:
+        model = await _choose_of(candidates)
+    return _name(model), model.download_stream(quantization=wanted.quantization)
+
+
+async def _confirm(name: str, option: AsyncModelDownloadOption) -> None:
+    """Ask whether to download a file.
+
+    :raises LMStudioRuntimeError: the user declines.
+    """
+    info = option.info
+    facts = [info.quantization or info.name, size_text(info.size_bytes) if info.size_bytes else ""]
+    shown = ", ".join(filter(None, facts))
+    if not await confirm(f"Download {name}{f' ({shown})' if shown else ''}?"):
+        raise LMStudioRuntimeError(_NOTHING)
+
+
 async def _choose(
     wanted: DownloadName, found: Sequence[AsyncAvailableModel], console: Console, *, takes_first: bool
 ) -> AsyncAvailableModel:
@@ -50,8 +97,6 @@ async def _choose(
         console.note(f"{wanted.name} is {_name(candidates[0])}.")
         return candidates[0]
     shown = candidates[:_MOST_SHOWN]
-    width = len(str(len(shown)))
-    lines = [f"{number:>{width}}  {_described(model)}" for number, model in enumerate(shown, 1)]
     if console.is_json or not can_ask():
         raise LMStudioRuntimeError(
             "\n".join(
@@ -63,9 +108,19 @@ async def _choose(
             )
         )
     if len(shown) == 1:
-        if await confirm(f"Download {_name(shown[0])}?"):
-            return shown[0]
-        raise LMStudioRuntimeError(_NOTHING)
+        await _confirm(_name(shown[0]), await shown[0].find_download_option(quantization=wanted.quantization))
+        return shown[0]
+    return await _choose_of(shown)
+
+
+async def _choose_of(candidates: Sequence[AsyncAvailableModel]) -> AsyncAvailableModel:
+    """Let the user choose one of the first models.
+
+    :raises LMStudioRuntimeError: the user wants none.
+    """
+    shown = candidates[:_MOST_SHOWN]
+    width = len(str(len(shown)))
+    lines = [f"{number:>{width}}  {_described(model)}" for number, model in enumerate(shown, 1)]
     return shown[await _number(lines)]
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmstudio_async._cli._download_advice import advice_for, can_download
 from lmstudio_async._cli._download_bar import follow_download
-from lmstudio_async._cli._download_search import find_download
+from lmstudio_async._cli._download_search import offer_download
 from lmstudio_async._cli._exit_codes import NotFoundError
-from lmstudio_async._cli._question import can_ask, confirm
-from lmstudio_async.errors import LMStudioInstanceUnloadedError
+from lmstudio_async._cli._question import can_ask
+from lmstudio_async._printable import printable_lines
+from lmstudio_async.errors import (
+    LMStudioInstanceUnloadedError,
+    LMStudioRuntimeError,
+    LMStudioServerError,
+    LMStudioValueError,
+)
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncClient
@@ -40,8 +47,7 @@ async def download_if_wanted(
     :param target: the server as the user has named it, for the advice.
     :param candidates: keys that may have been meant; None for those of the error, which all have the kind that was
         requested.
-    :raises NotFoundError: the user cannot be asked, or declines; or a search for the model finds nothing.
-    :raises LMStudioRuntimeError: it finds several models, and the user wants none of them.
+    :raises NotFoundError: the user cannot be asked, or declines; or there is no such model to download.
     """
     from lmstudio_async import DownloadName
 
@@ -52,9 +58,22 @@ async def download_if_wanted(
         candidates = error.candidates
     if not can_ask() or not can_download(client.api_host):
         raise missing_model_error(client, key, candidates, target)
-    if not await confirm(f"{_missing_text(key, candidates)}\nDownload {key}?"):
-        raise NotFoundError(f"There is no model {key!r}. {advice_for(key, target, client.api_host)}")
-    shown, download = await find_download(client, DownloadName.parse(key), console, takes_first=False)
+    # Before the look at the Hub, which may take a while.
+    print(printable_lines(_missing_text(key, candidates)), file=sys.stderr, flush=True)
+    is_exact = bool(_close_match(key, candidates))
+    try:
+        found = await offer_download(client, DownloadName.parse(key), is_exact=is_exact)
+    except (LMStudioServerError, LMStudioValueError) as failure:
+        raise NotFoundError(f"It cannot be downloaded. {failure}") from failure
+    except LMStudioRuntimeError:
+        raise NotFoundError(
+            f"There is no model {key!r}. {advice_for(key, target, client.api_host)}"
+        ) from None
+    if found is None:
+        raise NotFoundError(
+            f"No model to download has the name {key!r}. To search with other words: lmsa pull WORDS"
+        )
+    shown, download = found
     return await follow_download(download, console, shown)
 
 
@@ -76,12 +95,17 @@ def _missing_text(key: str, candidates: Sequence[str]) -> str:
 
 def other_models(key: str, candidates: Sequence[str]) -> str:
     """Return the models that there are, and the one that the user may have meant, as further sentences of a message."""
-    from difflib import get_close_matches
-
     if not candidates:
         return ""
-    close = get_close_matches(key.lower(), candidates, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
+    close = _close_match(key, candidates)
+    meant = f" Did you mean {close!r}?" if close else ""
     hidden = len(candidates) - _MOST_LISTED
     more = f", and {hidden} more" if hidden > 0 else ""
     return f"{meant} There are: {', '.join(candidates[:_MOST_LISTED])}{more}."
+
+
+def _close_match(key: str, candidates: Sequence[str]) -> str:
+    """Return the key that the user may have meant; empty if there is none."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(key.lower(), candidates, n=1)), "")

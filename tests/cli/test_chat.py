@@ -21,6 +21,7 @@ if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
 from tests.cli.commands import command_in_terminal, run
+from tests.embedded.local_hub import LocalHub
 from tests.program_terminal import CTRL_C, CTRL_D, ENTER, ProgramTerminal
 
 PROMPT = ">>>"
@@ -241,15 +242,21 @@ def test_commands_are_known_in_any_case_and_their_help_fits_the_terminal(chat: P
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_model_command_goes_on_with_another_model(chat: ProgramTerminal) -> None:
+def test_model_command_goes_on_with_another_model(
+    chat: ProgramTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(chat, "Why?", "First answer.")
     say(chat, "/model other", "The chat goes on with other.")
     say(chat, "And you?", "Other answer.")
-    chat.type("/model nix" + ENTER)
-    chat.wait_for("Download nix? [y/N] ")
-    chat.type("n\n")
-    chat.wait_for("To download it: lmsa pull nix")
-    chat.wait_for(PROMPT)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with LocalHub() as hub:
+        hub.add("acme/nix-GGUF", {"nix-Q4_K_M.gguf": bytes(2_000_000)})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        chat.type("/model nix" + ENTER)
+        chat.wait_for("Download acme/nix-GGUF (Q4_K_M, 2.0 MB)? [y/N] ")
+        chat.type("n\n")
+        chat.wait_for("To download it: lmsa pull nix")
+        chat.wait_for(PROMPT)
     say(chat, "Still there?", "Other answer.")
 
 

@@ -34,6 +34,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
         yield hub
 
 
+QUESTION = "Download acme/tiny (Q4_K_M, 0.2 MB)? [y/N]"
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
@@ -45,7 +48,7 @@ def models(tmp_path: Path) -> Path:
 def test_missing_model_is_downloaded_if_the_user_agrees(hub: LocalHub, models: Path, columns: int) -> None:
     arguments = ("run", "--models", str(models), "acme/tiny", "Hello")
     with command_in_terminal(*arguments, columns=columns) as terminal:
-        assert "There is no model 'acme/tiny'." in terminal.wait_for("Download acme/tiny? [y/N]")
+        assert "There is no model 'acme/tiny'." in terminal.wait_for(QUESTION)
         terminal.type("y\n")
         terminal.wait_for("Here I am.\n")
         assert terminal.wait_for_end() == 0
@@ -69,8 +72,6 @@ def test_download_of_a_missing_model_asks_which_one_as_pull_does(hub: LocalHub, 
     hub.add("other/tiny-GGUF", {"tiny-Q4_K_M.gguf": model})
     arguments = ("run", "--models", str(models), "tiny", "Hello")
     with command_in_terminal(*arguments) as terminal:
-        terminal.wait_for("Download tiny? [y/N]")
-        terminal.type("y\n")
         terminal.wait_for("2  other/tiny-GGUF")
         terminal.wait_for("Which one? [1-2, Enter for none]")
         terminal.type("2\n")
@@ -81,9 +82,41 @@ def test_download_of_a_missing_model_asks_which_one_as_pull_does(hub: LocalHub, 
 def test_missing_model_that_no_search_finds_is_one_message(hub: LocalHub, models: Path) -> None:
     arguments = ("run", "--models", str(models), "nothing", "Hello")
     with command_in_terminal(*arguments) as terminal:
-        terminal.wait_for("Download nothing? [y/N]")
-        terminal.type("y\n")
-        terminal.wait_for("lmsa: A search for 'nothing' finds no model. Try fewer words.")
+        terminal.wait_for("There is no model 'nothing'.")
+        terminal.wait_for(
+            "lmsa: No model to download has the name 'nothing'. To search with other words: lms"
+        )
+        assert terminal.wait_for_end() == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("acme/unknown", "there is no such repository"),
+        ("acme/tiny:Q3_K_S", "There are: Q4_K_M (0.2 MB, recommended)"),
+    ],
+)
+def test_model_that_cannot_be_downloaded_is_not_offered(
+    hub: LocalHub, models: Path, key: str, message: str
+) -> None:
+    arguments = ("run", "--models", str(models), key, "Hello")
+    with command_in_terminal(*arguments, columns=200) as terminal:
+        terminal.wait_for(f"There is no model {key!r}.")
+        terminal.wait_for("lmsa: It cannot be downloaded. ")
+        terminal.wait_for(message)
+        assert terminal.wait_for_end() == 4
+    assert "[y/N]" not in terminal.shown
+    assert hub.downloads == []
+
+
+def test_misspelt_key_of_a_downloaded_model_names_it_and_offers_no_other(hub: LocalHub, models: Path) -> None:
+    ModelsFolder(models).add_llm("large")
+    model = next(iter(hub.repositories["acme/tiny-GGUF"].files.values()))
+    for name in ("acme/larg-one-GGUF", "acme/larg-two-GGUF"):
+        hub.add(name, {"model-Q4_K_M.gguf": model})
+    with command_in_terminal("run", "--models", str(models), "larg", "Hello") as terminal:
+        terminal.wait_for("There is no model 'larg'. Did you mean 'large'?")
+        terminal.wait_for("lmsa: No model to download has the name 'larg'.")
         assert terminal.wait_for_end() == 4
 
 
@@ -107,7 +140,7 @@ def test_load_of_a_missing_model_downloads_it_if_the_user_agrees(
     with served(lms.EmbeddedServer(models)) as host, lmstudio_sync.Client(host) as client:
         for answer, code in (("n", 4), ("y", 0)):
             with command_in_terminal("load", "--host", host, "acme/tiny", *options) as terminal:
-                assert "There is no model 'acme/tiny'." in terminal.wait_for("Download acme/tiny? [y/N]")
+                assert "There is no model 'acme/tiny'." in terminal.wait_for(QUESTION)
                 terminal.type(f"{answer}\n")
                 terminal.wait_for(f"{name}\n" if code == 0 else "To download it: lmsa pull acme/tiny")
                 assert terminal.wait_for_end() == code

@@ -210,7 +210,7 @@ def test_no_choice_downloads_nothing(hub: LocalHub, folder: str, answer: str) ->
 def test_one_result_of_other_words_is_confirmed(hub: LocalHub, folder: str) -> None:
     for answer, code in (("n", 1), ("y", 0)):
         with command_in_terminal("pull", "large", "--models", folder, has_output=False) as terminal:
-            terminal.wait_for("Download acme/large-one-GGUF? [y/N]")
+            terminal.wait_for("Download acme/large-one-GGUF (Q4_K_M, 0.2 MB)? [y/N]")
             terminal.type(f"{answer}\n")
             assert terminal.wait_for_end() == code
     assert files(folder) == ["acme/large-one-GGUF/large-one-Q4_K_M.gguf"]
