@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmstudio_async._cli._log_notes import told_by_the_command
 from lmstudio_async._cli._progress_line import ProgressLine, bar_text
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from lmstudio_async import AsyncOperation, LoadProgress, ModelInfo
     from lmstudio_async._cli._console import Console
 
-__all__ = ["LoadDisplay"]
+__all__ = ["LoadDisplay", "tell_if_gpu_is_missing"]
 
 HandleT = TypeVar("HandleT")
 
@@ -107,6 +108,23 @@ class LoadDisplay:
         if not self._size:
             return (left,)
         return f"{size_text(self._size * fraction / seconds)}/s, {left}", left
+
+
+async def tell_if_gpu_is_missing(handle: Any, config: Mapping[str, Any] | None, console: Console) -> None:
+    """Print a note if a load was to use a GPU and the server has none.
+
+    :param handle: the instance.
+    :param config: the load config that was asked for.
+    """
+    gpu = (config or {}).get("gpu")
+    ratio = gpu.get("ratio") if isinstance(gpu, Mapping) else None
+    if ratio in (None, "off") or ratio == 0:
+        return
+    in_effect = (await handle.get_load_config()).gpu
+    if in_effect is not None and in_effect.ratio in ("off", 0):
+        console.note(
+            f"{handle.identifier} runs on the CPU, because the server finds no GPU that it can use: see lmsa doctor"
+        )
 
 
 def _name(info: ModelInfo) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lmstudio_async._cli._load_display import LoadDisplay
+from lmstudio_async._cli._load_display import LoadDisplay, tell_if_gpu_is_missing
 from lmstudio_async._cli._missing_model import download_if_wanted
+from lmstudio_async._cli._target import EMBEDDED
 from lmstudio_async.errors import (
     LMStudioDomainMismatchError,
     LMStudioModelNotFoundError,
@@ -53,6 +54,9 @@ async def get_model(
             raise
         pulled = await download_if_wanted(client, key, error, console, target)
         handle = await _load(models, pulled, console, options)
+    if client.api_host != EMBEDDED:
+        # The embedded server of this command warns in its log, whose warnings are notes.
+        await tell_if_gpu_is_missing(handle, config, console)
     wanted = (config or {}).get("context_length")
     length = handle.info.context_length
     if isinstance(wanted, int) and length < wanted:

@@ -123,7 +123,7 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
 
 
 async def _load_in(namespace: AnyNamespace, console: Console, request: _Request) -> None:
-    from lmstudio_async._cli._load_display import LoadDisplay
+    from lmstudio_async._cli._load_display import LoadDisplay, tell_if_gpu_is_missing
     from lmstudio_async.errors import (
         LMStudioConfigMismatchError,
         LMStudioError,
@@ -148,6 +148,7 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
         console.note(f"Loaded {info.model_key} in {display.summary()}.{ttl}")
     else:
         console.note(f"{info.identifier} was loaded already.")
+    await tell_if_gpu_is_missing(handle, request.config, console)
     if console.is_json:
         console.json(_as_json(info))
     else:
