@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from lmstudio_async._cli._setting_names import is_about_a_setting
 from lmstudio_async.errors import (
     LMStudioConnectionBrokenError,
     LMStudioError,
     LMStudioModelNotFoundError,
+    LMStudioServerError,
     LMStudioUnreachableError,
     LMStudioValueError,
 )
@@ -41,5 +43,7 @@ def exit_code_of(error: LMStudioError) -> int:
         return NO_SERVER
     if isinstance(error, LMStudioValueError):
         # An argument makes no sense, or a variable of the environment. Nothing was sent to a server.
+        return USAGE
+    if isinstance(error, LMStudioServerError) and is_about_a_setting(error.title):
         return USAGE
     return FAILURE

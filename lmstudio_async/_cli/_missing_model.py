@@ -54,6 +54,9 @@ async def download_if_wanted(
     if isinstance(error, LMStudioInstanceUnloadedError):
         # The model is there.
         raise error
+    if error.display_data.get("path", key) not in (key, key.strip()):
+        # Another model is missing, such as the draft model of a load.
+        raise error
     if candidates is None:
         candidates = error.candidates
     if not can_ask() or not can_download(client.api_host):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lmstudio_async._cli._setting_names import with_setting_names
+
 __all__ = ["in_shell_words"]
 
 _NEW_HANDLE = r"Get a new handle: ensure_instance\(.*?handle that lasts\."
@@ -46,7 +48,7 @@ _WORDS = (
 
 
 def in_shell_words(message: str) -> str:
-    """Return a message with options and commands in place of the calls and arguments of a program."""
+    """Return a message with options, settings and commands in place of those of a program and of the protocol."""
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message, flags=re.DOTALL)
-    return message
+    return with_setting_names(message)
