@@ -16,11 +16,13 @@ from lmstudio_async._cli._download_advice import small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._load_display import LoadDisplay
 from lmstudio_async._cli._log_notes import told_by_the_command
-from lmstudio_async._cli._model_kinds import with_namespace_of
+from lmstudio_async._cli._missing_model import missing_model_error
+from lmstudio_async._cli._model_kinds import keys_of_both_kinds, with_namespace_of
 from lmstudio_async._cli._output import discard_output
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._printable import printable
 from lmstudio_async.embedded import serve as listen
+from lmstudio_async.errors import LMStudioModelNotFoundError
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncModelHandle
@@ -51,14 +53,14 @@ async def serve(
     are_given = server.hub_cache is None
     scan = await scan_models(server)
     keys = [model.model_key for model in scan.models]
+    target = Target(models=server.models if are_given else None)
     advice = ""
     if not keys and server.models_folder is not None:
-        target = Target(models=[server.models_folder] if are_given else None)
         advice = await anyio.to_thread.run_sync(small_model_advice, target, EMBEDDED)
     loaded: list[str] = []
 
     async def load_all() -> None:
-        loaded.extend(await _load(server, tokens, preloads, console))
+        loaded.extend(await _load(server, tokens, preloads, console, target))
 
     def announce(host: str, port: int) -> None:
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -90,6 +92,7 @@ async def _load(
     tokens: Sequence[str],
     preloads: Sequence[tuple[str, str | None]],
     console: Console,
+    target: Target,
 ) -> list[str]:
     """Load models, which stay loaded, and return their identifiers."""
     loaded: list[str] = []
@@ -98,7 +101,7 @@ async def _load(
     async with AsyncClient(server, tokens[0] if tokens else "") as client:
         # Before the first load, which may take minutes.
         for key, identifier in preloads:
-            await _check(client, key, identifier)
+            await _check(client, key, identifier, target)
         for key, identifier in preloads:
             display = LoadDisplay(console, key)
             model = await _load_one(client, key, identifier, display)
@@ -107,8 +110,11 @@ async def _load(
     return loaded
 
 
-async def _check(client: AsyncClient, key: str, identifier: str | None) -> None:
-    """Raise the error that a load of a model would begin with, and load nothing."""
+async def _check(client: AsyncClient, key: str, identifier: str | None, target: Target) -> None:
+    """Raise the error that a load of a model would begin with, and load nothing.
+
+    :param target: the server as another command names it, for the advice about a model that is missing.
+    """
 
     async def check(namespace: AnyNamespace) -> None:
         # A stream that does not start: its arguments are checked.
@@ -116,7 +122,10 @@ async def _check(client: AsyncClient, key: str, identifier: str | None) -> None:
         await namespace.estimate_resources(key)
 
     with told_by_the_command("ambiguous_key"):
-        await with_namespace_of(client, key, check)
+        try:
+            await with_namespace_of(client, key, check)
+        except LMStudioModelNotFoundError as error:
+            raise missing_model_error(client, key, await keys_of_both_kinds(client), target) from error
 
 
 async def _load_one(

@@ -130,7 +130,7 @@ def test_a_preload_that_fails_ends_serve_before_it_listens(
 @pytest.mark.parametrize(
     ("preload", "code", "message"),
     [
-        ("tinny", 4, "tinny"),
+        ("tinny", 4, "There is no model 'tinny'. Did you mean 'tiny'?"),
         ("tiny=a b\x07", 2, "identifier"),
         ("tiny=chat", 2, "two models have the identifier 'chat'"),
     ],
