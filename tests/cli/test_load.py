@@ -150,17 +150,17 @@ def test_load_with_wrong_settings_exits_with_2_and_loads_nothing(
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("gpu", [["--gpu", "max"], ["--config", "gpu.ratio=0.5"]])
 def test_load_for_a_gpu_that_is_not_there_says_so(gpu: list[str], client: lms.Client) -> None:
-    code, output, errors = outcome("load", "tiny", *gpu)
+    code, output, errors = run("load", "tiny", *gpu)
     assert (code, output) == (0, "tiny\n")
     config = client.llm.list_loaded()[0].get_load_config()
     assert config.gpu is not None
     # On a machine with a GPU there is nothing to say.
     is_missing = config.gpu.ratio == "off"
     assert ("tiny runs on the CPU, because the server finds no GPU" in errors) == is_missing
-    assert "CPU" not in outcome("load", "tiny", "--gpu", "off").errors
-    assert outcome("load", "tiny", *gpu, "--quiet").errors == ""
-    asked = outcome("run", "other", "hi", "--config", "gpu.ratio=max")
-    assert ("other runs on the CPU" in asked.errors) == is_missing
+    assert "CPU" not in run("load", "tiny", "--gpu", "off").err
+    assert run("load", "tiny", *gpu, "--quiet").err == ""
+    asked = run("run", "other", "hi", "--config", "gpu.ratio=max")
+    assert ("other runs on the CPU" in asked.err) == is_missing
 
 
 @pytest.mark.usefixtures("host")

@@ -130,7 +130,7 @@ def test_search_without_results_is_exit_code_4(hub: LocalHub, folder: str) -> No
 @pytest.mark.parametrize("name", ["acme/unknown", "acme/un known", "acme/notes"])
 def test_repository_without_a_model_is_exit_code_4(hub: LocalHub, folder: str, name: str) -> None:
     hub.add("acme/notes", {"README.md": b"Hello"})
-    code, out, err = lmsa("pull", name, "--models", folder)
+    code, out, err = run("pull", name, "--models", folder)
     assert (code, out) == (4, "")
     assert name in err
 

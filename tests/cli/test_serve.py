@@ -139,10 +139,10 @@ def test_all_preloads_are_checked_before_the_first_load(
     models: Path, preload: str, code: int, message: str
 ) -> None:
     preloads = ("--preload", "tiny=chat", "--preload", preload)
-    status, output = run("serve", "--models", str(models), "--port", "0", *preloads, COLUMNS="200")
-    assert status == code, output
-    assert message in output
-    assert "Loaded tiny" not in output
+    status, out, err = run("serve", "--models", str(models), "--port", "0", *preloads)
+    assert (status, out) == (code, "")
+    assert message in err
+    assert "Loaded tiny" not in err
 
 
 def test_a_signal_during_a_preload_leaves_no_process(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._setting_names import with_setting_names
 from lmstudio_async._config._rules import EMBEDDING_LOAD, LLM_LOAD, PREDICTION
 from lmstudio_async.testing import ModelsFolder, served
-from tests.cli.invocations import invoke
+from tests.cli.commands import run
 
 OPTIONS = {"context_length": "context_length (--context)"}
 
@@ -60,14 +60,14 @@ def test_each_setting_has_the_name_that_the_user_types(
 def test_setting_that_the_server_refuses_is_a_wrong_argument(
     host: str, command: str, options: list[str], message: str
 ) -> None:
-    ended = invoke(command, "tiny", *options, LMSTUDIO_HOST=host)
+    ended = run(command, "tiny", *options, LMSTUDIO_HOST=host)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert "llm.load" not in ended.err
 
 
 def test_draft_model_that_is_missing_is_named(host: str) -> None:
-    ended = invoke("load", "tiny", "--config", "speculative_draft_model=nix", LMSTUDIO_HOST=host)
+    ended = run("load", "tiny", "--config", "speculative_draft_model=nix", LMSTUDIO_HOST=host)
     assert ended.code == 4
     assert "nix" in ended.err
     assert "There is no model 'tiny'" not in ended.err
