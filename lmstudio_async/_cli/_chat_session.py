@@ -14,6 +14,7 @@ from lmstudio_async import Chat
 from lmstudio_async._cli._answer import AnswerScreen, stats_text, stop_note
 from lmstudio_async._cli._interrupts import interrupts_call
 from lmstudio_async._cli._model_access import get_model
+from lmstudio_async._cli._progress_line import message_lines
 from lmstudio_async._cli._run import message_of
 from lmstudio_async._printable import printable_lines
 from lmstudio_async.errors import (
@@ -74,7 +75,7 @@ class ChatSession:
 
     def tell(self, text: str) -> None:
         """Print a message that is not an answer."""
-        print(printable_lines(text, 20_000), file=sys.stderr, flush=True)
+        print(message_lines(printable_lines(text, 20_000)), file=sys.stderr, flush=True)
 
     # -- the conversation
 

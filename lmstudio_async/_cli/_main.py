@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lmstudio_async._cli._exit_codes import FAILURE, INTERRUPTED
 from lmstudio_async._cli._output import discard_output, flush_or_discard
@@ -64,16 +65,35 @@ def _run(arguments: Sequence[str]) -> int:
         print(version_line())
         return 0
     if missing := missing_modules("cli"):
-        print(
-            f"{PROGRAM}: the commands need packages that are not installed ({', '.join(missing)}): "
-            f"{install_command('cli')}",
-            file=sys.stderr,
-        )
+        from lmstudio_async._cli._progress_line import message_lines
+
+        text = f"the commands need packages that are not installed ({', '.join(missing)}): {install_command('cli')}"
+        print(message_lines(f"{PROGRAM}: {text}"), file=sys.stderr)
         return FAILURE
+    from typer import Abort
+
     from lmstudio_async._cli._app import make_app
 
+    app = make_app()
     try:
-        make_app()(list(arguments), prog_name=PROGRAM)
+        # Not standalone: the app would print its messages as they are.
+        code = app(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else FAILURE
-    return 0
+        code = end.code
+    except Abort:
+        return FAILURE
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        return _print_usage_error(error)
+    return code if isinstance(code, int) else 0 if code is None else FAILURE
+
+
+def _print_usage_error(error: Any) -> int:
+    """Print the message of an error of typer, whose class depends on its version; return the exit code."""
+    from lmstudio_async._cli._progress_line import message_lines
+
+    text = io.StringIO()
+    error.show(file=text)
+    print(message_lines(text.getvalue().rstrip("\n")), file=sys.stderr)
+    return int(error.exit_code)

@@ -6,12 +6,12 @@ import contextlib
 import math
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 
+from lmstudio_async._cli._line_breaks import cell_count, fold
 from lmstudio_async._printable import printable
 
-__all__ = ["ProgressLine", "bar_text", "can_draw", "print_above"]
+__all__ = ["ProgressLine", "bar_text", "can_draw", "message_lines", "print_above"]
 
 _ERASE = "\r\x1b[K"
 
@@ -76,8 +76,14 @@ class ProgressLine:
         _write(text)
 
 
+def message_lines(text: str) -> str:
+    """Return a text for standard error: with line breaks for its width if it is a terminal, else as it is."""
+    return fold(text, _columns()) if sys.stderr.isatty() else text
+
+
 def print_above(text: str) -> None:
-    """Print lines on standard error, above the line that is drawn there, if there is one."""
+    """Print a text on standard error, above the line that is drawn there, if there is one."""
+    text = message_lines(text)
     line = ProgressLine._shown
     if line is None:
         print(text, file=sys.stderr, flush=True)
@@ -98,10 +104,10 @@ def bar_text(label: str, fraction: float, notes: Sequence[str], width: int) -> s
     percent = f" {math.floor(100 * fraction + 1e-9):>3}%"
     if width < _NARROWEST_LABEL + _NARROWEST_BAR + len("  100%"):
         return percent.strip()
-    least = min(_cells(label), _NARROWEST_LABEL) + _NARROWEST_BAR + len("  100%")
+    least = min(cell_count(label), _NARROWEST_LABEL) + _NARROWEST_BAR + len("  100%")
     note = next((each for each in notes if least + len(f"  {each}") <= width), "")
     room = width - len("  100%") - (-(-len(f"  {note}") // _STEP) * _STEP if note else 0)
-    bar = max(_NARROWEST_BAR, min(_WIDEST_BAR, room - _cells(label)))
+    bar = max(_NARROWEST_BAR, min(_WIDEST_BAR, room - cell_count(label)))
     # Of the rest, also what the note leaves of its last step.
     label = _shortened(label, width - bar - len("  100%") - (len(f"  {note}") if note else 0))
     done = round(fraction * bar)
@@ -126,19 +132,11 @@ def _has_letters(letters: str) -> bool:
 
 def _shortened(text: str, width: int) -> str:
     """Cut a text that has too many cells, and mark the cut."""
-    if _cells(text) <= width:
+    if cell_count(text) <= width:
         return text
-    while text and _cells(text) > width - 1:
+    while text and cell_count(text) > width - 1:
         text = text[:-1]
     return f"{text}{'…' if _has_letters('…') else '~'}"
-
-
-def _cells(text: str) -> int:
-    """Return the columns that a text takes: none for a combining character, and two for a wide one."""
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
 
 
 def _columns() -> int:
@@ -149,7 +147,7 @@ def _columns() -> int:
     try:
         # Some terminals of containers report none.
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):  # it is no file, as in tests
         return 80
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from lmstudio_async._cli._progress_line import message_lines
 from lmstudio_async._printable import printable_lines
 
 __all__ = ["ask", "can_ask", "confirm"]
@@ -22,7 +23,7 @@ async def ask(question: str) -> str | None:
     import anyio
     import anyio.to_thread
 
-    print(f"{printable_lines(question)} ", end="", file=sys.stderr, flush=True)
+    print(f"{message_lines(printable_lines(question))} ", end="", file=sys.stderr, flush=True)
     if sys.platform == "win32":
         answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     else:

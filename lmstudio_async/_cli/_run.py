@@ -72,9 +72,11 @@ def run(
 
 def explain(error: Exception) -> None:
     """Print the message of an error."""
+    from lmstudio_async._cli._progress_line import message_lines
     from lmstudio_async._printable import printable_lines
 
-    print(f"{PROGRAM}: {printable_lines(message_of(error), 20_000)}", file=sys.stderr)
+    text = printable_lines(message_of(error), 20_000)
+    print(message_lines(f"{PROGRAM}: {text}"), file=sys.stderr)
 
 
 def message_of(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from lmstudio_async import AsyncClient, EmbeddedServer
 from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._download_advice import small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
+from lmstudio_async._cli._line_breaks import fold
 from lmstudio_async._cli._load_display import LoadDisplay
 from lmstudio_async._cli._log_notes import told_by_the_command
 from lmstudio_async._cli._missing_model import missing_model_error
@@ -141,7 +143,8 @@ def _say(lines: Sequence[str]) -> None:
     """Write to standard output, else to standard error, else nowhere: a full disk must not end the server."""
     text = "\n".join(lines)
     try:
-        print(text, flush=True)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(text if width is None else fold(text, width), flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
