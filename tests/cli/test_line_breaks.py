@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,21 @@ def test_errors_of_the_arguments_are_wrapped_too() -> None:
 def test_a_pipe_gets_each_message_in_one_line() -> None:
     error = invoke("ps", "--host", NOBODY, COLUMNS="40").err
     assert len(error.splitlines()) == 2, error
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_doctor_breaks_no_command_and_no_path(columns: int, tmp_path: Path) -> None:
+    folder = tmp_path / "a-folder-with-a-rather-long-name"
+    folder.mkdir()
+    remedies = [
+        check["remedy"] or ""
+        for check in json.loads(invoke("doctor", "--json", "--models", str(folder)).out)["checks"]
+    ]
+    advice = next(text for text in remedies if "lmsa pull" in text)
+    command = advice[advice.index("lmsa pull") :]
+    assert len(command) > columns - 30
+    lines = shown("doctor", "--models", str(folder), columns=columns)
+    assert command in [line.strip() for line in lines], lines
+    assert sum(str(folder) in line for line in lines) >= 3, lines
+    whole = {command, f"{folder}:", str(folder)}
+    assert [line for line in lines if len(line) > columns and line.strip() not in whole] == []

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lmstudio_async._cli._console import Column, Console
+from lmstudio_async._cli._console import Console
 from lmstudio_async._cli._exit_codes import FAILURE
+from lmstudio_async._cli._line_breaks import cell_count, fold
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
+from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
     from lmstudio_async._cli._checks._check import Check
 
 __all__ = ["command"]
 
-_COLUMNS = (Column("STATUS"), Column("CHECK"), Column("FINDING"))
+_HEADINGS = ("STATUS", "CHECK", "FINDING")
+#: Columns of a finding at least.
+_NARROWEST = 20
 _STATUS = {"ok": "ok", "note": "note", "problem": "TO DO"}
 
 
@@ -45,7 +49,7 @@ def command(
     else:
         shown = [check for check in checks if not quiet or check.status == "problem"]
         if shown:
-            console.table(_COLUMNS, _rows(shown))
+            _print(shown, console.width)
     if not is_well:
         raise typer.Exit(FAILURE)
 
@@ -68,9 +72,43 @@ async def _examine(target: Target, _: Console, checks: list[Check]) -> None:
     ]
 
 
+def _print(checks: Sequence[Check], width: int | None) -> None:
+    """Print the checks as a table, whose findings and remedies have line breaks for a terminal.
+
+    No command, path or URL is broken. One that is longer than its column begins further to the left.
+
+    :param width: columns of the terminal; None in a pipe.
+    """
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    rows = list(_rows(checks))
+    sizes = [max(cell_count(row[number]) for row in (_HEADINGS, *rows)) for number in range(2)]
+    start = sum(sizes) + 2 * len(sizes)
+    lines = [_line(_HEADINGS, sizes)]
+    for status, name, text in rows:
+        first, *others = [text] if width is None else fold(text, max(width - start, _NARROWEST)).split("\n")
+        if width is not None and start + cell_count(first) > width:
+            others.insert(0, first)
+            first = ""
+        lines.append(_line((status, name, first), sizes))
+        for line in others:
+            indent = min(start, (width or 0) - cell_count(line))
+            lines.append(" " * indent + line)
+    console = RichConsole(highlight=False)
+    for number, line in enumerate(lines):
+        if line:
+            console.print(Text(line, "bold" if number == 0 else ""), soft_wrap=True)
+
+
+def _line(row: Sequence[str], sizes: Sequence[int]) -> str:
+    status, name, text = row
+    return f"{status:{sizes[0]}}  {name:{sizes[1]}}  {text}".rstrip()
+
+
 def _rows(checks: Sequence[Check]) -> Iterator[Sequence[str]]:
     for check in checks:
-        yield _STATUS[check.status], check.name, check.text
+        yield _STATUS[check.status], check.name, printable(check.text)
         if check.remedy is not None:
             for line in check.remedy.splitlines():
-                yield "", "", f"-> {line}"
+                yield "", "", f"-> {printable(line)}"
