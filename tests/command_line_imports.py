@@ -11,6 +11,7 @@ COMMAND_LINE = "_cli"
 #: Private modules that the command line may import besides its own -> the reason. They handle texts and are no API.
 EXCEPTIONS = {
     "_printable": "a terminal shows the texts of servers and models escaped in the same way as messages and logs do",
+    "_data_folder": "the command keeps its files in the same folder as the embedded server",
     "_install_command": "a command gives the same advice as an error of the package",
     "_log_setup": "LMSTUDIO_LOG turns the log on for commands that make no client, too",
 }

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmstudio_async._data_folder import data_folder
+
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
@@ -16,16 +18,7 @@ __all__ = ["history_file", "open_history"]
 
 def history_file() -> Path:
     """Return the path of the history: ``lmstudio-async/chat_history`` in the user's data folder."""
-    home = Path.home()
-    if sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        data = home / "Library" / "Application Support"
-    else:
-        # The XDG specification requires programs to ignore a relative path.
-        named = os.environ.get("XDG_DATA_HOME", "")
-        data = named if Path(named).is_absolute() else home / ".local" / "share"
-    return Path(data) / "lmstudio-async" / "chat_history"
+    return data_folder() / "chat_history"
 
 
 def open_history(*, is_kept: bool) -> History:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
 
+from lmstudio_async._data_folder import data_folder
 from lmstudio_async.embedded._catalog._naming import is_sound_key
 
 __all__ = ["default_models_folder", "gguf_files"]
@@ -32,15 +32,7 @@ def default_models_folder() -> Path:
         folder = Path(place) / "models"
         if place and folder.is_absolute() and folder.is_dir():
             return folder
-    if sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        data = home / "Library" / "Application Support"
-    else:
-        # The XDG specification requires programs to ignore a relative path.
-        named = os.environ.get("XDG_DATA_HOME", "")
-        data = named if Path(named).is_absolute() else home / ".local" / "share"
-    return Path(data) / "lmstudio-async" / "models"
+    return data_folder() / "models"
 
 
 def gguf_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, Path, str]]:
