@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lmstudio_async._cli._progress_line import print_above
+from lmstudio_async._cli._system_errors import system_error_text
 from lmstudio_async._printable import printable_lines
 
 if TYPE_CHECKING:
@@ -78,7 +79,10 @@ class _NoteHandler(logging.Handler):
         text = f"{'Error' if is_error else 'Warning'}: {record.getMessage()}"
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            text += f": {type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.strerror:
+                text += f": {system_error_text(error)}"
+            else:
+                text += f": {type(error).__name__}: {error}"
         now = time.monotonic()
         if now - self._printed.get(text, -_ONCE_IN) < _ONCE_IN:
             return ""

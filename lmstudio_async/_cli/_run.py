@@ -80,12 +80,10 @@ def explain(error: Exception) -> None:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message of an error in the words of the command line.
-
-    That of the operating system has the file, and no number.
-    """
+    """Return the message of an error in the words of the command line."""
     from lmstudio_async._cli._shell_words import in_shell_words
+    from lmstudio_async._cli._system_errors import system_error_text
 
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return system_error_text(error)
     return in_shell_words(str(error))

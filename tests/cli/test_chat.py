@@ -58,7 +58,7 @@ def chatting(
     host: str, data: Path, *options: str, model: str = "tiny", **environment: str
 ) -> AbstractContextManager[ProgramTerminal]:
     variables: Any = {"XDG_DATA_HOME": str(data), "HOME": str(data), **environment}
-    return command_in_terminal("run", "--host", host, model, *options, **variables)
+    return command_in_terminal("run", "--host", host, model, *options, columns=200, **variables)
 
 
 def say(chat: ProgramTerminal, line: str, answer: str) -> str:
@@ -192,8 +192,8 @@ def test_failures_of_commands_are_messages(chat: ProgramTerminal, tmp_path: Path
     (tmp_path / "no_chat").write_text('{"model": 1}', "utf-8")
     for line, message in {
         "/save": "/save needs a FILE.",
-        f"/save {tmp_path / 'no' / 'folder'}": f"\n{tmp_path / 'no' / 'folder'}: No such file or directory\n",
-        f"/load {tmp_path / 'nothing'}": f"\n{tmp_path / 'nothing'}: No such file or directory\n",
+        f"/save {tmp_path / 'no' / 'folder'}": f"\n{tmp_path / 'no' / 'folder'}: there is no such file or folder. Correct the path.\n",
+        f"/load {tmp_path / 'nothing'}": f"\n{tmp_path / 'nothing'}: there is no such file or folder. Correct the path.\n",
         f"/load {tmp_path / 'no_chat'}": "has no chat",
         "/model": "/model needs a KEY.",
         "/stats": "There is no answer yet.",

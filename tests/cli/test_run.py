@@ -299,7 +299,7 @@ def test_closed_pipe_ends_the_command_without_a_message(host: str) -> None:
         ("<&-", 0, f"{ANSWER}\n"),
         (">&-", 0, ""),
         ("2>&-", 0, f"{ANSWER}\n"),
-        (">/dev/full", 1, "lmsa: No space left on device"),
+        (">/dev/full", 1, "lmsa: The disk is full, so the output cannot be written."),
     ],
 )
 def test_closed_and_full_streams_cause_no_traceback(

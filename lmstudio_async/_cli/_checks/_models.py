@@ -11,6 +11,7 @@ from lmstudio_async import EmbeddedServer
 from lmstudio_async._cli._checks._check import Check, Status, in_daemon_thread
 from lmstudio_async._cli._checks._environment import disk_check
 from lmstudio_async._cli._download_advice import small_model_advice
+from lmstudio_async._cli._run import message_of
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async.embedded import FoundModel, ModelsScan
 from lmstudio_async.errors import LMStudioError
@@ -36,7 +37,7 @@ async def models_checks(target: Target, *, is_needed: bool) -> list[Check]:
         remedy = "A network drive may not answer: name another folder with --models."
         return [Check(name, "problem" if is_needed else "note", text, remedy)]
     except (LMStudioError, OSError) as error:
-        return [Check(name, "problem", str(error), "Correct --models.")]
+        return [Check(name, "problem", message_of(error), "Correct --models.")]
     checks = _place_checks(server, scan.models)
     if not scan.models:
         status: Status = "problem" if is_needed else "note"

@@ -16,6 +16,7 @@ from lmstudio_async._cli._checks._check import Check, in_daemon_thread
 from lmstudio_async._cli._checks._engine_survey import survey_of
 from lmstudio_async._cli._checks._environment import has_proxies
 from lmstudio_async._cli._download_advice import small_model_advice
+from lmstudio_async._cli._run import message_of
 from lmstudio_async._cli._server_errors import errors_for_shell
 from lmstudio_async._cli._target import EMBEDDED, Target
 from lmstudio_async._cli._token_file import tokens_in
@@ -172,7 +173,7 @@ async def _checks_of(tried: _Tried, details: dict[str, Any], why: str, target: T
         remedy = advice or "Give the right token with LM_API_TOKEN or --token-file."
         return [Check("Server", "problem", f"{text}, but a request fails: {reason}", remedy, details)]
     except (LMStudioError, OSError) as error:
-        reason = "it sends no response" if isinstance(error, TimeoutError) else str(error)
+        reason = "it sends no response" if isinstance(error, TimeoutError) else message_of(error)
         return [Check("Server", "problem", f"{text}, but a request fails: {reason}", _START, details)]
     counts = f"{len(models)} {'model' if len(models) == 1 else 'models'}, {len(loaded)} loaded"
     details |= {"version": version, "models": len(models), "loaded": len(loaded)}
