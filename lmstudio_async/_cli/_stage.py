@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from lmstudio_async import AsyncClient, AsyncDownloadedLlm, EmbeddedServer
 from lmstudio_async._cli._demo import demo
-from lmstudio_async._cli._download_advice import advice_for, small_model_advice
+from lmstudio_async._cli._download_advice import advice_for, can_download, small_model_advice
 from lmstudio_async._cli._embedded import places_text, scan_models
 from lmstudio_async._cli._exit_codes import NotFoundError
 from lmstudio_async._cli._progress_line import can_draw
@@ -61,7 +61,7 @@ async def play(
                 await _play(client, model_key, screen)
         return
     async with (
-        _models(models, model_key, screen) as place,
+        _models(models, model_key, screen, host) as place,
         AsyncClient(EmbeddedServer(place)) as client,
     ):
         await _play(client, model_key, screen)
@@ -127,7 +127,7 @@ async def _choose_model(client: AsyncClient, model_key: str | None) -> AsyncDown
 
 @asynccontextmanager
 async def _models(
-    models: str | None, model_key: str | None, screen: Screen
+    models: str | None, model_key: str | None, screen: Screen, host: str | None = None
 ) -> AsyncIterator[str | Path | None]:
     """Provide the place of a model for an embedded server, None for the usual places, until the context ends."""
     server = EmbeddedServer(models)
@@ -143,7 +143,7 @@ async def _models(
     packaged = _packaged_model() if models is None else None
     if packaged is None or model_key not in (None, PACKAGE_MODEL):
         others = [] if packaged is None else [PACKAGE_MODEL]
-        raise NotFoundError(await _no_model_message(server, model_key, others))
+        raise NotFoundError(await _no_model_message(server, model_key, host, others))
     screen.fact("Models", f"package {PACKAGE.replace('_', '-')}")
     with tempfile.TemporaryDirectory(prefix="lmstudio-async-demo-", ignore_cleanup_errors=True) as name:
         # A hard link is cheap; from one file system to another it is not possible, and a copy takes a moment.
@@ -161,23 +161,35 @@ async def _has_llm(server: EmbeddedServer, key: str | None) -> bool:
     return any(model.has_key(key) or model.path.startswith(key) for model in downloaded)
 
 
-async def _no_model_message(server: EmbeddedServer, model_key: str | None, others: Sequence[str]) -> str:
+async def _no_model_message(
+    server: EmbeddedServer, model_key: str | None, host: str | None, others: Sequence[str]
+) -> str:
     scan = await scan_models(server)
     wanted = "no language model" if model_key is None else f"no language model {model_key!r}"
     there = ", ".join([*(model.model_key for model in scan.models if model.type == "llm"), *others])
     broken = "".join(f"\nSkipped {path}: {reason}." for path, reason in scan.skipped.items())
     if there:
         advice = f"Choose another one with --model: {there}."
-    elif server.hub_cache is None:
-        # The model of the package is only for the default places.
-        target = Target(models=server.models)
-        if model_key is None:
-            advice = await anyio.to_thread.run_sync(small_model_advice, target, EMBEDDED)
-        else:
-            advice = await anyio.to_thread.run_sync(advice_for, model_key, target, EMBEDDED)
     else:
-        advice = f"For a small one: {PACKAGE_COMMAND}"
+        advice = await anyio.to_thread.run_sync(_download_advice, server, model_key, host)
     return f"There is {wanted} in {places_text(server)}.{broken}\n{advice}"
+
+
+def _download_advice(server: EmbeddedServer, model_key: str | None, host: str | None) -> str:
+    """Return the command that downloads the model that is missing. Blocks.
+
+    :param host: the value of ``--host``.
+    """
+    are_given = server.hub_cache is None
+    if model_key is None and not are_given and not can_download(EMBEDDED):
+        # The model of the package is only for the default places, and needs no other package.
+        return f"For a small one: {PACKAGE_COMMAND}"
+    # The download goes to the embedded server too, if another one is named.
+    named = EMBEDDED if host or os.environ.get("LMSTUDIO_HOST") else None
+    target = Target(models=server.models) if are_given else Target(named)
+    if model_key is None:
+        return small_model_advice(target, EMBEDDED)
+    return advice_for(model_key, target, EMBEDDED)
 
 
 def _packaged_model() -> Path | None:

