@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lmstudio_async._cli._target import EMBEDDED, Target
-from lmstudio_async._install_command import install_command, missing_modules, pull_command, shell_line
+from lmstudio_async._install_command import install_command, missing_modules, pull_command
 
 __all__ = ["advice_for", "can_download", "small_model_advice"]
 
@@ -25,7 +25,7 @@ def advice_for(key: str, target: Target, api_host: str) -> str:
     """
     if not can_download(api_host):
         return _install_advice(api_host)
-    return f"To download it: {shell_line(['lmsa', 'pull', key, *_options(target)])}"
+    return f"To download it: {_without_files(target).line('pull', key)}"
 
 
 def small_model_advice(target: Target, api_host: str, kind: Literal["llm", "embedding"] = "llm") -> str:
@@ -37,18 +37,18 @@ def small_model_advice(target: Target, api_host: str, kind: Literal["llm", "embe
     """
     if not can_download(api_host):
         return _install_advice(api_host)
-    return f"To download one: {pull_command(None, kind, _options(target), extras=_extras(api_host))}"
+    return f"To download one: {pull_command(None, kind, _without_files(target).options, extras=_extras(api_host))}"
 
 
 def _install_advice(api_host: str) -> str:
     return f"Downloads need more packages: {install_command(*_extras(api_host))}"
 
 
-def _options(target: Target) -> Sequence[str]:
+def _without_files(target: Target) -> Target:
     if any(place.is_dir() for place in target.models or ()):
-        return target.options
+        return target
     # Single files have no folder for downloads.
-    return Target(target.host, target.token_file).options
+    return Target(target.host, target.token_file)
 
 
 def _extras(api_host: str) -> Sequence[str]:

@@ -10,8 +10,9 @@ from lmstudio_async._cli._units import duration_text, size_text
 
 if TYPE_CHECKING:
     from lmstudio_async import InstanceStatus
+    from lmstudio_async._cli._target import Target
 
-__all__ = ["COLUMNS", "NOTHING_LOADED", "as_json", "rows", "status_text"]
+__all__ = ["COLUMNS", "as_json", "nothing_loaded", "rows", "status_text"]
 
 COLUMNS = (
     Column("IDENTIFIER"),
@@ -23,9 +24,15 @@ COLUMNS = (
     Column("DEVICE"),
 )
 
-NOTHING_LOADED = "Nothing is loaded. lmsa load KEY loads a model."
-
 _STATUS = {"processingPrompt": "reading prompt", "computingEmbedding": "embedding"}
+
+
+def nothing_loaded(target: Target) -> str:
+    """Return the text in place of a table without rows.
+
+    :param target: the server as the user has named it, for the advice.
+    """
+    return f"Nothing is loaded. To load a model: {target.line('load', 'KEY')}"
 
 
 def rows(instances: Iterable[InstanceStatus[Any]], width: int | None) -> Sequence[Sequence[str]]:
@@ -75,6 +82,6 @@ def _unloads_in(instance: InstanceStatus[Any]) -> str:
     if instance.status not in ("idle", None):
         return f"when idle for {duration_text(instance.ttl)}"
     if instance.unloads_in is None:
-        # Its idle time is not known.
-        return f"within {duration_text(instance.ttl)}"
+        # It had no request yet, and LM Studio's protocol does not tell when it was loaded.
+        return f"{duration_text(instance.ttl)} or less"
     return duration_text(instance.unloads_in)

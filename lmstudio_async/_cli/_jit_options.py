@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from lmstudio_async._cli._completion import embedding_models, llms
+from lmstudio_async._cli._target import Target
 from lmstudio_async._cli._units import parse_ttl
 
-__all__ = ["ContextLength", "EmbeddingKey", "LlmKey", "Ttl", "ttl_seconds"]
+__all__ = ["ContextLength", "EmbeddingKey", "LlmKey", "Ttl", "jit_ttl_seconds", "ttl_seconds"]
 
 _KEY_HELP = "Key of a model, or identifier of an instance. It is loaded if it is not."
 
@@ -35,22 +36,34 @@ Ttl = Annotated[
 ]
 
 
-def ttl_seconds(ttl: str | None) -> float | None:
-    """Return the seconds of a TTL; None if none is given.
+def ttl_seconds(ttl: str) -> float | None:
+    """Return the seconds of a TTL; None for ``never``.
 
-    :raises typer.BadParameter: if it is no duration, or ``never``, which a load just in time cannot have.
+    :raises typer.BadParameter: if it is no duration, or 0.
     """
-    if ttl is None:
-        return None
     try:
         seconds = parse_ttl(ttl)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ttl") from None
+    if seconds == 0:
+        raise typer.BadParameter("0 would unload the model at once.", param_hint="--ttl")
+    return seconds
+
+
+def jit_ttl_seconds(ttl: str | None, key: str, target: Target) -> float | None:
+    """Return the seconds of the TTL of a load just in time; None if none is given.
+
+    :param key: the model, for the advice.
+    :param target: the server as the user has named it, for the advice.
+    :raises typer.BadParameter: if it is no duration, or ``never``, which such a load cannot have.
+    """
+    if ttl is None:
+        return None
+    seconds = ttl_seconds(ttl)
     if seconds is None:
         raise typer.BadParameter(
-            "A model that is loaded for one command has a TTL. One that stays: lmsa load KEY --ttl never",
+            "A model that is loaded for one command has a TTL. One that stays: "
+            f"{target.lasting_line('load', key, '--ttl', 'never')}",
             param_hint="--ttl",
         )
-    if not seconds:
-        raise typer.BadParameter("0 would unload the model at once.", param_hint="--ttl")
     return seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmstudio_async._cli._load_display import LoadDisplay, tell_if_gpu_is_missing
@@ -48,12 +47,12 @@ async def get_model(
     """
     options: dict[str, Any] = {"config": config or None, **({} if ttl is None else {"ttl": ttl})}
     try:
-        handle = await _load(models, key, console, options)
+        handle = await _load(models, key, console, options, target)
     except LMStudioModelNotFoundError as error:
         if not may_offer:
             raise
         pulled = await download_if_wanted(client, key, error, console, target)
-        handle = await _load(models, pulled, console, options)
+        handle = await _load(models, pulled, console, options, target)
     if client.api_host != EMBEDDED:
         # The embedded server of this command warns in its log, whose warnings are notes.
         await tell_if_gpu_is_missing(handle, config, console)
@@ -62,23 +61,29 @@ async def get_model(
     if isinstance(wanted, int) and length < wanted:
         console.note(
             f"{handle.identifier} has a context of {length} tokens, not {wanted}: the settings of a load do not change an "
-            f"instance that is loaded. To load it again: lmsa unload {handle.identifier}"
+            f"instance that is loaded. To load it again: {target.lasting_line('unload', handle.identifier)}"
         )
     return handle
 
 
 async def _load(
-    models: AsyncModelNamespace[HandleT, Any, Any, Any], key: str, console: Console, options: dict[str, Any]
+    models: AsyncModelNamespace[HandleT, Any, Any, Any],
+    key: str,
+    console: Console,
+    options: dict[str, Any],
+    target: Target,
 ) -> HandleT:
     try:
         return await LoadDisplay(console, key).follow(models.model_stream(key, **options))
     except LMStudioDomainMismatchError as error:
-        raise LMStudioRuntimeError(_wrong_kind(models, key)) from error
+        raise LMStudioRuntimeError(_wrong_kind(models, key, target)) from error
 
 
-def _wrong_kind(models: AsyncModelNamespace[Any, Any, Any, Any], key: str) -> str:
+def _wrong_kind(models: AsyncModelNamespace[Any, Any, Any, Any], key: str, target: Target) -> str:
     from lmstudio_async import AsyncLlmNamespace
 
     if isinstance(models, AsyncLlmNamespace):
-        return f"{key} is an embedding model, which has no answers. For its vectors: lmsa embed {quote(key)} TEXT"
-    return f"{key} is a language model, which has no vectors. For an answer: lmsa run {quote(key)} PROMPT"
+        line = target.line("embed", key, "TEXT")
+        return f"{key} is an embedding model, which has no answers. For its vectors: {line}"
+    line = target.line("run", key, "PROMPT")
+    return f"{key} is a language model, which has no vectors. For an answer: {line}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from lmstudio_async._cli._run import PROGRAM
+from lmstudio_async._install_command import shell_line
 from lmstudio_async.errors import LMStudioUnreachableError, LMStudioValueError
 
 if TYPE_CHECKING:
@@ -53,6 +55,21 @@ class Target:
         for place in self.models or ():
             named += ["--models", str(place)]
         return named
+
+    def line(self, *words: str) -> str:
+        """Return the line for a shell that runs another command on the same server.
+
+        :param words: the command, and its arguments.
+        """
+        return shell_line([PROGRAM, *words, *self.options])
+
+    def lasting_line(self, *words: str) -> str:
+        """Return the line for a command about instances that stay: on the same server, unless that is the embedded one.
+
+        :param words: the command, and its arguments.
+        """
+        is_embedded = bool(self.models) or self.host == EMBEDDED
+        return (Target() if is_embedded else self).line(*words)
 
     @asynccontextmanager
     async def connect(

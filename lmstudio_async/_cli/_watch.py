@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from lmstudio_async._cli._event_lines import event_line
+from lmstudio_async._cli._instance_rows import nothing_loaded
 from lmstudio_async._cli._output import check_reader
 from lmstudio_async._cli._watch_views import Look, make_view
 from lmstudio_async.errors import LMStudioConnectionClosedError, LMStudioError
@@ -42,7 +43,7 @@ async def watch_instances(target: Target, console: Console) -> None:
         lines: deque[str] = deque(maxlen=_NEWEST)
         look = Look()
         # The view ends before the client closes, which may take a while: the terminal is then as it was.
-        with make_view(console, client.api_host) as view:
+        with make_view(console, client.api_host, nothing_loaded(target)) as view:
             while True:
                 look = attrs.evolve(await _look(client, look), events=tuple(lines))
                 view.show(look)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import attrs
 
 from lmstudio_async._cli._console import Console, make_table
-from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
+from lmstudio_async._cli._instance_rows import COLUMNS, as_json, rows
 from lmstudio_async._printable import printable
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ class View(Protocol):
         """Show the latest look, if there is something new to see."""
 
 
-def make_view(console: Console, host: str) -> View:
+def make_view(console: Console, host: str, no_instances: str) -> View:
     """Return the view that fits standard output.
 
     :param host: address of the server.
+    :param no_instances: the text in place of a table without rows.
     """
     if not console.is_json and sys.stdout.isatty():
         from rich.console import Console as RichConsole
@@ -68,14 +69,15 @@ def make_view(console: Console, host: str) -> View:
         if rich.is_terminal and not rich.is_dumb_terminal:
             from rich.live import Live
 
-            return _Screen(Live(console=rich, screen=True, auto_refresh=False), host)
-    return _Changes(console, host)
+            return _Screen(Live(console=rich, screen=True, auto_refresh=False), host, no_instances)
+    return _Changes(console, host, no_instances)
 
 
 class _Screen:
-    def __init__(self, live: Live, host: str) -> None:
+    def __init__(self, live: Live, host: str, no_instances: str) -> None:
         self._live = live
         self._host = host
+        self._no_instances = no_instances
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -104,7 +106,7 @@ class _Screen:
             table.style = "dim" if look.lost_since is not None else "none"
             parts.append(table)
         elif look.lost_since is None:
-            parts.append(Text(NOTHING_LOADED))
+            parts.append(Text(self._no_instances))
         if look.events:
             parts.append(Text())
             parts += [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in look.events]
@@ -127,9 +129,10 @@ class _Screen:
 
 
 class _Changes:
-    def __init__(self, console: Console, host: str) -> None:
+    def __init__(self, console: Console, host: str, no_instances: str) -> None:
         self._console = console
         self._host = host
+        self._no_instances = no_instances
         self._shown: object = None
 
     def __enter__(self) -> Self:
@@ -167,7 +170,7 @@ class _Changes:
         elif look.instances:
             self._console.table(COLUMNS, rows(look.instances, self._console.width))
         else:
-            self._console.line(NOTHING_LOADED)
+            self._console.line(self._no_instances)
 
 
 def _essence(instance: InstanceStatus[Any]) -> object:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.cli.invocations import invoke
 from tests.cli.outcomes import in_terminal
 
@@ -16,9 +15,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 NOBODY = "http://127.0.0.1:9"
 
 
-def shown(*arguments: str, columns: int = 80, **environment: str) -> list[str]:
+def shown(*arguments: str, columns: int = 80) -> list[str]:
     """Return the lines that a command shows in a terminal, as the command ends them."""
-    with in_terminal(*arguments, columns=columns, **environment) as screen:
+    with in_terminal(*arguments, columns=columns) as screen:
         screen.read_to_end()
         return [line.rstrip() for line in screen.lines()]
 

@@ -196,6 +196,21 @@ def test_load_under_a_name_in_use_exits_with_1() -> None:
     )
 
 
+def test_advice_to_unload_names_the_same_server(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LMSTUDIO_HOST")
+    run("load", "tiny", "--as", "mine", "--host", host)
+    line = f"lmsa unload mine --host {host}"
+    for arguments in (("load", "other"), ("load", "other", "--ensure")):
+        failed = run(*arguments, "--as", "mine", "--host", host)
+        assert failed.err.endswith(f": {line}\n"), failed
+    used = run("run", "mine", "Hi", "-c", "999999", "--host", host)
+    assert line in used.err.splitlines()[0], used
+    wrong = run("embed", "mine", "Hi", "--host", host)
+    assert wrong.err.endswith(f": lmsa run mine PROMPT --host {host}\n"), wrong
+    stays = run("run", "other", "Hi", "--ttl", "never", "--host", host)
+    assert stays.err.endswith(f": lmsa load other --ttl never --host {host}\n"), stays
+
+
 @pytest.mark.parametrize("command", [["load", "tiny"], ["ps"], ["top"], ["events"], ["unload", "tiny"]])
 def test_commands_for_instances_exit_with_3_without_a_server_that_stays(
     command: list[str], capsys: pytest.CaptureFixture[str]

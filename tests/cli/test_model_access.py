@@ -127,7 +127,8 @@ def test_downloaded_model_of_the_other_kind_names_the_right_command(hub: LocalHu
     with command_in_terminal(*arguments) as terminal:
         terminal.wait_for("[y/N]")
         terminal.type("y\n")
-        terminal.wait_for("For its vectors: lmsa embed text-embedding-vectors TEXT")
+        terminal.wait_for("For its vectors:")
+        terminal.wait_for(f"lmsa embed text-embedding-vectors TEXT --models {models}")
         assert terminal.wait_for_end() == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,9 +40,25 @@ def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client
             model.unload()
 
 
+@pytest.mark.parametrize("columns", [None, 80])
+def test_ps_repeats_the_options_in_the_advice(
+    client: lms.Client, tmp_path: Path, columns: int | None
+) -> None:
+    tokens = tmp_path / "my tokens"
+    tokens.write_text("sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST")
+    options = ("--host", client.api_host, "--token-file", str(tokens))
+    line = f'lmsa load KEY --host {client.api_host} --token-file "{tokens}"'
+    if columns is None:
+        assert run("ps", *options).err == f"Nothing is loaded. To load a model: {line}\n"
+    else:
+        with command_in_terminal("ps", *options) as terminal:
+            assert terminal.wait_for_end() == 0
+        assert line in terminal.shown.splitlines()
+
+
 @pytest.mark.usefixtures("client")
 def test_ps_without_instances_prints_only_a_note() -> None:
-    assert run("ps") == (0, "", "Nothing is loaded. lmsa load KEY loads a model.\n")
+    assert run("ps") == (0, "", "Nothing is loaded. To load a model: lmsa load KEY\n")
     assert run("ps", "--quiet") == (0, "", "")
     assert run("ps", "--json") == (0, "[]\n", "")
 
@@ -55,7 +72,7 @@ def test_ps_in_a_pipe_has_a_whole_line_for_each_instance(client: lms.Client) -> 
     assert heading.split() == ["IDENTIFIER", "MODEL", "STATUS", "SIZE", "CONTEXT", "UNLOADS", "IN"]
     # The command has not seen the load, so it cannot know when the TTL began.
     assert [line.split() for line in lines] == [
-        [LONG, "tiny", "idle", "0.2", "MB", "2048", "within", "1", "h"],
+        [LONG, "tiny", "idle", "0.2", "MB", "2048", "1", "h", "or", "less"],
         ["text-embedding-vectors", "text-embedding-vectors", "idle", "53", "kB", "512", "never"],
     ]
 

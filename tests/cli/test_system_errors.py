@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.invocations import invoke
 
 from lmstudio_async._cli._system_errors import system_error_text
-from tests.cli.invocations import invoke
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other errors")
 

@@ -190,7 +190,7 @@ def test_a_watch_ends_quietly_when_the_reader_of_its_output_does(
 def test_top_in_a_pipe_prints_a_table_for_each_change(arguments: list[str], client: lms.Client) -> None:
     with start(*arguments) as command:
         assert is_time(read_line(command.out))
-        assert read_line(command.out) == "Nothing is loaded. lmsa load KEY loads a model.\n"
+        assert read_line(command.out) == "Nothing is loaded. To load a model: lmsa load KEY\n"
         tiny = client.llm.load_new_instance("tiny", ttl=None)
         assert read_line(command.out) == "\n"
         assert is_time(read_line(command.out))

@@ -70,7 +70,7 @@ def packages_check() -> Check:
     return Check("Packages", "note", text, install_command(*lacking), details)
 
 
-def memory_check() -> Check:
+def memory_check(target: Target) -> Check:
     """Report the main memory."""
     from lmstudio_async.embedded import main_memory
 
@@ -81,7 +81,13 @@ def memory_check() -> Check:
         return Check("Memory", "note", "the system does not report its memory", details=details)
     text = f"{size_text(free)} free of {size_text(total)}"
     if free < _LITTLE_SPACE:
-        return Check("Memory", "note", text, "Unload models (lmsa unload) or end other programs.", details)
+        return Check(
+            "Memory",
+            "note",
+            text,
+            f"End other programs, or unload all models: {target.lasting_line('unload', '--all')}",
+            details,
+        )
     return Check("Memory", "ok", text, details=details)
 
 

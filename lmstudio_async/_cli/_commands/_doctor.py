@@ -66,7 +66,7 @@ async def _examine(target: Target, _: Console, checks: list[Check]) -> None:
     checks.append(await engine_check(is_needed=is_embedded))
     checks += await models_checks(target, is_needed=is_embedded)
     checks += [
-        _environment.memory_check(),
+        _environment.memory_check(target),
         _environment.token_check(target),
         _environment.proxy_check(),
     ]

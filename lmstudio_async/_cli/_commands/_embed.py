@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lmstudio_async._cli._console import Column, Console
-from lmstudio_async._cli._jit_options import ContextLength, EmbeddingKey, Ttl, ttl_seconds
+from lmstudio_async._cli._jit_options import ContextLength, EmbeddingKey, Ttl, jit_ttl_seconds
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._prompt import piped_text
 from lmstudio_async._cli._run import run
@@ -72,7 +72,8 @@ def command(
                 f"--json and --format {output_format} exclude each other.", param_hint="--format"
             )
         output_format = Format.JSON
-    seconds = ttl_seconds(ttl)
+    target = Target(host, token_file, models)
+    seconds = jit_ttl_seconds(ttl, key, target)
     console = Console(json, quiet)
     texts = text or _lines(piped_text(console, is_needed=True) or "")
     if not texts:
@@ -80,7 +81,7 @@ def command(
             "There is no text: give some as arguments, or one per line on standard input.", param_hint="TEXT"
         )
     config = None if context is None else {"context_length": context}
-    run(_embed, Target(host, token_file, models), console, key, texts, output_format, seconds, config)
+    run(_embed, target, console, key, texts, output_format, seconds, config)
 
 
 def _lines(text: str) -> list[str]:

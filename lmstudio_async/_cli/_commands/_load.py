@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -10,27 +9,18 @@ import typer
 
 from lmstudio_async._cli._completion import identifiers
 from lmstudio_async._cli._console import Console
+from lmstudio_async._cli._jit_options import ttl_seconds
 from lmstudio_async._cli._load_options import Config, Context, Device, Gpu, Key, load_config
 from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
-from lmstudio_async._cli._units import duration_text, parse_ttl
+from lmstudio_async._cli._units import duration_text
 
 if TYPE_CHECKING:
     from lmstudio_async import AsyncEnsureStream, AsyncLoadStream, LMStudioConfigMismatchError
     from lmstudio_async._cli._model_kinds import AnyNamespace
 
 __all__ = ["command"]
-
-
-def _parse_ttl(text: str) -> float | None:
-    try:
-        ttl = parse_ttl(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if ttl == 0:
-        raise typer.BadParameter("0 would unload the model at once: write never for no TTL")
-    return ttl
 
 
 @attrs.frozen
@@ -72,7 +62,7 @@ def command(
     ttl: Annotated[
         float | None,
         typer.Option(
-            parser=_parse_ttl,
+            parser=ttl_seconds,
             metavar="TIME",
             help="Unload the instance after this idle time: 90 (seconds), 45s, 60m, 1h30m, 2d or never. Default: never.",
         ),
@@ -110,7 +100,7 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
     from lmstudio_async.errors import LMStudioModelNotFoundError
 
     async def load(namespace: AnyNamespace) -> None:
-        await _load_in(namespace, console, request)
+        await _load_in(namespace, target, console, request)
 
     async with target.connect(console, may_embed=False) as client:
         try:
@@ -122,7 +112,7 @@ async def _load(target: Target, console: Console, request: _Request) -> None:
             await with_namespace_of(client, key, load)
 
 
-async def _load_in(namespace: AnyNamespace, console: Console, request: _Request) -> None:
+async def _load_in(namespace: AnyNamespace, target: Target, console: Console, request: _Request) -> None:
     from lmstudio_async._cli._load_display import LoadDisplay, tell_if_gpu_is_missing
     from lmstudio_async.errors import (
         LMStudioConfigMismatchError,
@@ -134,13 +124,13 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
     try:
         handle = await display.follow(request.stream(namespace))
     except LMStudioConfigMismatchError as error:
-        raise LMStudioError(_mismatch_text(error, is_new=display.has_loaded)) from error
+        raise LMStudioError(_mismatch_text(error, target, is_new=display.has_loaded)) from error
     except LMStudioIdentifierInUseError as error:
         if request.identifier is None:
             raise
         raise LMStudioError(
             f"{error}\nChoose another name with --as, add --ensure to use that instance if it fits, or unload it first: "
-            f"lmsa unload {quote(request.identifier)}"
+            f"{target.line('unload', request.identifier)}"
         ) from error
     info = handle.info
     if display.has_loaded:
@@ -155,10 +145,10 @@ async def _load_in(namespace: AnyNamespace, console: Console, request: _Request)
         console.line(info.identifier)
 
 
-def _mismatch_text(error: LMStudioConfigMismatchError, *, is_new: bool) -> str:
+def _mismatch_text(error: LMStudioConfigMismatchError, target: Target, *, is_new: bool) -> str:
     """Return the message about an instance that has other settings. Its advice names options, not parameters."""
     facts = str(error).partition("\n")[0]
-    unload = f"lmsa unload {quote(error.identifier)}"
+    unload = target.line("unload", error.identifier)
     if is_new:
         return f"{facts}\nThe instance stays loaded. Leave these settings out, or unload it: {unload}"
     leave_out = "" if error.mismatches.keys() & {"model_key", "kind"} else "leave these settings out, "

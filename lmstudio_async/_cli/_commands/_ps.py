@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._instance_rows import COLUMNS, NOTHING_LOADED, as_json, rows
+from lmstudio_async._cli._instance_rows import COLUMNS, as_json, nothing_loaded, rows
 from lmstudio_async._cli._options import Json, Quiet, ServerHost, TokenFile
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._target import Target
@@ -42,4 +42,4 @@ async def _ps(target: Target, console: Console) -> None:
     elif instances:
         console.table(COLUMNS, rows(instances, console.width))
     else:
-        console.note(NOTHING_LOADED)
+        console.note(nothing_loaded(target))

@@ -155,6 +155,7 @@ async def _refuse_loaded(
         return
     for model in chosen:
         if (identifier := loaded.get(model.path)) is not None:
+            line = Target(host, target.token_file).line("unload", identifier)
             raise LMStudioRuntimeError(
-                f"{model.model_key} is loaded as {identifier} at {host}. Unload it first: lmsa unload {identifier}"
+                f"{model.model_key} is loaded as {identifier} at {host}. Unload it first: {line}"
             )

@@ -11,11 +11,12 @@ import attrs
 import typer
 
 from lmstudio_async._cli._console import Console
-from lmstudio_async._cli._jit_options import ContextLength, LlmKey, Ttl, ttl_seconds
+from lmstudio_async._cli._jit_options import ContextLength, LlmKey, Ttl, jit_ttl_seconds
 from lmstudio_async._cli._options import Host, Json, Models, Quiet, TokenFile
 from lmstudio_async._cli._prompt import prompt_text
 from lmstudio_async._cli._run import run
 from lmstudio_async._cli._settings import split_settings
+from lmstudio_async._cli._system_errors import system_error_text
 from lmstudio_async._cli._target import Target
 from lmstudio_async.errors import LMStudioRuntimeError
 
@@ -117,7 +118,7 @@ def command(
     A chat needs a terminal. /help lists its commands. The lines that you type are kept in the file chat_history, which
     only you can read, in the user's data folder (on Linux ~/.local/share/lmstudio-async).
     """
-    console = Console(json, quiet)
+    console, target = Console(json, quiet), Target(host, token_file, models)
     load, prediction = split_settings(config or [])
     if context is not None:
         load["context_length"] = context
@@ -130,7 +131,7 @@ def command(
         system=system,
         schema=None if json_schema is None else _schema(json_schema),
         images=image or [],
-        ttl=ttl_seconds(ttl),
+        ttl=jit_ttl_seconds(ttl, key, target),
         load=load,
         prediction=cast("LlmPredictionConfigDict", prediction),
         shows_reasoning=(sys.stderr.isatty() and not quiet)
@@ -139,7 +140,6 @@ def command(
         shows_stats=stats,
     )
     text = prompt_text(prompt or [], console)
-    target = Target(host, token_file, models)
     if text is not None:
         run(_answer, target, console, request, text)
         return
@@ -155,7 +155,9 @@ def _schema(file: Path) -> dict[str, Any]:
 
     try:
         schema = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise typer.BadParameter(system_error_text(error), param_hint="--json-schema") from None
+    except ValueError as error:
         raise typer.BadParameter(
             f"{file} cannot be read as JSON: {error}", param_hint="--json-schema"
         ) from None
