@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lmstudio_async._cli._completion_scripts import correct_zsh_script
 from lmstudio_async._cli._help import HelpfulCommand, summary
 from lmstudio_async._cli._plain_values import pass_plain_values
 
@@ -57,6 +58,7 @@ class _Commands(TyperGroup):
 
 def make_app() -> Any:
     """Return the application, which is called with the arguments and the name of the program."""
+    correct_zsh_script()
     app = _typer(cls=_Commands, add_completion=True, no_args_is_help=True)
     app.callback(
         help="Load, watch and use language models on LM Studio, or on the embedded server.",
