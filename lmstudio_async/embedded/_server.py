@@ -202,8 +202,8 @@ class EmbeddedServer:
         :param model_key: the model's key, or its path. A key that means several models is refused.
         :return: the number of bytes; 0 for links.
         :raises LMStudioModelNotFoundError: if no model has this key.
-        :raises LMStudioServerError: if the key means several models, the model is loaded or in another place, or a
-            file cannot be deleted.
+        :raises LMStudioServerError: if the key means several models, the model is in another place, this server or
+            another one of this machine has loaded it, or a file cannot be deleted.
 
         ::
 

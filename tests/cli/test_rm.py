@@ -133,3 +133,15 @@ def test_model_that_a_server_of_this_machine_has_loaded_stays(
         client.llm.unload("mine")
         assert main(arguments) == 0
         assert len(names(models)) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows deletes no file that is open")
+def test_model_that_a_server_at_another_port_has_loaded_stays(models: ModelsFolder) -> None:
+    with served(EmbeddedServer(models.folder, threads=1)) as host, Client(host) as client:
+        client.llm.load_new_instance("tiny@q8_0", "mine")
+        code, _, err = rm(models, "tiny@q8_0", "--yes")
+        assert (code, len(names(models))) == (1, 3)
+        assert '"tiny@q8_0" is loaded by another server of this machine' in err
+        client.llm.unload("mine")
+        assert rm(models, "tiny@q8_0", "--yes").code == 0
+        assert len(names(models)) == 2

@@ -42,7 +42,7 @@ def command(
     """Delete downloaded models from the models folders of this machine.
 
     LM Studio's protocol has no request that deletes a model, so that --host may only be 'embedded'. A model is not
-    deleted while the server that 'lmsa ps' finds on this machine has it loaded.
+    deleted while the server that 'lmsa ps' finds on this machine, or any 'lmsa serve' on it, has it loaded.
     """
     run(_rm, Target(host, token_file, models), Console(json, quiet), keys, yes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from lmstudio_async._protocol._errors import server_error
@@ -35,13 +36,19 @@ def delete_files(catalog: Catalog, entry: CatalogEntry) -> int:
 
     A projector stays as long as another model uses it. Of a link, only the link is deleted.
 
-    :raises LMStudioServerError: a file cannot be deleted.
+    :raises LMStudioServerError: another server has loaded the model, or a file cannot be deleted.
     """
     root = _root_of(catalog, entry)
     files = list(entry.parts)
     users = [other for other in catalog.scan() if other.projector == entry.projector]
     if entry.projector is not None and len(users) == 1:
         files.append(entry.projector)
+    for file in files:
+        if _is_shared(file):
+            raise server_error(
+                f'"{entry.model_key}" is loaded by another server of this machine: {file} is in use.',
+                "Unload it there, or end that server.",
+            )
     freed = 0
     # The first part is deleted last: without it, the rest would be no model, and could not be deleted by its key.
     for file in reversed(files):
@@ -57,6 +64,28 @@ def delete_files(catalog: Catalog, entry: CatalogEntry) -> int:
             ) from error
     _remove_empty_folders(entry.file.parent, root)
     return freed
+
+
+def _is_shared(file: Path) -> bool:
+    """Return whether a worker process has loaded a file. Of a link, only the link would be deleted."""
+    if sys.platform == "win32" or file.is_symlink():
+        return False
+    import fcntl
+
+    try:
+        number = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Closing the file unlocks it.
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # the file system has no locks
+        return False
+    finally:
+        os.close(number)
+    return False
 
 
 def _root_of(catalog: Catalog, entry: CatalogEntry) -> Path:

@@ -134,8 +134,9 @@ def main() -> NoReturn:
         os._exit(1)
     try:
         params = _engine_params(xllamacpp, spec)
+        files = [part for file in _all_paths(spec) for part in model_files(file)]
+        _share(files)
         if spec["read_ahead_bytes"]:
-            files = [part for file in _all_paths(spec) for part in model_files(file)]
             _read_ahead(files, spec["read_ahead_bytes"], lambda fraction: tell("read", value=fraction))
         server = xllamacpp.Server(params)
     except Exception as error:  # noqa: BLE001 - any error is reported to the parent
@@ -242,6 +243,21 @@ def _wait_for_parent(lifeline: int, parent_pid: int) -> None:
 def _all_paths(spec: Mapping[str, Any]) -> list[str]:
     paths = (spec["model_path"], spec["projector_path"], spec["draft_model_path"])
     return [path for path in paths if path is not None]
+
+
+def _share(files: Sequence[str]) -> None:
+    """Lock files as shared until the process ends, so that no server deletes a model that another one has loaded."""
+    if sys.platform == "win32":
+        # Windows deletes no file that is open.
+        return
+    import fcntl
+
+    for file in files:
+        try:
+            fcntl.flock(os.open(file, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            # The file system has no locks. If the file cannot be read, the engine explains it.
+            continue
 
 
 def _read_ahead(files: Sequence[str], most_bytes: int, report: Callable[[float], None]) -> None:
