@@ -5,6 +5,7 @@ The core's examples run on asyncio and on trio, the facade's blocking. An exampl
 - ``client``: an open client of its package;
 - ``llm``: a loaded language model of that client;
 - ``lms``, the package, and all of its public names, as after ``from lmstudio_async import *``;
+- in `lmstudio_async.embedded`: its public names and ``uvicorn``; a server that an example starts ends when it listens;
 - in `lmstudio_async.testing`: its public names and ``tmp_path`` as well, as in a test.
 
 An example defines or imports everything else that it uses. The names of models and files in it exist, and a host on
@@ -17,20 +18,23 @@ import inspect
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
 import attrs
 import pytest
+import uvicorn
 
 import lmstudio_async
+import lmstudio_async.embedded
 import lmstudio_async.testing
 import lmstudio_async.testing.plugin
 import lmstudio_sync
@@ -145,6 +149,7 @@ def examples_of(package: ModuleType) -> list[Example]:
 
 CORE = examples_of(lmstudio_async)
 FACADE = examples_of(lmstudio_sync)
+EMBEDDED = examples_of(lmstudio_async.embedded)
 TESTING = examples_of(lmstudio_async.testing)
 PLUGIN = examples_of(lmstudio_async.testing.plugin)
 
@@ -267,6 +272,44 @@ def test_an_example_of_the_facade_runs(
     check_effects(example, capsys)
 
 
+class BriefServer(uvicorn.Server):
+    """A server of uvicorn that ends when it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and ask for the end."""
+        await super().startup(sockets)
+        self.should_exit = True
+
+
+async def serve_briefly(server: EmbeddedServer, ready: Callable[[str, int], None], **options: Any) -> None:
+    """Run a server until it listens."""
+    with anyio.CancelScope() as scope:
+
+        def end(host: str, port: int) -> None:
+            ready(host, port)
+            scope.cancel()
+
+        await lmstudio_async.embedded.serve(server, ready=end, **options)
+
+
+@each_of(EMBEDDED)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_example_of_the_server_runs(
+    example: Example, machine: None, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {
+        **public_names(lmstudio_async),
+        **public_names(lmstudio_async.embedded),
+        "serve": serve_briefly,
+        "uvicorn": SimpleNamespace(Server=BriefServer, Config=uvicorn.Config),
+    }
+    # Another program may use the port.
+    on_any_port = attrs.evolve(example, source=example.source.replace("port=1234", "port=0"))
+    with anyio.fail_after(30):
+        await run(on_any_port, host, names)
+    check_effects(example, capsys)
+
+
 @each_of(TESTING)
 async def test_an_example_of_the_testing_package_runs(
     example: Example, machine: None, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -299,6 +342,7 @@ def test_an_example_of_the_plugin_is_a_test_that_passes(example: Example, tmp_pa
 def test_examples_are_found() -> None:
     assert len(CORE) >= 60
     assert len(FACADE) >= 45
+    assert len(EMBEDDED) >= 5
     assert len(TESTING) >= 4
     assert len(PLUGIN) >= 1
     names = {each.name for each in CORE}
