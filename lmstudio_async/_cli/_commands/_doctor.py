@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 _HEADINGS = ("STATUS", "CHECK", "FINDING")
 #: Columns of a finding at least.
-_NARROWEST = 20
+_NARROWEST = 10
 _STATUS = {"ok": "ok", "note": "note", "problem": "TO DO"}
 
 
