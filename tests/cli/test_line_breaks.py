@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.invocations import invoke
-from tests.cli.outcomes import in_terminal
+
+from tests.cli.commands import command_in_terminal, run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
@@ -17,13 +17,13 @@ NOBODY = "http://127.0.0.1:9"
 
 def shown(*arguments: str, columns: int = 80) -> list[str]:
     """Return the lines that a command shows in a terminal, as the command ends them."""
-    with in_terminal(*arguments, columns=columns) as screen:
-        screen.read_to_end()
-        return [line.rstrip() for line in screen.lines()]
+    with command_in_terminal(*arguments, columns=columns) as terminal:
+        terminal.wait_for_end()
+        return [line.rstrip() for line in terminal.shown.splitlines()]
 
 
 def test_errors_end_their_lines_at_spaces() -> None:
-    whole = invoke("ps", "--host", NOBODY).err
+    whole = run("ps", "--host", NOBODY).err
     assert len(whole.splitlines()[0]) > 80
     lines = shown("ps", "--host", NOBODY)
     assert max(map(len, lines)) <= 80
@@ -44,7 +44,7 @@ def test_a_path_longer_than_the_terminal_has_its_own_line() -> None:
 
 def test_errors_of_the_arguments_are_wrapped_too() -> None:
     arguments = ("serve", "--jit-ttl", "not a duration of any kind, with a rather long explanation")
-    whole = invoke(*arguments)
+    whole = run(*arguments)
     assert whole.code == 2
     assert max(map(len, whole.err.splitlines())) > 80
     lines = shown(*arguments, columns=60)
@@ -52,7 +52,7 @@ def test_errors_of_the_arguments_are_wrapped_too() -> None:
 
 
 def test_a_pipe_gets_each_message_in_one_line() -> None:
-    error = invoke("ps", "--host", NOBODY, COLUMNS="40").err
+    error = run("ps", "--host", NOBODY, COLUMNS="40").err
     assert len(error.splitlines()) == 2, error
 
 
@@ -62,7 +62,7 @@ def test_doctor_breaks_no_command_and_no_path(columns: int, tmp_path: Path) -> N
     folder.mkdir()
     remedies = [
         check["remedy"] or ""
-        for check in json.loads(invoke("doctor", "--json", "--models", str(folder)).out)["checks"]
+        for check in json.loads(run("doctor", "--json", "--models", str(folder)).out)["checks"]
     ]
     advice = next(text for text in remedies if "lmsa pull" in text)
     command = advice[advice.index("lmsa pull") :]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lmstudio_async.testing import ModelsFolder
-from tests.cli.command_terminal import program_in_terminal
 from tests.cli.shell import Shell
+from tests.program_terminal import program_in_terminal
 
 PROMPT = "ready> "
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.invocations import invoke
 
 from lmstudio_async._cli._system_errors import system_error_text
+from tests.cli.commands import run
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other errors")
 
@@ -37,7 +37,7 @@ def test_an_error_of_a_library_keeps_its_text() -> None:
 @posix
 def test_a_schema_that_is_missing_is_a_wrong_argument(tmp_path: Path) -> None:
     for file, reason in ((tmp_path / "none", "does not exist"), (tmp_path, "is a directory")):
-        failed = invoke("run", "tiny", "Hi", "--json-schema", str(file))
+        failed = run("run", "tiny", "Hi", "--json-schema", str(file))
         assert failed.code == 2
         assert f"{file}" in failed.err
         assert reason in failed.err
@@ -47,6 +47,6 @@ def test_a_schema_that_is_missing_is_a_wrong_argument(tmp_path: Path) -> None:
 @posix
 def test_an_image_that_is_missing_is_named(tmp_path: Path) -> None:
     file = tmp_path / "none.png"
-    failed = invoke("run", "tiny", "Hi", "--image", str(file), "--host", "embedded")
+    failed = run("run", "tiny", "Hi", "--image", str(file), "--host", "embedded")
     assert failed.code != 0
     assert "Errno" not in failed.err
