@@ -122,7 +122,7 @@ def test_ls_lists_the_model_that_it_has_recommended(options: str, shell: Shell) 
 
 def test_server_without_models_uses_the_model_that_it_has_recommended(shell: Shell) -> None:
     with shell.in_terminal("lmsa serve --models 'my models' --port 0") as serve:
-        serve.wait_for("To download one: ")
+        serve.wait_for("To download one:\nlmsa pull")
         serve.wait_for("\n")
         command = command_in(serve.shown)
         assert "--models" in command

@@ -93,7 +93,8 @@ def test_language_model_has_no_vectors(host: str) -> None:
     outcome = embed(host, "tiny", "a cat")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err == (
-        "lmsa: tiny is a language model, which has no vectors. For an answer: lmsa run tiny PROMPT\n"
+        "lmsa: tiny is a language model, which has no vectors. "
+        f"For an answer: lmsa run tiny PROMPT --host {host}\n"
     )
 
 

@@ -219,7 +219,7 @@ def test_settings_of_the_prediction_reach_the_server(host: str) -> None:
         (("--config", "gpu=1", "--config", "gpu.ratio=1"), "given twice"),
         (("--temperature", "-1"), "--temperature"),
         (("--max-tokens", "0"), "--max-tokens"),
-        (("--ttl", "never"), "lmsa load KEY --ttl never"),
+        (("--ttl", "never"), "lmsa load tiny --ttl never"),
         (("--ttl", "soon"), "is not a duration"),
         (("--ttl", "0"), "0 would unload the model at once"),
         (("--reasoning", "maybe"), "Invalid value for '--reasoning': 'maybe' is not one of 'show', 'hide'."),
