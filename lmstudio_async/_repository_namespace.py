@@ -210,7 +210,7 @@ class AsyncAvailableModel:
         ::
 
             model, *_ = await client.repository.search_models("smollm2 360m")
-            option = await model.find_download_option(quantization="Q8_0")
+            option = await model.find_download_option(quantization="Q4_K_M")
             print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
         """
         await preload("_download", "_download_source")

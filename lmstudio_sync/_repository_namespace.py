@@ -169,7 +169,7 @@ class AvailableModel(Facade):
         ::
 
             model, *_ = client.repository.search_models("smollm2 360m")
-            option = model.find_download_option(quantization="Q8_0")
+            option = model.find_download_option(quantization="Q4_K_M")
             print(f"{option.info.quantization}: {option.info.size_bytes / 1e6:.0f} MB")
         """
         return self._bridge.call(self._core.find_download_option(quantization=quantization), self._wrap)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -301,7 +301,8 @@ async def test_an_example_of_the_server_runs(
         **public_names(lmstudio_async),
         **public_names(lmstudio_async.embedded),
         "serve": serve_briefly,
-        "uvicorn": SimpleNamespace(Server=BriefServer, Config=uvicorn.Config),
+        # By default, uvicorn sets up handlers for the log of this process, which would stay.
+        "uvicorn": SimpleNamespace(Server=BriefServer, Config=partial(uvicorn.Config, log_config=None)),
     }
     # Another program may use the port.
     on_any_port = attrs.evolve(example, source=example.source.replace("port=1234", "port=0"))
