@@ -115,7 +115,7 @@ class Machine:
         with program_in_terminal(
             ["sh", "-c", script], self._environment, folder=self.clone, seconds=PATIENCE
         ) as terminal:
-            terminal.wait_for(f"Download {MODEL}? [y/N] ")
+            terminal.wait_for(f"Download {MODEL} (Q4_1, 98 MB)? [y/N] ")
             before = len(terminal.shown)
             terminal.type("y\n")
             assert terminal.wait_for_end() == 0, terminal.shown
