@@ -60,7 +60,7 @@ async def offer_download(
     if wanted.is_repository:
         option = await repository.find_download_option(wanted.name, quantization=wanted.quantization)
         await _confirm(wanted.name, option)
-        return wanted.name, repository.download_stream(wanted.name, quantization=wanted.quantization)
+        return wanted.name, option.download_stream()
     found = await repository.search_models(wanted.search_term, limit=25)
     same = [model for model in found if wanted.is_name_of(model.search_result)]
     candidates = same if same or is_exact else found
@@ -68,9 +68,10 @@ async def offer_download(
         return None
     if len(candidates) == 1:
         (model,) = candidates
-        await _confirm(_name(model), await model.find_download_option(quantization=wanted.quantization))
-    else:
-        model = await _choose_of(candidates)
+        option = await model.find_download_option(quantization=wanted.quantization)
+        await _confirm(_name(model), option)
+        return _name(model), option.download_stream()
+    model = await _choose_of(candidates)
     return _name(model), model.download_stream(quantization=wanted.quantization)
 
 
