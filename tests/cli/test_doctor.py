@@ -22,6 +22,7 @@ from lmstudio_async._cli._checks._environment import proxy_check
 from lmstudio_async._client_limits import ClientLimits
 from lmstudio_async.testing import ModelsFolder
 from tests.cli.commands import run, serving, start
+from tests.embedded.engines import UNLOADABLE_ENGINES
 
 TOKEN = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 
@@ -170,22 +171,7 @@ def test_doctor_reports_missing_packages(
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize(
-    ("program", "reason", "remedy"),
-    [
-        (
-            "raise ImportError('libgomp.so.1: cannot open shared object file: No such file or directory')",
-            "ImportError: libgomp.so.1: cannot open shared object file",
-            "apt-get install libgomp1",
-        ),
-        pytest.param(
-            "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
-            "it used an instruction that this CPU does not have",
-            "--no-binary xllamacpp",
-            marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGILL"),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("program", "reason", "remedy"), UNLOADABLE_ENGINES)
 def test_doctor_says_why_an_engine_cannot_be_loaded(
     program: str,
     reason: str,

@@ -30,16 +30,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield host
 
 
-@pytest.fixture
-def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
-    """A client of the server that the commands find in the environment."""
-    monkeypatch.setenv("LMSTUDIO_HOST", address)
-    with lms.Client(address) as client:
-        yield client
-        for model in client.list_loaded_models():
-            model.unload()
-
-
 @pytest.mark.parametrize("columns", [None, 80])
 def test_ps_repeats_the_options_in_the_advice(
     client: lms.Client, tmp_path: Path, columns: int | None

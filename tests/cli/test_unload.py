@@ -23,16 +23,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield host
 
 
-@pytest.fixture
-def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
-    """A client of the server that the commands find in the environment."""
-    monkeypatch.setenv("LMSTUDIO_HOST", address)
-    with lms.Client(address) as client:
-        yield client
-        for model in client.list_loaded_models():
-            model.unload()
-
-
 def load(client: lms.Client, *names: str) -> None:
     for name in names:
         client.llm.load_new_instance("tiny", name)

@@ -41,16 +41,6 @@ def address(models: Path) -> Iterator[str]:
         yield host
 
 
-@pytest.fixture
-def client(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[lms.Client]:
-    """A client of the server that the commands find in the environment."""
-    monkeypatch.setenv("LMSTUDIO_HOST", address)
-    with lms.Client(address) as client:
-        yield client
-        for model in client.list_loaded_models():
-            model.unload()
-
-
 @contextmanager
 def served_at(server: EmbeddedServer, port: int) -> Iterator[None]:
     """Run a server in a thread of its own, at this port."""

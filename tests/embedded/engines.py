@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,7 +14,22 @@ import pytest
 from lmstudio_async.embedded._engine._engine import Engine, EngineFailure, EngineSpec
 from tests.processes import workers
 
-__all__ = ["CHAT", "generated", "loaded", "nothing_left_behind", "spec", "why_it_fails"]
+__all__ = ["CHAT", "UNLOADABLE_ENGINES", "generated", "loaded", "nothing_left_behind", "spec", "why_it_fails"]
+
+#: Engines that cannot be loaded: the program in place of the package, the reason, and a part of the remedy.
+UNLOADABLE_ENGINES: list[Any] = [
+    (
+        "raise ImportError('libgomp.so.1: cannot open shared object file: No such file or directory')",
+        "ImportError: libgomp.so.1: cannot open shared object file",
+        "apt-get install libgomp1",
+    ),
+    pytest.param(
+        "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
+        "it used an instruction that this CPU does not have",
+        "--no-binary xllamacpp",
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGILL"),
+    ),
+]
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ import pytest
 
 from lmstudio_async._install_command import install_command
 from lmstudio_async.embedded import EngineState, engine_state
+from tests.embedded.engines import UNLOADABLE_ENGINES
 
 
 @pytest.fixture
@@ -52,17 +52,7 @@ async def test_other_missing_packages_are_a_problem_too(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("program", "reason", "remedy"),
     [
-        (
-            "raise ImportError('libgomp.so.1: cannot open shared object file: No such file or directory')",
-            "ImportError: libgomp.so.1: cannot open shared object file",
-            "apt-get install libgomp1",
-        ),
-        pytest.param(
-            "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
-            "it used an instruction that this CPU does not have",
-            "--no-binary xllamacpp",
-            marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGILL"),
-        ),
+        *UNLOADABLE_ENGINES,
         ("import os; os._exit(7)", "its import ends with exit code 7", "--force-reinstall"),
     ],
 )
